@@ -1,0 +1,1 @@
+"""`ablate`: which vision encoders, fused how, trained how, at what cost."""

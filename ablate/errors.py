@@ -1,0 +1,15 @@
+"""Mistakes a user can mend: one clear line each, shown without a traceback (exit code 2)."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; its text says what, where, and the nearest valid choice."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The end of an error line: the closest valid choice to `word`, or else all of them."""
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; choose one of {', '.join(known)}"
