@@ -1,0 +1,33 @@
+"""What every test shares: a home of its own, and skips that CI does not forgive."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+NEEDS = {"slurm": ("slurmctld", "munged"), "browser": ("chromium",)}
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results of a test go to its own folder, never to the `runs/` of whoever runs it."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("ABLATE_HOME", str(home))
+    return home
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs or devices are missing; in CI that is a failure (GPUs aside)."""
+    for marker, programs in NEEDS.items():
+        if item.get_closest_marker(marker):
+            missing = [program for program in programs if not shutil.which(program)]
+            if missing and os.environ.get("CI"):
+                pytest.fail(f"CI lacks {', '.join(missing)}, which this test needs")
+            if missing:
+                pytest.skip(f"needs {', '.join(missing)}")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
