@@ -1,0 +1,128 @@
+"""Ways to fuse the feature maps of several vision encoders into one token sequence, one file each.
+
+    fusion = fusion_zoo.build("channel_concat", [MapShape(96, 4, 4), MapShape(256, 8, 8)], (4, 4))
+    tokens = fusion(maps)                # one (B, tokens, channels) tensor for each fusion.segments
+
+A fusion is one file: its name is the fusion's, its docstring's first line the description, and its
+class, named the same in CamelCase, a `Fusion` whose keyword-only arguments with literal defaults
+are the options. Another package adds its own through the entry-point group `fusion_zoo`
+(`name = "package.module:Class"`). Names, descriptions and options are read from the source, so
+asking for them imports no torch.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._interface import (
+        BlockwiseBase,
+        FeatureMap,
+        Fusion,
+        MapShape,
+        Segment,
+        resize_map,
+    )
+
+__all__ = [
+    "BlockwiseBase",
+    "FeatureMap",
+    "Fusion",
+    "MapShape",
+    "Segment",
+    "build",
+    "check",
+    "describe",
+    "names",
+    "options",
+    "resize_map",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("fusion_zoo._interface"), name)
+    raise AttributeError(f"module 'fusion_zoo' has no attribute '{name}'")
+
+
+def names() -> list[str]:
+    """Every fusion there is, ours and other packages', in alphabetical order."""
+    return sorted(_entries())
+
+
+def describe(name: str) -> str:
+    """The first line of the fusion's docstring. ValueError for an unknown name."""
+    return (ast.get_docstring(_source(_entry(name))) or "").partition("\n")[0]
+
+
+def options(name: str) -> dict[str, Any]:
+    """The fusion's options with their defaults. ValueError for an unknown name."""
+    entry = _entry(name)
+    for node in ast.walk(_source(entry)):
+        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+                    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
+    return {}
+
+
+def check(name: str, given: Mapping[str, Any]) -> None:
+    """ValueError unless the fusion exists and takes options of these names and types."""
+    known = options(name)
+    for option, value in given.items():
+        if option not in known:
+            raise ValueError(f"fusion '{name}' has no option '{option}'{_nearest(option, known)}")
+        wanted = type(known[option])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise ValueError(
+                f"option '{option}' of fusion '{name}' is {wanted.__name__}, got {value!r}"
+            )
+
+
+def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **given: Any) -> Fusion:
+    """The fusion `name` of maps of these shapes (the base's first) into tokens on an (H, W) grid.
+
+    ValueError for an unknown name or option (with the nearest one), or one that does not fit.
+    """
+    check(name, given)
+    fusion: Fusion = _entry(name).load()(shapes, grid, **given)
+    return fusion
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    group = "fusion_zoo"
+    ours = [
+        EntryPoint(file.stem, f"fusion_zoo.{file.stem}:{file.stem.title().replace('_', '')}", group)
+        for file in Path(__file__).parent.glob("[!_]*.py")
+    ]
+    return {entry.name: entry for entry in [*entry_points(group=group), *ours]}
+
+
+def _entry(name: str) -> EntryPoint:
+    if name not in _entries():
+        raise ValueError(f"no fusion '{name}'{_nearest(name, names())}")
+    return _entries()[name]
+
+
+def _source(entry: EntryPoint) -> ast.Module:
+    spec = find_spec(entry.module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"fusion '{entry.name}': there is no module {entry.module}")
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _nearest(word: str, choices: Sequence[str] | Mapping[str, Any]) -> str:
+    close = get_close_matches(word, choices, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose one of {', '.join(sorted(choices))}" if choices else "; it takes none"

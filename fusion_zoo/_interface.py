@@ -1,0 +1,151 @@
+"""What every fusion takes and gives.
+
+B batch, N tokens, C channels, H W grid. Tokens are row-major: index = y * W + x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MapShape(NamedTuple):
+    """The shape of an encoder's map, without the batch."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def tokens(self) -> int:
+        return self.height * self.width
+
+
+class Segment(NamedTuple):
+    """A run of output tokens of one width."""
+
+    tokens: int
+    channels: int
+
+
+class FeatureMap(NamedTuple):
+    """An encoder's features: tensor (B,C,H,W)."""
+
+    tensor: Tensor
+
+    @property
+    def shape(self) -> MapShape:
+        _, channels, height, width = self.tensor.shape
+        return MapShape(channels, height, width)
+
+    def tokens(self) -> Tensor:
+        """(B, H*W, C)."""
+        return self.tensor.flatten(2).transpose(1, 2)
+
+    @classmethod
+    def from_tokens(cls, tokens: Tensor, grid: tuple[int, int]) -> FeatureMap:
+        """The map of tokens (B, H*W, C) on a grid (H, W)."""
+        return cls(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
+
+
+class BlockwiseBase(Protocol):
+    """The base encoder's blocks, bound to a batch of pixels, for a fusion that reaches inside."""
+
+    grid: tuple[int, int]
+    num_blocks: int
+
+    def start(self) -> Tensor:
+        """Tokens (B,N,C) that enter block 0."""
+
+    def run(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Tokens (B,N,C) after blocks first .. last - 1."""
+
+
+class Fusion(nn.Module):
+    """Feature maps in, token sequences out.
+
+    A subclass calls `super().__init__(shapes, grid)`, sets `segments` and defines `flops` and
+    `forward`. `shapes` are the maps' it will be given, the base's first; `grid` is the (H, W) of
+    the tokens it gives. With the base alone every fusion hands on the base's tokens.
+    """
+
+    reaches_inside_base: ClassVar[bool] = False
+    segments: tuple[Segment, ...]
+
+    def __init__(self, shapes: Sequence[MapShape], grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.shapes = tuple(MapShape(*shape) for shape in shapes)
+        self.grid = (grid[0], grid[1])
+        if not self.shapes:
+            raise ValueError("a fusion needs at least one map")
+        if min(*self.grid, *(side for shape in self.shapes for side in shape)) < 1:
+            raise ValueError(f"a side below 1: grid {self.grid}, maps {self.shapes}")
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens an image becomes."""
+        return sum(segment.tokens for segment in self.segments)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops(self) -> int:
+        """Operations of one image's forward pass, 2 for each multiply-add.
+
+        Counts linear and convolution layers, attention products, and interpolation (8 for each
+        value: four corners). Norms, activations, softmax, pooling and additions are left out.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
+    ) -> list[Tensor]:
+        """(B, tokens, channels) for each segment.
+
+        `maps` follow `shapes`. When `reaches_inside_base`, `base` is given and only the shape of
+        maps[0] counts; else `base` is ignored. ValueError if a map has another shape.
+        """
+        raise NotImplementedError
+
+    def _check(self, maps: Sequence[FeatureMap]) -> None:
+        """ValueError unless the maps are of the shapes this fusion was built for."""
+        if len(maps) != len(self.shapes):
+            raise ValueError(f"built for {len(self.shapes)} maps, given {len(maps)}")
+        for number, (feature, shape) in enumerate(zip(maps, self.shapes, strict=True)):
+            if feature.shape != shape:
+                raise ValueError(f"map {number}: built for {shape}, given {feature.shape}")
+
+
+def resize_map(
+    x: Tensor,
+    size: tuple[int, int],
+    *,
+    mode: str = "bilinear",
+    align_corners: bool,
+    antialias: bool = False,
+) -> Tensor:
+    """A map (B,C,H,W) interpolated to `size`, in fp32 at least, and back to its dtype.
+
+    A map that already has the size is handed on untouched.
+    """
+    if x.shape[-2:] == size:
+        return x
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    resized = F.interpolate(
+        exact, size, mode=mode, align_corners=align_corners, antialias=antialias
+    )
+    return resized.to(x.dtype)
+
+
+def resize_flops(shape: MapShape, size: tuple[int, int]) -> int:
+    """Operations of `resize_map`: four corners, each a multiply-add, for every value made."""
+    return 0 if shape.grid == size else 8 * size[0] * size[1] * shape.channels
