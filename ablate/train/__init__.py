@@ -1,0 +1,1 @@
+"""The training steps: pre-alignment, pre-training of the projector, fine-tuning."""
