@@ -1,0 +1,1 @@
+"""Scoring a trained candidate with lmms-eval, and how sure its scores are."""
