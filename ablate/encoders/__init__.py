@@ -1,0 +1,1 @@
+"""Vision encoders: what exists (`registry`), one file a family, and their weights."""

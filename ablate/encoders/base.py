@@ -1,0 +1,145 @@
+"""What every encoder does: pixels in, one feature map out.
+
+Shapes: B batch, N tokens, C channels, H W grid, S the encoder's resolution in pixels.
+"""
+
+from collections.abc import Sequence
+from math import isqrt
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ablate.encoders.spec import EncoderSpec
+from ablate.errors import UserError
+from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
+
+
+class Encoder(nn.Module):
+    """An encoder owns its normalisation, position interpolation, select layer and unshuffle.
+
+    A family defines `features`. `gradient_checkpointing` (default False) recomputes each block
+    in the backward pass instead of keeping its activations.
+    """
+
+    gradient_checkpointing: bool = False
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+
+    @property
+    def shape(self) -> MapShape:
+        """The feature map's shape at the spec's resolution."""
+        return MapShape(self.spec.width, *self.spec.grid)
+
+    def forward(self, pixels: Tensor) -> FeatureMap:
+        """(B,3,S,S) pixels in [0,1] -> (B,C,H,W); any other size its patches divide will do."""
+        features = self.features(self.normalise(pixels))
+        return FeatureMap(F.pixel_unshuffle(features, self.spec.unshuffle))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0,1] as the encoder was trained on them, in its own precision."""
+        scaled = (pixels.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        return scaled.to(next(self.parameters()).dtype)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B,3,h,w) normalised pixels -> (B,C,H,W), before the unshuffle."""
+        raise NotImplementedError
+
+    def blockwise(self, pixels: Tensor) -> BlockwiseBase:
+        """The encoder's blocks, one by one, for a fusion that reaches inside it."""
+        raise UserError(
+            f"encoder '{self.spec.title}' cannot be the base of a fusion that reaches inside "
+            "it: take a plain vision transformer, as clip"
+        )
+
+
+class BlockEncoder(Encoder):
+    """A vision transformer: `embed`, then `num_blocks` blocks over a token sequence, then `finish`.
+
+    The sequence is `prefix` special tokens, then one token a patch, row by row.
+    """
+
+    prefix: ClassVar[int] = 0
+    num_blocks: int
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(B,3,h,w) normalised pixels -> (B,prefix+N,C), what enters block 0."""
+        raise NotImplementedError
+
+    def block(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Block `index` on (B,prefix+N,C)."""
+        raise NotImplementedError
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """What the encoder does after its last block, on (B,prefix+N,C); nothing by default."""
+        return tokens
+
+    def run(self, tokens: Tensor, grid: tuple[int, int], first: int, last: int) -> Tensor:
+        """Blocks first..last-1, and `finish` if the last block of all is among them."""
+        for index in range(first, last):
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(self.block, index, tokens, grid, use_reentrant=False)
+            else:
+                tokens = self.block(index, tokens, grid)
+        return self.finish(tokens) if last == self.num_blocks > first else tokens
+
+    def features(self, pixels: Tensor) -> Tensor:
+        grid = self.spec.patches(*pixels.shape[-2:])
+        tokens = self.run(self.embed(pixels), grid, 0, self.num_blocks)[:, self.prefix :]
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+
+    def blockwise(self, pixels: Tensor) -> BlockwiseBase:
+        if self.spec.unshuffle > 1:
+            raise UserError(
+                f"encoder '{self.spec.title}' cannot be the base of a fusion that reaches inside "
+                "it: its map is unshuffled, its tokens are on a finer grid"
+            )
+        return BoundBlocks(self, self.normalise(pixels))
+
+
+class BoundBlocks:
+    """A `BlockEncoder` bound to a batch of pixels, with its special tokens kept out of sight.
+
+    `run(start(), 0, num_blocks)` are the tokens of the encoder's own feature map.
+    """
+
+    def __init__(self, encoder: BlockEncoder, pixels: Tensor) -> None:
+        self.num_blocks = encoder.num_blocks
+        self.grid = encoder.spec.patches(*pixels.shape[-2:])
+        self._encoder, self._pixels = encoder, pixels
+        # By the block they enter: a call with the same arguments gives the same result.
+        self._prefixes: dict[int, Tensor] = {}
+
+    def start(self) -> Tensor:
+        """(B,N,C) tokens entering block 0."""
+        return self._split(self._encoder.embed(self._pixels), 0)
+
+    def run(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Blocks first..last-1 on (B,N,C), to be called in the order of the blocks."""
+        tokens = torch.cat([self._prefixes[first], tokens], dim=1)
+        return self._split(self._encoder.run(tokens, self.grid, first, last), last)
+
+    def _split(self, tokens: Tensor, block: int) -> Tensor:
+        prefix = self._encoder.prefix
+        self._prefixes[block] = tokens[:, :prefix]
+        return tokens[:, prefix:]
+
+
+def resample_positions(table: Tensor, grid: Sequence[int], *, antialias: bool) -> Tensor:
+    """A square position table (N,C), row by row, resampled to `grid` (H,W) -> (H*W,C).
+
+    Bicubic with half-pixel centres, in float32 whatever the table's precision. Unchanged where the
+    grid is the table's own.
+    """
+    side = isqrt(len(table))
+    if tuple(grid) == (side, side):
+        return table
+    image = table.float().T.reshape(1, -1, side, side)
+    resized = F.interpolate(image, size=tuple(grid), mode="bicubic", antialias=antialias)
+    return resized.flatten(2)[0].T.to(table.dtype)

@@ -1,0 +1,29 @@
+"""ConvNeXt: the map of its fourth stage, without the head and its norm.
+
+Shapes: B batch, C channels, H W grid.
+Source: Liu et al. 2022; features as in EAGLE (Shi et al. 2024).
+"""
+
+from timm.models.convnext import ConvNeXt
+from torch import Tensor
+
+from ablate.encoders.base import Encoder
+from ablate.encoders.spec import EncoderSpec
+
+
+class ConvNextEncoder(Encoder):
+    """`architecture`: the arguments of timm's `ConvNeXt`."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        model = ConvNeXt(num_classes=0, **spec.architecture)
+        self.stem, self.stages = model.stem, model.stages
+
+    def features(self, pixels: Tensor) -> Tensor:
+        self.spec.patches(*pixels.shape[-2:])
+        features = self.stem(pixels)
+        for stage in self.stages:
+            stage.grad_checkpointing = self.gradient_checkpointing
+            features = stage(features)
+        result: Tensor = features
+        return result

@@ -1,0 +1,36 @@
+"""DINOv2: the patch tokens after the closing norm.
+
+Shapes: B batch, N tokens, C channels.
+Source: Oquab et al. 2023. The class token takes part in every block and is dropped at the end.
+"""
+
+from typing import ClassVar
+
+from torch import Tensor
+from transformers import Dinov2Config, Dinov2Model
+
+from ablate.encoders.base import BlockEncoder
+from ablate.encoders.spec import EncoderSpec
+
+
+class Dinov2Encoder(BlockEncoder):
+    """`architecture`: the arguments of `Dinov2Config`; image_size is its position table's."""
+
+    prefix: ClassVar[int] = 1
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.model = Dinov2Model(Dinov2Config(**spec.architecture))
+        self.num_blocks = len(self.model.encoder.layer)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        tokens: Tensor = self.model.embeddings(pixels)  # positions: bicubic, float32
+        return tokens
+
+    def block(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        output: Tensor = self.model.encoder.layer[index](tokens)
+        return output
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        normed: Tensor = self.model.layernorm(tokens)
+        return normed

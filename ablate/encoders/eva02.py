@@ -1,0 +1,39 @@
+"""EVA-02: rotary and absolute positions, SwiGLU; the last block's tokens, no class token, no norm.
+
+Shapes: B batch, N tokens, C channels, H W grid.
+Source: Fang et al. 2023; features as in EAGLE (Shi et al. 2024), which takes the detector's
+backbone: absolute positions bicubic without antialiasing, rotary ones stretched to the trained
+range.
+"""
+
+from timm.models.eva import Eva
+from torch import Tensor, nn
+
+from ablate.encoders.base import BlockEncoder, resample_positions
+from ablate.encoders.spec import EncoderSpec
+
+
+class Eva02Encoder(BlockEncoder):
+    """`architecture`: the arguments of timm's `Eva`; img_size is its position table's."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.model = Eva(
+            **spec.architecture,
+            num_classes=0,
+            class_token=False,
+            global_pool="",
+            dynamic_img_size=True,
+        )
+        self.model.norm = nn.Identity()
+        self.num_blocks = len(self.model.blocks)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        patches = self.model.patch_embed(pixels)  # (B,H,W,C)
+        positions = resample_positions(self.model.pos_embed[0], patches.shape[1:3], antialias=False)
+        tokens: Tensor = patches.flatten(1, 2) + positions
+        return tokens
+
+    def block(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        output: Tensor = self.model.blocks[index](tokens, rope=self.model.rope.get_embed(grid))
+        return output
