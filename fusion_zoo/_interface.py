@@ -139,9 +139,8 @@ def resize_map(
     """
     if x.shape[-2:] == size:
         return x
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))
     resized = F.interpolate(
-        exact, size, mode=mode, align_corners=align_corners, antialias=antialias
+        at_least_fp32(x), size, mode=mode, align_corners=align_corners, antialias=antialias
     )
     return resized.to(x.dtype)
 
@@ -149,3 +148,11 @@ def resize_map(
 def resize_flops(shape: MapShape, size: tuple[int, int]) -> int:
     """Operations of `resize_map`: four corners, each a multiply-add, for every value made."""
     return 0 if shape.grid == size else 8 * size[0] * size[1] * shape.channels
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def norm_linear(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, outputs))

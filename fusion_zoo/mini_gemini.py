@@ -1,0 +1,91 @@
+"""Each base token looks into its own window of the other maps (Mini-Gemini's patch info mining).
+
+B batch, N tokens, C channels, H W grid, P keys of a window.
+
+Mini-Gemini (Li et al. 2024), section 3.2, and its code (Q + single-head attention over the p x p
+window below each token of Q; no gate, no output projection). The high-resolution side is the other
+maps, bilinearly resized (align_corners=False, fp32) to p times the query grid and concatenated on
+channels, as the published code does with the four stages of its one ConvNeXt. The published
+nan_to_num on the logits is left out, as it would hide a diverged run.
+
+Our own, beyond the published one further encoder and square grids: every further expert joins that
+concatenation; p is chosen for each axis; maps that are no multiple of the grid are resized to one,
+where the published code fails. The base alone is handed on unchanged.
+"""
+
+from collections.abc import Sequence
+from math import ceil, sqrt
+
+import torch
+from torch import Tensor
+
+from ._interface import (
+    BlockwiseBase,
+    FeatureMap,
+    Fusion,
+    MapShape,
+    Segment,
+    norm_linear,
+    resize_flops,
+    resize_map,
+)
+
+
+class MiniGemini(Fusion):
+    """H*W tokens of the base's channels.
+
+    window: keys along each side of a window; 0 is the smallest that loses nothing of the finest
+        map, which is the published rule where maps are multiples of the grid. A window of one key
+        leaves nothing to choose: each token then gets the key's value, whatever its query.
+    """
+
+    def __init__(
+        self, shapes: Sequence[MapShape], grid: tuple[int, int], *, window: int = 0
+    ) -> None:
+        super().__init__(shapes, grid)
+        if window < 0:
+            raise ValueError(f"window is 0 or more keys, got {window}")
+        base, *further = self.shapes
+        height, width = self.grid
+        self.segments = (Segment(height * width, base.channels),)
+        self.window = (
+            window or max((ceil(shape.height / height) for shape in further), default=1),
+            window or max((ceil(shape.width / width) for shape in further), default=1),
+        )
+        self.fine_grid = (height * self.window[0], width * self.window[1])
+        if further:
+            channels = sum(shape.channels for shape in further)
+            self.query = norm_linear(base.channels, base.channels)
+            self.key = norm_linear(channels, base.channels)
+            self.value = norm_linear(channels, base.channels)
+
+    def flops(self) -> int:
+        base, *further = self.shapes
+        total = resize_flops(base, self.grid)
+        if further:
+            keys = self.fine_grid[0] * self.fine_grid[1]
+            total += sum(resize_flops(shape, self.fine_grid) for shape in further)
+            total += 2 * self.num_tokens * base.channels**2
+            total += 4 * keys * sum(shape.channels for shape in further) * base.channels
+            total += 4 * keys * base.channels
+        return total
+
+    def forward(
+        self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
+    ) -> list[Tensor]:
+        self._check(maps)
+        coarse = FeatureMap(resize_map(maps[0].tensor, self.grid, align_corners=False)).tokens()
+        if len(maps) == 1:
+            return [coarse]
+        fine = [resize_map(m.tensor, self.fine_grid, align_corners=False) for m in maps[1:]]
+        tokens = FeatureMap(torch.cat(fine, dim=1)).tokens()
+        query = self.query(coarse).unsqueeze(2)
+        key, value = self._windows(self.key(tokens)), self._windows(self.value(tokens))
+        weights = (query @ key.transpose(2, 3) / sqrt(query.shape[-1])).softmax(dim=-1)
+        return [coarse + (weights @ value).squeeze(2)]
+
+    def _windows(self, tokens: Tensor) -> Tensor:
+        """(B, all keys, C) row-major over the map to (B,N,P,C), row-major within a window."""
+        (height, width), (rows, columns) = self.grid, self.window
+        split = tokens.reshape(len(tokens), height, rows, width, columns, -1)
+        return split.transpose(2, 3).flatten(3, 4).flatten(1, 2)
