@@ -1,0 +1,120 @@
+"""Scenes as the language model first meets them: words summed into "visual" positions, no pixels.
+
+A visual position is the sum of the embeddings of the words its cell is described by. The same scene
+comes in many layouts, so that no fusion is favoured: one token a cell; several blocks of 16 (an
+expert a block, each knowing only some attributes, as sequence append has it); shuffled; with gaps.
+
+Shapes: B batch, V visual positions, W words a position, T text positions, N = V + T + 2.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ablate.data.world.questions import CAPTION_PROMPT, Question, caption, describe_cell
+from ablate.data.world.scenes import GRID, Scene
+
+PLACES = [(row, column) for row in range(GRID) for column in range(GRID)]
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Word ids of the visual positions (B,V,W), 0 = none; and the text around them."""
+
+    visual: Tensor
+    input_ids: Tensor  # (B,N), the visual positions as padding
+    labels: Tensor  # (B,N), -100 where nothing is learnt
+    attention_mask: Tensor  # (B,N)
+
+
+class TextScenes:
+    """Turns scenes and questions into batches; keeps the token ids of words it has seen."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, as the tokenizer gives them (it splits at blanks first)."""
+        if text not in self.known:
+            self.known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.known[text]
+
+    def positions(self, scene: Scene, rng: Random, blocks: int, gaps: float) -> list[list[int]]:
+        """Word ids of each of the `blocks` x 16 visual positions.
+
+        With more than one block every attribute is known to a random, non-empty set of blocks
+        (colour and place to most of them); `gaps` is the share of words then left out.
+        """
+        knows: dict[str, list[bool]] = {}
+        found = []
+        for block in range(blocks):
+            for place in PLACES:
+                said = describe_cell(place, scene.cells.get(place, {}))
+                words = []
+                for attribute, word in said.items():
+                    if attribute not in knows:
+                        chance = {"row": 0.95, "column": 0.95, "colour": 0.8}.get(attribute, 0.4)
+                        knows[attribute] = [rng.random() < chance for _ in range(blocks)]
+                        knows[attribute][rng.randrange(blocks)] = True
+                    if knows[attribute][block] and rng.random() >= gaps:
+                        words += self.ids(word)
+                found.append(words)
+        return found
+
+    def batch(
+        self,
+        scenes: list[Scene],
+        turns: list[list[Question]],
+        rng: Random,
+        *,
+        blocks: int = 1,
+        shuffle: float = 0.0,
+        gaps: float = 0.0,
+    ) -> TextBatch:
+        """One batch; an empty list of turns asks for the caption instead."""
+        tokenizer = self.tokenizer
+        bos, user, assistant, eot = tokenizer.convert_tokens_to_ids(
+            ["<bos>", "<user>", "<assistant>", "<eot>"]
+        )
+        visual, rows, targets = [], [], []
+        for scene, asked in zip(scenes, turns, strict=True):
+            positions = self.positions(scene, rng, blocks, gaps if rng.random() < 0.3 else 0.0)
+            if rng.random() < shuffle:
+                rng.shuffle(positions)
+            visual.append(positions)
+            row, target = [bos, user, *[0] * len(positions)], [-100] * (2 + len(positions))
+            pairs = [(turn.question, turn.answer) for turn in asked]
+            for index, (question, answer) in enumerate(
+                pairs or [(CAPTION_PROMPT, caption(scene))]
+            ):
+                prompt = ([user] if index else []) + self.words(question) + [assistant]
+                reply = [*self.words(answer), eot]
+                row += prompt + reply
+                target += [-100] * len(prompt) + reply
+            rows.append(row)
+            targets.append(target)
+        width = max(len(words) for positions in visual for words in positions)
+        length = max(map(len, rows))
+        return TextBatch(
+            torch.tensor([[w + [0] * (width - len(w)) for w in ps] for ps in visual]),
+            torch.tensor([row + [0] * (length - len(row)) for row in rows]),
+            torch.tensor([target + [-100] * (length - len(target)) for target in targets]),
+            torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
+        )
+
+    def words(self, text: str) -> list[int]:
+        return [index for word in text.split() for index in self.ids(word)]
+
+
+def embed(batch: TextBatch, table: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Input embeddings (B,N,D): at the visual positions the noisy sum of their words'."""
+    count = batch.visual.shape[1]
+    summed = (table[batch.visual] * (batch.visual != 0).unsqueeze(-1)).sum(2)
+    spread = noise * summed.detach().std()
+    summed = summed + spread * torch.randn(summed.shape, generator=generator)
+    text = table[batch.input_ids]
+    return torch.cat([text[:, :2], summed, text[:, 2 + count :]], 1)
