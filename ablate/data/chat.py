@@ -1,0 +1,128 @@
+"""Conversations as token ids, by the tokenizer's own chat template; only the assistant is learnt.
+
+What the assistant says is found in the rendered text, not in the tokens: by the template's
+`{% generation %}` blocks where it has them, otherwise by rendering the conversation up to each
+turn. So any template works for which a longer conversation begins with the text of a shorter one.
+"""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from ablate.data.batch import IMAGE_TOKEN_ID
+from ablate.data.conversations import IMAGE
+from ablate.errors import UserError
+
+Messages = list[dict[str, str]]
+
+
+class Tokens(NamedTuple):
+    """One conversation: `ids` (T,) int32, and `learn` (T,) bool, True where the assistant is."""
+
+    ids: npt.NDArray[np.int32]
+    learn: npt.NDArray[np.bool_]
+
+
+class Chat:
+    """A tokenizer with its chat template; `<image>` becomes one `IMAGE_TOKEN_ID`.
+
+    Raises `UserError` for a tokenizer without a chat template, or without character offsets.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        name = tokenizer.name_or_path or type(tokenizer).__name__
+        if not tokenizer.chat_template:
+            raise UserError(f"the tokenizer {name} has no chat template")
+        if not tokenizer.is_fast:
+            raise UserError(f"the tokenizer {name} gives no offsets; use its fast version")
+        self.name = name
+        self._tokenizer = copy.deepcopy(tokenizer)  # the caller's stays without our token
+        self._tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)])
+        self._image = self._tokenizer.convert_tokens_to_ids(IMAGE)
+        self._template: str = self._tokenizer.get_chat_template()
+        self._marks_assistant = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._template))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of all that decides which ids a conversation gets."""
+        backend = self._tokenizer.backend_tokenizer.to_str()
+        parts = [backend, self._template, self._tokenizer.special_tokens_map]
+        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+    def encode(self, conversations: Sequence[Messages]) -> list[Tokens]:
+        """The tokens of whole conversations (each ends with an assistant's turn)."""
+        texts, spans = self._rendered(conversations)
+        encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        return [
+            Tokens(self._ids(ids), _inside(np.array(offsets).reshape(-1, 2), turns))
+            for ids, offsets, turns in zip(
+                encoded["input_ids"], encoded["offset_mapping"], spans, strict=True
+            )
+        ]
+
+    def prompts(self, conversations: Sequence[Messages]) -> list[npt.NDArray[np.int32]]:
+        """The ids that ask for the next turn of the assistant, as generation needs them."""
+        texts = self._render(conversations, add_generation_prompt=True)
+        return [
+            self._ids(ids) for ids in self._tokenizer(texts, add_special_tokens=False).input_ids
+        ]
+
+    def _ids(self, ids: list[int]) -> npt.NDArray[np.int32]:
+        array = np.array(ids, dtype=np.int32)
+        return np.where(array == self._image, IMAGE_TOKEN_ID, array).astype(np.int32)
+
+    def _render(self, conversations: Sequence[Messages], add_generation_prompt: bool) -> list[str]:
+        texts: list[str] = self._tokenizer.apply_chat_template(
+            list(conversations), tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return texts
+
+    def _rendered(
+        self, conversations: Sequence[Messages]
+    ) -> tuple[list[str], list[list[tuple[int, int]]]]:
+        """Texts, and the character spans of the assistant in each."""
+        if self._marks_assistant:
+            texts, spans = render_jinja_template(
+                conversations=list(conversations),
+                chat_template=self._template,
+                return_assistant_tokens_mask=True,
+                **self._tokenizer.special_tokens_map,
+            )
+            return texts, spans
+        texts = self._render(conversations, add_generation_prompt=False)
+        pairs = zip(texts, conversations, strict=True)
+        return texts, [self._spans(text, messages) for text, messages in pairs]
+
+    def _spans(self, text: str, messages: Messages) -> list[tuple[int, int]]:
+        turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        before = self._render([messages[:i] for i in turns], add_generation_prompt=True)
+        after = self._render([messages[: i + 1] for i in turns], add_generation_prompt=False)
+        for shorter in (*before, *after):
+            if not text.startswith(shorter):
+                raise UserError(
+                    f"the chat template of {self.name} rewrites earlier turns; "
+                    "mark what the assistant says in it with {% generation %}"
+                )
+        # White space that only parts one turn from the next is not something to learn.
+        return [(len(a), len(b.rstrip())) for a, b in zip(before, after, strict=True)]
+
+
+def _inside(
+    offsets: npt.NDArray[np.int64], spans: Sequence[tuple[int, int]]
+) -> npt.NDArray[np.bool_]:
+    """Which tokens, given as (T,2) character offsets, lie inside one of the ascending spans."""
+    if not spans:
+        return np.zeros(len(offsets), dtype=bool)
+    starts, ends = np.array(spans).T
+    span = np.searchsorted(starts, offsets[:, 0], side="right") - 1
+    inside = (span >= 0) & (offsets[:, 1] <= ends[span]) & (offsets[:, 1] > offsets[:, 0])
+    return np.asarray(inside, dtype=bool)

@@ -1,0 +1,79 @@
+"""Samples to batches, and the batches of each optimiser step.
+
+Shapes: B batch, T tokens, I images in the batch, H W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ablate.data.batch import IGNORE_INDEX, Batch
+from ablate.data.dataset import Conversations, Sample
+from ablate.data.sampler import Order
+from ablate.errors import UserError
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """The samples as one batch, padded on the right to the longest.
+
+    Raises `UserError` where the images differ in size.
+    """
+    lengths = np.array([len(sample.ids) for sample in samples])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.zeros(real.shape, dtype=np.int64)
+    ids[real] = np.concatenate([sample.ids for sample in samples])
+    learn = np.zeros(real.shape, dtype=bool)
+    learn[real] = np.concatenate([sample.learn for sample in samples])
+    counts = np.array([len(sample.images) for sample in samples])
+    return Batch(
+        pixels=_stacked(samples),
+        image_rows=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
+        input_ids=torch.from_numpy(ids),
+        labels=torch.from_numpy(np.where(learn, ids, IGNORE_INDEX)),
+        attention_mask=torch.from_numpy(real),
+    )
+
+
+def _stacked(samples: Sequence[Sample]) -> Tensor:
+    images = [image for sample in samples for image in sample.images]
+    if not images:
+        return torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
+    sizes = sorted({image.shape[1:] for image in images})
+    if len(sizes) > 1:
+        (h, w), (other_h, other_w) = sizes[:2]
+        raise UserError(
+            f"images of {w}x{h} and {other_w}x{other_h} pixels in one batch; give the data source "
+            "a canvas (pixels a side) to bring them to one size"
+        )
+    return torch.from_numpy(np.stack(images))
+
+
+class MicroBatch(NamedTuple):
+    """A part of an optimiser step's batch, and its share of the tokens learnt in that step."""
+
+    batch: Batch
+    share: float
+
+
+class MicroBatches(Dataset[MicroBatch]):
+    """The micro-batches of all optimiser steps, numbered through: `parts` of them are one step.
+
+    The mean losses of a step's micro-batches, each times its `share`, add up to the mean over the
+    learnt tokens of the whole batch, however it is cut.
+    """
+
+    def __init__(self, data: Conversations, order: Order, micro_batch_size: int) -> None:
+        self.data = data
+        self.order = order
+        self.parts = -(-order.batch_size // micro_batch_size)
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        step, part = divmod(number, self.parts)
+        rows = self.order.batch(step)
+        mine = np.array_split(rows, self.parts)[part].tolist()
+        share = self.data.learnt[mine].sum() / self.data.learnt[rows].sum()
+        return MicroBatch(collate([self.data[row] for row in mine]), float(share))
