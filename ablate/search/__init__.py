@@ -1,0 +1,1 @@
+"""Strategies: each proposes candidates from what the store holds, and writes down why."""

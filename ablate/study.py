@@ -1,0 +1,326 @@
+"""A study: what is compared, how it is trained and scored. Loaded from YAML and checked whole.
+
+Every mistake is found before anything is launched and named with its file, line, field, value and
+the nearest valid one. Nothing here imports torch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+import fusion_zoo
+from ablate.data.spec import DataSource, WorldData
+from ablate.encoders import registry
+from ablate.errors import UserError, nearest
+from ablate.evaluate import suites
+from ablate.model import llms
+from ablate.validate import Fields, blame, validated
+from ablate.yaml_source import Located, assign, load, parse
+
+SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
+
+
+def _trained(value: Any) -> Any:
+    """The learning rates of the parts that train: a part that is absent or null is frozen."""
+    if isinstance(value, dict):
+        return {part: rate for part, rate in value.items() if rate is not None}
+    return value
+
+
+Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
+Part = Literal["encoders", "fusion", "projector", "llm"]
+Option = bool | int | float | str
+
+
+class Fusion(Fields):
+    """A fusion of `fusion_zoo`, the (H, W) grid of visual tokens it makes, and its options."""
+
+    name: str
+    grid: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]
+    options: dict[str, Option] = Field(default={})
+
+
+class Stage(Fields):
+    """One training stage. `train`: learning rate of each part that trains; the others are frozen.
+
+    Its length is `steps` (of the optimizer) or `epochs` (over `data`); `batch_size` samples a step
+    on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
+    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone.
+    """
+
+    data: str
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+    batch_size: PositiveInt
+    train: Annotated[dict[Part, PositiveFloat], BeforeValidator(_trained), Field(min_length=1)]
+    weight_decay: NonNegativeFloat = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: PositiveFloat = 1.0
+    max_length: PositiveInt = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    warm_projector: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Stage":
+        if (self.steps is None) == (self.epochs is None):
+            raise PydanticCustomError("length", "give steps or epochs, one of the two")
+        if self.warm_projector and "projector" not in self.train:
+            raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+        return self
+
+
+class Recipe(Fields):
+    """The stages of training. `prealign: null` starts from the experts as they are."""
+
+    feature_norm: Literal["none", "layer"] = "none"
+    prealign: Stage | None = None
+    pretrain: Stage
+    finetune: Stage
+
+    def stages(self) -> dict[str, Stage]:
+        """The stages there are, by the kind of their step."""
+        named = {"prealign": self.prealign, "pretrain": self.pretrain, "finetune": self.finetune}
+        return {kind: stage for kind, stage in named.items() if stage is not None}
+
+
+class Design(Fields):
+    """One point of the design space, without a seed. The first encoder is the base."""
+
+    encoders: Names
+    fusion: Fusion
+    llm: str
+    recipe: Recipe
+
+
+class Candidate(Design):
+    """A design with its seed, as the search proposes it.
+
+    `point` names the design; the candidates of one point differ in their seed only.
+    """
+
+    name: str
+    point: str
+    round: PositiveInt
+    seed: NonNegativeInt
+
+
+class Rounds(Fields):
+    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool."""
+
+    kind: Literal["rounds"]
+    pool: Names
+    rounds: PositiveInt
+
+
+class Arm(Fields):
+    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    set: dict[str, Any] = Field(default={})
+
+
+class Arms(Fields):
+    """Variants of the base side by side, in one round. `axis` says in a word what they vary."""
+
+    kind: Literal["arms"]
+    axis: str
+    arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
+
+
+class Slurm(Fields):
+    """What each job asks of the cluster; `extra` goes to sbatch as it is."""
+
+    timeout_min: Annotated[int, Field(ge=1)] = 1440
+    cpus: PositiveInt = 4
+    gpus: NonNegativeInt = 0
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    extra: dict[str, Option] = Field(default={})
+
+
+class Infra(Fields):
+    """Where and how it runs. Never part of a step's identity: it must not change a result.
+
+    `micro_batch_size`: samples on the device at once (null: the whole batch).
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    micro_batch_size: PositiveInt | None = None
+    num_workers: NonNegativeInt = 0
+    checkpoint_every_steps: PositiveInt = 50
+    slurm: Slurm = Slurm()
+
+
+class Written(Fields):
+    """What a study's YAML holds."""
+
+    title: str
+    question: str
+    base: Design
+    data: Annotated[dict[str, DataSource], Strict(False)]
+    suite: str
+    seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
+    explore: Annotated[Rounds | Arms, Discriminator("kind")]
+    infra: Infra = Infra()
+
+
+class Study(Written):
+    """A checked study. `designs`: the design of each arm, in the order of `explore.arms`."""
+
+    name: str
+    designs: tuple[Design, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the study has; arms are one round."""
+        return self.explore.rounds if isinstance(self.explore, Rounds) else 1
+
+
+def study_names() -> list[str]:
+    """The studies that ship with `ablate`, such as `micro/rounds`; bases to extend are left out."""
+    files = sorted(SHELF.glob("*/**/*.yaml"))
+    names = (file.relative_to(SHELF).with_suffix("").as_posix() for file in files)
+    return [name for name in names if not name.endswith("/base")]
+
+
+def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
+    """The study of this name or in this YAML file, with `a.b=c` overrides applied on top.
+
+    Raises UserError at the first mistake, naming file, line and field.
+    """
+    path, name = _find(name_or_path)
+    tree = load(path, SHELF)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        where = f"--set {override}"
+        if not equals:
+            raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
+        tree = assign(tree, key, parse(text, where), where)
+    written = validated(Written, tree, [])
+    return _checked(name, written, tree)
+
+
+def _find(given: str) -> tuple[Path, str]:
+    if given in study_names():
+        return SHELF / f"{given}.yaml", given
+    path = Path(given)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        return path, path.stem
+    raise UserError(f"no study '{given}'{nearest(given, study_names())}")
+
+
+def _distinct(words: Iterable[str]) -> None:
+    """UserError if a word comes twice."""
+    for word, times in Counter(words).items():
+        if times > 1:
+            raise UserError(f"'{word}' is there {times} times")
+
+
+def _checked(name: str, written: Written, tree: Located) -> Study:
+    """The study, if everything it names exists and fits together."""
+    base_tree = tree.value["base"]
+    base = _design(written.base, base_tree, written.data)
+    explore: Rounds | Arms = written.explore
+    designs: list[Design] = []
+    with blame(tree, ["suite"]):
+        suites.resolve(written.suite)
+    with blame(tree, ["seeds"]):
+        _distinct(map(str, written.seeds))
+    if isinstance(explore, Rounds):
+        explore = _rounds(explore, base, tree)
+    else:
+        with blame(tree, ["explore", "arms"]):
+            _distinct(arm.name for arm in explore.arms)
+        arms = tree.at(["explore", "arms"]).value
+        designs = [_arm(arm, base_tree, written.data) for arm in arms]
+    fields = {key: getattr(written, key) for key in Written.model_fields}
+    data = {key: _placed(source, tree.at(["data", key])) for key, source in written.data.items()}
+    changed = {"base": base, "explore": explore, "data": data}
+    return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
+
+
+def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:
+    """The design with its encoders' full titles and every option of its fusion."""
+    titles = []
+    for n, encoder in enumerate(written.encoders):
+        with blame(tree, ["encoders", n], ["base"]):
+            titles.append(registry.resolve(encoder).title)
+    with blame(tree, ["encoders"], ["base"]):
+        _distinct(titles)
+    fusion = written.fusion
+    with blame(tree, ["fusion", "name"], ["base"]):
+        options = fusion_zoo.options(fusion.name)
+    with blame(tree, ["fusion", "options"], ["base"]):
+        fusion_zoo.check(fusion.name, fusion.options)
+    for option, default in options.items():
+        options[option] = type(default)(fusion.options.get(option, default))
+    with blame(tree, ["llm"], ["base"]):
+        context = llms.resolve(written.llm).context
+    tokens = fusion.grid[0] * fusion.grid[1]
+    for kind, stage in written.recipe.stages().items():
+        with blame(tree, ["recipe", kind, "data"], ["base"]):
+            if stage.data not in data:
+                raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
+        with blame(tree, ["fusion", "grid"], ["base"]):
+            room = min(context, stage.max_length)
+            if tokens >= room:
+                raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
+    filled = fusion.model_copy(update={"options": options})
+    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled})
+
+
+def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
+    """The rounds with the full titles of their pool."""
+    pool = []
+    for n, encoder in enumerate(explore.pool):
+        with blame(tree, ["explore", "pool", n]):
+            pool.append(registry.resolve(encoder).title)
+            if pool[-1] in base.encoders:
+                raise UserError(f"'{pool[-1]}' is in the base already")
+    with blame(tree, ["explore", "pool"]):
+        _distinct(pool)
+    with blame(tree, ["explore", "rounds"]):
+        if explore.rounds > len(pool) + 1:
+            raise UserError(
+                f"{explore.rounds} rounds need {explore.rounds - 1} experts, the pool has "
+                f"{len(pool)}: at most {len(pool) + 1} rounds"
+            )
+    return explore.model_copy(update={"pool": tuple(pool)})
+
+
+def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
+    """The base with the arm's fields in place; errors point into the arm."""
+    fields = arm.value["set"].value if "set" in arm.value else {}
+    for path, value in fields.items():
+        base = assign(base, path, value.plain(), value.where)
+    return _design(validated(Design, base, ["base"]), base, data)
+
+
+def _placed(source: DataSource, tree: Located) -> DataSource:
+    """A source of files with whole paths: relative ones start from the study's own folder."""
+    if isinstance(source, WorldData):
+        return source
+    paths = {}
+    for field, exists in ("conversations", Path.is_file), ("images", Path.is_dir):
+        with blame(tree, [field], "data"):
+            path = tree.at([field]).folder / getattr(source, field)
+            if not exists(path):
+                raise UserError(f"nothing at {path}")
+            paths[field] = path
+    return source.model_copy(update=paths)

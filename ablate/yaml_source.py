@@ -1,0 +1,222 @@
+"""YAML that remembers where each value came from: files, inheritance (`extends`), overrides.
+
+Scalars follow YAML 1.2: `1e-3` is a number, `no` and `12:30` are words, dates are words.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablate.errors import UserError, nearest
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Reader(_Loader):  # type: ignore[misc]
+    """The fast safe loader with the scalars of YAML 1.2 in place of those of 1.1."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _name, _pattern, _first in [
+    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"[-+]?[0-9]+$", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+]:
+    _Reader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), _first)
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    _TAG + "null": lambda text: None,
+    _TAG + "bool": lambda text: text.lower() == "true",
+    _TAG + "int": int,
+    _TAG + "float": float,
+    _TAG + "str": str,
+}
+
+
+@dataclass(frozen=True)
+class Located:
+    """A value of the YAML tree with the place it was written at, such as `study.yaml:7`."""
+
+    value: Any  # dict[str, Located] | list[Located] | str | int | float | bool | None
+    where: str
+    folder: Path  # what a relative path in the value starts from
+
+    def plain(self) -> Any:
+        """The value without its places."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def at(self, path: Sequence[str | int]) -> "Located":
+        """The value at `path`, or the deepest one on the way to it that exists."""
+        here = self
+        for part in path:
+            inside = here.value
+            if isinstance(inside, dict) and part in inside:
+                here = inside[str(part)]
+            elif isinstance(inside, list) and isinstance(part, int) and part < len(inside):
+                here = inside[part]
+            else:
+                break
+        return here
+
+
+def load(path: Path, shelf: Path | None = None) -> Located:
+    """The YAML mapping in `path`, merged over the file it `extends` (relative to itself).
+
+    `extends` may also name a study on the `shelf` (`micro/base`). Raises UserError for a file that
+    cannot be read, is not a mapping, or extends itself.
+    """
+    return _load(path, shelf, ())
+
+
+def parse(text: str, where: str) -> Any:
+    """The plain value of one YAML text, such as the right side of an override."""
+    return _read(text, where, Path.cwd()).plain()
+
+
+def merge(under: Located, over: Located) -> Located:
+    """`over` on top of `under`: mappings key by key, anything else replaced.
+
+    A mapping of another `kind` (or a world against files) replaces the one under it.
+    """
+    if not (isinstance(under.value, dict) and isinstance(over.value, dict)):
+        return over
+    if _variant(over) is not None and _variant(over) != _variant(under):
+        return over
+    merged = dict(under.value)
+    for key, child in over.value.items():
+        merged[key] = merge(merged[key], child) if key in merged else child
+    return Located(merged, over.where, over.folder)
+
+
+def assign(tree: Located, path: str, value: Any, where: str) -> Located:
+    """`tree` with the plain `value` at the dotted `path`; list items go by index from 0."""
+    return _assign(tree, path.split("."), _located(value, where, tree.folder), where, path)
+
+
+def _variant(tree: Located) -> object:
+    if "kind" in tree.value:
+        return tree.value["kind"].plain()
+    return next((key for key in ("world", "conversations") if key in tree.value), None)
+
+
+def _assign(tree: Located, parts: list[str], value: Located, where: str, path: str) -> Located:
+    if not parts:
+        return value
+    part, rest = parts[0], parts[1:]
+    inside = tree.value
+    if isinstance(inside, list):
+        if not part.isdecimal() or int(part) >= len(inside):
+            choices = ", ".join(map(str, range(len(inside)))) or "none, the list is empty"
+            raise UserError(f"{where}: '{part}' in {path} is no item of the list; items: {choices}")
+        items = list(inside)
+        items[int(part)] = _assign(items[int(part)], rest, value, where, path)
+        return Located(items, tree.where, tree.folder)
+    if part == "" or not (isinstance(inside, dict) or inside is None):
+        raise UserError(f"{where}: '{path}' leads nowhere: {inside!r} has no '{part}'")
+    old = inside or {}
+    child = old.get(part, Located(None, where, tree.folder))
+    return Located({**old, part: _assign(child, rest, value, where, path)}, tree.where, tree.folder)
+
+
+def _located(value: Any, where: str, folder: Path) -> Located:
+    if isinstance(value, dict):
+        value = {str(key): _located(child, where, folder) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [_located(child, where, folder) for child in value]
+    return Located(value, where, folder)
+
+
+def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
+    path = path.absolute()
+    if path.resolve() in seen:
+        raise UserError(
+            f"{path}: a study cannot extend itself: {' -> '.join(p.name for p in seen)}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file (UTF-8)") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}") from None
+    tree = _read(text, _short(path), path.parent)
+    if not isinstance(tree.value, dict):
+        raise UserError(f"{_short(path)}: a study is a mapping of fields")
+    base = tree.value.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base.value, str):
+        raise UserError(f"{base.where}: extends: name one file, not {base.plain()!r}")
+    return merge(_load(_parent(base, path, shelf), shelf, (*seen, path.resolve())), tree)
+
+
+def _parent(base: Located, path: Path, shelf: Path | None) -> Path:
+    near = path.parent / base.value
+    shelved = shelf / f"{base.value}.yaml" if shelf else near
+    found = next((choice for choice in (near, shelved) if choice.is_file()), None)
+    if found is None:
+        files = [file.name for file in path.parent.glob("*.yaml")]
+        raise UserError(f"{base.where}: extends: no file {near}{nearest(base.value, files)}")
+    return found
+
+
+def _short(path: Path) -> str:
+    """The path as the reader would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _read(text: str, name: str, folder: Path) -> Located:
+    try:
+        node = yaml.compose(text, Loader=_Reader)
+        return Located({}, name, folder) if node is None else _convert(node, name, folder)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise UserError(f"{name}: not valid YAML: {first}") from None
+    except RecursionError:
+        raise UserError(f"{name}: not valid YAML here: nested too deeply or in itself") from None
+
+
+def _convert(node: Any, name: str, folder: Path, line: int | None = None) -> Located:
+    """The node as a tree; a value carries the line of its key."""
+    line = node.start_mark.line + 1 if line is None else line
+    where = f"{name}:{line}"
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag not in _SCALARS:
+            tag = node.tag.removeprefix(_TAG)
+            raise UserError(f"{where}: values of type '{tag}' are not understood here")
+        try:
+            value = _SCALARS[node.tag](node.value)
+        except ValueError:  # Python reads no integer of thousands of digits
+            value = math.inf
+        if value in (math.inf, -math.inf):
+            raise UserError(f"{where}: the number {node.value:.20} is too large")
+        return Located(value, where, folder)
+    if isinstance(node, yaml.SequenceNode):
+        return Located([_convert(child, name, folder) for child in node.value], where, folder)
+    mapping: dict[str, Located] = {}
+    for key, child in node.value:
+        at = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UserError(f"{name}:{at}: a key must be a word")
+        if key.value in mapping:
+            before = mapping[key.value].where
+            raise UserError(f"{name}:{at}: the key '{key.value}' is already at {before}")
+        mapping[key.value] = _convert(child, name, folder, at)
+    return Located(mapping, where, folder)
