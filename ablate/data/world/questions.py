@@ -45,11 +45,11 @@ class Question:
 def ask(scene: Scene, family: str, rng: Random, count: int = 1) -> list[Question]:
     """Up to `count` different questions of the family on the scene, in random order."""
     found: dict[str, str] = {}
-    for _ in range(6 * count):  # a draw may repeat itself, and small scenes have few questions
+    repeats = 0
+    while len(found) < count and repeats < 60:  # so many repeats: the scene holds no more questions
         question, answer = _ASKERS[family](scene, rng)
+        repeats = repeats + 1 if question in found else 0
         found.setdefault(question, answer)
-        if len(found) == count:
-            break
     return [Question(family, question, answer) for question, answer in found.items()]
 
 
