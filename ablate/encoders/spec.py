@@ -33,7 +33,8 @@ class EncoderSpec:
     the encoder's whole stride; unshuffle: k of the `pixel_unshuffle` of its last map (1: none);
     width: channels of its feature map, after that. mean, std: its own normalisation, for pixels in
     [0, 1]. max_patches: an image of more patches is shrunk, keeping its shape (Pix2Struct; None:
-    never). task, licence, source say what it was trained for and where it is from: they decide no result.
+    never). task, licence, source say what it was trained for and where it is from: they decide
+    no result.
     """
 
     name: str
@@ -73,8 +74,8 @@ class EncoderSpec:
             if pixels < step or pixels % step:
                 below = max(step, pixels // step * step)
                 raise UserError(
-                    f"encoder '{self.name}' cannot take {pixels} pixels: its sides are multiples of "
-                    f"{step}; the nearest are {below} and {below + step}"
+                    f"encoder '{self.name}' cannot take {pixels} pixels: its sides are multiples "
+                    f"of {step}; the nearest are {below} and {below + step}"
                 )
         rows, columns = height // self.patch, width // self.patch
         if self.max_patches is None or rows * columns <= self.max_patches:

@@ -14,7 +14,7 @@ from ablate.files import sha256_file, write_atomic
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
     """Write the module's tensors to `path`, floats as `dtype` (None: as they are)."""
-    tensors = module.state_dict()
+    tensors = _distinct(module)
     if dtype is not None:
         tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
     save_tensors(tensors, path)
@@ -44,7 +44,7 @@ def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> Non
     tensors = load_tensors(path)
     if sha256 is not None and sha256_file(path) != sha256:
         raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
-    wanted = module.state_dict()
+    wanted = _distinct(module)
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise UserError(f"weights {path}: tensor '{name}' is missing")
@@ -55,4 +55,12 @@ def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> Non
             raise UserError(
                 f"weights {path}: tensor '{name}' has shape {got}, the model's is {want}"
             )
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, strict=False)  # tied tensors come under one name only
+
+
+def _distinct(module: nn.Module) -> dict[str, Tensor]:
+    """The module's tensors, each once: tied ones under the first of their names."""
+    names: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), (name, tensor))
+    return dict(names.values())

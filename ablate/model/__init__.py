@@ -1,0 +1,1 @@
+"""The multimodal model: mixture of encoders, fusion, projector, language model."""

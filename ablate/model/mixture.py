@@ -1,0 +1,77 @@
+"""Several encoders looking at one image, fused into one token sequence.
+
+Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import fusion_zoo
+from ablate.encoders.base import Encoder
+from ablate.errors import UserError
+from fusion_zoo import FeatureMap
+
+
+class Mixture(nn.Module):
+    """Encoders (the base first) and a fusion of `fusion_zoo` onto a grid (H,W).
+
+    feature_norm "layer" normalises each expert's features over their channels, without weights,
+    before the fusion; "none" leaves them. UserError if the fusion cannot take these encoders.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[Encoder],
+        fusion_name: str,
+        grid: tuple[int, int],
+        options: dict[str, Any],
+        feature_norm: str,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        shapes = [encoder.shape for encoder in encoders]
+        try:
+            self.fusion = fusion_zoo.build(fusion_name, shapes, grid, **options)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.feature_norm = feature_norm
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion.
+
+        Each encoder sees the image resized to its own SxS, antialiased, from the full resolution.
+        """
+        image = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        sizes = {encoder.spec.resolution for encoder in self._encoders}
+        seen = {size: _resize(image, size) for size in sizes}
+        base, *experts = self._encoders
+        rest = [self._features(expert, seen[expert.spec.resolution]) for expert in experts]
+        view = seen[base.spec.resolution]
+        if self.fusion.reaches_inside_base:
+            shape_only = view.new_zeros(()).expand(len(view), *base.shape)
+            maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
+        else:
+            maps, blocks = [self._features(base, view), *rest], None
+        segments: list[Tensor] = self.fusion(maps, blocks)
+        return segments
+
+    @property
+    def _encoders(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
+
+    def _features(self, encoder: Encoder, pixels: Tensor) -> FeatureMap:
+        features: FeatureMap = encoder(pixels)
+        if self.feature_norm == "none":
+            return features
+        normed = F.layer_norm(features.tokens(), (features.shape.channels,))
+        return FeatureMap.from_tokens(normed, features.shape.grid)
+
+
+def _resize(image: Tensor, size: int) -> Tensor:
+    if image.shape[-2:] == (size, size):
+        return image
+    return F.interpolate(image, (size, size), mode="bilinear", antialias=True).clamp(0, 1)

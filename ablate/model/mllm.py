@@ -1,0 +1,158 @@
+"""The multimodal model: what the encoders see, projected, spliced into what the LLM reads.
+
+Shapes: B conversations, T text tokens, I images, L visual tokens an image, D model width,
+S the longest spliced sequence, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GenerationConfig, PreTrainedModel
+
+from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
+from ablate.encoders.base import Encoder
+from ablate.encoders.build import build_encoder
+from ablate.errors import UserError
+from ablate.model.language import load_llm
+from ablate.model.mixture import Mixture
+from ablate.model.projector import Projector
+from ablate.model.spec import ModelSpec
+from ablate.model.splice import Places, places
+
+__all__ = ["Mllm", "ModelSpec", "Output", "build_model"]
+
+
+class Output(NamedTuple):
+    """What a forward pass gives."""
+
+    loss: Tensor
+    """Mean cross-entropy over the supervised tokens; 0 if there are none."""
+    tokens: Tensor
+    """How many those are."""
+
+
+class Mllm(nn.Module):
+    """A mixture of encoders, a projector and a language model, built by `build_model`."""
+
+    def __init__(self, spec: ModelSpec, mixture: Mixture, llm: PreTrainedModel) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mixture = mixture
+        self.projector = Projector(mixture.fusion.segments, spec.llm.width)
+        self.llm = llm
+        if self.num_visual_tokens >= spec.llm.context:
+            self._too_long(self.num_visual_tokens)
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What a recipe may train: "encoders" (a ModuleList), "fusion", "projector", "llm"."""
+        return {
+            "encoders": self.mixture.encoders,
+            "fusion": self.mixture.fusion,
+            "projector": self.projector,
+            "llm": self.llm,
+        }
+
+    @property
+    def num_visual_tokens(self) -> int:
+        """Tokens an image becomes."""
+        return self.mixture.fusion.num_tokens
+
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """Recompute activations in the backward pass, or keep them again."""
+        for encoder in self.mixture.encoders:
+            assert isinstance(encoder, Encoder)
+            encoder.gradient_checkpointing = on
+        if on:
+            self.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.llm.gradient_checkpointing_disable()
+
+    def forward(self, batch: Batch) -> Output:
+        """The loss of `batch`; UserError if a sequence is longer than the LLM's context."""
+        embeddings, layout = self._splice(batch, pad_left=False)
+        targets = layout.labels(batch.labels)[:, 1:]
+        # Logits only at positions that some row learns from; most, the image's above all, do not.
+        kept = (targets != IGNORE_INDEX).any(0).nonzero()[:, 0]
+        # Padding is on the right, where causal attention does not look: no mask, the fast kernel.
+        logits = self.llm(inputs_embeds=embeddings, logits_to_keep=kept, use_cache=False).logits
+        targets = targets[:, kept].flatten()
+        loss = F.cross_entropy(
+            logits.flatten(0, 1).float(), targets, ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        tokens = (targets != IGNORE_INDEX).sum()
+        return Output(loss / tokens.clamp(min=1), tokens)
+
+    @torch.no_grad()
+    def generate(
+        self, batch: Batch, max_new_tokens: int, stop_ids: Sequence[int]
+    ) -> list[list[int]]:
+        """The greedy answer to each prompt, up to and without the first of `stop_ids`.
+
+        UserError if a prompt and its answer may not fit the LLM's context.
+        """
+        embeddings, layout = self._splice(batch, pad_left=True, room=max_new_tokens)
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=list(stop_ids) or None,
+            pad_token_id=stop_ids[0] if stop_ids else 0,
+        )
+        answers = self.llm.generate(
+            inputs_embeds=embeddings, attention_mask=layout.mask.long(), generation_config=config
+        )
+        return [_until(answer, stop_ids) for answer in answers.tolist()]
+
+    def _splice(self, batch: Batch, *, pad_left: bool, room: int = 0) -> tuple[Tensor, Places]:
+        """(B,S,D) what the LLM reads, and where everything is in it."""
+        is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
+        counts = torch.bincount(batch.image_rows, minlength=len(is_image))
+        if not torch.equal(counts, is_image.sum(1)):
+            raise ValueError("the batch's images do not match its <image> tokens, row by row")
+        layout = places(is_image, batch.attention_mask, self.num_visual_tokens, pad_left=pad_left)
+        if layout.mask.shape[1] + room > self.spec.llm.context:
+            self._too_long(layout.mask.shape[1] + room)
+        text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
+        return layout.embeddings(text, self._see(batch.pixels)), layout
+
+    def _see(self, pixels: Tensor) -> Tensor:
+        """(I,3,H,W) -> (I,L,D)."""
+        if len(pixels) == 0:
+            return torch.zeros(0, self.num_visual_tokens, self.spec.llm.width, device=pixels.device)
+        visual: Tensor = self.projector(self.mixture(pixels))
+        return visual
+
+    def _too_long(self, tokens: int) -> None:
+        llm, fusion = self.spec.llm, self.spec.fusion["name"]
+        titles = ", ".join(encoder.title for encoder in self.spec.encoders)
+        raise UserError(
+            f"{tokens} tokens exceed the context of {llm.name} ({llm.context}): {fusion} of "
+            f"{titles} makes {self.num_visual_tokens} tokens of an image; take a smaller grid, "
+            "fewer encoders or shorter conversations"
+        )
+
+
+def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mllm:
+    """The model of `spec`; encoders and LLM with their weights, or random ones.
+
+    `seed` decides the start of fusion and projector, and of a random LLM.
+    """
+    encoders = [build_encoder(encoder, load_weights=load_weights) for encoder in spec.encoders]
+    height, width = spec.fusion["grid"]
+    options = spec.fusion["options"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        llm = load_llm(spec.llm, load_weights=load_weights)
+        torch.manual_seed(seed)  # whatever loading the LLM drew
+        mixture = Mixture(
+            encoders, spec.fusion["name"], (height, width), options, spec.feature_norm
+        )
+        return Mllm(spec, mixture, llm)
+
+
+def _until(tokens: list[int], stop_ids: Sequence[int]) -> list[int]:
+    ends = [tokens.index(stop) for stop in stop_ids if stop in tokens]
+    return tokens[: min(ends, default=len(tokens))]

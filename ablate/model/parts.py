@@ -1,0 +1,54 @@
+"""A model's parts on disk, each on its own, and the table of what is trained."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ablate.encoders.tensors import load_module, save_module
+from ablate.errors import UserError, nearest
+from ablate.model.mllm import Mllm
+
+
+def save_parts(model: Mllm, folder: Path, parts: Iterable[str]) -> None:
+    """Write parts of `model` ("encoders", "fusion", "projector", "llm") into `folder`.
+
+    `<part>.safetensors`; each encoder on its own, `encoder-<name>_<resolution>.safetensors`.
+    """
+    for name, module in _files(model, parts).items():
+        save_module(module, folder / name)
+
+
+def load_parts(model: Mllm, folder: Path, parts: Iterable[str]) -> None:
+    """Fill parts of `model` from what `save_parts` wrote into `folder`.
+
+    Raises UserError naming the file, and the tensor, that is missing, damaged, or does not fit.
+    """
+    for name, module in _files(model, parts).items():
+        load_module(module, folder / name)
+
+
+def parameter_table(model: Mllm) -> list[dict[str, Any]]:
+    """A row for each encoder and part: {"part", "parameters", "trainable"} (both numbers)."""
+    return [
+        {
+            "part": name.removesuffix(".safetensors"),
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        }
+        for name, module in _files(model, model.parts).items()
+    ]
+
+
+def _files(model: Mllm, parts: Iterable[str]) -> dict[str, nn.Module]:
+    files: dict[str, nn.Module] = {}
+    for part in parts:
+        if part not in model.parts:
+            raise UserError(f"a model has no part '{part}'{nearest(part, model.parts)}")
+        if part == "encoders":
+            named = zip(model.spec.encoders, model.mixture.encoders, strict=True)
+            files |= {f"encoder-{s.title.replace('@', '_')}.safetensors": e for s, e in named}
+        else:
+            files[f"{part}.safetensors"] = model.parts[part]
+    return files

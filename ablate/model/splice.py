@@ -1,0 +1,57 @@
+"""Visual tokens put in place of `<image>`, for a whole batch at once.
+
+Shapes: B conversations, T text tokens, I images, L visual tokens an image, D model width,
+S the longest spliced sequence.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ablate.data.batch import IGNORE_INDEX
+
+
+class Places(NamedTuple):
+    """Where everything goes in the spliced batch, whose rows are flattened into B*S places."""
+
+    text: Tensor
+    """(B,T) bool: real tokens that are text."""
+    text_places: Tensor
+    """The place of each of those, row by row."""
+    visual_places: Tensor
+    """(I*L,) the place of each visual token."""
+    mask: Tensor
+    """(B,S) bool: real tokens of the spliced sequences."""
+
+    def embeddings(self, text: Tensor, visual: Tensor) -> Tensor:
+        """Embedded text (all real text tokens, D) and (I,L,D) visual tokens -> (B,S,D)."""
+        spliced = text.new_zeros(self.mask.numel(), text.shape[-1])
+        spliced = spliced.index_copy(0, self.text_places, text)
+        spliced = spliced.index_copy(0, self.visual_places, visual.flatten(0, 1).to(text.dtype))
+        return spliced.view(*self.mask.shape, -1)
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """(B,T) labels -> (B,S); nothing is learnt at visual tokens and padding."""
+        spliced = labels.new_full((self.mask.numel(),), IGNORE_INDEX)
+        return spliced.index_copy(0, self.text_places, labels[self.text]).view_as(self.mask)
+
+
+def places(is_image: Tensor, mask: Tensor, visual_tokens: int, *, pad_left: bool) -> Places:
+    """Lay out a batch whose every `<image>` becomes `visual_tokens` tokens.
+
+    is_image, mask: (B,T) bool, `<image>` and real tokens. Whatever side the batch is padded on, the
+    spliced one is padded on the right, or with `pad_left` on the left.
+    """
+    widths = torch.where(is_image, visual_tokens, 1) * mask
+    ends = widths.cumsum(1)
+    lengths = ends[:, -1:]
+    longest = int(lengths.max())
+    steps = torch.arange(longest, device=mask.device)
+    shift = longest - lengths if pad_left else torch.zeros_like(lengths)
+    rows = torch.arange(len(mask), device=mask.device)[:, None] * longest
+    starts = rows + shift + ends - widths
+    text = mask & ~is_image
+    visual = starts[mask & is_image][:, None] + torch.arange(visual_tokens, device=mask.device)
+    real = steps >= shift if pad_left else steps < lengths
+    return Places(text, starts[text], visual.flatten(), real)
