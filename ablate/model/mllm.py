@@ -67,9 +67,9 @@ class Mllm(nn.Module):
             assert isinstance(encoder, Encoder)
             encoder.gradient_checkpointing = on
         if on:
-            self.llm.gradient_checkpointing_enable({"use_reentrant": False})
+            self.llm.activation_checkpointing_enable()
         else:
-            self.llm.gradient_checkpointing_disable()
+            self.llm.activation_checkpointing_disable()
 
     def forward(self, batch: Batch) -> Output:
         """The loss of `batch`; UserError if a sequence is longer than the LLM's context."""
