@@ -23,12 +23,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 import fusion_zoo
-from ablate.data.spec import DataSource, WorldData
+from ablate.data.spec import DataSource, FileData, WorldData
 from ablate.encoders import registry
 from ablate.errors import UserError, nearest
 from ablate.evaluate import suites
 from ablate.model import llms
-from ablate.validate import Fields, blame, validated
+from ablate.validate import Fields, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
 
 SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
@@ -43,7 +43,21 @@ def _trained(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 Part = Literal["encoders", "fusion", "projector", "llm"]
-Option = bool | int | float | str
+
+
+def _option(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("option", "should be a number, a word, true or false")
+    return value
+
+
+def _source(value: Any) -> Any:
+    """Names the nearest field; the rest is checked by the source's own model."""
+    return known(value, (WorldData if "world" in value else FileData).model_fields)
+
+
+Option = Annotated[Any, BeforeValidator(_option)]
+Source = Annotated[DataSource, BeforeValidator(_source)]
 
 
 class Fusion(Fields):
@@ -78,7 +92,9 @@ class Stage(Fields):
     @model_validator(mode="after")
     def _one_length(self) -> "Stage":
         if (self.steps is None) == (self.epochs is None):
-            raise PydanticCustomError("length", "give steps or epochs, one of the two")
+            raise PydanticCustomError(
+                "length", "give steps or epochs, one of the two (null takes one away)"
+            )
         if self.warm_projector and "projector" not in self.train:
             raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
         return self
@@ -173,7 +189,7 @@ class Written(Fields):
     title: str
     question: str
     base: Design
-    data: Annotated[dict[str, DataSource], Strict(False)]
+    data: Annotated[dict[str, Source], Strict(False)]
     suite: str
     seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
     explore: Annotated[Rounds | Arms, Discriminator("kind")]
@@ -250,7 +266,7 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
     fields = {key: getattr(written, key) for key in Written.model_fields}
-    data = {key: _placed(source, tree.at(["data", key])) for key, source in written.data.items()}
+    data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data}
     return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
 
@@ -312,14 +328,14 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
     return _design(validated(Design, base, ["base"]), base, data)
 
 
-def _placed(source: DataSource, tree: Located) -> DataSource:
+def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
     """A source of files with whole paths: relative ones start from the study's own folder."""
     if isinstance(source, WorldData):
         return source
     paths = {}
     for field, exists in ("conversations", Path.is_file), ("images", Path.is_dir):
-        with blame(tree, [field], "data"):
-            path = tree.at([field]).folder / getattr(source, field)
+        with blame(tree, ["data", name, field]):
+            path = tree.at(["data", name, field]).folder / getattr(source, field)
             if not exists(path):
                 raise UserError(f"nothing at {path}")
             paths[field] = path

@@ -1,7 +1,7 @@
 """A tree of YAML as a pydantic model, and pydantic's errors as one line a user can act on."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -21,12 +21,17 @@ class Fields(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, value: Any) -> Any:
-        for key in value if isinstance(value, dict) else ():
-            if key not in cls.model_fields:
-                hint = {"key": key, "hint": nearest(key, cls.model_fields)}
-                raise PydanticCustomError("unknown_key", "unknown key{hint}", hint)
-        return value
+    def _known_fields(cls, value: Any) -> Any:
+        return known(value, cls.model_fields)
+
+
+def known(value: Any, fields: Collection[str]) -> Any:
+    """`value`; an error with the nearest of the `fields` where it is a mapping with another key."""
+    for key in value if isinstance(value, dict) else ():
+        if key not in fields:
+            hint = {"key": key, "hint": nearest(key, fields)}
+            raise PydanticCustomError("unknown_key", "unknown key{hint}", hint)
+    return value
 
 
 def validated(model: type[Model], tree: Located, prefix: Sequence[str | int]) -> Model:

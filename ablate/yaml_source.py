@@ -82,7 +82,7 @@ def load(path: Path, shelf: Path | None = None) -> Located:
 
 def parse(text: str, where: str) -> Any:
     """The plain value of one YAML text, such as the right side of an override."""
-    return _read(text, where, Path.cwd()).plain()
+    return _read(text, lambda line: where, Path.cwd()).plain()
 
 
 def merge(under: Located, over: Located) -> Located:
@@ -124,8 +124,10 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
         items[int(part)] = _assign(items[int(part)], rest, value, where, path)
         return Located(items, tree.where, tree.folder)
     if part == "" or not (isinstance(inside, dict) or inside is None):
-        raise UserError(f"{where}: '{path}' leads nowhere: {inside!r} has no '{part}'")
+        raise UserError(f"{where}: '{path}' leads nowhere: there is nothing in '{part or path}'")
     old = inside or {}
+    if (whole := ".".join(parts)) in old:  # a key that is itself a dotted path, as arms have them
+        part, rest = whole, []
     child = old.get(part, Located(None, where, tree.folder))
     return Located({**old, part: _assign(child, rest, value, where, path)}, tree.where, tree.folder)
 
@@ -140,20 +142,21 @@ def _located(value: Any, where: str, folder: Path) -> Located:
 
 def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
     path = path.absolute()
+    name = _short(path)
     if path.resolve() in seen:
         raise UserError(
-            f"{path}: a study cannot extend itself: {' -> '.join(p.name for p in seen)}"
+            f"{name}: a study cannot extend itself: {' -> '.join(p.name for p in seen)}"
         )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file (UTF-8)") from None
+        raise UserError(f"{name}: not a text file (UTF-8)") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be read: {reason}") from None
-    tree = _read(text, _short(path), path.parent)
+        raise UserError(f"{name}: cannot be read: {reason}") from None
+    tree = _read(text, lambda line: f"{name}:{line}", path.parent)
     if not isinstance(tree.value, dict):
-        raise UserError(f"{_short(path)}: a study is a mapping of fields")
+        raise UserError(f"{name}: a study is a mapping of fields")
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
@@ -178,25 +181,24 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _read(text: str, name: str, folder: Path) -> Located:
+def _read(text: str, place: Callable[[int], str], folder: Path) -> Located:
     try:
         node = yaml.compose(text, Loader=_Reader)
-        return Located({}, name, folder) if node is None else _convert(node, name, folder)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{name}{line}: not valid YAML: {error.problem}") from None
+        return Located({}, place(1), folder) if node is None else _convert(node, place, folder)
     except yaml.YAMLError as error:
-        first = (str(error).splitlines() or ["unreadable"])[0]
-        raise UserError(f"{name}: not valid YAML: {first}") from None
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        reason = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
+        where = place(mark.line + 1 if mark else 1)
+        raise UserError(f"{where}: not valid YAML: {reason}") from None
     except RecursionError:
-        raise UserError(f"{name}: not valid YAML here: nested too deeply or in itself") from None
+        raise UserError(f"{place(1)}: not valid YAML: nested too deeply, or in itself") from None
 
 
-def _convert(node: Any, name: str, folder: Path, line: int | None = None) -> Located:
+def _convert(
+    node: Any, place: Callable[[int], str], folder: Path, where: str | None = None
+) -> Located:
     """The node as a tree; a value carries the line of its key."""
-    line = node.start_mark.line + 1 if line is None else line
-    where = f"{name}:{line}"
+    where = where or place(node.start_mark.line + 1)
     if isinstance(node, yaml.ScalarNode):
         if node.tag not in _SCALARS:
             tag = node.tag.removeprefix(_TAG)
@@ -209,14 +211,14 @@ def _convert(node: Any, name: str, folder: Path, line: int | None = None) -> Loc
             raise UserError(f"{where}: the number {node.value:.20} is too large")
         return Located(value, where, folder)
     if isinstance(node, yaml.SequenceNode):
-        return Located([_convert(child, name, folder) for child in node.value], where, folder)
+        return Located([_convert(child, place, folder) for child in node.value], where, folder)
     mapping: dict[str, Located] = {}
     for key, child in node.value:
-        at = key.start_mark.line + 1
+        at = place(key.start_mark.line + 1)
         if not isinstance(key, yaml.ScalarNode):
-            raise UserError(f"{name}:{at}: a key must be a word")
+            raise UserError(f"{at}: a key must be a word")
         if key.value in mapping:
             before = mapping[key.value].where
-            raise UserError(f"{name}:{at}: the key '{key.value}' is already at {before}")
-        mapping[key.value] = _convert(child, name, folder, at)
+            raise UserError(f"{at}: the key '{key.value}' is already at {before}")
+        mapping[key.value] = _convert(child, place, folder, at)
     return Located(mapping, where, folder)
