@@ -1,0 +1,205 @@
+"""The face a trained candidate shows to lmms-eval: questions in, greedy answers out.
+
+Shapes: H W pixels.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+from PIL import Image
+from transformers import PreTrainedTokenizerBase
+
+from ablate.data.chat import Chat
+from ablate.data.collate import collate
+from ablate.data.conversations import IMAGE
+from ablate.data.dataset import Sample
+from ablate.errors import UserError
+from ablate.files import read_json
+from ablate.model.language import load_tokenizer
+from ablate.model.mllm import Mllm, build_model
+from ablate.model.parts import load_parts
+from ablate.model.spec import ModelSpec
+
+GREY = 127
+"""What every pixel of a blanked image is: the middle of the range."""
+KEPT = 2**28
+"""Bytes of decoded images kept, as several questions are asked of each."""
+MAX_NEW_TOKENS = 1024
+"""Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A model and the tokenizer it speaks through; `name` tells its weights from all others."""
+
+    model: Mllm
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+    @classmethod
+    def load(cls, folder: Path) -> "Answerer":
+        """The candidate that the finetune step in `folder` left."""
+        if not (folder / "spec.json").is_file():
+            raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
+        spec = ModelSpec.from_json(read_json(folder / "spec.json")["model"])
+        model = build_model(spec, load_weights=False, seed=0)
+        load_parts(model, folder, model.parts)
+        return cls(model, load_tokenizer(spec.llm), folder.resolve().name)
+
+
+class _Ask(NamedTuple):
+    """One question: its place among the requests, text, and how to open its images."""
+
+    place: int
+    text: str
+    open_images: Callable[[], list[Image.Image]]
+
+
+class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
+    """lmms-eval's model `ablate`.
+
+    `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
+    instead of every image. `device`: default the GPU if there is one. `watch` is called after each
+    batch with the number of questions answered.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | Answerer,
+        batch_size: int | str = 64,
+        device: str | None = None,
+        blank: bool = False,
+        watch: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        answerer = Answerer.load(Path(pretrained)) if isinstance(pretrained, str) else pretrained
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = answerer.model.to(self.device).eval()
+        self.tokenizer = answerer.tokenizer
+        self.name = answerer.name
+        self.batch_size = 64 if batch_size == "auto" else int(batch_size)
+        self.blank = blank
+        self.watch = watch
+        self._chat = Chat(self.tokenizer)
+        self._stop_ids = _ends_of_turn(self._chat, self.tokenizer)
+        self._decoded: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def __str__(self) -> str:
+        """What lmms-eval's response cache tells models apart by."""
+        return f"ablate:{self.name}" + (":blank" if self.blank else "")
+
+    def clean(self) -> None:
+        """Nothing: lmms-eval's own would delete the model after the first task."""
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """The answer to each request, in their order; greedy, in batches of similar length."""
+        answers = [""] * len(requests)
+        done = 0
+        for options, asks in self._batches(requests):
+            for ask, answer in zip(asks, self._answer(asks, options), strict=True):
+                answers[ask.place] = answer
+            done += len(asks)
+            if self.watch:
+                self.watch(done)
+        return answers
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""
+        raise UserError("ablate answers by generating: choose a generate_until variant of the task")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Not offered: a conversation of several rounds is not what is studied here."""
+        raise UserError("ablate answers single questions: multi-round tasks are not offered")
+
+    def _batches(self, requests: Sequence[Instance]) -> Iterator[tuple[dict[str, Any], list[_Ask]]]:
+        """Questions that share their generation options, sorted by tokens so as to pad little."""
+        plain = [[{"role": "user", "content": request.args[0]}] for request in requests]
+        lengths = [len(ids) for ids in self._chat.prompts(plain)]
+        alike: dict[str, list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            alike[repr(sorted(request.args[1].items()))].append(index)
+        for indices in alike.values():
+            indices.sort(key=lambda index: (lengths[index], index))
+            for start in range(0, len(indices), self.batch_size):
+                chosen = indices[start : start + self.batch_size]
+                asks = [self._ask(index, requests[index]) for index in chosen]
+                yield requests[chosen[0]].args[1], asks
+
+    def _ask(self, index: int, request: Instance) -> _Ask:
+        text, _, doc_to_visual, doc_id, task, split = request.args
+        return _Ask(index, text, lambda: doc_to_visual(self.task_dict[task][split][doc_id]))
+
+    @torch.inference_mode()
+    def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
+        if options.get("do_sample") or options.get("num_beams", 1) != 1:
+            raise UserError(f"ablate answers greedily, but the task asks for {options}")
+        ids = self.model.generate(
+            collate(self._samples(asks)).to(self.device),
+            max_new_tokens=int(options.get("max_new_tokens", MAX_NEW_TOKENS)),
+            stop_ids=self._stop_ids,
+        )
+        until = options.get("until") or []
+        stops = [until] if isinstance(until, str) else until
+        return [_cut(text, stops) for text in self.tokenizer.batch_decode(ids, True)]
+
+    def _samples(self, asks: Sequence[_Ask]) -> list[Sample]:
+        """Each question as a conversation of which the answer is still to come."""
+        images = [[self._pixels(image) for image in ask.open_images()] for ask in asks]
+        messages = [
+            [{"role": "user", "content": _with_images(ask.text, len(seen))}]
+            for ask, seen in zip(asks, images, strict=True)
+        ]
+        return [
+            Sample(ids, np.zeros(len(ids), dtype=np.bool_), seen)
+            for ids, seen in zip(self._chat.prompts(messages), images, strict=True)
+        ]
+
+    def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """(3,H,W); a file that was decoded before is not decoded again."""
+        file = str(getattr(image, "filename", ""))
+        if file in self._decoded:
+            return self._decoded[file]
+        try:
+            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{file} cannot be read as an image: {error}") from None
+        if self.blank:
+            pixels = np.full_like(pixels, GREY)
+        if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:
+            self._decoded[file] = pixels
+        return pixels
+
+
+def _ends_of_turn(chat: Chat, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer: the tokenizer's, and what the template closes a turn with."""
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    tokens = chat.encode([turns])[0]
+    last = int(tokens.ids[tokens.learn][-1])
+    ends = {tokenizer.eos_token_id, last if last in tokenizer.all_special_ids else None}
+    return sorted(end for end in ends if end is not None)
+
+
+def _with_images(text: str, count: int) -> str:
+    """The question below its images, as LLaVA's conversations have them."""
+    text = text if IMAGE in text else f"{IMAGE}\n" * count + text
+    if text.count(IMAGE) != count:
+        raise UserError(f"a question names {text.count(IMAGE)} images but shows {count}: {text!r}")
+    return text
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+    """The answer before the first of the stop texts, bare of white space around it."""
+    text = text.strip()
+    for stop in stops:
+        text = text.split(stop)[0]
+    return text.strip()

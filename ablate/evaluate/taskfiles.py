@@ -1,0 +1,107 @@
+"""Our lmms-eval tasks, bound to the test data they ask about, in a folder lmms-eval can read.
+
+    python -m ablate.evaluate.taskfiles [SUITE]
+
+draws the suite's test data if need be and prints the folder of its task files. With that,
+
+    python -m lmms_eval --model ablate --model_args pretrained=runs/store/finetune/<step> \\
+        --include_path <folder> --tasks abl_ocr
+
+scores a trained candidate with lmms-eval's own command line.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.evaluate.suites import TASK_FILES, resolve, task_files_fingerprint
+from ablate.files import home, write_atomic
+
+BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself
+
+
+def materialise(data: Path) -> Path:
+    """The folder of task files for the prepared test data in `data`, made once and beside it.
+
+    It holds the task files and `arrow/`, a dataset with one split a task. The pictures stay where
+    they are. Raises `UserError` at the first bad row of `questions.jsonl`.
+    """
+    folder = data.parent / f"{data.name}-tasks-{task_files_fingerprint()[:8]}"
+    if not folder.is_dir():
+        partial = Path(tempfile.mkdtemp(dir=data.parent, prefix=f".{folder.name}."))
+        _save_dataset(data, partial / "arrow")
+        for path in (*TASK_FILES.glob("abl_*.yaml"), TASK_FILES / "utils.py"):
+            shutil.copyfile(path, partial / path.name)
+        partial.chmod(0o755)
+        try:
+            partial.rename(folder)
+        except OSError:
+            shutil.rmtree(partial)
+            if not folder.is_dir():  # otherwise another process was first, with the same files
+                raise
+    base = (TASK_FILES / "base.yaml").read_text(encoding="utf-8")
+    base += f"dataset_path: {json.dumps(str((folder / 'arrow').absolute()))}\n"
+    if not (folder / BASE).is_file() or (folder / BASE).read_text(encoding="utf-8") != base:
+        write_atomic(folder / BASE, base)  # also after the whole tree was moved
+    return folder
+
+
+def read_questions(data: Path) -> dict[str, list[dict[str, Any]]]:
+    """The test questions by task, in the order of their ids.
+
+    Raises `UserError` naming file, line and field of a bad row, or where two share an id.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    path = data / "questions.jsonl"
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            row = _question(f"{path}:{number}", line)
+            if row["id"] in found[row["family"]]:
+                raise UserError(f"{path}:{number}: id: {row['id']!r} stands there twice")
+            found[row["family"]][row["id"]] = row
+    return {task: [rows[key] for key in sorted(rows)] for task, rows in sorted(found.items())}
+
+
+def _question(where: str, line: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON: {error}") from None
+    for field in ("id", "image", "family", "question", "answer"):
+        if not isinstance(raw.get(field), str):
+            raise UserError(f"{where}: {field}: a text is needed, not {raw.get(field)!r}")
+    return {**raw, "answers": raw.get("answers") or [raw["answer"]]}
+
+
+def _save_dataset(data: Path, target: Path) -> None:
+    import datasets
+
+    columns = ("id", "image", "question", "answer", "answers")
+    splits = {
+        task: datasets.Dataset.from_dict(
+            {name: [row[name] for row in rows] for name in columns}
+            | {"data": [data.name] * len(rows)}
+        )
+        for task, rows in read_questions(data).items()
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(target))
+
+
+def main() -> None:
+    """Print the folder of the task files of a suite (default: micro)."""
+    from ablate.data.prepare import prepare
+
+    try:
+        suite = resolve(sys.argv[1] if len(sys.argv) > 1 else "micro")
+        print(materialise(prepare(suite.data, home() / "data")))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""lmms-eval task files; `taskfiles.materialise` binds them to the data they ask about."""
