@@ -29,15 +29,15 @@ class Conversation:
     messages: list[dict[str, str]]
 
 
-def read(path: Path, images: Path) -> Iterator[Conversation]:
-    """The conversations of the file `path`, whose image paths start at the folder `images`.
+def read(path: Path, start: Path) -> Iterator[Conversation]:
+    """The conversations of the file `path`, whose image paths start at the folder `start`.
 
     Raises `UserError` (file and line or row, field, what is wrong) at the first bad row.
     """
     empty = True
     for where, raw in rows(path):
         empty = False
-        yield _conversation(where, raw, images)
+        yield _conversation(where, raw, start)
     if empty:
         raise UserError(f"{path}: holds no conversation")
 

@@ -76,7 +76,7 @@ class Conversations:
         tokens = slice(self._starts[row], self._starts[row + 1])
         names = self._images[self._image_starts[row] : self._image_starts[row + 1]]
         try:
-            images = [read_image(self.folder / "images" / name, self.canvas) for name in names]
+            images = [read_image(self.folder / name, self.canvas) for name in names]
         except UserError as error:
             raise UserError(f"{self._where(row)}: {error}") from None
         return Sample(self._ids[tokens], self._learn[tokens], images)
@@ -87,7 +87,7 @@ class Conversations:
 
 def _tokenise(folder: Path, chat: Chat) -> dict[str, npt.NDArray[np.generic]]:
     """All conversations end to end: where each starts, its ids, and its images' names."""
-    conversations = list(read(folder / "conversations.jsonl", folder / "images"))
+    conversations = list(read(folder / "conversations.jsonl", folder))
     ids: list[npt.NDArray[np.int32]] = []
     learn: list[npt.NDArray[np.bool_]] = []
     for first in range(0, len(conversations), CHUNK):

@@ -18,9 +18,9 @@ def prepare(source: Mapping[str, Any] | WorldData | FileData, root: Path) -> Pat
     """The folder `root/<name>-<hex12>` of the data source, made if it is not there yet.
 
     It holds `conversations.jsonl` (for the world's test split `questions.jsonl`) and `images/`,
-    which for a user's own data is a link to their folder. It appears whole or not at all; a second
-    process asking for the same waits. Raises `UserError` where the source is missing, or at the
-    first bad row of it.
+    which for a user's own data is a link to their folder; image paths start with `images/`.
+    It appears whole or not at all; a second process asking for the same waits. Raises `UserError`
+    where the source is missing, or at its first bad row.
     """
     source = parse(source)
     content = json.dumps(fingerprint(source), sort_keys=True)
@@ -54,7 +54,8 @@ def _fill(source: WorldData | FileData, folder: Path) -> None:
 def _row(conversation: Conversation) -> dict[str, Any]:
     speakers = {role: speaker for speaker, role in ROLES.items()}
     turns = [{"from": speakers[m["role"]], "value": m["content"]} for m in conversation.messages]
-    return {"id": conversation.id, "image": list(conversation.images), "conversations": turns}
+    images = [f"images/{name}" for name in conversation.images]
+    return {"id": conversation.id, "image": images, "conversations": turns}
 
 
 def _put(partial: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, PositiveInt, Tag, TypeAdapter
 from pydantic import ValidationError as InvalidError
@@ -23,6 +23,7 @@ class WorldData(BaseModel):
     world: Literal["pairs", "conversations", "test"]
     images: PositiveInt
     seed: int = 0
+    canvas: ClassVar[None] = None  # drawn in one size
 
     @property
     def name(self) -> str:

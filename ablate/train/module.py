@@ -1,0 +1,122 @@
+"""One training stage as a LightningModule in which everything follows from the step's number."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.data.collate import MicroBatch
+from ablate.errors import UserError
+from ablate.model.mllm import Mllm
+from ablate.train import checkpoint
+from ablate.train.plan import Plan
+
+
+class Training(L.LightningModule):  # type: ignore[misc]
+    """Trains the parts of `model` that the plan names for `steps` optimiser steps.
+
+    micro_batches: of one optimiser step; state: the checkpoint, gone on from if it is there.
+    `step` counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss`
+    (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and `lr` of
+    each part. Raises `UserError` at a loss or gradient that is not finite, before any weight
+    takes it up.
+    """
+
+    def __init__(
+        self, model: Mllm, plan: Plan, *, steps: int, micro_batches: int, seed: int, state: Path
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+        self.steps = steps
+        self.micro_batches = micro_batches
+        self.seed = seed
+        self.state = state
+        self.step = checkpoint.step_of(state)
+        self.metrics: dict[str, Any] = {}
+        self._micro_batch = self.step * micro_batches  # the number of the current one
+        self._last_loss = "none yet"
+        if self.step:
+            checkpoint.load_weights(state, self.parts)
+
+    @property
+    def parts(self) -> nn.ModuleDict:
+        """The parts this stage trains."""
+        return nn.ModuleDict({part: self.model.parts[part] for part in self.plan.train})
+
+    def set_learning(self, step: int) -> None:
+        """Let exactly the parts learn that do so at `step`; the others work as in inference."""
+        learning = self.plan.learning(step)
+        for name, part in self.model.parts.items():
+            part.train(name in learning)
+            part.requires_grad_(name in learning)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = []
+        for name, part in self.parts.items():
+            parameters = list(part.parameters())
+            matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+            vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+            decays = (matrices, self.plan.weight_decay), (vectors, 0.0)
+            groups += [
+                {"part": name, "params": params, "weight_decay": decay}
+                for params, decay in decays
+                if params
+            ]
+        optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
+        if self.step:
+            checkpoint.load_moments(self.state, self.parts, optimizer)
+        return optimizer
+
+    def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
+        if self._micro_batch % self.micro_batches == 0:
+            self._loss = torch.zeros((), device=self.device)
+            self._tokens = torch.zeros((), dtype=torch.int64, device=self.device)
+        if batch_idx == 0 or self.step == self.plan.warm_projector:
+            self.set_learning(self.step)
+        number = np.random.SeedSequence([self.seed, self._micro_batch]).generate_state(1)
+        torch.manual_seed(int(number[0]))  # dropout, on every device
+
+    def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
+        output = self.model(batch.batch)
+        loss: Tensor = output.loss * batch.share
+        self._loss += loss.detach()
+        self._tokens += output.tokens
+        return loss * self.micro_batches  # Lightning divides by it
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip))
+        loss = float(self._loss)
+        self._stop_unless_finite(loss, norm)
+        for group in optimizer.param_groups:
+            group["lr"] = self.plan.rate(group["part"], self.step, self.steps)
+        self.metrics = {
+            "step": self.step + 1,
+            "loss": loss,
+            "grad_norm": norm,
+            "tokens": int(self._tokens),
+            "lr": {group["part"]: group["lr"] for group in optimizer.param_groups},
+        }
+        self._last_loss = f"{loss:.4g} at step {self.step + 1}"
+
+    def on_train_batch_end(self, outputs: Any, batch: MicroBatch, batch_idx: int) -> None:
+        self._micro_batch += 1
+        self.step = self._micro_batch // self.micro_batches
+
+    def _stop_unless_finite(self, loss: float, norm: float) -> None:
+        for name, value in ("loss", loss), ("gradient norm", norm):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the {name} is {value} at step {self.step + 1} of {self.steps} (last loss: "
+                    f"{self._last_loss}); lower the learning rates or use more warm-up"
+                )

@@ -1,0 +1,49 @@
+"""Models from the weights that steps left behind."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablate.encoders.tensors import load_module
+from ablate.files import read_json
+from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.parts import load_parts
+from ablate.train.plan import PARTS
+
+
+def load_trained(folder: Path) -> Mllm:
+    """The model of a committed training step: its own parts, and shipped weights for the rest.
+
+    Raises `UserError` naming the file and tensor that is missing, damaged, or does not fit.
+    """
+    spec = read_json(folder / "spec.json")["spec"]
+    parts = stored_parts(folder)
+    model = build_model(
+        ModelSpec.from_json(spec["model"]),
+        load_weights=set(parts) != set(PARTS),
+        seed=spec["seed"],
+    )
+    load_parts(model, folder, parts)
+    return model
+
+
+def starting_model(spec: Mapping[str, Any], parents: Mapping[str, Path]) -> Mllm:
+    """The model a training step starts from: shipped weights, and over them its parents' parts.
+
+    From a `prealign:<title>` parent comes its encoder alone: the projector it was aligned with
+    fits no mixture.
+    """
+    model = build_model(ModelSpec.from_json(spec["model"]), seed=spec["seed"])
+    for encoder, module in zip(model.spec.encoders, model.mixture.encoders, strict=True):
+        if folder := parents.get(f"prealign:{encoder.title}"):
+            [file] = folder.glob("encoder-*.safetensors")
+            load_module(module, file)
+    if folder := parents.get("pretrain"):
+        load_parts(model, folder, stored_parts(folder))
+    return model
+
+
+def stored_parts(folder: Path) -> list[str]:
+    """The parts of a model whose weights lie in `folder`."""
+    names = {"encoders": "encoder-*"}
+    return [part for part in PARTS if any(folder.glob(f"{names.get(part, part)}.safetensors"))]

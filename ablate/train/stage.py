@@ -1,0 +1,163 @@
+"""Runs one training step: pre-alignment, pre-training or fine-tuning.
+
+The three differ in data alone: in the model, the parts that learn, and the step they start from.
+"""
+
+import logging
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
+from torch.utils.data import DataLoader
+
+from ablate.data.chat import Chat
+from ablate.data.collate import MicroBatches
+from ablate.data.dataset import Conversations
+from ablate.data.prepare import prepare
+from ablate.data.sampler import Order
+from ablate.data.spec import parse
+from ablate.errors import UserError
+from ablate.files import write_json
+from ablate.model.language import load_tokenizer
+from ablate.model.mllm import Mllm
+from ablate.model.parts import parameter_table, save_parts
+from ablate.train.callbacks import Journal, OuterSigterm
+from ablate.train.module import Training
+from ablate.train.plan import PARTS, Plan
+from ablate.train.restore import starting_model, stored_parts
+
+if TYPE_CHECKING:
+    from ablate.worker import StepContext
+
+
+def train(ctx: "StepContext") -> dict[str, Any]:
+    """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
+
+    Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
+    bit for bit (on a CPU). Returns the step's figures for its record. Raises `UserError` for bad
+    data (file and row) and for a loss that is not finite.
+    """
+    plan = Plan(**ctx.spec["stage"])
+    model = starting_model(ctx.spec, ctx.parents)
+    if ctx.infra.get("gradient_checkpointing"):
+        model.checkpoint_activations()
+    batches = _batches(ctx, plan, model)
+    steps = plan.steps or batches.order.steps(plan.epochs or 1)
+    module = Training(
+        model,
+        plan,
+        steps=steps,
+        micro_batches=batches.parts,
+        seed=ctx.spec["seed"],
+        state=ctx.work / "checkpoint" / "state.safetensors",
+    )
+    module.set_learning(steps)
+    table = parameter_table(model)
+    _show(table)
+    started = time.monotonic()
+    _fit(ctx, module, batches)
+    seconds = time.monotonic() - started
+
+    save_parts(model, ctx.work, _kept(ctx, plan))
+    write_json(ctx.work / "parameters.json", table)
+    shutil.rmtree(module.state.parent, ignore_errors=True)
+    return {
+        "steps": steps,
+        "samples": steps * plan.batch_size,
+        "loss": module.metrics["loss"],
+        "seconds_training": seconds,
+        "parameters": sum(row["parameters"] for row in table),
+        "trainable": sum(row["trainable"] for row in table),
+    }
+
+
+def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
+    source = parse(ctx.spec["data"])
+    data = Conversations(
+        prepare(source, ctx.home / "data"),
+        Chat(load_tokenizer(model.spec.llm)),
+        max_length=min(plan.max_length, model.spec.llm.context),
+        visual_tokens=model.num_visual_tokens,
+        canvas=source.canvas,
+    )
+    order = Order(len(data), plan.batch_size, ctx.spec["seed"])
+    return MicroBatches(data, order, ctx.infra.get("micro_batch_size") or plan.batch_size)
+
+
+def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
+    cuda = ctx.device.startswith("cuda")
+    half = module.plan.precision == "bf16" or (module.plan.precision == "auto" and cuda)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(module.step * batches.parts, module.steps * batches.parts),
+        num_workers=ctx.infra.get("num_workers", 0),
+        pin_memory=cuda,
+    )
+    options: dict[str, Any] = {
+        "accelerator": "gpu" if cuda else "cpu",
+        "devices": 1,
+        "precision": "bf16-mixed" if half else "32-true",
+        "max_epochs": 1,
+        "accumulate_grad_batches": batches.parts,
+        "callbacks": [Journal(ctx, ctx.infra.get("checkpoint_every_steps", 50)), OuterSigterm()],
+        "plugins": [LightningEnvironment()],
+        "default_root_dir": ctx.work,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+    ctx.truncate_log(module.step)
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with _quiet():
+            L.Trainer(**options).fit(module, loader)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning made an exit of Ctrl-C
+            signal.signal(signal.SIGINT, interrupt)
+            raise KeyboardInterrupt from None
+        raise
+    except UserError as error:  # a data worker's comes with its traceback as text
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice: it is about defaults that are meant here."""
+    log = logging.getLogger("lightning.pytorch")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _kept(ctx: "StepContext", plan: Plan) -> list[str]:
+    """The parts to store: after fine-tuning all, before it those that no longer are as shipped."""
+    if ctx.step_kind == "finetune":
+        return list(PARTS)
+    changed = {"projector", "fusion", *plan.train}
+    for folder in ctx.parents.values():
+        changed.update(stored_parts(folder))
+    if ctx.step_kind == "prealign":
+        changed.add("encoders")
+    return [part for part in PARTS if part in changed]
+
+
+def _show(table: list[dict[str, Any]]) -> None:
+    for row in table:
+        state = f"{row['trainable']:,} trained" if row["trainable"] else "frozen"
+        print(f"{row['part']:<32} {row['parameters']:>14,} parameters, {state}", file=sys.stderr)
