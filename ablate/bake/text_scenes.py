@@ -88,9 +88,7 @@ class TextScenes:
             visual.append(positions)
             row, target = [bos, user, *[0] * len(positions)], [-100] * (2 + len(positions))
             pairs = [(turn.question, turn.answer) for turn in asked]
-            for index, (question, answer) in enumerate(
-                pairs or [(CAPTION_PROMPT, caption(scene))]
-            ):
+            for index, (question, answer) in enumerate(pairs or [(CAPTION_PROMPT, caption(scene))]):
                 prompt = ([user] if index else []) + self.words(question) + [assistant]
                 reply = [*self.words(answer), eot]
                 row += prompt + reply

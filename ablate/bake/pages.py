@@ -1,0 +1,108 @@
+"""Drawn pages with what each cell, pixel and centre on them is: what the encoders are trained on.
+
+Shapes: B batch, H W pixels of the canvas, G = 16 cells, row by row.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ablate.data.world import scenes
+from ablate.data.world.draw import CANVAS, CENTRES, Picture, draw_scene
+from ablate.data.world.scenes import GRID, Place, Scene, sample_scene
+
+# What a cell may be asked for, and the values it can take.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "colour": scenes.COLOURS,
+    "shape": scenes.SHAPES,
+    "pattern": scenes.PATTERNS,
+    "digit": scenes.DIGITS,
+    "dots": scenes.DOTS,
+    "level": scenes.LEVELS,
+    "letter": scenes.LETTERS,
+    "tens": scenes.DIGITS,
+    "ones": scenes.DIGITS,
+}
+KIND_OF = {"digit": "number", "dots": "dots", "level": "bar", "tens": "field", "letter": "letter"}
+
+
+@dataclass(frozen=True)
+class Pages:
+    """pixels (B,3,H,W) in [0,1]; labels: attribute -> (B,G), -1 where a cell has none;
+    parts (B,H,W) and heat (B,K,H,W), one at each centre of the K things a detector finds."""
+
+    scenes: list[Scene]
+    pixels: Tensor
+    labels: dict[str, Tensor]
+    parts: Tensor
+    heat: Tensor
+
+
+def crowded_scene(kind: str, rng: Random) -> Scene:
+    """A scene whose 16 cells are all filled (colours repeat): more to learn from a page."""
+    cells: dict[Place, dict[str, str]] = {}
+    while len(cells) < GRID * GRID:
+        for cell in sample_scene(kind, rng).cells.values():
+            cells[divmod(len(cells) % (GRID * GRID), GRID)] = dict(cell)
+    return Scene(kind, cells)
+
+
+def draw_scenes(drawn: list[Scene], rng: Random, held_out: bool = False) -> Pages:
+    """The scenes as one batch of pages."""
+    pictures = [draw_scene(scene, rng, held_out) for scene in drawn]
+    pixels = torch.from_numpy(np.stack([np.asarray(picture.image) for picture in pictures]))
+    parts = torch.from_numpy(np.stack([np.asarray(picture.parts) for picture in pictures]))
+    return Pages(
+        drawn,
+        pixels.permute(0, 3, 1, 2).float() / 255,
+        {attribute: _labels(drawn, attribute) for attribute in ATTRIBUTES},
+        parts.long(),
+        _heat(pictures),
+    )
+
+
+def draw_pages(
+    kinds: tuple[str, ...], count: int, rng: Random, *, crowded: float = 0.7, held_out: bool = False
+) -> Pages:
+    """`count` random pages of the kinds, a share of them crowded."""
+    drawn = []
+    for _ in range(count):
+        sample = crowded_scene if rng.random() < crowded else sample_scene
+        drawn.append(sample(rng.choice(kinds), rng))
+    return draw_scenes(drawn, rng, held_out)
+
+
+def resized(pixels: Tensor, resolution: int) -> Tensor:
+    """Pages as an encoder of that resolution sees them: one antialiased resize."""
+    if pixels.shape[-1] == resolution:
+        return pixels
+    return F.interpolate(
+        pixels, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+def cell_kind(cell: dict[str, str]) -> str:
+    """What the base's captions call a cell's content besides its colour."""
+    return next((noun for attribute, noun in KIND_OF.items() if attribute in cell), "nothing")
+
+
+def _labels(drawn: list[Scene], attribute: str) -> Tensor:
+    index = {value: number for number, value in enumerate(ATTRIBUTES[attribute])}
+    labels = torch.full((len(drawn), GRID * GRID), -1)
+    for row, scene in enumerate(drawn):
+        for (y, x), cell in scene.cells.items():
+            if attribute in cell:
+                labels[row, y * GRID + x] = index[cell[attribute]]
+    return labels
+
+
+def _heat(pictures: list[Picture]) -> Tensor:
+    heat = torch.zeros(len(pictures), len(CENTRES), CANVAS, CANVAS)
+    for row, picture in enumerate(pictures):
+        for what, x, y in picture.centres:
+            heat[row, what, y, x] = 1
+    return heat

@@ -1,0 +1,189 @@
+"""The pre-training tasks of the micro encoders, one a kind: what each expert becomes good at.
+
+Each mirrors what the real encoder was trained for, densely: a map has one position a cell, and
+every cell is taught. A task owns its heads (thrown away after baking) and gives a loss.
+
+Shapes: B batch, G = 16 cells, C channels, Q sub-cells of 4 pixels (64 a cell).
+"""
+
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ablate.bake.pages import ATTRIBUTES, Pages, cell_kind, draw_pages, draw_scenes, resized
+from ablate.data.world.draw import CELL, CENTRES, PARTS
+from ablate.data.world.scenes import COLOURS, GRID, PATTERNS, SHAPES, Scene, sample_scene
+from ablate.encoders.base import Encoder
+
+SUB = 4  # pixels of a sub-cell's side
+
+
+class Task(nn.Module):
+    """A loss on freshly drawn pages. `batch_size` counts pages."""
+
+    batch_size = 32
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.width = encoder.spec.width
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        """The loss of one batch."""
+        raise NotImplementedError
+
+
+def cells(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """(B,3,H,W) pages -> (B,G,C) features, one a cell."""
+    features: Tensor = encoder(resized(pixels, encoder.spec.resolution)).tokens()
+    return features
+
+
+class RegionCaptions(Task):
+    """Contrast of a cell with captions that name some of its attributes (CLIP, ConvNeXt-CLIP).
+
+    A caption is the mean of its words' embeddings. Each filled or empty cell must find its caption
+    among all different ones of the batch.
+    """
+
+    def __init__(self, encoder: Encoder, names: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+        super().__init__(encoder)
+        self.names, self.kinds = names, kinds
+        nouns = ("nothing", "number", "dots", "bar", "field", "letter")
+        self.index = {word: i for i, word in enumerate((*COLOURS, *PATTERNS, *SHAPES, *nouns))}
+        self.words = nn.EmbeddingBag(len(self.index), 96, mode="mean")
+        self.text, self.image = nn.Linear(96, 96), nn.Linear(self.width, 96)
+        self.scale = nn.Parameter(torch.tensor(2.3))
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        pages = draw_pages(self.kinds, self.batch_size, rng)
+        said = [
+            self._caption(scene.cells.get((row, column), {}))
+            for scene in pages.scenes
+            for row in range(GRID)
+            for column in range(GRID)
+        ]
+        captions = sorted(set(said))
+        target = torch.tensor([captions.index(caption) for caption in said])
+        text = self.text(torch.stack([self._embed(caption) for caption in captions]))
+        image = self.image(cells(encoder, pages.pixels)).flatten(0, 1)
+        logits = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T * self.scale.exp()
+        return F.cross_entropy(logits, target)
+
+    def _caption(self, cell: dict[str, str]) -> tuple[str, ...]:
+        return (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
+
+    def _embed(self, caption: tuple[str, ...]) -> Tensor:
+        embedded: Tensor = self.words(torch.tensor([[self.index[word] for word in caption]]))
+        return embedded[0]
+
+
+class Reading(Task):
+    """Every character of a cell: digits on things, keys, values and letters (Pix2Struct)."""
+
+    names = ("digit", "letter", "tens", "ones")
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(self.width, len(ATTRIBUTES[name])) for name in self.names}
+        )
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        pages = draw_pages(("document", "objects", "document", "text"), self.batch_size, rng)
+        found = cells(encoder, pages.pixels)
+        losses = [_label_loss(head(found), pages.labels[n]) for n, head in self.heads.items()]
+        return torch.stack(losses).mean()
+
+
+class Detection(Task):
+    """A heat map of centres at a stride of 4 pixels: marks, digits, things (EVA-02, detection)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.head = nn.Linear(self.width, len(CENTRES) * (CELL // SUB) ** 2)
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        pages = draw_pages(("objects",), self.batch_size, rng)
+        logits = self.head(cells(encoder, pages.pixels))
+        target = by_cell(F.max_pool2d(pages.heat, SUB)).flatten(2)
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=torch.tensor(4.0))
+
+
+class Segmentation(Task):
+    """The part each sub-cell of 4 pixels belongs to, so every edge and extent (SAM)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.head = nn.Linear(self.width, len(PARTS) * (CELL // SUB) ** 2)
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        pages = draw_pages(("chart", "chart", "objects"), self.batch_size, rng)
+        shares = F.avg_pool2d(F.one_hot(pages.parts, len(PARTS)).permute(0, 3, 1, 2).float(), SUB)
+        logits = self.head(cells(encoder, pages.pixels)).unflatten(-1, (len(PARTS), -1))
+        return F.cross_entropy(logits.flatten(0, 1), by_cell(shares).flatten(0, 1))
+
+
+class Instances(Task):
+    """Two drawings of one thing must find each other among all things drawn (DINOv2).
+
+    Self-supervised: no name of anything is used. The second drawing has another colour, pattern,
+    turn, size, neighbour and place, so that only the outline tells which thing it is.
+    """
+
+    temperature = 0.2
+    batch_size = 24
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.head = nn.Sequential(
+            nn.Linear(self.width, 192), nn.GELU(), nn.Linear(192, 64, bias=False)
+        )
+
+    def forward(self, encoder: Encoder, rng: Random) -> Tensor:
+        first = draw_pages(("objects",), self.batch_size, rng)
+        moved = [_redrawn(scene, rng) for scene in first.scenes]
+        second = draw_scenes([scene for scene, _ in moved], rng)
+        pixels = torch.cat([first.pixels, second.pixels])
+        found = F.normalize(self.head(cells(encoder, pixels)), dim=-1)
+        pairs = [
+            (page * GRID * GRID + _flat(old), (page + len(moved)) * GRID * GRID + _flat(new))
+            for page, (_, places) in enumerate(moved)
+            for old, new in places
+        ]
+        one, two = (found.flatten(0, 1)[list(side)] for side in zip(*pairs, strict=True))
+        logits = one @ two.T / self.temperature
+        target = torch.arange(len(pairs))
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+Place = tuple[int, int]
+
+
+def _redrawn(scene: Scene, rng: Random) -> tuple[Scene, list[tuple[Place, Place]]]:
+    """The same outlines at other places with everything else drawn anew; and (old, new) places."""
+    donors = [cell for _ in range(4) for cell in sample_scene("objects", rng).cells.values()]
+    old = list(scene.cells)
+    spots = rng.sample(range(GRID * GRID), len(old))
+    new = [divmod(spot, GRID) for spot in spots]
+    redrawn = {
+        place: {**donor, "shape": scene.cells[was]["shape"]}
+        for place, was, donor in zip(new, old, donors, strict=False)
+    }
+    return Scene("objects", redrawn), list(zip(old, new, strict=True))
+
+
+def _flat(place: Place) -> int:
+    return place[0] * GRID + place[1]
+
+
+def by_cell(maps: Tensor) -> Tensor:
+    """(B,K,32,32) sub-cell maps -> (B,G,K,Q): each cell's own sub-cells."""
+    side = CELL // SUB
+    split = maps.unflatten(3, (GRID, side)).unflatten(2, (GRID, side))
+    return split.permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(3)
+
+
+def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-1)
