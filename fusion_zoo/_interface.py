@@ -111,8 +111,8 @@ class Fusion(nn.Module):
     ) -> list[Tensor]:
         """(B, tokens, channels) for each segment.
 
-        `maps` follow `shapes`. When `reaches_inside_base`, `base` is given and only the shape of
-        maps[0] counts; else `base` is ignored. ValueError if a map has another shape.
+        `maps` follow `shapes`. When `reaches_inside_base`, `base` is given and maps[0] never looked
+        at; else `base` is ignored. ValueError if a map has another shape.
         """
         raise NotImplementedError
 
@@ -120,9 +120,10 @@ class Fusion(nn.Module):
         """ValueError unless the maps are of the shapes this fusion was built for."""
         if len(maps) != len(self.shapes):
             raise ValueError(f"built for {len(self.shapes)} maps, given {len(maps)}")
-        for number, (feature, shape) in enumerate(zip(maps, self.shapes, strict=True)):
-            if feature.shape != shape:
-                raise ValueError(f"map {number}: built for {shape}, given {feature.shape}")
+        for number in range(int(self.reaches_inside_base), len(maps)):
+            given, shape = maps[number].shape, self.shapes[number]
+            if given != shape:
+                raise ValueError(f"map {number}: built for {shape}, given {given}")
 
 
 def resize_map(

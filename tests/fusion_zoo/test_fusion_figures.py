@@ -1,0 +1,107 @@
+"""Declared tokens, widths, parameters and FLOPs are the measured ones, at the paper's shapes too.
+
+B batch, N tokens, C channels, H W grid.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from fusion_toys import FUSIONS, SHAPES, ToyBase
+from torch.utils.flop_counter import FlopCounterMode
+
+import fusion_zoo
+from fusion_zoo import FeatureMap, Fusion, MapShape
+
+CLIP, CONVNEXT, SAM = MapShape(1024, 32, 32), MapShape(3072, 32, 32), MapShape(1024, 64, 64)
+CASES = [
+    (SHAPES[:1], (4, 6)),
+    (SHAPES[:1], (5, 3)),
+    (SHAPES[:2], (4, 6)),
+    (SHAPES, (4, 6)),
+    (SHAPES, (5, 3)),
+    ([CLIP, CONVNEXT], (32, 32)),
+    ([CLIP, CONVNEXT, SAM], (32, 32)),
+]
+
+
+def per_value(operations: int) -> Callable[..., int]:
+    def count(*_: Any, out_shape: Sequence[int], **__: Any) -> int:
+        return operations * prod(out_shape)
+
+    return count
+
+
+INTERPOLATION = {
+    torch.ops.aten.upsample_bilinear2d: per_value(8),
+    torch.ops.aten.grid_sampler_2d: per_value(8 + 2),  # the attention weight is no matmul
+}
+
+
+def measured_flops(fusion: Fusion, base: ToyBase, maps: list[FeatureMap]) -> int:
+    counter = FlopCounterMode(display=False, custom_mapping=INTERPOLATION)
+    with torch.no_grad(), counter:
+        fusion(maps, base)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize(("shapes", "grid"), CASES)
+def test_declared_figures_are_the_measured_ones(
+    name: str, shapes: list[MapShape], grid: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        fusion = fusion_zoo.build(name, shapes, grid)
+        base = ToyBase(shapes[0], num_blocks=0, batch=1)
+        maps = [FeatureMap(torch.empty(1, *shape)) for shape in shapes]
+        given = fusion(maps, base)
+    assert [tuple(tokens.shape) for tokens in given] == [(1, *s) for s in fusion.segments]
+    assert fusion.num_tokens == sum(tokens.shape[1] for tokens in given)
+    assert fusion.flops() == measured_flops(fusion, base, maps)
+
+
+# The formulas of the papers' code, for two experts: base C on N cells, other K on S cells.
+C, K, N = 1024, 3072, 1024
+PUBLISHED = {
+    "sequence_append": (0, 0),
+    "channel_concat": (0, 0),
+    "llava_hr": (
+        3 * (K * K + K + K * C + C + 50 * C + C * C + C + C * C + C // 2 + C // 2 + 1)
+        + (C * C + C + K * C + C),
+        3 * (2 * N * (K * K + K * C) + 2 * 49 * N * C + 2 * N * C * C + 2 * C * C + C)
+        + 2 * N * (C * C + K * C),
+    ),
+    "mini_gemini": (
+        (2 * C + C * C + C) + 2 * (2 * K + K * C + C),
+        2 * N * C * C + 4 * N * K * C + 4 * N * C,
+    ),
+    "deformable": (
+        (2 * C + C * C + C) + (2 * K + K * C + C) + 2 * (C * C + C) + 3 * 8 * 4 * (C + 1),
+        2 * N * C * C + 2 * N * K * C + 2 * N * C * C
+        + 2 * N * C * 3 * 8 * 4 + 10 * N * 4 * C + 2 * N * C * C,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_paper_pair_costs_what_the_published_formulas_say(name: str) -> None:
+    with torch.device("meta"):
+        fusion = fusion_zoo.build(name, [CLIP, CONVNEXT], (32, 32))
+    assert (fusion.num_parameters, fusion.flops()) == PUBLISHED[name]
+
+
+def test_eagle_x4_is_1024_tokens_of_6656_channels() -> None:
+    experts = [CLIP, CONVNEXT, MapShape(1024, 64, 64), MapShape(1536, 45, 45)]
+    fusion = fusion_zoo.build("channel_concat", experts, (32, 32))
+    assert fusion.segments == ((1024, 6656),)
+
+
+def test_mini_gemini_as_published_has_64_keys_a_query() -> None:
+    experts = [MapShape(1024, 24, 24), MapShape(2880, 192, 192)]
+    with torch.device("meta"):
+        fusion = fusion_zoo.build("mini_gemini", experts, (24, 24))
+    n, p, c, ca = 576, 8, 1024, 2880
+    published = 2 * n * c * c + 4 * n * p**2 * ca * c + 4 * n * p**2 * c
+    assert fusion.flops() == published

@@ -1,0 +1,121 @@
+"""Fusions run, and learn, in every way they are used: bf16, compiled, checkpointed, on a GPU.
+
+B batch, N tokens, C channels, H W grid.
+"""
+
+import shutil
+
+import pytest
+import torch
+from fusion_toys import FUSIONS, SHAPES, ToyBase, random_maps, scrambled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+import fusion_zoo
+from fusion_zoo import FeatureMap, Fusion, MapShape
+
+sides = st.integers(1, 9)
+map_shapes = st.builds(MapShape, st.integers(1, 4).map(lambda n: 8 * n), sides, sides)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@settings(max_examples=25, deadline=None)
+@given(shapes=st.lists(map_shapes, min_size=1, max_size=5), grid=st.tuples(sides, sides))
+def test_any_experts_on_any_grids_give_the_declared_finite_tokens(
+    name: str, shapes: list[MapShape], grid: tuple[int, int]
+) -> None:
+    fusion = scrambled(fusion_zoo.build(name, shapes, grid))
+    tokens = fusion(random_maps(shapes), ToyBase(shapes[0]))
+    assert [tuple(t.shape) for t in tokens] == [(2, *s) for s in fusion.segments]
+    assert all(t.isfinite().all() for t in tokens)
+    experts = len(shapes) if name == "sequence_append" else 1
+    assert fusion.num_tokens == experts * grid[0] * grid[1]
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_the_base_alone_is_handed_on_unchanged_and_free(name: str) -> None:
+    fusion = fusion_zoo.build(name, SHAPES[:1], SHAPES[0].grid)
+    base, maps = ToyBase(SHAPES[0]), random_maps(SHAPES[:1])
+    expected = base.straight() if fusion.reaches_inside_base else maps[0].tokens()
+    (tokens,) = fusion(maps, base)
+    assert torch.equal(tokens, expected)
+    assert fusion.flops() == fusion.num_parameters == 0
+
+
+def gradients(fusion: Fusion, tokens: list[Tensor], maps: list[FeatureMap]) -> list[Tensor]:
+    loss = sum((t.float() * torch.linspace(-1, 1, t.numel()).view_as(t)).sum() for t in tokens)
+    used = maps[1:] if fusion.reaches_inside_base else maps
+    wanted = [*fusion.parameters(), *(m.tensor for m in used)]
+    return list(torch.autograd.grad(loss, wanted))
+
+
+def with_grad(maps: list[FeatureMap]) -> list[FeatureMap]:
+    return [FeatureMap(m.tensor.requires_grad_()) for m in maps]
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("experts", [2, 4])
+def test_gradients_reach_every_parameter_and_every_map(name: str, experts: int) -> None:
+    torch.manual_seed(0)
+    fusion = scrambled(fusion_zoo.build(name, SHAPES[:experts], (4, 6)))
+    maps = with_grad(random_maps(SHAPES[:experts]))
+    for gradient in gradients(fusion, fusion(maps, ToyBase(SHAPES[0])), maps):
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> None:
+    torch.manual_seed(0)
+    fusion, base = fusion_zoo.build(name, SHAPES[:3], (5, 6)), ToyBase(SHAPES[0])
+    maps = random_maps(SHAPES[:3])
+    exact = fusion(maps, base)
+    low = [FeatureMap(m.tensor.bfloat16()) for m in maps]
+    if autocast:
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = fusion(low, base)
+    else:
+        rounded = fusion.bfloat16()(low, base.bfloat16())
+        assert all(t.dtype == torch.bfloat16 for t in rounded)
+    for one, other in zip(exact, rounded, strict=True):
+        torch.testing.assert_close(one, other.float(), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
+    if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("inductor needs a C++ compiler")
+    torch.manual_seed(0)
+    fusion = scrambled(fusion_zoo.build(name, SHAPES[:3], (5, 6)))
+    maps, base = with_grad(random_maps(SHAPES[:3])), ToyBase(SHAPES[0])
+    compiled = torch.compile(fusion, fullgraph=True, backend=backend)
+    expected, tokens = fusion(maps, base), compiled(maps, base)
+    torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        gradients(fusion, tokens, maps), gradients(fusion, expected, maps), atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_gradients_are_the_same_under_checkpointing(name: str) -> None:
+    torch.manual_seed(0)
+    fusion = scrambled(fusion_zoo.build(name, SHAPES[:3], (5, 6)))
+    maps, base = with_grad(random_maps(SHAPES[:3])), ToyBase(SHAPES[0])
+    expected = gradients(fusion, fusion(maps, base), maps)
+    tokens = checkpoint(fusion, maps, base, use_reentrant=False)
+    torch.testing.assert_close(gradients(fusion, tokens, maps), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FUSIONS)
+def test_a_gpu_gives_what_the_processor_gives(name: str) -> None:
+    torch.manual_seed(0)
+    fusion, base = scrambled(fusion_zoo.build(name, SHAPES, (5, 6))), ToyBase(SHAPES[0])
+    maps = random_maps(SHAPES)
+    expected = fusion(maps, base)
+    moved = [FeatureMap(m.tensor.cuda()) for m in maps]
+    for one, other in zip(expected, fusion.cuda()(moved, base.cuda()), strict=True):
+        torch.testing.assert_close(one, other.cpu(), atol=1e-3, rtol=1e-3)
