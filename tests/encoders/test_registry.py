@@ -1,0 +1,118 @@
+import json
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.encoders import micro, registry
+from ablate.encoders.registry import EncoderSpec
+from ablate.errors import UserError
+
+OURS = [
+    "clip-micro@32",
+    "convnext-micro@128",
+    "eva02-micro@128",
+    "pix2struct-micro@128",
+    "sam-micro@128",
+    "dinov2-micro@64",
+    "untrained-micro@128",
+]
+
+
+def test_the_micro_encoders_are_there_and_all_give_a_map_of_the_canvas_cells() -> None:
+    specs = registry.specs()
+    assert [spec.title for spec in specs] == OURS
+    assert {spec.grid for spec in specs} == {(4, 4)}
+    assert all(spec.task and spec.licence and spec.source for spec in specs)
+
+
+def test_a_name_alone_means_the_default_resolution() -> None:
+    assert registry.resolve("clip-micro") == registry.resolve("clip-micro@32")
+
+
+def test_any_resolution_the_patches_allow_resolves_without_an_entry() -> None:
+    spec = registry.resolve("eva02-micro@192")
+    assert spec.title == "eva02-micro@192"
+    assert spec.grid == (6, 6)
+
+
+@pytest.mark.parametrize(
+    ("title", "says"),
+    [
+        ("clip-mikro@32", "unknown encoder 'clip-mikro@32'; did you mean 'clip-micro@32'?"),
+        ("resnet", "choose one of clip-micro@32, convnext-micro@128"),
+        ("clip-micro@36", "nearest are 32 and 40"),
+        ("clip-micro@3", "nearest are 8 and 16"),
+        ("eva02-micro@144", "multiples of 32; the nearest are 128 and 160"),
+        ("clip-micro@big", "a resolution is a number, as in 'clip-micro@32'"),
+        ("clip-micro@-32", "a resolution is a number"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_nearest_that_can(title: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        registry.resolve(title)
+    assert says in str(caught.value)
+
+
+def test_a_spec_survives_json() -> None:
+    for spec in registry.specs():
+        assert registry.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_json_holds_what_decides_the_result_and_nothing_else() -> None:
+    values = registry.resolve("clip-micro").to_json()
+    assert values.keys() >= {"family", "resolution", "mean", "architecture", "weights"}
+    assert not values.keys() & {"task", "licence", "source"}
+
+
+@pytest.mark.parametrize("change", [{"colour": 1}, {"family": None}])
+def test_json_with_a_wrong_field_is_refused(change: dict[str, object]) -> None:
+    values = {**registry.resolve("clip-micro").to_json(), **change}
+    values = {key: value for key, value in values.items() if value is not None or key != "family"}
+    with pytest.raises(UserError, match="unknown field 'colour'|missing field 'family'"):
+        registry.from_json(values)
+
+
+def test_the_checksum_of_shipped_weights_comes_from_their_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro, "WEIGHTS", tmp_path)
+    assert registry.resolve("clip-micro").weights.sha256 is None
+    (tmp_path / "micro").mkdir()
+    (tmp_path / "micro" / "clip-micro.json").write_text('{"sha256": "abc"}')
+    assert registry.resolve("clip-micro").weights.sha256 == "abc"
+
+
+def test_another_package_adds_an_encoder_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group: [EntryPoint("theirs", f"{__name__}:THEIRS", group)],
+    )
+    registry._known.cache_clear()
+    try:
+        assert registry.resolve("theirs-tiny@64").family == "clip"
+        assert "theirs-tiny@48" in [spec.title for spec in registry.specs()]
+    finally:
+        registry._known.cache_clear()
+
+
+THEIRS = [
+    EncoderSpec.from_json({**micro.SPECS[0].to_json(), "name": "theirs-tiny", "resolution": 48})
+]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 300), st.integers(1, 3))
+def test_patches_never_exceed_their_limit_and_unshuffle_evenly(
+    rows: int, columns: int, limit: int, unshuffle: int
+) -> None:
+    values = registry.resolve("pix2struct-micro").to_json()
+    limit = max(limit, 3 * unshuffle * unshuffle * max(rows, columns))
+    spec = EncoderSpec.from_json({**values, "max_patches": limit, "unshuffle": unshuffle})
+    step = spec.patch * unshuffle
+    found = spec.patches(rows * step, columns * step)
+    assert found[0] * found[1] <= limit
+    assert found[0] % unshuffle == found[1] % unshuffle == 0
+    assert min(found) >= 1
