@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def test_json_holds_what_decides_the_result_and_nothing_else() -> None:
     assert not values.keys() & {"task", "licence", "source"}
 
 
-@pytest.mark.parametrize("change", [{"colour": 1}, {"family": None}])
-def test_json_with_a_wrong_field_is_refused(change: dict[str, object]) -> None:
-    values = {**registry.resolve("clip-micro").to_json(), **change}
-    values = {key: value for key, value in values.items() if value is not None or key != "family"}
-    with pytest.raises(UserError, match="unknown field 'colour'|missing field 'family'"):
+def test_json_with_a_wrong_field_is_refused() -> None:
+    values = registry.resolve("clip-micro").to_json()
+    with pytest.raises(UserError, match="unknown field 'colour'"):
+        registry.from_json({**values, "colour": 1})
+    del values["family"]
+    with pytest.raises(UserError, match="missing field 'family'"):
         registry.from_json(values)
 
 
@@ -99,9 +101,7 @@ def test_another_package_adds_an_encoder_by_entry_point(monkeypatch: pytest.Monk
         registry._known.cache_clear()
 
 
-THEIRS = [
-    EncoderSpec.from_json({**micro.SPECS[0].to_json(), "name": "theirs-tiny", "resolution": 48})
-]
+THEIRS = [replace(micro.SPECS[0], name="theirs-tiny", resolution=48)]
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 300), st.integers(1, 3))
