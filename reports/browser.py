@@ -1,0 +1,80 @@
+"""The browser of answers: its questions as data for the page, and its images re-encoded small."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from reports.model import CandidateResult, StudyResult
+
+LARGEST = 512  # pixels of a side; the browser shows images small
+
+
+def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
+    """What `answers.js` reads: tasks, candidates, and each question with everyone's answer.
+
+    `a` and `b` are the candidates compared at first: the base and the best one. An answer is
+    `[text, score]`, or null where the candidate was not asked.
+    """
+    scored = [one for one in study.candidates if not one.answers.empty]
+    questions: dict[tuple[str, str], dict[str, Any]] = {}
+    for index, one in enumerate(scored):
+        for row in one.answers.itertuples(index=False):
+            question = questions.setdefault(
+                (str(row.task), str(row.id)),
+                {
+                    "task": row.task,
+                    "id": row.id,
+                    "image": images.get(str(row.image)),
+                    "question": row.question,
+                    "truth": row.truth,
+                    "answers": [None] * len(scored),
+                },
+            )
+            question["answers"][index] = [row.answer, round(float(str(row.score)), 4)]
+    return {
+        "tasks": dict(study.tasks),
+        "candidates": [one.name for one in scored],
+        "questions": [questions[key] for key in sorted(questions)],
+        "a": 0,
+        "b": scored.index(study.best) if study.best in scored else 0,
+    }
+
+
+def verdict(score: float) -> str:
+    """An answer's score in a word: right, partly or wrong."""
+    return "right" if score >= 1 else "partly" if score > 0 else "wrong"
+
+
+def images(study: StudyResult, folder: Path) -> dict[str, str]:
+    """Re-encode every image that was asked about into `folder`; its file name by its path.
+
+    Pixels only: nothing else of the original file goes into the report. One that is missing or
+    cannot be read is left out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names: dict[str, str] = {}
+    for one in study.candidates:
+        for path in sorted(set(one.answers["image"]) - names.keys()):
+            if name := _encode(one, path, folder):
+                names[path] = name
+    return names
+
+
+def _encode(candidate: CandidateResult, path: str, folder: Path) -> str | None:
+    if candidate.images is None:
+        return None
+    source = (candidate.images / path).resolve()
+    if not source.is_relative_to(candidate.images.resolve()) or not source.is_file():
+        return None
+    name = f"{hashlib.sha256(path.encode()).hexdigest()[:12]}.webp"
+    try:
+        with Image.open(source) as image:
+            small = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((LARGEST, LARGEST))
+    small.save(folder / name, "WEBP", quality=82, method=4)
+    return name

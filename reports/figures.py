@@ -1,0 +1,221 @@
+"""Figures of a study (matplotlib, no display needed): the same input gives the same bytes of SVG.
+
+Each function returns a `Figure` for notebooks; `svg` turns one into a fragment for a page, whose
+colours are CSS variables, so that it follows the page into dark mode and onto paper.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from reports.model import KINDS, CandidateResult, StudyResult
+from reports.tables import costs, interval
+
+# Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
+INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0b6b70", "#9db9b8"
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SOFT: "soft"}
+_STYLE: Any = {
+    "svg.hashsalt": "ablate",
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names are the author's words, never formulas
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+
+
+@matplotlib.rc_context(_STYLE)
+def greedy_path(study: StudyResult) -> Figure:
+    """Score of every candidate by round with its 95 % interval, the winners joined by a line."""
+    figure, axes = _canvas(7.2, 3.4)
+    for turn in study.rounds:
+        losers = [one for one in turn.candidates if one is not turn.winner]
+        spread = [0.09 * (index + 1) for index in range(len(losers))]
+        _points(axes, [turn.number + shift for shift in spread], losers, MUTED, 4)
+    winners = [one for one in study.winners if one.composite is not None]
+    xs, ys = [one.round for one in winners], [one.composite or 0.0 for one in winners]
+    axes.plot(xs, ys, color=ACCENT, linewidth=1.8, zorder=3)
+    _points(axes, xs, winners, ACCENT, 7)
+    for before, one in zip([None, *winners], winners, strict=False):
+        label = f"{one.composite:.1f}"
+        axes.annotate(
+            f"{_added(before, one)}  {label}" if before else f"{one.encoders[0]}  {label}",
+            (one.round, one.composite or 0.0),
+            xytext=(-4, 12),
+            textcoords="offset points",
+            ha="right" if before else "left",
+            color=INK,
+            fontweight="bold",
+        )
+    numbers = [turn.number for turn in study.rounds]
+    axes.set_xticks(numbers, [f"Round {number}" for number in numbers])
+    axes.set_xlim(min(numbers) - 0.3, max(numbers) + 0.75)
+    axes.margins(y=0.18)
+    axes.set_ylabel(f"{study.suite} score")
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def arm_scores(study: StudyResult) -> Figure:
+    """Score of every arm with its 95 % interval, in the study's order."""
+    scored = [one for one in study.candidates if one.composite is not None]
+    figure, axes = _canvas(7.2, 0.7 + 0.42 * len(scored))
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    for row, one in enumerate(reversed(scored)):
+        color = ACCENT if one is study.best else MUTED
+        low, high = _ends(one)
+        axes.plot([low, high], [row, row], color=color, linewidth=1.6)
+        axes.plot([one.composite or 0.0], [row], "o", color=color, markersize=6)
+    axes.set_yticks(range(len(scored)), [one.name for one in reversed(scored)])
+    axes.set_ylim(-0.6, len(scored) - 0.4)
+    axes.set_xlabel(f"{study.suite} score")
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def where_time_went(study: StudyResult) -> Figure:
+    """One bar: the seconds of each kind of step, and beside it what sharing steps saved."""
+    frame = costs(study)
+    figure, axes = _canvas(7.2, 1.5)
+    axes.grid(visible=False)
+    left = 0.0
+    for kind, color in zip(KINDS, (SOFT, MUTED, ACCENT, INK), strict=True):
+        seconds = float(frame.loc[frame["kind"] == kind, "seconds"].iloc[0])
+        axes.barh([0], [seconds], left=left, color=color, height=0.55, label=kind)
+        left += seconds
+    saved = float(frame["saved"].sum())
+    if saved:
+        axes.barh(
+            [0], [saved], left=left, height=0.55, fill=False, edgecolor=SOFT, hatch="///",
+            label="saved by sharing", linewidth=0.8,
+        )  # fmt: skip
+    axes.set_yticks([])
+    axes.set_xlabel("seconds")
+    axes.spines["left"].set_visible(False)
+    axes.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=9)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def losses(candidate: CandidateResult) -> Figure | None:
+    """Training loss of each stage by step, smoothed over the raw points; `None` without logs."""
+    curves = {
+        f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind: points
+        for step in candidate.steps
+        if step.folder and (points := loss_points(step.folder / "metrics.jsonl"))
+    }
+    if not curves:
+        return None
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(7.2, 2.1 * rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, points) in zip(grid.flat, curves.items(), strict=False):
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, color=SOFT, linewidth=0.8)
+        axes.plot(xs, _smooth(ys), color=ACCENT, linewidth=1.5)
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=8)
+    for axes in list(grid.flat)[len(curves) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def loss_points(path: Path, most: int = 300) -> list[tuple[int, float]]:
+    """`(step, loss)` from a step's `metrics.jsonl`, thinned evenly to at most `most` points."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    points = [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
+    stride = -(-len(points) // most) or 1
+    return points[::stride]
+
+
+@matplotlib.rc_context(_STYLE)
+def svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as an inline `<svg>`: labelled `title`, without dates, ids prefixed by `name`."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([\w.-]+)', text))
+    text = re.sub(
+        r' id="([\w.-]+)"',
+        lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "",
+        text,
+    )
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var(--{variable})")
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.subplots()
+
+
+def _points(
+    axes: Axes, xs: Sequence[float], candidates: Sequence[CandidateResult], color: str, size: int
+) -> None:
+    for x, one in zip(xs, candidates, strict=True):
+        if one.composite is not None:
+            axes.plot([x, x], _ends(one), color=color, linewidth=1.2, zorder=2)
+            axes.plot([x], [one.composite], "o", color=color, markersize=size, zorder=4)
+
+
+def _ends(candidate: CandidateResult) -> tuple[float, float]:
+    own = interval(candidate)
+    middle = candidate.composite or 0.0
+    return (own.low, own.high) if own else (middle, middle)
+
+
+def _added(before: CandidateResult | None, candidate: CandidateResult) -> str:
+    known = before.encoders if before else ()
+    return " ".join(f"+ {name}" for name in candidate.encoders if name not in known)
+
+
+def _has_loss(row: Mapping[str, object]) -> bool:
+    loss = row.get("loss")
+    return "step" in row and isinstance(loss, int | float) and loss == loss
+
+
+def _smooth(values: Sequence[float], keep: float = 0.9) -> list[float]:
+    """An exponential moving average, corrected for its start."""
+    total, weight, result = 0.0, 0.0, []
+    for value in values:
+        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
+        result.append(total / weight)
+    return result

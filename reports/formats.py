@@ -1,0 +1,142 @@
+"""A table frame as Markdown, CSV, LaTeX (booktabs), JSON or HTML: the same digits in each.
+
+CSV and JSON keep a column for every number; the others show an interval beside its number,
+`61.2 [58.9, 63.4]`. Everything a study's author or a model wrote is escaped.
+"""
+
+import csv
+import io
+import json
+import re
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from reports.tables import COLUMNS, digits, records
+
+FORMATS = ("md", "csv", "latex", "json", "html")
+SIGNED = ("delta",)
+_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
+    """The frame in one of `FORMATS`, ending in a newline."""
+    makers = {"md": markdown, "csv": to_csv, "latex": latex, "json": to_json, "html": html}
+    return makers[form](frame, caption)
+
+
+def number(value: Any, column: str) -> str:
+    """One cell as shown everywhere: fixed digits, a sign for differences, empty when unknown."""
+    if value is None:
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    sign = "+" if column.removesuffix("_low").removesuffix("_high") in SIGNED else ""
+    return format(value, f"{sign}.{digits(column)}f")
+
+
+def markdown(frame: pd.DataFrame, caption: str = "") -> str:
+    """A pipe table, padded so that it also reads well in a terminal."""
+    heads, rows = _shown(frame)
+    rows = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+    text = _text_columns(frame)
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(cells, widths, text, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * max(width, 3) if left else "-" * (max(width, 3) - 1) + ":"
+        for width, left in zip(widths, text, strict=True)
+    ]
+    table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
+    return "\n".join(([caption, ""] if caption else []) + table) + "\n"
+
+
+def to_csv(frame: pd.DataFrame, caption: str = "") -> str:
+    """Plain CSV, a column for every number, headed by the frame's own column names."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for record in records(frame):
+        writer.writerow([number(value, str(name)).lstrip("+") for name, value in record.items()])
+    return buffer.getvalue()
+
+
+def latex(frame: pd.DataFrame, caption: str = "") -> str:
+    r"""A booktabs table; the document needs `\usepackage{booktabs}`."""
+    heads, rows = _shown(frame)
+    align = "".join("l" if left else "r" for left in _text_columns(frame))
+
+    def line(cells: list[str]) -> str:
+        return "  " + " & ".join(_tex(cell) for cell in cells) + r" \\"
+
+    body = [r"\begin{table}", r"\centering", r"\small"]
+    body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
+    body += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", line(heads), r"\midrule"]
+    body += [line(row) for row in rows]
+    return "\n".join([*body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def to_json(frame: pd.DataFrame, caption: str = "") -> str:
+    """A JSON list of rows; numbers are rounded as shown, unknown ones are null."""
+    return json.dumps(records(frame), indent=1, ensure_ascii=False) + "\n"
+
+
+def html(frame: pd.DataFrame, caption: str = "") -> str:
+    """A bare `<table>` with a caption and column headings."""
+    heads, rows = _shown(frame)
+    lines = ["<table>", f"<caption>{escape(caption)}</caption>" if caption else ""]
+    lines += ["<thead><tr>", *(f'<th scope="col">{escape(head)}</th>' for head in heads)]
+    lines += ["</tr></thead>", "<tbody>"]
+    lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    return "\n".join(line for line in [*lines, "</tbody>", "</table>"] if line) + "\n"
+
+
+def _shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells with each interval folded into the number before it."""
+    names = _names(frame)
+    heads = [COLUMNS.get(name, (name, 1))[0] for name in names]
+    rows = []
+    for record in records(frame):
+        cells = []
+        for name in names:
+            cell = number(record[name], name)
+            low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
+            if low is not None and high is not None:
+                cell += f" [{number(low, f'{name}_low')}, {number(high, f'{name}_high')}]"
+            cells.append(cell)
+        rows.append(cells)
+    return heads, rows
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    """The columns that are shown on their own: all but the two ends of an interval."""
+    every = [str(name) for name in frame.columns]
+    ends = {f"{name}{end}" for name in every for end in ("_low", "_high")}
+    return [name for name in every if name not in ends]
+
+
+def _text_columns(frame: pd.DataFrame) -> list[bool]:
+    """Which shown columns hold words (set to the left) rather than numbers."""
+    return [any(isinstance(value, str) for value in frame[name]) for name in _names(frame)]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def _tex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in _one_line(text))

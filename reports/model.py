@@ -1,0 +1,183 @@
+"""What a report is made from: one study's rounds, candidates and steps, as read from the store."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+KINDS = ("prealign", "pretrain", "finetune", "evaluate")
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """One step: what it is, where it stands, and what it left in the store.
+
+    `status` is `done`, `failed`, `running` or `waiting`; `folder` is the committed artifact (or
+    the record of the failure), `None` while there is none; `record` is empty until it ended.
+    """
+
+    kind: str
+    key: str
+    slug: str
+    dirname: str
+    status: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record.get("seconds") or 0.0)
+
+    @property
+    def device_seconds(self) -> float:
+        return float(self.record.get("device_seconds") or 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateResult:
+    """One candidate of a round (or one arm): its configuration, steps, scores and answers.
+
+    `config` is the candidate as resolved JSON; `scores` maps a task to 0-100, `composite` is their
+    mean. `scale` takes a task's metric to 0-100.
+    """
+
+    name: str
+    round: int
+    encoders: tuple[str, ...]
+    fusion: str
+    config: Mapping[str, Any]
+    steps: tuple[StepResult, ...]
+    provisional: bool = False
+    scores: Mapping[str, float] = field(default_factory=dict)
+    composite: float | None = None
+    scale: Mapping[str, float] = field(default_factory=dict)
+    answers_path: Path | None = None
+    images: Path | None = None
+
+    @property
+    def status(self) -> str:
+        """`failed` if any step failed, `done` if all are done, else how far the steps are."""
+        states = {step.status for step in self.steps}
+        if "failed" in states:
+            return "failed"
+        if states == {"done"}:
+            return "done"
+        return "running" if states & {"running", "done"} else "waiting"
+
+    @property
+    def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
+        """The first failed step with its `{type, message}`."""
+        for step in self.steps:
+            if step.status == "failed":
+                return step, step.record.get("error") or {"type": "", "message": "no reason kept"}
+        return None
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """A row a question, ordered by task and id; empty while the candidate is not scored.
+
+        Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
+        weight (in the task's mean), points (the score on the scale of the composite).
+        """
+        rows: list[dict[str, Any]] = []
+        if self.answers_path is not None:
+            with self.answers_path.open(encoding="utf-8") as file:
+                rows = [json.loads(line) for line in file if line.strip()]
+        for row in rows:
+            row["points"] = row["score"] * self.scale.get(row["task"], 100.0)
+        words = ["task", "id", "image", "question", "truth", "answer"]
+        types = {**dict.fromkeys(words, str), "score": float, "weight": float, "points": float}
+        frame = pd.DataFrame(rows, columns=list(types)).astype(types)
+        return frame.sort_values(["task", "id"], kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundResult:
+    """One round: its candidates, and the search's stored decision once there is one."""
+
+    number: int
+    candidates: tuple[CandidateResult, ...]
+    decision: Mapping[str, Any] | None = None
+    provisional: bool = False
+
+    def named(self, name: str | None) -> CandidateResult | None:
+        """The candidate called `name`, or `None`."""
+        return next((one for one in self.candidates if one.name == name), None)
+
+    @property
+    def winner(self) -> CandidateResult | None:
+        """Who the search chose; `None` while the round is undecided."""
+        return self.named(self.decision["winner"]) if self.decision else None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """A study and all that the store knows of it.
+
+    `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
+    `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
+    `tasks` maps each task of the suite to its short title.
+    """
+
+    name: str
+    title: str
+    question: str
+    kind: str
+    axis: str
+    suite: str
+    tasks: Mapping[str, str]
+    rounds: tuple[RoundResult, ...]
+    home: Path
+
+    @cached_property
+    def candidates(self) -> tuple[CandidateResult, ...]:
+        """Every candidate that is settled to be part of the study, in order of rounds."""
+        return tuple(one for turn in self.rounds for one in turn.candidates)
+
+    @property
+    def base(self) -> CandidateResult:
+        """The base candidate: the only one of round 1, or the first arm."""
+        return self.candidates[0]
+
+    @cached_property
+    def winners(self) -> tuple[CandidateResult, ...]:
+        """The winner of each decided round, in order."""
+        return tuple(turn.winner for turn in self.rounds if turn.winner is not None)
+
+    @property
+    def best(self) -> CandidateResult | None:
+        """The highest composite among round winners (a search) or among all arms."""
+        pool = self.winners if self.kind == "rounds" else self.candidates
+        scored = [one for one in pool if one.composite is not None]
+        return max(scored, key=lambda one: one.composite or 0.0, default=None)
+
+    def reference(self, candidate: CandidateResult) -> CandidateResult | None:
+        """What `candidate` is held against: the previous round's winner, or the base arm."""
+        if self.kind == "arms":
+            return None if candidate is self.base else self.base
+        before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
+        return before[-1] if before else None
+
+    @cached_property
+    def steps(self) -> Mapping[str, StepResult]:
+        """Every step of the study once, by key, in the order of first use."""
+        return {step.key: step for one in self.candidates for step in one.steps}
+
+    @cached_property
+    def used_by(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the candidates that need each step, by the step's key."""
+        users: dict[str, list[str]] = {}
+        for candidate in self.candidates:
+            for step in candidate.steps:
+                users.setdefault(step.key, []).append(candidate.name)
+        return {key: tuple(names) for key, names in users.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every candidate has ended, scored or failed."""
+        return all(one.status in ("done", "failed") for one in self.candidates)

@@ -1,0 +1,127 @@
+"""What a study found, in sentences: the answer, how certain it is, and what is still missing."""
+
+from dataclasses import dataclass
+
+from reports.model import CandidateResult, RoundResult, StudyResult
+from reports.tables import difference, interval
+
+
+@dataclass(frozen=True)
+class Story:
+    """`answer`: one sentence; `certainty`: sentences; `missing`: what is not done, or failed."""
+
+    answer: str
+    certainty: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def tell(study: StudyResult) -> Story:
+    """The story of a study, also of one that runs or failed."""
+    best = study.best
+    if best is None or best.composite is None:
+        return Story("No candidate is scored yet.", (), _missing(study))
+    sure = _rounds_certainty(study) if study.kind == "rounds" else ()
+    sure += _seeds(study)
+    return Story(_answer(study, best), sure, _missing(study))
+
+
+def mixture(candidate: CandidateResult) -> str:
+    """`a + b fused by channel_concat`, or just `a` for a single encoder."""
+    names = " + ".join(candidate.encoders)
+    return f"{names}, fused by {candidate.fusion}" if len(candidate.encoders) > 1 else names
+
+
+def span(low: float, high: float) -> str:
+    """An interval in words, `-0.8 to 1.6`."""
+    return f"{low:.1f} to {high:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `12 min 5 s` or `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def chose(turn: RoundResult) -> str:
+    """How a round was decided, in a sentence; it says so when it is a tie."""
+    decision = turn.decision
+    if not decision:
+        return "Not decided yet."
+    if not decision.get("runner_up"):
+        return f"{decision['winner']} is the only candidate."
+    low, high = decision["interval"]
+    gap = f"{decision['difference']:+.1f} points (95 % interval {span(low, high)})"
+    if decision["tie"]:
+        return (
+            f"{decision['winner']} is ahead of {decision['runner_up']} by {gap}, less than this "
+            f"test can tell: a tie, chosen by {decision['rule']}."
+        )
+    return f"{decision['winner']} beats {decision['runner_up']} by {gap}."
+
+
+def _answer(study: StudyResult, best: CandidateResult) -> str:
+    own = interval(best)
+    score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
+    so_far = "" if study.complete else "So far, "
+    name = mixture(best) if study.kind == "rounds" else best.name
+    if best is study.base:
+        return f"{so_far}{name} scores best, {score}: nothing tried beats the base."
+    gain = difference(best, study.base)
+    if gain is None:
+        return f"{so_far}{name} scores best, {score}."
+    sure = (
+        "which the choice of test questions does not explain"
+        if gain.low > 0
+        else "which is less than this test can tell from chance"
+    )
+    return (
+        f"{so_far}{name} scores best, {score}: {gain.estimate:+.1f} points against "
+        f"{study.base.name} (95 % interval {span(gain.low, gain.high)}), {sure}."
+    )
+
+
+def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
+    """Each later winner against the one before it, and the ties."""
+    lines = []
+    for turn in study.rounds[1:]:
+        winner = turn.winner
+        before = study.reference(winner) if winner else None
+        step = difference(winner, before) if winner and before else None
+        if step is None:
+            continue
+        verdict = (
+            "a gain" if step.low > 0 else "a loss" if step.high < 0 else "no difference it can tell"
+        )
+        lines.append(
+            f"Round {turn.number} changed the score by {step.estimate:+.1f} "
+            f"({span(step.low, step.high)}): {verdict}."
+        )
+    ties = [str(turn.number) for turn in study.rounds if turn.decision and turn.decision["tie"]]
+    if ties:
+        lines.append(f"The choice of round {' and '.join(ties)} is a tie with its runner-up.")
+    return tuple(lines)
+
+
+def _seeds(study: StudyResult) -> tuple[str, ...]:
+    seeds = {one.config.get("seed") for one in study.candidates}
+    if len(seeds) > 1:
+        return ()
+    return (
+        "One training run each: intervals cover the choice of questions, not that of the seed.",
+    )
+
+
+def _missing(study: StudyResult) -> tuple[str, ...]:
+    lines = []
+    failed = [one.name for one in study.candidates if one.status == "failed"]
+    scored = sum(one.status == "done" for one in study.candidates)
+    if not study.complete:
+        total = len(study.candidates)
+        lines.append(f"This study is not finished: {scored} of {total} candidates are scored.")
+    if failed:
+        lines.append(f"Failed: {', '.join(failed)}. Each one's page holds the reason.")
+    return tuple(lines)

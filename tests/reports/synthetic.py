@@ -1,0 +1,212 @@
+"""A store that looks as if a study had run, made in a second: records, answers, images, decisions.
+
+Skills are invented (which encoder helps which benchmark), answers drawn from a seed.
+"""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from ablate.evaluate import suites
+from ablate.files import write_json
+from ablate.steps import Step, steps_for
+from ablate.study import Candidate, Study, load_study
+
+WORDS = ("red", "blue", "circle", "seven", "three", "yes", "no", "left", "above", "square")
+SKILL: dict[str, dict[str, float]] = {
+    "clip-micro": {"abl_gqa": 0.3, "abl_vqa": 0.35, "abl_pope": 0.25, "abl_count": 0.15},
+    "pix2struct-micro": {
+        "abl_ocr": 0.45,
+        "abl_textvqa": 0.4,
+        "abl_docvqa": 0.4,
+        "abl_chartqa": 0.1,
+    },
+    "convnext-micro": {"abl_vqa": 0.15, "abl_gqa": 0.12, "abl_chartqa": 0.15},
+    "eva02-micro": {"abl_count": 0.25, "abl_pope": 0.15},
+    "sam-micro": {"abl_count": 0.1, "abl_gqa": 0.05},
+    "dinov2-micro": {"abl_vqa": 0.02},
+}
+STUDY = """
+title: The greedy search, small
+question: Which experts does the base encoder lack, and how many are worth adding?
+base:
+  encoders: [clip-micro@32]
+  fusion: {name: channel_concat, grid: [4, 4]}
+  llm: llama-micro
+  recipe:
+    prealign: {data: talk, steps: 60, batch_size: 32, train: {projector: 2.0e-3, encoders: 5.0e-4}}
+    pretrain: {data: pairs, steps: 60, batch_size: 32, train: {projector: 3.0e-3, fusion: 3.0e-3}}
+    finetune: {data: talk, steps: 100, batch_size: 32, train: {projector: 1.0e-3, llm: 5.0e-4}}
+data:
+  pairs: {world: pairs, images: 30, seed: 1}
+  talk: {world: conversations, images: 40, seed: 2}
+suite: micro
+"""
+ROUNDS = """
+explore:
+  kind: rounds
+  pool: [convnext-micro, eva02-micro, pix2struct-micro, sam-micro, dinov2-micro]
+  rounds: 3
+"""
+ARMS = """
+explore:
+  kind: arms
+  axis: fusion
+  arms:
+    - {name: channel concat, set: {encoders: [clip-micro, pix2struct-micro]}}
+    - {name: sequence append,
+       set: {encoders: [clip-micro, pix2struct-micro], fusion.name: sequence_append}}
+    - {name: llava-hr, set: {encoders: [clip-micro, pix2struct-micro], fusion.name: llava_hr}}
+"""
+
+
+def study(folder: Path, text: str, name: str = "greedy") -> Study:
+    """The study of this YAML, written into `folder` first."""
+    path = folder / f"{name}.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_study(str(path))
+
+
+class Run:
+    """Pretends to run candidates of a study in the store at `home`: `finish` or `fail` one."""
+
+    def __init__(self, home: Path, subject: Study, images: int = 40, per_image: int = 8) -> None:
+        self.home, self.study = home, subject
+        self.tasks = [task.task for task in suites.resolve(subject.suite).tasks]
+        self.images, self.per_image = images, per_image
+        self.data = home / "data" / "test-000000000000"
+        for index in range(images):
+            _draw(self.data / "images" / f"{index:05d}.png", index)
+
+    def finish(self, candidate: Candidate, bonus: float = 0.0) -> dict[str, Any]:
+        """Write every step's record and payload; the evaluation's result."""
+        steps = steps_for(candidate, self.study)
+        result: dict[str, Any] = {}
+        for step in steps:
+            folder = self._folder("store", step)
+            if step.kind == "evaluate":
+                result = self._answers(folder, candidate, bonus)
+            elif not (folder / "record.json").exists():
+                self._stage(folder, step)
+            self._record(folder, step, "done", result if step.kind == "evaluate" else {})
+        return result
+
+    def fail(self, candidate: Candidate, kind: str, error: Mapping[str, str]) -> None:
+        """Write the steps before the one of this kind as done, and that one as failed."""
+        for step in steps_for(candidate, self.study):
+            if step.kind == kind:
+                self._record(self._folder("failed", step), step, "failed", {}, error)
+                return
+            self._stage(self._folder("store", step), step)
+            self._record(self._folder("store", step), step, "done", {})
+
+    def _folder(self, top: str, step: Step) -> Path:
+        folder = self.home / top / step.kind / step.dirname
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _record(
+        self,
+        folder: Path,
+        step: Step,
+        status: str,
+        result: Mapping[str, Any],
+        error: Mapping[str, str] | None = None,
+    ) -> None:
+        seconds = {"prealign": 14.0, "pretrain": 9.5, "finetune": 38.0, "evaluate": 12.5}[step.kind]
+        write_json(folder / "spec.json", step.spec)
+        write_json(
+            folder / "record.json",
+            {
+                "schema": 1, "key": step.key, "kind": step.kind, "slug": step.slug,
+                "status": status, "started": 1.0e9, "ended": 1.0e9 + seconds, "seconds": seconds,
+                "device_seconds": seconds, "restarts": 0, "git_commit": "0" * 40,
+                "host": "a-machine", "threads": 1, "peak_memory_mb": 812.5,
+                "versions": {"torch": "2.9.0", "python": "3.11.7"},
+                "result": dict(result), "error": dict(error) if error else None,
+            },
+        )  # fmt: skip
+
+    def _stage(self, folder: Path, step: Step) -> None:
+        rng = random.Random(step.slug)
+        lines = [
+            json.dumps({"step": n, "loss": 4.0 * 0.95**n + 0.6 + rng.random() / 4})
+            for n in range(step.spec["stage"]["steps"])
+        ]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        trained = step.spec["stage"]["train"]
+        encoders = [
+            f"encoder {one['name']}@{one['resolution']}" for one in step.spec["model"]["encoders"]
+        ]
+        parts = {**dict.fromkeys(encoders, "encoders"), "fusion": "fusion"}
+        parts |= {"projector": "projector", "llm": "llm"}
+        table = [
+            {"part": part, "parameters": 1000 * (len(part) + 1), "trainable": role in trained}
+            for part, role in parts.items()
+        ]
+        write_json(folder / "parameters.json", table)
+
+    def _answers(self, folder: Path, candidate: Candidate, bonus: float) -> dict[str, Any]:
+        """Answers right with a chance by skill; the questions are the same for every candidate."""
+        rows, hits = [], {task: [0.0, 0] for task in self.tasks}
+        for index in range(self.images * self.per_image):
+            task = self.tasks[index % len(self.tasks)]
+            easy = random.Random(f"question {index}")
+            truth = easy.choice(WORDS)
+            skill = (
+                0.22
+                + bonus
+                + sum(SKILL[title.split("@")[0]].get(task, 0.0) for title in candidate.encoders)
+            )
+            luck = 0.7 * easy.random() + 0.3 * random.Random(f"{candidate.name} {index}").random()
+            right = luck < skill
+            hits[task][0] += right
+            hits[task][1] += 1
+            rows.append(
+                {
+                    "task": task,
+                    "id": f"{index:06d}",
+                    "image": f"images/{index // self.per_image:05d}.png",
+                    "question": f"What is in cell {index % 16}? Answer with one word",
+                    "truth": truth,
+                    "answer": truth if right else WORDS[(WORDS.index(truth) + 3) % len(WORDS)],
+                    "score": float(right),
+                    "weight": 1.0,
+                }
+            )
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "answers.jsonl").write_text(text, encoding="utf-8")
+        write_json(folder / "data.json", {"folder": self.data.name})
+        scores = {
+            task: {"metric": "exact_match", "value": 100 * right / n, "n": n}
+            for task, (right, n) in hits.items()
+        }
+        mean = sum(one["value"] for one in scores.values()) / len(scores)
+        return {"scores": scores, "composite": mean, "questions": len(rows)}
+
+
+def _draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    image = Image.new("RGB", (128, 128), "white")
+    pen = ImageDraw.Draw(image)
+    for _ in range(6):
+        x, y = rng.randrange(4) * 32 + 6, rng.randrange(4) * 32 + 6
+        pen.ellipse((x, y, x + 20, y + 20), fill=rng.choice(("crimson", "teal", "navy", "gold")))
+    image.save(path)
+
+
+def candidates(subject: Study, encoders: Sequence[Sequence[str]], number: int) -> list[Candidate]:
+    """Candidates of one round: the base design with these encoders."""
+    fields = {name: getattr(subject.base, name) for name in ("fusion", "llm", "recipe")}
+    return [
+        Candidate(
+            **fields, encoders=tuple(names), name="+".join(names), point="+".join(names),
+            round=number, seed=0,
+        )
+        for names in encoders
+    ]  # fmt: skip
