@@ -179,6 +179,7 @@ class Infra(Fields):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     micro_batch_size: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
+    gradient_checkpointing: bool = False
     checkpoint_every_steps: PositiveInt = 50
     slurm: Slurm = Slurm()
 

@@ -1,0 +1,215 @@
+"""Leases: who is doing a step now, so that no two workers ever do the same one.
+
+A lease is a folder of numbered files; the highest number holds. It is taken by creating the next
+number, which one process alone can do on any file system (O_EXCL), and kept by rewriting that file
+with a counter that rises. No clock of another machine is ever read: an owner on this machine lives
+while its process does; one elsewhere, while its file changes as we watch.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+BEAT = 2.0
+"""Seconds between two beats of a lease that is held."""
+PATIENCE = 30.0
+"""Seconds without a beat after which an owner on another machine counts as dead."""
+
+
+@cache
+def machine() -> str:
+    """What tells this machine, since it booted, and its process numbers from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def born(pid: int) -> str | None:
+    """When process `pid` started, in the kernel's ticks; None if it does not run."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of some machine, told apart from a later one of the same number."""
+
+    host: str
+    machine: str
+    pid: int
+    born: str | None
+
+    @classmethod
+    def this(cls) -> "Process":
+        """The process that asks."""
+        return cls(socket.gethostname(), machine(), os.getpid(), born(os.getpid()))
+
+    @property
+    def near(self) -> bool:
+        """Whether it belongs to this machine, so that we can tell if it runs."""
+        return self.machine == machine()
+
+    def runs(self) -> bool | None:
+        """Whether it is alive; None where that cannot be told from here."""
+        return born(self.pid) == self.born if self.near and self.born else None
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A lease seen from outside: its owner (None: unreadable now), and how far the step is."""
+
+    number: int
+    text: bytes
+    owner: Process | None = None
+    released: bool = False
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    seconds: float = 0.0
+
+
+class Watch:
+    """Watches leases from one process, to tell the dead from the slow."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self._seen: dict[Path, tuple[tuple[int, bytes], float]] = {}
+
+    def held(self, folder: Path) -> Holding | None:
+        """The lease in `folder` if a living owner holds it, else None."""
+        holding = look(folder)
+        if holding is None or holding.released or self._dead(folder, holding):
+            return None
+        return holding
+
+    def take(self, folder: Path) -> "Lease | None":
+        """The lease in `folder`, or None while another process holds it."""
+        if self.held(folder) is not None:
+            return None
+        before = look(folder)
+        number = before.number + 1 if before else 1
+        spent = before.seconds if before else 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        lease = Lease(folder, number, spent)
+        try:
+            handle = os.open(lease.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except (FileExistsError, FileNotFoundError):  # another was first, or has just finished
+            return None
+        with os.fdopen(handle, "wb") as file:
+            file.write(lease.text())
+        return lease
+
+    def _dead(self, folder: Path, holding: Holding) -> bool:
+        runs = holding.owner.runs() if holding.owner else None
+        if runs is not None:
+            return not runs
+        now, beat = time.monotonic(), (holding.number, holding.text)
+        last, since = self._seen.get(folder, (None, now))
+        if last != beat:
+            self._seen[folder] = (beat, now)
+            return False
+        return now - since > self.patience
+
+
+class Lease:
+    """A lease this process holds; as a context manager it beats until the block ends.
+
+    `seconds` counts the time spent on the step by all who held the lease so far.
+    """
+
+    def __init__(self, folder: Path, number: int, spent: float) -> None:
+        self.folder, self.number, self.spent = folder, number, spent
+        self.path = folder / f"{number}.json"
+        self.owner = Process.this()
+        self.done, self.total, self.note = 0, 0, ""
+        self.lost = False
+        self._beat, self._since = 0, time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True, name="heartbeat")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on the step, earlier attempts included."""
+        return self.spent + time.monotonic() - self._since
+
+    def text(self, *, released: bool = False) -> bytes:
+        """What the lease's file holds, of one length so that it can be rewritten in place."""
+        fields: dict[str, Any] = {"owner": asdict(self.owner), "released": released}
+        fields |= {"done": self.done, "total": self.total, "note": self.note[:200]}
+        fields |= {"beat": self._beat, "seconds": round(self.seconds, 3)}
+        return json.dumps(fields).encode().ljust(1024)
+
+    def held(self) -> bool:
+        """Whether it is still ours: nobody took it for dead in the meantime."""
+        holding = look(self.folder)
+        return holding is not None and holding.number == self.number
+
+    def release(self) -> None:
+        """Give it back; the next who takes it goes on where the work folder stands."""
+        self._stop()
+        with contextlib.suppress(OSError):
+            self._write(released=True)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._over.wait(BEAT):
+            with contextlib.suppress(OSError):  # a full disk must not kill the one who frees it
+                self._beat += 1
+                self._write()
+                self.lost = self.lost or not self.held()
+
+    def _write(self, *, released: bool = False) -> None:
+        """In place: on a network file system others see a file's new content, not a new file."""
+        handle = os.open(self.path, os.O_WRONLY)
+        try:
+            os.pwrite(handle, self.text(released=released), 0)
+        finally:
+            os.close(handle)
+
+
+def look(folder: Path) -> Holding | None:
+    """The lease in `folder` as it stands, or None if nobody ever took it."""
+    try:
+        number = max((int(file.stem) for file in folder.glob("*.json")), default=0)
+        if not number:
+            return None
+        text = (folder / f"{number}.json").read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        fields = json.loads(text)
+        owner = Process(**fields.pop("owner"))
+        fields.pop("beat")
+        return Holding(number, text, owner, **fields)
+    except (ValueError, TypeError, KeyError):  # its owner is writing, or died in the middle
+        return Holding(number, text)
