@@ -5,16 +5,18 @@ Shapes: H W pixels.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lmms_eval.api.task  # noqa: F401
 import numpy as np
 import numpy.typing as npt
 import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
-from PIL import Image
+from PIL import Image, ImageFile
 from transformers import PreTrainedTokenizerBase
 
 from ablate.data.chat import Chat
@@ -27,6 +29,9 @@ from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm, build_model
 from ablate.model.parts import load_parts
 from ablate.model.spec import ModelSpec
+
+# The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 GREY = 127
 """What every pixel of a blanked image is: the middle of the range."""
@@ -56,9 +61,10 @@ class Answerer:
 
 
 class _Ask(NamedTuple):
-    """One question: its place among the requests, text, and how to open its images."""
+    """One question: its place among the requests, its name, text, and how to open its images."""
 
     place: int
+    name: str
     text: str
     open_images: Callable[[], list[Image.Image]]
 
@@ -137,7 +143,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _ask(self, index: int, request: Instance) -> _Ask:
         text, _, doc_to_visual, doc_id, task, split = request.args
-        return _Ask(index, text, lambda: doc_to_visual(self.task_dict[task][split][doc_id]))
+        return _Ask(
+            index,
+            f"{task}, question {doc_id}",
+            text,
+            lambda: doc_to_visual(self.task_dict[task][split][doc_id]),
+        )
 
     @torch.inference_mode()
     def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
@@ -154,7 +165,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _samples(self, asks: Sequence[_Ask]) -> list[Sample]:
         """Each question as a conversation of which the answer is still to come."""
-        images = [[self._pixels(image) for image in ask.open_images()] for ask in asks]
+        images = [self._images(ask) for ask in asks]
         messages = [
             [{"role": "user", "content": _with_images(ask.text, len(seen))}]
             for ask, seen in zip(asks, images, strict=True)
@@ -164,20 +175,32 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             for ids, seen in zip(self._chat.prompts(messages), images, strict=True)
         ]
 
-    def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+    def _images(self, ask: _Ask) -> list[npt.NDArray[np.uint8]]:
+        """(3,H,W) each."""
+        with _readable(ask.name):
+            images = ask.open_images()
+        return [self._pixels(image, ask) for image in images]
+
+    def _pixels(self, image: Image.Image, ask: _Ask) -> npt.NDArray[np.uint8]:
         """(3,H,W); a file that was decoded before is not decoded again."""
         file = str(getattr(image, "filename", ""))
         if file in self._decoded:
             return self._decoded[file]
-        try:
+        with _readable(file or ask.name):
             pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{file} cannot be read as an image: {error}") from None
         if self.blank:
             pixels = np.full_like(pixels, GREY)
         if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:
             self._decoded[file] = pixels
         return pixels
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{what}: cannot be read as an image: {error}") from None
 
 
 def _ends_of_turn(chat: Chat, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -10,9 +10,10 @@ import math
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     questions = read_questions(data)
     wanted = [task for task in suite.tasks if not _part(ctx.work, task).is_file()]
     if wanted:
-        with _contained(ctx.work / "lmms_eval.log"):
+        with _contained():
             _ask(ctx, suite, wanted, questions, materialise(data))
     parts = {task.task: read_json(_part(ctx.work, task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
@@ -89,7 +90,7 @@ def _ask(
     )
     for task in tasks:
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
-            before + answered, total, task.title or task.task
+            before + answered, total, task.task
         )
         write_json(_part(ctx.work, task), run_task(adapter, folder, task, questions[task.task]))
         done += len(questions[task.task])
@@ -158,26 +159,20 @@ def _check(
 
 
 @contextmanager
-def _contained(log: Path) -> Iterator[None]:
-    """Keep lmms-eval's side effects here: what it prints, the seeds it sets, the ranks it reads."""
+def _contained() -> Iterator[None]:
+    """Keep lmms-eval's side effects here: prints to stdout, seeds it sets, ranks it reads."""
     ranks = {name: os.environ.pop(name) for name in _RANKS if name in os.environ}
     python, numpy = random.getstate(), np.random.get_state()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("a", encoding="utf-8") as file,
-        redirect_stdout(file),
-        redirect_stderr(file),
-        torch.random.fork_rng(),
-    ):
+    with redirect_stdout(sys.stderr), torch.random.fork_rng():
         import lmms_eval.evaluator  # noqa: F401  (on import it has loguru write to stdout)
         from loguru import logger
 
         logger.remove()
-        logger.add(file, level="INFO")
+        logger.add(sys.stderr, level="INFO")
         try:
             yield
         finally:
-            logger.remove()
+            logger.remove()  # the step's log it writes to is about to be closed
             os.environ.update(ranks)
             random.setstate(python)
             np.random.set_state(numpy)

@@ -72,6 +72,8 @@ def _question(where: str, line: str) -> dict[str, Any]:
         raw = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: a question must be an object, not {raw!r}")
     for field in ("id", "image", "family", "question", "answer"):
         if not isinstance(raw.get(field), str):
             raise UserError(f"{where}: {field}: a text is needed, not {raw.get(field)!r}")

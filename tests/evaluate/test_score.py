@@ -1,0 +1,231 @@
+"""Scoring asks every question with its own image, survives being killed, and disturbs nothing."""
+
+import hashlib
+import json
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ablate.bake.tokenizer import build_tokenizer
+from ablate.data.chat import Chat
+from ablate.data.dataset import read_image
+from ablate.data.prepare import prepare
+from ablate.errors import UserError
+from ablate.evaluate import score
+from ablate.evaluate.adapter import Answerer
+from ablate.evaluate.taskfiles import read_questions
+from ablate.files import read_json
+
+
+class Oracle(torch.nn.Module):
+    """Knows the answer to each prompt about each image; `say` may turn it into another."""
+
+    def __init__(self, data, say=lambda row: row["answer"]):
+        super().__init__()
+        self.tokenizer = build_tokenizer()
+        self.asked = 0
+        self.answers = {}
+        chat = Chat(self.tokenizer)
+        for rows in read_questions(data).values():
+            for row in rows:
+                turn = {"role": "user", "content": f"<image>\n{row['question']}"}
+                prompt = chat.prompts([[turn]])[0].tolist()
+                pixels = read_image(data / row["image"]).tobytes()
+                key = (hashlib.sha256(pixels).digest(), tuple(prompt))
+                self.answers[key] = self.tokenizer(say(row), add_special_tokens=False).input_ids
+
+    def generate(self, batch, max_new_tokens, stop_ids):
+        assert stop_ids == [self.tokenizer.eos_token_id]
+        self.asked += len(batch.input_ids)
+        assert batch.image_rows.tolist() == list(range(len(batch.input_ids)))
+        keys = [
+            (hashlib.sha256(pixels.numpy().tobytes()).digest(), tuple(ids[mask].tolist()))
+            for pixels, ids, mask in zip(
+                batch.pixels, batch.input_ids, batch.attention_mask, strict=True
+            )
+        ]
+        return [self.answers[key][:max_new_tokens] for key in keys]
+
+
+@pytest.fixture
+def answered_by(monkeypatch):
+    """Puts a model in the place of the trained candidate."""
+
+    def put(model):
+        monkeypatch.setattr(
+            Answerer, "load", lambda folder: Answerer(model, build_tokenizer(), "oracle")
+        )
+        return model
+
+    return put
+
+
+def data_of(ctx):
+    return prepare(ctx.spec["suite"]["data"], ctx.home / "data")
+
+
+def answers(ctx):
+    return [json.loads(line) for line in (ctx.work / "answers.jsonl").read_text().splitlines()]
+
+
+def test_each_question_is_asked_with_its_own_image_and_the_right_answers_score_100(
+    step, answered_by
+):
+    ctx = step()
+    answered_by(Oracle(data_of(ctx)))
+    result = score.evaluate(ctx)
+    assert {task: found["value"] for task, found in result["scores"].items()} == {
+        task["task"]: 100.0 for task in ctx.spec["suite"]["tasks"]
+    }
+    assert result["composite"] == 100.0
+    assert result["questions"] == 32 == sum(found["n"] for found in result["scores"].values())
+    rows = answers(ctx)
+    assert [(row["task"], row["id"]) for row in rows] == sorted(
+        (row["task"], row["id"]) for row in rows
+    )
+    folder = ctx.home / "data" / read_json(ctx.work / "data.json")["folder"]
+    assert all((folder / row["image"]).is_file() for row in rows)
+    assert all(row["answer"] == row["truth"] for row in rows)
+    assert ctx.seen[-1][:2] == (32, 32)
+
+
+def test_wrong_answers_score_0(step, answered_by):
+    ctx = step()
+    wrong = {"yes": "no", "no": "yes"}
+    answered_by(Oracle(data_of(ctx), lambda row: wrong.get(row["answer"], "things")))
+    assert score.evaluate(ctx)["composite"] == 0.0
+
+
+def test_always_saying_yes_has_the_f1_of_pope_and_not_its_accuracy(step, answered_by):
+    ctx = step()
+    answered_by(Oracle(data_of(ctx), lambda row: "yes"))
+    result = score.evaluate(ctx)
+    truths = [row["truth"] for row in answers(ctx) if row["task"] == "abl_pope"]
+    positives = truths.count("yes")
+    expected = 200.0 * positives / (positives + len(truths))
+    assert result["scores"]["abl_pope"]["value"] == pytest.approx(expected)
+
+
+def test_a_killed_evaluation_goes_on_with_the_next_task(step, answered_by, monkeypatch):
+    ctx, whole = step(work="killed"), step(work="whole")
+    model = answered_by(Oracle(data_of(ctx)))
+    run = score.run_task
+    finished = []
+
+    def dies(adapter, folder, task, questions):
+        if len(finished) == 3:
+            raise KeyboardInterrupt
+        finished.append(task.task)
+        return run(adapter, folder, task, questions)
+
+    monkeypatch.setattr(score, "run_task", dies)
+    with pytest.raises(KeyboardInterrupt):
+        score.evaluate(ctx)
+    monkeypatch.setattr(score, "run_task", run)
+    before = model.asked
+    result = score.evaluate(ctx)
+    assert 0 < before < 32
+    assert model.asked == 32
+    again = score.evaluate(whole)
+    assert result["scores"] == again["scores"]
+    assert (ctx.work / "answers.jsonl").read_text() == (whole.work / "answers.jsonl").read_text()
+
+
+def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypatch):
+    first, second = step(work="first"), step(work="second")
+    result = score.evaluate(first)
+    from ablate.evaluate import adapter
+
+    ask = adapter.AblateLMM.__init__
+    monkeypatch.setattr(
+        adapter.AblateLMM,
+        "__init__",
+        lambda self, *args, **options: ask(self, *args, batch_size=3, **options),
+    )
+    again = score.evaluate(second)
+    assert result["scores"] == again["scores"]
+    assert answers(first) == answers(second)
+    assert len({row["answer"] for row in answers(first)}) > 8
+
+
+def test_blind_the_same_question_gets_the_same_answer_whatever_the_image(step):
+    ctx = step("micro-blind")
+    score.evaluate(ctx)
+    said = {}
+    for row in answers(ctx):
+        said.setdefault(row["question"], set()).add(row["answer"])
+    assert all(len(texts) == 1 for texts in said.values())
+    assert len(said) < 32
+
+
+def test_scoring_leaves_seeds_ranks_and_stdout_alone(step, answered_by, monkeypatch, capfd):
+    ctx = step()
+    answered_by(Oracle(data_of(ctx)))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = random.random(), np.random.rand(), torch.rand(1)
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    capfd.readouterr()
+    score.evaluate(ctx)
+    assert (random.random(), np.random.rand(), torch.rand(1)) == expected
+    assert capfd.readouterr().out == ""
+    assert sorted(path.name for path in ctx.work.iterdir()) == ["answers.jsonl", "data.json"]
+
+
+@pytest.mark.parametrize("damage", ["other", "truncated", "missing"])
+def test_an_image_that_cannot_be_read_is_named(step, answered_by, damage):
+    ctx = step()
+    data = data_of(ctx)
+    answered_by(Oracle(data))
+    broken = sorted((data / "images").iterdir())[2]
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no image" if damage == "other" else whole[: len(whole) // 2])
+    if damage == "missing":
+        broken.unlink()
+    with pytest.raises(UserError, match=broken.name):
+        score.evaluate(ctx)
+
+
+def test_a_folder_without_a_candidate_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no trained candidate in .*spec\.json"):
+        Answerer.load(tmp_path)
+
+
+@pytest.mark.parametrize("flaw", ["fewer", "nan", "other"])
+def test_lmms_eval_is_judged_by_what_it_returns(step, answered_by, monkeypatch, flaw):
+    import lmms_eval.evaluator as evaluator
+
+    ctx = step()
+    answered_by(Oracle(data_of(ctx)))
+    run = evaluator.simple_evaluate
+
+    def flawed(**options):
+        results = run(**options)
+        task = options["tasks"][0]
+        metric = {"abl_gqa": "exact_match,none"}[task]
+        if flaw == "fewer":
+            results["samples"][task].pop()
+        else:
+            results["results"][task][metric] = float("nan") if flaw == "nan" else 0.25
+        return results
+
+    monkeypatch.setattr(evaluator, "simple_evaluate", flawed)
+    with pytest.raises(RuntimeError, match="abl_gqa: lmms-eval"):
+        score.evaluate(ctx)
+    assert not (ctx.work / "answers.jsonl").exists()
+
+
+def test_a_task_that_would_sample_is_refused(candidate):
+    from ablate.evaluate.adapter import AblateLMM
+
+    adapter = AblateLMM(str(candidate), device="cpu")
+    adapter.task_dict = {"t": {"test": [{}]}}
+    request = SimpleNamespace(
+        args=("how many things", {"do_sample": True}, lambda doc: [], 0, "t", "test")
+    )
+    with pytest.raises(UserError, match="greedily"):
+        adapter.generate_until([request])
