@@ -1,0 +1,137 @@
+"""Every decided candidate is one trial of the Optuna study, however often it is written."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from ablate.results import Evaluation, Failure
+from ablate.search.explore import explore
+from ablate.search.optuna_log import record_round
+from ablate.steps import steps_for
+from ablate.study import load_study
+
+
+class Results:
+    """Scores by name of the design; the others have not ended."""
+
+    def __init__(self, study, scores):
+        self.study, self.scores = study, scores
+
+    def result(self, candidate):
+        step = steps_for(candidate, self.study)[-1]
+        score = self.scores.get(candidate.encoders[-1])
+        if isinstance(score, str):
+            return Failure(step, score)
+        rows = Path("answers.jsonl")
+        return score and Evaluation(step.key, {"abl_ocr": score}, score, rows)
+
+    def decision(self, number):
+        return None
+
+
+class Answered(Evaluation):
+    def rows(self):
+        task = {"task": "abl_ocr", "image": "1.png", "weight": 1.0}
+        return [{**task, "id": "1", "score": self.composite / 100}]
+
+
+@pytest.fixture
+def study():
+    return load_study("micro/rounds")
+
+
+def first_two(study, scores):
+    class Known(Results):
+        def result(self, candidate):
+            found = super().result(candidate)
+            return Answered(**vars(found)) if isinstance(found, Evaluation) else found
+
+    lookup = Known(study, scores)
+    return explore(study, lookup, 2), lookup
+
+
+def trials(journal, study):
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return optuna.load_study(study_name=study.name, storage=storage).trials
+
+
+SCORES = {"clip-micro@32": 40.0}
+
+
+def pool_scores(study):
+    return SCORES | {name: 50.0 + n for n, name in enumerate(study.explore.pool)}
+
+
+def test_candidates_become_trials_with_their_score_and_parameters(study, tmp_path):
+    turns, lookup = first_two(study, pool_scores(study))
+    journal = tmp_path / "new" / "optuna.journal"
+    for turn in turns:
+        record_round(journal, study, turn, lookup)
+    found = trials(journal, study)
+    assert [trial.value for trial in found] == [40.0, *(50.0 + n for n in range(5))]
+    best = found[-1]
+    assert best.params["round"] == 2
+    assert best.params["fusion"] == study.base.fusion.name
+    assert best.params[study.explore.pool[-1]] is True
+    assert best.params[study.explore.pool[0]] is False
+    assert best.user_attrs["won"] is True
+    assert [trial.user_attrs["won"] for trial in found[1:-1]] == [False] * 4
+    assert best.user_attrs["step"] == steps_for(turns[1].candidates[-1], study)[-1].key
+    assert len({tuple(trial.distributions.items()) for trial in found}) == 1
+
+
+def test_writing_a_round_again_adds_nothing(study, tmp_path):
+    turns, lookup = first_two(study, pool_scores(study))
+    journal = tmp_path / "optuna.journal"
+    record_round(journal, study, turns[1], lookup)
+    before = journal.read_bytes()
+    record_round(journal, study, turns[1], lookup)
+    assert journal.read_bytes() == before
+
+
+def test_a_failed_candidate_is_a_failed_trial_with_its_reason(study, tmp_path):
+    scores = pool_scores(study) | {study.explore.pool[0]: "the loss is NaN at step 3"}
+    turns, lookup = first_two(study, scores)
+    record_round(tmp_path / "optuna.journal", study, turns[1], lookup)
+    failed = trials(tmp_path / "optuna.journal", study)[0]
+    assert failed.state == TrialState.FAIL
+    assert "the loss is NaN at step 3" in failed.user_attrs["error"]
+
+
+def test_a_journal_cut_short_by_a_kill_is_mended(study, tmp_path):
+    turns, lookup = first_two(study, pool_scores(study))
+    journal = tmp_path / "optuna.journal"
+    record_round(journal, study, turns[0], lookup)
+    whole = journal.read_bytes()
+    record_round(journal, study, turns[1], lookup)
+    journal.write_bytes(journal.read_bytes()[: len(whole) + 40])
+    record_round(journal, study, turns[1], lookup)
+    assert len(trials(journal, study)) == 6
+
+
+def test_the_candidates_of_an_open_round_are_left_out(study, tmp_path):
+    turns, lookup = first_two(study, SCORES)
+    open_round = replace(turns[1], decision=None)
+    record_round(tmp_path / "optuna.journal", study, open_round, lookup)
+    assert trials(tmp_path / "optuna.journal", study) == []
+
+
+def test_arms_are_trials_by_name(tmp_path):
+    study = load_study("micro/fusion")
+    arms = [arm.name for arm in study.explore.arms]
+
+    class Scored(Results):
+        def result(self, candidate):
+            step = steps_for(candidate, self.study)[-1]
+            value = float(arms.index(candidate.point))
+            return Answered(step.key, {"abl_ocr": value}, value, Path("answers.jsonl"))
+
+    lookup = Scored(study, {})
+    record_round(tmp_path / "optuna.journal", study, explore(study, lookup)[0], lookup)
+    found = trials(tmp_path / "optuna.journal", study)
+    assert [trial.params["arm"] for trial in found] == arms
