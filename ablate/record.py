@@ -7,7 +7,9 @@ import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from ablate.steps import Step
 
 SCHEMA = 1
 PACKAGES = (
@@ -58,10 +60,24 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
-def environment() -> dict[str, Any]:
-    """The fields of a record that say where and with what the step runs."""
+def record(
+    step: Step,
+    status: Literal["done", "failed"],
+    *,
+    result: dict[str, Any] | None = None,
+    error: tuple[str, str] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A step's record. `error`: type and message; `more`: times, device, restarts."""
     return {
         "schema": SCHEMA,
+        "key": step.key,
+        "kind": step.kind,
+        "slug": step.slug,
+        "status": status,
+        "result": result or {},
+        "error": dict(zip(("type", "message"), error, strict=True)) if error else None,
+        **more,
         "host": socket.gethostname(),
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "versions": versions(),

@@ -21,9 +21,7 @@ from ablate.evaluate import suites
 from ablate.model import llms
 from ablate.study import Candidate, Design, Fusion, Study
 
-SCHEMAS = MappingProxyType(
-    {"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "bake": 1, "noop": 1}
-)
+SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
 
 

@@ -90,8 +90,9 @@ class Store:
             problem = self._problem(step, fully=True)
             if problem:
                 aside = self.set_aside(step)
+                now = f"moved to {aside}" if aside else "it is gone"
                 raise BadArtifactError(
-                    f"{step.kind} {step.dirname}: {problem}; moved to {aside}, will be made again"
+                    f"{step.kind} {step.dirname}: {problem}; {now}, will be made again"
                 )
             self._whole.add(step.key)
         return self.folder(step)

@@ -4,6 +4,7 @@ Every mistake is found before anything is launched and named with its file, line
 the nearest valid one. Nothing here imports torch.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -238,7 +239,7 @@ def _find(given: str) -> tuple[Path, str]:
         return SHELF / f"{given}.yaml", given
     path = Path(given)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
-        return path, path.stem
+        return path, re.sub(r"[^\w.@+-]+", "-", path.stem).strip("-.") or "study"
     raise UserError(f"no study '{given}'{nearest(given, study_names())}")
 
 

@@ -15,19 +15,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.errors import UserError
 from ablate.lease import Lease
-from ablate.record import environment, forget_peak_memory, peak_memory_mb
+from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step
 from ablate.store import FULL, BadArtifactError, Store
 
 Executor = Callable[["StepContext"], dict[str, Any]]
-EXECUTORS: Mapping[str, str] = MappingProxyType(
+Executors = Mapping[str, str | Executor]
+EXECUTORS: Executors = MappingProxyType(
     {
         "prealign": "ablate.train.stage:train",
         "pretrain": "ablate.train.stage:train",
@@ -45,12 +46,13 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a chain ended. `busy`: another worker has a step of it; `full`: the disk is.
+    """How a chain ended, why in a line, and the key of the step it ended at.
 
-    `message` says why in one line; `step` is the key of the step it ended at.
+    `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
+    hold; `lost`: the process died without a word.
     """
 
-    status: Literal["done", "failed", "busy", "full", "bad"]
+    status: Literal["done", "failed", "busy", "full", "bad", "lost"]
     message: str = ""
     step: str = ""
 
@@ -65,7 +67,7 @@ class Place:
     """
 
     device: str = "cpu"
-    infra: Mapping[str, Any] = MappingProxyType({})
+    infra: Mapping[str, Any] = field(default_factory=dict)
     drive: str = ""
     whole_process: bool = False
 
@@ -112,7 +114,7 @@ def run_chain(
     home: Path,
     steps: Sequence[Step],
     place: Place,
-    executors: Mapping[str, str | Executor] = EXECUTORS,
+    executors: Executors = EXECUTORS,
 ) -> Outcome:
     """Do `steps` in order, each at most once in the world; those that are done are passed over.
 
@@ -134,9 +136,7 @@ def run_chain(
     return Outcome("done")
 
 
-def _run(
-    store: Store, step: Step, place: Place, executors: Mapping[str, str | Executor]
-) -> Outcome:
+def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcome:
     if store.record(step) is not None:
         return Outcome("done")
     lease = store.watch.take(store.leases(step))
@@ -160,7 +160,7 @@ def _attempt(
     step: Step,
     place: Place,
     lease: Lease,
-    executors: Mapping[str, str | Executor],
+    executors: Executors,
 ) -> Outcome:
     """Execute the step once, and commit it or keep the record of its failure."""
     context = StepContext(step, store, place, lease)
@@ -168,13 +168,8 @@ def _attempt(
     started, clock = time.time(), time.monotonic()
     forget_peak_memory()
 
-    def record(status: str, result: dict[str, Any], error: dict[str, str] | None) -> dict[str, Any]:
+    def spent() -> dict[str, Any]:
         return {
-            **environment(),
-            "key": step.key,
-            "kind": step.kind,
-            "slug": step.slug,
-            "status": status,
             "started": started,
             "ended": time.time(),
             "seconds": round(time.monotonic() - clock, 3),
@@ -183,8 +178,6 @@ def _attempt(
             "restarts": lease.number - 1,
             "peak_memory_mb": peak_memory_mb(),
             "drive": place.drive,
-            "result": result,
-            "error": error,
         }
 
     log = store.logs(step) / f"attempt-{lease.number}.log"
@@ -193,7 +186,7 @@ def _attempt(
             result = _executor(step.kind, executors)(context)
         if not lease.held():
             raise LeaseLostError
-        store.commit(step, record("done", result, None))
+        store.commit(step, record(step, "done", result=result, **spent()))
     except LeaseLostError:
         return Outcome("busy", "another worker took it over", step.key)
     except Exception as error:
@@ -201,13 +194,13 @@ def _attempt(
             return Outcome("full", str(error), step.key)
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
-        said = {"type": type(error).__name__, "message": _first_lines(error)}
-        store.fail(step, record("failed", {}, said))
-        return Outcome("failed", said["message"], step.key)
+        said = _said(error)
+        store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
+        return Outcome("failed", said, step.key)
     return Outcome("done")
 
 
-def _executor(kind: str, executors: Mapping[str, str | Executor]) -> Executor:
+def _executor(kind: str, executors: Executors) -> Executor:
     found = executors[kind]
     if not isinstance(found, str):
         return found
@@ -265,6 +258,6 @@ def _disk_is_full(error: BaseException) -> bool:
     return False
 
 
-def _first_lines(error: BaseException) -> str:
+def _said(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."

@@ -1,0 +1,109 @@
+"""Where chains run: in this process, in slots of this machine, or as jobs of a Slurm cluster.
+
+What a chain came to is read from its outcome file and the store's records; submitit starts and
+ends processes, its word on their state is a hint. Nothing here imports torch.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from ablate.errors import UserError, nearest
+from ablate.slots import Local
+from ablate.slurm import OnSlurm
+from ablate.steps import Step
+from ablate.study import Infra
+from ablate.worker import EXECUTORS, Executors, Outcome, Place, run_chain
+
+BACKENDS = ("inline", "local", "slurm")
+
+
+class Job(Protocol):
+    """A chain that was started."""
+
+    def poll(self) -> Outcome | None:
+        """How it ended; None while it runs."""
+
+
+class Backend(Protocol):
+    """Starts chains, `slots` of them at a time."""
+
+    slots: int
+
+    def start(self, steps: Sequence[Step]) -> Job:
+        """Start a chain; call only while fewer than `slots` run."""
+
+    def close(self) -> None:
+        """End whatever runs and clean up."""
+
+
+def open_backend(
+    name: str,
+    jobs: int | None,
+    home: Path,
+    folder: Path,
+    infra: Infra,
+    executors: Executors = EXECUTORS,
+) -> Backend:
+    """The backend `name`, running `jobs` chains at once (default: what the machine bears).
+
+    `folder` is the driver's own, for mailboxes and job logs. Raises UserError for an unknown name.
+    """
+    cards = gpus()
+    device = ("cuda" if cards else "cpu") if infra.device == "auto" else infra.device
+    place = Place(device, infra.model_dump(mode="json"), folder.name)
+    if device == "cuda" and not cards and name != "slurm":
+        raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
+    if name == "inline":
+        return Inline(home, place, executors)
+    if name == "local":
+        cards = cards if device == "cuda" else [""]
+        slots = jobs or (len(cards) if device == "cuda" else min(cores(), 4))
+        threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores() // slots))
+        shared = [cards[n % len(cards)] for n in range(slots)]
+        return Local(home, folder, place, shared, threads, executors)
+    if name == "slurm":
+        place = replace(place, device="cuda" if infra.slurm.gpus else "cpu")
+        return OnSlurm(home, folder, place, jobs or 64, infra.slurm, executors)
+    raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
+
+
+def cores() -> int:
+    """The CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [card for card in named.split(",") if card and card != "-1"]
+    devices = Path("/dev").glob("nvidia*")
+    return sorted(card.name[6:] for card in devices if card.name[6:].isdecimal())
+
+
+class Ended:
+    """A job whose outcome is known."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def poll(self) -> Outcome | None:
+        return self.outcome
+
+
+class Inline:
+    """Chains in this process, one after the other."""
+
+    slots = 1
+
+    def __init__(self, home: Path, place: Place, executors: Executors) -> None:
+        self.home, self.place, self.executors = home, place, executors
+
+    def start(self, steps: Sequence[Step]) -> Job:
+        return Ended(run_chain(self.home, steps, self.place, self.executors))
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,89 @@
+"""What a candidate came to, as the store has it: its scores, or why it has none."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ablate.files import read_json
+from ablate.steps import Step, ancestors, steps_for
+from ablate.store import Store
+from ablate.study import Candidate, Study
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A scored candidate. `scores`: each task's, in 0..100; `composite`: their mean.
+
+    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`.
+    """
+
+    key: str
+    scores: Mapping[str, float]
+    composite: float
+    answers: Path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The answers: task, id, image, question, truth, answer, score (0..1) and weight."""
+        with self.answers.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate without a score: the step that failed, and its reason in a line."""
+
+    step: Step
+    message: str
+
+
+class Lookup(Protocol):
+    """What the search may know: how candidates ended, and what it decided before."""
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        """How the candidate ended; None while it has not."""
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        """The decision of that round as it was stored, or None."""
+
+
+def load_evaluation(store: Store, step: Step) -> Evaluation | None:
+    """The result of an evaluate step, its checksums checked; None if it is not done.
+
+    Raises BadArtifactError (after setting it aside) if it is not what was committed.
+    """
+    if store.record(step) is None:
+        return None
+    folder = store.verified(step)
+    result = read_json(folder / "record.json")["result"]
+    scores = {task: float(score["value"]) for task, score in result["scores"].items()}
+    return Evaluation(step.key, scores, float(result["composite"]), folder / "answers.jsonl")
+
+
+class StoredResults:
+    """A study's results as the store holds them now, failures of any drive included."""
+
+    def __init__(self, store: Store, study: Study) -> None:
+        self.store, self.study = store, study
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        steps = steps_for(candidate, self.study)
+        found = load_evaluation(self.store, steps[-1])
+        return found or self.failure(steps)
+
+    def failure(self, steps: list[Step]) -> Failure | None:
+        """The first of the steps whose last attempt failed."""
+        for step in ancestors(steps):
+            if self.store.record(step) is None and (record := self.store.failure(step)):
+                return Failure(step, record["error"]["message"])
+        return None
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        path = decision_path(self.store.home, self.study, number)
+        return read_json(path) if path.is_file() else None
+
+
+def decision_path(home: Path, study: Study, number: int) -> Path:
+    """Where the decision of a round is written."""
+    return home / "studies" / study.name / "decisions" / f"round-{number}.json"

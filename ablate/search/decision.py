@@ -1,0 +1,108 @@
+"""Who wins a round, how sure that is, and the rule that chose: written down for every round."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ablate.results import Evaluation, Failure
+
+RULE = "highest composite (mean over seeds); equal ones by name"
+DRAWS, SEED = 10_000, 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
+
+    `difference` and `interval` (95 %, paired bootstrap over images) are winner minus runner-up;
+    `tie` says that the interval includes zero. `inputs`: the keys of the evaluations behind it.
+    """
+
+    round: int
+    winner: str
+    runner_up: str | None
+    scores: dict[str, float]
+    difference: float | None
+    interval: tuple[float, float] | None
+    tie: bool
+    rule: str
+    failed: dict[str, str]
+    inputs: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as it is stored."""
+        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Decision":
+        """The decision that `to_json` gave."""
+        interval = tuple(value["interval"]) if value["interval"] else None
+        return cls(**{**value, "interval": interval})
+
+
+Results = Mapping[str, Sequence[Evaluation | Failure | None]]
+
+
+def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> Decision | None:
+    """The decision between design `points`, each with one result a seed.
+
+    None while a result is missing, or if every point failed. A `stored` decision made from the
+    same inputs is given back as it is.
+    """
+    results = [result for seeds in points.values() for result in seeds]
+    if any(result is None for result in results):
+        return None
+    failed = {
+        name: f"{result.step.kind}: {result.message}"
+        for name, seeds in points.items()
+        for result in reversed(seeds)
+        if isinstance(result, Failure)
+    }
+    scored = {
+        name: [result for result in seeds if isinstance(result, Evaluation)]
+        for name, seeds in points.items()
+        if name not in failed
+    }
+    if not scored:
+        return None
+    inputs = [result.key for name in sorted(scored) for result in scored[name]]
+    known = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
+    if stored and known == (inputs, failed, RULE):
+        return Decision.from_json(stored)
+    means = {
+        name: sum(one.composite for one in seeds) / len(seeds) for name, seeds in scored.items()
+    }
+    winner, *others = sorted(means, key=lambda name: (-means[name], name))
+    difference, interval = None, None
+    if others:
+        difference, interval = _compared(scored[winner], scored[others[0]])
+    return Decision(
+        round=number,
+        winner=winner,
+        runner_up=others[0] if others else None,
+        scores=means,
+        difference=difference,
+        interval=interval,
+        tie=interval is not None and interval[0] <= 0.0 <= interval[1],
+        rule=RULE,
+        failed=failed,
+        inputs=inputs,
+    )
+
+
+def _compared(
+    winner: Sequence[Evaluation], other: Sequence[Evaluation]
+) -> tuple[float, tuple[float, float]]:
+    """Difference of two points and its interval; each seed's answers count as further questions."""
+    from ablate.evaluate.statistics import compare  # numpy: only when there is something to decide
+
+    interval = compare(_rows(winner), _rows(other), DRAWS, SEED)
+    return interval.estimate, (interval.low, interval.high)
+
+
+def _rows(seeds: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    return [
+        {**row, "id": f"{row['id']}/{seed}"}
+        for seed, evaluation in enumerate(seeds)
+        for row in evaluation.rows()
+    ]

@@ -1,0 +1,73 @@
+"""What a study tries, round by round: a pure function of what the store holds.
+
+Killed at any moment and asked again, it proposes the same candidates and decides the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ablate.errors import UserError
+from ablate.results import Evaluation, Failure, Lookup
+from ablate.search import arms, rounds
+from ablate.search.decision import Decision, decide
+from ablate.study import Arms, Candidate, Design, Study
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn. `provisional`: its mixture hangs on a choice that is still open, so the candidates
+    assume that the first of the pool wins. `decision`: None while open, or if all have failed.
+    """
+
+    number: int
+    candidates: tuple[Candidate, ...]
+    provisional: bool
+    decision: Decision | None
+
+
+def explore(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
+    """The rounds 1 to `last` (default: all), as far as they are known.
+
+    Raises UserError for a round that the study does not have.
+    """
+    last = study.rounds if last is None else last
+    most = len(study.explore.pool) + 1 if not isinstance(study.explore, Arms) else 1
+    if not 1 <= last <= most:
+        raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}")
+    found: list[Round] = []
+    for number in range(1, last + 1):
+        if isinstance(study.explore, Arms):
+            designs = arms.designs(study, study.explore)
+        else:
+            designs = rounds.designs(study, study.explore, found)
+        provisional = any(_open(before) for before in found)
+        candidates = tuple(_candidates(designs, number, study.seeds))
+        decision = None
+        if not provisional:
+            decision = decide(number, _results(candidates, lookup), lookup.decision(number))
+        found.append(Round(number, candidates, provisional, decision))
+    return found
+
+
+def _open(before: Round) -> bool:
+    """Whether what comes after this round is not known yet."""
+    return before.decision is None and len({one.point for one in before.candidates}) > 1
+
+
+def _candidates(
+    designs: dict[str, Design], number: int, seeds: tuple[int, ...]
+) -> Iterable[Candidate]:
+    for point, design in designs.items():
+        for seed in seeds:
+            name = point if len(seeds) == 1 else f"{point} (seed {seed})"
+            fields = {field: getattr(design, field) for field in Design.model_fields}
+            yield Candidate(**fields, name=name, point=point, round=number, seed=seed)
+
+
+def _results(
+    candidates: Iterable[Candidate], lookup: Lookup
+) -> dict[str, list[Evaluation | Failure | None]]:
+    points: dict[str, list[Evaluation | Failure | None]] = {}
+    for candidate in candidates:
+        points.setdefault(candidate.point, []).append(lookup.result(candidate))
+    return points

@@ -1,0 +1,196 @@
+"""Slots of this machine: worker processes that take chain after chain from a mailbox.
+
+A slot is one submitit job that lives as long as its driver needs it, so that imports are paid once
+a slot. submitit's local executor has no queue, overwrites CUDA_VISIBLE_DEVICES and leaves a
+cancelled job's children behind: the mailbox, our own environment and a session of its own for each
+worker keep those promises. A slot whose process died is begun anew with the next chain; one whose
+driver died finishes its chain and ends.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ablate.files import read_json, write_json
+from ablate.lease import Process
+from ablate.steps import Step
+from ablate.worker import Executors, Outcome, Place, run_chain
+
+PAUSE = 0.02
+"""Seconds between two looks into a mailbox."""
+GRACE = 5.0
+"""Seconds a worker has to give back its step when it is ended."""
+
+
+@dataclass
+class Slot:
+    """One worker process and its mailbox: `N.chain.json` in, `N.outcome.json` out."""
+
+    mailbox: Path
+    card: str
+    job: Any = None
+    sent: int = 0
+
+    def poll(self) -> Outcome | None:
+        """The outcome of the chain sent last; `lost` if its process died first."""
+        answer = self.mailbox / f"{self.sent}.outcome.json"
+        dead = self.job.done()  # asked first: an answer may come between the two
+        if answer.exists():
+            return Outcome(**read_json(answer))
+        return Outcome("lost", "its process died (killed, or out of memory)") if dead else None
+
+    def worker(self) -> Process | None:
+        """The process that serves the mailbox, if it has begun."""
+        try:
+            return Process(**read_json(self.mailbox / "worker.json"))
+        except (OSError, ValueError):
+            return None
+
+
+class Local:
+    """One slot for each of the `cards` (a GPU, or `""` for none), each of `threads` threads."""
+
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        place: Place,
+        cards: list[str],
+        threads: int,
+        executors: Executors,
+    ) -> None:
+        self.home, self.folder, self.executors = home, folder, executors
+        self.slots = len(cards)
+        self.place = replace(place, whole_process=True)
+        self.threads = threads
+        self._slots = [Slot(folder / f"slot-{n}", card) for n, card in enumerate(cards)]
+
+    def start(self, steps: Sequence[Step]) -> Slot:
+        slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))
+        if slot.job is None or slot.job.done():
+            shutil.rmtree(slot.mailbox, ignore_errors=True)
+            slot.sent = 0
+            slot.job = self._spawn(slot)
+        slot.sent += 1
+        chain = [step.to_json() for step in steps]
+        write_json(slot.mailbox / f"{slot.sent}.chain.json", chain)
+        return replace(slot)
+
+    def close(self) -> None:
+        """Ask every worker to give its step back, then kill what is left, children included."""
+        begun = [slot for slot in self._slots if slot.job is not None]
+        deadline = time.monotonic() + GRACE
+        asked: set[Path] = set()
+        while any(not slot.job.done() for slot in begun) and time.monotonic() < deadline:
+            for slot in begun:
+                worker = slot.worker()
+                if worker and slot.mailbox not in asked:
+                    end(worker, signal.SIGTERM)
+                    asked.add(slot.mailbox)
+            time.sleep(PAUSE)
+        for slot in begun:
+            if not slot.job.done():
+                if worker := slot.worker():
+                    end(worker, signal.SIGKILL)
+                slot.job._process.kill()
+            slot.job._process.wait()
+
+    def _idle(self, slot: Slot) -> bool:
+        return slot.poll() is not None
+
+    def _spawn(self, slot: Slot) -> Any:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder / "submitit")
+        year = 60 * 24 * 365  # submitit's own limit is two minutes
+        executor.update_parameters(timeout_min=year, gpus_per_node=0, tasks_per_node=1)
+        with _deaf_to_ctrl_c():
+            return executor.submit(
+                serve,
+                slot.mailbox,
+                self.home,
+                self.place,
+                dict(self.executors),
+                {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.card},
+                Process.this(),
+            )
+
+
+def serve(
+    mailbox: Path,
+    home: Path,
+    place: Place,
+    executors: Executors,
+    environment: Mapping[str, str],
+    driver: Process,
+) -> None:
+    """A slot's process: does the chains put into `mailbox` until its driver ends it, or is gone.
+
+    The environment is set before anything heavy is imported. SIGTERM interrupts a step, which is
+    given back. The process leads its own session: a Ctrl-C is the driver's to handle, and killing
+    the group takes children such as data loaders along.
+    """
+    os.environ.update({"TOKENIZERS_PARALLELISM": "false", **environment})
+    with contextlib.suppress(OSError):
+        os.setsid()
+    me = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == me:
+            raise KeyboardInterrupt
+        os._exit(128 + number)  # a forked data loader inherits this handler
+
+    signal.signal(signal.SIGTERM, stop)
+    write_json(mailbox / "worker.json", asdict(Process.this()))
+    try:
+        for number, chain in _mail(mailbox, driver):
+            outcome = run_chain(home, [Step.from_json(step) for step in chain], place, executors)
+            write_json(mailbox / f"{number}.outcome.json", asdict(outcome))
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)  # at once: libraries' exit handlers may hang after this
+
+
+def _mail(mailbox: Path, driver: Process) -> Iterator[tuple[int, Any]]:
+    """The chains in the order they come, until the driver no longer runs."""
+    number = 1
+    while driver.runs() is not False:
+        looked = time.monotonic()
+        while time.monotonic() - looked < 1.0:
+            chain = mailbox / f"{number}.chain.json"
+            if chain.exists():
+                yield number, read_json(chain)
+                number += 1
+                break
+            time.sleep(PAUSE)
+
+
+def end(process: Process, number: int) -> bool:
+    """Send a signal to a process of this machine if it still runs; SIGKILL goes to its group."""
+    if not process.runs():
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        kill = os.killpg if number == signal.SIGKILL else os.kill
+        kill(process.pid, number)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes begun here ignore a Ctrl-C in the terminal: their driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
