@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from ablate.errors import UserError
-from ablate.model.llms import LlmSpec
+from ablate.model.llms import LlmSpec, checksum
 
 
 def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) -> PreTrainedModel:
@@ -24,6 +24,8 @@ def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) ->
     """
     config = _load(AutoConfig, spec)
     if load_weights:
+        if spec.sha256 and checksum(spec.folder) != spec.sha256:
+            raise UserError(f"llm '{spec.name}': the files in {spec.folder} are not those expected")
         model, report = _load(
             AutoModelForCausalLM,
             spec,

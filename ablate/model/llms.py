@@ -52,7 +52,7 @@ SHIPPED = [LlmSpec("llama-micro", "shipped", "micro/llama-micro", width=128, con
 
 def specs() -> list[LlmSpec]:
     """The language models that come with the project."""
-    return [dataclasses.replace(spec, sha256=_sha256(spec.folder)) for spec in SHIPPED]
+    return [dataclasses.replace(spec, sha256=checksum(spec.folder)) for spec in SHIPPED]
 
 
 def resolve(name: str) -> LlmSpec:
@@ -72,7 +72,7 @@ def resolve(name: str) -> LlmSpec:
         width, context = int(config["hidden_size"]), int(config["max_position_embeddings"])
     except KeyError as error:
         raise UserError(f"{folder / 'config.json'} does not say {error}") from None
-    return LlmSpec(folder.name, "path", str(folder.absolute()), width, context, _sha256(folder))
+    return LlmSpec(folder.name, "path", str(folder.absolute()), width, context, checksum(folder))
 
 
 def from_json(values: Mapping[str, Any]) -> LlmSpec:
@@ -80,8 +80,8 @@ def from_json(values: Mapping[str, Any]) -> LlmSpec:
     return LlmSpec.from_json(values)
 
 
-def _sha256(folder: Path) -> str | None:
-    """One checksum for everything in `folder` that decides the model's output."""
+def checksum(folder: Path) -> str | None:
+    """One sha256 for all in `folder` that decides the model's output; None without weights."""
     wanted = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "*.jinja")
     files = sorted({file for pattern in wanted for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):

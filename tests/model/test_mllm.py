@@ -217,7 +217,7 @@ def test_loading_names_what_is_wrong_with_a_language_model(
         (broken / file.name).write_bytes(file.read_bytes())
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    llm = replace(spec.llm, ref=str(broken))
+    llm = replace(spec.llm, ref=str(broken), sha256=None)
     encoders = [replace(e, weights=replace(e.weights, kind="none")) for e in spec.encoders]
     with pytest.raises(UserError, match=r"llm 'tiny': cannot read .*broken"):
         build_model(replace(spec, llm=llm, encoders=encoders), seed=0)
