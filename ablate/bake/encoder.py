@@ -16,37 +16,41 @@ from ablate.encoders.registry import resolve
 
 @dataclass(frozen=True)
 class Course:
-    """How one encoder is trained: its task, and AdamW's peak learning rate."""
+    """How one encoder is trained: its task, and why that one (kept in its card)."""
 
     task: Callable[[Encoder], Task]
-    steps: int
-    rate: float = 2e-3
+    purpose: str
 
 
 COURSES = {
-    "clip-micro": Course(partial(RegionCaptions, names=("colour",), kinds=KINDS), 900),
+    "clip-micro": Course(
+        partial(RegionCaptions, names=("colour",), kinds=KINDS),
+        "Cells against captions that name a colour and a kind of content, no more.",
+    ),
     "convnext-micro": Course(
         partial(RegionCaptions, names=("colour", "pattern"), kinds=("objects", "objects", "chart")),
-        1500,
+        "Cells against captions that name colour, pattern and kind, at four times the base's side.",
     ),
-    "eva02-micro": Course(Detection, 1500),
-    "pix2struct-micro": Course(Reading, 2000),
-    "sam-micro": Course(Segmentation, 1500),
-    "dinov2-micro": Course(Instances, 2000),
+    "eva02-micro": Course(Detection, "A heat map of the centres of marks, digits and things."),
+    "pix2struct-micro": Course(Reading, "The characters of each cell, by hand and in print."),
+    "sam-micro": Course(Segmentation, "The part of a thing or bar each 4 x 4 pixels belong to."),
+    "dinov2-micro": Course(
+        Instances, "Two drawings of one outline must find each other; no labels are used."
+    ),
 }
+RATE = 2e-3
 
 
 def train_encoder(
     name: str, seed: int, steps: int, log: Callable[[int, dict[str, float]], None]
 ) -> Encoder:
     """Pre-train the encoder called `name` for `steps` batches; deterministic in the seed."""
-    course = COURSES[name]
     encoder = build_encoder(resolve(name), load_weights=False).train()
     torch.manual_seed(seed)
-    task, rng = course.task(encoder), Random(seed)
+    task, rng = COURSES[name].task(encoder), Random(seed)
     parameters = [*encoder.parameters(), *task.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=course.rate, betas=(0.9, 0.98), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, course.rate, steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.1)
     for step in range(steps):
         loss = task(encoder, rng)
         optimizer.zero_grad()

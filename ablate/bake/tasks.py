@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ablate.bake.pages import ATTRIBUTES, Pages, cell_kind, draw_pages, draw_scenes, resized
+from ablate.bake.pages import ATTRIBUTES, cell_kind, draw_pages, draw_scenes, resized
 from ablate.data.world.draw import CELL, CENTRES, PARTS
 from ablate.data.world.scenes import COLOURS, GRID, PATTERNS, SHAPES, Scene, sample_scene
 from ablate.encoders.base import Encoder
@@ -186,4 +186,7 @@ def by_cell(maps: Tensor) -> Tensor:
 
 
 def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-1)
+    """Mean cross-entropy over the cells that have a label; 0 if none has."""
+    known = labels >= 0
+    total = F.cross_entropy(logits[known], labels[known], reduction="sum")
+    return total / known.sum().clamp(min=1)

@@ -7,6 +7,7 @@ expert a block, each knowing only some attributes, as sequence append has it); s
 Shapes: B batch, V visual positions, W words a position, T text positions, N = V + T + 2.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -87,12 +88,10 @@ class TextScenes:
                 rng.shuffle(positions)
             visual.append(positions)
             row, target = [bos, user, *[0] * len(positions)], [-100] * (2 + len(positions))
-            pairs = [(turn.question, turn.answer) for turn in asked]
-            for index, (question, answer) in enumerate(pairs or [(CAPTION_PROMPT, caption(scene))]):
+            for index, (question, reply, learnt) in enumerate(self._turns(scene, asked, rng)):
                 prompt = ([user] if index else []) + self.words(question) + [assistant]
-                reply = [*self.words(answer), eot]
-                row += prompt + reply
-                target += [-100] * len(prompt) + reply
+                row += [*prompt, *reply, eot]
+                target += [*[-100] * len(prompt), *learnt, eot]
             rows.append(row)
             targets.append(target)
         width = max(len(words) for positions in visual for words in positions)
@@ -103,6 +102,32 @@ class TextScenes:
             torch.tensor([target + [-100] * (length - len(target)) for target in targets]),
             torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows]),
         )
+
+    def _turns(
+        self, scene: Scene, asked: list[Question], rng: Random
+    ) -> Iterator[tuple[str, list[int], list[int]]]:
+        """(question, ids of the reply, its labels) of each turn."""
+        for turn in asked:
+            yield turn.question, self.words(turn.answer), self.words(turn.answer)
+        if not asked and (scene.kind == "text" or rng.random() < 0.5):
+            yield CAPTION_PROMPT, self.words(caption(scene)), self.words(caption(scene))
+        elif not asked:
+            yield (CAPTION_PROMPT, *self._drill(scene, rng))
+
+    def _drill(self, scene: Scene, rng: Random) -> tuple[list[int], list[int]]:
+        """Cells in random order, each called by its key (not learnt), then what it holds.
+
+        The densest practice there is in finding a cell by what it holds, not by where it is.
+        """
+        reply, learnt = [], []
+        for cell in rng.sample(list(scene.cells.values()), len(scene.cells)) * 2:
+            key, *values = (
+                self.words(word) for word in [*describe_cell((0, 0), cell).values()][2:]
+            )
+            held = [index for value in values for index in value]
+            reply += [*key, *held]
+            learnt += [*[-100] * len(key), *held]
+        return reply, learnt
 
     def words(self, text: str) -> list[int]:
         return [index for word in text.split() for index in self.ids(word)]

@@ -1,0 +1,11 @@
+"""What `ablate bake` can make, with the steps each was shipped after. Imports no torch."""
+
+TARGETS = {
+    "llama-micro": 4500,
+    "clip-micro": 600,
+    "convnext-micro": 800,
+    "eva02-micro": 1200,
+    "pix2struct-micro": 1500,
+    "sam-micro": 1000,
+    "dinov2-micro": 1200,
+}
