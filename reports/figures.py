@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from reports.model import KINDS, CandidateResult, StudyResult
+from reports.model import KINDS, CandidateResult, StepResult, StudyResult
 from reports.tables import costs, interval
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
@@ -60,19 +60,20 @@ def greedy_path(study: StudyResult) -> Figure:
     axes.plot(xs, ys, color=ACCENT, linewidth=1.8, zorder=3)
     _points(axes, xs, winners, ACCENT, 7)
     for before, one in zip([None, *winners], winners, strict=False):
-        label = f"{one.composite:.1f}"
+        first = "\n".join(one.encoders)
         axes.annotate(
-            f"{_added(before, one)}  {label}" if before else f"{one.encoders[0]}  {label}",
+            f"{_added(before, one) if before else first}\n{one.composite:.1f}",
             (one.round, one.composite or 0.0),
-            xytext=(-4, 12),
+            xytext=(-9, 0),
             textcoords="offset points",
-            ha="right" if before else "left",
+            ha="right",
+            va="center",
             color=INK,
-            fontweight="bold",
+            linespacing=1.4,
         )
     numbers = [turn.number for turn in study.rounds]
     axes.set_xticks(numbers, [f"Round {number}" for number in numbers])
-    axes.set_xlim(min(numbers) - 0.3, max(numbers) + 0.75)
+    axes.set_xlim(min(numbers) - 0.75, max(numbers) + 0.65)
     axes.margins(y=0.18)
     axes.set_ylabel(f"{study.suite} score")
     return figure
@@ -122,29 +123,19 @@ def where_time_went(study: StudyResult) -> Figure:
 
 
 @matplotlib.rc_context(_STYLE)
-def losses(candidate: CandidateResult) -> Figure | None:
-    """Training loss of each stage by step, smoothed over the raw points; `None` without logs."""
-    curves = {
-        f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind: points
-        for step in candidate.steps
-        if step.folder and (points := loss_points(step.folder / "metrics.jsonl"))
-    }
-    if not curves:
+def loss(step: StepResult) -> Figure | None:
+    """Training loss of a step, smoothed over the raw points; `None` without a log of it."""
+    points = loss_points(step.folder / "metrics.jsonl") if step.folder else []
+    if not points:
         return None
-    columns = min(3, len(curves))
-    rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(7.2, 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4, 2.1))
     FigureCanvasSVG(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, (title, points) in zip(grid.flat, curves.items(), strict=False):
-        xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, color=SOFT, linewidth=0.8)
-        axes.plot(xs, _smooth(ys), color=ACCENT, linewidth=1.5)
-        axes.set_title(title, fontsize=9, loc="left", color=INK)
-        axes.set_ylim(bottom=0)
-        axes.tick_params(labelsize=8)
-    for axes in list(grid.flat)[len(curves) :]:
-        axes.set_visible(False)
+    axes = figure.add_axes((0.11, 0.13, 0.87, 0.84))
+    xs, ys = zip(*points, strict=True)
+    axes.plot(xs, ys, color=SOFT, linewidth=0.8)
+    axes.plot(xs, _smooth(ys), color=ACCENT, linewidth=1.5)
+    axes.set_ylim(bottom=0)
+    axes.locator_params(nbins=5)
     return figure
 
 

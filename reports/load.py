@@ -1,23 +1,39 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ablate.evaluate import suites
+from ablate.files import home as default_home
 from ablate.files import read_json
-from ablate.steps import Step, steps_for
-from ablate.study import Arms, Candidate, Study
+from ablate.results import StoredResults
+from ablate.search.explore import explore
+from ablate.steps import Step, ancestors, steps_for
+from ablate.store import Store
+from ablate.study import Arms, Candidate, Study, load_study
 from reports.model import CandidateResult, RoundResult, StepResult, StudyResult
 
 
-def gather(
-    study: Study,
-    rounds: list[tuple[int, list[Candidate], Mapping[str, Any] | None]],
-    home: Path,
-) -> StudyResult:
-    """The study with these rounds (number, candidates, decision), as the store at `home` has it."""
-    suite = suites.resolve(study.suite)
+def load(study: Study | str, home: Path | None = None, last: int | None = None) -> StudyResult:
+    """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
+
+    `study`: a loaded one, or its name or path; `last`: rounds 1 to it only. Rounds whose
+    candidates hang on an open decision are left out.
+    """
+    if isinstance(study, str):
+        study = load_study(study)
+    store = Store(home or default_home())
+    rounds, steps = [], _Steps(store)
+    for turn in explore(study, StoredResults(store, study), last):
+        if not turn.provisional:
+            decision = turn.decision.to_json() if turn.decision else None
+            points: dict[str, list[Candidate]] = {}
+            for candidate in turn.candidates:
+                points.setdefault(candidate.point, []).append(candidate)
+            made = tuple(_candidate(study, seeds, steps, store) for seeds in points.values())
+            rounds.append(RoundResult(turn.number, made, decision))
     return StudyResult(
         name=study.name,
         title=study.title,
@@ -25,52 +41,86 @@ def gather(
         kind=study.explore.kind,
         axis=study.explore.axis if isinstance(study.explore, Arms) else "rounds",
         suite=study.suite,
-        tasks={task.task: task.title or task.task for task in suite.tasks},
-        rounds=tuple(
-            RoundResult(
-                number, tuple(_candidate(study, suite, one, home) for one in members), decision
-            )
-            for number, members, decision in rounds
-        ),
-        home=home,
+        tasks={task.task: task.title or task.task for task in suites.resolve(study.suite).tasks},
+        planned_rounds=study.rounds,
+        rounds=tuple(rounds),
+        home=store.home,
     )
 
 
 def _candidate(
-    study: Study, suite: suites.Suite, candidate: Candidate, home: Path
+    study: Study, seeds: Sequence[Candidate], steps: "_Steps", store: Store
 ) -> CandidateResult:
-    steps = tuple(_step(step, home) for step in steps_for(candidate, study))
-    last = steps[-1]
-    result = last.record.get("result") if last.status == "done" else None
+    """One design point: its seeds' steps together, their scores as means."""
+    first = seeds[0]
+    chains = [steps_for(candidate, study) for candidate in seeds]
+    last = [steps.result(chain[-1]) for chain in chains]
     known: dict[str, Any] = {}
-    if result and last.folder:
+    if all(step.status == "done" for step in last):
+        results = [step.record["result"] for step in last]
         known = {
-            "scores": {task: score["value"] for task, score in result["scores"].items()},
-            "composite": result["composite"],
-            "answers_path": last.folder / "answers.jsonl",
-            "images": home / "data" / read_json(last.folder / "data.json")["folder"],
+            "scores": {
+                task: sum(one["scores"][task]["value"] for one in results) / len(results)
+                for task in results[0]["scores"]
+            },
+            "seed_scores": tuple(float(one["composite"]) for one in results),
+            "rows": tuple(
+                {**row, "id": row["id"] if len(last) == 1 else f"{row['id']}/{candidate.seed}"}
+                for candidate, step in zip(seeds, last, strict=True)
+                for row in _answers(step)
+            ),
+            "images": _images(last[0], store),
         }
+    config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
-        name=candidate.name,
-        round=candidate.round,
-        encoders=candidate.encoders,
-        fusion=candidate.fusion.name,
-        config=candidate.model_dump(mode="json"),
-        steps=steps,
-        scale={task.task: task.to_percent for task in suite.tasks},
+        name=first.point,
+        round=first.round,
+        encoders=first.encoders,
+        fusion=first.fusion.name,
+        config={**config, "seeds": [candidate.seed for candidate in seeds]},
+        steps=tuple(steps.result(step) for step in ancestors(chain[-1] for chain in chains)),
+        scale={task.task: task.to_percent for task in suites.resolve(study.suite).tasks},
         **known,
     )
 
 
-def _step(step: Step, home: Path) -> StepResult:
-    """Where a step stands: committed, failed, in work or not begun."""
-    for top, status in (("store", "done"), ("failed", "failed"), ("work", "running")):
-        folder = home / top / step.kind / step.dirname
-        if not folder.is_dir():
-            continue
-        record = read_json(folder / "record.json") if status != "running" else {}
-        ended = folder if status != "running" else None
+class _Steps:
+    """The steps of a study as the store has them, each read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[str, StepResult] = {}
+
+    def result(self, step: Step) -> StepResult:
+        """Where a step stands: done, at work, failed at its last attempt, or waiting."""
+        if step.key not in self._known:
+            self._known[step.key] = self._read(step)
+        return self._known[step.key]
+
+    def _read(self, step: Step) -> StepResult:
+        work = self.store.work(step)
+        folder = work if work.is_dir() else None
+        record = self.store.record(step)
+        if record is not None:
+            status, folder = "done", self.store.folder(step)
+        elif self.store.progress(step):
+            status = "running"
+        elif record := self.store.failure(step):
+            status = "failed"
+        else:
+            status = "waiting"
         return StepResult(
-            step.kind, step.key, step.slug, step.dirname, status, step.spec, record, ended
+            step.kind, step.key, step.slug, step.dirname, status, step.spec, record or {}, folder
         )
-    return StepResult(step.kind, step.key, step.slug, step.dirname, "waiting", step.spec)
+
+
+def _answers(step: StepResult) -> list[dict[str, Any]]:
+    assert step.folder is not None
+    with (step.folder / "answers.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def _images(step: StepResult, store: Store) -> Path | None:
+    assert step.folder is not None
+    note = step.folder / "data.json"
+    return store.home / "data" / str(read_json(note)["folder"]) if note.exists() else None

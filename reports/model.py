@@ -1,6 +1,5 @@
 """What a report is made from: one study's rounds, candidates and steps, as read from the store."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +15,8 @@ KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
-    `status` is `done`, `failed`, `running` or `waiting`; `folder` is the committed artifact (or
-    the record of the failure), `None` while there is none; `record` is empty until it ended.
+    `status` is `done`, `failed`, `running` or `waiting`; `folder` is the committed artifact, else
+    the work folder if there is one; `record` is empty until it ended.
     """
 
     kind: str
@@ -40,10 +39,11 @@ class StepResult:
 
 @dataclass(frozen=True, eq=False)
 class CandidateResult:
-    """One candidate of a round (or one arm): its configuration, steps, scores and answers.
+    """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
 
-    `config` is the candidate as resolved JSON; `scores` maps a task to 0-100, `composite` is their
-    mean. `scale` takes a task's metric to 0-100.
+    `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
+    `seed_scores` are the composites. `scale` takes a task's metric to 0-100; `rows` are those of
+    `answers.jsonl`, whose images lie below `images`.
     """
 
     name: str
@@ -52,12 +52,16 @@ class CandidateResult:
     fusion: str
     config: Mapping[str, Any]
     steps: tuple[StepResult, ...]
-    provisional: bool = False
     scores: Mapping[str, float] = field(default_factory=dict)
-    composite: float | None = None
+    seed_scores: tuple[float, ...] = ()
     scale: Mapping[str, float] = field(default_factory=dict)
-    answers_path: Path | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
     images: Path | None = None
+
+    @property
+    def composite(self) -> float | None:
+        """The score that counts, 0-100; `None` while it is not known."""
+        return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
 
     @property
     def status(self) -> str:
@@ -84,12 +88,10 @@ class CandidateResult:
         Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
         weight (in the task's mean), points (the score on the scale of the composite).
         """
-        rows: list[dict[str, Any]] = []
-        if self.answers_path is not None:
-            with self.answers_path.open(encoding="utf-8") as file:
-                rows = [json.loads(line) for line in file if line.strip()]
-        for row in rows:
-            row["points"] = row["score"] * self.scale.get(row["task"], 100.0)
+        rows = [
+            {**row, "points": row["score"] * self.scale.get(row["task"], 100.0)}
+            for row in self.rows
+        ]
         words = ["task", "id", "image", "question", "truth", "answer"]
         types = {**dict.fromkeys(words, str), "score": float, "weight": float, "points": float}
         frame = pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -103,7 +105,6 @@ class RoundResult:
     number: int
     candidates: tuple[CandidateResult, ...]
     decision: Mapping[str, Any] | None = None
-    provisional: bool = False
 
     def named(self, name: str | None) -> CandidateResult | None:
         """The candidate called `name`, or `None`."""
@@ -131,6 +132,7 @@ class StudyResult:
     axis: str
     suite: str
     tasks: Mapping[str, str]
+    planned_rounds: int
     rounds: tuple[RoundResult, ...]
     home: Path
 
@@ -179,5 +181,7 @@ class StudyResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every candidate has ended, scored or failed."""
-        return all(one.status in ("done", "failed") for one in self.candidates)
+        """Whether every round is there and every candidate has ended, scored or failed."""
+        return len(self.rounds) == self.planned_rounds and all(
+            one.status in ("done", "failed") for one in self.candidates
+        )

@@ -36,16 +36,6 @@ def span(low: float, high: float) -> str:
     return f"{low:.1f} to {high:.1f}"
 
 
-def duration(seconds: float) -> str:
-    """`48 s`, `12 min 5 s` or `3 h 20 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def chose(turn: RoundResult) -> str:
     """How a round was decided, in a sentence; it says so when it is a tie."""
     decision = turn.decision
@@ -107,9 +97,8 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
 
 
 def _seeds(study: StudyResult) -> tuple[str, ...]:
-    seeds = {one.config.get("seed") for one in study.candidates}
-    if len(seeds) > 1:
-        return ()
+    if len(study.base.config["seeds"]) > 1:
+        return ("Scores are means over seeds; intervals cover the choice of questions only.",)
     return (
         "One training run each: intervals cover the choice of questions, not that of the seed.",
     )

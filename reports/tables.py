@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.evaluate.statistics import Interval, bootstrap, paired_bootstrap
+from ablate.evaluate.statistics import DRAWS, Interval, bootstrap, paired_bootstrap
 from reports.model import KINDS, CandidateResult, StudyResult
 
 # key -> (heading, digits after the point); a column that is not here is a task's score
@@ -58,7 +58,10 @@ def interval(candidate: CandidateResult) -> Interval | None:
 
 @cache
 def difference(
-    candidate: CandidateResult, reference: CandidateResult, task: str | None = None
+    candidate: CandidateResult,
+    reference: CandidateResult,
+    task: str | None = None,
+    draws: int = DRAWS,
 ) -> Interval | None:
     """`candidate` minus `reference` in points, with its paired 95 % interval.
 
@@ -74,6 +77,7 @@ def difference(
         both["points_ref"].to_numpy(),
         both["image"].to_numpy(),
         both["task"].to_numpy(),
+        draws=draws,
         weights=(both["weight"].to_numpy(), both["weight_ref"].to_numpy()),
     )
 

@@ -1,21 +1,24 @@
 """A candidate's page: scores, loss, configuration against the base, parameters, lineage."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from ablate.commands.output import duration
 from ablate.files import read_json
 from reports import figures, story
 from reports.formats import number
-from reports.model import CandidateResult, StudyResult
+from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages.common import ABSENT, Rows, environment, flatten, text_of, tile
 from reports.tables import difference, interval, mark
+
+TASK_DRAWS = 2000  # of the interval of one benchmark on one page; the composites take more
 
 
 def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
     """One candidate's page."""
     reference = study.reference(one)
     broken = one.failure
-    chart = figures.losses(one)
     last = next((step for step in reversed(one.steps) if step.record), None)
     return {
         "one": one,
@@ -27,7 +30,7 @@ def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
         "tiles": _tiles(one, reference),
         "task_heads": _task_heads(reference),
         "task_rows": _task_rows(study, one, reference),
-        "figure": figures.svg(chart, "loss", "Training loss by step") if chart else "",
+        "losses": [chart for step in one.steps if (chart := _loss(step))],
         "diff": _diff(study.base.config, one.config),
         "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
         **_trainable(one),
@@ -49,18 +52,30 @@ def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@cache
+def _loss(step: StepResult) -> dict[str, str] | None:
+    """The curve of a step, drawn once for all the candidates that share it."""
+    figure = figures.loss(step)
+    title = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
+    return (
+        {"title": title, "svg": figures.svg(figure, "loss", f"Loss of {title}")} if figure else None
+    )
+
+
 def _tiles(one: CandidateResult, reference: CandidateResult | None) -> list[dict[str, str]]:
     tiles = []
     own = interval(one)
     if own and one.composite is not None:
         note = f"95 % interval {story.span(own.low, own.high)}"
         tiles.append(tile("Score", f"{one.composite:.1f}", note))
+    if len(one.seed_scores) > 1:
+        tiles.append(tile("By seed", ", ".join(f"{score:.1f}" for score in one.seed_scores)))
     delta = difference(one, reference) if reference else None
     if delta and reference:
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"
         tiles.append(tile("Difference", f"{delta.estimate:+.1f}", note))
     seconds = sum(step.seconds for step in one.steps)
-    tiles.append(tile("Work", story.duration(seconds), f"{len(one.steps)} steps, shared ones too"))
+    tiles.append(tile("Work", duration(seconds), f"{len(one.steps)} steps, shared ones too"))
     return tiles
 
 
@@ -79,7 +94,7 @@ def _task_rows(study: StudyResult, one: CandidateResult, reference: CandidateRes
         mine = one.answers[one.answers["task"] == task]
         row = [title, str(len(mine)), number(one.scores[task], "score")]
         if reference is not None:
-            delta = difference(one, reference, task)
+            delta = difference(one, reference, task, draws=TASK_DRAWS)
             both = mine.merge(reference.answers, on=["task", "id"], suffixes=("", "_ref"))
             now, then = both["score"] >= 0.5, both["score_ref"] >= 0.5
             row += [number(delta.estimate, "delta") if delta else ABSENT]

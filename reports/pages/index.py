@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ablate.commands.output import duration
 from reports import figures, published, story
 from reports.formats import number
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.pages.common import ABSENT, Rows, environment, page_name, tile
+from reports.pages.common import ABSENT, Rows, environment, page_name, text_of, tile
 from reports.tables import comparison, costs, difference, interval, mark, records
 
 _COST = ("kind", "steps", "done", "seconds", "share", "device_seconds", "reused", "saved")
@@ -114,9 +115,7 @@ def _label(study: StudyResult, one: CandidateResult) -> str:
     """A candidate in its round: what it adds to the winner before; elsewhere its name."""
     reference = study.reference(one) if study.kind == "rounds" else None
     added = [name for name in one.encoders if reference and name not in reference.encoders]
-    seed = one.config.get("seed")
-    many = sum(other.encoders == one.encoders for other in study.candidates) > 1
-    return f"+ {', '.join(added)}{f' (seed {seed})' if many else ''}" if added else one.name
+    return f"+ {', '.join(added)}" if added else one.name
 
 
 def _whisker(study: StudyResult, one: CandidateResult) -> dict[str, str] | None:
@@ -151,7 +150,7 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
     tiles.append(tile("Candidates scored", f"{states.count('done')} of {len(states)}", note))
     cost = costs(study)
     seconds = sum(step.seconds for step in study.steps.values())
-    tiles.append(tile("Work", story.duration(seconds), f"in {int(cost['done'].sum())} steps"))
+    tiles.append(tile("Work", duration(seconds), f"in {int(cost['done'].sum())} steps"))
     return tiles
 
 
@@ -176,11 +175,10 @@ def _card(study: StudyResult, one: CandidateResult) -> dict[str, str]:
 
 def _setup(study: StudyResult) -> Rows:
     ended = [step.record for step in study.steps.values() if step.record]
-    seeds = sorted({str(one.config.get("seed", "")) for one in study.candidates})
     return [
         ["Study", study.name],
         ["Suite", f"{study.suite}: {', '.join(study.tasks.values())}"],
-        ["Seeds", ", ".join(seeds)],
+        ["Seeds", text_of(study.base.config["seeds"])],
         *(environment(ended[-1]) if ended else []),
     ]
 
@@ -245,8 +243,8 @@ def _cost_sentence(study: StudyResult) -> str:
         return "No step has ended yet."
     share = 100 * saved / (spent + saved)
     return (
-        f"{len(study.steps)} steps stand for {uses} uses: {story.duration(spent)} of work. Sharing "
-        f"a step between candidates saved {story.duration(saved)}, {share:.0f} % of what training "
+        f"{len(study.steps)} steps stand for {uses} uses: {duration(spent)} of work. Sharing "
+        f"a step between candidates saved {duration(saved)}, {share:.0f} % of what training "
         f"each candidate on its own would have taken."
     )
 

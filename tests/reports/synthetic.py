@@ -5,15 +5,19 @@ Skills are invented (which encoder helps which benchmark), answers drawn from a 
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from ablate.evaluate import suites
 from ablate.files import write_json
+from ablate.results import StoredResults
+from ablate.search.explore import explore
 from ablate.steps import Step, steps_for
+from ablate.store import Store
 from ablate.study import Candidate, Study, load_study
 
 WORDS = ("red", "blue", "circle", "seven", "three", "yes", "no", "left", "above", "square")
@@ -72,64 +76,53 @@ def study(folder: Path, text: str, name: str = "greedy") -> Study:
 
 
 class Run:
-    """Pretends to run candidates of a study in the store at `home`: `finish` or `fail` one."""
+    """Pretends to run a study in the store at `home`."""
 
     def __init__(self, home: Path, subject: Study, images: int = 40, per_image: int = 8) -> None:
-        self.home, self.study = home, subject
+        self.store, self.study = Store(home), subject
         self.tasks = [task.task for task in suites.resolve(subject.suite).tasks]
         self.images, self.per_image = images, per_image
         self.data = home / "data" / "test-000000000000"
         for index in range(images):
             _draw(self.data / "images" / f"{index:05d}.png", index)
 
-    def finish(self, candidate: Candidate, bonus: float = 0.0) -> dict[str, Any]:
-        """Write every step's record and payload; the evaluation's result."""
-        steps = steps_for(candidate, self.study)
-        result: dict[str, Any] = {}
-        for step in steps:
-            folder = self._folder("store", step)
-            if step.kind == "evaluate":
-                result = self._answers(folder, candidate, bonus)
-            elif not (folder / "record.json").exists():
-                self._stage(folder, step)
-            self._record(folder, step, "done", result if step.kind == "evaluate" else {})
-        return result
+    def rounds(
+        self, last: int | None = None, fail: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Play rounds 1 to `last`; a candidate whose name is in `fail` fails with that message."""
+        for number in range(1, (last or self.study.rounds) + 1):
+            turn = explore(self.study, StoredResults(self.store, self.study), number)[-1]
+            for candidate in turn.candidates:
+                if candidate.name in fail:
+                    self.fail(candidate, "finetune", fail[candidate.name])
+                else:
+                    self.finish(candidate)
 
-    def fail(self, candidate: Candidate, kind: str, error: Mapping[str, str]) -> None:
-        """Write the steps before the one of this kind as done, and that one as failed."""
+    def finish(self, candidate: Candidate) -> None:
+        """Commit every step of the candidate with its payload."""
+        for step in steps_for(candidate, self.study):
+            self._commit(step, candidate)
+
+    def fail(self, candidate: Candidate, kind: str, message: str) -> None:
+        """Commit the steps before the one of this kind, and keep that one as failed."""
         for step in steps_for(candidate, self.study):
             if step.kind == kind:
-                self._record(self._folder("failed", step), step, "failed", {}, error)
+                error = {"type": "UserError", "message": message}
+                self.store.fail(step, {**_record(step), "status": "failed", "error": error})
                 return
-            self._stage(self._folder("store", step), step)
-            self._record(self._folder("store", step), step, "done", {})
+            self._commit(step, candidate)
 
-    def _folder(self, top: str, step: Step) -> Path:
-        folder = self.home / top / step.kind / step.dirname
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _record(
-        self,
-        folder: Path,
-        step: Step,
-        status: str,
-        result: Mapping[str, Any],
-        error: Mapping[str, str] | None = None,
-    ) -> None:
-        seconds = {"prealign": 14.0, "pretrain": 9.5, "finetune": 38.0, "evaluate": 12.5}[step.kind]
-        write_json(folder / "spec.json", step.spec)
-        write_json(
-            folder / "record.json",
-            {
-                "schema": 1, "key": step.key, "kind": step.kind, "slug": step.slug,
-                "status": status, "started": 1.0e9, "ended": 1.0e9 + seconds, "seconds": seconds,
-                "device_seconds": seconds, "restarts": 0, "git_commit": "0" * 40,
-                "host": "a-machine", "threads": 1, "peak_memory_mb": 812.5,
-                "versions": {"torch": "2.9.0", "python": "3.11.7"},
-                "result": dict(result), "error": dict(error) if error else None,
-            },
-        )  # fmt: skip
+    def _commit(self, step: Step, candidate: Candidate) -> None:
+        if self.store.record(step) is not None:
+            return
+        work = self.store.work(step)
+        work.mkdir(parents=True)
+        result = {}
+        if step.kind == "evaluate":
+            result = self._answers(work, candidate)
+        else:
+            self._stage(work, step)
+        self.store.commit(step, {**_record(step), "result": result})
 
     def _stage(self, folder: Path, step: Step) -> None:
         rng = random.Random(step.slug)
@@ -150,17 +143,15 @@ class Run:
         ]
         write_json(folder / "parameters.json", table)
 
-    def _answers(self, folder: Path, candidate: Candidate, bonus: float) -> dict[str, Any]:
+    def _answers(self, folder: Path, candidate: Candidate) -> dict[str, Any]:
         """Answers right with a chance by skill; the questions are the same for every candidate."""
         rows, hits = [], {task: [0.0, 0] for task in self.tasks}
         for index in range(self.images * self.per_image):
             task = self.tasks[index % len(self.tasks)]
             easy = random.Random(f"question {index}")
             truth = easy.choice(WORDS)
-            skill = (
-                0.22
-                + bonus
-                + sum(SKILL[title.split("@")[0]].get(task, 0.0) for title in candidate.encoders)
+            skill = 0.22 + sum(
+                SKILL[title.split("@")[0]].get(task, 0.0) for title in candidate.encoders
             )
             luck = 0.7 * easy.random() + 0.3 * random.Random(f"{candidate.name} {index}").random()
             right = luck < skill
@@ -200,13 +191,24 @@ def _draw(path: Path, seed: int) -> None:
     image.save(path)
 
 
-def candidates(subject: Study, encoders: Sequence[Sequence[str]], number: int) -> list[Candidate]:
-    """Candidates of one round: the base design with these encoders."""
-    fields = {name: getattr(subject.base, name) for name in ("fusion", "llm", "recipe")}
-    return [
-        Candidate(
-            **fields, encoders=tuple(names), name="+".join(names), point="+".join(names),
-            round=number, seed=0,
-        )
-        for names in encoders
-    ]  # fmt: skip
+def _record(step: Step) -> dict[str, Any]:
+    seconds = {"prealign": 14.0, "pretrain": 9.5, "finetune": 38.0, "evaluate": 12.5}[step.kind]
+    return {
+        "schema": 1,
+        "key": step.key,
+        "kind": step.kind,
+        "slug": step.slug,
+        "status": "done",
+        "started": 1.0e9,
+        "ended": 1.0e9 + seconds,
+        "seconds": seconds,
+        "device_seconds": seconds,
+        "restarts": 0,
+        "git_commit": "0" * 40,
+        "host": "a-machine",
+        "threads": 1,
+        "peak_memory_mb": 812.5,
+        "versions": {"torch": "2.9.0", "python": "3.11.7"},
+        "result": {},
+        "error": None,
+    }

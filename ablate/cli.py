@@ -1,0 +1,271 @@
+"""The command line: names, options and help. What a command does is imported when it runs."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ablate.errors import UserError
+
+app = typer.Typer(
+    name="ablate",
+    help="Which vision encoders, fused how, trained how, at what cost: ablation studies for "
+    "multimodal language models.",
+    epilog="A STUDY is a name (see `ablate list studies`) or a path to a YAML file of your own; "
+    "without one it is micro/rounds. Results go to ./runs, or to $ABLATE_HOME. "
+    "With --debug, anywhere, a failure shows its traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+DEFAULT_STUDY = "micro/rounds"
+
+
+class Backend(StrEnum):
+    """Where steps run."""
+
+    inline = "inline"
+    local = "local"
+    slurm = "slurm"
+
+
+class Catalog(StrEnum):
+    """What `ablate list` can list."""
+
+    encoders = "encoders"
+    fusions = "fusions"
+    llms = "llms"
+    studies = "studies"
+    suites = "suites"
+
+
+class Format(StrEnum):
+    """How `ablate table` prints."""
+
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+    html = "html"
+
+
+StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A study's name or YAML file.")]
+Round = Annotated[
+    int | None, typer.Option("--round", min=1, help="Rounds 1 to N only; default: all.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one field of the study; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    study: StudyName = DEFAULT_STUDY,
+    round: Round = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(help="inline: in this process; local: in child processes; slurm: as jobs."),
+    ] = Backend.local,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Steps at once; default: what the machine has.")
+    ] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Print the plan and do nothing.")
+    ] = False,
+) -> None:
+    """Run a study to its end, doing only what the store lacks.
+
+    Killed at any moment, the same command goes on where it stopped. At the end it prints the table
+    of every round and the path of the report.
+
+    \b
+    Examples:
+      ablate run                                   the small greedy search, on this machine
+      ablate run --round 2                         its first two rounds only
+      ablate run micro/fusion --jobs 2             another study, two steps at once
+      ablate run --set base.recipe.finetune.steps=200
+      ablate run my/study.yaml --backend slurm
+    """
+    from ablate.commands import running
+
+    running.run(study, overrides or [], round, backend.value, jobs, dry_run)
+
+
+@app.command()
+def plan(
+    study: StudyName = DEFAULT_STUDY,
+    round: Round = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Show every candidate and step of a study: what is cached, what is shared by whom.
+
+    Candidates of rounds that cannot be decided yet are shown as if the first of the pool won.
+
+    \b
+    Examples:
+      ablate plan
+      ablate plan micro/fusion --json
+    """
+    from ablate.commands import planning
+
+    planning.show(study, overrides or [], round, json)
+
+
+@app.command()
+def status(
+    study: StudyName = DEFAULT_STUDY, overrides: Overrides = None, json: Json = False
+) -> None:
+    """Show how far a study is: candidates, steps at work, failures and their reasons.
+
+    \b
+    Example:
+      ablate status micro/rounds
+    """
+    from ablate.commands import state
+
+    state.show(study, overrides or [], json)
+
+
+@app.command()
+def logs(
+    step: Annotated[
+        str, typer.Argument(help="A step: its kind and name, or the start of its key.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing as the step writes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print what a step printed, its last attempt.
+
+    \b
+    Examples:
+      ablate logs 3f9a12                 by the start of the key (see `ablate plan`)
+      ablate logs prealign/sam-micro -f  by kind and the start of the name
+    """
+    from ablate.commands import logbook
+
+    logbook.show(step, follow, json)
+
+
+@app.command()
+def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> None:
+    """Stop the steps of a study that are at work; what is finished stays.
+
+    \b
+    Example:
+      ablate cancel micro/rounds
+    """
+    from ablate.commands import state
+
+    state.cancel(study, overrides or [])
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Catalog, typer.Argument(help="What to list.")], json: Json = False
+) -> None:
+    """List what can be named in a study, or the studies themselves.
+
+    \b
+    Examples:
+      ablate list encoders
+      ablate list studies --json
+    """
+    from ablate.commands import catalog
+
+    catalog.show(what.value, json)
+
+
+@app.command()
+def table(
+    study: StudyName = DEFAULT_STUDY,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.md,
+    overrides: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print the table of a study's rounds or arms, with 95 % intervals.
+
+    \b
+    Examples:
+      ablate table
+      ablate table micro/fusion --format latex > fusion.tex
+    """
+    from ablate.commands import reporting
+
+    reporting.table(study, overrides or [], "json" if json else format.value)
+
+
+@app.command()
+def report(
+    study: StudyName = DEFAULT_STUDY,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Build the report of a study, also while it runs, and print its path.
+
+    A folder of pages that open from disk, without a network.
+
+    \b
+    Example:
+      ablate report micro/rounds --open
+    """
+    from ablate.commands import reporting
+
+    reporting.report(study, overrides or [], open, json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this machine: versions, devices, Slurm, disk, offline state, weights.
+
+    Each finding that needs one comes with a remedy; the exit code is 1 if something must be mended.
+
+    \b
+    Example:
+      ablate doctor
+    """
+    from ablate import doctor as examination
+
+    raise typer.Exit(examination.show(json))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except (typer.TyperException, UserError) as error:
+        if debug:
+            raise
+        said = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        fail(said, 2)
+    except (KeyboardInterrupt, typer.Abort):
+        if debug:
+            raise
+        fail("stopped; the same command goes on from here", 130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        fail(f"internal error: {said} (--debug shows where)", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(said: str, code: int) -> None:
+    """One line on stderr, then exit."""
+    print(f"ablate: {' '.join(said.split())}", file=sys.stderr)
+    sys.exit(code)

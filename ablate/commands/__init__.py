@@ -1,0 +1,1 @@
+"""What the commands of `ablate` do; `ablate.cli` holds their names, options and help."""
