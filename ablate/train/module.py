@@ -78,8 +78,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
             self._tokens = torch.zeros((), dtype=torch.int64, device=self.device)
         if batch_idx == 0 or self.step == self.plan.warm_projector:
             self.set_learning(self.step)
-        number = np.random.SeedSequence([self.seed, self._micro_batch]).generate_state(1)
-        torch.manual_seed(int(number[0]))  # dropout, on every device
+        self._seed_dropout()
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
         output = self.model(batch.batch)
@@ -112,6 +111,14 @@ class Training(L.LightningModule):  # type: ignore[misc]
     def on_train_batch_end(self, outputs: Any, batch: MicroBatch, batch_idx: int) -> None:
         self._micro_batch += 1
         self.step = self._micro_batch // self.micro_batches
+
+    def _seed_dropout(self) -> None:
+        """Draw the micro-batch's random numbers from its number, so that none need be stored."""
+        words = np.random.SeedSequence([self.seed, self._micro_batch]).generate_state(1)
+        # Not `torch.manual_seed`: without a GPU in use that notes the stack each time, for ms.
+        torch.default_generator.manual_seed(int(words[0]))
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(int(words[0]))
 
     def _stop_unless_finite(self, loss: float, norm: float) -> None:
         for name, value in ("loss", loss), ("gradient norm", norm):

@@ -1,0 +1,289 @@
+"""What a training step leaves behind, and what it refuses."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from training_toys import Context, Make, assert_same, weights
+
+from ablate.data.prepare import prepare
+from ablate.data.spec import parse
+from ablate.errors import UserError
+from ablate.model.mllm import Mllm
+from ablate.train import module as module_file
+from ablate.train.restore import load_trained, starting_model
+from ablate.train.stage import train
+
+
+def changed_parts(ctx: Context) -> set[str]:
+    """The parts whose stored weights are not those the step started from."""
+    start = starting_model(ctx.spec, ctx.parents)
+    end = load_trained(ctx.commit())
+    return {
+        part
+        for part in start.parts
+        if not all(
+            torch.equal(a, b)
+            for a, b in zip(
+                start.parts[part].parameters(), end.parts[part].parameters(), strict=True
+            )
+        )
+    }
+
+
+def test_finetuning_learns_and_leaves_every_part(make_context: Make) -> None:
+    ctx = make_context(steps=30, train={"projector": 5e-3, "llm": 5e-3, "encoders": 1e-3})
+    result = train(ctx)
+    rows = ctx.rows()
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
+    assert rows[0].keys() == {"step", "loss", "grad_norm", "tokens", "lr"}
+    assert result["steps"] == 30
+    assert result["loss"] == rows[-1]["loss"]
+    assert {path.name for path in ctx.work.iterdir()} == {
+        "encoder-clip-micro_32.safetensors",
+        "fusion.safetensors",
+        "llm.safetensors",
+        "metrics.jsonl",
+        "parameters.json",
+        "projector.safetensors",
+    }
+    assert changed_parts(ctx) == {"encoders", "projector", "llm"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "learning", "stored"),
+    [
+        ("prealign", {"projector": 1e-3}, {"encoder-clip-micro_32", "fusion", "projector"}),
+        ("pretrain", {"projector": 1e-3}, {"fusion", "projector"}),
+        (
+            "pretrain",
+            {"projector": 1e-3, "encoders": 1e-3},
+            {"encoder-clip-micro_32", "fusion", "projector"},
+        ),
+        ("pretrain", {"llm": 1e-3}, {"llm", "fusion", "projector"}),
+    ],
+)
+def test_what_learns_is_what_the_recipe_names_and_what_changed_is_stored(
+    make_context: Make, kind: str, learning: dict[str, float], stored: set[str]
+) -> None:
+    ctx = make_context(kind=kind, train=learning, steps=2)
+    train(ctx)
+    assert {path.stem for path in ctx.work.glob("*.safetensors")} == stored
+    assert changed_parts(ctx) == set(learning)
+
+
+def test_the_table_of_parameters_is_stored_and_shown(
+    make_context: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ctx = make_context(steps=1, warm_projector=1)
+    result = train(ctx)
+    table = {row["part"]: row for row in json.loads((ctx.work / "parameters.json").read_text())}
+    assert table["encoder-clip-micro_32"]["trainable"] == 0
+    assert table["llm"]["trainable"] == table["llm"]["parameters"] > 0
+    assert result["trainable"] == table["llm"]["trainable"] + table["projector"]["trainable"]
+    assert capsys.readouterr().err.count("frozen") == 2  # the encoder, and a fusion without weights
+
+
+def test_stages_follow_one_another_through_their_parents(make_context: Make) -> None:
+    title = "clip-micro@32"
+    both: dict[str, Any] = {"train": {"projector": 1e-3, "encoders": 1e-3}, "steps": 2}
+    aligned = make_context("a", "prealign", **both)
+    train(aligned)
+    parents = {f"prealign:{title}": aligned.commit()}
+    pairs = {"world": "pairs", "images": 12, "seed": 1}
+    pretrain = make_context(
+        "b", "pretrain", parents=parents, data=pairs, train={"projector": 1e-3}, steps=2
+    )
+    train(pretrain)
+    encoder = f"encoder-{title.replace('@', '_')}.safetensors"
+    assert (pretrain.work / encoder).read_bytes() == (aligned.work / encoder).read_bytes()
+
+    finetune = make_context("c", parents={"pretrain": pretrain.commit()})
+    start = starting_model(finetune.spec, finetune.parents)
+    assert_same(
+        dict(start.projector.state_dict()), dict(load_trained(pretrain.work).projector.state_dict())
+    )
+    train(finetune)
+    assert (finetune.work / encoder).read_bytes() == (aligned.work / encoder).read_bytes()
+
+
+def test_a_warm_projector_learns_alone_first(make_context: Make) -> None:
+    ctx = make_context(steps=3, warm_projector=3)
+    train(ctx)
+    assert changed_parts(ctx) == {"projector"}
+    ctx = make_context("later", steps=4, warm_projector=3)
+    train(ctx)
+    assert changed_parts(ctx) == {"projector", "llm"}
+
+
+def test_frozen_parts_work_as_in_inference_and_learning_ones_do_not(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+    forward = Mllm.forward
+
+    def spied(model: Mllm, batch: Any) -> Any:
+        modules: list[nn.Module] = [model.parts[part] for part in ("encoders", "projector", "llm")]
+        seen.append(tuple(module.training for module in modules))  # type: ignore[arg-type]
+        return forward(model, batch)
+
+    monkeypatch.setattr(Mllm, "forward", spied)
+    train(make_context(steps=2, warm_projector=1))
+    assert seen == [(False, True, False), (False, True, True)]
+
+
+def test_accumulation_equals_the_whole_batch(make_context: Make, llm_without_dropout: None) -> None:
+    whole = make_context("whole", batch_size=6)
+    parts = make_context("parts", batch_size=6, infra={"micro_batch_size": 4})
+    single = make_context("single", batch_size=6, infra={"micro_batch_size": 1})
+    for ctx in whole, parts, single:
+        train(ctx)
+    for ctx in parts, single:
+        for row, expected in zip(ctx.rows(), whole.rows(), strict=True):
+            assert row["tokens"] == expected["tokens"]
+            assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+            assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
+def test_epochs_set_the_number_of_steps(make_context: Make) -> None:
+    ctx = make_context(steps=None, epochs=2.0, batch_size=5)
+    assert train(ctx)["steps"] == 4  # 2 x 12 conversations in full batches of 5
+
+
+def test_another_seed_means_another_order_and_start(make_context: Make) -> None:
+    one, two, same = make_context("1"), make_context("2", seed=4), make_context("3")
+    for ctx in one, two, same:
+        train(ctx)
+    assert one.rows()[0] != two.rows()[0]
+    assert one.rows() == same.rows()
+    assert_same(weights(one.work), weights(same.work))
+
+
+def test_data_workers_change_nothing(make_context: Make) -> None:
+    alone, helped = make_context("alone"), make_context("helped", infra={"num_workers": 1})
+    train(alone)
+    train(helped)
+    assert alone.rows() == helped.rows()
+
+
+def test_recomputed_activations_change_nothing(
+    make_context: Make, llm_without_dropout: None
+) -> None:
+    kept, again = (
+        make_context("kept"),
+        make_context("again", infra={"gradient_checkpointing": True}),
+    )
+    for ctx in kept, again:
+        ctx.spec["stage"]["train"] = {"projector": 1e-3, "llm": 1e-3, "encoders": 1e-3}
+        train(ctx)
+    losses = [[row["loss"] for row in ctx.rows()] for ctx in (kept, again)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_half_precision_learns_too(make_context: Make) -> None:
+    ctx = make_context(precision="bf16", steps=20, train={"projector": 5e-3, "llm": 5e-3})
+    train(ctx)
+    assert ctx.rows()[-1]["loss"] < ctx.rows()[0]["loss"] - 0.3
+    assert all(tensor.dtype == torch.float32 for tensor in weights(ctx.work).values())
+
+
+@pytest.mark.parametrize(("value", "what"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch, value: float, what: str
+) -> None:
+    forward = Mllm.forward
+    calls = 0
+
+    def spoilt(model: Mllm, batch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        output = forward(model, batch)
+        return output._replace(loss=output.loss * value) if calls == 3 else output
+
+    monkeypatch.setattr(Mllm, "forward", spoilt)
+    ctx = make_context(infra={"checkpoint_every_steps": 1})
+    with pytest.raises(
+        UserError, match=rf"the loss is {what} at step 3 of 6 \(last loss: 4\.\d+ at"
+    ):
+        train(ctx)
+    assert [row["step"] for row in ctx.rows()] == [1, 2]
+    module = module_file.checkpoint
+    assert module.step_of(ctx.work / "checkpoint" / "state.safetensors") == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_found_in_training_is_one_clear_line(
+    make_context: Make, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
+    rows = [
+        {
+            "id": name,
+            "image": f"{name}.png",
+            "conversations": [
+                {"from": "human", "value": "<image>\nwhat number is this"},
+                {"from": "gpt", "value": "4"},
+            ],
+        }
+        for name in ("a", "b")
+    ]
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    source = {"conversations": str(tmp_path / "own.json"), "images": str(tmp_path / "photos")}
+    ctx = make_context(data=source, infra={"num_workers": workers})
+    with pytest.raises(UserError, match=r"b\.png cannot be read as an image") as error:
+        train(ctx)
+    folder = prepare(parse(source), ctx.home / "data")
+    assert str(error.value).startswith(f"{folder / 'conversations.jsonl'}:2: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_conversation_too_long_is_refused_before_training(make_context: Make) -> None:
+    ctx = make_context(max_length=20)
+    with pytest.raises(UserError, match=r"conversations\.jsonl:\d+: \d+ tokens.*max_length is 20"):
+        train(ctx)
+    assert not ctx.journal.exists()
+
+
+def test_ctrl_c_stays_an_interrupt_and_the_next_one_works_too(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_context()
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def pressed(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ctx, "log", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(ctx)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_sigterm_stays_with_whoever_runs_the_step(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    monkeypatch.setattr(signal, "getsignal", signal.getsignal)
+    outer = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        ctx = make_context()
+        log = ctx.log
+
+        def terminated(metrics: dict[str, Any]) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            log(metrics)
+
+        monkeypatch.setattr(ctx, "log", terminated)
+        train(ctx)  # as after submitit's "bypass": it goes on until it is killed or done
+    finally:
+        signal.signal(signal.SIGTERM, outer)
+    assert heard == [signal.SIGTERM] * 6
+    assert len(ctx.rows()) == 6

@@ -1,0 +1,79 @@
+"""A stage's settings, and a context as `ablate.worker` would give it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+STAGE = {
+    "steps": 6,
+    "epochs": None,
+    "batch_size": 4,
+    "train": {"projector": 2e-3, "llm": 1e-3},
+    "weight_decay": 0.01,
+    "warmup": 0.2,
+    "schedule": "cosine",
+    "clip": 1.0,
+    "max_length": 512,
+    "precision": "auto",
+    "warm_projector": 0,
+}
+
+
+@dataclass
+class Context:
+    """What `ablate.worker` gives an executor, with a log that lies in `work`."""
+
+    step_kind: str
+    spec: dict[str, Any]
+    work: Path
+    home: Path
+    parents: dict[str, Path] = field(default_factory=dict)
+    infra: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+    @property
+    def journal(self) -> Path:
+        return self.work / "metrics.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.journal.read_text().splitlines()]
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        assert 0 <= done <= total
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        with self.journal.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        rows = self.journal.read_text().splitlines() if self.journal.is_file() else []
+        kept = [row for row in rows if json.loads(row)["step"] <= step]
+        self.journal.write_text("".join(f"{row}\n" for row in kept))
+
+    def commit(self) -> Path:
+        """The work folder as the store would keep it."""
+        (self.work / "spec.json").write_text(json.dumps({"spec": self.spec}))
+        return self.work
+
+
+Make = Callable[..., Context]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Every stored tensor of a step's folder, by file and name."""
+    return {
+        f"{file.stem}/{name}": tensor
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    """Both hold the same tensors, bit for bit."""
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
