@@ -51,15 +51,13 @@ class ChannelConcat(Fusion):
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
         self._check(maps)
-        tokens = [
-            FeatureMap(
-                resize_map(
-                    feature.tensor,
-                    self.grid,
-                    align_corners=self.align_corners,
-                    antialias=self.antialias,
-                )
-            ).tokens()
+        resized = [
+            resize_map(
+                feature.tensor,
+                self.grid,
+                align_corners=self.align_corners,
+                antialias=self.antialias,
+            )
             for feature in maps
         ]
-        return [torch.cat(tokens, dim=-1)]
+        return [FeatureMap(torch.cat(resized, dim=1)).tokens()]
