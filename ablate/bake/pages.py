@@ -3,7 +3,8 @@
 Shapes: B batch, H W pixels of the canvas, G = 16 cells, row by row.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -30,16 +31,42 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 KIND_OF = {"digit": "number", "dots": "dots", "level": "bar", "tens": "field", "letter": "letter"}
 
 
-@dataclass(frozen=True)
 class Pages:
-    """pixels (B,3,H,W) in [0,1]; labels: attribute -> (B,G), -1 where a cell has none;
-    parts (B,H,W) and heat (B,K,H,W), one at each centre of the K things a detector finds."""
+    """A batch of drawn pages; what a task does not ask for is not made."""
 
-    scenes: list[Scene]
-    pixels: Tensor
-    labels: dict[str, Tensor]
-    parts: Tensor
-    heat: Tensor
+    def __init__(self, drawn: list[Scene], pictures: list[Picture]) -> None:
+        self.scenes, self._pictures = drawn, pictures
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """(B,3,H,W) in [0,1]."""
+        images = np.stack([np.asarray(picture.image) for picture in self._pictures])
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+    @cached_property
+    def parts(self) -> Tensor:
+        """(B,H,W) the index in `draw.PARTS` of each pixel's part."""
+        parts = np.stack([np.asarray(picture.parts) for picture in self._pictures])
+        return torch.from_numpy(parts).long()
+
+    @cached_property
+    def heat(self) -> Tensor:
+        """(B,K,H,W) 1 at the centres of each of the K things in `draw.CENTRES`, else 0."""
+        heat = torch.zeros(len(self._pictures), len(CENTRES), CANVAS, CANVAS)
+        for row, picture in enumerate(self._pictures):
+            for what, x, y in picture.centres:
+                heat[row, what, y, x] = 1
+        return heat
+
+    def labels(self, attribute: str) -> Tensor:
+        """(B,G) the index of each cell's value in `ATTRIBUTES`, -1 where it has none."""
+        index = {value: number for number, value in enumerate(ATTRIBUTES[attribute])}
+        labels = np.full((len(self.scenes), GRID, GRID), -1)
+        for row, scene in enumerate(self.scenes):
+            for place, cell in scene.cells.items():
+                if attribute in cell:
+                    labels[row, *place] = index[cell[attribute]]
+        return torch.from_numpy(labels).flatten(1)
 
 
 def crowded_scene(kind: str, rng: Random) -> Scene:
@@ -53,16 +80,7 @@ def crowded_scene(kind: str, rng: Random) -> Scene:
 
 def draw_scenes(drawn: list[Scene], rng: Random, held_out: bool = False) -> Pages:
     """The scenes as one batch of pages."""
-    pictures = [draw_scene(scene, rng, held_out) for scene in drawn]
-    pixels = torch.from_numpy(np.stack([np.asarray(picture.image) for picture in pictures]))
-    parts = torch.from_numpy(np.stack([np.asarray(picture.parts) for picture in pictures]))
-    return Pages(
-        drawn,
-        pixels.permute(0, 3, 1, 2).float() / 255,
-        {attribute: _labels(drawn, attribute) for attribute in ATTRIBUTES},
-        parts.long(),
-        _heat(pictures),
-    )
+    return Pages(drawn, [draw_scene(scene, rng, held_out) for scene in drawn])
 
 
 def draw_pages(
@@ -85,24 +103,6 @@ def resized(pixels: Tensor, resolution: int) -> Tensor:
     )
 
 
-def cell_kind(cell: dict[str, str]) -> str:
+def cell_kind(cell: Mapping[str, str]) -> str:
     """What the base's captions call a cell's content besides its colour."""
     return next((noun for attribute, noun in KIND_OF.items() if attribute in cell), "nothing")
-
-
-def _labels(drawn: list[Scene], attribute: str) -> Tensor:
-    index = {value: number for number, value in enumerate(ATTRIBUTES[attribute])}
-    labels = torch.full((len(drawn), GRID * GRID), -1)
-    for row, scene in enumerate(drawn):
-        for (y, x), cell in scene.cells.items():
-            if attribute in cell:
-                labels[row, y * GRID + x] = index[cell[attribute]]
-    return labels
-
-
-def _heat(pictures: list[Picture]) -> Tensor:
-    heat = torch.zeros(len(pictures), len(CENTRES), CANVAS, CANVAS)
-    for row, picture in enumerate(pictures):
-        for what, x, y in picture.centres:
-            heat[row, what, y, x] = 1
-    return heat

@@ -27,7 +27,7 @@ def probe(encoder: Encoder) -> dict[str, float]:
     features, others = ((x - mean) / scale for x in (features, others))
     scores = {}
     for attribute, values in ATTRIBUTES.items():
-        known, truth = seen.labels[attribute].flatten(), unseen.labels[attribute].flatten()
+        known, truth = seen.labels(attribute).flatten(), unseen.labels(attribute).flatten()
         x = _with_one(features[known >= 0])
         y = F.one_hot(known[known >= 0], len(values)).double()
         weights = torch.linalg.solve(
@@ -40,7 +40,7 @@ def probe(encoder: Encoder) -> dict[str, float]:
 
 def _features(encoder: Encoder, pages: Pages) -> Tensor:
     with torch.no_grad():
-        parts = [cells(encoder, pixels) for pixels in pages.pixels.split(64)]
+        parts = [cells(encoder, pixels) for pixels in torch.split(pages.pixels, 64)]
     return torch.cat(parts).flatten(0, 1).double()
 
 

@@ -6,6 +6,7 @@ every cell is taught. A task owns its heads (thrown away after baking) and gives
 Shapes: B batch, G = 16 cells, C channels, Q sub-cells of 4 pixels (64 a cell).
 """
 
+from collections.abc import Mapping
 from random import Random
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from ablate.bake.pages import ATTRIBUTES, cell_kind, draw_pages, draw_scenes, resized
 from ablate.data.world.draw import CELL, CENTRES, PARTS
-from ablate.data.world.scenes import COLOURS, GRID, PATTERNS, SHAPES, Scene, sample_scene
+from ablate.data.world.scenes import COLOURS, DOTS, GRID, PATTERNS, SHAPES, Scene, sample_scene
 from ablate.encoders.base import Encoder
 
 SUB = 4  # pixels of a sub-cell's side
@@ -71,7 +72,7 @@ class RegionCaptions(Task):
         logits = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T * self.scale.exp()
         return F.cross_entropy(logits, target)
 
-    def _caption(self, cell: dict[str, str]) -> tuple[str, ...]:
+    def _caption(self, cell: Mapping[str, str]) -> tuple[str, ...]:
         return (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
 
     def _embed(self, caption: tuple[str, ...]) -> Tensor:
@@ -93,36 +94,47 @@ class Reading(Task):
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("document", "objects", "document", "text"), self.batch_size, rng)
         found = cells(encoder, pages.pixels)
-        losses = [_label_loss(head(found), pages.labels[n]) for n, head in self.heads.items()]
+        losses = [_label_loss(head(found), pages.labels(n)) for n, head in self.heads.items()]
         return torch.stack(losses).mean()
 
 
 class Detection(Task):
-    """A heat map of centres at a stride of 4 pixels: marks, digits, things (EVA-02, detection)."""
+    """Centres of marks, digits and things at a stride of 4 pixels, and how many marks there are in
+    a cell (EVA-02, trained for detection)."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
         self.head = nn.Linear(self.width, len(CENTRES) * (CELL // SUB) ** 2)
+        self.count = nn.Linear(self.width, len(DOTS) + 1)
 
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("objects",), self.batch_size, rng)
-        logits = self.head(cells(encoder, pages.pixels))
-        target = by_cell(F.max_pool2d(pages.heat, SUB)).flatten(2)
-        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=torch.tensor(4.0))
+        found, heat = cells(encoder, pages.pixels), by_cell(F.max_pool2d(pages.heat, SUB))
+        where = F.binary_cross_entropy_with_logits(
+            self.head(found), heat.flatten(2), pos_weight=torch.tensor(4.0)
+        )
+        marks = heat[:, :, CENTRES.index("mark")].sum(-1).long()
+        return where + 0.3 * _label_loss(self.count(found), marks)
 
 
 class Segmentation(Task):
-    """The part each sub-cell of 4 pixels belongs to, so every edge and extent (SAM)."""
+    """The part each sub-cell of 4 pixels belongs to, so every edge, and the height of the filled
+    part of a cell in sub-cells (SAM, trained for segmentation)."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
         self.head = nn.Linear(self.width, len(PARTS) * (CELL // SUB) ** 2)
+        self.height = nn.Linear(self.width, CELL // SUB)
 
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("chart", "chart", "objects"), self.batch_size, rng)
-        shares = F.avg_pool2d(F.one_hot(pages.parts, len(PARTS)).permute(0, 3, 1, 2).float(), SUB)
-        logits = self.head(cells(encoder, pages.pixels)).unflatten(-1, (len(PARTS), -1))
-        return F.cross_entropy(logits.flatten(0, 1), by_cell(shares).flatten(0, 1))
+        masks = F.one_hot(pages.parts, len(PARTS)).permute(0, 3, 1, 2).float()
+        found = cells(encoder, pages.pixels)
+        logits = self.head(found).unflatten(-1, (len(PARTS), -1)).flatten(0, 1)
+        edges = F.cross_entropy(logits, by_cell(F.avg_pool2d(masks, SUB)).flatten(0, 1))
+        filled = by_cell(masks[:, PARTS.index("filled"), None])  # (B,G,1,32*32)
+        rows = filled.unflatten(-1, (CELL, CELL)).amax(-1).sum(-1).squeeze(-1)
+        return edges + 0.3 * _label_loss(self.height(found), (rows / SUB).long())
 
 
 class Instances(Task):
@@ -179,9 +191,9 @@ def _flat(place: Place) -> int:
 
 
 def by_cell(maps: Tensor) -> Tensor:
-    """(B,K,32,32) sub-cell maps -> (B,G,K,Q): each cell's own sub-cells."""
-    side = CELL // SUB
-    split = maps.unflatten(3, (GRID, side)).unflatten(2, (GRID, side))
+    """(B,K,H,W) maps of the whole page -> (B,G,K,Q): each cell's own part of them, row by row."""
+    rows, columns = (size // GRID for size in maps.shape[-2:])
+    split = maps.reshape(*maps.shape[:2], GRID, rows, GRID, columns)
     return split.permute(0, 2, 4, 1, 3, 5).flatten(1, 2).flatten(3)
 
 
