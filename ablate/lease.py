@@ -92,17 +92,14 @@ class Watch:
     def held(self, folder: Path) -> Holding | None:
         """The lease in `folder` if a living owner holds it, else None."""
         holding = look(folder)
-        if holding is None or holding.released or self._dead(folder, holding):
-            return None
-        return holding
+        return None if holding is None or self._free(folder, holding) else holding
 
     def take(self, folder: Path) -> "Lease | None":
         """The lease in `folder`, or None while another process holds it."""
-        if self.held(folder) is not None:
-            return None
         before = look(folder)
-        number = before.number + 1 if before else 1
-        spent = before.seconds if before else 0.0
+        if before is not None and not self._free(folder, before):
+            return None
+        number, spent = (before.number + 1, before.seconds) if before else (1, 0.0)
         folder.mkdir(parents=True, exist_ok=True)
         lease = Lease(folder, number, spent)
         try:
@@ -113,7 +110,10 @@ class Watch:
             file.write(lease.text())
         return lease
 
-    def _dead(self, folder: Path, holding: Holding) -> bool:
+    def _free(self, folder: Path, holding: Holding) -> bool:
+        """Whether its owner gave it back or is dead."""
+        if holding.released:
+            return True
         runs = holding.owner.runs() if holding.owner else None
         if runs is not None:
             return not runs

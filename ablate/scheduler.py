@@ -126,10 +126,18 @@ class _Driver:
         found = explore(self.study, self, self.last)
         for one in found:
             if one.decision and self.decision(one.number) != one.decision.to_json():
-                path = decision_path(self.store.home, self.study, one.number)
-                write_json(path, one.decision.to_json())
-                self.tell(Event("decided", decision=one.decision))
+                self._write_down(one, one.decision)
         return found
+
+    def _write_down(self, one: Round, decision: Decision) -> None:
+        """Store a decision; as trials first, so that a driver killed in between repeats both."""
+        from ablate.search.optuna_log import record_round
+
+        folder = self.store.home / "studies" / self.study.name
+        with contextlib.suppress(OSError):  # a file system without locks: only the dashboard lacks
+            record_round(folder / "optuna.journal", self.study, one, self)
+        write_json(decision_path(self.store.home, self.study, one.number), decision.to_json())
+        self.tell(Event("decided", decision=decision))
 
     def settled(self) -> bool:
         """Whether there is nothing to do: every candidate of every known round has a score."""

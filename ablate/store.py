@@ -11,6 +11,7 @@ listed with its size and sha256. Nothing here imports torch.
 """
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.files import read_json, sha256_file, write_json
 from ablate.lease import Holding, Watch, look
-from ablate.steps import Step
+from ablate.steps import Step, canonical
 
 MANIFEST = "manifest.json"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -118,7 +119,7 @@ class Store:
         work = self.work(step)
         _write(work / "spec.json", self._spec(step))
         _write(work / "record.json", record)
-        _write(work / MANIFEST, {"key": step.key, "files": _flushed(work)})
+        _write(work / MANIFEST, _sealed(step, _flushed(work)))
         _flush(work / MANIFEST)
         for folder, _, _ in os.walk(work):
             _flush(Path(folder))
@@ -127,13 +128,13 @@ class Store:
 
     def recover(self, step: Step) -> bool:
         """Commit a work folder that was complete when its worker died; whether there was one."""
-        manifest = _read(self.work(step) / MANIFEST)
-        if manifest is None:
+        manifest = self.work(step) / MANIFEST
+        if not manifest.exists():
             return False
-        if manifest.get("key") == step.key and not _mismatch(self.work(step), manifest, fully=True):
+        if _mismatch(self.work(step), step, fully=True) is None:
             self._publish(step)
             return True
-        (self.work(step) / MANIFEST).unlink()
+        manifest.unlink()
         return False
 
     def fail(self, step: Step, record: dict[str, Any]) -> None:
@@ -152,10 +153,9 @@ class Store:
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
     def _problem(self, step: Step, fully: bool) -> str | None:
-        manifest = _read(self.folder(step) / MANIFEST)
-        if manifest is None or self.record(step) is None:
-            return "its manifest or record cannot be read"
-        return _mismatch(self.folder(step), manifest, fully)
+        if self.record(step) is None:
+            return "its record cannot be read"
+        return _mismatch(self.folder(step), step, fully)
 
     def _publish(self, step: Step) -> None:
         target = self.folder(step)
@@ -165,9 +165,11 @@ class Store:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            shutil.rmtree(
-                self.work(step), ignore_errors=True
-            )  # done by another meanwhile: the same
+            if self._problem(step, fully=True) is None:  # another was first, with the same
+                shutil.rmtree(self.work(step), ignore_errors=True)
+            else:
+                self.set_aside(step)
+                self.work(step).rename(target)
         _flush(target.parent)
         shutil.rmtree(self._failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)
@@ -187,8 +189,17 @@ def writing(home: Path) -> Iterator[None]:
         ) from None
 
 
-def _mismatch(folder: Path, manifest: dict[str, Any], fully: bool) -> str | None:
-    """The first file that is not as the manifest says, in words."""
+def _sealed(step: Step, files: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of these files, with a checksum of itself."""
+    seal = hashlib.sha256(canonical([step.key, files]).encode()).hexdigest()
+    return {"key": step.key, "files": files, "seal": seal}
+
+
+def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
+    """The first file that is not as the step's manifest says, in words."""
+    manifest = _read(folder / MANIFEST)
+    if manifest is None or manifest != _sealed(step, manifest.get("files", {})):
+        return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
         try:

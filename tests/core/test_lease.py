@@ -1,0 +1,161 @@
+"""One owner at a time: the dead are succeeded, the slow and the distant are not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from ablate import lease as leases
+from ablate.lease import Process, Watch, look
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ablate.lease import Watch
+with Watch().take(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(folder: Path) -> "subprocess.Popen[str]":
+    """A process that holds the lease."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def elsewhere(folder: Path, beat: int) -> None:
+    """The lease as a worker on another machine writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = asdict(replace(Process.this(), machine="another machine", pid=1))
+    fields = {"owner": owner, "released": False, "done": 1, "total": 2, "note": "", "seconds": 3.0}
+    (folder / "1.json").write_text(json.dumps({**fields, "beat": beat}))
+
+
+def test_a_held_lease_is_not_given_again(tmp_path: Path) -> None:
+    first = Watch().take(tmp_path / "lease")
+    assert first
+    assert Watch().take(tmp_path / "lease") is None
+    first.release()
+    second = Watch().take(tmp_path / "lease")
+    assert second
+    assert (first.number, second.number) == (1, 2)
+    assert second.held()
+    assert not first.held()
+
+
+def test_of_many_at_once_one_takes_it(tmp_path: Path) -> None:
+    for turn in range(20):
+        taken: list[object] = []
+        start = threading.Barrier(8)
+
+        def grab(taken: list[object], start: threading.Barrier, folder: Path) -> None:
+            start.wait()
+            if lease := Watch().take(folder):
+                taken.append(lease)
+
+        folder = tmp_path / str(turn)
+        threads = [threading.Thread(target=grab, args=(taken, start, folder)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+
+
+def test_a_killed_owner_is_succeeded_at_once(tmp_path: Path) -> None:
+    process = holder(tmp_path / "lease")
+    assert Watch().take(tmp_path / "lease") is None
+    process.kill()
+    process.wait()
+    began = time.monotonic()
+    lease = Watch().take(tmp_path / "lease")
+    assert lease
+    assert lease.number == 2
+    assert time.monotonic() - began < 1
+
+
+def test_a_stopped_owner_on_this_machine_is_waited_for(tmp_path: Path) -> None:
+    process = holder(tmp_path / "lease")
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        watch = Watch(patience=0)
+        assert watch.take(tmp_path / "lease") is None
+        time.sleep(0.1)
+        assert watch.take(tmp_path / "lease") is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_later_process_of_the_same_number_is_not_the_owner(tmp_path: Path) -> None:
+    lease = Watch().take(tmp_path / "lease")
+    assert lease
+    lease.owner = replace(lease.owner, born="1")
+    lease._write()
+    assert Watch().held(tmp_path / "lease") is None
+
+
+def test_a_distant_owner_that_beats_is_waited_for_one_that_is_still_is_not(tmp_path: Path) -> None:
+    folder, watch = tmp_path / "lease", Watch(patience=0.2)
+    for beat in range(5):
+        elsewhere(folder, beat)
+        assert watch.take(folder) is None
+        time.sleep(0.1)
+    time.sleep(0.2)
+    assert watch.take(folder)
+
+
+def test_the_age_of_a_lease_does_not_matter_only_that_it_is_still(tmp_path: Path) -> None:
+    elsewhere(tmp_path / "lease", 1)
+    os.utime(tmp_path / "lease" / "1.json", (0, 0))
+    assert Watch().take(tmp_path / "lease") is None
+
+
+def test_a_lease_its_owner_never_finished_writing_is_taken_after_a_while(tmp_path: Path) -> None:
+    folder, watch = tmp_path / "lease", Watch(patience=0.1)
+    folder.mkdir()
+    (folder / "1.json").write_text('{"own')
+    assert watch.take(folder) is None
+    time.sleep(0.2)
+    assert watch.take(folder)
+
+
+def test_the_owner_beats_says_how_far_it_is_and_notices_a_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT", 0.05)
+    folder = tmp_path / "lease"
+    lease = Watch().take(folder)
+    assert lease
+    with lease:
+        lease.done, lease.total, lease.note = 3, 4, "loss 0.1"
+        time.sleep(0.3)
+        seen = look(folder)
+        assert seen
+        assert (seen.done, seen.total, seen.note) == (3, 4, "loss 0.1")
+        assert not lease.lost
+        (folder / "2.json").write_bytes(lease.text())
+        time.sleep(0.3)
+        assert lease.lost
+
+
+def test_time_spent_adds_up_over_owners(tmp_path: Path) -> None:
+    elsewhere(tmp_path / "lease", 1)
+    watch = Watch(patience=0)
+    watch.take(tmp_path / "lease")
+    time.sleep(0.01)
+    lease = watch.take(tmp_path / "lease")
+    assert lease
+    assert lease.seconds >= 3.0

@@ -1,0 +1,189 @@
+"""Two steps are one exactly if what determines their result is the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.results import StoredResults
+from ablate.search.explore import explore
+from ablate.steps import SCHEMAS, Step, ancestors, canonical, steps_for
+from ablate.store import Store
+from ablate.study import Candidate, Study, load_study
+
+SPEC = {"rate": 1e-3, "steps": 60, "train": {"llm": 1.0, "projector": 2}, "note": "é", "none": None}
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def candidate(study: Study, **changed: Any) -> Candidate:
+    fields = {field: getattr(study.base, field) for field in type(study.base).model_fields}
+    return Candidate(**{**fields, "name": "x", "point": "x", "round": 1, "seed": 0, **changed})
+
+
+def keys(study: Study, **changed: Any) -> list[str]:
+    return [step.key for step in steps_for(candidate(study, **changed), study)]
+
+
+def test_keys_never_change_unnoticed() -> None:
+    parent = Step("prealign", "a@1", SPEC)
+    child = Step("pretrain", "other words", SPEC, {"prealign:a@1": parent})
+    assert SCHEMAS["prealign"] == SCHEMAS["pretrain"] == 1
+    assert parent.key == "6d4c7f620e9a6670ffabd71682f514fa227d69eb0eb1b1bceee480cd8101be32"
+    assert child.key == "f69928ad9beeecbd36951615cd78993c7a570f099477a51737bad3ae63aa22da"
+    assert child.dirname == "other-words-" + child.key[:12]
+
+
+@given(a=JSON, b=JSON)
+def test_canonical_json_is_equal_for_equal_values_only(a: Any, b: Any) -> None:
+    def typed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: typed(child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [typed(child) for child in value]
+        return type(value).__name__, repr(value)
+
+    assert (canonical(a) == canonical(b)) == (typed(a) == typed(b))
+    assert typed(json.loads(canonical(a))) == typed(a)
+
+
+@given(values=st.dictionaries(st.text(), JSON, min_size=2))
+def test_the_order_of_keys_does_not_count(values: dict[str, Any]) -> None:
+    assert canonical(dict(reversed(values.items()))) == canonical(values)
+
+
+def test_a_number_a_whole_number_and_a_word_differ() -> None:
+    assert len({canonical(value) for value in (1, 1.0, "1", True)}) == 4
+
+
+@pytest.mark.parametrize("value", [{1: "a"}, {"a": {2}}, [b"x"], {"a": Path("x")}])
+def test_what_json_would_change_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        canonical(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_without_json_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical(value)
+
+
+@given(slug=st.text())
+def test_any_slug_is_a_safe_name_of_a_folder(slug: str) -> None:
+    name = Step("bake", slug, {}).dirname
+    assert len(name) < 150
+    assert name == Path(name).name
+    assert not name.startswith((".", "-"))
+    assert name.isascii()
+
+
+def test_a_step_survives_the_way_to_a_worker() -> None:
+    study = load_study("micro/rounds")
+    last = steps_for(candidate(study), study)[-1]
+    back = Step.from_json(json.loads(json.dumps(last.to_json())))
+    assert [step.key for step in ancestors([back])] == [step.key for step in ancestors([last])]
+    assert back.dirname == last.dirname
+
+
+INFRA = [
+    "infra.device=cpu",
+    "infra.micro_batch_size=4",
+    "infra.num_workers=2",
+    "infra.checkpoint_every_steps=7",
+    "infra.slurm.partition=big",
+]
+
+
+def test_where_it_runs_is_in_no_key() -> None:
+    plain = load_study("micro/rounds")
+    assert keys(plain) == keys(load_study("micro/rounds", INFRA))
+
+
+def test_words_are_in_no_key() -> None:
+    plain = load_study("micro/rounds")
+    assert keys(plain) == keys(load_study("micro/rounds", ["title=x", "question=y"]), name="z")
+
+
+CHANGES = {
+    "base.recipe.prealign.steps=61": 0,
+    "base.recipe.feature_norm=none": 0,
+    "base.fusion.grid=[2, 2]": 0,
+    "data.conversations.images=3999": 0,
+    "base.recipe.pretrain.train.projector=3.1e-3": 1,
+    "base.fusion.options.antialias=true": 1,
+    "data.pairs.seed=7": 1,
+    "base.recipe.finetune.weight_decay=0.1": 2,
+    "suite=micro-blind": 3,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_renews_the_steps_it_reaches_and_no_other(change: str) -> None:
+    before, after = keys(load_study("micro/rounds")), keys(load_study("micro/rounds", [change]))
+    same = [a == b for a, b in zip(before, after, strict=True)]
+    assert same == [n < CHANGES[change] for n in range(4)]
+
+
+def test_a_default_that_is_spelled_out_changes_nothing() -> None:
+    spelled = [
+        "base.recipe.finetune.clip=1",
+        "base.recipe.finetune.schedule=cosine",
+        "base.fusion.options.antialias=false",
+        "base.encoders=[clip-micro]",
+    ]
+    assert keys(load_study("micro/rounds")) == keys(load_study("micro/rounds", spelled))
+
+
+def test_data_files_count_by_content_not_by_place(tmp_path: Path) -> None:
+    found = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        (folder / "images" / "a.png").write_bytes(b"not looked into")
+        (folder / f"{name}.json").write_text("[]")
+        pairs = f"{{conversations: {name}.json, images: images}}"
+        (folder / "study.yaml").write_text(f"extends: micro/rounds\ndata: {{pairs: {pairs}}}")
+        found.append(keys(load_study(str(folder / "study.yaml"))))
+    assert found[0] == found[1]
+
+
+def test_weights_of_a_known_checksum_count_by_it_not_by_place() -> None:
+    def key(ref: str, sha256: str | None) -> str:
+        return Step("pretrain", "x", {"llm": {"ref": ref, "sha256": sha256}}).key
+
+    assert key("/here", "abc") == key("/there", "abc")
+    assert key("/here", "abc") != key("/here", "abd")
+    assert key("/here", None) != key("/there", None)
+
+
+def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() -> None:
+    study = load_study("micro/rounds")
+    rounds = explore(study, StoredResults(Store(Path("nowhere")), study))
+    candidates = [one for turn in rounds for one in turn.candidates]
+    assert [len(turn.candidates) for turn in rounds] == [1, 5, 4]
+    steps = ancestors(steps_for(one, study)[-1] for one in candidates)
+    kinds = [step.kind for step in steps]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        "prealign": 6,
+        "pretrain": 10,
+        "finetune": 10,
+        "evaluate": 10,
+    }
+
+
+def test_arms_that_agree_until_later_share_their_steps() -> None:
+    study = load_study("micro/prealign")
+    arms = explore(study, StoredResults(Store(Path("nowhere")), study))[0].candidates
+    steps = ancestors(steps_for(arm, study)[-1] for arm in arms)
+    assert len([step for step in steps if step.kind == "pretrain"]) == 2
+    assert len([step for step in steps if step.kind == "finetune"]) == 4

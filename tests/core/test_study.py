@@ -1,0 +1,259 @@
+"""Studies are loaded whole or refused in one line that says where and what."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ablate.errors import UserError
+from ablate.study import SHELF, load_study, study_names
+
+ROUNDS = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {
+    "title": "t",
+    "question": "q",
+    "explore": {"kind": "rounds", "pool": ["sam-micro@128", "eva02-micro@128"], "rounds": 2},
+}
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_shipped_study_loads(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert study.title
+    assert study.question.endswith("?")
+
+
+def test_bases_are_no_studies() -> None:
+    assert "micro/rounds" in study_names()
+    assert not [name for name in study_names() if name.endswith("base")]
+
+
+WRONG = {
+    "base.encoders.0=clip-micr@32": "did you mean 'clip-micro@32'",
+    "base.encoders.0=clip-micro@33": "the nearest are 32 and 40",
+    "base.encoders=[clip-micro, clip-micro@32]": "'clip-micro@32' is there 2 times",
+    "base.fusion.name=chanel_concat": "did you mean 'channel_concat'",
+    "base.fusion.optons={}": "unknown key; did you mean 'options'",
+    "base.fusion.options.align_cornrs=true": "did you mean 'align_corners'",
+    "base.fusion.options.align_corners=3": "is bool, got 3",
+    "base.fusion.grid=[4]": "base.fusion.grid.1: is missing",
+    "base.fusion.grid=[64, 64]": "4096 visual tokens leave no room for text",
+    "base.llm=lama-micro": "did you mean 'llama-micro'",
+    "base.recipe.pretrain.steps=many": "should be a valid integer, got 'many'",
+    "base.recipe.pretrain.steps=1.5": "should be a valid integer, got 1.5",
+    "base.recipe.pretrain.steps=true": "should be a valid integer, got True",
+    "base.recipe.pretrain.epochs=1": "give steps or epochs, one of the two",
+    "base.recipe.pretrain.steps=null": "give steps or epochs, one of the two",
+    "base.recipe.pretrain.train.projectr=1e-3": "did you mean 'projector'",
+    "base.recipe.pretrain.train=null": "should be a valid dictionary, got None",
+    "base.recipe.pretrain.schedule=cosin": "did you mean 'cosine'",
+    "base.recipe.pretrain.clip=-1": "should be greater than 0, got -1",
+    "base.recipe.pretrain.data=pair": "no data 'pair'; did you mean 'pairs'",
+    "data.pairs.world=pears": "did you mean 'pairs'",
+    "data.pairs.imags=3": "unknown key; did you mean 'images'",
+    "suite=micr": "no suite 'micr'; did you mean 'micro'",
+    "seeds=[0, 0]": "'0' is there 2 times",
+    "explore.kind=round": "did you mean 'rounds'",
+    "explore.rounds=9": "at most 6 rounds",
+    "explore.pool.0=clip-micro": "'clip-micro@32' is in the base already",
+    "explore.pool.9=sam-micro": "'9' in explore.pool.9 is no item of the list",
+    "explore=null": "should be a valid dictionary",
+    "infra.devic=cpu": "unknown key; did you mean 'device'",
+    "titel=x": "unknown key; did you mean 'title'",
+    "name=x": "unknown key",
+    "base": "write it as key=value",
+    "=1": "leads nowhere",
+    "title.x=1": "leads nowhere",
+    "title={": "not valid YAML",
+    "title=!!binary abc": "values of type 'binary' are not understood",
+    "seeds=[1e400]": "too large",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_override_is_named_with_the_nearest_valid_value(override: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_study("micro/rounds", [override])
+    line = str(error.value)
+    assert WRONG[override] in line
+    assert "\n" not in line
+    at_the_override = line.startswith(f"--set {override}: ")
+    assert at_the_override or re.match(r"\S+/micro/\w+\.yaml:\d+: ", line)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_an_error_names_file_line_field_and_value(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine.yaml", "extends: micro/rounds\nsuite: micro\nseeds: [0, x]\n")
+    with pytest.raises(UserError, match=r"mine\.yaml:3: seeds\.1: .* got 'x'"):
+        load_study(str(path))
+
+
+def test_an_error_in_what_is_extended_names_that_file(tmp_path: Path) -> None:
+    write(tmp_path, "under.yaml", "extends: micro/rounds\n\nsuite: macro\n")
+    path = write(tmp_path, "over.yaml", "extends: under.yaml\ntitle: mine\n")
+    with pytest.raises(UserError, match=r"under\.yaml:3: suite: no suite 'macro'"):
+        load_study(str(path))
+
+
+def test_an_error_in_an_arm_points_into_the_arm(tmp_path: Path) -> None:
+    text = """extends: micro/base
+title: t
+question: q?
+explore:
+  kind: arms
+  axis: fusion
+  arms:
+    - {name: a, set: {fusion.name: llava_hr}}
+    - name: b
+      set:
+        fusion.name: lava_hr
+"""
+    with pytest.raises(UserError, match=r"arms\.yaml:11: base\.fusion\.name: .*'llava_hr'"):
+        load_study(str(write(tmp_path, "arms.yaml", text)))
+
+
+def test_extending_in_a_circle_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "extends: b.yaml\n")
+    path = write(tmp_path, "b.yaml", "extends: a.yaml\n")
+    with pytest.raises(UserError, match="cannot extend itself"):
+        load_study(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("title: a\ntitle: b\n", r"x\.yaml:2: the key 'title' is already at .*x\.yaml:1"),
+        ("title: [a\n", r"x\.yaml:2: not valid YAML"),
+        ("- a\n", r"x\.yaml: a study is a mapping"),
+        ("extends: bas.yaml\n", r"x\.yaml:1: extends: no file"),
+        ("a: &a {b: *a}\n", "nested too deeply, or in itself"),
+        ("", "title: is missing"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_study(str(write(tmp_path, "x.yaml", text)))
+
+
+def test_a_file_that_is_no_text_or_not_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x80")
+    for path in (tmp_path / "x.yaml", tmp_path / "y.yaml", tmp_path):
+        with pytest.raises(UserError):
+            load_study(str(path))
+    with pytest.raises(UserError, match="did you mean 'micro/rounds'"):
+        load_study("micro/round")
+
+
+def test_scalars_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    lines = ["base.recipe.pretrain.train.projector=1e-3", "title=no", "question=12:30"]
+    study = load_study("micro/rounds", lines)
+    assert study.base.recipe.pretrain.train["projector"] == 0.001
+    assert (study.title, study.question) == ("no", "12:30")
+
+
+def test_null_takes_a_part_out_of_training() -> None:
+    study = load_study("micro/rounds", ["base.recipe.finetune.train.encoders=null"])
+    assert set(study.base.recipe.finetune.train) == {"projector", "fusion", "llm"}
+
+
+def test_overrides_reach_into_lists_and_arms() -> None:
+    study = load_study("micro/fusion", ["explore.arms.0.set.fusion.name=llava_hr"])
+    assert study.designs[0].fusion.name == "llava_hr"
+    pool = load_study("micro/rounds", ["explore.pool.1=untrained-micro"]).explore
+    assert pool.model_dump()["pool"][1] == "untrained-micro@128"
+
+
+def test_every_option_of_a_fusion_is_resolved() -> None:
+    study = load_study("micro/rounds", ["base.fusion.options.align_corners=false"])
+    assert study.base.fusion.options == {"align_corners": False, "antialias": False}
+
+
+def test_another_kind_replaces_what_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "mine.json").write_text("[]")
+    text = """extends: micro/rounds
+data: {pairs: {conversations: mine.json, images: images}}
+explore: {kind: arms, axis: none, arms: [{name: base}]}
+"""
+    study = load_study(str(write(tmp_path, "x.yaml", text)))
+    assert study.rounds == 1
+    assert study.data["pairs"].model_dump()["conversations"] == tmp_path / "mine.json"
+
+
+def test_missing_data_files_are_named(tmp_path: Path) -> None:
+    text = "extends: micro/rounds\ndata:\n  pairs: {conversations: no.json, images: .}\n"
+    with pytest.raises(UserError, match=r"x\.yaml:3: data\.pairs\.conversations: nothing at"):
+        load_study(str(write(tmp_path, "x.yaml", text)))
+
+
+def complaint(file: Path) -> str:
+    """What is said of the study; nothing if it is one. Anything but a UserError goes through."""
+    try:
+        load_study(str(file))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**70)
+    | st.floats()
+    | st.sampled_from(["", "a", "clip-micro@0", "kind", "../..", "\x7f", "é" * 9]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "name", "world", "set", "", "a.b"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    found = [path]
+    for key, child in inside:
+        here = (*path, key)
+        found += places(child, here) if isinstance(child, dict | list) else [here]
+    return found
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_damage_to_a_study_is_harmless_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    study = copy.deepcopy(ROUNDS)
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = data.draw(st.sampled_from(places(study)[1:]))
+        tree = study
+        for part in path[:-1]:
+            tree = tree[part]
+        if data.draw(st.booleans()):
+            tree[path[-1]] = data.draw(JUNK)
+        else:
+            del tree[path[-1]]
+    file = tmp_path / "fuzz.yaml"
+    file.write_text(yaml.safe_dump(study))
+    assert "\n" not in complaint(file)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=60) | st.binary(max_size=60))
+def test_any_text_is_a_study_or_one_line(tmp_path: Path, text: str | bytes) -> None:
+    file = tmp_path / "fuzz.yaml"
+    file.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+    with pytest.raises(UserError) as error:
+        load_study(str(file))
+    assert "\n" not in str(error.value)
