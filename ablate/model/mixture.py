@@ -20,7 +20,8 @@ class Mixture(nn.Module):
     """Encoders (the base first) and a fusion of `fusion_zoo` onto a grid (H,W).
 
     feature_norm "layer" normalises each expert's features over their channels, without weights,
-    before the fusion; "none" leaves them. UserError if the fusion cannot take these encoders.
+    before the fusion (but not the base's where the fusion runs its blocks itself); "none" leaves
+    them. UserError if the fusion cannot take these encoders.
     """
 
     def __init__(

@@ -91,6 +91,15 @@ def test_bfloat16_gives_nearly_the_same_features(title: str) -> None:
 
 
 @pytest.mark.parametrize("title", TITLES)
+def test_an_encoder_builds_and_runs_on_the_meta_device(title: str) -> None:
+    with torch.device("meta"):
+        encoder = random_encoder(title)
+        features = encoder(torch.rand(1, 3, encoder.spec.resolution, encoder.spec.resolution))
+    assert features.shape == encoder.shape
+    assert all(parameter.is_meta for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("title", TITLES)
 def test_an_image_does_not_depend_on_its_batch(title: str) -> None:
     encoder = random_encoder(title).eval()
     pixels = pixels_of(encoder, 3)
