@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ablate.data.prepare import prepare
+from ablate.errors import UserError
 from ablate.evaluate import suites
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
@@ -38,11 +39,15 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder),
     question, truth, answer, score (0..1) and weight; a task's metric is the weighted mean of its
     scores (see `statistics`). Leaves `data.json`, the name of the data folder. Returns each task's
-    score and their mean, the composite, in 0..100.
+    score and their mean, the composite, in 0..100. Raises `UserError` for a task without questions
+    or an image that cannot be read, `RuntimeError` where lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
     data = prepare(suite.data, ctx.home / "data")
     questions = read_questions(data)
+    for task in suite.tasks:
+        if task.task not in questions:
+            raise UserError(f"suite {suite.name}: its data holds no question of {task.task}")
     wanted = [task for task in suite.tasks if not _part(ctx.work, task).is_file()]
     if wanted:
         with _contained():

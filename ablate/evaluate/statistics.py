@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ablate.errors import UserError
 
 DRAWS = 10_000
-"""Resamples behind an interval: its ends then move by about 0.01 standard errors of the score."""
+"""Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
 
 Floats = NDArray[np.float64]
 

@@ -190,6 +190,13 @@ def test_an_image_that_cannot_be_read_is_named(step, answered_by, damage):
         score.evaluate(ctx)
 
 
+def test_a_task_without_questions_is_named(step):
+    ctx = step()
+    ctx.spec["suite"]["data"] = {"world": "test", "images": 1, "seed": 3}
+    with pytest.raises(UserError, match="suite micro: its data holds no question of abl_"):
+        score.evaluate(ctx)
+
+
 def test_a_folder_without_a_candidate_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no trained candidate in .*spec\.json"):
         Answerer.load(tmp_path)
