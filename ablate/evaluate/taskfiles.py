@@ -102,7 +102,8 @@ def main() -> None:
         suite = resolve(sys.argv[1] if len(sys.argv) > 1 else "micro")
         print(materialise(prepare(suite.data, home() / "data")))
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

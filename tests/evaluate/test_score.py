@@ -3,7 +3,6 @@
 import hashlib
 import json
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,15 +223,3 @@ def test_lmms_eval_is_judged_by_what_it_returns(step, answered_by, monkeypatch, 
     with pytest.raises(RuntimeError, match="abl_gqa: lmms-eval"):
         score.evaluate(ctx)
     assert not (ctx.work / "answers.jsonl").exists()
-
-
-def test_a_task_that_would_sample_is_refused(candidate):
-    from ablate.evaluate.adapter import AblateLMM
-
-    adapter = AblateLMM(str(candidate), device="cpu")
-    adapter.task_dict = {"t": {"test": [{}]}}
-    request = SimpleNamespace(
-        args=("how many things", {"do_sample": True}, lambda doc: [], 0, "t", "test")
-    )
-    with pytest.raises(UserError, match="greedily"):
-        adapter.generate_until([request])

@@ -1,0 +1,97 @@
+"""The model behind lmms-eval: every kind of request it may get, and the refusals."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from ablate.errors import UserError
+from ablate.evaluate.adapter import AblateLMM, _cut, _with_images
+
+GREEN = Image.new("RGB", (128, 128), "green")
+
+
+@pytest.fixture(scope="module")
+def adapter(candidate):
+    return AblateLMM(str(candidate), device="cpu", batch_size="2")
+
+
+def ask(adapter, *questions):
+    """Answers to (text, images, options) through the requests lmms-eval makes."""
+    adapter.task_dict = {"t": {"test": [images for _, images, _ in questions]}}
+    return adapter.generate_until(
+        [
+            SimpleNamespace(args=(text, options, lambda images: images, number, "t", "test"))
+            for number, (text, _, options) in enumerate(questions)
+        ]
+    )
+
+
+def words(text):
+    return len(text.split())
+
+
+def test_answers_come_in_the_order_of_the_questions_whatever_their_options(adapter):
+    long, short = {"max_new_tokens": 6}, {"max_new_tokens": 2, "until": "\n"}
+    texts = ["how many things", "what word is in r1", "how many bars", "is there a circle in red"]
+    questions = [(text, [GREEN], long if n % 2 else short) for n, text in enumerate(texts)]
+    together = ask(adapter, *questions)
+    assert together == [ask(adapter, question)[0] for question in questions]
+    assert all(words(answer) <= 2 for answer in together[::2])
+
+
+def test_a_question_may_have_no_image_or_several(adapter):
+    none, one, two = ask(
+        adapter,
+        ("how many things", [], {"max_new_tokens": 6}),
+        ("how many things", [GREEN], {"max_new_tokens": 6}),
+        ("<image> <image> how many things", [GREEN, GREEN], {"max_new_tokens": 6}),
+    )
+    assert len({none, one, two}) == 3
+
+
+def test_an_image_in_another_mode_is_seen_as_its_colours(adapter):
+    palette = GREEN.convert("P")
+    same = [("how many things", [image], {"max_new_tokens": 6}) for image in (GREEN, palette)]
+    first, second = ask(adapter, *same)
+    assert first == second
+
+
+def test_images_that_do_not_match_the_text_are_refused(adapter):
+    with pytest.raises(UserError, match="names 1 images but shows 2"):
+        ask(adapter, ("<image> how many", [GREEN, GREEN], {}))
+
+
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"num_beams": 4}])
+def test_anything_but_greedy_answers_is_refused(adapter, options):
+    with pytest.raises(UserError, match="greedily"):
+        ask(adapter, ("how many things", [GREEN], options))
+
+
+def test_other_kinds_of_request_are_refused(adapter):
+    for kind in (adapter.loglikelihood, adapter.generate_until_multi_round):
+        with pytest.raises(UserError, match=r"generating|single questions"):
+            kind([])
+
+
+def test_lmms_eval_cannot_delete_the_model(adapter):
+    adapter.clean()
+    assert isinstance(adapter.model, torch.nn.Module)
+
+
+def test_the_name_tells_weights_and_blindness_apart(candidate, adapter):
+    blind = AblateLMM(str(candidate), device="cpu", blank=True)
+    assert str(adapter) == f"ablate:{candidate.name}"
+    assert str(blind) != str(adapter)
+
+
+def test_an_answer_ends_before_the_first_stop_text():
+    assert _cut("\n red \n blue", ["\n"]) == "red"
+    assert _cut("yes, it is", [",", "it"]) == "yes"
+    assert _cut("no", []) == "no"
+
+
+def test_images_stand_above_the_question_unless_it_places_them():
+    assert _with_images("what", 2) == "<image>\n<image>\nwhat"
+    assert _with_images("in <image> what", 1) == "in <image> what"
