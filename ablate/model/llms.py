@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.encoders.micro import WEIGHTS
 from ablate.errors import UserError, nearest
 from ablate.files import sha256_file
-
-WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 @dataclass(frozen=True)
