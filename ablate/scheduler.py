@@ -245,7 +245,7 @@ class _Driver:
             while chain and self._is_done(chain[0]):
                 changed = True
                 self.tell(Event("done", chain.pop(0)))
-                if chain and outcome is None:
+                if chain and (outcome is None or self._is_done(chain[0])):
                     self.tell(Event("started", chain[0]))
             if outcome is not None:
                 changed = True

@@ -81,3 +81,17 @@ EXECUTORS = {
     "finetune": "core_fakes:train",
     "evaluate": "core_fakes:evaluate",
 }
+
+
+def die(ctx: StepContext) -> dict[str, Any]:
+    """Dies without a word, as a process does that the kernel kills for its memory."""
+    os._exit(9)
+
+
+def die_once(ctx: StepContext) -> dict[str, Any]:
+    """Dies in its first attempt."""
+    mark = ctx.work / "died"
+    if not mark.exists():
+        mark.write_text("once")
+        os._exit(9)
+    return evaluate(ctx)

@@ -1,0 +1,27 @@
+"""Drives micro/smoke with the fakes: `drive_fakes.py HOME BACKEND JOBS`; prints the decisions."""
+
+import json
+import sys
+from pathlib import Path
+
+import core_fakes
+
+from ablate.errors import UserError
+from ablate.scheduler import drive
+from ablate.study import load_study
+
+if __name__ == "__main__":
+    home, backend, jobs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    try:
+        rounds = drive(
+            load_study("micro/smoke"),
+            backend=backend,
+            jobs=jobs,
+            home=home,
+            executors=core_fakes.EXECUTORS,
+        )
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(json.dumps([turn.decision.to_json() if turn.decision else None for turn in rounds]))

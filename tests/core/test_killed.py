@@ -1,0 +1,180 @@
+"""Kill what runs at any moment and start again: the same table, and nothing finished done again.
+
+The moments are drawn from a seed that is printed; set CHAOS_SEED to replay one.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import core_fakes
+import pytest
+
+from ablate.lease import Process
+from ablate.scheduler import cancel, drive
+from ablate.study import Study
+
+DRIVE = Path(__file__).parent / "drive_fakes.py"
+
+
+def start(home: Path, backend: str = "local", jobs: int = 2) -> "subprocess.Popen[str]":
+    """A driver in its own process group, as a shell starts one; it prints into files."""
+    home.mkdir(exist_ok=True)
+    name = home / f"driver-{time.monotonic_ns()}"
+    with name.with_suffix(".out").open("w") as out, name.with_suffix(".err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, str(DRIVE), str(home), backend, str(jobs)],
+            stdout=out,
+            stderr=err,
+            text=True,
+            process_group=0,
+        )
+    process.name = name  # type: ignore[attr-defined]
+    return process
+
+
+def said(process: "subprocess.Popen[str]", suffix: str) -> str:
+    """What the driver printed: `.out` or `.err`."""
+    path: Path = process.name  # type: ignore[attr-defined]
+    return path.with_suffix(suffix).read_text()
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.wait()
+
+
+def finish(process: "subprocess.Popen[str]") -> Any:
+    """What the driver printed, once it has ended well."""
+    assert process.wait(timeout=90) == 0, said(process, ".err")
+    return json.loads(said(process, ".out"))
+
+
+def workers(home: Path) -> list[Process]:
+    """The workers that are alive."""
+    found = [json.loads(path.read_text()) for path in home.glob("drives/*/slot-*/worker.json")]
+    return [process for fields in found if (process := Process(**fields)).runs()]
+
+
+def committed(home: Path) -> dict[str, bytes]:
+    """Every record in the store; a step that is done again would have another."""
+    paths = (home / "store").glob("*/*/record.json")
+    return {str(path.parent.name): path.read_bytes() for path in paths}
+
+
+def until(condition: Any, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def undisturbed(
+    small: Study, fakes: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The decisions of the study when nothing goes wrong; from here on steps take a while."""
+    rounds = drive(small, backend="inline", home=tmp_path / "calm", executors=fakes)
+    monkeypatch.setenv("FAKE_SECONDS", "0.2")
+    return [turn.decision.to_json() for turn in rounds if turn.decision]
+
+
+def test_kills_at_random_moments_change_nothing(undisturbed: Any, own_home: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    print(f"CHAOS_SEED={seed}")
+    chance = random.Random(seed)
+    seen: dict[str, bytes] = {}
+    for _ in range(5):
+        driver = start(own_home)
+        time.sleep(chance.uniform(0.3, 3.0))
+        victims = [process.pid for process in workers(own_home)] + [driver.pid]
+        for pid in chance.sample(victims, chance.randint(1, len(victims))):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(chance.uniform(0, 0.5))
+        kill(driver)
+        now = committed(own_home)
+        assert seen.items() <= now.items()
+        seen = now
+    assert finish(start(own_home)) == undisturbed
+    assert seen.items() <= committed(own_home).items()
+
+
+def test_workers_killed_under_a_living_driver_change_nothing(
+    undisturbed: Any, own_home: Path
+) -> None:
+    driver = start(own_home)
+    for _ in range(3):
+        until(lambda: workers(own_home))
+        time.sleep(0.3)
+        for process in workers(own_home):
+            os.kill(process.pid, signal.SIGKILL)
+    assert finish(driver) == undisturbed
+
+
+def test_two_drivers_at_once_do_every_step_once(undisturbed: Any, own_home: Path) -> None:
+    drivers = [start(own_home, jobs=1), start(own_home, jobs=2), start(own_home, "inline")]
+    assert [finish(driver) for driver in drivers] == [undisturbed] * 3
+    begun = core_fakes.executed(own_home, "begin")
+    assert sorted(begun) == sorted(set(begun))
+    assert len(begun) == 12
+
+
+def test_a_workers_step_outlives_its_driver_and_the_next_one_waits_for_it(
+    undisturbed: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "3")
+    driver = start(own_home, jobs=1)
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    kill(driver)
+    assert workers(own_home)
+    monkeypatch.setenv("FAKE_SECONDS", "0.1")
+    assert finish(start(own_home)) == undisturbed
+    begun = core_fakes.executed(own_home, "begin")
+    assert sorted(begun) == sorted(set(begun))
+    until(lambda: not workers(own_home))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_the_workers_too(
+    undisturbed: Any, own_home: Path, number: int, code: int
+) -> None:
+    driver = start(own_home)
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    left = workers(own_home)
+    os.killpg(driver.pid, number)  # as the terminal does
+    assert driver.wait(timeout=20) == code
+    assert left
+    assert not any(process.runs() for process in left)
+    assert said(driver, ".err") == ""
+    assert finish(start(own_home)) == undisturbed
+
+
+def test_cancel_ends_the_driver_and_its_workers(
+    undisturbed: Any, small: Study, own_home: Path
+) -> None:
+    driver = start(own_home)
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    left = workers(own_home)
+    other = small.model_copy(update={"name": "another"})
+    assert cancel(own_home, other) == []
+    assert cancel(own_home, small) == [f"driver of micro/smoke, process {driver.pid}"]
+    assert driver.wait(timeout=20) == 143
+    assert not any(process.runs() for process in left)
+
+
+def test_cancel_ends_workers_whose_driver_is_gone(
+    undisturbed: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "30")
+    driver = start(own_home, jobs=1)
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    kill(driver)
+    assert len(cancel(own_home)) == 1
+    until(lambda: not workers(own_home), 10)
