@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 DEFAULT_STUDY = "micro/rounds"
+STOPPED = 130  # what typer makes of a Ctrl-C
 
 
 class Backend(StrEnum):
@@ -239,6 +240,29 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(examination.show(json))
 
 
+@app.command()
+def bake(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Which weights; default: all of them."),
+    ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Put them in place of the shipped ones.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make the shipped micro weights again, from nothing, and print where they lie.
+
+    \b
+    Examples:
+      ablate bake clip-micro
+      ablate bake --install
+    """
+    from ablate.commands import baking
+
+    baking.run(names or [], install, json)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     debug = "--debug" in sys.argv[1:]
@@ -250,10 +274,6 @@ def main() -> None:
             raise
         said = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         fail(said, 2)
-    except (KeyboardInterrupt, typer.Abort):
-        if debug:
-            raise
-        fail("stopped; the same command goes on from here", 130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
@@ -262,6 +282,8 @@ def main() -> None:
             raise
         said = f"{type(error).__name__}: {error}"
         fail(f"internal error: {said} (--debug shows where)", 1)
+    if code == STOPPED:
+        fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

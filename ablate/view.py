@@ -3,6 +3,8 @@
 Both go to stderr. What is shown is read from the store, so that it holds whoever does the work.
 """
 
+import contextlib
+import dataclasses
 import os
 import sys
 import threading
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.commands.output import duration, note
 from ablate.commands.survey import Survey, look
+from ablate.errors import UserError
 from ablate.scheduler import Event
 from ablate.store import Store
 from ablate.study import Study
@@ -26,31 +29,42 @@ MARKS = {"done": "[green]done[/]", "failed": "[red]failed[/]", "running": "[cyan
 @contextmanager
 def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
     """Show the study while the block runs; gives the function that scheduler events go to."""
+    found = look(study, store, last)
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines()
+        yield Lines(found)
         return
     from rich.console import Console
     from rich.live import Live
 
-    scene = Scene(study, store, last)
-    console = Console(stderr=True, highlight=False)
-    with Live(get_renderable=scene.draw, console=console, refresh_per_second=2) as live:
+    scene = Scene(found, last)
+    # The stream as it is now: a step in this process has its own sys.stderr for a while.
+    console = Console(file=sys.stderr, highlight=False)
+    with Live(
+        get_renderable=scene.draw,
+        console=console,
+        refresh_per_second=2,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
         yield scene.on_event
         live.refresh()
 
 
 class Lines:
-    """One plain line an event."""
+    """One plain line an event, numbered by the steps that have ended."""
 
-    def __init__(self) -> None:
-        self.ended = 0
+    def __init__(self, found: Survey) -> None:
+        self.store = found.store
+        self.total = len(found.steps)
+        self.ended = sum(one.state == "done" for one in found.standings.values())
 
     def __call__(self, event: Event) -> None:
         line = describe(event)
         if event.what in ("done", "failed"):
             self.ended += 1
-            line = f"[{self.ended}] {line}"
-        note(line)
+        record = self.store.record(event.step) if event.what == "done" and event.step else None
+        took = f" ({duration(record['seconds'])})" if record else ""
+        note(f"[{self.ended}/{self.total}] {line}{took}")
 
 
 def describe(event: Event) -> str:
@@ -68,10 +82,9 @@ def describe(event: Event) -> str:
 class Scene:
     """The live view. Drawn by rich's own thread; what it shows is surveyed anew after an event."""
 
-    def __init__(self, study: Study, store: Store, last: int | None) -> None:
-        self.study, self.store, self.last = study, store, last
+    def __init__(self, found: Survey, last: int | None) -> None:
+        self.found, self.last = found, last
         self.stale = threading.Event()
-        self.found = look(study, store, last)
         self.messages: list[str] = []
 
     def on_event(self, event: Event) -> None:
@@ -82,11 +95,14 @@ class Scene:
 
     def draw(self) -> "RenderableType":
         """Rounds and candidates, the steps at work, and how long it may still take."""
-        if self.stale.is_set():
-            self.stale.clear()
-            self.found = look(self.study, self.store, self.last)
-        else:
-            self.found.__dict__.pop("standings", None)  # steps move between two events
+        moved = self.stale.is_set()
+        self.stale.clear()
+        with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
+            self.found = (
+                look(self.found.study, self.found.store, self.last)
+                if moved
+                else dataclasses.replace(self.found)
+            )
         return scene(self.found, self.messages)
 
 

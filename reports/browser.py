@@ -18,7 +18,7 @@ def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
     `a` and `b` are the candidates compared at first: the base and the best one. An answer is
     `[text, score]`, or null where the candidate was not asked.
     """
-    scored = [one for one in study.candidates if not one.answers.empty]
+    scored = [one for one in study.candidates if one.rows]
     questions: dict[tuple[str, str], dict[str, Any]] = {}
     for index, one in enumerate(scored):
         for row in one.answers.itertuples(index=False):

@@ -61,13 +61,14 @@ def greedy_path(study: StudyResult) -> Figure:
     _points(axes, xs, winners, ACCENT, 7)
     for before, one in zip([None, *winners], winners, strict=False):
         first = "\n".join(one.encoders)
+        rising = before is None or (one.composite or 0.0) >= (before.composite or 0.0)
         axes.annotate(
             f"{_added(before, one) if before else first}\n{one.composite:.1f}",
             (one.round, one.composite or 0.0),
-            xytext=(-9, 0),
+            xytext=(-8, 5 if rising else -5),
             textcoords="offset points",
             ha="right",
-            va="center",
+            va="bottom" if rising else "top",
             color=INK,
             linespacing=1.4,
         )

@@ -65,13 +65,11 @@ class CandidateResult:
 
     @property
     def status(self) -> str:
-        """`failed` if any step failed, `done` if all are done, else how far the steps are."""
+        """`done` if all steps are; else `failed` or `running` if one is, or `waiting`."""
         states = {step.status for step in self.steps}
-        if "failed" in states:
-            return "failed"
         if states == {"done"}:
             return "done"
-        return "running" if states & {"running", "done"} else "waiting"
+        return next((word for word in ("failed", "running") if word in states), "waiting")
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
@@ -153,9 +151,8 @@ class StudyResult:
 
     @property
     def best(self) -> CandidateResult | None:
-        """The highest composite among round winners (a search) or among all arms."""
-        pool = self.winners if self.kind == "rounds" else self.candidates
-        scored = [one for one in pool if one.composite is not None]
+        """The highest composite of all; the earlier one of equals."""
+        scored = [one for one in self.candidates if one.composite is not None]
         return max(scored, key=lambda one: one.composite or 0.0, default=None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:

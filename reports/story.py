@@ -59,14 +59,15 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     so_far = "" if study.complete else "So far, "
     name = mixture(best) if study.kind == "rounds" else best.name
     if best is study.base:
-        return f"{so_far}{name} scores best, {score}: nothing tried beats the base."
+        tried = ": nothing tried beats the base." if study.complete else "."
+        return f"{so_far}{name} scores best, {score}{tried}"
     gain = difference(best, study.base)
     if gain is None:
         return f"{so_far}{name} scores best, {score}."
     sure = (
-        "which the choice of test questions does not explain"
+        "more than the choice of test questions can explain"
         if gain.low > 0
-        else "which is less than this test can tell from chance"
+        else "less than this test can tell from chance"
     )
     return (
         f"{so_far}{name} scores best, {score}: {gain.estimate:+.1f} points against "

@@ -26,6 +26,7 @@ def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
         "mark": mark(study, one),
         "reference": reference,
+        "flips": _flips(study, one, reference),
         "failure": {"step": f"{broken[0].kind} {broken[0].slug}", **broken[1]} if broken else None,
         "tiles": _tiles(one, reference),
         "task_heads": _task_heads(reference),
@@ -77,6 +78,14 @@ def _tiles(one: CandidateResult, reference: CandidateResult | None) -> list[dict
     seconds = sum(step.seconds for step in one.steps)
     tiles.append(tile("Work", duration(seconds), f"{len(one.steps)} steps, shared ones too"))
     return tiles
+
+
+def _flips(study: StudyResult, one: CandidateResult, reference: CandidateResult | None) -> str:
+    """The browser's address for the two compared; empty if one of them has no answers."""
+    scored = [other for other in study.candidates if other.rows]
+    if reference not in scored or one not in scored:
+        return ""
+    return f"a={scored.index(reference)}&b={scored.index(one)}"
 
 
 def _task_heads(reference: CandidateResult | None) -> list[tuple[str, bool]]:

@@ -250,5 +250,5 @@ def _cost_sentence(study: StudyResult) -> str:
 
 
 def _optuna(study: StudyResult) -> str:
-    path = study.home / "studies" / study.name / "optuna.db"
+    path = study.home / "studies" / study.name / "optuna.journal"
     return path.relative_to(study.home).as_posix() if path.exists() else ""

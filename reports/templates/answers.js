@@ -77,18 +77,31 @@
       element("p", "asked", one.question),
       element("p", "truth", `Truth: ${one.truth}`),
     );
+    const everyone = one.answers.map((_, index) => index);
+    const others = everyone.filter((index) => !chosen.includes(index) && one.answers[index]);
+    item.append(image, about, answered(one, [...new Set(chosen)]));
+    if (others.length) {
+      const more = element("details");
+      more.append(element("summary", "", `${others.length} others`));
+      more.addEventListener("toggle", () => more.append(answered(one, others)), { once: true });
+      item.append(more);
+    }
+    return item;
+  }
+
+  function answered(one, indexes) {
     const answers = element("dl");
-    one.answers.forEach((answer, index) => {
-      if (answer === null) return;
-      const row = element("div", chosen.includes(index) ? "chosen" : "");
+    for (const index of indexes) {
+      const answer = one.answers[index];
+      if (answer === null) continue;
+      const row = element("div");
       const said = element("dd", "", `${answer[0]} `);
       const verdict = answer[1] >= 1 ? "right" : answer[1] > 0 ? "partly" : "wrong";
       said.append(element("span", `verdict ${verdict}`, verdict));
       row.append(element("dt", "", data.candidates[index]), said);
       answers.append(row);
-    });
-    item.append(image, about, answers);
-    return item;
+    }
+    return answers;
   }
 
   form.hidden = list.hidden = false;

@@ -1,0 +1,196 @@
+"""What the command line promises: results, one-line errors, exit codes, a quick start."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ablate import cli
+from ablate.commands import planning
+from ablate.errors import UserError
+
+COMMANDS = ("run", "plan", "status", "logs", "cancel", "list", "table", "report", "doctor", "bake")
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def ablate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Call:
+    """Calls the command line in this process, with an empty home."""
+    monkeypatch.setenv("ABLATE_HOME", str(tmp_path / "home"))
+
+    def call(*words: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ablate", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Result(int(ended.value.code or 0), said.out, said.err)
+
+    return call
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_with_an_example(ablate: Call, command: str) -> None:
+    result = ablate(command, "--help")
+    assert result.code == 0
+    assert f"  ablate {command}" in result.out.split("Example")[1]
+
+
+def test_help_names_every_command(ablate: Call) -> None:
+    result = ablate("--help")
+    assert result.code == 0
+    assert all(f"\n  {command} " in result.out for command in COMMANDS)
+
+
+def test_without_arguments_it_shows_its_help(ablate: Call) -> None:
+    result = ablate()
+    assert result.code == 2
+    assert "Commands:" in result.out + result.err
+
+
+def test_list_prints_json(ablate: Call) -> None:
+    encoders = json.loads(ablate("list", "encoders", "--json").out)
+    assert "clip-micro@32" in [row["encoder"] for row in encoders]
+    fusions = json.loads(ablate("list", "fusions", "--json").out)
+    assert {"channel_concat", "llava_hr"} <= {row["fusion"] for row in fusions}
+    studies = json.loads(ablate("list", "studies", "--json").out)
+    assert "micro/rounds" in [row["study"] for row in studies]
+
+
+@pytest.mark.parametrize("what", list(cli.Catalog))
+def test_list_prints_columns(ablate: Call, what: str) -> None:
+    lines = ablate("list", what).out.splitlines()
+    assert len(lines) > 1
+    assert lines[0] == lines[0].upper()
+
+
+def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once(
+    ablate: Call,
+) -> None:
+    plan = json.loads(ablate("plan", "--round", "3", "--json").out)
+    assert plan["study"] == "micro/rounds"
+    assert [one["round"] for one in plan["candidates"]] == [1] + [2] * 5 + [3] * 4
+    aligned = [step["slug"] for step in plan["steps"] if step["kind"] == "prealign"]
+    assert len(aligned) == len(set(aligned)) == 6
+    base = next(step for step in plan["steps"] if step["slug"] == "clip-micro@32")
+    assert base["used_by"] == [one["name"] for one in plan["candidates"]]
+    assert not any(step["cached"] for step in plan["steps"])
+
+
+def test_plan_in_words_says_what_is_provisional(ablate: Call) -> None:
+    text = ablate("plan").out
+    assert text.count("if the first of the pool wins") == 4
+    assert "10 candidates, 36 steps: 0 cached, 36 to do" in text
+
+
+def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:
+    before = json.loads(ablate("plan", "--json").out)["steps"]
+    changed = "base.recipe.finetune.steps=7"
+    after = json.loads(ablate("plan", "--set", changed, "--json").out)["steps"]
+    kept = {step["kind"] for step in after if step["key"] in {one["key"] for one in before}}
+    assert kept == {"prealign", "pretrain"}
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(ablate: Call, tmp_path: Path) -> None:
+    result = ablate("run", "--dry-run", "--round", "2")
+    assert "6 candidates" in result.out
+    assert not (tmp_path / "home").exists()
+
+
+def test_status_of_a_study_that_never_ran(ablate: Call) -> None:
+    status = json.loads(ablate("status", "micro/smoke", "--json").out)
+    assert not status["complete"]
+    assert {one["state"] for turn in status["rounds"] for one in turn["candidates"]} == {"waiting"}
+    assert "0 of" in ablate("status", "micro/smoke").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "micro/round"], "did you mean 'micro/rounds'?"),
+        (["plan", "--round", "9"], "no round 9"),
+        (["plan", "--set", "base.lm=x"], "did you mean 'llm'?"),
+        (["plan", "--rond", "3"], "--round"),
+        (["plann"], "Did you mean 'plan'?"),
+        (["list", "encoder"], "encoders"),
+        (["table", "--format", "xml"], "latex"),
+        (["run", "--jobs", "0"], "--jobs"),
+        (["logs", "nothing"], "no step has printed anything"),
+        (["bake", "clip-mini"], "did you mean 'clip-micro'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(ablate: Call, words: list[str], said: str) -> None:
+    result = ablate(*words)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.count("\n") == 1
+    assert result.out == ""
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(
+    ablate: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["--debug", "plan", "nothing"], ["plan", "nothing", "--debug"]):
+        monkeypatch.setattr(sys, "argv", ["ablate", *words])
+        with pytest.raises(UserError, match="no study"):
+            cli.main()
+
+
+def test_ctrl_c_is_130(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "show", interrupted)
+    result = ablate("plan")
+    assert (result.code, result.err.count("\n")) == (130, 1)
+
+
+def test_a_fault_of_ours_is_one_line_and_exit_code_1(
+    ablate: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(planning, "show", broken)
+    result = ablate("plan")
+    assert result.code == 1
+    assert result.err == "ablate: internal error: RuntimeError: two lines (--debug shows where)\n"
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m ablate plan --json | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_quick_commands_import_nothing_heavy(tmp_path: Path) -> None:
+    words = [["--help"], ["list", "encoders"], ["list", "fusions"], ["list", "studies"]]
+    words += [["list", "suites"], ["list", "llms"], ["plan"], ["status"], ["run", "--dry-run"]]
+    heavy = ["torch", "numpy", "pandas", "matplotlib", "rich", "lightning", "timm", "submitit"]
+    program = f"""
+import contextlib, io, sys
+from ablate.cli import main
+for words in {words}:
+    sys.argv = ["ablate", *words]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main()
+    print(words, [name for name in {heavy} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines() == [f"{one} []" for one in words]
