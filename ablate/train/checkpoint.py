@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -34,11 +34,14 @@ def save(path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Opt
 
 
 def step_of(path: Path) -> int:
-    """The number of steps done in the state at `path`; 0 where there is none."""
+    """The number of steps done in the state at `path`; 0 where there is none to be read."""
     if not path.is_file():
         return 0
-    with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.metadata()["step"])
+    except SafetensorError:  # damaged by the disk, not by a kill: only time is lost
+        return 0
 
 
 def load_weights(path: Path, parts: nn.ModuleDict) -> None:

@@ -59,7 +59,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         seed=ctx.spec["seed"],
         state=ctx.work / "checkpoint" / "state.safetensors",
     )
-    module.set_learning(steps)
+    module.set_learning(steps - 1)
     table = parameter_table(model)
     _show(table)
     started = time.monotonic()
@@ -100,7 +100,6 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
         batch_size=None,
         sampler=range(module.step * batches.parts, module.steps * batches.parts),
         num_workers=ctx.infra.get("num_workers", 0),
-        pin_memory=cuda,
     )
     options: dict[str, Any] = {
         "accelerator": "gpu" if cuda else "cpu",

@@ -84,7 +84,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_metrics(
     assert attempt(undisturbed, last_event=10**9)
 
     moments, kills = random.Random(seed), 0
-    while not attempt(killed, moments.randint(12, 80)):
+    while not attempt(killed, moments.randint(12, 50)):
         kills += 1
         assert kills < 100
     assert kills >= 2
@@ -102,6 +102,15 @@ def test_a_step_that_ended_but_was_not_committed_may_run_again(make_context: Mak
     train(ctx)
     assert_same(weights(ctx.work), before)
     assert ctx.rows() == rows
+
+
+def test_a_checkpoint_the_disk_has_damaged_costs_time_only(make_context: Make) -> None:
+    ctx = make_context(steps=2)
+    state = ctx.work / "checkpoint" / "state.safetensors"
+    state.parent.mkdir()
+    state.write_bytes(b"\x00" * 100)
+    train(ctx)
+    assert [row["step"] for row in ctx.rows()] == [1, 2]
 
 
 def test_cutting_the_batch_differently_after_a_kill_keeps_the_order_of_samples(

@@ -81,7 +81,7 @@ def test_what_learns_is_what_the_recipe_names_and_what_changed_is_stored(
 def test_the_table_of_parameters_is_stored_and_shown(
     make_context: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ctx = make_context(steps=1, warm_projector=1)
+    ctx = make_context(steps=2, warm_projector=1)
     result = train(ctx)
     table = {row["part"]: row for row in json.loads((ctx.work / "parameters.json").read_text())}
     assert table["encoder-clip-micro_32"]["trainable"] == 0
