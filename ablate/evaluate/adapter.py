@@ -24,11 +24,9 @@ from ablate.data.collate import collate
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.errors import UserError
-from ablate.files import read_json
 from ablate.model.language import load_tokenizer
-from ablate.model.mllm import Mllm, build_model
-from ablate.model.parts import load_parts
-from ablate.model.spec import ModelSpec
+from ablate.model.mllm import Mllm
+from ablate.train.restore import load_trained
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -54,10 +52,8 @@ class Answerer:
         """The candidate that the finetune step in `folder` left."""
         if not (folder / "spec.json").is_file():
             raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
-        spec = ModelSpec.from_json(read_json(folder / "spec.json")["model"])
-        model = build_model(spec, load_weights=False, seed=0)
-        load_parts(model, folder, model.parts)
-        return cls(model, load_tokenizer(spec.llm), folder.resolve().name)
+        model = load_trained(folder)
+        return cls(model, load_tokenizer(model.spec.llm), folder.resolve().name)
 
 
 class _Ask(NamedTuple):

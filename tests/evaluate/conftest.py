@@ -67,7 +67,7 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "clip-micro@32-0123456789ab"
     folder.mkdir()
     save_parts(model, folder, model.parts)
-    write_json(folder / "spec.json", {"model": spec.to_json()})
+    write_json(folder / "spec.json", {"spec": {"model": spec.to_json(), "seed": 3}})
     return folder
 
 
