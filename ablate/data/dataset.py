@@ -63,8 +63,8 @@ class Conversations:
         lengths = np.diff(self._starts) + np.diff(self._image_starts) * (visual_tokens - 1)
         for row in np.flatnonzero(lengths > max_length)[:1]:
             raise UserError(
-                f"{self._where(row)}: {lengths[row]} tokens, {visual_tokens} of them for each "
-                f"image, but max_length is {max_length}"
+                f"{self._where(row)}: {lengths[row]} tokens, {visual_tokens} for each image, but "
+                f"only {max_length} fit (max_length of the stage, context of the language model)"
             )
         for row in np.flatnonzero(self.learnt == 0)[:1]:
             raise UserError(f"{self._where(row)}: the assistant says nothing to learn from")

@@ -62,6 +62,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     module.set_learning(steps - 1)
     table = parameter_table(model)
     _show(table)
+    if not any(row["trainable"] for row in table):
+        raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
     started = time.monotonic()
     _fit(ctx, module, batches)
     seconds = time.monotonic() - started

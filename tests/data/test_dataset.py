@@ -58,7 +58,7 @@ def test_tokens_are_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_conversation_too_long_is_named_with_its_images_counted(folder: Path) -> None:
     length = len(conversations(folder, row())[0].ids)
     assert len(conversations(folder, row(), max_length=length + 3)) == 1
-    with pytest.raises(UserError, match=rf"conversations\.jsonl:1: {length + 3} tokens, 4 of"):
+    with pytest.raises(UserError, match=rf"conversations\.jsonl:1: {length + 3} tokens, 4 for"):
         conversations(folder, row(), max_length=length + 2)
 
 

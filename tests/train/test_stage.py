@@ -247,9 +247,14 @@ def test_a_broken_image_found_in_training_is_one_clear_line(
 
 def test_a_conversation_too_long_is_refused_before_training(make_context: Make) -> None:
     ctx = make_context(max_length=20)
-    with pytest.raises(UserError, match=r"conversations\.jsonl:\d+: \d+ tokens.*max_length is 20"):
+    with pytest.raises(UserError, match=r"conversations\.jsonl:\d+: \d+ tokens.* only 20 fit"):
         train(ctx)
     assert not ctx.journal.exists()
+
+
+def test_a_stage_in_which_nothing_can_learn_is_refused(make_context: Make) -> None:
+    with pytest.raises(UserError, match="nothing learns: no parameters in fusion"):
+        train(make_context(train={"fusion": 1e-3}))  # channel concatenation has none
 
 
 def test_ctrl_c_stays_an_interrupt_and_the_next_one_works_too(
