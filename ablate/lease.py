@@ -137,9 +137,7 @@ class Lease:
         self.owner = Process.this()
         self.done, self.total, self.note = 0, 0, ""
         self.lost = False
-        self._beat, self._since = 0, time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True, name="heartbeat")
+        self._beats, self._since = 0, time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -150,22 +148,32 @@ class Lease:
         """What the lease's file holds, of one length so that it can be rewritten in place."""
         fields: dict[str, Any] = {"owner": asdict(self.owner), "released": released}
         fields |= {"done": self.done, "total": self.total, "note": self.note[:200]}
-        fields |= {"beat": self._beat, "seconds": round(self.seconds, 3)}
-        return json.dumps(fields).encode().ljust(1024)
+        fields |= {"beat": self._beats, "seconds": round(self.seconds, 3)}
+        return json.dumps(fields).encode().ljust(2048)
 
     def held(self) -> bool:
         """Whether it is still ours: nobody took it for dead in the meantime."""
         holding = look(self.folder)
         return holding is not None and holding.number == self.number
 
+    def beat(self) -> None:
+        """Show that the owner lives and how far it is; see whether it is still the owner."""
+        self._beats += 1
+        with contextlib.suppress(OSError):  # a full disk must not kill the one who frees it
+            self._write()
+        self.lost = self.lost or not self.held()
+
     def release(self) -> None:
         """Give it back; the next who takes it goes on where the work folder stands."""
-        self._stop()
         with contextlib.suppress(OSError):
             self._write(released=True)
 
     def __enter__(self) -> "Lease":
-        self._thread.start()
+        with _BEATING:
+            _held.add(self)
+            if os.getpid() not in _hearts:  # a thread does not survive a fork
+                threading.Thread(target=_beat, daemon=True, name="heartbeat").start()
+                _hearts.add(os.getpid())
         return self
 
     def __exit__(
@@ -174,19 +182,8 @@ class Lease:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _keep(self) -> None:
-        while not self._over.wait(BEAT):
-            with contextlib.suppress(OSError):  # a full disk must not kill the one who frees it
-                self._beat += 1
-                self._write()
-                self.lost = self.lost or not self.held()
+        with _BEATING:
+            _held.discard(self)
 
     def _write(self, *, released: bool = False) -> None:
         """In place: on a network file system others see a file's new content, not a new file."""
@@ -195,6 +192,20 @@ class Lease:
             os.pwrite(handle, self.text(released=released), 0)
         finally:
             os.close(handle)
+
+
+_BEATING = threading.Lock()
+_held: set[Lease] = set()
+_hearts: set[int] = set()
+
+
+def _beat() -> None:
+    """The one thread of this process that keeps its leases."""
+    while True:
+        time.sleep(BEAT)
+        with _BEATING:
+            for lease in _held:
+                lease.beat()
 
 
 def look(folder: Path) -> Holding | None:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ ATTEMPTS = 3
 """How often a step is tried whose process dies without a word, or whose parents go bad."""
 PAUSE = 0.02
 """Seconds between two looks at what runs."""
+LOOK = 1.0
+"""Seconds after which the store is looked through again, for what other drivers have done."""
 SHARED = {"prealign"}
 """Kinds of steps that many candidates need: each is a chain of its own."""
 
@@ -117,6 +119,7 @@ class _Driver:
         self.results: dict[str, Evaluation] = {}
         self.failed: dict[str, str] = {}
         self.done: set[str] = set()
+        self.absent: set[str] = set()  # not in the store when we last looked
         self.tries: Counter[str] = Counter()
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
@@ -145,14 +148,18 @@ class _Driver:
 
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
+        ready: deque[list[Step]] = deque()
+        changed, looked = True, 0.0
         while True:
-            waiting = self._start(self.rounds(), backend)
-            if not self.running and not waiting:
-                return
-            while not self._collect() and not waiting:
+            if (changed and not ready) or time.monotonic() - looked > LOOK:
+                self.absent.clear()
+                ready, looked = deque(self._chains(self.rounds())), time.monotonic()
+                if not ready and not self.running:
+                    return
+            self._start(ready, backend)
+            changed = self._collect()
+            if not changed:
                 time.sleep(PAUSE)
-            if waiting:
-                time.sleep(10 * PAUSE)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self._steps(candidate)
@@ -182,7 +189,10 @@ class _Driver:
     def _is_done(self, step: Step) -> bool:
         if step.key in self.done:
             return True
+        if step.key in self.absent:
+            return False
         if self.store.record(step) is None:
+            self.absent.add(step.key)
             return False
         if not self.store.sound(step):
             self._forget([step], "an artifact was damaged; it was set aside and is made again")
@@ -221,27 +231,24 @@ class _Driver:
                         taken |= keys
                         yield chain
 
-    def _start(self, rounds: Sequence[Round], backend: Backend) -> bool:
-        """Fill the slots; whether there is a chain that waits for another driver's worker."""
-        waiting = False
-        for chain in self._chains(rounds):
-            if len(self.running) >= backend.slots:
-                break
+    def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
+        """Fill the slots; a chain that another driver's worker has at hand is looked at later."""
+        while ready and len(self.running) < backend.slots:
+            chain = ready.popleft()
             if self.store.watch.held(self.store.leases(chain[0])):
-                waiting = True
                 if chain[0].key not in self.awaited:
                     self.awaited.add(chain[0].key)
                     self.tell(Event("waiting", chain[0], "another worker is at it"))
-                continue
-            self.tell(Event("started", chain[0]))
-            self.running.append((backend.start(chain), chain))
-        return waiting
+            else:
+                self.tell(Event("started", chain[0]))
+                self.running.append((backend.start(chain), chain))
 
     def _collect(self) -> bool:
         """See what has ended since the last look; whether anything has."""
         changed = False
         for job, chain in list(self.running):
             outcome = job.poll()
+            self.absent.difference_update(step.key for step in chain)
             while chain and self._is_done(chain[0]):
                 changed = True
                 self.tell(Event("done", chain.pop(0)))

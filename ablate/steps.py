@@ -16,10 +16,8 @@ from typing import Any
 
 import fusion_zoo
 from ablate.data.spec import DataSource, fingerprint
-from ablate.encoders import registry
 from ablate.evaluate import suites
-from ablate.model import llms
-from ablate.study import Candidate, Design, Fusion, Study
+from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
@@ -121,8 +119,7 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
     pretrain = Step("pretrain", slug, spec, prealigned)
     spec = _training(candidate, "finetune", candidate.seed, study)
     finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
-    suite = {"suite": suites.resolve(study.suite).identity()}
-    evaluate = Step("evaluate", slug, suite, {"finetune": finetune})
+    evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
 
 
@@ -145,10 +142,10 @@ def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, A
     stage = design.recipe.stages()[kind]
     return {
         "model": {
-            "encoders": [registry.resolve(title).to_json() for title in design.encoders],
+            "encoders": [encoder_spec(title).to_json() for title in design.encoders],
             "fusion": design.fusion.model_dump(mode="json"),
             "feature_norm": design.recipe.feature_norm,
-            "llm": llms.resolve(design.llm).to_json(),
+            "llm": llm_spec(design.llm).to_json(),
         },
         "stage": stage.model_dump(mode="json", exclude={"data"}),
         "data": _source(study.data[stage.data]),
@@ -159,3 +156,8 @@ def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, A
 @cache
 def _source(source: DataSource) -> dict[str, Any]:
     return {**source.model_dump(mode="json"), "fingerprint": fingerprint(source)}
+
+
+@cache
+def _suite(name: str) -> dict[str, Any]:
+    return suites.resolve(name).identity()

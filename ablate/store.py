@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,13 @@ class Store:
         work = self.work(step)
         _write(work / "spec.json", self._spec(step))
         _write(work / "record.json", record)
-        _write(work / MANIFEST, _sealed(step, _flushed(work)))
-        _flush(work / MANIFEST)
-        for folder, _, _ in os.walk(work):
-            _flush(Path(folder))
+        (work / MANIFEST).unlink(missing_ok=True)
+        paths = sorted(path for path in work.rglob("*") if path.is_file())
+        folders = [Path(folder) for folder, _, _ in os.walk(work)]
+        with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
+            files = dict(pool.map(lambda path: _entry(path, work), paths))
+            _write(work / MANIFEST, _sealed(step, files))
+            list(pool.map(_flush, [*paths, work / MANIFEST, *folders]))
         self._publish(step)
         self._whole.add(step.key)
 
@@ -213,15 +217,10 @@ def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
     return None
 
 
-def _flushed(work: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file below `work`, each forced to the disk."""
-    files = {}
-    for path in sorted(path for path in work.rglob("*") if path.is_file()):
-        name = path.relative_to(work).as_posix()
-        if name != MANIFEST:
-            _flush(path)
-            files[name] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
-    return files
+def _entry(path: Path, work: Path) -> tuple[str, dict[str, Any]]:
+    """A file's line in the manifest."""
+    size = {"size": path.stat().st_size, "sha256": sha256_file(path)}
+    return path.relative_to(work).as_posix(), size
 
 
 def _flush(path: Path) -> None:

@@ -7,6 +7,7 @@ the nearest valid one. Nothing here imports torch.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,9 @@ from ablate.model import llms
 from ablate.validate import Fields, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
 
+encoder_spec = cache(registry.resolve)
+llm_spec = cache(llms.resolve)
+"""As the registries have them, but read from the disk once: specs carry checksums of weights."""
 SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
 
 
@@ -278,7 +282,7 @@ def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     titles = []
     for n, encoder in enumerate(written.encoders):
         with blame(tree, ["encoders", n], ["base"]):
-            titles.append(registry.resolve(encoder).title)
+            titles.append(encoder_spec(encoder).title)
     with blame(tree, ["encoders"], ["base"]):
         _distinct(titles)
     fusion = written.fusion
@@ -289,7 +293,7 @@ def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     for option, default in options.items():
         options[option] = type(default)(fusion.options.get(option, default))
     with blame(tree, ["llm"], ["base"]):
-        context = llms.resolve(written.llm).context
+        context = llm_spec(written.llm).context
     tokens = fusion.grid[0] * fusion.grid[1]
     for kind, stage in written.recipe.stages().items():
         with blame(tree, ["recipe", kind, "data"], ["base"]):
@@ -308,7 +312,7 @@ def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
     pool = []
     for n, encoder in enumerate(explore.pool):
         with blame(tree, ["explore", "pool", n]):
-            pool.append(registry.resolve(encoder).title)
+            pool.append(encoder_spec(encoder).title)
             if pool[-1] in base.encoders:
                 raise UserError(f"'{pool[-1]}' is in the base already")
     with blame(tree, ["explore", "pool"]):

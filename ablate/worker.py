@@ -151,8 +151,7 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
                 return Outcome("done")
             return _attempt(store, step, place, lease, executors)
         finally:
-            if lease.path.exists():
-                lease.release()
+            lease.release()
 
 
 def _attempt(

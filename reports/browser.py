@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from reports.model import CandidateResult, StudyResult
 
@@ -66,14 +66,14 @@ def images(study: StudyResult, folder: Path) -> dict[str, str]:
 def _encode(candidate: CandidateResult, path: str, folder: Path) -> str | None:
     if candidate.images is None:
         return None
-    source = (candidate.images / path).resolve()
-    if not source.is_relative_to(candidate.images.resolve()) or not source.is_file():
-        return None
     name = f"{hashlib.sha256(path.encode()).hexdigest()[:12]}.webp"
     try:
+        source = (candidate.images / path).resolve()
+        if not source.is_relative_to(candidate.images.resolve()):
+            return None
         with Image.open(source) as image:
             small = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, ValueError, Image.DecompressionBombError):  # no path, no file, or no image
         return None
     small.thumbnail((LARGEST, LARGEST))
     small.save(folder / name, "WEBP", quality=82, method=4)

@@ -86,14 +86,24 @@ class CandidateResult:
         Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
         weight (in the task's mean), points (the score on the scale of the composite).
         """
+        words = ["task", "id", "image", "question", "truth", "answer"]
         rows = [
-            {**row, "points": row["score"] * self.scale.get(row["task"], 100.0)}
+            {
+                **{word: _clean(row[word]) for word in words},
+                "score": row["score"],
+                "weight": row["weight"],
+                "points": row["score"] * self.scale.get(row["task"], 100.0),
+            }
             for row in self.rows
         ]
-        words = ["task", "id", "image", "question", "truth", "answer"]
         types = {**dict.fromkeys(words, str), "score": float, "weight": float, "points": float}
         frame = pd.DataFrame(rows, columns=list(types)).astype(types)
         return frame.sort_values(["task", "id"], kind="stable", ignore_index=True)
+
+
+def _clean(value: Any) -> str:
+    """Text that can be encoded: a model may emit half a character."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, eq=False)

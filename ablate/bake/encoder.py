@@ -24,11 +24,16 @@ class Course:
 
 COURSES = {
     "clip-micro": Course(
-        partial(RegionCaptions, names=("colour",), kinds=KINDS),
-        "Cells against captions that name a colour and a kind of content, no more.",
+        partial(RegionCaptions, names=("colour",), kinds=KINDS, placed=True),
+        "Cells against captions that name place, colour and kind of content, no more.",
     ),
     "convnext-micro": Course(
-        partial(RegionCaptions, names=("colour", "pattern"), kinds=("objects", "objects", "chart")),
+        partial(
+            RegionCaptions,
+            names=("colour", "pattern"),
+            kinds=("objects", "objects", "chart"),
+            placed=False,
+        ),
         "Cells against captions that name colour, pattern and kind, at four times the base's side.",
     ),
     "eva02-micro": Course(Detection, "A heat map of the centres of marks, digits and things."),

@@ -65,7 +65,7 @@ def train_language(
         batch = _draw(scenes, rng, step / steps)
         loss = _loss(model, batch, generator)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -101,14 +101,18 @@ def _draw(scenes: TextScenes, rng: Random, done: float) -> TextBatch:
         weights = EARLY if rng.random() < easy else LATE
         drawn.append(sample_scene(rng.choices(KINDS, weights)[0], rng, most))
         turns.append([] if rng.random() < 0.12 + 0.5 * easy else dialogue(drawn[-1], rng, 6))
-    return scenes.batch(drawn, turns, rng, blocks=blocks, shuffle=0.15 * split, gaps=0.1 * split)
+    # Mostly only their order tells places: a projector must not have to learn places first.
+    placeless = 0.8 if blocks == 1 else 0.4
+    layout = {"shuffle": 0.05 * split, "gaps": 0.1 * split, "placeless": placeless * split}
+    return scenes.batch(drawn, turns, rng, blocks=blocks, **layout)
 
 
 def _logits(
     model: LlamaForCausalLM, batch: TextBatch, noise: float, generator: torch.Generator
 ) -> Tensor:
     inputs = embed(batch, model.get_input_embeddings().weight, noise, generator)
-    return model(inputs_embeds=inputs, attention_mask=batch.attention_mask).logits
+    logits: Tensor = model(inputs_embeds=inputs, attention_mask=batch.attention_mask).logits
+    return logits
 
 
 def _loss(model: LlamaForCausalLM, batch: TextBatch, generator: torch.Generator) -> Tensor:

@@ -68,7 +68,7 @@ def write_encoder(
         "probe": probe(encoder.eval()),
         "probe_untrained": probe(untrained),
         **_probe_of_base(),
-        "probe_is": "share of held-out cells a ridge probe on the map's features gets right",
+        "probe_is": "share of held-out cells a linear (softmax) probe on the map gets right",
     }
     write_json(folder / f"{name}.json", card)
     return card

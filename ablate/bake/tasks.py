@@ -15,7 +15,16 @@ from torch.nn import functional as F
 
 from ablate.bake.pages import ATTRIBUTES, cell_kind, draw_pages, draw_scenes, resized
 from ablate.data.world.draw import CELL, CENTRES, PARTS
-from ablate.data.world.scenes import COLOURS, DOTS, GRID, PATTERNS, SHAPES, Scene, sample_scene
+from ablate.data.world.scenes import (
+    COLOURS,
+    DOTS,
+    GRID,
+    PATTERNS,
+    Place,
+    Scene,
+    place_words,
+    sample_scene,
+)
 from ablate.encoders.base import Encoder
 
 SUB = 4  # pixels of a sub-cell's side
@@ -45,14 +54,17 @@ class RegionCaptions(Task):
     """Contrast of a cell with captions that name some of its attributes (CLIP, ConvNeXt-CLIP).
 
     A caption is the mean of its words' embeddings. Each filled or empty cell must find its caption
-    among all different ones of the batch.
+    among all different ones of the batch; `placed` captions also name the cell's row and column.
     """
 
-    def __init__(self, encoder: Encoder, names: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    def __init__(
+        self, encoder: Encoder, names: tuple[str, ...], kinds: tuple[str, ...], placed: bool
+    ) -> None:
         super().__init__(encoder)
-        self.names, self.kinds = names, kinds
+        self.names, self.kinds, self.placed = names, kinds, placed
         nouns = ("nothing", "number", "dots", "bar", "field", "letter")
-        self.index = {word: i for i, word in enumerate((*COLOURS, *PATTERNS, *SHAPES, *nouns))}
+        places = [f"{axis}{number + 1}" for axis in "rc" for number in range(GRID)]
+        self.index = {word: i for i, word in enumerate((*COLOURS, *PATTERNS, *places, *nouns))}
         self.words = nn.EmbeddingBag(len(self.index), 96, mode="mean")
         self.text, self.image = nn.Linear(96, 96), nn.Linear(self.width, 96)
         self.scale = nn.Parameter(torch.tensor(2.3))
@@ -60,7 +72,7 @@ class RegionCaptions(Task):
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(self.kinds, self.batch_size, rng)
         said = [
-            self._caption(scene.cells.get((row, column), {}))
+            self._caption((row, column), scene.cells.get((row, column), {}))
             for scene in pages.scenes
             for row in range(GRID)
             for column in range(GRID)
@@ -72,8 +84,9 @@ class RegionCaptions(Task):
         logits = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T * self.scale.exp()
         return F.cross_entropy(logits, target)
 
-    def _caption(self, cell: Mapping[str, str]) -> tuple[str, ...]:
-        return (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
+    def _caption(self, place: Place, cell: Mapping[str, str]) -> tuple[str, ...]:
+        said = (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
+        return (*place_words(place), *said) if self.placed else said
 
     def _embed(self, caption: tuple[str, ...]) -> Tensor:
         embedded: Tensor = self.words(torch.tensor([[self.index[word] for word in caption]]))
@@ -130,10 +143,10 @@ class Segmentation(Task):
         pages = draw_pages(("chart", "chart", "objects"), self.batch_size, rng)
         masks = F.one_hot(pages.parts, len(PARTS)).permute(0, 3, 1, 2).float()
         found = cells(encoder, pages.pixels)
-        logits = self.head(found).unflatten(-1, (len(PARTS), -1)).flatten(0, 1)
+        logits = self.head(found).reshape(-1, len(PARTS), (CELL // SUB) ** 2)
         edges = F.cross_entropy(logits, by_cell(F.avg_pool2d(masks, SUB)).flatten(0, 1))
         filled = by_cell(masks[:, PARTS.index("filled"), None])  # (B,G,1,32*32)
-        rows = filled.unflatten(-1, (CELL, CELL)).amax(-1).sum(-1).squeeze(-1)
+        rows = filled.reshape(*filled.shape[:2], CELL, CELL).amax(-1).sum(-1)
         return edges + 0.3 * _label_loss(self.height(found), (rows / SUB).long())
 
 
@@ -168,9 +181,6 @@ class Instances(Task):
         logits = one @ two.T / self.temperature
         target = torch.arange(len(pairs))
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
-Place = tuple[int, int]
 
 
 def _redrawn(scene: Scene, rng: Random) -> tuple[Scene, list[tuple[Place, Place]]]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from ablate.data.world.questions import CAPTION_PROMPT, Question, caption, describe_cell
 from ablate.data.world.scenes import GRID, Scene
 
+PLACE = ("row", "column")
 PLACES = [(row, column) for row in range(GRID) for column in range(GRID)]
 
 
@@ -44,11 +45,14 @@ class TextScenes:
             self.known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.known[text]
 
-    def positions(self, scene: Scene, rng: Random, blocks: int, gaps: float) -> list[list[int]]:
+    def positions(
+        self, scene: Scene, rng: Random, blocks: int = 1, gaps: float = 0.0, placed: bool = True
+    ) -> list[list[int]]:
         """Word ids of each of the `blocks` x 16 visual positions.
 
         With more than one block every attribute is known to a random, non-empty set of blocks
-        (colour and place to most of them); `gaps` is the share of words then left out.
+        (colour and place to most of them); `gaps` is the share of words then left out. Without
+        `placed` no position says which cell it is of: their order has to.
         """
         knows: dict[str, list[bool]] = {}
         found = []
@@ -58,10 +62,11 @@ class TextScenes:
                 words = []
                 for attribute, word in said.items():
                     if attribute not in knows:
-                        chance = {"row": 0.95, "column": 0.95, "colour": 0.8}.get(attribute, 0.4)
+                        chance = {"row": 0.9, "column": 0.9, "colour": 0.8}.get(attribute, 0.4)
                         knows[attribute] = [rng.random() < chance for _ in range(blocks)]
                         knows[attribute][rng.randrange(blocks)] = True
-                    if knows[attribute][block] and rng.random() >= gaps:
+                    told = knows[attribute][block] and (placed or attribute not in PLACE)
+                    if told and rng.random() >= gaps:
                         words += self.ids(word)
                 found.append(words)
         return found
@@ -75,16 +80,24 @@ class TextScenes:
         blocks: int = 1,
         shuffle: float = 0.0,
         gaps: float = 0.0,
+        placeless: float = 0.0,
     ) -> TextBatch:
-        """One batch; an empty list of turns asks for the caption instead."""
+        """One batch; an empty list of turns asks for the caption instead.
+
+        `shuffle` and `placeless` are the shares of scenes whose positions are out of order, and of
+        those in order that do not say their place.
+        """
         tokenizer = self.tokenizer
         bos, user, assistant, eot = tokenizer.convert_tokens_to_ids(
             ["<bos>", "<user>", "<assistant>", "<eot>"]
         )
         visual, rows, targets = [], [], []
         for scene, asked in zip(scenes, turns, strict=True):
-            positions = self.positions(scene, rng, blocks, gaps if rng.random() < 0.3 else 0.0)
-            if rng.random() < shuffle:
+            shuffled = rng.random() < shuffle
+            placed = shuffled or rng.random() >= placeless
+            missing = gaps if rng.random() < 0.3 else 0.0
+            positions = self.positions(scene, rng, blocks, missing, placed)
+            if shuffled:
                 rng.shuffle(positions)
             visual.append(positions)
             row, target = [bos, user, *[0] * len(positions)], [-100] * (2 + len(positions))

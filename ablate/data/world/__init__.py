@@ -1,1 +1,1 @@
-"""The micro world: drawn scenes, words, charts and forms, with questions that mirror the benchmarks."""
+"""The micro world: drawn scenes, and questions on them that mirror the benchmarks."""

@@ -35,7 +35,8 @@ def build_split(split: str, images: int, seed: int, folder: Path) -> None:
 
     split: "pairs" and "conversations" give `conversations.jsonl` in LLaVA's format (a caption, or
     up to 6 turns an image); "test" gives `questions.jsonl`, 4 questions an image, each row with
-    "id", "image", "family", "question", "answer". A test is balanced over the families if `images` is a multiple of 8.
+    "id", "image", "family", "question", "answer". A test is balanced over the families if `images`
+    is a multiple of 8.
     Raises UserError for another split or fewer images than one.
     """
     if split not in _ROWS:
@@ -74,7 +75,7 @@ def _llava(index: int, image: str, turns: list[tuple[str, str]]) -> Row:
 
 
 def _test(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:
-    """Four questions: of each family but one in turn (objects), or all of the scene's one family."""
+    """Four questions: of each family but one in turn, or all of the one family the kind has."""
     families = [family for family, kind in FAMILIES.items() if kind == scene.kind]
     asked: list[Question] = []
     if len(families) > 1:

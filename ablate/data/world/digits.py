@@ -12,7 +12,7 @@ HELD_OUT = 5  # every fifth digit image is seen in tests only
 
 @cache
 def digit_indices(held_out: bool) -> dict[str, list[int]]:
-    """Digit word -> the indices of its images in the one part or the other; the parts are disjoint."""
+    """Digit word -> the indices of its images in that part; the two parts are disjoint."""
     targets = load_digits().target
     chosen = [index for index in range(len(targets)) if (index % HELD_OUT == 0) == held_out]
     return {

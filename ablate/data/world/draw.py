@@ -10,6 +10,7 @@ from math import cos, pi, sin
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ablate.data.world.digits import draw_digit
@@ -203,10 +204,10 @@ def _pattern(pattern: str, mean: Colour, size: int, rng: Random) -> Image.Image:
 
 
 @cache
-def _grids(pattern: str) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def _grids(pattern: str) -> list[npt.NDArray[np.float32]]:
     """The four phases of a pattern: +1 light, -1 dark (dots: fewer and darker), mean 0."""
     y, x = np.mgrid[0:CELL, 0:CELL]
-    grids = []
+    grids: list[npt.NDArray[np.float32]] = []
     for phase in range(4):
         u, v = y + phase, x + phase // 2
         if pattern == "solid":

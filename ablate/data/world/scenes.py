@@ -24,7 +24,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Scene:
-    """A kind and what its filled cells hold: (row, column) -> attribute -> word, in raster order."""
+    """A kind, and what its filled cells hold: (row, column) -> attribute -> word, row by row."""
 
     kind: str
     cells: Mapping[Place, Mapping[str, str]]
@@ -64,7 +64,7 @@ def _objects(rng: Random, most: int) -> dict[Place, dict[str, str]]:
     count = min(rng.randint(4, 6), max(most, 2))
     while True:  # some direction must have a single outermost thing to ask for
         places = _places(rng, count)
-        if outermost(Scene("objects", dict.fromkeys(places, {}))):
+        if outermost(Scene("objects", {place: {} for place in places})):
             break
     cells = {}
     for index, (place, colour) in enumerate(zip(places, rng.sample(COLOURS, count), strict=True)):
