@@ -1,0 +1,272 @@
+"""The report as a folder: complete, escaped, the same every time, honest about what is missing."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FAILED
+from PIL import Image
+from synthetic import ROUNDS, STUDY, Run, study
+
+from ablate.lease import Watch
+from ablate.results import StoredResults
+from ablate.search.explore import explore
+from ablate.steps import steps_for
+from reports import figures, published, story
+from reports.load import load
+from reports.model import StudyResult
+from reports.site import build
+
+VOID = {"meta", "link", "img", "br", "input", "line", "path", "use", "circle", "rect"}
+
+
+class Page(HTMLParser):
+    """A page's tags, links and text; fails on a tag that is not closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == [], f"{path}: not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        self.links += [str(values[name]) for name in ("href", "src") if name in values]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"{self.path}: </{tag}> out of place"
+            self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def pages(folder: Path) -> list[Page]:
+    return [Page(path) for path in sorted(folder.rglob("*.html"))]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def site(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(greedy, tmp_path_factory.mktemp("site") / "report").parent
+
+
+def test_built_twice_it_is_the_same_to_the_byte(site: Path, greedy: StudyResult) -> None:
+    before = contents(site)
+    again = load(study(greedy.home, STUDY + ROUNDS), greedy.home)
+    build(again, site)
+    assert contents(site) == before
+
+
+def test_every_link_leads_to_a_file_of_the_report(site: Path) -> None:
+    for page in pages(site):
+        for link in page.links:
+            target = link.partition("#")[0]
+            if target and not target.startswith("data:"):
+                assert (page.path.parent / target).is_file(), f"{page.path.name}: {link}"
+
+
+def test_nothing_points_outside(site: Path) -> None:
+    for name, content in contents(site).items():
+        if name.endswith((".html", ".css", ".js")):
+            text = re.sub(rb'xmlns(:\w+)?="[^"]*"', b"", content)
+            assert not re.search(rb"https?://", text), name
+
+
+def test_the_first_page_answers_the_question(site: Path, greedy: StudyResult) -> None:
+    text = " ".join(Page(site / "index.html").text.split())
+    assert greedy.question in text
+    assert greedy.best is not None
+    assert story.mixture(greedy.best) in text
+    assert "95 % interval" in text
+    assert "Not comparable number by number" in text
+
+
+def test_tables_have_captions_and_scoped_headings(site: Path) -> None:
+    for page in pages(site):
+        names = [tag for tag, _ in page.tags]
+        assert names.count("table") == names.count("caption")
+        assert all("scope" in values for tag, values in page.tags if tag == "th")
+        assert names.count("h1") == 1
+
+
+def test_images_have_alternative_text_and_figures_a_label(site: Path) -> None:
+    for page in pages(site):
+        assert all("alt" in values for tag, values in page.tags if tag == "img")
+        drawn = [values for tag, values in page.tags if tag == "svg"]
+        assert all("aria-label" in values or "aria-hidden" in values for values in drawn)
+
+
+def test_a_failed_candidate_is_there_with_its_reason(site: Path, greedy: StudyResult) -> None:
+    assert f"Failed: {FAILED}." in Page(site / "index.html").text
+    failed = next(one for one in greedy.candidates if one.status == "failed")
+    number = greedy.candidates.index(failed) + 1
+    page = (site / "candidates" / f"{number:03d}.html").read_text(encoding="utf-8")
+    assert "the loss became NaN at step 41 &lt;/pre&gt;&lt;script&gt;" in page
+    assert "<script>alert" not in page
+
+
+def test_a_candidates_page_shows_diff_parameters_lineage_and_loss(site: Path) -> None:
+    page = Page(site / "candidates" / "004.html")
+    text = " ".join(page.text.split())
+    assert "What differs from clip-micro@32" in text
+    assert "encoder pix2struct-micro@128" in text
+    assert "frozen" in text
+    assert "trained" in text
+    assert text.count("prealign") >= 2
+    assert sum(tag == "svg" for tag, _ in page.tags) == 4  # two prealign, pretrain, finetune
+    assert "torch 2.9.0" in text
+
+
+def test_images_are_encoded_anew(site: Path, greedy: StudyResult) -> None:
+    made = sorted((site / "images").iterdir())
+    assert len(made) == 40
+    for path in made:
+        with Image.open(path) as image:
+            assert (image.format, image.size) == ("WEBP", (128, 128))
+            assert image.info.get("exif") is None
+
+
+def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:
+    text = " ".join(Page(build(empty, tmp_path / "report")).text.split())
+    assert "No candidate is scored yet." in text
+    assert "not finished: 0 of 6 candidates" in text
+    pages(tmp_path / "report")
+
+
+def test_a_study_that_runs_says_how_far_it_is(tmp_path: Path) -> None:
+    subject = study(tmp_path, STUDY + ROUNDS)
+    run = Run(tmp_path, subject, images=8)
+    run.rounds(1)
+    first, second, *_ = explore(subject, StoredResults(run.store, subject), 2)[-1].candidates
+    run.finish(first)
+    lease = Watch().take(run.store.leases(steps_for(second, subject)[-1]))
+    assert lease is not None
+    with lease:
+        found = load(subject, tmp_path)
+    text = " ".join(Page(build(found, tmp_path / "report")).text.split())
+    assert "not finished: 2 of 6 candidates are scored" in text
+    assert "So far, " in text
+    assert "1 running, 3 waiting" in text
+    assert "Not decided yet." in text
+
+
+def test_arms_are_one_table_against_the_base_arm(arms: StudyResult, tmp_path: Path) -> None:
+    text = " ".join(Page(build(arms, tmp_path / "report")).text.split())
+    assert "3 arms, held against channel concat" in text
+    assert "Scores are means over seeds" in text
+    assert "LLaVA-HR" in text
+    assert "(doubtful)" in text
+    pages(tmp_path / "report")
+
+
+NASTY = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    '" onmouseover="alert(1)',
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{",
+    "line\u2028separator\u2029end",
+    "\u202eright to left",
+    "<svg/onload=alert(1)>",
+    "' javascript:alert(1)",
+    "x" * 100_000,
+    "\x00\x07 control \ud800",
+)
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=range(len(NASTY)))
+def test_whatever_was_written_stays_text(greedy: StudyResult, nasty: str, tmp_path: Path) -> None:
+    def hostile(one: Any) -> Any:
+        rows = [
+            {**row, "question": nasty, "truth": nasty, "answer": nasty, "image": nasty}
+            for row in one.rows[:9]
+        ]
+        return dataclasses.replace(one, name=name, rows=tuple(rows))
+
+    name = nasty[:99].replace("\ud800", "")  # YAML has no lone surrogates
+    spoiled = dataclasses.replace(
+        greedy,
+        title=name,
+        question=name,
+        tasks={task: name[:50] + title for task, title in greedy.tasks.items()},
+        rounds=tuple(
+            dataclasses.replace(
+                turn, decision=None, candidates=tuple(hostile(one) for one in turn.candidates[:2])
+            )
+            for turn in greedy.rounds[:2]
+        ),
+    )
+    build(spoiled, tmp_path / "report")
+    for page in pages(tmp_path / "report"):
+        scripts = [values for tag, values in page.tags if tag == "script"]
+        assert all("src" in one or one.get("type") == "application/json" for one in scripts)
+        assert not any(name.startswith("on") for _, values in page.tags for name in values)
+    if "7 * 7" in nasty:
+        assert nasty in Page(tmp_path / "report" / "index.html").text
+
+
+def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult) -> None:
+    text = (site / "answers.html").read_text(encoding="utf-8")
+    raw = text.split('id="answers-data">')[1].split("</script>")[0]
+    data = json.loads(raw)
+    assert len(data["questions"]) == 320
+    assert data["candidates"][data["a"]] == greedy.base.name
+    assert greedy.best is not None
+    assert data["candidates"][data["b"]] == greedy.best.name
+    assert len(data["candidates"]) == 9
+    assert all(len(one["answers"]) == 9 for one in data["questions"])
+
+
+def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:
+    turn = greedy.rounds[0]
+    odd = dataclasses.replace(turn.candidates[0], encoders=("$\\frac{<b>",))
+    spoiled = dataclasses.replace(
+        greedy, rounds=(dataclasses.replace(turn, candidates=(odd,)), *greedy.rounds[1:])
+    )
+    drawn = [figures.svg(figures.greedy_path(spoiled), "x", 'a "label"') for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert "$\\frac{&lt;b&gt;" in drawn[0]
+    assert 'aria-label="a &quot;label&quot;"' in drawn[0]
+    assert "var(--accent)" in drawn[0]
+
+
+def test_published_numbers_name_their_source_and_trust() -> None:
+    assert {table.about for table in published.tables()} >= {"rounds", "fusion", "prealign"}
+    for table in published.tables():
+        assert table.source
+        assert table.version
+        assert table.trust in ("primary", "secondary")
+        assert all(isinstance(row["score"], float) for row in table.rows)
+
+
+def test_reports_never_import_torch() -> None:
+    program = "import sys, reports.site, reports.load; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
