@@ -1,0 +1,94 @@
+"""`run` of a finished study, `table` and `report`, over a store that was played."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from synthetic import ROUNDS, STUDY, Run, study
+
+from ablate import cli, scheduler
+from reports import formats, tables
+from reports.load import load
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The YAML of a study that was played to its end, beside its home."""
+    folder = tmp_path_factory.mktemp("played")
+    subject = study(folder, STUDY + ROUNDS)
+    Run(folder / "home", subject, images=12).rounds()
+    return folder / "greedy.yaml"
+
+
+@pytest.fixture
+def ablate(
+    played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Call:
+    monkeypatch.setenv("ABLATE_HOME", str(played.parent / "home"))
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ablate", words[0], str(played), *words[1:]])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def test_a_finished_study_run_again_prints_its_tables_and_the_report(ablate: Call) -> None:
+    code, out, _ = ablate("run")
+    assert code == 0
+    *table, last = out.splitlines()
+    assert sum(line.startswith("|") for line in table) == 2 + 10
+    assert last.startswith("report: ")
+    assert Path(last.removeprefix("report: ")).is_file()
+
+
+def test_run_of_the_first_rounds_prints_only_those(ablate: Call) -> None:
+    _, out, _ = ablate("run", "--round", "1")
+    assert sum(line.startswith("|") for line in out.splitlines()) == 2 + 1
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_table_prints_each_format(ablate: Call, played: Path, form: str) -> None:
+    code, out, err = ablate("table", "--format", form)
+    found = load(str(played))
+    assert (code, err) == (0, "")
+    assert out == formats.render(tables.rounds(found), form, found.title)
+
+
+def test_table_json_is_format_json(ablate: Call) -> None:
+    assert ablate("table", "--json") == ablate("table", "--format", "json")
+    assert len(json.loads(ablate("table", "--json")[1])) == 10
+
+
+def test_report_prints_its_path(ablate: Call) -> None:
+    code, out, _ = ablate("report")
+    assert code == 0
+    assert Path(out.strip()).name == "index.html"
+    assert json.loads(ablate("report", "--json")[1])["path"] == out.strip()
+
+
+def test_report_open_asks_the_browser(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) is None)
+    _, out, _ = ablate("report", "--open")
+    assert opened == [Path(out.strip()).as_uri()]
+
+
+def test_plan_and_status_of_a_finished_study(ablate: Call) -> None:
+    plan = json.loads(ablate("plan", "--json")[1])
+    assert all(step["cached"] for step in plan["steps"])
+    assert not any(one["provisional"] for one in plan["candidates"])
+    assert json.loads(ablate("status", "--json")[1])["complete"]
+
+
+def test_cancel_says_what_it_ended(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ablate("cancel")[2].startswith("nothing of ")
+    monkeypatch.setattr(scheduler, "cancel", lambda home, study: [f"driver of {study.name}"])
+    assert ablate("cancel")[1] == "ended driver of greedy\n"
