@@ -81,6 +81,7 @@ def write_language(model: LlamaForCausalLM, folder: Path, facts: dict[str, Any])
     model.save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors gives 0600
     model = model.float().eval()
     card = {
         **facts,

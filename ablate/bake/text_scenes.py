@@ -147,10 +147,21 @@ class TextScenes:
 
 
 def embed(batch: TextBatch, table: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Input embeddings (B,N,D): at the visual positions the noisy sum of their words'."""
+    """Input embeddings (B,N,D): at the visual positions the noisy sum of their words'.
+
+    `noise` is the deviation of each number, as a share of the sum's own. With noise also comes what
+    a new projector does: a vector common to a scene's positions, up to ten times as strong as the
+    noise, and any scale. A model that looks past these is soon shown something by a projector.
+    """
     count = batch.visual.shape[1]
     summed = (table[batch.visual] * (batch.visual != 0).unsqueeze(-1)).sum(2)
-    spread = noise * summed.detach().std()
-    summed = summed + spread * torch.randn(summed.shape, generator=generator)
+    if noise:
+        size, width = len(summed), summed.shape[-1]
+        spread = noise * summed.detach().std()
+        strength = 10 * torch.rand(size, 1, 1, generator=generator)
+        common = strength * torch.randn(size, 1, width, generator=generator)
+        own = torch.randn(summed.shape, generator=generator)
+        scale = 2 ** (2 * torch.rand(size, 1, 1, generator=generator) - 1)
+        summed = scale * (summed + spread * (common + own))
     text = table[batch.input_ids]
     return torch.cat([text[:, :2], summed, text[:, 2 + count :]], 1)
