@@ -15,7 +15,6 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 BEAT = 2.0
@@ -176,12 +175,7 @@ class Lease:
                 _hearts.add(os.getpid())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _BEATING:
             _held.discard(self)
 

@@ -58,7 +58,8 @@ def _option(value: Any) -> Any:
 
 def _source(value: Any) -> Any:
     """Names the nearest field; the rest is checked by the source's own model."""
-    return known(value, (WorldData if "world" in value else FileData).model_fields)
+    world = isinstance(value, dict) and "world" in value
+    return known(value, (WorldData if world else FileData).model_fields)
 
 
 Option = Annotated[Any, BeforeValidator(_option)]

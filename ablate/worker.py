@@ -143,15 +143,22 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
     if lease is None:
         return Outcome("busy", "another worker has it", step.key)
     with lease:
-        if store.record(step) is not None:  # committed between our look and our lease
-            shutil.rmtree(lease.folder, ignore_errors=True)
-            return Outcome("done")
+        outcome = None
         try:
-            if store.recover(step):
-                return Outcome("done")
-            return _attempt(store, step, place, lease, executors)
+            outcome = _leased(store, step, place, lease, executors)
         finally:
-            lease.release()
+            if outcome is None or outcome.status != "done":  # a commit takes the lease away
+                lease.release()
+        return outcome
+
+
+def _leased(store: Store, step: Step, place: Place, lease: Lease, executors: Executors) -> Outcome:
+    if store.record(step) is not None:  # committed between our look and our lease
+        shutil.rmtree(lease.folder, ignore_errors=True)
+        return Outcome("done")
+    if store.recover(step):
+        return Outcome("done")
+    return _attempt(store, step, place, lease, executors)
 
 
 def _attempt(

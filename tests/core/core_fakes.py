@@ -58,7 +58,8 @@ def evaluate(ctx: StepContext) -> dict[str, Any]:
     names = json.loads((ctx.parents["finetune"] / "encoders.json").read_text())
     digest = (ctx.parents["finetune"] / "weights.txt").read_text()
     gain = sum(GAIN.get(name.split("-")[0], 0.0) for name in names) + 40
-    rows, scores = [], {}
+    rows: list[dict[str, Any]] = []
+    scores: dict[str, dict[str, Any]] = {}
     for task in TASKS:
         values = []
         for image in range(IMAGES):

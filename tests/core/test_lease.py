@@ -10,10 +10,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import pytest
-
-from ablate import lease as leases
-from ablate.lease import Process, Watch, look
+from ablate.lease import BEAT, Process, Watch, look
 
 HOLD = """
 import sys, time
@@ -132,23 +129,29 @@ def test_a_lease_its_owner_never_finished_writing_is_taken_after_a_while(tmp_pat
     assert watch.take(folder)
 
 
-def test_the_owner_beats_says_how_far_it_is_and_notices_a_successor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "BEAT", 0.05)
+def test_a_lease_in_use_beats_by_itself_and_says_how_far_its_step_is(tmp_path: Path) -> None:
     folder = tmp_path / "lease"
     lease = Watch().take(folder)
     assert lease
     with lease:
         lease.done, lease.total, lease.note = 3, 4, "loss 0.1"
-        time.sleep(0.3)
-        seen = look(folder)
-        assert seen
-        assert (seen.done, seen.total, seen.note) == (3, 4, "loss 0.1")
-        assert not lease.lost
-        (folder / "2.json").write_bytes(lease.text())
-        time.sleep(0.3)
-        assert lease.lost
+        before = look(folder)
+        time.sleep(BEAT + 0.5)
+        after = look(folder)
+    assert before
+    assert after
+    assert (before.total, after.done, after.total, after.note) == (0, 3, 4, "loss 0.1")
+    assert not lease.lost
+
+
+def test_an_owner_notices_that_it_was_succeeded(tmp_path: Path) -> None:
+    lease = Watch().take(tmp_path / "lease")
+    assert lease
+    lease.beat()
+    assert not lease.lost
+    (tmp_path / "lease" / "2.json").write_bytes(lease.text())
+    lease.beat()
+    assert lease.lost
 
 
 def test_time_spent_adds_up_over_owners(tmp_path: Path) -> None:
