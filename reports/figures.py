@@ -18,6 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from reports.model import KINDS, CandidateResult, StepResult, StudyResult
+from reports.published import PublishedTable
 from reports.tables import costs, interval
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
@@ -77,6 +78,27 @@ def greedy_path(study: StudyResult) -> Figure:
     axes.set_xlim(min(numbers) - 0.75, max(numbers) + 0.65)
     axes.margins(y=0.18)
     axes.set_ylabel(f"{study.suite} score")
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def paths(study: StudyResult, reference: PublishedTable) -> Figure:
+    """The winners by round beside a published path; two scales, for they are not comparable."""
+    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+    FigureCanvasSVG(figure)
+    left, right = figure.subplots(1, 2)
+    ours = [(one.round, one.composite) for one in study.winners if one.composite is not None]
+    theirs = [(row["round"], row["score"]) for row in reference.rows]
+    for axes, title, path, color in (
+        (left, f"here: {study.suite} score", ours, ACCENT),
+        (right, f"published: {reference.unit}", theirs, MUTED),
+    ):
+        axes.plot(*zip(*path, strict=True), "o-", color=color, linewidth=1.6, markersize=5)
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.set_xticks([number for number, _ in theirs])
+        axes.set_xlim(0.7, len(theirs) + 0.3)
+        axes.set_xlabel("encoders")
+        axes.margins(y=0.15)
     return figure
 
 

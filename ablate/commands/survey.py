@@ -86,10 +86,16 @@ class Survey:
             found = self.standings[step.key]
             if found.state == "done" and found.record:
                 spent.setdefault(step.kind, []).append(float(found.record["seconds"]))
+        wanted = {
+            step.key
+            for candidate in self.candidates
+            if self.state(candidate) != "failed"
+            for step in self.chains[candidate.name]
+        }
         total, at_work = 0.0, 0
         for step in self.steps:
             found = self.standings[step.key]
-            if found.state in ("done", "failed"):
+            if found.state == "done" or step.key not in wanted:
                 continue
             if step.kind not in spent:
                 return None

@@ -206,7 +206,14 @@ def _published(study: StudyResult) -> dict[str, Any]:
         "published_heads": heads,
         "published_rows": rows,
         "published_ours": bool(ours),
+        "published_figure": _paths(study, table),
     }
+
+
+def _paths(study: StudyResult, table: published.PublishedTable) -> str:
+    if study.kind != "rounds" or not study.winners:
+        return ""
+    return figures.svg(figures.paths(study, table), "paths", "Winner of each round, and published")
 
 
 def _ours(study: StudyResult) -> dict[Any, list[str]]:
