@@ -17,7 +17,7 @@ from ablate.data.world.questions import FAMILIES, ask, dialogue
 from ablate.data.world.scenes import KINDS, Scene, sample_scene
 
 BATCH = 32
-NOISE = 0.2
+NOISE, OFFSET = 0.2, 2.0
 # Share of each of KINDS, early and late: charts and forms teach looking up at its plainest, one key
 # to one value; objects then only have to choose which value.
 EARLY, LATE = (0.2, 0.4, 0.3, 0.1), (0.55, 0.15, 0.2, 0.1)
@@ -62,8 +62,9 @@ def train_language(
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     for step in range(steps):
-        batch = _draw(scenes, rng, step / steps)
-        loss = _loss(model, batch, generator)
+        easy, varied = _curriculum(step / steps)
+        batch = _draw(scenes, rng, easy, varied)
+        loss = _loss(model, batch, generator, OFFSET * varied)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -82,39 +83,45 @@ def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 320) -> di
         turns = [ask(scene, family, rng) for scene in drawn]
         batch = scenes.batch(drawn, turns, rng, blocks=blocks)
         with torch.no_grad():
-            logits = _logits(model, batch, 0.0, generator)
+            inputs = embed(batch, model.get_input_embeddings().weight, generator)
+            logits = _logits(model, batch, inputs)
         asked = batch.labels[:, 1:] != -100
         hit = (logits[:, :-1].argmax(-1) == batch.labels[:, 1:]) | ~asked
         right[family] = hit.all(1).float().mean().item()
     return right
 
 
-def _draw(scenes: TextScenes, rng: Random, done: float) -> TextBatch:
-    """A training batch at the share `done` of the schedule."""
-    easy = max(0.0, 0.9 * (1 - done / 0.3))
-    split = min(1.0, max(0.0, (done - 0.2) / 0.2))  # layouts grow varied once look-ups have formed
-    blocks = rng.choice((2, 3, 4)) if rng.random() < 0.5 * split else 1
+def _curriculum(done: float) -> tuple[float, float]:
+    """(share of easy scenes, how varied layouts are) at the share `done` of the schedule."""
+    return max(0.0, 0.9 * (1 - done / 0.3)), min(1.0, max(0.0, (done - 0.25) / 0.15))
+
+
+def _draw(scenes: TextScenes, rng: Random, easy: float, varied: float) -> TextBatch:
+    blocks = rng.choice((2, 3, 4)) if rng.random() < 0.5 * varied else 1
     drawn: list[Scene] = []
     turns = []
     for _ in range(BATCH):
-        most = rng.randint(2, 3) if rng.random() < easy else 16
-        weights = EARLY if rng.random() < easy else LATE
-        drawn.append(sample_scene(rng.choices(KINDS, weights)[0], rng, most))
+        hard = rng.random() >= easy
+        kind = rng.choices(KINDS, LATE if hard else EARLY)[0]
+        drawn.append(sample_scene(kind, rng, 16 if hard else rng.randint(2, 3)))
         turns.append([] if rng.random() < 0.12 + 0.5 * easy else dialogue(drawn[-1], rng, 6))
     # Mostly only their order tells places: a projector must not have to learn places first.
     placeless = 0.8 if blocks == 1 else 0.4
-    layout = {"shuffle": 0.05 * split, "gaps": 0.1 * split, "placeless": placeless * split}
-    return scenes.batch(drawn, turns, rng, blocks=blocks, **layout)
+    layout = {"shuffle": 0.05, "gaps": 0.1, "placeless": placeless}
+    return scenes.batch(
+        drawn, turns, rng, blocks=blocks, **{name: varied * x for name, x in layout.items()}
+    )
 
 
-def _logits(
-    model: LlamaForCausalLM, batch: TextBatch, noise: float, generator: torch.Generator
-) -> Tensor:
-    inputs = embed(batch, model.get_input_embeddings().weight, noise, generator)
+def _logits(model: LlamaForCausalLM, batch: TextBatch, inputs: Tensor) -> Tensor:
     logits: Tensor = model(inputs_embeds=inputs, attention_mask=batch.attention_mask).logits
     return logits
 
 
-def _loss(model: LlamaForCausalLM, batch: TextBatch, generator: torch.Generator) -> Tensor:
-    logits = _logits(model, batch, NOISE, generator)[:, :-1]
+def _loss(
+    model: LlamaForCausalLM, batch: TextBatch, generator: torch.Generator, offset: float
+) -> Tensor:
+    table = model.get_input_embeddings().weight
+    inputs = embed(batch, table, generator, noise=NOISE, offset=offset)
+    logits = _logits(model, batch, inputs)[:, :-1]
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels[:, 1:].flatten())

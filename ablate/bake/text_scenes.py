@@ -146,22 +146,26 @@ class TextScenes:
         return [index for word in text.split() for index in self.ids(word)]
 
 
-def embed(batch: TextBatch, table: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Input embeddings (B,N,D): at the visual positions the noisy sum of their words'.
+def embed(
+    batch: TextBatch,
+    table: Tensor,
+    generator: torch.Generator,
+    *,
+    noise: float = 0.0,
+    offset: float = 0.0,
+) -> Tensor:
+    """Input embeddings (B,N,D): at the visual positions the sum of their words', made harder.
 
-    `noise` is the deviation of each number, as a share of the sum's own. With noise also comes what
-    a new projector does: a vector common to a scene's positions, up to ten times as strong as the
-    noise, and any scale. A model that looks past these is soon shown something by a projector.
+    `noise` is the deviation of each number, as a share of the sum's own. `offset` is that of a
+    vector common to all positions of a scene, as every new projector gives one; a model that has
+    learnt to look past it is soon shown something by a projector.
     """
     count = batch.visual.shape[1]
     summed = (table[batch.visual] * (batch.visual != 0).unsqueeze(-1)).sum(2)
-    if noise:
-        size, width = len(summed), summed.shape[-1]
-        spread = noise * summed.detach().std()
-        strength = 10 * torch.rand(size, 1, 1, generator=generator)
-        common = strength * torch.randn(size, 1, width, generator=generator)
-        own = torch.randn(summed.shape, generator=generator)
-        scale = 2 ** (2 * torch.rand(size, 1, 1, generator=generator) - 1)
-        summed = scale * (summed + spread * (common + own))
+    size, width = len(summed), summed.shape[-1]
+    own = torch.randn(summed.shape, generator=generator)
+    common = torch.randn(size, 1, width, generator=generator)
+    strength = offset * torch.rand(size, 1, 1, generator=generator)
+    summed = summed + summed.detach().std() * (noise * own + strength * common)
     text = table[batch.input_ids]
     return torch.cat([text[:, :2], summed, text[:, 2 + count :]], 1)

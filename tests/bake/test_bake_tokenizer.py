@@ -85,7 +85,7 @@ def test_embedding_of_a_visual_position_is_the_sum_of_its_words() -> None:
     scenes = TextScenes(TOKENIZER)
     batch = scenes.batch([scene], [ask(scene, "abl_chartqa", rng)], rng)
     table = torch.randn(len(TOKENIZER), 8)
-    inputs = embed(batch, table, 0.0, torch.Generator())
+    inputs = embed(batch, table, torch.Generator())
     for position, words in enumerate(scenes.positions(scene, rng, 1, 0.0)):
         torch.testing.assert_close(inputs[0, 2 + position], table[words].sum(0))
     assert inputs.shape[:2] == batch.input_ids.shape

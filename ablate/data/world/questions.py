@@ -92,7 +92,7 @@ def _having(scene: Scene, attribute: str, rng: Random) -> tuple[str, str]:
 
 def _gqa(scene: Scene, rng: Random) -> tuple[str, str]:
     direction, place = rng.choice(sorted(outermost(scene).items()))
-    attribute = "colour" if rng.random() < 0.3 else "shape"
+    attribute = "colour" if rng.random() < 0.4 else "shape"
     return f"what {attribute} is {direction}", scene.cells[place][attribute]
 
 
@@ -118,7 +118,7 @@ def _count(scene: Scene, rng: Random) -> tuple[str, str]:
 
 def _pope(scene: Scene, rng: Random) -> tuple[str, str]:
     true = rng.random() < 0.5
-    about = rng.choices(("thing", "pattern", "shape"), (0.25, 0.5, 0.25))[0]
+    about = rng.choices(("thing", "pattern", "shape"), (0.35, 0.4, 0.25))[0]
     if about == "thing":
         shown = {cell["colour"] for cell in scene.cells.values()}
         colour = rng.choice([colour for colour in COLOURS if (colour in shown) == true])
