@@ -67,7 +67,7 @@ def write_encoder(
         "sha256": sha256_file(weights),
         "probe": probe(encoder.eval()),
         "probe_untrained": probe(untrained),
-        **_probe_of_base(),
+        **({} if name == BASE else _probe_of_base()),
         "probe_is": "share of held-out cells a linear (softmax) probe on the map gets right",
     }
     write_json(folder / f"{name}.json", card)

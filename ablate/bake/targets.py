@@ -2,10 +2,10 @@
 
 TARGETS = {
     "llama-micro": 4500,
-    "clip-micro": 600,
+    "clip-micro": 700,
     "convnext-micro": 800,
-    "eva02-micro": 1200,
+    "eva02-micro": 600,
     "pix2struct-micro": 1500,
-    "sam-micro": 1000,
+    "sam-micro": 800,
     "dinov2-micro": 1200,
 }
