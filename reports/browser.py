@@ -1,7 +1,7 @@
 """The browser of answers: its questions as data for the page, and its images re-encoded small."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,15 @@ def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
         "candidates": [one.name for one in scored],
         "questions": [questions[key] for key in sorted(questions)],
         "a": 0,
-        "b": scored.index(study.best) if study.best in scored else 0,
+        "b": _rival(study, scored),
     }
+
+
+def _rival(study: StudyResult, scored: Sequence[CandidateResult]) -> int:
+    """Whom to hold against the base at first: the best, or else the last winner, or anyone."""
+    wanted = [study.best, *reversed(study.winners), *scored]
+    others = [one for one in wanted if one in scored and one is not scored[0]]
+    return scored.index(others[0]) if others and others[0] else 0
 
 
 def verdict(score: float) -> str:

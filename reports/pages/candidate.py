@@ -135,12 +135,18 @@ def _trainable(one: CandidateResult) -> dict[str, Any]:
     for part in parts:
         found = [table.get(part) for table in stages.values()]
         size = next(int(row["parameters"]) for row in found if row)
-        words = [
-            ABSENT if row is None else "trained" if row["trainable"] else "frozen" for row in found
-        ]
-        rows.append([part, f"{size:,}", *words])
+        rows.append([part, f"{size:,}", *map(_trained, found)])
     heads = [("Part", False), ("Parameters", True), *((stage, False) for stage in stages)]
     return {"trainable_heads": heads, "trainable": rows}
+
+
+def _trained(row: Mapping[str, Any] | None) -> str:
+    """How much of a part a stage trained, in a word or as a number of parameters."""
+    if row is None or not row["parameters"]:
+        return ABSENT
+    if row["trainable"] in (0, row["parameters"]):
+        return "trained" if row["trainable"] else "frozen"
+    return f"{row['trainable']:,} trained"
 
 
 def _whole(value: float | None) -> str:

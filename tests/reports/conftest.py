@@ -7,6 +7,7 @@ from synthetic import ARMS, ROUNDS, STUDY, Run, study
 
 from reports.load import load
 from reports.model import StudyResult
+from reports.site import build
 
 FAILED = "clip-micro@32+pix2struct-micro@128+dinov2-micro@64"
 REASON = "the loss became NaN at step 41 </pre><script>alert(1)</script>"
@@ -19,6 +20,12 @@ def greedy(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     subject = study(folder, STUDY + ROUNDS)
     Run(folder, subject).rounds(fail={FAILED: REASON})
     return load(subject, folder)
+
+
+@pytest.fixture(scope="session")
+def site(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the report of `greedy`."""
+    return build(greedy, tmp_path_factory.mktemp("site") / "report").parent
 
 
 @pytest.fixture(scope="session")

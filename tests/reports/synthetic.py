@@ -138,7 +138,7 @@ class Run:
         parts = {**dict.fromkeys(encoders, "encoders"), "fusion": "fusion"}
         parts |= {"projector": "projector", "llm": "llm"}
         table = [
-            {"part": part, "parameters": 1000 * (len(part) + 1), "trainable": role in trained}
+            {"part": part, "parameters": len(part), "trainable": len(part) * (role in trained)}
             for part, role in parts.items()
         ]
         write_json(folder / "parameters.json", table)

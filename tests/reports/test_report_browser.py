@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reports.model import StudyResult
-from reports.site import build
-
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def index(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(greedy, tmp_path_factory.mktemp("browser") / "report")
+@pytest.fixture
+def index(site: Path) -> Path:
+    return site / "index.html"
 
 
 @pytest.fixture
-def page(index: Path) -> Iterator["Page"]:
+def page() -> Iterator["Page"]:
     """A page that fails the test on a console error or a request that leaves the disk."""
     sync_api = pytest.importorskip("playwright.sync_api")
     wrong: list[str] = []
