@@ -154,5 +154,6 @@ def _steps(found: Survey) -> Any:
         if holding:
             bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
             name = escape(step.slug)
-            table.add_row(f"[cyan]{step.kind}[/]", name, bar, f"[dim]{escape(holding.note)}[/]")
+            doing = escape(holding.note) or "starting"
+            table.add_row(f"[cyan]{step.kind}[/]", name, bar, f"[dim]{doing}[/]")
     return table

@@ -53,7 +53,8 @@ def as_text(found: Survey) -> str:
         for one in turn.candidates:
             score = found.score(one)
             said = found.state(one) if score is None else f"{score:.1f}"
-            rows.append((turn.number, one.name, said, "winner" if one.point == winner else ""))
+            assumed = "if the first of the pool wins" * turn.provisional
+            rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
     done = sum(one.state == "done" for one in found.standings.values())
     left = found.seconds_left()
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *_at_work(found)]
