@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ablate.errors import UserError, nearest
+from ablate.record import threads
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
 from ablate.steps import Step
@@ -28,9 +29,10 @@ class Job(Protocol):
 
 
 class Backend(Protocol):
-    """Starts chains, `slots` of them at a time."""
+    """Starts chains, `slots` of them at a time, and is asked every `pause` seconds how they are."""
 
     slots: int
+    pause: float
 
     def start(self, steps: Sequence[Step]) -> Job:
         """Start a chain; call only while fewer than `slots` run."""
@@ -61,9 +63,9 @@ def open_backend(
     if name == "local":
         cards = cards if device == "cuda" else [""]
         slots = jobs or (len(cards) if device == "cuda" else min(cores(), 4))
-        threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, cores() // slots))
+        share = threads() or max(1, cores() // slots)
         shared = [cards[n % len(cards)] for n in range(slots)]
-        return Local(home, folder, place, shared, threads, executors)
+        return Local(home, folder, place, shared, share, executors)
     if name == "slurm":
         place = replace(place, device="cuda" if infra.slurm.gpus else "cpu")
         return OnSlurm(home, folder, place, jobs or 64, infra.slurm, executors)
@@ -98,6 +100,7 @@ class Inline:
     """Chains in this process, one after the other."""
 
     slots = 1
+    pause = 0.0
 
     def __init__(self, home: Path, place: Place, executors: Executors) -> None:
         self.home, self.place, self.executors = home, place, executors

@@ -1,6 +1,7 @@
 """What a step's record says besides its result: where it ran, with what, and what it took."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
+def threads() -> int | None:
+    """The threads OMP_NUM_THREADS allows; None where it does not say."""
+    said = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(said[1]) if said else None
+
+
 def record(
     step: Step,
     status: Literal["done", "failed"],
@@ -79,7 +86,7 @@ def record(
         "error": dict(zip(("type", "message"), error, strict=True)) if error else None,
         **more,
         "host": socket.gethostname(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "threads": threads() or os.cpu_count() or 1,
         "versions": versions(),
         "git_commit": git_commit(),
     }

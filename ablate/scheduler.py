@@ -26,6 +26,7 @@ from ablate.results import Evaluation, Failure, StoredResults, decision_path, lo
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
 from ablate.slots import end
+from ablate.slurm import left_behind, scancel
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import BadArtifactError, Store, writing
 from ablate.study import Candidate, Study
@@ -33,8 +34,6 @@ from ablate.worker import EXECUTORS, Executors, Outcome
 
 ATTEMPTS = 3
 """How often a step is tried whose process dies without a word, or whose parents go bad."""
-PAUSE = 0.02
-"""Seconds between two looks at what runs."""
 LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""
 SHARED = {"prealign"}
@@ -103,6 +102,9 @@ def cancel(home: Path, study: Study | None = None) -> list[str]:
         elif driver.runs() is False:
             left = [worker for worker in _workers(folder) if end(worker, signal.SIGTERM)]
             ended += [f"worker of {name}, process {worker.pid}" for worker in left]
+            jobs = left_behind(folder)
+            scancel(jobs)
+            ended += [f"job of {name}, {job}" for job in jobs]
     return ended
 
 
@@ -159,7 +161,7 @@ class _Driver:
             self._start(ready, backend)
             changed = self._collect()
             if not changed:
-                time.sleep(PAUSE)
+                time.sleep(backend.pause)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self._steps(candidate)
@@ -309,7 +311,7 @@ def _sweep(home: Path) -> None:
     """Remove what drivers of this machine left that were killed, once their workers ended too."""
     for folder, _, driver in _drives(home):
         alive = any(process.runs() is not False for process in (driver, *_workers(folder)))
-        if not alive and not (folder / "jobs.json").exists():
+        if not alive and not left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

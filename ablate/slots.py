@@ -45,7 +45,12 @@ class Slot:
         dead = self.job.done()  # asked first: an answer may come between the two
         if answer.exists():
             return Outcome(**read_json(answer))
-        return Outcome("lost", "its process died (killed, or out of memory)") if dead else None
+        return Outcome("lost", f"its process died: {self._last_words()}") if dead else None
+
+    def _last_words(self) -> str:
+        lines = (self.job.stderr() or "").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1][:200] if said else "it was killed, or out of memory"
 
     def worker(self) -> Process | None:
         """The process that serves the mailbox, if it has begun."""
@@ -68,7 +73,7 @@ class Local:
         executors: Executors,
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
-        self.slots = len(cards)
+        self.slots, self.pause = len(cards), PAUSE
         self.place = replace(place, whole_process=True)
         self.threads = threads
         self._slots = [Slot(folder / f"slot-{n}", card) for n, card in enumerate(cards)]

@@ -53,6 +53,8 @@ class Chain:
 class OnSlurm:
     """A Slurm job a chain. A job that is preempted or out of time is requeued by submitit."""
 
+    pause = 0.5
+
     def __init__(
         self,
         home: Path,
@@ -88,9 +90,7 @@ class OnSlurm:
 
     def close(self) -> None:
         """Cancel the jobs that have not ended."""
-        open_jobs = [job.number for job in self.jobs if not job.answer.exists()]
-        if open_jobs:
-            subprocess.run(["scancel", *open_jobs], capture_output=True, timeout=60, check=False)
+        scancel([job.number for job in self.jobs if not job.answer.exists()])
 
     def state(self, number: str) -> str:
         """Slurm's word on a job, at most ten seconds old; `""` if it has forgotten the job."""
@@ -118,6 +118,18 @@ class SlurmJob:
             return Outcome(**read_json(self.answer))
         lost = Outcome("lost", f"its Slurm job ended: {state or 'gone'}")
         return None if state in ALIVE else lost
+
+
+def scancel(jobs: Sequence[str]) -> None:
+    """End these jobs; those that have ended already do not mind."""
+    if jobs:
+        subprocess.run(["scancel", *jobs], capture_output=True, timeout=60, check=False)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """The jobs of the driver whose folder this is, ended or not."""
+    listed = folder / "jobs.json"
+    return list(read_json(listed)) if listed.exists() else []
 
 
 def parameters(settings: Slurm) -> dict[str, Any]:

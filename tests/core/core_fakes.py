@@ -96,3 +96,9 @@ def die_once(ctx: StepContext) -> dict[str, Any]:
         mark.write_text("once")
         os._exit(9)
     return evaluate(ctx)
+
+
+def exit_with_a_word(ctx: StepContext) -> dict[str, Any]:
+    """Ends its process as a library does that gives up."""
+    os.write(2, b"out of patience\n")
+    os._exit(1)

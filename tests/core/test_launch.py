@@ -1,0 +1,135 @@
+"""Each slot gets its share of the machine, and each job what the cluster was asked for."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablate import launch
+from ablate.errors import UserError
+from ablate.launch import cores, gpus, open_backend
+from ablate.lease import Process
+from ablate.record import threads
+from ablate.scheduler import drive
+from ablate.slots import Local
+from ablate.slurm import parameters
+from ablate.store import Store
+from ablate.study import Infra, Slurm, Study
+from ablate.worker import StepContext
+
+
+def surroundings(ctx: StepContext) -> dict[str, Any]:
+    """What a worker process sees of the machine, and that it leads its own session."""
+    names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM")
+    alone = os.getsid(0) == os.getpid()
+    return {"device": ctx.device, "alone": alone, **{name: os.environ.get(name) for name in names}}
+
+
+def fail(ctx: StepContext) -> dict[str, Any]:
+    raise UserError(json.dumps(surroundings(ctx)))
+
+
+@pytest.fixture
+def nosy(fakes: Mapping[str, str]) -> dict[str, str]:
+    return {**fakes, "prealign": "test_launch:fail"}
+
+
+def seen(study: Study, home: Path, nosy: Mapping[str, str], jobs: int) -> list[dict[str, Any]]:
+    drive(study, backend="local", jobs=jobs, home=home, executors=nosy)
+    failures = (Store(home).home / "failed" / "prealign").glob("*/record.json")
+    return [json.loads(json.loads(path.read_text())["error"]["message"]) for path in failures]
+
+
+def test_a_slot_has_its_share_of_the_cores_and_no_gpu_where_there_is_none(
+    small: Study, own_home: Path, nosy: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(launch, "cores", lambda: 6)
+    for found in seen(small, own_home, nosy, 2):
+        assert (found["device"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
+        assert (found["OMP_NUM_THREADS"], found["alone"]) == ("3", True)
+
+
+def test_each_slot_has_a_gpu_of_its_own(
+    small: Study, own_home: Path, nosy: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    found = seen(small, own_home, nosy, 2)
+    assert {one["device"] for one in found} == {"cuda"}
+    assert {one["CUDA_VISIBLE_DEVICES"] for one in found} <= {"5", "7"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [("", []), ("-1", []), ("3", ["3"]), ("GPU-ab,GPU-cd", ["GPU-ab", "GPU-cd"])],
+)
+def test_gpus_are_those_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, visible: str, found: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus() == found
+
+
+@pytest.mark.parametrize(
+    ("said", "count"), [("4", 4), ("4,2", 4), ("", None), ("many", None), ("0", None)]
+)
+def test_a_strange_number_of_threads_is_no_accident(
+    monkeypatch: pytest.MonkeyPatch, said: str, count: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads() == count
+
+
+def test_without_being_told_there_is_a_slot_a_gpu_or_one_a_core_up_to_four(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    assert open_backend("local", None, tmp_path, tmp_path / "d", Infra()).slots == 5
+    assert open_backend("local", None, tmp_path, tmp_path / "d", Infra(device="cpu")).slots == min(
+        4, cores()
+    )
+
+
+def test_asking_for_a_gpu_where_there_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match="there is no GPU here"):
+        open_backend("local", 1, tmp_path, tmp_path / "d", Infra(device="cuda"))
+
+
+def test_a_worker_that_cannot_begin_says_why(
+    small: Study, own_home: Path, fakes: Mapping[str, str]
+) -> None:
+    rounds = drive(
+        small,
+        1,
+        "local",
+        1,
+        home=own_home,
+        executors={**fakes, "prealign": "core_fakes:exit_with_a_word"},
+    )
+    assert rounds[0].decision is None
+    failure = next((own_home / "failed" / "prealign").glob("*/record.json"))
+    assert "its process died" in json.loads(failure.read_text())["error"]["message"]
+
+
+def test_closing_ends_slots_that_never_had_work(tmp_path: Path) -> None:
+    backend = open_backend("local", 2, tmp_path, tmp_path / "d", Infra(device="cpu"))
+    assert isinstance(backend, Local)
+    backend.close()
+    assert Process.this().runs()
+
+
+def test_the_cluster_is_asked_for_what_the_study_says() -> None:
+    asked = parameters(Slurm(cpus=8, gpus=2, partition="big", timeout_min=5, extra={"mem": "9G"}))
+    assert asked["timeout_min"] == 60  # submitit takes preemption for a time-out below
+    assert asked["slurm_srun_args"] == ["--cpus-per-task=8"]
+    assert asked["gpus_per_node"] == 2
+    more = asked["slurm_additional_parameters"]
+    assert (more["partition"], more["mem"], more["requeue"]) == ("big", "9G", True)
+    assert "account" not in more
