@@ -38,16 +38,19 @@ def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
         "tasks": dict(study.tasks),
         "candidates": [one.name for one in scored],
         "questions": [questions[key] for key in sorted(questions)],
-        "a": 0,
-        "b": _rival(study, scored),
+        **_compared(study, scored),
     }
 
 
-def _rival(study: StudyResult, scored: Sequence[CandidateResult]) -> int:
-    """Whom to hold against the base at first: the best, or else the last winner, or anyone."""
+def _compared(study: StudyResult, scored: Sequence[CandidateResult]) -> dict[str, int]:
+    """Whom to compare at first: the base, and the best or else the last winner or anyone."""
+    first = study.base if study.base in scored else next(iter(scored), None)
     wanted = [study.best, *reversed(study.winners), *scored]
-    others = [one for one in wanted if one in scored and one is not scored[0]]
-    return scored.index(others[0]) if others and others[0] else 0
+    second = next((one for one in wanted if one in scored and one is not first), first)
+    return {
+        "a": scored.index(first) if first else 0,
+        "b": scored.index(second) if second else 0,
+    }
 
 
 def verdict(score: float) -> str:

@@ -43,9 +43,19 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         suite=study.suite,
         tasks={task.task: task.title or task.task for task in suites.resolve(study.suite).tasks},
         planned_rounds=study.rounds,
+        base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=store.home,
     )
+
+
+def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
+    """Arms are held against the one that changes nothing of the base, else against the first."""
+    if isinstance(study.explore, Arms):
+        for arm, design in zip(study.explore.arms, study.designs, strict=True):
+            if design == study.base:
+                return arm.name
+    return rounds[0].candidates[0].name
 
 
 def _candidate(

@@ -130,7 +130,8 @@ class StudyResult:
 
     `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
-    `tasks` maps each task of the suite to its short title.
+    `tasks` maps each task of the suite to its short title; `base_name` is the candidate of round 1,
+    the arm that is the study's base, or the first arm if none is.
     """
 
     name: str
@@ -141,6 +142,7 @@ class StudyResult:
     suite: str
     tasks: Mapping[str, str]
     planned_rounds: int
+    base_name: str
     rounds: tuple[RoundResult, ...]
     home: Path
 
@@ -151,8 +153,8 @@ class StudyResult:
 
     @property
     def base(self) -> CandidateResult:
-        """The base candidate: the only one of round 1, or the first arm."""
-        return self.candidates[0]
+        """The base candidate, which the arms are held against."""
+        return next(one for one in self.candidates if one.name == self.base_name)
 
     @cached_property
     def winners(self) -> tuple[CandidateResult, ...]:

@@ -15,7 +15,7 @@ from reports import browser, formats
 from reports.model import StudyResult
 from reports.pages import answers, candidate, index
 from reports.pages.common import page_name
-from reports.tables import comparison
+from reports.tables import caption, comparison
 
 _SUFFIXES = {"csv": "csv", "md": "md", "latex": "tex", "json": "json"}
 
@@ -70,6 +70,6 @@ def _tables(study: StudyResult, folder: Path) -> list[str]:
     names = []
     for form, suffix in _SUFFIXES.items():
         names.append(f"{study.kind}.{suffix}")
-        text = formats.render(frame, form, study.title)
+        text = formats.render(frame, form, caption(study))
         (folder / "tables" / names[-1]).write_text(text, encoding="utf-8", errors="replace")
     return names

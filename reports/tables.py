@@ -21,7 +21,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "fusion": ("Fusion", 0),
     "mark": ("Standing", 0),
     "score": ("Score", 1),
-    "delta": ("Against reference", 1),
+    "delta": ("Difference", 1),
     "reference": ("Reference", 0),
     "parameters": ("Parameters", 0),
     "trainable": ("Trainable", 0),
@@ -102,6 +102,13 @@ def arms(study: StudyResult) -> pd.DataFrame:
 def comparison(study: StudyResult) -> pd.DataFrame:
     """The main table of a study: `rounds` of a search, `arms` otherwise."""
     return rounds(study) if study.kind == "rounds" else arms(study)
+
+
+def caption(study: StudyResult) -> str:
+    """The title of the main table, and what its differences are against."""
+    greedy = study.kind == "rounds"
+    against = "the previous round's winner" if greedy else study.base.name
+    return f"{study.title} (differences against {against})"
 
 
 def costs(study: StudyResult) -> pd.DataFrame:

@@ -33,7 +33,8 @@ def render(study: Study, form: str, last: int | None = None) -> str:
     from reports import formats, tables
     from reports.load import load
 
-    return formats.render(tables.comparison(load(study, last=last)), form, study.title)
+    found = load(study, last=last)
+    return formats.render(tables.comparison(found), form, tables.caption(found))
 
 
 def build(study: Study) -> Path:

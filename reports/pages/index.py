@@ -187,7 +187,8 @@ def _published(study: StudyResult) -> dict[str, Any]:
     table = published.about(study.axis)
     if table is None:
         return {"published": None}
-    ours = _ours(study)
+    names = {row.get("ours") or row.get("round") for row in table.rows}
+    ours = {key: cells for key, cells in _ours(study).items() if key in names}
     tokens = any("tokens" in row for row in table.rows)
     heads = [(table.row.capitalize(), False), ("Published", True), ("Change", True)]
     heads += [("Visual tokens", True)] if tokens else []
@@ -217,13 +218,13 @@ def _paths(study: StudyResult, table: published.PublishedTable) -> str:
 
 
 def _ours(study: StudyResult) -> dict[Any, list[str]]:
-    """Our row beside a published one, by round or by fusion: name, score, change."""
+    """Our rows by what a published row may name: round, fusion or arm; name, score, change."""
     if study.kind == "rounds":
         pairs: list[tuple[int | str, CandidateResult]] = [(one.round, one) for one in study.winners]
-    elif study.axis == "fusion":
-        pairs = [(one.fusion, one) for one in study.candidates]
+    elif study.axis == "fusion":  # the first arm of each: later ones fuse more encoders
+        pairs = [(one.fusion, one) for one in reversed(study.candidates)]
     else:
-        return {}
+        pairs = [(one.name, one) for one in study.candidates]
     return {
         key: [
             " + ".join(one.encoders) if study.kind == "rounds" else one.name,

@@ -59,7 +59,7 @@ def test_table_prints_each_format(ablate: Call, played: Path, form: str) -> None
     code, out, err = ablate("table", "--format", form)
     found = load(str(played))
     assert (code, err) == (0, "")
-    assert out == formats.render(tables.rounds(found), form, found.title)
+    assert out == formats.render(tables.rounds(found), form, tables.caption(found))
 
 
 def test_table_json_is_format_json(ablate: Call) -> None:

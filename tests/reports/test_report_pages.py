@@ -210,6 +210,7 @@ def test_whatever_was_written_stays_text(greedy: StudyResult, tmp_path: Path) ->
         greedy,
         title=everything,
         question=everything,
+        base_name=words[0],
         tasks=dict(zip(greedy.tasks, words, strict=False)),
         rounds=tuple(
             dataclasses.replace(
@@ -254,7 +255,7 @@ def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) 
 
 
 def test_published_numbers_name_their_source_and_trust() -> None:
-    assert {table.about for table in published.tables()} >= {"rounds", "fusion", "prealign"}
+    assert {table.about for table in published.tables()} >= {"rounds", "fusion", "pre-alignment"}
     for table in published.tables():
         assert table.source
         assert table.version
