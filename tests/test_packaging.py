@@ -41,7 +41,9 @@ def run(installed: Path, folder: Path, *words: str) -> str:
 
 def test_the_wheel_holds_studies_and_weights(installed: Path, tmp_path: Path) -> None:
     where = subprocess.check_output(
-        [installed / "python", "-c", "import ablate; print(ablate.__file__)"], text=True, cwd=tmp_path
+        [installed / "python", "-c", "import ablate; print(ablate.__file__)"],
+        text=True,
+        cwd=tmp_path,
     )
     assert str(ROOT / "ablate") not in where
     plan = json.loads(run(installed, tmp_path, "plan", "--round", "3", "--json"))

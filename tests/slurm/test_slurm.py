@@ -41,7 +41,9 @@ def test_slurm_decides_as_inline_does(tmp_path: Path) -> None:
     here = drive(study, backend="inline", home=tmp_path / "a", executors=core_fakes.EXECUTORS)
     there = drive(study, backend="slurm", home=tmp_path / "b", executors=core_fakes.EXECUTORS)
     assert [turn.decision for turn in there] == [turn.decision for turn in here]
-    assert sorted(core_fakes.executed(tmp_path / "b")) == sorted(core_fakes.executed(tmp_path / "a"))
+    assert sorted(core_fakes.executed(tmp_path / "b")) == sorted(
+        core_fakes.executed(tmp_path / "a")
+    )
 
 
 def test_a_job_that_dies_is_run_again(tmp_path: Path) -> None:
