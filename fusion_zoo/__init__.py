@@ -114,6 +114,7 @@ def _entry(name: str) -> EntryPoint:
     return _entries()[name]
 
 
+@cache
 def _source(entry: EntryPoint) -> ast.Module:
     spec = find_spec(entry.module)
     if spec is None or spec.origin is None:
