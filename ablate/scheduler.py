@@ -79,11 +79,11 @@ def drive(
             folder = home / "drives" / token
             mine = {"study": study.name, "process": asdict(Process.this())}
             write_json(folder / "driver.json", mine)
-            where = open_backend(backend, jobs, home, folder, study.infra, executors)
             try:
-                driver.work(where)
+                where = open_backend(backend, jobs, home, folder, study.infra, executors)
+                with contextlib.closing(where):
+                    driver.work(where)
             finally:
-                where.close()
                 shutil.rmtree(folder, ignore_errors=True)
         return driver.rounds()
 

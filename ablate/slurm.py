@@ -1,5 +1,6 @@
 """Jobs of a Slurm cluster, one a chain, through submitit."""
 
+import math
 import re
 import subprocess
 import time
@@ -28,6 +29,8 @@ ALIVE = {
     "SUSPENDED",
 }
 """Slurm's words for a job that has not ended, or will begin again."""
+GRACE = 10.0
+"""Seconds that jobs which have answered are given to leave the queue."""
 
 
 class Chain:
@@ -89,8 +92,14 @@ class OnSlurm:
         return self.jobs[-1]
 
     def close(self) -> None:
-        """Cancel the jobs that have not ended."""
+        """Cancel the jobs that have not ended, and let the others write their last lines."""
         scancel([job.number for job in self.jobs if not job.answer.exists()])
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            self._asked = -math.inf
+            if not any(self.state(job.number) in ALIVE for job in self.jobs):
+                return
+            time.sleep(self.pause)
 
     def state(self, number: str) -> str:
         """Slurm's word on a job, at most ten seconds old; `""` if it has forgotten the job."""

@@ -21,4 +21,4 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
 @pytest.fixture
 def small() -> Study:
     """Two rounds over two experts: 3 candidates of 12 steps."""
-    return load_study("micro/smoke")
+    return load_study("micro/smoke", ["seeds=[0]"])

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     home, backend, jobs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     try:
         rounds = drive(
-            load_study("micro/smoke"),
+            load_study("micro/smoke", ["seeds=[0]"]),
             backend=backend,
             jobs=jobs,
             home=home,

@@ -167,7 +167,7 @@ def test_weights_of_a_known_checksum_count_by_it_not_by_place() -> None:
 
 
 def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() -> None:
-    study = load_study("micro/rounds")
+    study = load_study("micro/rounds", ["seeds=[0]"])
     rounds = explore(study, StoredResults(Store(Path("nowhere")), study))
     candidates = [one for turn in rounds for one in turn.candidates]
     assert [len(turn.candidates) for turn in rounds] == [1, 5, 4]
@@ -182,7 +182,7 @@ def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() 
 
 
 def test_arms_that_agree_until_later_share_their_steps() -> None:
-    study = load_study("micro/prealign")
+    study = load_study("micro/prealign", ["seeds=[0]"])
     arms = explore(study, StoredResults(Store(Path("nowhere")), study))[0].candidates
     steps = ancestors(steps_for(arm, study)[-1] for arm in arms)
     assert len([step for step in steps if step.kind == "pretrain"]) == 2

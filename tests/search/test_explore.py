@@ -56,12 +56,12 @@ def names(turn: Round) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision, "DRAWS", 200)
+    monkeypatch.setattr(decision, "DRAWS", 50)
 
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return load_study("micro/rounds")
+    return load_study("micro/rounds", ["seeds=[0]"])
 
 
 ROUND_2 = {f"clip+{expert}": 50.0 + n for n, expert in enumerate(POOL)}  # dinov2 wins
@@ -178,7 +178,7 @@ def test_a_design_of_which_one_seed_failed_counts_as_failed(tmp_path: Path) -> N
 
 
 def test_arms_are_one_round_of_variants_of_the_base(tmp_path: Path) -> None:
-    study = load_study("micro/fusion")
+    study = load_study("micro/fusion", ["seeds=[0]"])
     turns = explore(study, Table(tmp_path, {}))
     assert len(turns) == 1
     first, *_, last = turns[0].candidates
@@ -189,7 +189,7 @@ def test_arms_are_one_round_of_variants_of_the_base(tmp_path: Path) -> None:
 
 
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_in_whatever_order_results_come_the_decisions_are_the_same(
