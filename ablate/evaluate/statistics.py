@@ -10,6 +10,7 @@ recomputes each task's metric exactly, from sums per image, with two matrix prod
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -163,18 +164,26 @@ class _Table:
     ) -> Interval:
         """The statistic of the composites on the data as it is, and over `draws` resamples."""
         estimate = float(statistic(self.composites(np.ones((1, self.images))))[0])
-        drawn = [statistic(self.composites(times)) for times in self._resamples(draws, seed)]
+        few = draws * self.images <= 2**23  # 64 MiB: kept for the next comparison of this study
+        resamples = (_kept_resamples if few else _resamples)(self.images, draws, seed)
+        drawn = [statistic(self.composites(times)) for times in resamples]
         tail = (1.0 - level) / 2.0
         low, high = np.quantile(np.concatenate(drawn), [tail, 1.0 - tail])
         return Interval(estimate, float(low), float(high), level)
 
-    def _resamples(self, draws: int, seed: int) -> Iterator[Floats]:
-        """How often each image is drawn, (some draws, images) at a time to bound memory."""
-        rng = np.random.default_rng(seed)
-        block = max(1, 2**21 // self.images)
-        for start in range(0, draws, block):
-            rows = min(block, draws - start)
-            picks = rng.integers(self.images, size=(rows, self.images))
-            picks += np.arange(rows)[:, None] * self.images
-            times = np.bincount(picks.ravel(), minlength=rows * self.images)
-            yield times.reshape(rows, self.images).astype(np.float64)
+
+def _resamples(images: int, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each image is drawn, (some draws, images) at a time to bound memory."""
+    rng = np.random.default_rng(seed)
+    block = max(1, 2**21 // images)
+    for start in range(0, draws, block):
+        rows = min(block, draws - start)
+        picks = rng.integers(images, size=(rows, images))
+        picks += np.arange(rows)[:, None] * images
+        times = np.bincount(picks.ravel(), minlength=rows * images)
+        yield times.reshape(rows, images).astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _kept_resamples(images: int, draws: int, seed: int) -> tuple[Floats, ...]:
+    return tuple(_resamples(images, draws, seed))

@@ -58,5 +58,5 @@ def test_a_job_that_dies_is_run_again(tmp_path: Path) -> None:
 
 def test_an_impossible_request_is_said_in_one_line(tmp_path: Path) -> None:
     study = load_study("micro/smoke", ["infra.slurm.partition=nowhere"])
-    with pytest.raises(UserError, match="sbatch refused: .*partition"):
+    with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
         drive(study, backend="slurm", home=tmp_path, executors=core_fakes.EXECUTORS)
