@@ -175,8 +175,6 @@ def _shipped(name: str, path: Path, card: Path) -> Finding:
     except (OSError, ValueError):
         return Finding(check, "problem", f"{path.name} or its card is missing", again)
     size = f"{path.stat().st_size / 2**20:.1f} MiB"
-    if stated is None:
-        return Finding(check, "ok", f"{size}, no checksum on its card")
     if stated != actual:
         return Finding(check, "problem", f"the checksum of {path.name} does not hold", again)
     return Finding(check, "ok", f"{size}, checksum holds")

@@ -88,6 +88,7 @@ def write_language(model: LlamaForCausalLM, folder: Path, facts: dict[str, Any])
         **_common(folder.name, model),
         "task": "language modelling of text scenes",
         "how": "It saw words summed into visual positions, in many layouts, and never an image.",
+        "sha256": sha256_file(folder / "model.safetensors"),
         "exact_answers": {name: probe_language(model, n) for n, name in LAYOUTS.items()},
     }
     write_json(folder / "card.json", card)
