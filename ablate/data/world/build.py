@@ -24,7 +24,7 @@ from ablate.files import write_atomic
 
 TRAIN_CYCLE = ("objects", "document", "objects", "text", "objects", "chart", "objects", "text")
 TEST_CYCLE = ("objects",) * 5 + ("chart", "document", "text")
-TURNS = 6  # of a conversation
+TURNS = 3  # questions of a conversation, after its caption
 TEST_QUESTIONS = 4  # an image; with TEST_CYCLE every family is asked equally often
 
 Row = dict[str, Any]
@@ -33,10 +33,10 @@ Row = dict[str, Any]
 def build_split(split: str, images: int, seed: int, folder: Path) -> None:
     """Draw `images` images of a split into `folder/images`, and its rows beside them.
 
-    split: "pairs" and "conversations" give `conversations.jsonl` in LLaVA's format (a caption, or
-    up to 6 turns an image); "test" gives `questions.jsonl`, 4 questions an image, each row with
-    "id", "image", "family", "question", "answer". A test is balanced over the families if `images`
-    is a multiple of 8.
+    split: "pairs" and "conversations" give `conversations.jsonl` in LLaVA's format (a caption an
+    image, and in the latter up to 3 questions); "test" gives `questions.jsonl`, 4 questions an
+    image, each row with "id", "image", "family", "question", "answer". A test is balanced over the
+    families if `images` is a multiple of 8.
     Raises UserError for another split or fewer images than one.
     """
     if split not in _ROWS:
@@ -62,8 +62,12 @@ def _pair(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:
 
 
 def _conversation(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:
-    turns = [(asked.question, asked.answer) for asked in dialogue(scene, rng, TURNS)]
-    return [_llava(index, image, turns)]
+    """A caption, then questions. From questions alone a new projector hardly learns.
+
+    A caption after the questions leaves no answer to be read in it, but was seen to score worse.
+    """
+    asked = [(turn.question, turn.answer) for turn in dialogue(scene, rng, TURNS)]
+    return [_llava(index, image, [(CAPTION_PROMPT, caption(scene)), *asked])]
 
 
 def _llava(index: int, image: str, turns: list[tuple[str, str]]) -> Row:

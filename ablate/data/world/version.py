@@ -1,3 +1,3 @@
 """The version of what the micro world draws and asks."""
 
-WORLD_VERSION = 2  # raise it with any change that alters an image, a question or an answer
+WORLD_VERSION = 3  # raise it with any change that alters an image, a question or an answer
