@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads only fight
+
 NEEDS = {"slurm": ("slurmctld", "munged"), "browser": ("chromium",)}
 
 

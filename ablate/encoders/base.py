@@ -141,5 +141,7 @@ def resample_positions(table: Tensor, grid: Sequence[int], *, antialias: bool) -
     if tuple(grid) == (side, side):
         return table
     image = table.float().T.reshape(1, -1, side, side)
-    resized = F.interpolate(image, size=tuple(grid), mode="bicubic", antialias=antialias)
+    # Rows, then columns: in one pass torch 2.15 repeats the first row of a map one column wide.
+    rows = F.interpolate(image, size=(grid[0], side), mode="bicubic", antialias=antialias)
+    resized = F.interpolate(rows, size=tuple(grid), mode="bicubic", antialias=antialias)
     return resized.flatten(2)[0].T.to(table.dtype)
