@@ -18,7 +18,6 @@ from ablate.data.world.scenes import KINDS, Scene, sample_scene
 
 BATCH = 32
 NOISE, OFFSET = 0.2, 2.0
-SECOND_FROM = 0.25  # of the curriculum, where the second cycle enters it
 # Share of each of KINDS, early and late: charts and forms teach looking up at its plainest, one key
 # to one value; objects then only have to choose which value.
 EARLY, LATE = (0.2, 0.4, 0.3, 0.1), (0.55, 0.15, 0.2, 0.1)
@@ -56,44 +55,57 @@ def build_language(vocabulary: int, seed: int) -> LlamaForCausalLM:
 def train_language(
     seed: int, steps: int, log: Callable[[int, dict[str, float]], None]
 ) -> LlamaForCausalLM:
-    """Pre-train for `steps` batches of 32 scenes, in two cycles of the learning rate.
+    """Pre-train for `steps` batches of 32 scenes, in three cycles of the learning rate.
 
-    Easy scenes and one block a scene come first. Comparing what was found with what was asked
-    (POPE) forms late: it takes the second cycle, half as long as the first and from its weights as
-    they would be shipped.
+    All families come first, easy scenes before full ones. To compare what was found with what was
+    asked (POPE) forms late, so a drill of it follows, and then all families again. Each cycle
+    leaves the weights as they would be shipped, in half precision.
     """
     scenes = TextScenes(build_tokenizer())
     model = build_language(len(scenes.tokenizer), seed)
-    first = steps * 2 // 3
-    train_cycle(model, scenes, seed, first, 0.0, log)
-    model.half().float()
-    train_cycle(model, scenes, seed + 1, steps - first, SECOND_FROM, log, done=first)
+    drill, again = round(0.16 * steps), round(0.24 * steps)
+    first = steps - drill - again
+
+    def everything(rng: Random, step: int) -> tuple[TextBatch, float]:
+        return _everything(scenes, rng, step / first)
+
+    def comparing(rng: Random, step: int) -> tuple[TextBatch, float]:
+        return _comparing(scenes, rng, (step + 1) / drill)
+
+    def repeating(rng: Random, step: int) -> tuple[TextBatch, float]:
+        return _everything(scenes, rng, 0.25 + 0.75 * step / again)
+
+    train_cycle(model, everything, first, seed, 2e-3, log)
+    train_cycle(model, comparing, drill, seed + 5, 2e-3, log, done=first)
+    train_cycle(model, repeating, again, seed + 6, 1.5e-3, log, done=first + drill)
     return model.eval()
 
 
 def train_cycle(
     model: LlamaForCausalLM,
-    scenes: TextScenes,
-    seed: int,
+    lesson: Callable[[Random, int], tuple[TextBatch, float]],
     steps: int,
-    share: float,
+    seed: int,
+    rate: float,
     log: Callable[[int, dict[str, float]], None],
     done: int = 0,
 ) -> None:
-    """One cycle of `steps` after `done` others; it enters the curriculum at `share`."""
+    """`steps` batches after `done` others. `lesson` draws the batch of a step and its offset."""
+    if not steps:  # of a bake too short for every cycle
+        return
     rng, generator = Random(seed), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
     for step in range(steps):
-        easy, varied = _curriculum(share + (1 - share) * step / steps)
-        batch = _draw(scenes, rng, easy, varied)
-        loss = _loss(model, batch, generator, OFFSET * varied)
+        batch, offset = lesson(rng, step)
+        loss = _loss(model, batch, generator, offset)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         log(done + step + 1, {"loss": loss.item()})
+    model.half().float()
 
 
 def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 320) -> dict[str, float]:
@@ -113,12 +125,9 @@ def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 320) -> di
     return right
 
 
-def _curriculum(done: float) -> tuple[float, float]:
-    """(share of easy scenes, how varied layouts are) at the share `done` of the schedule."""
-    return max(0.0, 0.9 * (1 - done / 0.3)), min(1.0, max(0.0, (done - 0.25) / 0.15))
-
-
-def _draw(scenes: TextScenes, rng: Random, easy: float, varied: float) -> TextBatch:
+def _everything(scenes: TextScenes, rng: Random, done: float) -> tuple[TextBatch, float]:
+    """All families and captions; easy scenes first, then ever more varied layouts."""
+    easy, varied = max(0.0, 0.9 * (1 - done / 0.3)), min(1.0, max(0.0, (done - 0.25) / 0.15))
     blocks = rng.choice((2, 3, 4)) if rng.random() < 0.5 * varied else 1
     drawn: list[Scene] = []
     turns = []
@@ -130,9 +139,25 @@ def _draw(scenes: TextScenes, rng: Random, easy: float, varied: float) -> TextBa
     # Mostly only their order tells places: a projector must not have to learn places first.
     placeless = 0.8 if blocks == 1 else 0.4
     layout = {"shuffle": 0.05, "gaps": 0.1, "placeless": placeless}
-    return scenes.batch(
+    batch = scenes.batch(
         drawn, turns, rng, blocks=blocks, **{name: varied * x for name, x in layout.items()}
     )
+    return batch, OFFSET * varied
+
+
+def _comparing(scenes: TextScenes, rng: Random, done: float) -> tuple[TextBatch, float]:
+    """Mostly yes-or-no questions, in the plainest layout; easy scenes in the first third."""
+    easy = 0.9 * (1 - 3 * done)
+    lesson = {"abl_pope": 4, "abl_vqa": 1, "abl_gqa": 1}
+    drawn: list[Scene] = []
+    turns = []
+    for _ in range(BATCH):
+        most = rng.randint(2, 3) if rng.random() < easy else 16
+        drawn.append(sample_scene("objects", rng, most))
+        turns.append(
+            [turn for family, n in lesson.items() for turn in ask(drawn[-1], family, rng, n)]
+        )
+    return scenes.batch(drawn, turns, rng), 0.0
 
 
 def _logits(model: LlamaForCausalLM, batch: TextBatch, inputs: Tensor) -> Tensor:
