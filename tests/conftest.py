@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads only fight
+# A shell's background job starts with Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NEEDS = {"slurm": ("slurmctld", "munged"), "browser": ("chromium",)}
 
