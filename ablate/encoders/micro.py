@@ -46,6 +46,22 @@ def with_checksum(spec: EncoderSpec) -> EncoderSpec:
     return dataclasses.replace(spec, weights=dataclasses.replace(spec.weights, sha256=sha256))
 
 
+DETECTOR = EncoderSpec(
+    name="eva02-micro",
+    family="eva02",
+    resolution=128,
+    patch=16,
+    unshuffle=2,
+    width=384,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    architecture=EVA02,
+    weights=_shipped("eva02-micro"),
+    task="detection",
+    licence="Apache-2.0",
+    source="this project",
+)
+
 SPECS = [
     EncoderSpec(
         name="clip-micro",
@@ -82,21 +98,7 @@ SPECS = [
         licence="Apache-2.0",
         source="this project",
     ),
-    EncoderSpec(
-        name="eva02-micro",
-        family="eva02",
-        resolution=128,
-        patch=16,
-        unshuffle=2,
-        width=384,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        architecture=EVA02,
-        weights=_shipped("eva02-micro"),
-        task="detection",
-        licence="Apache-2.0",
-        source="this project",
-    ),
+    DETECTOR,
     EncoderSpec(
         name="pix2struct-micro",
         family="pix2struct",
@@ -171,20 +173,12 @@ SPECS = [
         licence="Apache-2.0",
         source="this project",
     ),
-    EncoderSpec(
+    dataclasses.replace(
+        DETECTOR,
         name="untrained-micro",
-        family="eva02",
-        resolution=128,
-        patch=16,
-        unshuffle=2,
-        width=384,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        architecture=EVA02,
         weights=Weights("none"),
         init_seed=20,
         task="none: the control",
-        licence="Apache-2.0",
         source="random",
     ),
 ]
