@@ -23,7 +23,6 @@ NOISE, OFFSET = 0.2, 2.0
 # Share of each of KINDS, early and late: charts and forms teach looking up at its plainest, one key
 # to one value; objects then only have to choose which value.
 EARLY, LATE = (0.2, 0.4, 0.3, 0.1), (0.5, 0.15, 0.25, 0.1)
-EASY_UNTIL, VARIED_FROM, VARIED_WHOLLY = 0.2, 0.3, 0.5  # shares of all steps
 COMPARING = {"abl_pope": 4, "abl_vqa": 1, "abl_gqa": 1}  # family -> questions
 
 
@@ -59,18 +58,48 @@ def build_language(vocabulary: int, seed: int) -> LlamaForCausalLM:
 def train_language(
     seed: int, steps: int, log: Callable[[int, dict[str, float]], None]
 ) -> LlamaForCausalLM:
-    """Pre-train for `steps` batches of 32 scenes, in one cycle of the learning rate.
+    """Pre-train for `steps` batches of 32 scenes, in two cycles of the learning rate.
 
-    The weights are left as they are shipped, rounded to half precision. Now and then `log` is also
-    given the share of exact answers of each family, from one token a cell.
+    The first, 3/8 of the steps, forms looking up and comparing in the plainest layout, easy scenes
+    before full ones; the second varies the layout. In one cycle comparing (POPE) hardly formed: it
+    comes when the rate falls, and not among all layouts at once.
     """
     scenes = TextScenes(build_tokenizer())
     model = build_language(len(scenes.tokenizer), seed)
+    forming = steps * 3 // 8
+
+    def plain(rng: Random, share: float) -> tuple[TextBatch, float]:
+        return draw_lesson(scenes, rng, easy=0.9 * max(0.0, 1 - share / 0.4), varied=0.0)
+
+    def varying(rng: Random, share: float) -> tuple[TextBatch, float]:
+        return draw_lesson(scenes, rng, easy=0.0, varied=min(1.0, max(0.0, (share - 0.05) / 0.25)))
+
+    train_cycle(model, plain, forming, seed, log)
+    train_cycle(model, varying, steps - forming, seed + 5, log, done=forming)
+    return model.eval()
+
+
+def train_cycle(
+    model: LlamaForCausalLM,
+    lesson: Callable[[Random, float], tuple[TextBatch, float]],
+    steps: int,
+    seed: int,
+    log: Callable[[int, dict[str, float]], None],
+    done: int = 0,
+) -> None:
+    """`steps` batches after the `done` ones of other cycles, one rise and fall of the rate.
+
+    `lesson` draws a batch, and the offset of its visual positions, for a share of the cycle. The
+    weights are left as they are shipped, rounded to half precision. Now and then `log` is also
+    given each family's share of exact answers, from one token a cell.
+    """
+    if not steps:  # of a bake too short for every cycle
+        return
     rng, generator = Random(seed), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.1)
     for step in range(steps):
-        batch, offset = draw_lesson(scenes, rng, step / steps)
+        batch, offset = lesson(rng, step / steps)
         loss = _loss(model, batch, generator, offset)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -78,20 +107,20 @@ def train_language(
         optimizer.step()
         schedule.step()
         metrics = {"loss": loss.item()}
-        if (step + 1) % PROBE_EVERY == 0:
-            metrics |= probe_language(model, blocks=1, count=BATCH * 5)
-        log(step + 1, metrics)
-    return model.half().float().eval()
+        if (done + step + 1) % PROBE_EVERY == 0:
+            metrics |= probe_language(model, blocks=1, count=160)
+        log(done + step + 1, metrics)
+    model.half().float()
 
 
-def draw_lesson(scenes: TextScenes, rng: Random, done: float) -> tuple[TextBatch, float]:
-    """A batch of all families and captions, and its offset, when the share `done` of steps is.
+def draw_lesson(
+    scenes: TextScenes, rng: Random, *, easy: float, varied: float
+) -> tuple[TextBatch, float]:
+    """A batch of all families and captions, and the offset of its visual positions.
 
-    Easy scenes come first. Layouts vary only when looking up and comparing have formed in the
-    plainest one: with all at once, comparing (POPE) was late or never to form.
+    `easy`: the share of scenes with two or three things; `varied`, from 0 to 1: how much layouts
+    vary.
     """
-    easy = 0.9 * max(0.0, 1 - done / EASY_UNTIL)
-    varied = min(1.0, max(0.0, (done - VARIED_FROM) / (VARIED_WHOLLY - VARIED_FROM)))
     blocks = rng.choice((2, 3, 4)) if rng.random() < 0.6 * varied else 1
     drawn: list[Scene] = []
     turns = []

@@ -39,6 +39,7 @@ def bake(ctx: "StepContext") -> dict[str, Any]:
     if target not in TARGETS:
         raise UserError(f"bake: unknown target '{target}'{nearest(target, TARGETS)}")
     ctx.truncate_log(0)
+    torch.set_num_threads(1)  # as shipped: another number of threads adds up in another order
 
     def log(step: int, metrics: dict[str, float]) -> None:
         ctx.progress(step, steps, target)
