@@ -21,6 +21,7 @@ STAGE = {
     "max_length": 512,
     "precision": "auto",
     "warm_projector": 0,
+    "group_by_length": False,
 }
 
 
