@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from training_toys import Context, Make, assert_same, weights
+from training_toys import Context, Make, assert_same, own_data, weights
 
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
@@ -213,23 +213,6 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
     assert [row["step"] for row in ctx.rows()] == [1, 2]
     module = module_file.checkpoint
     assert module.step_of(ctx.work / "checkpoint" / "state.safetensors") == 2
-
-
-def own_data(folder: Path, broken: tuple[int, ...], **fields: Any) -> dict[str, Any]:
-    """A source of six rows with an image each, of which some are broken."""
-    rows = []
-    (folder / "photos").mkdir(exist_ok=True)
-    for number in range(6):
-        name = f"{number}.png"
-        Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(folder / "photos" / name)
-        if number in broken:
-            (folder / "photos" / name).write_bytes(b"no image")
-        said = [("human", f"<image>\nwhat number is this {number}"), ("gpt", str(number))]
-        turns = [{"from": who, "value": value} for who, value in said]
-        rows.append({"id": name, "image": name, "conversations": turns})
-    (folder / "own.json").write_text(json.dumps(rows))
-    paths = {"conversations": str(folder / "own.json"), "images": str(folder / "photos")}
-    return {**paths, **fields}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
