@@ -26,6 +26,7 @@ from ablate.bake.tokenizer import build_tokenizer, words
 from ablate.data.chat import Chat
 from ablate.data.conversations import conversation
 from ablate.data.dataset import Conversations
+from ablate.data.fingerprint import fingerprint
 from ablate.data.index import Index
 from ablate.data.spec import FileData
 
@@ -125,7 +126,8 @@ def main() -> None:
 
         def indexed() -> tuple[Callable[[int], Any], int]:
             source = FileData(conversations=path, images=folder)
-            data = Conversations(source, Chat(build_tokenizer()), folder / "data", **limits)
+            chat, content = Chat(build_tokenizer()), fingerprint(source)
+            data = Conversations(source, content, chat, folder / "data", **limits)
             index = next(iter(data.parts.values())).index
             return index.tokens, len(index)
 

@@ -4,8 +4,9 @@ Shapes: B batch, T tokens, I images in the batch, H W pixels.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,20 +37,26 @@ class BadImage(NamedTuple):
 class Conversations:
     """The conversations of a data source as samples; `len()` and `[i]`.
 
-    They stand source by source, those of a source in the order of its rows; a weight below 1 picks
-    the same rows for every tokenizer, model and stage. `root` keeps what is prepared. Rows longer
-    than `max_length` tokens (an image counts as `visual_tokens`) or without anything to learn are
-    bad rows as those are that cannot be read: `UserError` (file and row) beyond what the source
-    allows. Nothing of the data is held in memory but three numbers a sample.
+    `content` is what `fingerprint` says of the source, `root` keeps what is prepared. They stand
+    source by source, those of a source in the order of its rows; a weight below 1 picks the same
+    rows for every tokenizer, model and stage. Rows longer than `max_length` tokens (an image counts
+    as `visual_tokens`) or without anything to learn are bad rows as those are that cannot be read:
+    `UserError` (file and row) beyond what the source allows. Nothing of the data is held in memory
+    but four numbers a sample.
     """
 
     def __init__(
-        self, source: DataSource, chat: Chat, root: Path, *, max_length: int, visual_tokens: int
+        self,
+        source: DataSource,
+        content: Mapping[str, Any],
+        chat: Chat,
+        root: Path,
+        *,
+        max_length: int,
+        visual_tokens: int,
     ) -> None:
         self.canvas, self.padding = source.canvas, source.padding
-        self.parts = {
-            name: indexed(name, files, chat, root) for name, files in _files(source, root).items()
-        }
+        self.parts = _parts(source, content, chat, root)
         chosen, learnt, lengths, images = [], [], [], []
         for number, part in enumerate(self.parts.values()):
             length = part.index.lengths() + part.index.images() * (visual_tokens - 1)
@@ -118,12 +125,19 @@ class Conversations:
         return (part.files.images or Path()) / file
 
 
-def _files(source: DataSource, root: Path) -> dict[str, Files]:
-    """The sources of files by name; a world is drawn, and is one."""
-    if not isinstance(source, WorldData):
-        return source.parts
-    folder = prepare(source, root)
-    return {source.name: Files(conversations=folder / "conversations.jsonl", images=folder)}
+def _parts(
+    source: DataSource, content: Mapping[str, Any], chat: Chat, root: Path
+) -> dict[str, Part]:
+    """The sources of files by name, made ready; a world is drawn, and is one."""
+    if isinstance(source, WorldData):
+        folder = prepare(source, root)
+        drawn = Files(conversations=folder / "conversations.jsonl", images=folder)
+        return {source.name: indexed(source.name, drawn, content, chat, root)}
+    return {
+        # Not the weight: a share of a source is taken from the same index as the whole.
+        name: indexed(name, files, [part["conversations"], part["images"]], chat, root)
+        for (name, files), part in zip(source.parts.items(), content["parts"], strict=True)
+    }
 
 
 def _taken(rows: int, weight: float, seed: list[int]) -> npt.NDArray[np.int64]:

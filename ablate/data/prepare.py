@@ -16,7 +16,7 @@ from typing import Any
 from ablate.data.bad import Budget
 from ablate.data.chat import Chat
 from ablate.data.conversations import Conversation, conversation
-from ablate.data.fingerprint import digest, fingerprint
+from ablate.data.fingerprint import fingerprint
 from ablate.data.index import Index, Writer
 from ablate.data.readers import Reader, reader
 from ablate.data.spec import DataSource, Files, WorldData, parse
@@ -61,25 +61,21 @@ class Part:
     budget: Budget
 
 
-def indexed(name: str, files: Files, chat: Chat, root: Path) -> Part:
+def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Part:
     """The conversations in `files` with their index, kept in a folder `root/<name>-<hex12>`.
 
-    It is made in one pass, in memory that does not grow with the rows, if content and tokenizer
-    are new; it appears whole or not at all. Bad rows are left out. Raises `UserError` where they
-    are more than the source allows, or where there are far more or fewer rows than it declares.
+    `content`: JSON that differs where the files do, such as their digests. If it or the tokenizer
+    is new, the index is made in one pass, in memory that does not grow with the rows; it appears
+    whole or not at all. Bad rows are left out. Raises `UserError` where they are more than the
+    source allows, or where there are far more or fewer rows than it declares.
     """
     rows = reader(files.conversations)
-    content = {
-        "conversations": digest(files.conversations),
-        "images": digest(files.images) if files.images else None,
-        "chat": chat.fingerprint,
-        "version": VERSION,
-    }
+    identity = {"content": content, "chat": chat.fingerprint, "version": VERSION}
 
     def fill(folder: Path) -> None:
         _index(name, files, rows, chat, folder)
 
-    index = Index(_made(root / f"{name}-{_hex12(content)}", fill))
+    index = Index(_made(root / f"{name}-{_hex12(identity)}", fill))
     read, bad = index.report["rows"], index.report["bad"]
     if files.rows and abs(read - files.rows) > NEAR * files.rows:
         raise UserError(f"{name}: {read:,} rows, but it declares {files.rows:,} (rows)")
@@ -104,6 +100,8 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
             bad.spend(len(reasons), reasons)
             tokens = chat.encode([row.messages for row in good.values()]) if good else []
             writer.add(list(good), tokens, [row.images for row in good.values()])
+            if read % (64 * CHUNK) == 0:
+                print(f"{name}: {read:,} rows read", file=sys.stderr)
         if read == 0:
             raise UserError(f"{files.conversations}: holds no conversation")
         writer.close({"rows": read, "bad": bad.to_json()})

@@ -89,10 +89,12 @@ def train(ctx: "StepContext") -> dict[str, Any]:
 def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
     source = parse(ctx.spec["data"])
     require([source])
-    if fingerprint(source) != ctx.spec["data"]["fingerprint"]:
+    content = fingerprint(source)
+    if content != ctx.spec["data"]["fingerprint"]:
         raise UserError("the data has changed since the study was planned; start it anew")
     data = Conversations(
         source,
+        content,
         Chat(load_tokenizer(model.spec.llm)),
         ctx.home / "data",
         max_length=min(plan.max_length, model.spec.llm.context),

@@ -15,6 +15,7 @@ from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches, collate
 from ablate.data.dataset import BadImage, Conversations, Sample
+from ablate.data.fingerprint import fingerprint
 from ablate.data.images import read_image
 from ablate.data.sampler import Order
 from ablate.data.spec import parse
@@ -29,7 +30,7 @@ def conversations(folder: Path, *rows: Any, **changed: Any) -> Conversations:
     limits = {"max_length": 256, "visual_tokens": 4}
     limits |= {key: changed.pop(key) for key in list(changed) if key in limits}
     source = parse({"conversations": path, "images": folder / "photos", **changed})
-    return Conversations(source, CHAT, folder / "data", **limits)
+    return Conversations(source, fingerprint(source), CHAT, folder / "data", **limits)
 
 
 def mixture(folder: Path, sizes: dict[str, int], **changed: Any) -> Conversations:
@@ -41,7 +42,9 @@ def mixture(folder: Path, sizes: dict[str, int], **changed: Any) -> Conversation
     for name, weight in changed.pop("weights", {}).items():
         mix[name]["weight"] = weight
     source = parse({"mix": mix, **changed})
-    return Conversations(source, CHAT, folder / "data", max_length=99, visual_tokens=4)
+    return Conversations(
+        source, fingerprint(source), CHAT, folder / "data", max_length=99, visual_tokens=4
+    )
 
 
 def answers(data: Conversations) -> list[str]:
@@ -82,7 +85,9 @@ def test_an_embedded_image_is_read_from_the_index(folder: Path) -> None:
     png = (folder / "photos" / "one.png").read_bytes()
     pq.write_table(pa.Table.from_pylist([row(image=png)]), folder / "a.parquet")
     source = parse({"conversations": folder / "a.parquet"})
-    data = Conversations(source, CHAT, folder / "data", max_length=99, visual_tokens=4)
+    data = Conversations(
+        source, fingerprint(source), CHAT, folder / "data", max_length=99, visual_tokens=4
+    )
     np.testing.assert_array_equal(data[0].images[0], read_image(folder / "photos" / "one.png"))
 
 
@@ -94,6 +99,16 @@ def test_a_mixture_takes_of_each_source_as_its_weight_says(folder: Path) -> None
     assert len(set(found[:5])) == 5
     assert {found.count(f"b {n}") for n in range(10)} == {2, 3}
     assert found[30:] == [f"c {n}" for n in range(5)]
+
+
+def test_a_share_is_taken_from_the_same_index_as_the_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mixture(folder, {"a": 8})
+    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("tokenised again"))
+    share = mixture(folder, {"a": 8}, weight=0.5)
+    assert share.parts["a"].index.folder == whole.parts["a"].index.folder
+    assert len(share) == 4
 
 
 def test_the_share_is_drawn_by_the_seed_alone(folder: Path) -> None:

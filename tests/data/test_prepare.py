@@ -27,7 +27,8 @@ def files(tmp_path: Path) -> Files:
 
 
 def made(files: Files, tmp_path: Path, **changed: Any) -> Part:
-    return indexed("chat", files.model_copy(update=changed), CHAT, tmp_path / "data")
+    content = files.conversations.read_text()
+    return indexed("chat", files.model_copy(update=changed), content, CHAT, tmp_path / "data")
 
 
 def spoil(files: Files, *rows: Any) -> None:
@@ -79,7 +80,7 @@ def test_rows_are_tokenised_once_in_chunks_of_any_size(
     spoil(files, *(row(str(n), conversations=turns(f"<image> {n}", "c" * n)) for n in range(1, 9)))
     whole = made(files, tmp_path).index
     monkeypatch.setattr(prepare_module, "CHUNK", 3)
-    parts = indexed("other", files, CHAT, tmp_path / "data").index
+    parts = indexed("other", files, "", CHAT, tmp_path / "data").index
     for name in ("ids.bin", "learn.bin", "starts.bin", "files.bin", "file_starts.bin"):
         assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("tokenised again"))
@@ -88,7 +89,8 @@ def test_rows_are_tokenised_once_in_chunks_of_any_size(
 
 def test_another_tokenizer_or_content_is_another_index(files: Files, tmp_path: Path) -> None:
     first = made(files, tmp_path).index.folder
-    other = indexed("chat", files, Chat(byte_level(CHATML)), tmp_path / "data")
+    content = files.conversations.read_text()
+    other = indexed("chat", files, content, Chat(byte_level(CHATML)), tmp_path / "data")
     spoil(files, row("3"))
     assert len({first, other.index.folder, made(files, tmp_path).index.folder}) == 3
 
