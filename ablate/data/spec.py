@@ -27,6 +27,7 @@ from ablate.validate import known
 MEAN_COLOUR = (122, 116, 104)
 """int(255 * mean) of what CLIP was trained on, and OpenCLIP: what LLaVA and Eagle pad with."""
 
+Name = Annotated[str, Field(pattern=r"^\w[\w.@+-]*$")]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -109,7 +110,7 @@ class FileData(Files, _Pictures):
 class MixData(_Pictures):
     """Sources of files by name, in one shuffled order. `weight` multiplies that of each."""
 
-    mix: Annotated[dict[str, Annotated[Files, BeforeValidator(_known)]], Field(min_length=1)]
+    mix: Annotated[dict[Name, Annotated[Files, BeforeValidator(_known)]], Field(min_length=1)]
     weight: PositiveFloat = 1.0
 
     def __hash__(self) -> int:

@@ -32,6 +32,7 @@ def test_a_source_is_of_the_world_of_files_or_a_mixture() -> None:
         ({**FILES, "weight": 0}, "weight"),
         ({**FILES, "padding": [0, 0, 256]}, "padding.2"),
         ({"mix": {}}, "mix"),
+        ({"mix": {"../a": FILES}}, r"mix.../a.\[key\]"),
         ({"mix": {"a": {**FILES, "wieght": 1}}}, "mix.a.wieght"),
     ],
 )
