@@ -52,8 +52,9 @@ class Files(BaseModel):
     `images`: the folder that image paths start from; None for embedded images, or none at all.
     `rows`: about how many conversations there are (within 5 %); a study whose sources all say so
     can be planned without the data. `weight`: the share of the rows that is taken, such as 0.1;
-    above 1 they repeat. `max_bad`: bad rows that may be skipped, a count or, below 1, a share; the
-    next one is an error. `origin` and `licence` are for the reader.
+    above 1 they repeat. `max_bad`: bad rows that may be passed over, a count or, below 1, a share;
+    one more is an error. An image found unreadable in training is one too: the next sample stands
+    in for it. `origin` and `licence` are for the reader.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

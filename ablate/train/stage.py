@@ -42,8 +42,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
-    bit for bit (on a CPU). Returns the step's figures for its record. Raises `UserError` for bad
-    data (file and row) and for a loss that is not finite.
+    bit for bit (on a CPU). Returns the step's figures for its record, among them the bad rows that
+    were passed over. Raises `UserError` for missing, changed or bad data (file and row) and for a
+    loss that is not finite.
     """
     plan = Plan(**ctx.spec["stage"])
     model = starting_model(ctx.spec, ctx.parents)

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.data.spec import MixData
+from ablate.data.spec import MixData, rows
 from ablate.errors import UserError
 from ablate.files import home
 from ablate.study import SHELF, load_study, study_names
@@ -257,6 +257,21 @@ def test_only_what_a_stage_names_has_to_be_there(mix: Path) -> None:
     study = load_study(str(mix), ["data.more={conversations: gone.json, rows: 3}"])
     assert set(study.data) == {"pairs", "conversations", "more"}
     assert set(study.learnt_from) == {"pairs", "conversations"}
+
+
+def test_a_study_may_extend_the_published_data(tmp_path: Path) -> None:
+    tree = copy.deepcopy(ROUNDS) | {"extends": "eagle/data", "data": {"sft-1.8m": {"weight": 0.1}}}
+    for kind, name in (
+        ("prealign", "sft-1.8m"),
+        ("pretrain", "pretrain-558k"),
+        ("finetune", "sft-1.8m"),
+    ):
+        tree["base"]["recipe"][kind]["data"] = name
+    study = load_study(str(write(tmp_path, "mine.yaml", yaml.safe_dump(tree))))
+    assert {name: rows(source) for name, source in study.learnt_from.items()} == {
+        "pretrain-558k": 558_000,
+        "sft-1.8m": 181_300,
+    }
 
 
 def complaint(file: Path) -> str:

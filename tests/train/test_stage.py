@@ -5,8 +5,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch import nn
 from training_toys import Context, Make, assert_same, own_data, weights
@@ -276,6 +279,27 @@ def test_a_step_planned_without_its_data_is_refused(make_context: Make, tmp_path
     absent = {"conversations": str(tmp_path / "gone.json"), "rows": 8}
     with pytest.raises(UserError, match=r"data is missing: gone \(8 rows\): nothing at .*gone"):
         train(make_context(data=absent))
+
+
+def test_sources_of_every_format_train_together(make_context: Make, tmp_path: Path) -> None:
+    pictured = own_data(tmp_path, broken=())
+    rows = json.loads((tmp_path / "own.json").read_text())
+    for row in rows:
+        row["image"] = {"bytes": (tmp_path / "photos" / row["image"]).read_bytes(), "path": None}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "embedded.parquet")
+    turns = [{"from": "human", "value": "how many"}, {"from": "gpt", "value": "3"}]
+    Dataset.from_list([{"conversations": turns}] * 5).save_to_disk(str(tmp_path / "text"))
+    mix = {
+        "pictured": pictured,
+        "embedded": {"conversations": str(tmp_path / "embedded.parquet"), "weight": 0.5},
+        "text": {"conversations": str(tmp_path / "text"), "weight": 2},
+    }
+    infra = {"num_workers": 2, "micro_batch_size": 2}
+    source = {"mix": mix, "canvas": 32}
+    ctx = make_context(
+        data=source, steps=None, epochs=2, batch_size=3, group_by_length=True, infra=infra
+    )
+    assert train(ctx)["steps"] == 2 * (6 + 3 + 10) // 3
 
 
 def test_grouping_by_length_trains_on_the_same_samples_in_another_order(
