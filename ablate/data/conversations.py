@@ -47,6 +47,9 @@ def conversation(where: str, raw: Any, folder: Path | None) -> Conversation:
 
 
 def _messages(where: str, turns: Any) -> list[dict[str, str]]:
+    if isinstance(turns, dict) and all(isinstance(column, list) for column in turns.values()):
+        # A column each, as `datasets` stores a sequence of turns.
+        turns = [dict(zip(turns, turn, strict=True)) for turn in zip(*turns.values(), strict=False)]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: 'conversations' must be a list of turns")
     messages = []

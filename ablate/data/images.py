@@ -19,7 +19,7 @@ Colour = tuple[int, int, int]
 def read_image(
     file: Path | bytes, canvas: int | None = None, padding: Colour = MEAN_COLOUR
 ) -> npt.NDArray[np.uint8]:
-    """The image file (or its bytes) as RGB (3,H,W); with `canvas` brought to that side by `fitted`.
+    """The image file (or its bytes) as `as_array` makes it.
 
     Raises `UserError` for a missing or broken file.
     """
@@ -31,18 +31,20 @@ def read_image(
         raise UserError(f"no image at {name}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name} cannot be read as an image: {error}") from None
-    image = image if canvas is None else fitted(image, canvas, padding)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return as_array(image, canvas, padding)
 
 
-def fitted(image: Image.Image, canvas: int, padding: Colour) -> Image.Image:
-    """The RGB image padded to a square, evenly on both sides, and resized to `canvas` a side.
+def as_array(
+    image: Image.Image, canvas: int | None = None, padding: Colour = MEAN_COLOUR
+) -> npt.NDArray[np.uint8]:
+    """The RGB image as (3,H,W); with `canvas` padded to a square and resized to that side.
 
-    Resizing is bicubic and antialiased. An image of that size already is left as it is.
+    Padding is even on both sides, resizing bicubic and antialiased; an image of that size already
+    is left as it is.
     """
-    if image.size == (canvas, canvas):
-        return image
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), padding)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square.resize((canvas, canvas), Image.Resampling.BICUBIC)
+    if canvas is not None and image.size != (canvas, canvas):
+        side = max(image.size)
+        square = Image.new("RGB", (side, side), padding)
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = square.resize((canvas, canvas), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -26,6 +26,12 @@ def test_text_only_system_turns_and_several_images_are_read(folder: Path) -> Non
     assert conversation("a:2", two, folder).images == ("one.png", "one.png")
 
 
+def test_turns_may_be_columns_as_datasets_stores_a_sequence() -> None:
+    columns = {"from": ["human", "gpt"], "value": ["hi", "yes"]}
+    row_wise = conversation("a:1", {"conversations": turns("hi", "yes")}, None)
+    assert conversation("a:1", {"conversations": columns}, None) == row_wise
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
@@ -43,6 +49,7 @@ BAD: list[tuple[Any, str]] = [
     ([1], "must be an object"),
     (row(conversations=None), "'conversations' must be a list"),
     (row(conversations=[]), "'conversations' must be a list"),
+    (row(conversations={}), "'conversations' must be a list"),
     (row(conversations=["hi"]), "turn 1 must be an object"),
     (row(conversations=[{"from": "human", "value": 3}]), "text 'value'"),
     (row(conversations=[{"from": "humn", "value": ""}]), "turn 1 is from 'humn'.*'human'"),
