@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +70,10 @@ class BadImages(L.Callback):  # type: ignore[misc]
 
     def _count(self, image: BadImage) -> None:
         self._seen.add((image.source, image.number))
-        self.budgets[image.source].spend(1, [image.reason])
+        budget = self.budgets[image.source]
+        budget.spend(1, [image.reason])
+        if image.reason in budget.reasons:  # the first few
+            print(f"passed over: {image.reason}", file=sys.stderr)
 
 
 class OuterSigterm(L.Callback):  # type: ignore[misc]
