@@ -7,10 +7,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+DATA = "$ABLATE_DATA"
+
 
 def home() -> Path:
     """The folder of everything `ablate` leaves behind: `$ABLATE_HOME`, or else `./runs`."""
     return Path(os.environ.get("ABLATE_HOME") or "runs").absolute()
+
+
+def placed(path: Path, folder: Path) -> Path:
+    """A path as a study has it: below the root of data sets, or else relative to `folder`.
+
+    Below the root is what starts with `$ABLATE_DATA`: the folder that variable names, or without
+    it `datasets` in `home()`.
+    """
+    if path.parts[:1] != (DATA,):
+        return folder / path
+    root = Path(os.environ.get(DATA[1:]) or home() / "datasets").absolute()
+    return root.joinpath(*path.parts[1:])
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

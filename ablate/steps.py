@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 import fusion_zoo
-from ablate.data.spec import DataSource, fingerprint
+from ablate.data.fingerprint import fingerprint
+from ablate.data.spec import DataSource
 from ablate.evaluate import suites
 from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -25,10 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 import fusion_zoo
-from ablate.data.spec import DataSource, FileData, WorldData
+from ablate.data.spec import DataSource, FileData, Files, MixData, fields
 from ablate.encoders import registry
 from ablate.errors import UserError, nearest
 from ablate.evaluate import suites
+from ablate.files import placed
 from ablate.model import llms
 from ablate.validate import Fields, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
@@ -58,10 +59,10 @@ def _option(value: Any) -> Any:
 
 def _source(value: Any) -> Any:
     """Names the nearest field; the rest is checked by the source's own model."""
-    world = isinstance(value, dict) and "world" in value
-    return known(value, (WorldData if world else FileData).model_fields)
+    return known(value, fields(value))
 
 
+Placed = TypeVar("Placed", bound=Files)
 Option = Annotated[Any, BeforeValidator(_option)]
 Source = Annotated[DataSource, BeforeValidator(_source)]
 
@@ -79,7 +80,8 @@ class Stage(Fields):
 
     Its length is `steps` (of the optimizer) or `epochs` (over `data`); `batch_size` samples a step
     on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
-    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone.
+    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
+    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`).
     """
 
     data: str
@@ -94,6 +96,7 @@ class Stage(Fields):
     max_length: PositiveInt = 2048
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     warm_projector: NonNegativeInt = 0
+    group_by_length: bool = False
 
     @model_validator(mode="after")
     def _one_length(self) -> "Stage":
@@ -210,16 +213,23 @@ class Study(Written):
     designs: tuple[Design, ...] = ()
 
     @property
+    def learnt_from(self) -> dict[str, DataSource]:
+        """The data sources that a stage of any of its candidates names."""
+        designs = self.designs or (self.base,)
+        names = {stage.data for one in designs for stage in one.recipe.stages().values()}
+        return {name: self.data[name] for name in sorted(names)}
+
+    @property
     def rounds(self) -> int:
         """How many rounds the study has; arms are one round."""
         return self.explore.rounds if isinstance(self.explore, Rounds) else 1
 
 
 def study_names() -> list[str]:
-    """The studies that ship with `ablate`, such as `micro/rounds`; bases to extend are left out."""
+    """The studies that ship with `ablate`, such as `micro/rounds`; files to extend are left out."""
     files = sorted(SHELF.glob("*/**/*.yaml"))
     names = (file.relative_to(SHELF).with_suffix("").as_posix() for file in files)
-    return [name for name in names if not name.endswith("/base")]
+    return [name for name in names if not name.endswith(("/base", "/data"))]
 
 
 def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
@@ -337,13 +347,20 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
     """A source of files with whole paths: relative ones start from the study's own folder."""
-    if isinstance(source, WorldData):
-        return source
+    if isinstance(source, MixData):
+        at = ["data", name, "mix"]
+        mix = {part: _found(files, tree, [*at, part]) for part, files in source.mix.items()}
+        return source.model_copy(update={"mix": mix})
+    return _found(source, tree, ["data", name]) if isinstance(source, FileData) else source
+
+
+def _found(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
+    """The files; what is not there is an error, unless a study can be planned without it."""
     paths = {}
-    for field, exists in ("conversations", Path.is_file), ("images", Path.is_dir):
-        with blame(tree, ["data", name, field]):
-            path = tree.at(["data", name, field]).folder / getattr(source, field)
-            if not exists(path):
-                raise UserError(f"nothing at {path}")
-            paths[field] = path
-    return source.model_copy(update=paths)
+    for field, exists in ("conversations", Path.exists), ("images", Path.is_dir):
+        if given := getattr(files, field):
+            with blame(tree, [*at, field]):
+                paths[field] = placed(given, tree.at([*at, field]).folder)
+                if files.rows is None and not exists(paths[field]):
+                    raise UserError(f"nothing at {paths[field]}")
+    return files.model_copy(update=paths)

@@ -88,7 +88,7 @@ def parse(text: str, where: str) -> Any:
 def merge(under: Located, over: Located) -> Located:
     """`over` on top of `under`: mappings key by key, anything else replaced.
 
-    A mapping of another `kind` (or a world against files) replaces the one under it.
+    A mapping of another `kind` (or a world against files or a mixture) replaces the one under it.
     """
     if not (isinstance(under.value, dict) and isinstance(over.value, dict)):
         return over
@@ -108,7 +108,7 @@ def assign(tree: Located, path: str, value: Any, where: str) -> Located:
 def _variant(tree: Located) -> object:
     if "kind" in tree.value:
         return tree.value["kind"].plain()
-    return next((key for key in ("world", "conversations") if key in tree.value), None)
+    return next((key for key in ("world", "mix", "conversations") if key in tree.value), None)
 
 
 def _assign(tree: Located, parts: list[str], value: Located, where: str, path: str) -> Located:

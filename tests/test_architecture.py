@@ -20,6 +20,7 @@ LIGHT = (
     "ablate.launch",
     "ablate.encoders.registry",
     "ablate.model.llms",
+    "ablate.data.fingerprint",
     "ablate.data.spec",
     "ablate.evaluate.suites",
     "ablate.evaluate.statistics",

@@ -5,6 +5,8 @@ from typing import Any
 
 from ablate.commands.output import columns, emit_json
 from ablate.commands.survey import Survey, survey
+from ablate.data.spec import missing, rows
+from ablate.study import Study
 
 
 def show(name: str, overrides: Sequence[str], last: int | None, as_json: bool) -> None:
@@ -45,6 +47,10 @@ def as_data(found: Survey) -> dict[str, Any]:
             }
             for step in found.steps
         ],
+        "data": {
+            name: {"rows": rows(source), "here": not missing(source)}
+            for name, source in found.study.learnt_from.items()
+        },
     }
 
 
@@ -74,5 +80,18 @@ def as_text(found: Survey) -> str:
             columns(("KEY", "STEP", "WHAT", "STATE", "USED BY"), steps),
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
             f"{len(steps) - cached} to do; {shared} shared by several candidates.",
+            *_absent(found.study),
         )
     )
+
+
+def _absent(study: Study) -> list[str]:
+    """What there is to say of data that is planned with but not here."""
+    absent = [
+        f"{name} ({rows(source):,} rows)"
+        for name, source in study.learnt_from.items()
+        if missing(source)
+    ]
+    said = "Not on this machine, counted as declared: "
+    note = ". The keys above are made of that; with the data there they are others."
+    return [said + ", ".join(absent) + note] if absent else []

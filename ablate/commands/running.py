@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ablate.commands import planning, reporting
 from ablate.commands.output import note
 from ablate.commands.survey import look
+from ablate.data.spec import require
 from ablate.files import home
 from ablate.store import Store
 from ablate.study import load_study
@@ -24,6 +25,7 @@ def run(
     if dry_run:
         print(planning.as_text(look(study, store, last)))
         return
+    require(study.learnt_from.values())
     from ablate.scheduler import drive
     from ablate.view import watching
 

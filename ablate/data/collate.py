@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.data.batch import IGNORE_INDEX, Batch
-from ablate.data.dataset import Conversations, Sample
+from ablate.data.dataset import BadImage, Conversations, Sample
 from ablate.data.sampler import Order
 from ablate.errors import UserError
 
@@ -53,10 +53,14 @@ def _stacked(samples: Sequence[Sample]) -> Tensor:
 
 
 class MicroBatch(NamedTuple):
-    """A part of an optimiser step's batch, and its share of the tokens learnt in that step."""
+    """A part of an optimiser step's batch, and its share of the tokens learnt in that step.
+
+    `bad`: the samples that others stand in for, as their images cannot be read.
+    """
 
     batch: Batch
     share: float
+    bad: tuple[BadImage, ...] = ()
 
 
 class MicroBatches(Dataset[MicroBatch]):
@@ -75,5 +79,9 @@ class MicroBatches(Dataset[MicroBatch]):
         step, part = divmod(number, self.parts)
         rows = self.order.batch(step)
         mine = np.array_split(rows, self.parts)[part].tolist()
-        share = self.data.learnt[mine].sum() / self.data.learnt[rows].sum()
-        return MicroBatch(collate([self.data[row] for row in mine]), float(share))
+        found = [self.data.readable(row) for row in mine]
+        samples = [sample for sample, _ in found]
+        # Not `learnt[mine]`: what stands in for a bad sample has tokens of its own.
+        learnt = sum(int(sample.learn.sum()) for sample in samples)
+        share = learnt / int(self.data.learnt[rows].sum())
+        return MicroBatch(collate(samples), share, tuple(bad for _, more in found for bad in more))

@@ -1,17 +1,16 @@
-"""Reading conversations in LLaVA's format, and saying exactly what is wrong with a bad one.
+"""Conversations in LLaVA's format, and exactly what is wrong with a bad one.
 
-A file is a JSON list, or JSONL (one object a line), of rows such as
-`{"id": "7", "image": "7.png", "conversations": [{"from": "human", "value": "<image>\\nwhat ..."},
-{"from": "gpt", "value": "..."}]}`. `image` may be missing (text only) or a list of paths. A
-`system` turn may come first; then human and gpt take turns, the gpt last.
+A row is such as `{"id": "7", "image": "7.png", "conversations": [{"from": "human", "value":
+"<image>\\nwhat ..."}, {"from": "gpt", "value": "..."}]}`. `image` may be missing (text only), a
+path, an embedded image, or a list of those. A `system` turn may come first; then human and gpt take
+turns, the gpt last.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ablate.data.readers import Unreadable
 from ablate.errors import UserError, nearest
 
 IMAGE = "<image>"
@@ -21,57 +20,22 @@ ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 
 @dataclass(frozen=True)
 class Conversation:
-    """One checked row: `where` names file and row for errors, `messages` are a chat template's."""
+    """One checked row: `messages` are a chat template's, `images` paths or embedded files."""
 
-    where: str
-    id: str
-    images: tuple[str, ...]
+    images: tuple[str | bytes, ...]
     messages: list[dict[str, str]]
 
 
-def read(path: Path, start: Path) -> Iterator[Conversation]:
-    """The conversations of the file `path`, whose image paths start at the folder `start`.
+def conversation(where: str, raw: Any, folder: Path | None) -> Conversation:
+    """The checked row; its image paths start at `folder`.
 
-    Raises `UserError` (file and line or row, field, what is wrong) at the first bad row.
+    Raises `UserError` (`where`, its id, the field, what is wrong) for a bad row.
     """
-    empty = True
-    for where, raw in rows(path):
-        empty = False
-        yield _conversation(where, raw, start)
-    if empty:
-        raise UserError(f"{path}: holds no conversation")
-
-
-def rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each row of a JSON or JSONL file as (`file:line` or `file, row n`, value)."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            start = file.read(64).lstrip("\ufeff \t\r\n")[:1]
-            file.seek(0)
-            if start == "[":
-                for number, value in enumerate(json.load(file)):
-                    yield f"{path}, row {number + 1}", value
-                return
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    where = f"{path}:{number}"
-                    try:
-                        yield where, json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise UserError(f"{where}: not JSON: {error.msg}") from None
-    except FileNotFoundError:
-        raise UserError(f"no conversations at {path}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from None
-
-
-def _conversation(where: str, raw: Any, folder: Path) -> Conversation:
+    if isinstance(raw, Unreadable):
+        raise UserError(f"{where}: {raw.reason}")
     if not isinstance(raw, dict):
         raise UserError(f"{where}: a row must be an object, not {type(raw).__name__}")
-    identity = str(raw.get("id", ""))
-    where = f"{where} (id {identity!r})"
+    where = f"{where} (id {str(raw.get('id', ''))!r})"
     messages = _messages(where, raw.get("conversations"))
     images = _images(where, raw.get("image"), folder)
     marks = [message["content"].count(IMAGE) for message in messages]
@@ -79,10 +43,13 @@ def _conversation(where: str, raw: Any, folder: Path) -> Conversation:
         raise UserError(f"{where}: {IMAGE} stands outside the human's turns")
     if sum(marks) != len(images):
         raise UserError(f"{where}: {sum(marks)} {IMAGE} in the turns but {len(images)} in 'image'")
-    return Conversation(where, identity, images, messages)
+    return Conversation(images, messages)
 
 
 def _messages(where: str, turns: Any) -> list[dict[str, str]]:
+    if isinstance(turns, dict) and all(isinstance(column, list) for column in turns.values()):
+        # A column each, as `datasets` stores a sequence of turns.
+        turns = [dict(zip(turns, turn, strict=True)) for turn in zip(*turns.values(), strict=False)]
     if not isinstance(turns, list) or not turns:
         raise UserError(f"{where}: 'conversations' must be a list of turns")
     messages = []
@@ -102,14 +69,24 @@ def _messages(where: str, turns: Any) -> list[dict[str, str]]:
     return messages
 
 
-def _images(where: str, value: Any, folder: Path) -> tuple[str, ...]:
-    names = [] if value is None else [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where}: 'image' must be a path or a list of paths")
-    for name in names:
-        relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise UserError(f"{where}: image {name!r} leaves the image folder")
-        if not (folder / relative).is_file():
-            raise UserError(f"{where}: no image at {folder / relative}")
-    return tuple(names)
+def _images(where: str, value: Any, folder: Path | None) -> tuple[str | bytes, ...]:
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(_image(where, image, folder) for image in values)
+
+
+def _image(where: str, value: Any, folder: Path | None) -> str | bytes:
+    """A path below `folder`, or the bytes of an image file."""
+    if isinstance(value, dict) and {"bytes", "path"} & value.keys():  # as `datasets` stores images
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise UserError(f"{where}: 'image' must be a path, an embedded image, or a list of those")
+    relative = PurePosixPath(value)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise UserError(f"{where}: image {value!r} leaves the image folder")
+    if folder is None:
+        raise UserError(f"{where}: image {value!r}, but the source names no folder of images")
+    if not (folder / relative).is_file():
+        raise UserError(f"{where}: no image at {folder / relative}")
+    return value

@@ -1,27 +1,21 @@
-"""Prepared conversations, tokenised once into flat arrays on disk, and their images.
+"""The conversations a stage learns from: rows of one or several sources, and their images.
 
 Shapes: B batch, T tokens, I images in the batch, H W pixels.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from safetensors.numpy import load, save
 
 from ablate.data.chat import Chat
-from ablate.data.conversations import read
+from ablate.data.images import read_image
+from ablate.data.prepare import Part, indexed, prepare
+from ablate.data.spec import DataSource, Files, WorldData
 from ablate.errors import UserError
-from ablate.files import write_atomic
-
-VERSION = 1
-"""Raised when the same conversations would be tokenised differently by our code."""
-
-CHUNK = 1024
-"""Conversations tokenised at a time."""
 
 
 class Sample(NamedTuple):
@@ -32,103 +26,152 @@ class Sample(NamedTuple):
     images: list[npt.NDArray[np.uint8]]
 
 
-class Conversations:
-    """The conversations of a prepared folder as samples; `len()` and `[i]`.
+class BadImage(NamedTuple):
+    """A row whose image turned out to be unreadable: its source, its number in it, and why."""
 
-    The tokens are made on first use for a tokenizer and kept in the folder. `canvas` is that of
-    `read_image`. Raises `UserError` (file and row) for a bad row, one longer than `max_length`
-    tokens (an image counts as `visual_tokens`), or one in which nothing is learnt.
+    source: str
+    number: int
+    reason: str
+
+
+class Conversations:
+    """The conversations of a data source as samples; `len()` and `[i]`.
+
+    `content` is what `fingerprint` says of the source, `root` keeps what is prepared. They stand
+    source by source, those of a source in the order of its rows; a weight below 1 picks the same
+    rows for every tokenizer, model and stage. Rows longer than `max_length` tokens (an image counts
+    as `visual_tokens`) or without anything to learn are bad rows as those are that cannot be read:
+    `UserError` (file and row) beyond what the source allows. Nothing of the data is held in memory
+    but four numbers a sample.
     """
 
     def __init__(
         self,
-        folder: Path,
+        source: DataSource,
+        content: Mapping[str, Any],
         chat: Chat,
+        root: Path,
         *,
         max_length: int,
         visual_tokens: int,
-        canvas: int | None = None,
     ) -> None:
-        self.folder = folder
-        self.canvas = canvas
-        path = folder / f"tokens-{chat.fingerprint[:12]}-{VERSION}.safetensors"
-        if not path.is_file():
-            write_atomic(path, save(_tokenise(folder, chat)))
-        arrays = load(path.read_bytes())
-        self._ids, self._learn = arrays["ids"], arrays["learn"].astype(bool)
-        self._starts, self._image_starts = arrays["starts"], arrays["image_starts"]
-        self._images: list[str] = arrays["images"].tobytes().decode().split("\0")
-        self.learnt = np.add.reduceat(self._learn, self._starts[:-1], dtype=np.int64)
-        """How many tokens are learnt from in each sample, (n,) int64."""
-        lengths = np.diff(self._starts) + np.diff(self._image_starts) * (visual_tokens - 1)
-        for row in np.flatnonzero(lengths > max_length)[:1]:
-            raise UserError(
-                f"{self._where(row)}: {lengths[row]} tokens, {visual_tokens} for each image, but "
-                f"only {max_length} fit (max_length of the stage, context of the language model)"
-            )
-        for row in np.flatnonzero(self.learnt == 0)[:1]:
-            raise UserError(f"{self._where(row)}: the assistant says nothing to learn from")
+        self.canvas, self.padding = source.canvas, source.padding
+        self.parts = _parts(source, content, chat, root)
+        chosen, learnt, lengths, images = [], [], [], []
+        for number, part in enumerate(self.parts.values()):
+            length = part.index.lengths() + part.index.images() * (visual_tokens - 1)
+            rows = _taken(len(part.index), part.files.weight, [source.seed, number])
+            rows = rows[_usable(part, length, max_length, visual_tokens)[rows]]
+            chosen.append(rows)
+            learnt.append(part.index.learnt[rows].astype(np.int64))
+            lengths.append(length[rows])
+            images.append(part.index.images()[rows])
+        self._ends = np.cumsum([len(rows) for rows in chosen])
+        self._rows = np.concatenate(chosen)
+        self.learnt: npt.NDArray[np.int64] = np.concatenate(learnt)
+        """How many tokens are learnt from in each sample, (n,)."""
+        self.lengths: npt.NDArray[np.int64] = np.concatenate(lengths)
+        """How many tokens each sample has for the language model, (n,)."""
+        self.has_image: npt.NDArray[np.bool_] = np.concatenate(images) > 0
+        """Whether a sample has an image, (n,)."""
+        if len(self) == 0:
+            raise UserError(f"{', '.join(self.parts)}: no row is left to learn from")
+        for part in self.parts.values():
+            if part.budget.bad:
+                _tell(part)
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._rows)
 
-    def __getitem__(self, row: int) -> Sample:
-        tokens = slice(self._starts[row], self._starts[row + 1])
-        names = self._images[self._image_starts[row] : self._image_starts[row + 1]]
+    def __getitem__(self, sample: int) -> Sample:
+        _, part, row = self._place(sample)
+        tokens = part.index.tokens(row)
         try:
-            images = [read_image(self.folder / name, self.canvas) for name in names]
+            images = [
+                read_image(self._file(part, file), self.canvas, self.padding)
+                for file in part.index.files(row)
+            ]
         except UserError as error:
-            raise UserError(f"{self._where(row)}: {error}") from None
-        return Sample(self._ids[tokens], self._learn[tokens], images)
+            raise UserError(f"{_where(part, row)}: {error}") from None
+        return Sample(tokens.ids, tokens.learn, images)
 
-    def _where(self, row: int) -> str:
-        return f"{self.folder / 'conversations.jsonl'}:{row + 1}"
+    def readable(self, sample: int) -> tuple[Sample, list[BadImage]]:
+        """The sample, or where its image cannot be read the next one that can, and what was bad.
+
+        So what stands in for a bad sample follows from the data alone. Where the source allows no
+        bad row, the first is a `UserError`.
+        """
+        bad: list[BadImage] = []
+        for other in range(sample, sample + len(self)):
+            try:
+                return self[other % len(self)], bad
+            except UserError as error:
+                name, part, row = self._place(other % len(self))
+                if part.budget.allowed == 0:
+                    raise
+                bad.append(BadImage(name, int(part.index.numbers[row]), str(error)))
+        raise UserError(f"no image can be read; the first: {bad[0].reason}")
+
+    def _place(self, sample: int) -> tuple[str, Part, int]:
+        """The source the sample is from, and its row there."""
+        number = int(np.searchsorted(self._ends, sample, side="right"))
+        name, part = list(self.parts.items())[number]
+        return name, part, int(self._rows[sample])
+
+    @staticmethod
+    def _file(part: Part, file: str | bytes) -> Path | bytes:
+        if isinstance(file, bytes):
+            return file
+        return (part.files.images or Path()) / file
 
 
-def _tokenise(folder: Path, chat: Chat) -> dict[str, npt.NDArray[np.generic]]:
-    """All conversations end to end: where each starts, its ids, and its images' names."""
-    conversations = list(read(folder / "conversations.jsonl", folder))
-    ids: list[npt.NDArray[np.int32]] = []
-    learn: list[npt.NDArray[np.bool_]] = []
-    for first in range(0, len(conversations), CHUNK):
-        chunk = [conversation.messages for conversation in conversations[first : first + CHUNK]]
-        tokens = chat.encode(chunk)
-        ids += [t.ids for t in tokens]
-        learn += [t.learn for t in tokens]
-    names = "\0".join(name for conversation in conversations for name in conversation.images)
+def _parts(
+    source: DataSource, content: Mapping[str, Any], chat: Chat, root: Path
+) -> dict[str, Part]:
+    """The sources of files by name, made ready; a world is drawn, and is one."""
+    if isinstance(source, WorldData):
+        folder = prepare(source, root)
+        drawn = Files(conversations=folder / "conversations.jsonl", images=folder)
+        return {source.name: indexed(source.name, drawn, content, chat, root)}
     return {
-        "ids": np.concatenate(ids),
-        "learn": np.concatenate(learn).astype(np.uint8),
-        "starts": _starts([len(i) for i in ids]),
-        "image_starts": _starts([len(conversation.images) for conversation in conversations]),
-        "images": np.frombuffer(names.encode(), dtype=np.uint8),
+        # Not the weight: a share of a source is taken from the same index as the whole.
+        name: indexed(name, files, [part["conversations"], part["images"]], chat, root)
+        for (name, files), part in zip(source.parts.items(), content["parts"], strict=True)
     }
 
 
-def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.cumsum([0, *lengths], dtype=np.int64)
+def _taken(rows: int, weight: float, seed: list[int]) -> npt.NDArray[np.int64]:
+    """Every row as often as the weight has ones, and of the rest the share it has, ascending."""
+    whole = int(weight)
+    more = np.random.default_rng(seed).permutation(rows)[: round((weight - whole) * rows)]
+    return np.sort(np.concatenate([np.tile(np.arange(rows), whole), more]))
 
 
-def read_image(path: Path, canvas: int | None = None) -> npt.NDArray[np.uint8]:
-    """The image file as RGB (3,H,W); with `canvas` padded to a square and resized to that side.
+def _usable(
+    part: Part, lengths: npt.NDArray[np.int64], max_length: int, visual_tokens: int
+) -> npt.NDArray[np.bool_]:
+    """Which rows of the index can be learnt from, (n,); the others are spent from the budget."""
+    long = lengths > max_length
+    mute = part.index.learnt == 0
+    reasons = [
+        f"{_where(part, row)}: {lengths[row]} tokens, {visual_tokens} for each image, but only "
+        f"{max_length} fit (max_length of the stage, context of the language model)"
+        for row in np.flatnonzero(long)[:1]
+    ]
+    reasons += [
+        f"{_where(part, row)}: the assistant says nothing to learn from"
+        for row in np.flatnonzero(mute)[:1]
+    ]
+    usable: npt.NDArray[np.bool_] = ~(long | mute)
+    part.budget.spend(int((~usable).sum()), reasons)
+    return usable
 
-    Padding is black and even on both sides; resizing is bicubic and antialiased. Raises `UserError`
-    for a missing or broken file.
-    """
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"no image at {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image: {error}") from None
-    if canvas is not None and image.size != (canvas, canvas):
-        image = _squared(image).resize((canvas, canvas), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+def _where(part: Part, row: int) -> str:
+    return part.rows.where(int(part.index.numbers[row]))
 
 
-def _squared(image: Image.Image) -> Image.Image:
-    side = max(image.size)
-    square = Image.new("RGB", (side, side))
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
+def _tell(part: Part) -> None:
+    budget = part.budget
+    said = f"{budget.source}: {budget.bad:,} bad rows of {part.index.report['rows']:,} passed over"
+    print("\n  ".join([f"{said}, such as", *budget.reasons]), file=sys.stderr)

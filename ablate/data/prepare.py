@@ -1,61 +1,126 @@
-"""A data source, made once: `conversations.jsonl` and `images/` in a folder of its own."""
+"""Data made ready once: the world drawn, and conversations tokenised into an index on disk."""
 
 import fcntl
 import hashlib
 import json
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ablate.data.conversations import ROLES, Conversation, read
-from ablate.data.spec import FileData, WorldData, fingerprint, parse
+from ablate.data.bad import Budget
+from ablate.data.chat import Chat
+from ablate.data.conversations import Conversation, conversation
+from ablate.data.fingerprint import fingerprint
+from ablate.data.index import Index, Writer
+from ablate.data.readers import Reader, reader
+from ablate.data.spec import DataSource, Files, WorldData, parse
+from ablate.errors import UserError
+
+VERSION = 2
+"""Raised when the same conversations would be tokenised or stored differently by our code."""
+
+CHUNK = 1024
+"""Conversations checked and tokenised at a time."""
+
+NEAR = 0.05
+"""How far, as a share, the rows of a source may be from those it declares."""
 
 
-def prepare(source: Mapping[str, Any] | WorldData | FileData, root: Path) -> Path:
-    """The folder `root/<name>-<hex12>` of the data source, made if it is not there yet.
+def prepare(source: Mapping[str, Any] | DataSource, root: Path) -> Path:
+    """The folder `root/<name>-<hex12>` of a world, drawn if it is not there yet.
 
-    It holds `conversations.jsonl` (for the world's test split `questions.jsonl`) and `images/`,
-    which for a user's own data is a link to their folder; image paths start with `images/`.
-    It appears whole or not at all; a second process asking for the same waits. Raises `UserError`
-    where the source is missing, or at its first bad row.
+    It holds `conversations.jsonl` (for the test split `questions.jsonl`) and `images/`. It appears
+    whole or not at all; a second process asking for the same waits.
     """
     source = parse(source)
-    content = json.dumps(fingerprint(source), sort_keys=True)
-    folder = root / f"{source.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    if folder.is_dir():
-        return folder
-    root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{folder.name}.lock"):
-        if not folder.is_dir():
-            # Only this machine is known to respect the lock, so each has its own partial folder.
-            partial = root / f".{folder.name}.{socket.gethostname()}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            _fill(source, partial)
-            _put(partial, folder)
-    return folder
+    if not isinstance(source, WorldData):
+        raise UserError("only a world can be drawn; conversations in files are used where they lie")
+    world = source
 
-
-def _fill(source: WorldData | FileData, folder: Path) -> None:
-    if isinstance(source, WorldData):
+    def fill(folder: Path) -> None:
         from ablate.data.world.build import build_split
 
-        build_split(source.world, source.images, source.seed, folder)
-        return
-    (folder / "images").symlink_to(source.images.absolute(), target_is_directory=True)
-    with (folder / "conversations.jsonl").open("w", encoding="utf-8") as file:
-        for conversation in read(source.conversations, source.images):
-            file.write(json.dumps(_row(conversation), ensure_ascii=False) + "\n")
+        build_split(world.world, world.images, world.seed, folder)
+
+    return _made(root / f"{world.name}-{_hex12(fingerprint(world))}", fill)
 
 
-def _row(conversation: Conversation) -> dict[str, Any]:
-    speakers = {role: speaker for speaker, role in ROLES.items()}
-    turns = [{"from": speakers[m["role"]], "value": m["content"]} for m in conversation.messages]
-    images = [f"images/{name}" for name in conversation.images]
-    return {"id": conversation.id, "image": images, "conversations": turns}
+@dataclass(frozen=True)
+class Part:
+    """One source made ready: its rows tokenised, and its budget with the bad rows found so far."""
+
+    files: Files
+    rows: Reader
+    index: Index
+    budget: Budget
+
+
+def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Part:
+    """The conversations in `files` with their index, kept in a folder `root/<name>-<hex12>`.
+
+    `content`: JSON that differs where the files do, such as their digests. If it or the tokenizer
+    is new, the index is made in one pass, in memory that does not grow with the rows; it appears
+    whole or not at all. Bad rows are left out. Raises `UserError` where they are more than the
+    source allows, or where there are far more or fewer rows than it declares.
+    """
+    rows = reader(files.conversations)
+    identity = {"content": content, "chat": chat.fingerprint, "version": VERSION}
+
+    def fill(folder: Path) -> None:
+        _index(name, files, rows, chat, folder)
+
+    index = Index(_made(root / f"{name}-{_hex12(identity)}", fill))
+    read, bad = index.report["rows"], index.report["bad"]
+    if files.rows and abs(read - files.rows) > NEAR * files.rows:
+        raise UserError(f"{name}: {read:,} rows, but it declares {files.rows:,} (rows)")
+    budget = Budget(name, files.allowed(read))
+    budget.spend(bad["count"], bad["first"])
+    return Part(files, rows, index, budget)
+
+
+def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
+    stream, read = iter(rows), 0
+    bad = Budget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
+    with Writer(folder) as writer:
+        while chunk := list(islice(stream, CHUNK)):
+            good: dict[int, Conversation] = {}
+            reasons = []
+            for number, raw in chunk:
+                try:
+                    good[number] = conversation(rows.where(number), raw, files.images)
+                except UserError as error:
+                    reasons.append(str(error))
+            read += len(chunk)
+            bad.spend(len(reasons), reasons)
+            tokens = chat.encode([row.messages for row in good.values()]) if good else []
+            writer.add(list(good), tokens, [row.images for row in good.values()])
+            if read % (64 * CHUNK) == 0:
+                print(f"{name}: {read:,} rows read", file=sys.stderr)
+        if read == 0:
+            raise UserError(f"{files.conversations}: holds no conversation")
+        writer.close({"rows": read, "bad": bad.to_json()})
+
+
+def _made(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder, filled if it is not there yet; whole or not at all, and by one process."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / f".{folder.name}.lock"):
+        if not folder.is_dir():
+            # Only this machine is known to respect the lock, so each has its own partial folder.
+            partial = folder.parent / f".{folder.name}.{socket.gethostname()}"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            fill(partial)
+            _put(partial, folder)
+    return folder
 
 
 def _put(partial: Path, folder: Path) -> None:
@@ -65,6 +130,10 @@ def _put(partial: Path, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         if not folder.is_dir():  # otherwise another machine was first, with the same content
             raise
+
+
+def _hex12(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @contextmanager

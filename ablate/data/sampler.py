@@ -34,6 +34,43 @@ class Order:
         )
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
-        if epoch in self._known:
-            return self._known[epoch]
+        return self._known[epoch] if epoch in self._known else self._shuffled(epoch)
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+
+
+class GroupedOrder(Order):
+    """An order whose batches are of one kind, with or without images, and sorted by length.
+
+    As LLaVA's `group_by_modality_length`: which samples meet in a batch is left to chance, so no
+    step is biased; but neighbours in it, and so the micro-batches cut from it, are of similar
+    length, the longest first. Two batches an epoch may hold both kinds: where the kinds do not
+    come out even, and across the end of the epoch. Nothing is seen twice or dropped.
+    """
+
+    def __init__(
+        self,
+        lengths: npt.NDArray[np.int64],
+        has_image: npt.NDArray[np.bool_],
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__(len(lengths), batch_size, seed)
+        self.lengths = lengths
+        self.has_image = has_image
+
+    def batch(self, step: int) -> npt.NDArray[np.int64]:
+        rows = super().batch(step)
+        return rows[np.argsort(-self.lengths[rows], kind="stable")]
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        """A permutation in which every batch that lies within the epoch is of one kind."""
+        draw = np.random.default_rng([self.seed, epoch])
+        rows = draw.permutation(self.samples)
+        begun, rows = np.split(rows, [min(-epoch * self.samples % self.batch_size, self.samples)])
+        kinds = [rows[self.has_image[rows]], rows[~self.has_image[rows]]]
+        even = [len(kind) - len(kind) % self.batch_size for kind in kinds]
+        whole = [kind[:n].reshape(-1, self.batch_size) for kind, n in zip(kinds, even, strict=True)]
+        rest = [kind[n:] for kind, n in zip(kinds, even, strict=True)]
+        return np.concatenate([begun, draw.permutation(np.concatenate(whole)).ravel(), *rest])

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ablate.data.spec import FileData, WorldData, fingerprint, parse
+from ablate.data.fingerprint import fingerprint
+from ablate.data.spec import DataSource, WorldData, parse
 from ablate.errors import UserError, nearest
 
 _HERE = Path(__file__).parent
@@ -47,12 +48,12 @@ class Suite(BaseModel):
     name: str
     title: str = ""
     tasks: tuple[SuiteTask, ...] = Field(min_length=1)
-    data: WorldData | FileData
+    data: WorldData
     blank: bool = False
 
     @field_validator("data", mode="before")
     @classmethod
-    def _source(cls, raw: Any) -> WorldData | FileData:
+    def _source(cls, raw: Any) -> DataSource:
         return parse(raw)
 
     def identity(self) -> dict[str, Any]:

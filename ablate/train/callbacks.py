@@ -1,11 +1,18 @@
 """What happens around the steps: the log, the checkpoints, and who is asked to stop."""
 
+import json
 import signal
+import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
+from ablate.data.bad import Budget
+from ablate.data.collate import MicroBatch
+from ablate.data.dataset import BadImage
 from ablate.train import checkpoint
 from ablate.train.module import Training
 
@@ -34,6 +41,39 @@ class Journal(L.Callback):  # type: ignore[misc]
         self.ctx.progress(step, module.steps, f"loss {module.metrics['loss']:.3f}")
         if step % self.every == 0 and step < module.steps:
             checkpoint.save(module.state, step, module.parts, trainer.optimizers[0])
+
+
+class BadImages(L.Callback):  # type: ignore[misc]
+    """Counts the images that turned out to be unreadable against the budgets of their sources.
+
+    Each row is counted once and written down in `path`, so that a resumed run goes on counting
+    where it was. Raises `UserError`, at the same step in every run, where a budget is exceeded.
+    """
+
+    def __init__(self, path: Path, budgets: Mapping[str, Budget]) -> None:
+        self.path = path
+        self.budgets = budgets
+        self._seen: set[tuple[str, int]] = set()
+        lines = path.read_text(encoding="utf-8").splitlines(True) if path.is_file() else []
+        for line in lines:
+            if line.endswith("\n"):  # a kill may have cut the last one short
+                self._count(BadImage(*json.loads(line)))
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: Training, batch: MicroBatch, batch_idx: int
+    ) -> None:
+        for image in batch.bad:
+            if (image.source, image.number) not in self._seen:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(image) + "\n")
+                self._count(image)
+
+    def _count(self, image: BadImage) -> None:
+        self._seen.add((image.source, image.number))
+        budget = self.budgets[image.source]
+        budget.spend(1, [image.reason])
+        if image.reason in budget.reasons:  # the first few
+            print(f"passed over: {image.reason}", file=sys.stderr)
 
 
 class OuterSigterm(L.Callback):  # type: ignore[misc]

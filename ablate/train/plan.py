@@ -27,6 +27,7 @@ class Plan:
     max_length: int = 2048
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     warm_projector: int = 0
+    group_by_length: bool = False
 
     def learning(self, step: int) -> frozenset[str]:
         """The parts that learn at `step`, counted from 0."""

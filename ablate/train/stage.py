@@ -21,15 +21,15 @@ from torch.utils.data import DataLoader
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
-from ablate.data.prepare import prepare
-from ablate.data.sampler import Order
-from ablate.data.spec import parse
+from ablate.data.fingerprint import fingerprint
+from ablate.data.sampler import GroupedOrder, Order
+from ablate.data.spec import parse, require
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
-from ablate.train.callbacks import Journal, OuterSigterm
+from ablate.train.callbacks import BadImages, Journal, OuterSigterm
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
 from ablate.train.restore import starting_model, stored_parts
@@ -42,8 +42,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
-    bit for bit (on a CPU). Returns the step's figures for its record. Raises `UserError` for bad
-    data (file and row) and for a loss that is not finite.
+    bit for bit (on a CPU). Returns the step's figures for its record, among them the bad rows that
+    were passed over. Raises `UserError` for missing, changed or bad data (file and row) and for a
+    loss that is not finite.
     """
     plan = Plan(**ctx.spec["stage"])
     model = starting_model(ctx.spec, ctx.parents)
@@ -76,6 +77,11 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "samples": steps * plan.batch_size,
         "loss": module.metrics["loss"],
         "seconds_training": seconds,
+        "bad_rows": {
+            name: part.budget.to_json()
+            for name, part in batches.data.parts.items()
+            if part.budget.bad
+        },
         "parameters": sum(row["parameters"] for row in table),
         "trainable": sum(row["trainable"] for row in table),
     }
@@ -83,14 +89,23 @@ def train(ctx: "StepContext") -> dict[str, Any]:
 
 def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
     source = parse(ctx.spec["data"])
+    require([source])
+    content = fingerprint(source)
+    if content != ctx.spec["data"]["fingerprint"]:
+        raise UserError("the data has changed since the study was planned; start it anew")
     data = Conversations(
-        prepare(source, ctx.home / "data"),
+        source,
+        content,
         Chat(load_tokenizer(model.spec.llm)),
+        ctx.home / "data",
         max_length=min(plan.max_length, model.spec.llm.context),
         visual_tokens=model.num_visual_tokens,
-        canvas=source.canvas,
     )
-    order = Order(len(data), plan.batch_size, ctx.spec["seed"])
+    order = (
+        GroupedOrder(data.lengths, data.has_image, plan.batch_size, ctx.spec["seed"])
+        if plan.group_by_length
+        else Order(len(data), plan.batch_size, ctx.spec["seed"])
+    )
     return MicroBatches(data, order, ctx.infra.get("micro_batch_size") or plan.batch_size)
 
 
@@ -103,13 +118,18 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
         sampler=range(module.step * batches.parts, module.steps * batches.parts),
         num_workers=ctx.infra.get("num_workers", 0),
     )
+    budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
         "accelerator": "gpu" if cuda else "cpu",
         "devices": 1,
         "precision": "bf16-mixed" if half else "32-true",
         "max_epochs": 1,
         "accumulate_grad_batches": batches.parts,
-        "callbacks": [Journal(ctx, ctx.infra.get("checkpoint_every_steps", 50)), OuterSigterm()],
+        "callbacks": [
+            BadImages(ctx.work / "bad-images.jsonl", budgets),
+            Journal(ctx, ctx.infra.get("checkpoint_every_steps", 50)),
+            OuterSigterm(),
+        ],
         "plugins": [LightningEnvironment()],
         "default_root_dir": ctx.work,
         "logger": False,

@@ -97,6 +97,23 @@ def test_plan_in_words_says_what_is_provisional(ablate: Call) -> None:
     assert "10 candidates, 36 steps: 0 cached, 36 to do" in text
 
 
+def test_a_study_is_planned_without_its_data_and_run_only_with_it(
+    ablate: Call, tmp_path: Path
+) -> None:
+    source = {"conversations": "$ABLATE_DATA/pairs.json", "rows": 558000}
+    study = {"extends": "micro/smoke", "data": {"pairs": source}}
+    (tmp_path / "mine.yaml").write_text(json.dumps(study))
+    mine = str(tmp_path / "mine.yaml")
+    plan = json.loads(ablate("plan", mine, "--json").out)
+    assert plan["data"]["pairs"] == {"rows": 558000, "here": False}
+    assert plan["data"]["conversations"] == {"rows": 64, "here": True}
+    assert "counted as declared: pairs (558,000 rows)" in ablate("plan", mine).out
+    result = ablate("run", mine)
+    assert result.code == 2
+    place = tmp_path / "home" / "datasets" / "pairs.json"
+    assert result.err == f"ablate: data is missing: pairs (558,000 rows): nothing at {place}\n"
+
+
 def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:
     before = json.loads(ablate("plan", "--json").out)["steps"]
     changed = "base.recipe.finetune.steps=7"

@@ -123,6 +123,7 @@ CHANGES = {
     "base.fusion.options.antialias=true": 1,
     "data.pairs.seed=7": 1,
     "base.recipe.finetune.weight_decay=0.1": 2,
+    "base.recipe.finetune.group_by_length=true": 2,
     "suite=micro-blind": 3,
 }
 
@@ -155,6 +156,26 @@ def test_data_files_count_by_content_not_by_place(tmp_path: Path) -> None:
         (folder / "study.yaml").write_text(f"extends: micro/rounds\ndata: {{pairs: {pairs}}}")
         found.append(keys(load_study(str(folder / "study.yaml"))))
     assert found[0] == found[1]
+
+
+def mixed(folder: Path, *, present: bool, **fields: Any) -> list[str]:
+    """Keys of a study that pre-trains on one source, there or only declared."""
+    folder.mkdir()
+    if present:
+        (folder / "pairs.json").write_text("[]")
+    source = {"conversations": "pairs.json", "rows": 9, **fields}
+    data = {"pairs": {"mix": {"a": source}}}
+    (folder / "study.yaml").write_text(json.dumps({"extends": "micro/rounds", "data": data}))
+    return keys(load_study(str(folder / "study.yaml")))
+
+
+def test_keys_of_data_that_is_only_declared_are_never_those_of_content(tmp_path: Path) -> None:
+    planned, there = mixed(tmp_path / "a", present=False), mixed(tmp_path / "e", present=True)
+    assert [a == b for a, b in zip(planned, there, strict=True)] == [True, False, False, False]
+    elsewhere = mixed(tmp_path / "b", present=True, rows=8, origin="x", max_bad=3)
+    assert elsewhere == there
+    assert mixed(tmp_path / "c", present=False) == planned
+    assert mixed(tmp_path / "d", present=False, rows=8) != planned
 
 
 def test_weights_of_a_known_checksum_count_by_it_not_by_place() -> None:

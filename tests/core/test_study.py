@@ -10,7 +10,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ablate.data.spec import MixData, rows
 from ablate.errors import UserError
+from ablate.files import home
 from ablate.study import SHELF, load_study, study_names
 
 ROUNDS = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {
@@ -195,6 +197,81 @@ def test_missing_data_files_are_named(tmp_path: Path) -> None:
     text = "extends: micro/rounds\ndata:\n  pairs: {conversations: no.json, images: .}\n"
     with pytest.raises(UserError, match=r"x\.yaml:3: data\.pairs\.conversations: nothing at"):
         load_study(str(write(tmp_path, "x.yaml", text)))
+
+
+MIX = """extends: micro/rounds
+data:
+  pairs:
+    mix:
+      here: {conversations: here.json, images: photos}
+      there: {conversations: $ABLATE_DATA/there/pairs.json, rows: 1000, weight: 0.5}
+"""
+
+
+@pytest.fixture
+def mix(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "here.json").write_text("[]")
+    return write(tmp_path, "mix.yaml", MIX)
+
+
+def test_paths_of_a_mixture_start_at_the_study_or_at_the_root_of_data(
+    mix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = load_study(str(mix)).data["pairs"]
+    assert isinstance(source, MixData)
+    assert source.mix["here"].conversations == mix.parent / "here.json"
+    assert source.mix["there"].conversations == home() / "datasets" / "there" / "pairs.json"
+    monkeypatch.setenv("ABLATE_DATA", "/disk")
+    moved = load_study(str(mix)).data["pairs"]
+    assert isinstance(moved, MixData)
+    assert moved.mix["there"].conversations == Path("/disk/there/pairs.json")
+
+
+def test_a_mixture_can_be_changed_source_by_source(mix: Path) -> None:
+    over = "extends: mix.yaml\ndata: {pairs: {weight: 0.5, mix: {there: {weight: 3}}}}\n"
+    source = load_study(str(write(mix.parent, "over.yaml", over))).data["pairs"]
+    assert isinstance(source, MixData)
+    assert {name: files.weight for name, files in source.parts.items()} == {
+        "here": 0.5,
+        "there": 1.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.pairs.mix.there.rows=null", "data.pairs.mix.there.conversations: nothing at "),
+        ("data.pairs.mix.there.wieght=1", "mix.there.wieght: unknown key; did you mean 'weight'"),
+        ("data.pairs.wieght=1", "data.pairs.wieght: unknown key; did you mean 'weight'"),
+        ("data.pairs.mix.there.max_bad=-1", "should be greater than or equal to 0, got -1"),
+    ],
+)
+def test_a_mistake_in_a_mixture_is_named(mix: Path, override: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_study(str(mix), [override])
+    assert said in str(error.value)
+
+
+def test_only_what_a_stage_names_has_to_be_there(mix: Path) -> None:
+    study = load_study(str(mix), ["data.more={conversations: gone.json, rows: 3}"])
+    assert set(study.data) == {"pairs", "conversations", "more"}
+    assert set(study.learnt_from) == {"pairs", "conversations"}
+
+
+def test_a_study_may_extend_the_published_data(tmp_path: Path) -> None:
+    tree = copy.deepcopy(ROUNDS) | {"extends": "eagle/data", "data": {"sft-1.8m": {"weight": 0.1}}}
+    for kind, name in (
+        ("prealign", "sft-1.8m"),
+        ("pretrain", "pretrain-558k"),
+        ("finetune", "sft-1.8m"),
+    ):
+        tree["base"]["recipe"][kind]["data"] = name
+    study = load_study(str(write(tmp_path, "mine.yaml", yaml.safe_dump(tree))))
+    assert {name: rows(source) for name, source in study.learnt_from.items()} == {
+        "pretrain-558k": 558_000,
+        "sft-1.8m": 181_300,
+    }
 
 
 def complaint(file: Path) -> str:

@@ -1,13 +1,13 @@
-"""Conversations are read as LLaVA writes them; what is wrong is named by file and row."""
+"""Conversations are checked as LLaVA writes them; what is wrong is named by file and row."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from data_toys import image, jsonl, row, turns
+from data_toys import image, row, turns
 
-from ablate.data.conversations import read
+from ablate.data.conversations import conversation
+from ablate.data.readers import Unreadable
 from ablate.errors import UserError
 
 
@@ -17,33 +17,39 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_json_and_jsonl_hold_the_same(folder: Path) -> None:
-    lines = jsonl(folder / "a.jsonl", row("1"), row("2"))
-    (folder / "a.json").write_text(json.dumps([row("1"), row("2")], indent=2))
-    first, second = list(read(lines, folder)), list(read(folder / "a.json", folder))
-    assert [c.messages for c in first] == [c.messages for c in second]
-    assert first[0].where == f"{lines}:1 (id '1')"
-    assert second[1].where == f"{folder / 'a.json'}, row 2 (id '2')"
-
-
 def test_text_only_system_turns_and_several_images_are_read(folder: Path) -> None:
-    two = turns("<image><image> which?", "both")
     spoken = [{"from": "system", "value": "be brief"}, *turns("hi", "yes")]
-    path = jsonl(
-        folder / "a.jsonl",
-        {"id": "text", "conversations": spoken},
-        row("two", image=["one.png", "one.png"], conversations=two),
-    )
-    text, several = read(path, folder)
+    text = conversation("a:1", {"id": "text", "conversations": spoken}, None)
     assert text.images == ()
     assert [message["role"] for message in text.messages] == ["system", "user", "assistant"]
-    assert several.images == ("one.png", "one.png")
+    two = row(image=["one.png", "one.png"], conversations=turns("<image><image> which?", "both"))
+    assert conversation("a:2", two, folder).images == ("one.png", "one.png")
+
+
+def test_turns_may_be_columns_as_datasets_stores_a_sequence() -> None:
+    columns = {"from": ["human", "gpt"], "value": ["hi", "yes"]}
+    row_wise = conversation("a:1", {"conversations": turns("hi", "yes")}, None)
+    assert conversation("a:1", {"conversations": columns}, None) == row_wise
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"png", b"png"),
+        ({"bytes": b"png", "path": "/else/where.png"}, b"png"),
+        ({"bytes": None, "path": "one.png"}, "one.png"),
+    ],
+)
+def test_an_image_may_be_embedded(folder: Path, given: Any, kept: str | bytes) -> None:
+    assert conversation("a:1", row(image=given), folder).images == (kept,)
+    assert conversation("a:1", row(image=[given]), folder).images == (kept,)
 
 
 BAD: list[tuple[Any, str]] = [
     ([1], "must be an object"),
     (row(conversations=None), "'conversations' must be a list"),
     (row(conversations=[]), "'conversations' must be a list"),
+    (row(conversations={}), "'conversations' must be a list"),
     (row(conversations=["hi"]), "turn 1 must be an object"),
     (row(conversations=[{"from": "human", "value": 3}]), "text 'value'"),
     (row(conversations=[{"from": "humn", "value": ""}]), "turn 1 is from 'humn'.*'human'"),
@@ -54,6 +60,8 @@ BAD: list[tuple[Any, str]] = [
     (row(image=None), "1 <image> in the turns but 0"),
     (row(conversations=turns("what?", "<image>")), "outside the human's turns"),
     (row(image=3), "'image' must be a path"),
+    (row(image={"bytes": None, "path": None}), "'image' must be a path"),
+    (Unreadable("not JSON: oops"), "not JSON: oops"),
     (row(image="two.png"), "no image at .*two.png"),
     (row(image="../one.png"), "leaves the image folder"),
     (row(image="/etc/passwd"), "leaves the image folder"),
@@ -61,35 +69,13 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("bad", "message"), BAD)
-def test_a_bad_row_is_named_by_file_and_line(folder: Path, bad: Any, message: str) -> None:
-    path = jsonl(folder / "a.jsonl", row("good"), bad)
+def test_a_bad_row_is_named_by_file_and_row(folder: Path, bad: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        list(read(path, folder))
-    assert str(error.value).startswith(f"{path}:2")
+        conversation("a.jsonl:2", bad, folder)
+    assert str(error.value).startswith("a.jsonl:2")
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"id": 1', ":1: not JSON"),
-        ('[{"id": 1},\n oops]', ":2: not JSON"),
-        ("", "holds no conversation"),
-        ("[]", "holds no conversation"),
-    ],
-)
-def test_a_file_that_is_no_list_of_rows_is_named(folder: Path, text: str, message: str) -> None:
-    (folder / "a.json").write_text(text)
-    with pytest.raises(UserError, match=message):
-        list(read(folder / "a.json", folder))
-
-
-def test_a_file_of_other_bytes_is_named(folder: Path) -> None:
-    (folder / "a.json").write_bytes(b'{"id": "\xff"}')
-    with pytest.raises(UserError, match=r"a\.json: not UTF-8"):
-        list(read(folder / "a.json", folder))
-
-
-def test_a_missing_file_is_named(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"no conversations at .*b\.json"):
-        list(read(folder / "b.json", folder))
+def test_a_path_without_a_folder_of_images_is_named() -> None:
+    with pytest.raises(UserError, match=r"'one\.png', but the source names no folder"):
+        conversation("a:1", row(), None)

@@ -1,137 +1,140 @@
-"""Data sources: what identifies them, and folders that appear whole or not at all."""
+"""Data is made ready once: it appears whole or not at all, without the rows that are bad."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from data_toys import image, jsonl, row, turns
+from data_toys import CHATML, LLAMA3, byte_level, image, jsonl, row, turns
 
 from ablate.data import prepare as prepare_module
-from ablate.data.conversations import read
-from ablate.data.prepare import prepare
-from ablate.data.spec import FileData, WorldData, fingerprint, parse
+from ablate.data.chat import Chat
+from ablate.data.prepare import Part, indexed, prepare
+from ablate.data.spec import Files
 from ablate.errors import UserError
 
 WORLD = {"world": "conversations", "images": 3, "seed": 1}
+CHAT = Chat(byte_level(LLAMA3))
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> dict[str, Any]:
+def files(tmp_path: Path) -> Files:
     image(tmp_path / "photos" / "one.png")
     path = jsonl(tmp_path / "chat.jsonl", row("1"), row("2", conversations=turns("<image>", "b")))
-    return {"conversations": str(path), "images": str(tmp_path / "photos")}
+    return Files(conversations=path, images=tmp_path / "photos")
 
 
-def test_a_source_is_either_of_the_world_or_of_files(source: dict[str, Any]) -> None:
-    assert isinstance(parse(WORLD), WorldData)
-    assert isinstance(parse({**source, "fingerprint": {}}), FileData)
+def made(files: Files, tmp_path: Path, **changed: Any) -> Part:
+    content = files.conversations.read_text()
+    return indexed("chat", files.model_copy(update=changed), content, CHAT, tmp_path / "data")
 
 
-@pytest.mark.parametrize(
-    ("raw", "field"),
-    [
-        ({"world": "pears", "images": 3}, "world"),
-        ({"world": "pairs", "images": 0}, "images"),
-        ({"world": "pairs", "images": 3, "sed": 1}, "sed"),
-        ({"conversations": "a.json"}, "images"),
-    ],
-)
-def test_a_wrong_field_of_a_source_is_named(raw: dict[str, Any], field: str) -> None:
-    with pytest.raises(UserError, match=f"data source: {field}: "):
-        parse(raw)
-
-
-def test_the_fingerprint_is_of_content_not_of_paths(source: dict[str, Any], tmp_path: Path) -> None:
-    before = fingerprint(source)
-    moved = tmp_path / "elsewhere"
-    moved.mkdir()
-    Path(source["conversations"]).rename(moved / "renamed.jsonl")
-    Path(source["images"]).rename(moved / "pictures")
-    source = {"conversations": moved / "renamed.jsonl", "images": moved / "pictures"}
-    assert fingerprint(source) == before
-    image(moved / "pictures" / "one.png", colour="blue")
-    assert fingerprint(source) != before
-
-
-def test_a_changed_file_of_the_same_size_is_noticed(source: dict[str, Any]) -> None:
-    before = fingerprint(source)
-    path = Path(source["conversations"])
-    path.write_text(path.read_text().replace("a cat", "a dog"))
-    os.utime(path, ns=(1, 1))
-    assert fingerprint(source)["conversations"] != before["conversations"]
-    assert fingerprint(source)["images"] == before["images"]
-
-
-def test_files_unchanged_are_not_read_again(
-    source: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = fingerprint(source)
-    monkeypatch.setattr("ablate.data.spec.sha256_file", lambda path: pytest.fail(f"read {path}"))
-    assert fingerprint(source) == before
-
-
-def test_the_world_is_known_by_its_spec_and_version() -> None:
-    print_ = fingerprint(WORLD)
-    assert print_["world_version"] >= 1
-    assert fingerprint({**WORLD, "seed": 2}) != print_
-
-
-def test_own_files_are_prepared_as_rows_beside_a_link(
-    source: dict[str, Any], tmp_path: Path
-) -> None:
-    folder = prepare(source, tmp_path / "data")
-    conversations = list(read(folder / "conversations.jsonl", folder))
-    assert [c.id for c in conversations] == ["1", "2"]
-    assert conversations[0].images == ("images/one.png",)
-    assert conversations[0].messages[0] == {"role": "user", "content": "<image>\nwhat?"}
-    assert prepare(source, tmp_path / "data") == folder
+def spoil(files: Files, *rows: Any) -> None:
+    with files.conversations.open("a") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in rows)
 
 
 def test_the_world_is_drawn_once_also_when_asked_for_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled: list[Path] = []
-    fill = prepare_module._fill
+    made: list[Path] = []
+    put = prepare_module._put
 
-    def counted(source: WorldData | FileData, folder: Path) -> None:
-        filled.append(folder)
-        fill(source, folder)
+    def counted(partial: Path, folder: Path) -> None:
+        made.append(folder)
+        put(partial, folder)
 
-    monkeypatch.setattr(prepare_module, "_fill", counted)
+    monkeypatch.setattr(prepare_module, "_put", counted)
     with ThreadPoolExecutor(4) as pool:
         folders = set(pool.map(lambda _: prepare(WORLD, tmp_path), range(4)))
-    assert len(filled) == len(folders) == 1
+    assert len(made) == len(folders) == 1
     assert len(list((folders.pop() / "images").iterdir())) == 3
 
 
-def test_a_bad_row_leaves_nothing_half_written(source: dict[str, Any], tmp_path: Path) -> None:
-    with Path(source["conversations"]).open("a") as file:
-        file.write(json.dumps(row("3", image="gone.png")) + "\n")
-    with pytest.raises(UserError, match=r"chat\.jsonl:3 \(id '3'\): no image at .*gone\.png"):
-        prepare(source, tmp_path / "data")
-    assert list((tmp_path / "data").glob("chat-*")) == []
+def test_only_a_world_is_drawn(files: Files, tmp_path: Path) -> None:
+    source = {"conversations": files.conversations, "images": files.images}
+    with pytest.raises(UserError, match="only a world"):
+        prepare(source, tmp_path)
 
 
 def test_what_a_killed_process_left_is_not_taken_for_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(source: WorldData | FileData, folder: Path) -> None:
-        (folder / "conversations.jsonl").write_text("half")
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "_fill", killed)
+        patch.setattr(prepare_module.Writer, "close", _killed)
         with pytest.raises(KeyboardInterrupt):
-            prepare(WORLD, tmp_path)
-    folder = prepare(WORLD, tmp_path)
-    assert len(list(read(folder / "conversations.jsonl", folder))) == 3
+            made(files, tmp_path)
+    part = made(files, tmp_path)
+    assert len(part.index) == 2
 
 
-@pytest.mark.parametrize("missing", ["conversations", "images"])
-def test_a_missing_source_is_named(source: dict[str, Any], tmp_path: Path, missing: str) -> None:
-    source[missing] = str(tmp_path / "gone")
-    with pytest.raises(UserError, match=r"no .* at .*gone"):
-        prepare(source, tmp_path / "data")
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_rows_are_tokenised_once_in_chunks_of_any_size(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(files, *(row(str(n), conversations=turns(f"<image> {n}", "c" * n)) for n in range(1, 9)))
+    whole = made(files, tmp_path).index
+    monkeypatch.setattr(prepare_module, "CHUNK", 3)
+    parts = indexed("other", files, "", CHAT, tmp_path / "data").index
+    for name in ("ids.bin", "learn.bin", "starts.bin", "files.bin", "file_starts.bin"):
+        assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("tokenised again"))
+    np.testing.assert_array_equal(made(files, tmp_path).index.learnt, whole.learnt)
+
+
+def test_another_tokenizer_or_content_is_another_index(files: Files, tmp_path: Path) -> None:
+    first = made(files, tmp_path).index.folder
+    content = files.conversations.read_text()
+    other = indexed("chat", files, content, Chat(byte_level(CHATML)), tmp_path / "data")
+    spoil(files, row("3"))
+    assert len({first, other.index.folder, made(files, tmp_path).index.folder}) == 3
+
+
+def test_the_first_bad_row_is_an_error_that_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    spoil(files, row("3", image="gone.png"), row("4", image=3))
+    with pytest.raises(UserError, match=r"^\S*chat\.jsonl:3 \(id '3'\): no image at .*gone\.png$"):
+        made(files, tmp_path)
+    assert list((tmp_path / "data").glob("chat-*")) == []
+
+
+@pytest.mark.parametrize("allowed", [2, 0.5])
+def test_bad_rows_are_passed_over_within_the_budget(
+    files: Files, tmp_path: Path, allowed: float
+) -> None:
+    spoil(files, row("3", image="gone.png"), [1])
+    part = made(files, tmp_path, max_bad=allowed)
+    assert part.index.numbers.tolist() == [1, 2]
+    assert part.budget.bad == part.budget.allowed == 2
+    assert "chat.jsonl:3 (id '3'): no image at" in part.budget.reasons[0]
+    assert "chat.jsonl:4: a row must be" in part.budget.reasons[1]
+    assert made(files, tmp_path, max_bad=allowed).budget.to_json() == part.budget.to_json()
+
+
+@pytest.mark.parametrize("allowed", [1, 0.49])
+@pytest.mark.parametrize("known", [True, False])
+def test_one_more_bad_row_than_allowed_is_an_error(
+    files: Files, tmp_path: Path, allowed: float, known: bool
+) -> None:
+    spoil(files, row("3", image="gone.png"), [1])
+    if known:  # an index made for a source that allows more
+        made(files, tmp_path, max_bad=2)
+    with pytest.raises(UserError, match=r"chat: 2 bad rows, but max_bad allows 1; the first: .*:3"):
+        made(files, tmp_path, max_bad=allowed)
+
+
+def test_a_source_far_from_the_rows_it_declares_is_refused(files: Files, tmp_path: Path) -> None:
+    assert len(made(files, tmp_path, rows=2).index) == 2
+    with pytest.raises(UserError, match="chat: 2 rows, but it declares 3"):
+        made(files, tmp_path, rows=3)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "\n\n"])
+def test_a_file_without_a_row_is_refused(files: Files, tmp_path: Path, text: str) -> None:
+    files.conversations.write_text(text)
+    with pytest.raises(UserError, match="holds no conversation"):
+        made(files, tmp_path)

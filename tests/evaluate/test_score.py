@@ -10,7 +10,7 @@ import torch
 
 from ablate.bake.tokenizer import build_tokenizer
 from ablate.data.chat import Chat
-from ablate.data.dataset import read_image
+from ablate.data.images import read_image
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import score

@@ -10,7 +10,7 @@ from training_toys import STAGE, Context, Make
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablate.bake.tokenizer import build_tokenizer
-from ablate.data.spec import fingerprint
+from ablate.data.fingerprint import fingerprint
 from ablate.encoders import registry
 from ablate.encoders.spec import Weights
 from ablate.model import llms

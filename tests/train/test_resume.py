@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_toys import Context, Make, assert_same, weights
+from training_toys import Context, Make, assert_same, own_data, weights
 
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
@@ -66,9 +66,9 @@ def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callabl
     return wrapped
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "broken_images"), [(0, False), (1, False), (2, True)])
 def test_killed_at_random_moments_it_ends_with_the_same_weights_and_metrics(
-    make_context: Make, seed: int
+    make_context: Make, tmp_path: Path, seed: int, broken_images: bool
 ) -> None:
     settings: dict[str, Any] = {
         "steps": 7,
@@ -77,6 +77,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_metrics(
         "warm_projector": 3,
         "infra": {"checkpoint_every_steps": 2, "micro_batch_size": 2},
     }
+    if broken_images:
+        settings["data"] = own_data(tmp_path, broken=(1, 4), max_bad=2)
+        settings["group_by_length"] = True
     undisturbed, killed = (
         make_context("undisturbed", **settings),
         make_context("killed", **settings),
@@ -93,6 +96,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_metrics(
     assert sorted(p.name for p in killed.work.iterdir()) == sorted(
         p.name for p in undisturbed.work.iterdir()
     )
+    if broken_images:
+        found = [(ctx.work / "bad-images.jsonl").read_bytes() for ctx in (killed, undisturbed)]
+        assert found[0] == found[1]
 
 
 def test_a_step_that_ended_but_was_not_committed_may_run_again(make_context: Make) -> None:

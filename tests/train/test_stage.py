@@ -5,14 +5,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from torch import nn
-from training_toys import Context, Make, assert_same, weights
+from training_toys import Context, Make, assert_same, own_data, weights
 
-from ablate.data.prepare import prepare
-from ablate.data.spec import parse
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.train import module as module_file
@@ -221,28 +222,96 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
 def test_a_broken_image_found_in_training_is_one_clear_line(
     make_context: Make, tmp_path: Path, workers: int
 ) -> None:
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "a.png")
-    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
-    rows = [
-        {
-            "id": name,
-            "image": f"{name}.png",
-            "conversations": [
-                {"from": "human", "value": "<image>\nwhat number is this"},
-                {"from": "gpt", "value": "4"},
-            ],
-        }
-        for name in ("a", "b")
-    ]
-    (tmp_path / "own.json").write_text(json.dumps(rows))
-    source = {"conversations": str(tmp_path / "own.json"), "images": str(tmp_path / "photos")}
+    source = own_data(tmp_path, broken=(1,))
     ctx = make_context(data=source, infra={"num_workers": workers})
-    with pytest.raises(UserError, match=r"b\.png cannot be read as an image") as error:
+    with pytest.raises(UserError, match=r"1\.png cannot be read as an image") as error:
         train(ctx)
-    folder = prepare(parse(source), ctx.home / "data")
-    assert str(error.value).startswith(f"{folder / 'conversations.jsonl'}:2: ")
+    assert str(error.value).startswith(f"{tmp_path / 'own.json'}, row 2: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_broken_images_within_the_budget_are_counted_once_and_others_stand_in(
+    make_context: Make, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = own_data(tmp_path, broken=(1, 4), max_bad=2)
+    ctx = make_context(data=source, steps=6, infra={"num_workers": workers, "micro_batch_size": 2})
+    found = train(ctx)["bad_rows"]["own"]
+    assert found["count"] == capsys.readouterr().err.count("passed over: ") == 2
+    assert sorted(reason[len(str(tmp_path)) :][:16] for reason in found["first"]) == [
+        "/own.json, row 2",
+        "/own.json, row 5",
+    ]
+    whole = make_context("whole", data=source, steps=6)
+    train(whole)  # cut into other parts, the steps are the same
+    pairs = zip(ctx.rows(), whole.rows(), strict=True)
+    assert all(a["loss"] == pytest.approx(b["loss"], rel=1e-4) for a, b in pairs)
+    assert train(make_context("world", steps=1))["bad_rows"] == {}
+
+
+def test_one_broken_image_too_many_stops_at_the_same_step_also_when_resumed(
+    make_context: Make, tmp_path: Path
+) -> None:
+    source = own_data(tmp_path, broken=(1, 2, 4), max_bad=2)
+    infra = {"checkpoint_every_steps": 1}
+    ctx = make_context(data=source, batch_size=1, steps=9, infra=infra)
+    for _ in range(2):
+        with pytest.raises(UserError, match="own: 3 bad rows, but max_bad allows 2; the first: "):
+            train(ctx)
+    done = len(ctx.rows())
+    other = make_context("other", data=source, batch_size=1, steps=9)
+    with pytest.raises(UserError, match="3 bad rows"):
+        train(other)
+    assert len(other.rows()) == done
+
+
+def test_data_that_changed_since_it_was_planned_is_refused(
+    make_context: Make, tmp_path: Path
+) -> None:
+    ctx = make_context(data=own_data(tmp_path, broken=()))
+    Image.new("RGB", (64, 64), "blue").save(tmp_path / "photos" / "3.png")
+    with pytest.raises(UserError, match="the data has changed since the study was planned"):
+        train(ctx)
+
+
+def test_a_step_planned_without_its_data_is_refused(make_context: Make, tmp_path: Path) -> None:
+    absent = {"conversations": str(tmp_path / "gone.json"), "rows": 8}
+    with pytest.raises(UserError, match=r"data is missing: gone \(8 rows\): nothing at .*gone"):
+        train(make_context(data=absent))
+
+
+def test_sources_of_every_format_train_together(make_context: Make, tmp_path: Path) -> None:
+    pictured = own_data(tmp_path, broken=())
+    rows = json.loads((tmp_path / "own.json").read_text())
+    for row in rows:
+        row["image"] = {"bytes": (tmp_path / "photos" / row["image"]).read_bytes(), "path": None}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "embedded.parquet")
+    turns = [{"from": "human", "value": "how many"}, {"from": "gpt", "value": "3"}]
+    Dataset.from_list([{"conversations": turns}] * 5).save_to_disk(str(tmp_path / "text"))
+    mix = {
+        "pictured": pictured,
+        "embedded": {"conversations": str(tmp_path / "embedded.parquet"), "weight": 0.5},
+        "text": {"conversations": str(tmp_path / "text"), "weight": 2},
+    }
+    infra = {"num_workers": 2, "micro_batch_size": 2}
+    source = {"mix": mix, "canvas": 32}
+    ctx = make_context(
+        data=source, steps=None, epochs=2, batch_size=3, group_by_length=True, infra=infra
+    )
+    assert train(ctx)["steps"] == 2 * (6 + 3 + 10) // 3
+
+
+def test_grouping_by_length_trains_on_the_same_samples_in_another_order(
+    make_context: Make,
+) -> None:
+    plain, grouped = make_context("plain"), make_context("grouped", group_by_length=True)
+    train(plain)
+    train(grouped)
+    assert [row["loss"] for row in plain.rows()] != [row["loss"] for row in grouped.rows()]
+    assert sum(row["tokens"] for row in plain.rows()[:3]) == sum(
+        row["tokens"] for row in grouped.rows()[:3]
+    )  # 12 samples in batches of 4: three steps are an epoch
 
 
 def test_a_conversation_too_long_is_refused_before_training(make_context: Make) -> None:

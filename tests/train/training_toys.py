@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 STAGE = {
@@ -21,6 +22,7 @@ STAGE = {
     "max_length": 512,
     "precision": "auto",
     "warm_projector": 0,
+    "group_by_length": False,
 }
 
 
@@ -62,6 +64,23 @@ class Context:
 
 
 Make = Callable[..., Context]
+
+
+def own_data(folder: Path, broken: tuple[int, ...], **fields: Any) -> dict[str, Any]:
+    """A source of six rows with an image each, of which some are broken."""
+    rows = []
+    (folder / "photos").mkdir(exist_ok=True)
+    for number in range(6):
+        name = f"{number}.png"
+        Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(folder / "photos" / name)
+        if number in broken:
+            (folder / "photos" / name).write_bytes(b"no image")
+        said = [("human", f"<image>\nwhat number is this {number}"), ("gpt", str(number))]
+        turns = [{"from": who, "value": value} for who, value in said]
+        rows.append({"id": name, "image": name, "conversations": turns})
+    (folder / "own.json").write_text(json.dumps(rows))
+    paths = {"conversations": str(folder / "own.json"), "images": str(folder / "photos")}
+    return {**paths, **fields}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

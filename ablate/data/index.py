@@ -1,0 +1,139 @@
+"""Tokenised conversations as flat arrays on disk, mapped into memory.
+
+Whoever reads them shares them through the page cache: N workers of a DataLoader hold one copy, and
+of a sample only its own bytes are touched. They are written in one pass, a chunk of rows at a time.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ablate.data.chat import Tokens
+from ablate.files import read_json, write_json
+
+ARRAYS: Mapping[str, type[np.generic]] = MappingProxyType(
+    {
+        "ids": np.int32,  # the tokens of all rows, end to end
+        "learn": np.bool_,  # whether each of them is learnt from
+        "starts": np.int64,  # where each row's tokens start, and where the last one's end
+        "learnt": np.int32,  # how many tokens of each row are learnt from
+        "numbers": np.int64,  # the row's number in the source, as its reader counts
+        "image_starts": np.int64,  # each row's first image, and where the last one's end
+        "file_starts": np.int64,  # each image's first byte in `files`, and where the last one ends
+        "embedded": np.bool_,  # whether an image is there as a whole, or only its path
+        "files": np.uint8,  # the images' paths (UTF-8) or files, end to end
+    }
+)
+REPORT = "index.json"
+
+
+class Writer:
+    """Writes an index into a folder, to be used in a `with`; `close` makes it whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = ExitStack()
+        self._array = {
+            name: self._files.enter_context((folder / f"{name}.bin").open("wb")) for name in ARRAYS
+        }
+        self._ends = {"starts": 0, "image_starts": 0, "file_starts": 0}
+        for name, end in self._ends.items():
+            self._put(name, [end])
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def add(
+        self,
+        numbers: Sequence[int],
+        tokens: Sequence[Tokens],
+        images: Sequence[Sequence[str | bytes]],
+    ) -> None:
+        """Append rows: the number of each in its source, its tokens, and its images."""
+        if not numbers:
+            return
+        learn = np.concatenate([row.learn for row in tokens])
+        lengths = np.array([len(row.ids) for row in tokens])
+        files = [image for row in images for image in row]
+        stored = [file if isinstance(file, bytes) else file.encode() for file in files]
+        self._put("ids", np.concatenate([row.ids for row in tokens]))
+        self._put("learn", learn)
+        self._put("learnt", np.add.reduceat(learn, np.cumsum(lengths) - lengths, dtype=np.int64))
+        self._put("numbers", numbers)
+        self._put("embedded", [isinstance(file, bytes) for file in files])
+        self._put("files", np.frombuffer(b"".join(stored), dtype=np.uint8))
+        self._move("starts", lengths)
+        self._move("image_starts", [len(row) for row in images])
+        self._move("file_starts", [len(file) for file in stored])
+
+    def close(self, report: Mapping[str, Any]) -> None:
+        """Make the index whole, with what there is to say of it."""
+        for file in self._array.values():
+            file.flush()
+            os.fsync(file.fileno())
+        self._files.close()
+        write_json(self.folder / REPORT, dict(report))
+
+    def _move(self, name: str, lengths: npt.ArrayLike) -> None:
+        ends = self._ends[name] + np.cumsum(np.asarray(lengths, dtype=np.int64))
+        self._put(name, ends)
+        self._ends[name] = int(ends[-1]) if len(ends) else self._ends[name]
+
+    def _put(self, name: str, values: npt.ArrayLike) -> None:
+        self._array[name].write(np.ascontiguousarray(values, dtype=ARRAYS[name]).data)
+
+
+class Index:
+    """What a `Writer` left in a folder; `len()` rows. Pickled, it is its folder alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.report: dict[str, Any] = read_json(folder / REPORT)
+        arrays = {name: _mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
+        self._ids, self._learn, self._files = arrays["ids"], arrays["learn"], arrays["files"]
+        self._starts, self._file_starts = arrays["starts"], arrays["file_starts"]
+        self._image_starts, self._embedded = arrays["image_starts"], arrays["embedded"]
+        self.numbers: npt.NDArray[np.int64] = arrays["numbers"]
+        self.learnt: npt.NDArray[np.int32] = arrays["learnt"]
+
+    def __reduce__(self) -> tuple[type["Index"], tuple[Path]]:
+        return Index, (self.folder,)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """How many tokens each row has, one for each image, (n,)."""
+        return np.diff(self._starts)
+
+    def images(self) -> npt.NDArray[np.int64]:
+        """How many images each row has, (n,)."""
+        return np.diff(self._image_starts)
+
+    def tokens(self, row: int) -> Tokens:
+        """The tokens of one row, copied."""
+        span = slice(self._starts[row], self._starts[row + 1])
+        return Tokens(np.array(self._ids[span]), np.array(self._learn[span]))
+
+    def files(self, row: int) -> list[str | bytes]:
+        """The images of one row: paths, or image files as a whole."""
+        found: list[str | bytes] = []
+        for image in range(self._image_starts[row], self._image_starts[row + 1]):
+            file = self._files[self._file_starts[image] : self._file_starts[image + 1]].tobytes()
+            found.append(file if self._embedded[image] else file.decode())
+        return found
+
+
+def _mapped(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.empty(0, dtype=kind)
+    return np.memmap(path, dtype=kind, mode="r").view(np.ndarray)

@@ -1,0 +1,244 @@
+"""Rows of conversations from files and folders, streamed: what a path is decides how it is read.
+
+| path | is read as |
+|---|---|
+| a file of text that begins with `[` | one JSON list of rows |
+| another file of text | JSONL, one row a line |
+| a `.parquet` file, or a folder of them (also in folders below) | parquet |
+| a folder that `datasets` saved with `save_to_disk` | its Arrow files |
+
+In parquet and Arrow an image may be embedded: bytes, or a struct of `bytes` and `path` as the
+`Image` feature of `datasets` has it. Nothing is held but the rows at hand.
+"""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from ablate.errors import UserError, nearest
+
+BLOCK = 2**20
+"""Characters of a JSON list read at a time."""
+
+LONGEST = 2**24
+"""Characters no single text of a JSON list is longer than: what fails that far back is wrong."""
+
+BATCH = 64
+"""Rows of parquet or Arrow decoded at a time: with embedded images, some tens of MB."""
+
+COLUMNS = ("id", "image", "conversations")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a row that could not be read, and says why."""
+
+    reason: str
+
+
+class Reader(Protocol):
+    """The rows of a source, numbered in a way a person can find them by."""
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each row's number and value (`Unreadable` where it is none)."""
+
+    def where(self, number: int) -> str:
+        """The file and row of that number, for errors."""
+
+
+def reader(path: Path) -> Reader:
+    """The reader for what is at `path`. Raises `UserError` where there is nothing to be read."""
+    if path.is_dir():
+        if (path / "dataset_dict.json").is_file():
+            splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+            choices = ", ".join(str(path / split) for split in splits)
+            raise UserError(f"{path} holds several splits; name one of {choices}")
+        if (path / "state.json").is_file():
+            return Saved(path)
+        shards = tuple(sorted(path.rglob("*.parquet")))
+        if not shards:
+            raise UserError(f"{path} holds no parquet files and no dataset that was saved to disk")
+        return Parquet(shards)
+    if not path.is_file():
+        raise UserError(f"no conversations at {path}")
+    if path.suffix == ".parquet":
+        return Parquet((path,))
+    with path.open("rb") as file:
+        is_list = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
+    return List(path) if is_list else Lines(path)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """JSONL; a row's number is its line's. Empty lines are passed over."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _value(line)
+
+    def where(self, number: int) -> str:
+        return f"{self.path}:{number}"
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return Unreadable(f"not JSON: {error.msg}")
+    except UnicodeDecodeError as error:
+        return Unreadable(f"not UTF-8: {error.reason}")
+
+
+@dataclass(frozen=True)
+class List:
+    """One JSON list, of which a block at a time is held. What breaks the list ends the reading."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        try:
+            with self.path.open(encoding="utf-8-sig") as file:
+                yield from enumerate(_Text(self.path, file).items(), start=1)
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: not UTF-8: {error.reason}") from None
+
+    def where(self, number: int) -> str:
+        return f"{self.path}, row {number}"
+
+
+class _Text:
+    """A window on a long JSON text, moved along it value by value."""
+
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self.path, self.file = path, file
+        self.text, self.place, self.line = "", 0, 1  # `line` is that of the window's beginning
+
+    def items(self) -> Iterator[Any]:
+        """The items of the list that the text is."""
+        self._take("[")
+        if self._next() == "]":
+            return
+        while True:
+            yield self._value()
+            if self._next() == "]":
+                return
+            self._take(",")
+
+    def _value(self) -> Any:
+        self._next()
+        while True:
+            try:
+                value, end = _DECODE(self.text, self.place)
+            except json.JSONDecodeError as error:
+                line = self.line + error.lineno - 1
+                if len(self.text) - error.pos > LONGEST or not self._more():
+                    raise UserError(f"{self.path}:{line}: not JSON: {error.msg}") from None
+                continue
+            # At the edge a number may go on, and has to where it reads `1e+` so far.
+            if end + len("e+") < len(self.text) or not self._more():
+                self.place = end
+                return value
+
+    def _take(self, mark: str) -> None:
+        if self._next() != mark:
+            line = self.line + self.text.count("\n", 0, self.place)
+            raise UserError(f"{self.path}:{line}: not JSON: Expecting '{mark}'")
+        self.place += 1
+
+    def _next(self) -> str:
+        """The next character that is not blank, not yet taken; nothing at the end."""
+        while True:
+            blank = _BLANK.match(self.text, self.place)
+            self.place = blank.end() if blank else self.place
+            if self.place < len(self.text):
+                return self.text[self.place]
+            if not self._more():
+                return ""
+
+    def _more(self) -> bool:
+        """Drop what was taken and read on, at least as much as is held: time stays linear."""
+        block = self.file.read(max(BLOCK, len(self.text) - self.place))
+        if block:
+            self.line += self.text.count("\n", 0, self.place)
+            self.text, self.place = self.text[self.place :] + block, 0
+        return bool(block)
+
+
+_DECODE = json.JSONDecoder().raw_decode
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class Parquet:
+    """Parquet files one after the other; rows are numbered through, and named within their file."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        import pyarrow.parquet as pq
+
+        self.files = files
+        counts = []
+        for file in files:
+            with _readable(file):
+                counts.append(pq.read_metadata(file).num_rows)
+        self.ends = list(accumulate(counts))
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return enumerate(chain.from_iterable(map(self._file, self.files)), start=1)
+
+    def _file(self, path: Path) -> Iterator[Any]:
+        import pyarrow.parquet as pq
+
+        with _readable(path), pq.ParquetFile(path) as file:
+            columns = _columns(path, file.schema_arrow.names)
+            for batch in file.iter_batches(BATCH, columns=columns):
+                yield from batch.to_pylist()
+
+    def where(self, number: int) -> str:
+        file = bisect_left(self.ends, number)
+        before = self.ends[file - 1] if file else 0
+        return f"{self.files[file]}, row {number - before}"
+
+
+class Saved:
+    """A dataset that `datasets` saved to disk, by its memory-mapped Arrow files."""
+
+    def __init__(self, path: Path) -> None:
+        import datasets
+
+        self.path = path
+        with _readable(path):
+            self.rows = datasets.load_from_disk(str(path))
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        columns = _columns(self.path, self.rows.column_names)
+        tables = self.rows.select_columns(columns).with_format("arrow").iter(BATCH)
+        return enumerate(chain.from_iterable(table.to_pylist() for table in tables), start=1)
+
+    def where(self, number: int) -> str:
+        return f"{self.path}, row {number}"
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[str]:
+    if "conversations" not in names:
+        raise UserError(f"{path}: no column 'conversations'{nearest('conversations', names)}")
+    return [name for name in COLUMNS if name in names]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read: {said}") from None
