@@ -1,7 +1,5 @@
 """Where training data comes from, and the fingerprint of what it holds. Imports no torch."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, PositiveInt, Tag, Typ
 from pydantic import ValidationError as InvalidError
 
 from ablate.errors import UserError
-from ablate.files import home, read_json, sha256_file, write_json
+from ablate.files import sha256_files
 
 FORMAT = 1
 """Raised when the same source would be prepared into other conversations or images."""
@@ -88,23 +86,8 @@ def fingerprint(source: Mapping[str, Any] | WorldData | FileData) -> dict[str, A
     if not source.images.is_dir():
         raise UserError(f"no image folder at {source.images}")
     return {
-        "conversations": _digest([source.conversations], None),
-        "images": _digest(sorted(source.images.rglob("*")), source.images),
+        "conversations": sha256_files([source.conversations]),
+        "images": sha256_files(sorted(source.images.rglob("*")), source.images),
         "canvas": source.canvas,
         "format": FORMAT,
     }
-
-
-def _digest(paths: list[Path], start: Path | None) -> str:
-    """sha256 over contents, and names below `start`; remembered while sizes and times stay."""
-    stats = [(path, path.stat()) for path in paths if path.is_file()]
-    listing = [[str(path.absolute()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    seen = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    memory = home() / "data" / "fingerprints" / f"{seen[:32]}.json"
-    if memory.is_file():
-        return str(read_json(memory))
-    names = [path.relative_to(start).as_posix() if start else "" for path, _ in stats]
-    parts = [[name, sha256_file(path)] for name, (path, _) in zip(names, stats, strict=True)]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    write_json(memory, digest)
-    return digest

@@ -68,8 +68,9 @@ def test_a_changed_file_of_the_same_size_is_noticed(source: dict[str, Any]) -> N
 def test_files_unchanged_are_not_read_again(
     source: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ablate.files.REMEMBERED", 1)
     before = fingerprint(source)
-    monkeypatch.setattr("ablate.data.spec.sha256_file", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("ablate.files.sha256_file", lambda path: pytest.fail(f"read {path}"))
     assert fingerprint(source) == before
 
 

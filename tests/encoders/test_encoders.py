@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.encoders import build, registry
+from ablate.encoders import build, micro, registry
 from ablate.encoders.base import BlockEncoder, Encoder, resample_positions
 from ablate.encoders.build import build_encoder
 from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.encoders.tensors import save_module
 from ablate.errors import UserError
 
-TITLES = [spec.title for spec in registry.specs()]
+TITLES = [spec.title for spec in micro.SPECS]
 BLOCKWISE = ["clip-micro", "eva02-micro", "pix2struct-micro", "dinov2-micro"]
 
 
