@@ -2,8 +2,8 @@
 
 A repository `organisation/name` is looked for in the folder `organisation/name` of
 `weights_home()`, then in the cache of the hub's own tools (`$HF_HOME`). Weights are read as
-safetensors only. A published pickle is converted first (`ablate.encoders.tensors.convert`), into
-the name `safetensors_name` gives. Imports no torch.
+safetensors only. A published pickle is converted first (`ablate.encoders.tensors.convert`), into a
+file beside it of the name `safetensors_name` gives. Imports no torch.
 """
 
 import os
@@ -49,7 +49,7 @@ def find_weights(what: str, repository: str, file: str, revision: str | None = N
     if found := find(repository, name, revision):
         return found
     if pickled := find(repository, file, revision):
-        raise pickle(what, repository, file, pickled)
+        raise pickle(what, pickled)
     raise missing(what, repository, name)
 
 
@@ -63,9 +63,9 @@ def missing(what: str, repository: str, file: str) -> UserError:
     )
 
 
-def pickle(what: str, repository: str, file: str, pickled: Path) -> UserError:
+def pickle(what: str, pickled: Path) -> UserError:
     """The error of a file that is here as a pickle, which could run any code when it is loaded."""
-    target = weights_home() / repository / safetensors_name(file)
+    target = pickled.with_name(safetensors_name(pickled.name))
     return UserError(
         f"{what}: {pickled} is a pickle and must first be converted: "
         f"ablate.encoders.tensors.convert(source, target) with the target {target}"

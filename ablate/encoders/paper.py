@@ -3,8 +3,12 @@
 Each is its published checkpoint, seen at the layer its family's file names, and normalised as it
 was trained (the released EAGLE normalises every image as CLIP's). A base is adapted to a resolution
 it was not trained on in two ways: `clip-l14@672` interpolates its positions, `clip-l14-tiled@672`
-sees tiles of its own 336 pixels. Two names end in `-eagle`: there the released code differs from
-the paper, and these do as it does. Any other resolution needs no entry.
+sees tiles of its own 336 pixels. Any other resolution needs no entry.
+
+Two names end in `-eagle`: there the released code does other than the paper says, and these do as
+the code does. `clip-l14-eagle@336` is its "448", which really shrinks the image to 336 pixels and
+leaves it to the fusion to up-sample the 24x24 map to 32x32; `sam-l-eagle` drops SAM's neck for a
+shorter one that starts at random.
 """
 
 import dataclasses
@@ -40,7 +44,7 @@ CLIP = EncoderSpec(
     ),
     task="image-text contrast",
     licence="MIT",
-    source="Radford et al. 2021, trained at 336 pixels; positions interpolated elsewhere",
+    source="Radford et al. 2021, trained at 336 px",
 )
 
 CONVNEXT = EncoderSpec(
@@ -59,7 +63,7 @@ CONVNEXT = EncoderSpec(
     weights=_published("timm/convnext_xxlarge.clip_laion2b_soup", "model.safetensors"),
     task="image-text contrast",
     licence="MIT",
-    source="OpenCLIP on LAION-2B, Liu et al. 2022; trained at 256 pixels",
+    source="OpenCLIP, LAION-2B, trained at 256 px",
 )
 
 SAM = EncoderSpec(
@@ -86,7 +90,7 @@ SAM = EncoderSpec(
     weights=_published("facebook/sam-vit-large", "model.safetensors"),
     task="segmentation",
     licence="Apache-2.0",
-    source="Kirillov et al. 2023, with its pre-trained neck",
+    source="Kirillov et al. 2023, with its neck",
 )
 
 DINOV2 = EncoderSpec(
@@ -109,7 +113,7 @@ DINOV2 = EncoderSpec(
     weights=_published("facebook/dinov2-large", "model.safetensors"),
     task="self-distillation",
     licence="Apache-2.0",
-    source="Oquab et al. 2023, trained at up to 518 pixels",
+    source="Oquab et al. 2023, trained at 518 px",
 )
 
 SPECS = [
@@ -121,13 +125,13 @@ SPECS = [
         name="clip-l14-tiled",
         resolution=672,
         tile=336,
-        source="Radford et al. 2021, in tiles of the 336 pixels it was trained at",
+        source="CLIP in tiles of the 336 px it knows",
     ),
     dataclasses.replace(
         CLIP,
         name="clip-l14-eagle",
         resolution=336,
-        source="as in the released EAGLE, whose '448' really runs at 336: the fusion up-samples",
+        source="EAGLE's '448': run at 336, up-sampled",
     ),
     CONVNEXT,
     dataclasses.replace(
@@ -136,7 +140,7 @@ SPECS = [
         width=1536,
         architecture={"depths": [3, 3, 27, 3], "dims": [192, 384, 768, 1536]},
         weights=_published("timm/convnext_large_mlp.clip_laion2b_ft_320", "model.safetensors"),
-        source="OpenCLIP on LAION-2B, Liu et al. 2022; trained at 320 pixels",
+        source="OpenCLIP, LAION-2B, trained at 320 px",
     ),
     EncoderSpec(
         name="eva02-l16-det",
@@ -164,14 +168,14 @@ SPECS = [
         weights=_published("Yuxin-CV/EVA-02", "eva02/det/eva02_L_coco_det_sys_o365.pth"),
         task="detection",
         licence="MIT",
-        source="Fang et al. 2023, on Objects365 and COCO",
+        source="Fang et al. 2023, Objects365 and COCO",
     ),
     SAM,
     dataclasses.replace(
         SAM,
         name="sam-l-eagle",
         family="sam_short",
-        source="as in the released EAGLE: a shorter neck, random at the start",
+        source="EAGLE's release: a short, random neck",
     ),
     EncoderSpec(
         name="pix2struct-l",
@@ -242,6 +246,6 @@ SPECS = [
         weights=_published("OpenGVLab/InternViT-6B-448px-V1-5", "model.safetensors.index.json"),
         task="image-text, captions",
         licence="MIT",
-        source="Chen et al. 2024 (InternVL 1.5)",
+        source="Chen et al. 2024, InternVL 1.5",
     ),
 ]

@@ -77,10 +77,11 @@ def convert(source: Path, target: Path) -> None:
     into memory. Raises UserError if the source holds anything else, or no tensors.
     """
     if source.name.endswith(".index.json"):
-        names = {key: safetensors_name(file) for key, file in shards(source).items()}
-        for shard in sorted(set(shards(source).values())):
+        held_in = shards(source)
+        for shard in sorted(set(held_in.values())):
             convert(source.parent / shard, target.parent / safetensors_name(shard))
-        write_json(target, {"weight_map": names})
+        names = {name: safetensors_name(shard) for name, shard in held_in.items()}
+        write_json(target, {"metadata": {}, "weight_map": names})
         return
     try:
         held = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
