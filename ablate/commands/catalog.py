@@ -109,6 +109,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
 DETAILS = {"family", "flops", "weights", "template"}
 """What only `--json` shows."""
 
+
 def show(what: str, as_json: bool) -> None:
     """Print one of `CATALOGS`."""
     rows = CATALOGS[what]()

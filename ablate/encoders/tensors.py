@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -84,7 +85,8 @@ def convert(source: Path, target: Path) -> None:
         write_json(target, {"metadata": {}, "weight_map": names})
         return
     try:
-        held = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+        mapped = is_zipfile(source)  # not so before torch 1.6
+        held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"cannot read weights {source}: {first}") from error
@@ -92,7 +94,8 @@ def convert(source: Path, target: Path) -> None:
     for name, tensor in _state(held).items():
         again = tensor.untyped_storage().data_ptr() in seen  # safetensors holds nothing twice
         seen.add(tensor.untyped_storage().data_ptr())
-        tensors[name] = tensor.clone() if again else tensor.contiguous()
+        tensor = tensor.clone() if again else tensor
+        tensors[name] = tensor.contiguous()
     if not tensors:
         raise UserError(f"weights {source}: there are no tensors in it")
     with drafted(target) as draft:
@@ -104,12 +107,17 @@ def _state(held: Any) -> dict[str, Tensor]:
     for inside in ("model", "state_dict"):
         if isinstance(held, dict) and isinstance(held.get(inside), dict):
             held = held[inside]
-    return {k: v for k, v in held.items() if isinstance(v, Tensor)} if type(held) is dict else {}
+    items = held.items() if isinstance(held, dict) else ()
+    return {str(name): tensor for name, tensor in items if isinstance(tensor, Tensor)}
 
 
 def shards(index: Path) -> dict[str, str]:
     """Which file beside the index holds each tensor; UserError if the index is damaged."""
     try:
-        return {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
+        places = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read the index of weights {index}: {error!r}") from error
+    for file in places.values():
+        if Path(file).name != file:
+            raise UserError(f"the index of weights {index} names '{file}', which is not beside it")
+    return places
