@@ -26,7 +26,7 @@ def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> N
     wanted = distinct(encoder)
     filled = {name for name in wanted if name.startswith(encoder.fresh)}
     for name, tensor in _tensors(path):
-        targets = _translated(encoder, name, path)
+        targets = translated(encoder, name, path)
         parts = tensor.chunk(len(targets)) if len(targets) > 1 else (tensor,)
         for target, part in zip(targets, parts, strict=False):
             if target not in wanted:
@@ -41,7 +41,7 @@ def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> N
         raise UserError(f"weights {path}: nothing in it fills the model's tensor '{name}'")
 
 
-def _translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:
+def translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:
     """The encoder's names for a published tensor; none if it is left out on purpose."""
     for pattern, ours in encoder.published.items():
         if found := re.fullmatch(pattern, name):
