@@ -34,8 +34,12 @@ def find(repository: str, file: str, revision: str | None = None) -> Path | None
     if own.is_file():
         return own
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    cached = try_to_load_from_cache(repository, file, revision=revision)
+    try:
+        cached = try_to_load_from_cache(repository, file, revision=revision)
+    except HFValidationError:  # no name a repository could have
+        return None
     return Path(cached) if isinstance(cached, str) else None
 
 

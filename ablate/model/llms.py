@@ -235,28 +235,29 @@ def specs() -> list[LlmSpec]:
 
 
 def resolve(name: str) -> LlmSpec:
-    """The language model called `name`: one of `specs`, by its name or its repository's; or any in
-    Hugging Face's format, a folder or a repository on this machine, known by its content.
+    """The language model called `name`, one of `specs` by its own name or its repository's.
 
-    UserError if there is none.
+    Or any other in Hugging Face's format, a folder or a repository on this machine, which is then
+    known by its content. UserError if there is none.
     """
     for spec in SPECS:
         if name in (spec.name, spec.ref):
             return _with_checksum(spec)
     folder = Path(name).expanduser()
-    if name.count("/") == 1 and (found := hub.find(name, "config.json")):
-        folder = found.parent
-    if not (folder / "config.json").is_file():
+    here = folder / "config.json"
+    if not here.is_file():
+        here = hub.find(name, "config.json") or here
+    if not here.is_file():
         choices = [spec.name for spec in SPECS]
         raise UserError(
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
             f"or the hub's cache{nearest(name, choices)}"
         )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    folder, config = here.parent, json.loads(here.read_text(encoding="utf-8"))
     try:
         width, context = int(config["hidden_size"]), int(config["max_position_embeddings"])
     except KeyError as error:
-        raise UserError(f"{folder / 'config.json'} does not say {error}") from None
+        raise UserError(f"{here} does not say {error}") from None
     return LlmSpec(
         Path(name).name,
         "path",

@@ -8,6 +8,7 @@ import torch
 from encoder_toys import SPECS as TOYS
 from torch import Tensor
 
+import fusion_zoo
 from ablate.encoders import build, cost, micro, paper, registry
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
@@ -52,7 +53,10 @@ def test_an_expert_has_the_published_map_and_its_cost_is_known(title: str) -> No
     with torch.device("meta"), torch.no_grad():
         encoder = build_encoder(spec, load_weights=False)
         features = encoder(torch.rand(1, 3, spec.resolution, spec.resolution))
+        fusion = fusion_zoo.build("channel_concat", [features.shape], (32, 32))
+        (tokens,) = fusion([features], None)
     assert features.shape == encoder.shape == MAPS[title]
+    assert tokens.shape == (1, 1024, spec.width)
     measured = cost.measured(spec)
     assert cost.parameters(spec) == measured.parameters
     assert cost.flops(spec) == pytest.approx(measured.flops, rel=0.01)

@@ -136,8 +136,9 @@ def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no llm 'lama-micro'.*did you mean 'llama-micro'"):
         llms.resolve("lama-micro")
-    with pytest.raises(UserError, match="no llm"):
-        llms.resolve(str(tmp_path))
+    for nothing in str(tmp_path), "~/nothing", "some/where/else", "a b/c", "":
+        with pytest.raises(UserError, match="no llm"):
+            llms.resolve(nothing)
 
 
 def test_the_checksum_follows_weights_configuration_and_tokenizer(
