@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+REMEMBERED = 2**24
+"""Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
+
 
 def home() -> Path:
     """The folder of everything `ablate` leaves behind: `$ABLATE_HOME`, or else `./runs`."""
@@ -56,10 +59,6 @@ def sha256_file(path: Path) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-REMEMBERED = 2**24
-"""Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
 
 
 def sha256_files(paths: list[Path], start: Path | None = None) -> str:

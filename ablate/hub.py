@@ -53,7 +53,7 @@ def find_weights(what: str, repository: str, file: str, revision: str | None = N
     if found := find(repository, name, revision):
         return found
     if pickled := find(repository, file, revision):
-        raise pickle(what, pickled)
+        raise unconverted(what, pickled)
     raise missing(what, repository, name)
 
 
@@ -67,7 +67,7 @@ def missing(what: str, repository: str, file: str) -> UserError:
     )
 
 
-def pickle(what: str, pickled: Path) -> UserError:
+def unconverted(what: str, pickled: Path) -> UserError:
     """The error of a file that is here as a pickle, which could run any code when it is loaded."""
     target = pickled.with_name(safetensors_name(pickled.name))
     return UserError(

@@ -68,3 +68,8 @@ def _fill(encoder: Encoder, title: str, weights: Weights) -> None:
             place = (weights.ref, weights.file, weights.revision)
             path = hub.find_weights(f"encoder '{title}'", *place)
             load_published(encoder, path, weights.sha256)
+        case "none":
+            pass
+        case kind:
+            close = nearest(kind, ("none", "published", "shipped"))
+            raise UserError(f"encoder '{title}': unknown kind of weights '{kind}'{close}")

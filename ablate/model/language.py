@@ -61,7 +61,7 @@ def _check_weights(spec: LlmSpec) -> None:
     folder = spec.folder
     pickles = sorted(folder.glob("*.bin.index.json")) or sorted(folder.glob("*.bin"))
     if pickles and not any(folder.glob("*.safetensors")):
-        raise hub.pickle(f"llm '{spec.name}'", pickles[0])
+        raise hub.unconverted(f"llm '{spec.name}'", pickles[0])
     if spec.sha256 and checksum(folder) != spec.sha256:
         raise UserError(f"llm '{spec.name}': the files in {folder} are not those expected")
 

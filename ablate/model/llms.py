@@ -88,7 +88,7 @@ def _published(
 
 
 VICUNA = (
-    "{{ bos_token }}"
+    "{{ bos_token }} "  # its tokenizer puts a blank before a text, but not after a special token
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% else %}"
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."

@@ -238,6 +238,12 @@ def test_a_truncated_weights_file_is_one_clear_error(weights: Path) -> None:
             build_encoder(with_weights())
 
 
+def test_an_unknown_kind_of_weights_is_refused() -> None:
+    spec = replace(registry.resolve("clip-micro"), weights=Weights("publish"))
+    with pytest.raises(UserError, match="kind of weights 'publish'; did you mean 'published'"):
+        build_encoder(spec)
+
+
 def test_an_unknown_family_is_refused() -> None:
     spec = replace(registry.resolve("clip-micro"), family="clop")
     with pytest.raises(UserError, match="did you mean 'clip'"):

@@ -1,11 +1,14 @@
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 
+from ablate.data.chat import Chat
 from ablate.encoders.tensors import convert
 from ablate.errors import UserError
 from ablate.model import llms
@@ -88,10 +91,39 @@ def test_a_models_own_chat_template_goes_before_its_tokenizers(
     turns = [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(said)]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert text == (
-        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        " A chat between a curious user and an artificial intelligence assistant. The assistant "
         "gives helpful, detailed, and polite answers to the user's questions. USER: <image>\n"
         "What? ASSISTANT: A cat.w1USER: Sure? ASSISTANT:"
     )
+
+
+def test_vicunas_tokenizer_and_our_template_give_the_tokens_llava_trains_on(tmp_path: Path) -> None:
+    """The published tokenizer is a sentencepiece model alone; LLaVA encodes the text with it."""
+    system = "A chat between a curious user and an artificial intelligence assistant. The "
+    system += "assistant gives helpful, detailed, and polite answers to the user's questions."
+    talk = f"{system} USER: What is red? ASSISTANT: A circle."
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([talk] * 9),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=340,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": False}
+    values = {**special, "tokenizer_class": "LlamaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    spec = LlmSpec("vicuna", "path", str(tmp_path), 32, 128, template=llms.VICUNA)
+    said = [{"role": "user", "content": "What is red?"}]
+    said.append({"role": "assistant", "content": "A circle."})
+    [tokens] = Chat(load_tokenizer(spec)).encode([said])
+    published = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    assert tokens.ids.tolist() == [1, *published.encode(talk), 2]
+    answer = [*published.encode("A circle."), 2]
+    assert tokens.ids[tokens.learn].tolist() == answer
 
 
 def test_pickled_weights_are_refused_and_work_once_converted(
