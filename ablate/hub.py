@@ -1,9 +1,10 @@
 """Published weights on this machine, by their name on the Hugging Face hub and without a network.
 
 A repository `organisation/name` is looked for in the folder `organisation/name` of
-`weights_home()`, then in the cache of the hub's own tools (`$HF_HOME`). Weights are read as
-safetensors only. A published pickle is converted first (`ablate.encoders.tensors.convert`), into a
-file beside it of the name `safetensors_name` gives. Imports no torch.
+`weights_home()`, which is taken to be of whatever revision is asked for, then in the cache of the
+hub's own tools (`$HF_HOME`). Weights are read as safetensors only. A published pickle is converted
+first (`ablate.encoders.tensors.convert`), into a file beside it of the name that `safetensors_name`
+gives. Imports no torch.
 """
 
 import os

@@ -19,9 +19,10 @@ from ablate.encoders.spec import EncoderSpec
 
 
 class Eva02DetEncoder(Eva02Encoder):
-    """`architecture`: window (patches of its side), global_blocks (their indices; the others see
-    windows), and the arguments of timm's `Eva`; img_size is its position table's, ref_feat_shape
-    the range its rotary positions were trained on.
+    """`architecture`: window, global_blocks, and the arguments of timm's `Eva`.
+
+    window: patches of its side; global_blocks: indices of those that see the whole image; img_size:
+    the position table's; ref_feat_shape: the range its rotary positions were trained on.
     """
 
     published: ClassVar[Names] = {
@@ -37,10 +38,9 @@ class Eva02DetEncoder(Eva02Encoder):
 
     def __init__(self, spec: EncoderSpec) -> None:
         options = dict(spec.architecture)
-        self.window = int(options.pop("window"))
-        self.global_blocks = frozenset(options.pop("global_blocks"))
+        window, whole = options.pop("window"), options.pop("global_blocks")
         super().__init__(dataclasses.replace(spec, architecture=options))
-        self.spec = spec
+        self.spec, self.window, self.global_blocks = spec, int(window), frozenset(whole)
         table = self.model.pos_embed
         self.model.pos_embed = nn.Parameter(torch.cat([torch.zeros_like(table[:, :1]), table], 1))
 

@@ -1,6 +1,7 @@
 """The experts at their published sizes: built without memory, they are what was published."""
 
 import time
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -155,3 +156,10 @@ def test_the_family_of_another_package_is_measured(monkeypatch: pytest.MonkeyPat
     spec = EncoderSpec.from_json(values)
     assert cost.parameters(spec) == 3 * 8 * 8 * 96 + 96
     assert cost.flops(spec) == 2 * 16 * 3 * 8 * 8 * 96
+
+
+def test_an_architecture_unlike_ours_is_measured() -> None:
+    """DINOv2's giant has other layers, chosen by an argument that our formula does not know."""
+    spec = next(spec for spec in micro.SPECS if spec.family == "dinov2")
+    giant = replace(spec, architecture={**spec.architecture, "use_swiglu_ffn": True})
+    assert cost.parameters(giant) == cost.measured(giant).parameters != cost.parameters(spec)
