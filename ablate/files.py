@@ -4,10 +4,14 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 DATA = "$ABLATE_DATA"
+REMEMBERED = 2**24
+"""Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
 
 
 def home() -> Path:
@@ -27,22 +31,31 @@ def placed(path: Path, folder: Path) -> Path:
     return root.joinpath(*path.parts[1:])
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Put `content` at `path`, durable and in one rename: no reader ever sees half of it."""
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A file to write, which becomes `path` at the end, durable and in one rename.
+
+    No reader ever sees half of it; after an exception nothing is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield draft
+        os.fsync(handle)
         draft.chmod(0o644)  # mkstemp gives 0600; results are meant to be read by a team
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Put `content` at `path`, durable and in one rename: no reader ever sees half of it."""
+    with drafted(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,3 +72,22 @@ def sha256_file(path: Path) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_files(paths: list[Path], start: Path | None = None) -> str:
+    """One sha256 over the files' contents, and over their names below `start` if it is given.
+
+    Remembered in `home()` for as long as the files' sizes and times stay as they are.
+    """
+    stats = [(path, path.stat()) for path in paths if path.is_file()]
+    listing = [[str(path.absolute()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    seen = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    memory = home() / "checksums" / f"{seen[:32]}.json"
+    if memory.is_file():
+        return str(read_json(memory))
+    names = [path.relative_to(start).as_posix() if start else "" for path, _ in stats]
+    parts = [[name, sha256_file(path)] for name, (path, _) in zip(names, stats, strict=True)]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    if sum(stat.st_size for _, stat in stats) >= REMEMBERED:
+        write_json(memory, digest)
+    return digest

@@ -47,11 +47,15 @@ def _check(value: Any) -> None:
 
 
 def _identity(value: Any) -> Any:
-    """`value` by content, not by place: what has a fingerprint or a checksum may move."""
+    """`value` by content, not by place: what has a fingerprint or a checksum may move.
+
+    A published repository is no place but a name, and stays.
+    """
     if isinstance(value, dict):
         if "fingerprint" in value:
             return {"fingerprint": value["fingerprint"]}
-        places = {"ref"} if value.get("sha256") else set()
+        moves = value.get("sha256") and value.get("kind") != "published"
+        places = {"ref"} if moves else set()
         return {key: _identity(child) for key, child in value.items() if key not in places}
     return [_identity(child) for child in value] if isinstance(value, list) else value
 

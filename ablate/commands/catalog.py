@@ -1,26 +1,30 @@
 """`ablate list`: what can be named in a study, each in a row."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ablate.commands.output import columns, emit_json
+from ablate.commands.output import columns, count, emit_json
 
 Row = dict[str, Any]
 
 
 def encoders() -> list[Row]:
-    """Every encoder at its default resolution."""
-    from ablate.encoders import registry
+    """Every encoder at the resolutions it is known for; any other may be given."""
+    from ablate.encoders import cost, registry
 
     return [
         {
             "encoder": spec.title,
-            "family": spec.family,
             "grid": "x".join(map(str, spec.grid)),
             "width": spec.width,
-            "weights": spec.weights.kind,
+            "parameters": cost.parameters(spec),
             "licence": spec.licence,
             "task": spec.task,
+            "source": spec.source,
+            "family": spec.family,
+            "flops": cost.flops(spec),
+            "weights": dataclasses.asdict(spec.weights),
         }
         for spec in registry.specs()
     ]
@@ -48,12 +52,22 @@ def _settings(options: Mapping[str, Any]) -> str:
 
 
 def llms() -> list[Row]:
-    """Every language model with a name; a study may also give a folder."""
+    """Every language model with a name; a study may also give a folder or a repository."""
     from ablate.model import llms
 
     return [
-        {"llm": spec.name, "width": spec.width, "context": spec.context, "source": spec.kind}
-        for spec in llms.specs()
+        {
+            "llm": spec.name,
+            "width": spec.width,
+            "layers": spec.layers,
+            "context": spec.context,
+            "parameters": spec.parameters,
+            "licence": spec.licence,
+            "source": spec.source,
+            "weights": {"kind": spec.kind, "ref": spec.ref, "revision": spec.revision},
+            "template": spec.template,
+        }
+        for spec in llms.SPECS
     ]
 
 
@@ -92,11 +106,19 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
 }
 
 
+DETAILS = {"family", "flops", "weights", "template"}
+"""What only `--json` shows."""
+
+
 def show(what: str, as_json: bool) -> None:
     """Print one of `CATALOGS`."""
     rows = CATALOGS[what]()
     if as_json:
         emit_json(rows)
-    else:
-        heads = list(rows[0]) if rows else [what]
-        print(columns([head.upper() for head in heads], [list(row.values()) for row in rows]))
+        return
+    shown = [{key: value for key, value in row.items() if key not in DETAILS} for row in rows]
+    for row in shown:
+        if "parameters" in row:
+            row["parameters"] = count(row["parameters"])
+    heads = list(shown[0]) if shown else [what]
+    print(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))

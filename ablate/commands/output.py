@@ -27,6 +27,13 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
+def count(number: int) -> str:
+    """`843 M`, `5.54 B`: a number of parameters in three digits or so."""
+    if number >= 10**9:
+        return f"{number / 10**9:.2f} B"
+    return f"{number / 10**6:.0f} M" if number >= 10**7 else f"{number / 10**6:.2f} M"
+
+
 def duration(seconds: float) -> str:
     """`48 s`, `12 min 5 s` or `3 h 20 min`."""
     whole = round(seconds)

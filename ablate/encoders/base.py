@@ -3,7 +3,7 @@
 Shapes: B batch, N tokens, C channels, H W grid, S the encoder's resolution in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import ClassVar
 
@@ -16,6 +16,9 @@ from ablate.encoders.spec import EncoderSpec
 from ablate.errors import UserError
 from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
 
+Names = Mapping[str, str | tuple[str, ...] | None]
+"""How names of published tensors become an encoder's: see `Encoder.published`."""
+
 
 class Encoder(nn.Module):
     """An encoder owns its normalisation, position interpolation, select layer and unshuffle.
@@ -23,6 +26,14 @@ class Encoder(nn.Module):
     A family defines `features`. `gradient_checkpointing` (default False) recomputes each block
     in the backward pass instead of keeping its activations.
     """
+
+    published: ClassVar[Names] = {r"(.*)": r"\1"}
+    """What the tensors of published weights are called here, by pattern of their whole name; the
+    first that fits holds. Several names: the tensor is cut into so many equal parts, along its
+    first axis. None: it is left out on purpose."""
+
+    fresh: ClassVar[tuple[str, ...]] = ()
+    """How the names of tensors begin that no published weights hold: they start at random."""
 
     gradient_checkpointing: bool = False
 
@@ -39,7 +50,13 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> FeatureMap:
         """(B,3,S,S) pixels in [0,1] -> (B,C,H,W); any other size its patches divide will do."""
-        features = self.features(self.normalise(pixels))
+        normed, tile = self.normalise(pixels), self.spec.tile
+        if tile is None:
+            features = self.features(normed)
+        else:
+            self.spec.patches(*pixels.shape[-2:])
+            rows, columns = pixels.shape[-2] // tile, pixels.shape[-1] // tile
+            features = join_tiles(self.features(cut_tiles(normed, rows, columns)), rows, columns)
         return FeatureMap(F.pixel_unshuffle(features, self.spec.unshuffle))
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -95,10 +112,11 @@ class BlockEncoder(Encoder):
         return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
     def blockwise(self, pixels: Tensor) -> BlockwiseBase:
-        if self.spec.unshuffle > 1:
+        why = "its map is unshuffled, its tokens are on a finer grid" * (self.spec.unshuffle > 1)
+        if why or self.spec.tile:
             raise UserError(
                 f"encoder '{self.spec.title}' cannot be the base of a fusion that reaches inside "
-                "it: its map is unshuffled, its tokens are on a finer grid"
+                f"it: {why or 'it sees the image tile by tile'}"
             )
         return BoundBlocks(self, self.normalise(pixels))
 
@@ -129,6 +147,21 @@ class BoundBlocks:
         prefix = self._encoder.prefix
         self._prefixes[block] = tokens[:, :prefix]
         return tokens[:, prefix:]
+
+
+def cut_tiles(image: Tensor, rows: int, columns: int) -> Tensor:
+    """(B,C,H,W) cut into rows x columns equal tiles, row by row -> (B*rows*columns,C,h,w)."""
+    _, channels, height, width = image.shape
+    h, w = height // rows, width // columns
+    tiles = image.reshape(-1, channels, rows, h, columns, w).permute(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(-1, channels, h, w)
+
+
+def join_tiles(tiles: Tensor, rows: int, columns: int) -> Tensor:
+    """The inverse of `cut_tiles`: (B*rows*columns,C,h,w) -> (B,C,H,W)."""
+    _, channels, h, w = tiles.shape
+    image = tiles.reshape(-1, rows, columns, channels, h, w).permute(0, 3, 1, 4, 2, 5)
+    return image.reshape(-1, channels, rows * h, columns * w)
 
 
 def resample_positions(table: Tensor, grid: Sequence[int], *, antialias: bool) -> Tensor:

@@ -5,27 +5,34 @@ from importlib.metadata import entry_points
 
 import torch
 
+from ablate import hub
 from ablate.encoders.base import Encoder
 from ablate.encoders.micro import WEIGHTS
-from ablate.encoders.spec import EncoderSpec
+from ablate.encoders.published import load_published
+from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.encoders.tensors import load_module
 from ablate.errors import UserError, nearest
 
 FAMILIES = {
-    "clip": "ClipEncoder",
-    "convnext": "ConvNextEncoder",
-    "dinov2": "Dinov2Encoder",
-    "eva02": "Eva02Encoder",
-    "pix2struct": "Pix2StructEncoder",
-    "sam": "SamEncoder",
+    "clip": "clip:ClipEncoder",
+    "convnext": "convnext:ConvNextEncoder",
+    "dinov2": "dinov2:Dinov2Encoder",
+    "eva02": "eva02:Eva02Encoder",
+    "eva02_det": "eva02_det:Eva02DetEncoder",
+    "internvit": "internvit:InternVitEncoder",
+    "pix2struct": "pix2struct:Pix2StructEncoder",
+    "sam": "sam:SamEncoder",
+    "sam_short": "sam:SamShortEncoder",
+    "siglip": "siglip:SiglipEncoder",
 }
+"""The file in this package and the class of each family."""
 
 
 def family_class(family: str) -> type[Encoder]:
     """The class of a family: ours, or one from the entry points `ablate.encoder_families`."""
     if family in FAMILIES:
-        module = import_module(f"ablate.encoders.{family}")
-        found: type[Encoder] = getattr(module, FAMILIES[family])
+        file, name = FAMILIES[family].split(":")
+        found: type[Encoder] = getattr(import_module(f"ablate.encoders.{file}"), name)
         return found
     others = {entry.name: entry for entry in entry_points(group="ablate.encoder_families")}
     if family not in others:
@@ -43,11 +50,26 @@ def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.init_seed)
         encoder = family_class(spec.family)(spec)
-    if load_weights and spec.weights.kind != "none":
-        path = WEIGHTS / spec.weights.ref
-        if not path.exists():
-            raise UserError(
-                f"encoder '{spec.title}': no weights at {path}; `ablate bake` makes them"
-            )
-        load_module(encoder, path, spec.weights.sha256)
+    if load_weights:
+        _fill(encoder, spec.title, spec.weights)
     return encoder
+
+
+def _fill(encoder: Encoder, title: str, weights: Weights) -> None:
+    match weights.kind:
+        case "shipped":
+            path = WEIGHTS / weights.ref
+            if not path.exists():
+                raise UserError(
+                    f"encoder '{title}': no weights at {path}; `ablate bake` makes them"
+                )
+            load_module(encoder, path, weights.sha256)
+        case "published":
+            place = (weights.ref, weights.file, weights.revision)
+            path = hub.find_weights(f"encoder '{title}'", *place)
+            load_published(encoder, path, weights.sha256)
+        case "none":
+            pass
+        case kind:
+            close = nearest(kind, ("none", "published", "shipped"))
+            raise UserError(f"encoder '{title}': unknown kind of weights '{kind}'{close}")

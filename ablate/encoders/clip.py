@@ -5,15 +5,24 @@ Source: Radford et al. 2021; features as in EAGLE (Shi et al. 2024), which drops
 after the positions are added and before the first norm.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from ablate.encoders.base import BlockEncoder, resample_positions
+from ablate.encoders.base import BlockEncoder, Names, resample_positions
 from ablate.encoders.spec import EncoderSpec
 
 
 class ClipEncoder(BlockEncoder):
     """`architecture`: the arguments of `CLIPVisionConfig`; image_size is its position table's."""
+
+    published: ClassVar[Names] = {
+        r"vision_model\.embeddings\.(class_embedding|position_ids)": None,
+        r"vision_model\.post_layernorm\..*": None,
+        r"vision_model\.(.*)": r"model.\1",
+        r"text_model\..*|logit_scale|(visual|text)_projection\.weight": None,
+    }
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

@@ -4,15 +4,22 @@ Shapes: B batch, C channels, H W grid.
 Source: Liu et al. 2022; features as in EAGLE (Shi et al. 2024).
 """
 
+from typing import ClassVar
+
 from timm.models.convnext import ConvNeXt
 from torch import Tensor
 
-from ablate.encoders.base import Encoder
+from ablate.encoders.base import Encoder, Names
 from ablate.encoders.spec import EncoderSpec
 
 
 class ConvNextEncoder(Encoder):
     """`architecture`: the arguments of timm's `ConvNeXt`."""
+
+    published: ClassVar[Names] = {
+        r"head\..*": None,
+        r"((stem|stages)\..*)": r"\1",
+    }
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
-from ablate.encoders.base import BlockEncoder
+from ablate.encoders.base import BlockEncoder, Names
 from ablate.encoders.spec import EncoderSpec
 
 
@@ -17,6 +17,12 @@ class Dinov2Encoder(BlockEncoder):
     """`architecture`: the arguments of `Dinov2Config`; image_size is its position table's."""
 
     prefix: ClassVar[int] = 1
+    published: ClassVar[Names] = {
+        r"embeddings\.mask_token": None,
+        r"(.*)\.attention\.attention\.(q|k|v)[a-z]+\.(.*)": r"model.\1.attention.\2_proj.\3",
+        r"(.*)\.attention\.output\.dense\.(.*)": r"model.\1.attention.o_proj.\2",
+        r"((embeddings|encoder|layernorm)\..*)": r"model.\1",
+    }
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

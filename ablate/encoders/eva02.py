@@ -1,9 +1,8 @@
 """EVA-02: rotary and absolute positions, SwiGLU; the last block's tokens, no class token, no norm.
 
 Shapes: B batch, N tokens, C channels, H W grid.
-Source: Fang et al. 2023; features as in EAGLE (Shi et al. 2024), which takes the detector's
-backbone: absolute positions bicubic without antialiasing, rotary ones stretched to the trained
-range.
+Source: Fang et al. 2023; features as in EAGLE (Shi et al. 2024): absolute positions bicubic without
+antialiasing, rotary ones stretched to the trained range.
 """
 
 from timm.models.eva import Eva
@@ -28,9 +27,15 @@ class Eva02Encoder(BlockEncoder):
         self.model.norm = nn.Identity()
         self.num_blocks = len(self.model.blocks)
 
+    @property
+    def positions(self) -> Tensor:
+        """(N,C) the absolute positions, row by row of a square."""
+        table: Tensor = self.model.pos_embed[0]
+        return table
+
     def embed(self, pixels: Tensor) -> Tensor:
         patches = self.model.patch_embed(pixels)  # (B,H,W,C)
-        positions = resample_positions(self.model.pos_embed[0], patches.shape[1:3], antialias=False)
+        positions = resample_positions(self.positions, patches.shape[1:3], antialias=False)
         tokens: Tensor = patches.flatten(1, 2) + positions
         return tokens
 

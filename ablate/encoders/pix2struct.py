@@ -4,17 +4,24 @@ Shapes: B batch, N tokens, C channels, H W grid, P pixels of a patch's side.
 Source: Lee et al. 2023. Everything happens batched on the pixels' device and is differentiable.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import Pix2StructVisionConfig, Pix2StructVisionModel
 
-from ablate.encoders.base import BlockEncoder
+from ablate.encoders.base import BlockEncoder, Names
 from ablate.encoders.spec import EncoderSpec
 
 
 class Pix2StructEncoder(BlockEncoder):
     """`architecture`: the arguments of `Pix2StructVisionConfig`."""
+
+    published: ClassVar[Names] = {
+        r"encoder\.(.*)": r"model.\1",
+        r"decoder\..*": None,
+    }
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from ablate.encoders import micro
+from ablate.encoders import micro, paper
 from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.errors import UserError, nearest
 
@@ -20,11 +20,11 @@ __all__ = ["EncoderSpec", "Weights", "from_json", "resolve", "specs"]
 @cache
 def _known() -> tuple[EncoderSpec, ...]:
     others = (entry.load() for entry in entry_points(group="ablate.encoders"))
-    return (*micro.SPECS, *(spec for listed in others for spec in listed))
+    return (*micro.SPECS, *paper.SPECS, *(spec for listed in others for spec in listed))
 
 
 def specs() -> list[EncoderSpec]:
-    """All named encoders, each at its default resolution."""
+    """All named encoders, each at the resolutions it is known for, the default one first."""
     return [micro.with_checksum(spec) for spec in _known()]
 
 

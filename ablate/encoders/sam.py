@@ -1,21 +1,29 @@
 """SAM's image encoder: windowed and global attention, relative positions, its pre-trained neck.
 
 Shapes: B batch, C channels, H W grid.
-Source: Kirillov et al. 2023. EAGLE replaces the neck by a random one; we keep it.
+Source: Kirillov et al. 2023. We keep the neck that was pre-trained with the encoder; the released
+EAGLE (Shi et al. 2024) drops it and trains a shorter one from nothing: `SamShortEncoder`.
 """
 
+from typing import ClassVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import SamVisionConfig
-from transformers.models.sam.modeling_sam import SamVisionEncoder
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
 
-from ablate.encoders.base import Encoder, resample_positions
+from ablate.encoders.base import Encoder, Names, resample_positions
 from ablate.encoders.spec import EncoderSpec
 
 
 class SamEncoder(Encoder):
     """`architecture`: the arguments of `SamVisionConfig`; image_size is its position table's."""
+
+    published: ClassVar[Names] = {
+        r"vision_encoder\.(.*)": r"model.\1",
+        r"(prompt_encoder|mask_decoder|shared_image_embedding)\..*": None,
+    }
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)
@@ -34,3 +42,29 @@ class SamEncoder(Encoder):
                 features = layer(features)
         result: Tensor = self.model.neck(features)
         return result
+
+
+class SamShortEncoder(SamEncoder):
+    """SAM with EAGLE's released neck: a 1x1 convolution without bias and a norm, both random."""
+
+    published: ClassVar[Names] = {r"vision_encoder\.neck\..*": None, **SamEncoder.published}
+    fresh: ClassVar[tuple[str, ...]] = ("model.neck.",)
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.model.neck = ShortNeck(
+            self.model.config.hidden_size, self.model.config.output_channels
+        )
+
+
+class ShortNeck(nn.Module):
+    """(B,H,W,inputs) -> (B,outputs,H,W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel_size=1, bias=False)
+        self.norm = SamLayerNorm(outputs, data_format="channels_first")
+
+    def forward(self, features: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.conv(features.permute(0, 3, 1, 2)))
+        return normed

@@ -14,14 +14,19 @@ from ablate.errors import UserError
 class Weights:
     """Where an encoder's weights come from.
 
-    kind: "shipped" (a safetensors file under `ablate/weights`) or "none" (random, from the
-    spec's `init_seed`); ref: the file's path under `ablate/weights`; sha256: of that file, None
-    while it does not exist.
+    kind: "shipped" (a safetensors file under `ablate/weights`), "published" (a file of a repository
+    on the Hugging Face hub, tensors under their published names; `ablate.hub` finds it) or "none"
+    (random, from the spec's `init_seed`). ref: the file's path under `ablate/weights`, or the
+    repository. file: the published file, or the index of several. revision: the repository's
+    commit, None for whichever is there. sha256: of the file; None where it is not known, or while
+    shipped weights do not exist.
     """
 
     kind: str
     ref: str = ""
     sha256: str | None = None
+    file: str = ""
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class EncoderSpec:
     the encoder's whole stride; unshuffle: k of the `pixel_unshuffle` of its last map (1: none);
     width: channels of its feature map, after that. mean, std: its own normalisation, for pixels in
     [0, 1]. max_patches: an image of more patches is shrunk, keeping its shape (Pix2Struct; None:
-    never). task, licence, source say what it was trained for and where it is from: they decide
-    no result.
+    never). tile: pixels of the tiles' side into which the image is cut, each seen by itself and
+    their maps put side by side again (None: the image is seen whole, its positions interpolated).
+    ragged: a border too narrow for a patch is left out instead of refused (SigLIP at 384 pixels).
+    task, licence, source say what it was trained for and where it is from: they decide no result.
     """
 
     name: str
@@ -48,6 +55,8 @@ class EncoderSpec:
     weights: Weights
     unshuffle: int = 1
     max_patches: int | None = None
+    tile: int | None = None
+    ragged: bool = False
     init_seed: int = 0
     task: str = field(default="", compare=False)
     licence: str = field(default="", compare=False)
@@ -69,9 +78,9 @@ class EncoderSpec:
 
         Raises UserError if the encoder cannot take this size.
         """
-        step = self.patch * self.unshuffle
+        step = self.tile or self.patch * self.unshuffle
         for pixels in {height, width}:
-            if pixels < step or pixels % step:
+            if pixels < step or (pixels % step and not self.ragged):
                 below = max(step, pixels // step * step)
                 raise UserError(
                     f"encoder '{self.name}' cannot take {pixels} pixels: its sides are multiples "

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from ablate.errors import UserError
-from ablate.files import sha256_file, write_atomic
+from ablate.files import drafted, read_json, sha256_file, write_atomic, write_json
+from ablate.hub import safetensors_name
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
     """Write the module's tensors to `path`, floats as `dtype` (None: as they are)."""
-    tensors = _distinct(module)
+    tensors = distinct(module)
     if dtype is not None:
         tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in tensors.items()}
     save_tensors(tensors, path)
@@ -44,7 +48,7 @@ def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> Non
     tensors = load_tensors(path)
     if sha256 is not None and sha256_file(path) != sha256:
         raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
-    wanted = _distinct(module)
+    wanted = distinct(module)
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise UserError(f"weights {path}: tensor '{name}' is missing")
@@ -58,9 +62,62 @@ def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> Non
     module.load_state_dict(tensors, strict=False)  # tied tensors come under one name only
 
 
-def _distinct(module: nn.Module) -> dict[str, Tensor]:
+def distinct(module: nn.Module) -> dict[str, Tensor]:
     """The module's tensors, each once: tied ones under the first of their names."""
     names: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
         names.setdefault(id(tensor), (name, tensor))
     return dict(names.values())
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the tensors of a published pickle `source` as the safetensors file `target`.
+
+    An index (`*.bin.index.json`) is converted with all its shards, which land beside the target.
+    Only tensors and plain values are unpickled, no code is run, and the file is mapped, not read
+    into memory. Raises UserError if the source holds anything else, or no tensors.
+    """
+    if source.name.endswith(".index.json"):
+        held_in = shards(source)
+        for shard in sorted(set(held_in.values())):
+            convert(source.parent / shard, target.parent / safetensors_name(shard))
+        names = {name: safetensors_name(shard) for name, shard in held_in.items()}
+        write_json(target, {"metadata": {}, "weight_map": names})
+        return
+    try:
+        mapped = is_zipfile(source)  # not so before torch 1.6
+        held = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"cannot read weights {source}: {first}") from error
+    tensors, seen = {}, set()
+    for name, tensor in _state(held).items():
+        again = tensor.untyped_storage().data_ptr() in seen  # safetensors holds nothing twice
+        seen.add(tensor.untyped_storage().data_ptr())
+        tensor = tensor.clone() if again else tensor
+        tensors[name] = tensor.contiguous()
+    if not tensors:
+        raise UserError(f"weights {source}: there are no tensors in it")
+    with drafted(target) as draft:
+        save_file(tensors, draft, metadata={"format": "pt"})
+
+
+def _state(held: Any) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, which may lie under "model" or "state_dict" in it."""
+    for inside in ("model", "state_dict"):
+        if isinstance(held, dict) and isinstance(held.get(inside), dict):
+            held = held[inside]
+    items = held.items() if isinstance(held, dict) else ()
+    return {str(name): tensor for name, tensor in items if isinstance(tensor, Tensor)}
+
+
+def shards(index: Path) -> dict[str, str]:
+    """Which file beside the index holds each tensor; UserError if the index is damaged."""
+    try:
+        places = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"cannot read the index of weights {index}: {error!r}") from error
+    for file in places.values():
+        if Path(file).name != file:
+            raise UserError(f"the index of weights {index} names '{file}', which is not beside it")
+    return places

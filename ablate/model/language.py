@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ablate import hub
 from ablate.errors import UserError
 from ablate.model.llms import LlmSpec, checksum
 
@@ -20,23 +21,24 @@ from ablate.model.llms import LlmSpec, checksum
 def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) -> PreTrainedModel:
     """The language model in float32; load_weights=False gives random ones.
 
-    Raises UserError if there is none, or if its files are damaged, incomplete, or another model's.
+    A published model needs no files for random weights. Raises UserError if there is no such model,
+    or if its files are damaged, incomplete, pickles, or another model's.
     """
-    config = _load(AutoConfig, spec)
     if load_weights:
-        if spec.sha256 and checksum(spec.folder) != spec.sha256:
-            raise UserError(f"llm '{spec.name}': the files in {spec.folder} are not those expected")
+        _check_weights(spec)
         model, report = _load(
             AutoModelForCausalLM,
             spec,
-            config=config,
             attn_implementation=attn,
             dtype=torch.float32,
+            use_safetensors=True,
             output_loading_info=True,
         )
         for name in sorted(report["missing_keys"]):
             raise UserError(f"llm '{spec.name}' ({spec.folder}): tensor '{name}' is missing")
     else:
+        here = not spec.config or (spec.folder / "config.json").is_file()
+        config = _load(AutoConfig, spec) if here else AutoConfig.for_model(**spec.config)
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attn)
     width = model.get_input_embeddings().embedding_dim
     if width != spec.width:
@@ -48,15 +50,31 @@ def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) ->
 
 def load_tokenizer(spec: LlmSpec) -> PreTrainedTokenizerBase:
     """The tokenizer, whose chat template decides the prompt; UserError as for the model."""
-    return _load(AutoTokenizer, spec)
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, spec)
+    if spec.template is not None:
+        tokenizer.chat_template = spec.template
+    return tokenizer
+
+
+def _check_weights(spec: LlmSpec) -> None:
+    """UserError if the folder's weights are pickles only, or not those the spec was made for."""
+    folder = spec.folder
+    pickles = sorted(folder.glob("*.bin.index.json")) or sorted(folder.glob("*.bin"))
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise hub.unconverted(f"llm '{spec.name}'", pickles[0])
+    if spec.sha256 and checksum(folder) != spec.sha256:
+        raise UserError(f"llm '{spec.name}': the files in {folder} are not those expected")
 
 
 def _load(auto: Any, spec: LlmSpec, **options: Any) -> Any:
-    if not (spec.folder / "config.json").is_file():
+    folder = spec.folder
+    if not (folder / "config.json").is_file():
+        if spec.kind == "published":
+            raise hub.missing(f"llm '{spec.name}'", spec.ref, "config.json")
         remedy = "; `ablate bake` makes it" if spec.kind == "shipped" else ""
-        raise UserError(f"llm '{spec.name}': nothing at {spec.folder}{remedy}")
+        raise UserError(f"llm '{spec.name}': nothing at {folder}{remedy}")
     try:
-        return auto.from_pretrained(spec.folder, local_files_only=True, **options)
+        return auto.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
-        raise UserError(f"llm '{spec.name}': cannot read {spec.folder}: {first}") from error
+        raise UserError(f"llm '{spec.name}': cannot read {folder}: {first}") from error

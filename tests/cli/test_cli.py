@@ -64,7 +64,16 @@ def test_without_arguments_it_shows_its_help(ablate: Call) -> None:
 
 def test_list_prints_json(ablate: Call) -> None:
     encoders = json.loads(ablate("list", "encoders", "--json").out)
-    assert "clip-micro@32" in [row["encoder"] for row in encoders]
+    by_title = {row["encoder"]: row for row in encoders}
+    assert "clip-micro@32" in by_title
+    sam = by_title["sam-l@1024"]
+    assert sam["weights"]["ref"] == "facebook/sam-vit-large"
+    assert (sam["licence"], sam["task"]) == ("Apache-2.0", "segmentation")
+    assert sam["parameters"] == 308_278_272
+    assert sam["flops"] > 10**12
+    (vicuna,) = (r for r in json.loads(ablate("list", "llms", "--json").out) if "13b" in r["llm"])
+    assert vicuna["weights"]["ref"] == "lmsys/vicuna-13b-v1.5"
+    assert "USER: " in vicuna["template"]
     fusions = json.loads(ablate("list", "fusions", "--json").out)
     assert {"channel_concat", "llava_hr"} <= {row["fusion"] for row in fusions}
     studies = json.loads(ablate("list", "studies", "--json").out)
@@ -76,6 +85,9 @@ def test_list_prints_columns(ablate: Call, what: str) -> None:
     lines = ablate("list", what).out.splitlines()
     assert len(lines) > 1
     assert lines[0] == lines[0].upper()
+    if what in ("encoders", "llms"):
+        assert max(map(len, lines)) <= 120
+        assert {"PARAMETERS", "LICENCE", "SOURCE"} <= {*lines[0].split()}
 
 
 def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once(

@@ -187,6 +187,32 @@ def test_weights_of_a_known_checksum_count_by_it_not_by_place() -> None:
     assert key("/here", None) != key("/there", None)
 
 
+def test_published_weights_count_by_repository_file_revision_and_checksum() -> None:
+    def key(**changed: str | None) -> str:
+        fields = {"kind": "published", "ref": "a/b", "file": "x", "revision": None, "sha256": None}
+        return Step("pretrain", "x", {"weights": {**fields, **changed}}).key
+
+    changes = [{}, {"ref": "a/c"}, {"file": "y"}, {"revision": "1"}, {"sha256": "2"}]
+    changes.append({"sha256": "2", "ref": "a/c"})
+    assert len({key(**change) for change in changes}) == len(changes)
+
+
+def test_the_papers_candidates_are_planned_without_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = ["base.encoders=[clip-l14, convnext-xxl]", "base.llm=vicuna-7b"]
+    paper += ["base.fusion.grid=[32, 32]", "base.recipe.prealign=null"]
+    paper += [f"base.recipe.{stage}.max_length=2048" for stage in ("pretrain", "finetune")]
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    without = keys(load_study("micro/rounds", paper))
+    for repository in "openai/clip-vit-large-patch14-336", "lmsys/vicuna-7b-v1.5":
+        (tmp_path / repository).mkdir(parents=True)
+        for file in "config.json", "model.safetensors":
+            (tmp_path / repository / file).write_text("{}")
+    assert keys(load_study("micro/rounds", paper)) == without
+
+
 def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() -> None:
     study = load_study("micro/rounds", ["seeds=[0]"])
     rounds = explore(study, StoredResults(Store(Path("nowhere")), study))

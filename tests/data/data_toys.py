@@ -22,13 +22,6 @@ LLAMA3_MARKED = (
     "{% endfor %}{% if add_generation_prompt %}"
     "<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
-VICUNA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} "
-    "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}"
-    "{% if m['role'] == 'user' %}USER: {{ m['content'] | trim }} "
-    "{% else %}ASSISTANT: {{ m['content'] | trim }}{{ eos_token }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from data_toys import CHATML, LLAMA3, LLAMA3_MARKED, VICUNA, byte_level, sentencepiece
+from data_toys import CHATML, LLAMA3, LLAMA3_MARKED, byte_level, sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +12,7 @@ from ablate.bake.tokenizer import build_tokenizer
 from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.chat import Chat, Messages
 from ablate.errors import UserError
+from ablate.model.llms import VICUNA
 
 CASES = {
     "llama3": (byte_level, LLAMA3, "<|eot_id|>"),

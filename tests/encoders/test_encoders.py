@@ -1,26 +1,30 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import encoder_toys
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import resampling
 from torch import Tensor
 
-from ablate.encoders import build, registry
+from ablate.encoders import build, micro, registry
 from ablate.encoders.base import BlockEncoder, Encoder, resample_positions
 from ablate.encoders.build import build_encoder
 from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.encoders.tensors import save_module
 from ablate.errors import UserError
 
-TITLES = [spec.title for spec in registry.specs()]
+TITLES = [spec.title for spec in encoder_toys.SPECS]
 BLOCKWISE = ["clip-micro", "eva02-micro", "pix2struct-micro", "dinov2-micro"]
+BLOCKWISE += ["eva02-det-toy", "siglip-toy", "internvit-toy"]
 
 
 def random_encoder(title: str, **changes: int) -> Encoder:
-    return build_encoder(replace(registry.resolve(title), **changes), load_weights=False)
+    return build_encoder(replace(encoder_toys.find(title), **changes), load_weights=False)
 
 
 def pixels_of(encoder: Encoder, batch: int = 2) -> Tensor:
@@ -40,10 +44,11 @@ def gradients(encoder: Encoder, pixels: Tensor) -> dict[str, Tensor]:
 def test_the_map_has_the_declared_shape_at_every_resolution(title: str) -> None:
     encoder = random_encoder(title)
     assert encoder(pixels_of(encoder)).shape == encoder.shape
-    step = encoder.spec.patch * encoder.spec.unshuffle
+    stride = encoder.spec.patch * encoder.spec.unshuffle
+    step = encoder.spec.tile or stride
     for height, width in (step, step), (3 * step, 2 * step), (2 * step, 5 * step):
         shape = encoder(torch.rand(1, 3, height, width)).shape
-        assert shape == (encoder.spec.width, height // step, width // step)
+        assert shape == (encoder.spec.width, height // stride, width // stride)
 
 
 @pytest.mark.parametrize("title", TITLES)
@@ -121,35 +126,11 @@ def test_all_blocks_one_by_one_are_the_encoders_own_features(title: str) -> None
     torch.testing.assert_close(tokens, encoder(pixels).tokens())
 
 
-@pytest.mark.parametrize("title", ["convnext-micro", "sam-micro", "eva02-micro"])
+@pytest.mark.parametrize("title", ["convnext-micro", "sam-micro", "eva02-micro", "clip-tiled-toy"])
 def test_an_encoder_without_open_blocks_says_so(title: str) -> None:
     encoder = random_encoder(title)
     with pytest.raises(UserError, match=f"'{encoder.spec.title}' cannot be the base"):
         encoder.blockwise(pixels_of(encoder))
-
-
-def cubic(distance: float, a: float) -> float:
-    d = abs(distance)
-    if d <= 1:
-        return (a + 2) * d**3 - (a + 3) * d**2 + 1
-    return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
-
-
-def cubic_matrix(old: int, new: int, antialias: bool) -> np.ndarray:
-    """The float64 weights of bicubic resampling by hand: Keys' kernel at half-pixel centres."""
-    matrix = np.zeros((new, old))
-    scale = old / new
-    stretch = max(scale, 1.0) if antialias else 1.0
-    for i in range(new):
-        centre = (i + 0.5) * scale - 0.5
-        reach = int(np.ceil(2 * stretch)) + 1
-        for j in range(int(np.floor(centre)) - reach, int(np.floor(centre)) + reach + 1):
-            weight = cubic((j - centre) / stretch, -0.5 if antialias else -0.75)
-            if not antialias:  # the edge is repeated
-                matrix[i, min(max(j, 0), old - 1)] += weight
-            elif 0 <= j < old:  # what lies outside is left out
-                matrix[i, j] += weight
-    return matrix / matrix.sum(1, keepdims=True)
 
 
 @settings(deadline=None)
@@ -158,7 +139,7 @@ def test_positions_are_resampled_as_in_float64(
     side: int, height: int, width: int, antialias: bool
 ) -> None:
     table = torch.randn(side * side, 5, generator=torch.manual_seed(side))
-    rows, columns = (cubic_matrix(side, n, antialias) for n in (height, width))
+    rows, columns = (resampling(side, n, "bicubic", antialias) for n in (height, width))
     image = table.double().numpy().reshape(side, side, 5)
     expected = np.einsum("hi,wj,ijc->hwc", rows, columns, image).reshape(-1, 5)
     for dtype, tolerance in (torch.float32, 1e-5), (torch.bfloat16, 3e-2):
@@ -204,12 +185,15 @@ def test_random_weights_depend_on_the_spec_alone() -> None:
 def test_no_encoder_starts_at_nothing(title: str) -> None:
     """transformers' own default deviation for Pix2Struct and SAM is 1e-10."""
     encoder = random_encoder(title)
-    matrices = [p for n, p in encoder.named_parameters() if p.ndim > 1 and "pos" not in n]
+    matrices = [
+        p for n, p in encoder.named_parameters() if p.ndim > 1 and not re.search("pos|cls", n)
+    ]
     assert all(matrix.std() > 0.005 for matrix in matrices)
 
 
 def test_the_micro_encoders_are_small() -> None:
-    sizes = [sum(p.numel() for p in random_encoder(t).parameters()) for t in TITLES]
+    titles = [spec.title for spec in micro.SPECS]
+    sizes = [sum(p.numel() for p in random_encoder(t).parameters()) for t in titles]
     assert all(250_000 < size < 410_000 for size in sizes)
     assert 2 * sum(sizes) < 8e6
 
@@ -252,6 +236,12 @@ def test_a_truncated_weights_file_is_one_clear_error(weights: Path) -> None:
         weights.write_bytes(whole[:length])
         with pytest.raises(UserError, match=r"cannot read weights .*clip\.safetensors"):
             build_encoder(with_weights())
+
+
+def test_an_unknown_kind_of_weights_is_refused() -> None:
+    spec = replace(registry.resolve("clip-micro"), weights=Weights("publish"))
+    with pytest.raises(UserError, match="kind of weights 'publish'; did you mean 'published'"):
+        build_encoder(spec)
 
 
 def test_an_unknown_family_is_refused() -> None:

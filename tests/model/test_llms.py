@@ -1,27 +1,176 @@
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sentencepiece
+import torch
 
+from ablate.data.chat import Chat
+from ablate.encoders.tensors import convert
 from ablate.errors import UserError
 from ablate.model import llms
-from ablate.model.language import load_llm
+from ablate.model.language import load_llm, load_tokenizer
+from ablate.model.llms import LlmSpec
+
+
+def numbers_of(spec: LlmSpec) -> int:
+    return sum(p.numel() for p in load_llm(spec, load_weights=False).parameters())
+
+
+def copied(folder: Path, target: Path) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def published(**changes: Any) -> LlmSpec:
+    """A published model of the tiny one's shape."""
+    return LlmSpec("tiny", "published", "someone/tiny", width=32, context=128, **changes)
+
+
+def test_the_papers_language_models_are_there_at_their_published_sizes() -> None:
+    names = ["vicuna-7b", "vicuna-13b", "llama3-8b", "yi-34b"]
+    names += ["qwen2.5-0.5b", "qwen2.5-1.5b", "smollm2-1.7b"]
+    assert [spec.name for spec in llms.specs()] == ["llama-micro", *names]
+    for spec in llms.specs():
+        with torch.device("meta"):
+            model = load_llm(spec, load_weights=False)
+        assert sum(p.numel() for p in model.parameters()) == spec.parameters
+        assert model.config.num_hidden_layers == spec.layers
+        assert model.config.max_position_embeddings == spec.context
+        assert spec.licence
+        assert spec.source
+
+
+def test_a_published_model_is_known_by_its_repository_whether_it_is_here_or_not(
+    llm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    before = llms.resolve("vicuna-7b").to_json()
+    assert before["ref"] == "lmsys/vicuna-7b-v1.5"
+    assert before["template"] == llms.VICUNA
+    with pytest.raises(UserError, match=r"no config\.json of lmsys/vicuna-7b-v1\.5, neither in"):
+        load_llm(llms.resolve("vicuna-7b"))
+    copied(llm_folder, tmp_path / "lmsys" / "vicuna-7b-v1.5")
+    assert llms.resolve("vicuna-7b").to_json() == before
+    assert llms.resolve("lmsys/vicuna-7b-v1.5").name == "vicuna-7b"
+
+
+def test_any_repository_on_this_machine_resolves_by_its_content(
+    llm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "own"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"or as a repository in .*own or the hub's cache"):
+        llms.resolve("someone/tiny")
+    cached = tmp_path / "cache" / "models--someone--tiny"
+    copied(llm_folder, cached / "snapshots" / "abc")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    there = llms.resolve("someone/tiny")
+    copied(llm_folder, tmp_path / "own" / "someone" / "tiny")
+    here = llms.resolve("someone/tiny")
+    assert there.ref != here.ref
+    assert there.sha256 == here.sha256 == llms.resolve(str(llm_folder)).sha256
+    load_llm(here)
+
+
+def test_a_models_own_chat_template_goes_before_its_tokenizers(
+    llm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    copied(llm_folder, tmp_path / "someone" / "tiny")
+    assert load_tokenizer(published()).chat_template != llms.VICUNA
+    tokenizer = load_tokenizer(published(template=llms.VICUNA))
+    said = ["<image>\nWhat?", "A cat.", "Sure?"]
+    turns = [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(said)]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert text == (
+        " A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. USER: <image>\n"
+        "What? ASSISTANT: A cat.w1USER: Sure? ASSISTANT:"
+    )
+
+
+def test_vicunas_tokenizer_and_our_template_give_the_tokens_llava_trains_on(tmp_path: Path) -> None:
+    """The published tokenizer is a sentencepiece model alone; LLaVA encodes the text with it."""
+    system = "A chat between a curious user and an artificial intelligence assistant. The "
+    system += "assistant gives helpful, detailed, and polite answers to the user's questions."
+    talk = f"{system} USER: What is red? ASSISTANT: A circle."
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([talk] * 9),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=340,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "legacy": False}
+    values = {**special, "tokenizer_class": "LlamaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    spec = LlmSpec("vicuna", "path", str(tmp_path), 32, 128, template=llms.VICUNA)
+    said = [{"role": "user", "content": "What is red?"}]
+    said.append({"role": "assistant", "content": "A circle."})
+    [tokens] = Chat(load_tokenizer(spec)).encode([said])
+    published = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    assert tokens.ids.tolist() == [1, *published.encode(talk), 2]
+    answer = [*published.encode("A circle."), 2]
+    assert tokens.ids[tokens.learn].tolist() == answer
+
+
+def test_pickled_weights_are_refused_and_work_once_converted(
+    llm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    folder = copied(llm_folder, tmp_path / "someone" / "tiny")
+    (folder / "model.safetensors").unlink()
+    model = load_llm(published(), load_weights=False)
+    torch.save(model.state_dict(), folder / "pytorch_model-00001-of-00001.bin")
+    index = folder / "pytorch_model.bin.index.json"
+    places = dict.fromkeys(model.state_dict(), "pytorch_model-00001-of-00001.bin")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    with pytest.raises(UserError, match=r"pytorch_model\.bin\.index\.json is a pickle"):
+        load_llm(published())
+    convert(index, folder / "model.safetensors.index.json")
+    loaded = load_llm(published()).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_large_models_files_are_hashed_once(
+    llm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.files.REMEMBERED", 1)
+    folder = copied(llm_folder, tmp_path / "large")
+    before = llms.checksum(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("ablate.files.sha256_file", lambda path: pytest.fail(f"read {path}"))
+        assert llms.checksum(folder) == before
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert llms.checksum(folder) != before
 
 
 def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
-    assert [spec.name for spec in llms.specs()] == ["llama-micro"]
     assert llms.resolve("llama-micro").width == 128
     spec = llms.resolve(str(llm_folder))
     assert (spec.name, spec.kind, spec.width, spec.context) == ("tiny", "path", 32, 128)
+    assert (spec.layers, spec.parameters) == (2, numbers_of(spec))
     assert llms.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no llm 'lama-micro'.*did you mean 'llama-micro'"):
         llms.resolve("lama-micro")
-    with pytest.raises(UserError, match="no llm"):
-        llms.resolve(str(tmp_path))
+    for nothing in str(tmp_path), "~/nothing", "some/where/else", "a b/c", "":
+        with pytest.raises(UserError, match="no llm"):
+            llms.resolve(nothing)
 
 
 def test_the_checksum_follows_weights_configuration_and_tokenizer(

@@ -1,0 +1,77 @@
+"""Published weights on this machine, by their name on the Hugging Face hub and without a network.
+
+A repository `organisation/name` is looked for in the folder `organisation/name` of
+`weights_home()`, which is taken to be of whatever revision is asked for, then in the cache of the
+hub's own tools (`$HF_HOME`). Weights are read as safetensors only. A published pickle is converted
+first (`ablate.encoders.tensors.convert`), into a file beside it of the name that `safetensors_name`
+gives. Imports no torch.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from ablate.errors import UserError
+from ablate.files import home
+
+
+def weights_home() -> Path:
+    """The folder of published weights: `$ABLATE_WEIGHTS`, or else `weights` in `home()`."""
+    return Path(os.environ.get("ABLATE_WEIGHTS") or home() / "weights").absolute()
+
+
+def safetensors_name(file: str) -> str:
+    """What a published file is called as safetensors: `a/x.pth` -> `a/x.safetensors`.
+
+    As the hub does, `pytorch_model*.bin` becomes `model*.safetensors`; an index goes by its shards.
+    """
+    name = re.sub(r"\.(bin|pt|pth|ckpt)(?=$|\.index\.json$)", ".safetensors", file)
+    return name if name == file else name.replace("pytorch_model", "model")
+
+
+def find(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """Where a file of a repository lies on this machine; None if it is not here."""
+    own = weights_home() / repository / file
+    if own.is_file():
+        return own
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(repository, file, revision=revision)
+    except HFValidationError:  # no name a repository could have
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def find_weights(what: str, repository: str, file: str, revision: str | None = None) -> Path:
+    """Where the weights in `file` lie as safetensors (or the index of several such files).
+
+    `what` begins the error. Raises UserError if they are not here, saying where they were looked
+    for, or if they are here as a pickle only.
+    """
+    name = safetensors_name(file)
+    if found := find(repository, name, revision):
+        return found
+    if pickled := find(repository, file, revision):
+        raise unconverted(what, pickled)
+    raise missing(what, repository, name)
+
+
+def missing(what: str, repository: str, file: str) -> UserError:
+    """The error of a file that is not on this machine."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return UserError(
+        f"{what}: no {file} of {repository}, neither in {weights_home() / repository} "
+        f"nor in the hub's cache {HF_HUB_CACHE}; get it from https://huggingface.co/{repository}"
+    )
+
+
+def unconverted(what: str, pickled: Path) -> UserError:
+    """The error of a file that is here as a pickle, which could run any code when it is loaded."""
+    target = pickled.with_name(safetensors_name(pickled.name))
+    return UserError(
+        f"{what}: {pickled} is a pickle and must first be converted: "
+        f"ablate.encoders.tensors.convert(source, target) with the target {target}"
+    )

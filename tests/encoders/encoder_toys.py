@@ -1,0 +1,73 @@
+"""Specs of families the micro scale lacks, small, and the way to any small spec by name."""
+
+import dataclasses
+
+from ablate.encoders import micro
+from ablate.encoders.spec import EncoderSpec, Weights
+
+HALF = (0.5, 0.5, 0.5)
+CLIP, SAM = (next(s for s in micro.SPECS if s.family == family) for family in ("clip", "sam"))
+
+
+def _toy(name: str, family: str, patch: int, **rest: object) -> EncoderSpec:
+    fields = {"resolution": 64, "width": 32, "mean": HALF, "std": HALF, "weights": Weights("none")}
+    return EncoderSpec(name=name, family=family, patch=patch, **{**fields, **rest})  # type: ignore[arg-type]
+
+
+EVA02_DET = _toy(
+    "eva02-det-toy",
+    "eva02_det",
+    8,
+    architecture={
+        "window": 3,  # does not divide the 8x8 map: windows are filled up
+        "global_blocks": [1],
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 3,
+        "num_heads": 2,
+        "mlp_ratio": 8 / 3,
+        "qkv_fused": False,
+        "swiglu_mlp": True,
+        "scale_mlp": True,
+        "use_rot_pos_emb": True,
+        "ref_feat_shape": 3,
+    },
+)
+INTERNVIT = _toy(
+    "internvit-toy",
+    "internvit",
+    8,
+    architecture={
+        "image_size": [32, 32],
+        "patch_size": [8, 8],
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "norm_type": "rms_norm",
+        "use_qk_norm": True,
+    },
+)
+SIGLIP = _toy(
+    "siglip-toy",
+    "siglip",
+    8,
+    architecture={
+        "image_size": 32,
+        "patch_size": 8,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+)
+SAM_SHORT = dataclasses.replace(SAM, name="sam-short-toy", family="sam_short")
+CLIP_TILED = dataclasses.replace(CLIP, name="clip-tiled-toy", resolution=64, tile=32)
+
+SPECS = [*micro.SPECS, EVA02_DET, INTERNVIT, SIGLIP, SAM_SHORT, CLIP_TILED]
+
+
+def find(name: str) -> EncoderSpec:
+    """The small spec of this name or title."""
+    return next(spec for spec in SPECS if name in (spec.name, spec.title))
