@@ -122,6 +122,11 @@ def read_image(path: Path, canvas: int | None = None) -> npt.NDArray[np.uint8]:
         raise UserError(f"no image at {path}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from None
+    return as_array(image, canvas)
+
+
+def as_array(image: Image.Image, canvas: int | None = None) -> npt.NDArray[np.uint8]:
+    """The RGB image as (3,H,W), with `canvas` padded and resized as `read_image` says."""
     if canvas is not None and image.size != (canvas, canvas):
         image = _squared(image).resize((canvas, canvas), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

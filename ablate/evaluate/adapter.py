@@ -3,6 +3,7 @@
 Shapes: H W pixels.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,9 @@ from transformers import PreTrainedTokenizerBase
 from ablate.data.chat import Chat
 from ablate.data.collate import collate
 from ablate.data.conversations import IMAGE
-from ablate.data.dataset import Sample
+from ablate.data.dataset import Sample, as_array
 from ablate.errors import UserError
+from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.train.restore import load_trained
@@ -41,11 +43,15 @@ MAX_NEW_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model and the tokenizer it speaks through; `name` tells its weights from all others."""
+    """A model and the tokenizer it speaks through; `name` tells its weights from all others.
+
+    `canvas`: what images are padded and resized to, as in training (default: left as they are).
+    """
 
     model: Mllm
     tokenizer: PreTrainedTokenizerBase
     name: str
+    canvas: int | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Answerer":
@@ -53,7 +59,9 @@ class Answerer:
         if not (folder / "spec.json").is_file():
             raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
         model = load_trained(folder)
-        return cls(model, load_tokenizer(model.spec.llm), folder.resolve().name)
+        data = read_json(folder / "spec.json")["spec"].get("data", {})
+        tokenizer = load_tokenizer(model.spec.llm)
+        return cls(model, tokenizer, folder.resolve().name, data.get("canvas"))
 
 
 class _Ask(NamedTuple):
@@ -67,6 +75,9 @@ class _Ask(NamedTuple):
 
 class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
+
+    A question that leaves no room in the language model's context (several images at once) is left
+    unanswered, and the longest of a batch bounds how long its answers may get.
 
     `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
     instead of every image. `device`: default the GPU if there is one. `watch` is called after each
@@ -89,6 +100,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.model = answerer.model.to(self.device).eval()
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
+        self.canvas = answerer.canvas
         self.batch_size = 64 if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
@@ -150,14 +162,30 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
         if options.get("do_sample") or options.get("num_beams", 1) != 1:
             raise UserError(f"ablate answers greedily, but the task asks for {options}")
-        ids = self.model.generate(
-            collate(self._samples(asks)).to(self.device),
-            max_new_tokens=int(options.get("max_new_tokens", MAX_NEW_TOKENS)),
-            stop_ids=self._stop_ids,
-        )
-        until = options.get("until") or []
-        stops = [until] if isinstance(until, str) else until
-        return [_cut(text, stops) for text in self.tokenizer.batch_decode(ids, True)]
+        samples = self._samples(asks)
+        rooms = [self._room(sample) for sample in samples]
+        fitting = [place for place, room in enumerate(rooms) if room > 0]
+        for ask, room in zip(asks, rooms, strict=True):
+            if room <= 0:
+                print(f"{ask.name}: left unanswered, {1 - room} tokens too long", file=sys.stderr)
+        answers = [""] * len(asks)
+        if fitting:
+            wanted = int(options.get("max_new_tokens", MAX_NEW_TOKENS))
+            ids = self.model.generate(
+                collate([samples[place] for place in fitting]).to(self.device),
+                max_new_tokens=min(wanted, *(rooms[place] for place in fitting)),
+                stop_ids=self._stop_ids,
+            )
+            until = options.get("until") or []
+            stops = [until] if isinstance(until, str) else until
+            for place, text in zip(fitting, self.tokenizer.batch_decode(ids, True), strict=True):
+                answers[place] = _cut(text, stops)
+        return answers
+
+    def _room(self, sample: Sample) -> int:
+        """Tokens left in the language model's context for an answer."""
+        seen = len(sample.images) * (self.model.num_visual_tokens - 1)
+        return self.model.spec.llm.context - len(sample.ids) - seen
 
     def _samples(self, asks: Sequence[_Ask]) -> list[Sample]:
         """Each question as a conversation of which the answer is still to come."""
@@ -183,7 +211,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         if file in self._decoded:
             return self._decoded[file]
         with _readable(file or ask.name):
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            pixels = as_array(image.convert("RGB"), self.canvas)
         if self.blank:
             pixels = np.full_like(pixels, GREY)
         if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:
