@@ -262,7 +262,8 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
     explore: Rounds | Arms = written.explore
     designs: list[Design] = []
     with blame(tree, ["suite"]):
-        suites.resolve(written.suite)
+        suite = suites.place(written.suite, tree.at(["suite"]).folder)
+        suites.resolve(suite)
     with blame(tree, ["seeds"]):
         _distinct(map(str, written.seeds))
     if isinstance(explore, Rounds):
@@ -274,7 +275,7 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
-    changed = {"base": base, "explore": explore, "data": data}
+    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
     return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
 
 

@@ -20,7 +20,8 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
     """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
 
     `study`: a loaded one, or its name or path; `last`: rounds 1 to it only. Rounds whose
-    candidates hang on an open decision are left out.
+    candidates hang on an open decision are left out. Raises UserError where candidates were scored
+    by different measures.
     """
     if isinstance(study, str):
         study = load_study(study)
@@ -34,14 +35,22 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
                 points.setdefault(candidate.point, []).append(candidate)
             made = tuple(_candidate(study, seeds, steps, store) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
+    suite = suites.resolve(study.suite)
+    suites.require_one(
+        (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
+        for turn in rounds
+        for one in turn.candidates
+        for step in one.steps
+        if step.kind == "evaluate" and step.status == "done"
+    )
     return StudyResult(
         name=study.name,
         title=study.title,
         question=study.question,
         kind=study.explore.kind,
         axis=study.explore.axis if isinstance(study.explore, Arms) else "rounds",
-        suite=study.suite,
-        tasks={task.task: task.title or task.task for task in suites.resolve(study.suite).tasks},
+        suite=suite.name,
+        tasks={task.task: task.title or task.task for task in suite.tasks},
         planned_rounds=study.rounds,
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
@@ -89,7 +98,6 @@ def _candidate(
         fusion=first.fusion.name,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
         steps=tuple(steps.result(step) for step in ancestors(chain[-1] for chain in chains)),
-        scale={task.task: task.to_percent for task in suites.resolve(study.suite).tasks},
         **known,
     )
 

@@ -42,8 +42,8 @@ class CandidateResult:
     """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
 
     `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
-    `seed_scores` are the composites. `scale` takes a task's metric to 0-100; `rows` are those of
-    `answers.jsonl`, whose images lie below `images`.
+    `seed_scores` are the composites; `rows` are those of `answers.jsonl`, whose images lie below
+    `images`.
     """
 
     name: str
@@ -54,7 +54,6 @@ class CandidateResult:
     steps: tuple[StepResult, ...]
     scores: Mapping[str, float] = field(default_factory=dict)
     seed_scores: tuple[float, ...] = ()
-    scale: Mapping[str, float] = field(default_factory=dict)
     rows: tuple[Mapping[str, Any], ...] = ()
     images: Path | None = None
 
@@ -84,7 +83,7 @@ class CandidateResult:
         """A row a question, ordered by task and id; empty while the candidate is not scored.
 
         Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
-        weight (in the task's mean), points (the score on the scale of the composite).
+        weight (in the task's mean), points (the score in 0-100).
         """
         words = ["task", "id", "image", "question", "truth", "answer"]
         rows = [
@@ -92,7 +91,7 @@ class CandidateResult:
                 **{word: _clean(row[word]) for word in words},
                 "score": row["score"],
                 "weight": row["weight"],
-                "points": row["score"] * self.scale.get(row["task"], 100.0),
+                "points": 100.0 * row["score"],
             }
             for row in self.rows
         ]

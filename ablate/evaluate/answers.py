@@ -11,7 +11,8 @@ tasks lmms-eval gives the score of each answer. The others are taken apart here:
   yes nor no counts as nothing at all.
 - MMBench asks a question in several orders of its options; the first asking scores 1 if all are
   right, and the others weigh nothing.
-- OCRBench divides by 1000 whatever was asked; here it is the mean over what was.
+- OCRBench divides by 1000 whatever was asked, and MME adds up its ten categories: of a part of
+  the set, what counts is the mean over what was asked.
 - MMMU and MathVista are rounded by lmms-eval, which the check in `score` allows for.
 """
 
@@ -30,25 +31,28 @@ Scores = list[tuple[float, float]]
 class Reading(NamedTuple):
     """How a task's samples are scored one by one, from what they hold of the metric.
 
-    `rounding`: how far lmms-eval's figure may be off the exact one, as a share of its range;
-    `divisor`: the number of questions it takes for granted, where it does.
+    `share`: how much of the whole set they are, for figures that take a whole set for granted;
+    `rounding`: how far lmms-eval's figure may be off the exact one, in 0..1.
     """
 
     scores: Callable[[Sequence[Any]], Scores]
+    share: Callable[[Sequence[Any]], float] = lambda held: 1.0
     rounding: float = 1e-9
-    divisor: int | None = None
 
 
-def reading(task: SuiteTask) -> Reading:
-    """How the task's samples are read."""
-    return READINGS.get(task.task, Reading(_given))
+def figure(task: SuiteTask, found: float, samples: Sequence[Row]) -> float:
+    """lmms-eval's figure of the task's metric as it would be if `samples` were the whole set."""
+    return found / _reading(task).share(_held(task, samples))
+
+
+def rounding(task: SuiteTask) -> float:
+    """How far the figure may be off what the rows give, in 0..1."""
+    return _reading(task).rounding
 
 
 def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> list[Row]:
     """The rows of `answers.jsonl`; `samples` and `questions` in the same order."""
-    metric = task.metric.split(",")[0]
-    held = [sample.get(metric) for sample in samples]
-    scored = reading(task).scores(held)
+    scored = _reading(task).scores(_held(task, samples))
     return [
         {
             "task": task.task,
@@ -60,6 +64,16 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
         }
         for sample, question, (score, weight) in zip(samples, questions, scored, strict=True)
     ]
+
+
+def _reading(task: SuiteTask) -> Reading:
+    return READINGS.get(task.task, Reading(_given))
+
+
+def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
+    """What each sample holds of the metric; None where it does not enter it."""
+    metric = task.metric.split(",")[0]
+    return [sample.get(metric) for sample in samples]
 
 
 def _truth(sample: Row) -> str:
@@ -89,6 +103,10 @@ def _mme(held: Sequence[Any]) -> Scores:
     ]
 
 
+def _mme_share(held: Sequence[Any]) -> float:
+    return len({one["category"] for one in held if one is not None}) / 10
+
+
 def _pope(held: Sequence[Any]) -> Scores:
     def part(truth: str, said: str) -> tuple[float, float]:
         if said not in ("yes", "no"):
@@ -112,9 +130,7 @@ def _mmbench(held: Sequence[Any]) -> Scores:
         truths = {one["index"]: one["answer"] for one in askings}
         frame = pd.DataFrame(askings).sort_values("index")
         hits[index] = float(judge.eval_sub_data(frame, truths, static_only=True))
-    return [
-        (hits[int(one["index"]) % turns], float(int(one["index"]) < turns)) for one in held
-    ]
+    return [(hits[int(one["index"]) % turns], float(int(one["index"]) < turns)) for one in held]
 
 
 def _seed(held: Sequence[Any]) -> Scores:
@@ -135,12 +151,12 @@ def _mathvista(held: Sequence[Any]) -> Scores:
 
 READINGS: Mapping[str, Reading] = MappingProxyType(
     {
-        "mme": Reading(_mme),
+        "mme": Reading(_mme, _mme_share),
         "mmbench_en_dev_static": Reading(_mmbench),
         "seedbench": Reading(_seed),
         "pope": Reading(_pope),
         "mmmu_val": Reading(_mmmu, rounding=1e-5),
         "mathvista_testmini_format": Reading(_mathvista, rounding=1e-4),
-        "ocrbench": Reading(_given, divisor=1000),
+        "ocrbench": Reading(_given, lambda held: len(held) / 1000),
     }
 )

@@ -1,9 +1,9 @@
 """The published benchmarks: lmms-eval's own tasks, asked of copies of their sets on this disk.
 
-The set of a task lies in `$ABLATE_DATA/benchmarks/<task>` (default: `<home>/data/benchmarks/<task>`)
-as a DatasetDict that `save_to_disk` wrote. It holds the split that the task asks, in the columns of
-the hub's dataset, and just the questions that count: of SEED-Bench those about one image; GQA's
-with their images joined in. Where there is a network,
+The set of a task lies in `$ABLATE_DATA/benchmarks/<task>` (default: below `<home>/data`) as a
+DatasetDict that `save_to_disk` wrote. It holds the split that the task asks, in the columns of the
+hub's dataset, and just the questions that count: of SEED-Bench those about one image; GQA's with
+their images joined in. Where there is a network,
 
     python -m ablate.evaluate.benchmarks [SUITE]
 
@@ -120,19 +120,20 @@ def write_task_files(suite: Suite, folder: Path) -> None:
 
 def fetch(task: SuiteTask) -> Path:
     """Download the task's set from the hub into its folder, whole or not at all."""
-    from datasets import DatasetDict, load_dataset
+    import datasets
 
     dataset, config, split = hub(task)
-    found = load_dataset(dataset, config, split=split)
+    found = datasets.load_dataset(dataset, config, split=split)
     if task.task == "gqa":
-        images = load_dataset(dataset, "testdev_balanced_images", split=split)
+        images = datasets.load_dataset(dataset, "testdev_balanced_images", split=split)
         place = {name: number for number, name in enumerate(images["id"])}
-        order = [place[name] for name in found["imageId"]]
-        found = found.add_column("image", images.select(order)["image"], feature=images.features["image"])
+        shown = images.select([place[name] for name in found["imageId"]])
+        found = datasets.concatenate_datasets([found, shown.select_columns("image")], axis=1)
     if task.task == "seedbench":
-        found = found.filter(lambda kinds: [kind == "image" for kind in kinds], batched=True, input_columns="data_type")
+        kinds = found["data_type"]
+        found = found.select([number for number, kind in enumerate(kinds) if kind == "image"])
     folder = root() / task.task
-    DatasetDict({split: found}).save_to_disk(f"{folder}.partial")
+    datasets.DatasetDict({split: found}).save_to_disk(f"{folder}.partial")
     Path(f"{folder}.partial").rename(folder)
     return folder
 
@@ -156,7 +157,7 @@ _Lenient.add_constructor("!function", lambda loader, node: None)
 
 def _yaml(path: Path) -> dict[str, Any]:
     """The file's fields over those of the one it includes."""
-    fields: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Lenient)  # noqa: S506
+    fields: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Lenient)
     include = fields.pop("include", None)
     return {**(_yaml(path.parent / include) if include else {}), **fields}
 

@@ -163,13 +163,11 @@ def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict
     samples = sorted(results["samples"][task.task], key=lambda sample: sample["doc_id"])
     _check_asked(task, samples, questions)
     rows = answers.rows(task, samples, questions)
-    value = _figure(task, results["results"][task.task], rows)
+    value = _figure(task, results["results"][task.task], samples, rows)
     return {"value": value, "seconds": seconds, "rows": rows}
 
 
-def _check_asked(
-    task: suites.SuiteTask, samples: Sequence[Row], questions: Sequence[Row]
-) -> None:
+def _check_asked(task: suites.SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> None:
     """Hold what lmms-eval asked against the questions there are."""
     if [sample["doc"]["question"] for sample in samples] != [row["question"] for row in questions]:
         raise RuntimeError(
@@ -178,18 +176,18 @@ def _check_asked(
         )
 
 
-def _figure(task: suites.SuiteTask, results: Row, rows: Sequence[Row]) -> float:
-    """lmms-eval's figure of the metric, held against the rows it came from."""
+def _figure(
+    task: suites.SuiteTask, results: Row, samples: Sequence[Row], rows: Sequence[Row]
+) -> float:
+    """lmms-eval's figure of the metric, held against the rows made of its samples."""
     weight = sum(row["weight"] for row in rows)
     mean = sum(row["weight"] * row["score"] for row in rows) / weight if weight else 0.0
     found = results.get(task.result, "missing")
-    how = answers.reading(task)
     number = isinstance(found, int | float | None)
     value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong
-    if how.divisor:
-        value *= how.divisor / len(rows)
+    value = answers.figure(task, value, samples)
     share = value * task.to_percent / 100.0
-    if not math.isclose(share, mean, rel_tol=0.0, abs_tol=how.rounding):
+    if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answers.rounding(task)):
         raise RuntimeError(
             f"{task.task}: lmms-eval's {task.metric} is {found!r}, but its rows give {mean}"
         )
@@ -203,7 +201,8 @@ def _contained(suite: suites.Suite) -> Iterator[None]:
     Of the environment a scorer sees the suite's judge and nothing else that would move a score.
     """
     before = {name: os.environ.pop(name, None) for name in _READ}
-    os.environ |= {"MODEL_VERSION": task.judge for task in suite.tasks if task.judge}
+    if judge := next((task.judge for task in suite.tasks if task.judge), None):
+        os.environ["MODEL_VERSION"] = judge
     python, numpy = random.getstate(), np.random.get_state()
     with redirect_stdout(sys.stderr), torch.random.fork_rng():
         import lmms_eval.evaluator  # noqa: F401  (on import it has loguru write to stdout)

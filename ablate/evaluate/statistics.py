@@ -88,9 +88,9 @@ def compare(
 ) -> Interval:
     """The difference in points (0..100) of two candidates by their rows of `answers.jsonl`.
 
-    Raises `UserError` where they did not answer the same questions.
+    Raises `UserError` where they did not answer the same questions about the same images.
     """
-    by_question = [{(row["task"], row["id"]): row for row in rows} for rows in (a, b)]
+    by_question = [{(row["task"], row["id"], row["image"]): row for row in rows} for rows in (a, b)]
     if by_question[0].keys() != by_question[1].keys():
         apart = sorted(by_question[0].keys() ^ by_question[1].keys())
         raise UserError(

@@ -1,11 +1,11 @@
 """Suites: pinned lists of tasks whose mean is the composite score. Imports no torch.
 
-A suite is a YAML file, one of `suites/` or a user's own. What it asks, of which data, scored how and
-by which version of lmms-eval is its `identity()`, and so part of the key of every evaluate step.
+A suite is a YAML file, one of `suites/` or a user's own. What it asks, of which data, scored how
+and by which lmms-eval is its `identity()`, and so part of the key of every evaluate step.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +99,10 @@ class Suite(BaseModel):
         ours: dict[str, Any] = {}
         if self.data is not None:
             ours = {
-                "data": {**self.data.model_dump(mode="json"), "fingerprint": fingerprint(self.data)},
+                "data": {
+                    **self.data.model_dump(mode="json"),
+                    "fingerprint": fingerprint(self.data),
+                },
                 "task_files": task_files_fingerprint(),
             }
         return {
@@ -111,12 +114,18 @@ class Suite(BaseModel):
         }
 
 
+_YAML = (".yaml", ".yml")
 _SCORING = {"task", "metric", "to_percent", "file", "questions", "judge"}
 
 
 def names() -> list[str]:
     """The suites there are."""
     return sorted(path.stem for path in (_HERE / "suites").glob("*.yaml"))
+
+
+def place(name: str, folder: Path) -> str:
+    """A suite's name as it is; of a suite in a file the whole path, relative ones from `folder`."""
+    return str(folder / name) if name.endswith(_YAML) else name
 
 
 @cache
@@ -133,13 +142,46 @@ def resolve(name: str) -> Suite:
 
 def from_identity(identity: Mapping[str, Any]) -> Suite:
     """The suite in a step's spec, without the titles."""
-    return Suite(**{key: identity.get(key) for key in ("name", "tasks", "data", "blank")})
+    fields = ("name", "tasks", "data", "blank")
+    return Suite.model_validate({field: identity.get(field) for field in fields})
+
+
+def measure(identity: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
+    """What a composite is the mean of: a suite's `identity` by content, and the `sets` it asked.
+
+    `sets`: the fingerprints an evaluation found. Only composites of one measure may be compared.
+    """
+    data = (identity.get("data") or {}).get("fingerprint")
+    return {**{key: identity[key] for key in identity if key != "name"}, "data": data, "sets": sets}
+
+
+def require_one(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise `UserError` unless all the candidates (name, measure) were scored by one measure."""
+    named = iter(measures)
+    first, expected = next(named, ("", {}))
+    for name, found in named:
+        if found != expected:
+            raise UserError(
+                f"{first} and {name} were scored by different measures, so cannot be compared: "
+                f"not the same {_apart(expected, found)}; score both on one suite and one copy of "
+                "its sets"
+            )
+
+
+def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What two measures differ in, first of all."""
+    part = min(part for part in one.keys() | other.keys() if one.get(part) != other.get(part))
+    if part != "sets":
+        return part
+    sets, others = one[part], other[part]
+    tasks = sorted(task for task in sets.keys() | others if sets.get(task) != others.get(task))
+    return f"questions of {', '.join(tasks)}"
 
 
 def _path(name: str) -> Path:
     if name in names():
         return _HERE / "suites" / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(_YAML):
         return Path(name)
     raise UserError(f"no suite '{name}'{nearest(name, names())}")
 
@@ -156,7 +198,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"suite {path}: a suite is a mapping of fields")
     parent = fields.pop("extends", None)
-    under = _read(_path(str(parent))) if parent else {}
+    under = _read(_path(place(str(parent), path.parent))) if parent else {}
     known = {task["task"]: task for task in under.get("tasks", ())}
     if "tasks" in fields:
         fields["tasks"] = [_task(task, known, path) for task in fields["tasks"]]

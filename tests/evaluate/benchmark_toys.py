@@ -15,7 +15,6 @@ from ablate.evaluate.benchmarks import hub
 from ablate.evaluate.suites import SuiteTask
 
 Row = dict[str, Any]
-PICTURES = ("image", "decoded_image", *(f"image_{number}" for number in range(1, 8)))
 
 
 def picture(task: str, number: int) -> Image.Image:
@@ -34,9 +33,18 @@ def gqa() -> list[Row]:
 
 def vqav2_val() -> list[Row]:
     return [
-        {"question": f"How many, {n}?", "question_id": n, "image_id": n // 2, "answer_type": "number"}
+        {
+            "question": f"How many, {n}?",
+            "question_id": n,
+            "image_id": n // 2,
+            "answer_type": "number",
+        }
         | {"question_type": "how many", "multiple_choice_answer": str(n)}
-        | {"answers": [{"answer": str(n), "answer_confidence": "yes", "answer_id": i} for i in range(10)]}
+        | {
+            "answers": [
+                {"answer": str(n), "answer_confidence": "yes", "answer_id": i} for i in range(10)
+            ]
+        }
         for n in range(4)
     ]
 
@@ -44,7 +52,11 @@ def vqav2_val() -> list[Row]:
 def vizwiz_vqa_val() -> list[Row]:
     answers = ("unanswerable", "soup", "blue", "milk")
     return [
-        {"question_id": f"VizWiz_val_{n:08d}", "question": "what is this?", "answers": [answer] * 10}
+        {
+            "question_id": f"VizWiz_val_{n:08d}",
+            "question": "what is this?",
+            "answers": [answer] * 10,
+        }
         | {"category": "other"}
         for n, answer in enumerate(answers)
     ]
@@ -58,21 +70,36 @@ def ocrbench() -> list[Row]:
         ("docVQA", "Doc-oriented VQA", ["the board", "board"]),
     )
     return [
-        {"dataset": name, "question": f"what is written, {n}?", "question_type": kind, "answer": texts}
+        {
+            "dataset": name,
+            "question": f"what is written, {n}?",
+            "question_type": kind,
+            "answer": texts,
+        }
         for n, (name, kind, texts) in enumerate(kinds)
     ]
 
 
 def textvqa_val() -> list[Row]:
     return [
-        {"image_id": f"i{n}", "question_id": n, "question": f"what brand, {n}?", "answers": [word] * 10}
+        {
+            "image_id": f"i{n}",
+            "question_id": n,
+            "question": f"what brand, {n}?",
+            "answers": [word] * 10,
+        }
         | {"question_tokens": ["what"], "ocr_tokens": [word], "set_name": "val"}
         for n, word in enumerate(("nokia", "dakota", "stop", "30"))
     ]
 
 
 def chartqa() -> list[Row]:
-    cells = (("human_test", "14"), ("human_test", "Yes"), ("augmented_test", "0.57"), ("augmented_test", "Spain"))
+    cells = (
+        ("human_test", "14"),
+        ("human_test", "Yes"),
+        ("augmented_test", "0.57"),
+        ("augmented_test", "Spain"),
+    )
     return [
         {"type": kind, "question": f"What is the value, {n}?", "answer": answer}
         for n, (kind, answer) in enumerate(cells)
@@ -99,13 +126,22 @@ def infovqa_val() -> list[Row]:
 
 def ai2d() -> list[Row]:
     return [
-        {"question": f"Which letter, {n}?", "options": ["moon", "sun", "earth", "mars"], "answer": str(n)}
+        {
+            "question": f"Which letter, {n}?",
+            "options": ["moon", "sun", "earth", "mars"],
+            "answer": str(n),
+        }
         for n in range(4)
     ]
 
 
 def mme() -> list[Row]:
-    places = (("existence", "a.jpg"), ("existence", "b.jpg"), ("OCR", "c.jpg"), ("code_reasoning", "d.png"))
+    places = (
+        ("existence", "a.jpg"),
+        ("existence", "b.jpg"),
+        ("OCR", "c.jpg"),
+        ("code_reasoning", "d.png"),
+    )
     return [
         {"question_id": f"{category}/{name}", "category": category, "answer": answer}
         | {"question": f"Is {name} {answer}? Please answer yes or no."}
@@ -127,7 +163,12 @@ def mmbench_en_dev_static() -> list[Row]:
 
 def seedbench() -> list[Row]:
     return [
-        {"question": f"How many, {n}?", "question_id": str(n), "question_type_id": 5, "answer": letter}
+        {
+            "question": f"How many, {n}?",
+            "question_id": str(n),
+            "question_type_id": 5,
+            "answer": letter,
+        }
         | {f"choice_{name}": name for name in "abcd"}
         | {"data_id": [f"{n}"], "data_type": "image", "segment": None}
         for n, letter in enumerate("ABCD")
@@ -138,7 +179,7 @@ def mathvista_testmini_format() -> list[Row]:
     asked = (
         ("multi_choice", "text", ["yes", "no"], "no", None),
         ("free_form", "integer", [], "145", None),
-        ("free_form", "float", [], "1.2", 1.0),
+        ("free_form", "float", [], "1.2", 1),
     )
     return [
         {"pid": str(n), "question": f"Question {n}", "query": f"Question: {n}", "choices": choices}
@@ -150,7 +191,12 @@ def mathvista_testmini_format() -> list[Row]:
 
 def _metadata() -> Row:
     words = ("category", "context", "grade", "language", "source", "split", "task")
-    return {**dict.fromkeys(words, "a"), "img_height": 32, "img_width": 32, "skills": ["statistics"]}
+    return {
+        **dict.fromkeys(words, "a"),
+        "img_height": 32,
+        "img_width": 32,
+        "skills": ["statistics"],
+    }
 
 
 def mmmu_val() -> list[Row]:
@@ -170,7 +216,12 @@ def mmmu_val() -> list[Row]:
 
 def scienceqa_img() -> list[Row]:
     return [
-        {"question": f"Which is it, {n}?", "choices": ["iron", "wood", "glass"], "answer": n, "hint": hint}
+        {
+            "question": f"Which is it, {n}?",
+            "choices": ["iron", "wood", "glass"],
+            "answer": n,
+            "hint": hint,
+        }
         | dict.fromkeys(("task", "grade", "subject", "topic", "category", "skill", "lecture"), "a")
         | {"solution": ""}
         for n, hint in enumerate(("", "Look at the picture.", ""))
@@ -199,16 +250,42 @@ def save(task: SuiteTask, root: Path) -> None:
     """The toy set of the task below `root`, as `ablate` looks for it."""
     rows = TOYS[task.task]()
     for number, row in enumerate(rows):
-        seen = picture(task.task, number)
-        if task.task == "mmmu_val":
-            row |= dict.fromkeys(PICTURES[2:])
-            row |= {"image_1": seen, "image_2": seen if "<image 2>" in row["question"] else None}
-        elif task.task == "seedbench":
-            row["image"] = [seen]
-        else:
-            row["decoded_image" if "decoded" in row or task.task.startswith("mathvista") else "image"] = seen
+        row |= _pictures(task.task, row, picture(task.task, number))
     features = datasets.Dataset.from_list(rows).features
-    if task.task == "mmmu_val":
-        features |= {name: datasets.Image() for name in PICTURES[2:]}
+    if task.task == "mmmu_val":  # a column of which every cell is empty has no type of its own
+        features |= {f"image_{number}": datasets.Image() for number in range(1, 8)}
     split = datasets.Dataset.from_list(rows, features=datasets.Features(features))
     datasets.DatasetDict({hub(task).split: split}).save_to_disk(str(root / task.task))
+
+
+def _pictures(task: str, row: Row, seen: Image.Image) -> Row:
+    match task:
+        case "seedbench":
+            return {"image": [seen]}
+        case "mathvista_testmini_format":
+            return {"decoded_image": seen}
+        case "mmmu_val":
+            shown = {n: seen if f"<image {n}>" in row["question"] else None for n in range(1, 8)}
+            return {f"image_{n}": image for n, image in shown.items()}
+    return {"image": seen}
+
+
+def right(task: str, row: Row) -> str:
+    """An answer that the task's scorer takes for right."""
+    match task:
+        case "ai2d":
+            return "ABCD"[int(row["answer"])]
+        case "scienceqa_img":
+            return "ABC"[row["answer"]]
+        case "mme":
+            return str(row["answer"]).lower()
+    found = row["answer"] if "answer" in row else row["answers"]
+    found = found[0] if isinstance(found, list) else found
+    return str(found["answer"] if isinstance(found, dict) else found)
+
+
+def wrong(task: str, row: Row) -> str:
+    """An answer that it takes for wrong, and can read."""
+    truth = right(task, row)
+    others = {"yes": "no", "no": "yes", "A": "B", "B": "A", "C": "A", "D": "A"}
+    return others.get(truth, "zebra")
