@@ -32,6 +32,7 @@ from ablate.evaluate import suites
 from ablate.model import llms
 from ablate.validate import Fields, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
+from reports import published
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
@@ -164,6 +165,17 @@ class Arms(Fields):
     arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
 
 
+class Published(Fields):
+    """The published table a study is held against: its id in `reports/published.json`.
+
+    `rows` says which of its rows an arm is, by the arm's name; in a study of rounds the winner of a
+    round, by the round's number.
+    """
+
+    table: str
+    rows: dict[str, str] = Field(default={})
+
+
 class Slurm(Fields):
     """What each job asks of the cluster; `extra` goes to sbatch as it is."""
 
@@ -200,6 +212,7 @@ class Written(Fields):
     suite: str
     seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
     explore: Annotated[Rounds | Arms, Discriminator("kind")]
+    published: Published | None = None
     infra: Infra = Infra()
 
 
@@ -273,10 +286,25 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
             _distinct(arm.name for arm in explore.arms)
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
+    if written.published is not None:
+        _check_published(written.published, explore, tree)
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data, "suite": suite}
     return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
+
+
+def _check_published(written: Published, explore: Rounds | Arms, tree: Located) -> None:
+    """Every row of the study that is held against a published one exists, and so does that one."""
+    with blame(tree, ["published", "table"]):
+        table = published.table(written.table)
+    rounds = [str(number + 1) for number in range(len(table.rows))]
+    ours = [arm.name for arm in explore.arms] if isinstance(explore, Arms) else rounds
+    for own, row in written.rows.items():
+        with blame(tree, ["published", "rows", own]):
+            table.row(row)
+            if own not in ours:
+                raise UserError(f"the study has no '{own}'{nearest(own, ours)}")
 
 
 def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:

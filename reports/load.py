@@ -55,6 +55,8 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=store.home,
+        benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
+        published=study.published,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.study import Published
+
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
 
@@ -129,8 +131,9 @@ class StudyResult:
 
     `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
-    `tasks` maps each task of the suite to its short title; `base_name` is the candidate of round 1,
-    the arm that is the study's base, or the first arm if none is.
+    `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
+    that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
+    the study's base, or the first arm if none is. `published`: the table it is held against.
     """
 
     name: str
@@ -144,6 +147,8 @@ class StudyResult:
     base_name: str
     rounds: tuple[RoundResult, ...]
     home: Path
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
+    published: Published | None = None
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -51,12 +51,18 @@ data:
 suite: micro
 """
 ROUNDS = """
+published:
+  table: F4_roundrobin
+  rows: {1: "X1: CLIP", 2: "X2: CLIP + ConvNeXt", 3: X3, 4: X4}
 explore:
   kind: rounds
   pool: [convnext-micro, eva02-micro, pix2struct-micro, sam-micro, dinov2-micro]
   rounds: 3
 """
 ARMS = """
+published:
+  table: T4_fusion
+  rows: {channel concat: Channel Concat, sequence append: Sequence Append}
 explore:
   kind: arms
   axis: fusion

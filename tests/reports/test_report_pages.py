@@ -16,7 +16,7 @@ from ablate.lease import Watch
 from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import steps_for
-from reports import figures, published, story
+from reports import figures, story
 from reports.load import load
 from reports.model import CandidateResult, StudyResult
 from reports.site import build
@@ -252,15 +252,6 @@ def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) 
     assert "$\\frac{&lt;b&gt;" in drawn[0]
     assert 'aria-label="a &quot;label&quot;"' in drawn[0]
     assert "var(--accent)" in drawn[0]
-
-
-def test_published_numbers_name_their_source_and_trust() -> None:
-    assert {table.about for table in published.tables()} >= {"rounds", "fusion", "pre-alignment"}
-    for table in published.tables():
-        assert table.source
-        assert table.version
-        assert table.trust in ("primary", "secondary")
-        assert all(isinstance(row["score"], float) for row in table.rows)
 
 
 def test_reports_never_import_torch() -> None:
