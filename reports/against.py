@@ -2,7 +2,9 @@
 
 A column is compared only where it measures the same: a benchmark that lmms-eval's own task asks, or
 an average over such with a known rule. All else stands there uncompared, and our composite under
-our suite's name. Numbers are in the published unit, such as 0 to 2000 for MME.
+our suite's name; where an average that is not ours ranks the published rows, what each gains over
+the base stands beside what it gains here. Numbers are in the published unit, such as 0 to 2000 for
+MME.
 """
 
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from ablate.errors import UserError
 from ablate.study import Published
 from reports import published
 from reports.model import CandidateResult, StudyResult
-from reports.tables import interval, rounded
+from reports.tables import difference, interval, rounded
 
 SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
 
@@ -32,12 +34,25 @@ def comparable(study: StudyResult) -> bool:
 def against(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and measure: published, here, and `delta`, here minus published.
 
-    The interval of `delta` is ours, 95 % over the choice of questions: that of the published number
-    is not known. Of a study of rounds the winners, of arms all; last of each its composite.
+    Intervals are ours, 95 % over the choice of questions: that of a published number is not known.
+    Of a study of rounds the winners, of arms all; last of each its gain and its composite.
     """
-    rows = [row for one, name in _pairs(study) for row in _rows(study, one, name)]
-    columns = ["candidate", "published_row", "measure", "published", "published_mark", "here"]
-    return rounded(pd.DataFrame(rows, columns=[*columns, "delta", "delta_low", "delta_high"]))
+    names = {one.name: name for one, name in _pairs(study)}
+    rows = []
+    for one, name in _pairs(study):
+        rows += [_row(study, one, name, column) for column in _scores(study)] if name else []
+        reference = study.reference(one)
+        before = names.get(reference.name) if reference else None
+        if reference and name and before:
+            rows += _gain(study, (one, name), (reference, before))
+        rows.append(_composite(study, one, name))
+    return rounded(pd.DataFrame(rows, columns=_COLUMNS))
+
+
+_COLUMNS = [
+    *("candidate", "published_row", "measure", "published", "published_mark"),
+    *(f"{name}{end}" for name in ("here", "delta") for end in ("", "_low", "_high")),
+]
 
 
 def caption(study: StudyResult) -> str:
@@ -62,7 +77,7 @@ def notes(study: StudyResult) -> list[str]:
             ),
             MISSING: "not published, or not found",
             UNLIKE: "; ".join(
-                f"not quite the same ({name}): {book.columns[name].note}"
+                f"{name} is {book.columns[name].note}"
                 for name in found.columns
                 if book.columns[name].note and _tasks(study, name)
             ),
@@ -73,9 +88,14 @@ def notes(study: StudyResult) -> list[str]:
             for name in found.columns
             if book.columns[name].full and not _tasks(study, name)
         ]
+        if frame["measure"].str.startswith("gain over").any():
+            lines.append(
+                f"A gain is in points of {found.lead} as published and of the mean over "
+                f"{study.suite} here: hold their signs against each other, not their size."
+            )
         lines.append(
-            "A difference is here minus published, with our 95 % interval over the choice of "
-            "questions; that of the published number is not known."
+            "A difference is here minus published. Intervals are ours, 95 % over the choice of "
+            "questions; those of published numbers are not known."
         )
     else:
         lines.append(
@@ -102,31 +122,68 @@ def _pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
     return [(one, rows.get(one.name)) for one in study.candidates]
 
 
-def _rows(study: StudyResult, one: CandidateResult, name: str | None) -> Iterator[dict[str, Any]]:
-    found, book = table_of(study), published.book()
-    whose = {"candidate": one.name, "published_row": name}
-    for column in found.columns if name else ():
-        about = book.columns[column]
-        if name is None or about.full is None:
-            continue
-        value, tasks = found.cell(name, column), _tasks(study, column)
-        row: dict[str, Any] = {**whose, "measure": column, "published": value}
-        row["published_mark"] = _mark(found, name, column, bool(tasks))
-        ours = interval(one, tasks) if tasks else None
-        if ours is not None:
-            scale = about.full / 100.0
-            row["here"] = scale * sum(one.scores[task] for task in tasks) / len(tasks)
-            if value is not None:
-                row["delta"] = row["here"] - value
-                row["delta_low"] = scale * ours.low - value
-                row["delta_high"] = scale * ours.high - value
-        yield row
+def _scores(study: StudyResult) -> list[str]:
+    """The columns of the published table that are scores."""
+    columns = published.book().columns
+    return [column for column in table_of(study).columns if columns[column].full]
+
+
+def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> dict[str, Any]:
+    """One published score beside ours, where it measures the same."""
+    found = table_of(study)
+    value, tasks = found.cell(name, column), _tasks(study, column)
+    row: dict[str, Any] = {
+        "candidate": one.name,
+        "published_row": name,
+        "measure": column,
+        "published": value,
+        "published_mark": _mark(found, name, column, bool(tasks)),
+    }
+    ours = interval(one, tasks) if tasks else None
+    if ours is not None:
+        scale = (published.book().columns[column].full or 0.0) / 100.0
+        here = scale * sum(one.scores[task] for task in tasks) / len(tasks)
+        row |= _numbers("here", here, scale * ours.low, scale * ours.high)
+        if value is not None:
+            row |= _numbers(
+                "delta", here - value, scale * ours.low - value, scale * ours.high - value
+            )
+    return row
+
+
+def _gain(
+    study: StudyResult, one: tuple[CandidateResult, str], base: tuple[CandidateResult, str]
+) -> Iterator[dict[str, Any]]:
+    """What a candidate gains over its reference in the published average, and in our composite."""
+    found, (candidate, name), (reference, before) = table_of(study), one, base
+    if found.lead is None or _tasks(study, found.lead):
+        return
+    cells = [found.cell(row, found.lead) for row in (name, before)]
+    marks = [_mark(found, row, found.lead, False) for row in (name, before)]
+    ours = difference(candidate, reference)
     yield {
-        **whose,
+        "candidate": candidate.name,
+        "published_row": name,
+        "measure": f"gain over {reference.name}",
+        "published": None if None in cells else (cells[0] or 0.0) - (cells[1] or 0.0),
+        "published_mark": "".join(mark for mark in "*?-" if mark in "".join(marks)),
+        **(_numbers("here", ours.estimate, ours.low, ours.high) if ours else {}),
+    }
+
+
+def _composite(study: StudyResult, one: CandidateResult, name: str | None) -> dict[str, Any]:
+    ours = interval(one)
+    return {
+        "candidate": one.name,
+        "published_row": name,
         "measure": f"mean over {study.suite}",
         "published_mark": MISSING,
-        "here": one.composite,
+        **(_numbers("here", one.composite, ours.low, ours.high) if ours else {}),
     }
+
+
+def _numbers(name: str, value: float | None, low: float, high: float) -> dict[str, float | None]:
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _mark(found: published.Table, row: str, column: str, compared: bool) -> str:

@@ -20,7 +20,7 @@ from reports import against, formats, published
 from reports.load import load
 from reports.model import StudyResult
 from reports.site import build
-from reports.tables import interval
+from reports.tables import difference, interval
 
 EAGLE = (
     STUDY.replace("suite: micro", "suite: eagle")
@@ -103,7 +103,7 @@ def test_other_questions_under_the_same_name_are_marked(eagle: StudyResult) -> N
     row = one(against.against(eagle), "four", "VQAv2")
     assert row["published_mark"] == "!"
     assert any(
-        line.startswith("Marked !: not quite the same (VizWiz): published on the test split")
+        line.startswith("Marked !: VizWiz is published on the test split")
         for line in against.notes(eagle)
     )
 
@@ -132,6 +132,21 @@ def test_an_average_with_a_rule_is_compared_and_one_without_is_not(eagle: StudyR
     assert any(line.startswith("Marked *: second-hand") for line in said)
     assert any(line.startswith("Avg is not compared: the paper's own average") for line in said)
     assert any(line.startswith("Not found: the block of three encoders") for line in said)
+
+
+def test_an_average_of_unknown_formula_has_its_gain_beside_ours(eagle: StudyResult) -> None:
+    held_ = held(eagle, "T4_fusion", {"four": "Sequence Append", "five": "Channel Concat"})
+    frame = against.against(held_)
+    gain = one(frame, "five", "gain over four")
+    ours = difference(eagle.candidates[1], eagle.candidates[0])
+    assert ours is not None
+    assert (gain["published"], gain["published_mark"]) == (-9.0, "*?")
+    assert gain["here"] == pytest.approx(ours.estimate, abs=0.051)
+    assert (gain["here_low"], gain["here_high"]) == (round(ours.low, 1), round(ours.high, 1))
+    assert gain["delta"] is None
+    assert frame["measure"].tolist().count("gain over four") == 1
+    assert any("not their size" in line for line in against.notes(held_))
+    assert not against.against(eagle)["measure"].str.startswith("gain").any()
 
 
 def test_a_cell_that_was_not_found_is_marked_missing(eagle: StudyResult) -> None:
