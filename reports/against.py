@@ -7,7 +7,6 @@ the base stands beside what it gains here. Numbers are in the published unit, su
 MME.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -44,7 +43,7 @@ def against(study: StudyResult) -> pd.DataFrame:
         reference = study.reference(one)
         before = names.get(reference.name) if reference else None
         if reference and name and before:
-            rows += _gain(study, (one, name), (reference, before))
+            rows += _gain(study, one, name, reference, before)
         rows.append(_composite(study, one, name))
     return rounded(pd.DataFrame(rows, columns=_COLUMNS))
 
@@ -63,49 +62,54 @@ def caption(study: StudyResult) -> str:
 
 def notes(study: StudyResult) -> list[str]:
     """What the marks stand for, what is not compared and why, the source and its cautions."""
-    found, book = table_of(study), published.book()
-    lines = []
+    found, source = table_of(study), published.book().sources[table_of(study).source]
     if comparable(study):
-        frame = against(study)
-        marks = set("".join(frame["published_mark"]))
-        texts = {
-            SECOND_HAND: f"second-hand, from {book.sources[found.source].what}",
-            DOUBTFUL: "; ".join(
-                f"doubtful ({one.row}, {one.column}): {one.why}"
-                for one in found.suspect
-                if one.row in set(frame["published_row"])
-            ),
-            MISSING: "not published, or not found",
-            UNLIKE: "; ".join(
-                f"{name} is {book.columns[name].note}"
-                for name in found.columns
-                if book.columns[name].note and _tasks(study, name)
-            ),
-        }
-        lines += [f"Marked {mark}: {text}." for mark, text in texts.items() if mark in marks]
-        lines += [
-            f"{name} is not compared: {_why(study, name)}."
-            for name in found.columns
-            if book.columns[name].full and not _tasks(study, name)
-        ]
-        if frame["measure"].str.startswith("gain over").any():
-            lines.append(
-                f"A gain is in points of {found.lead} as published and of the mean over "
-                f"{study.suite} here: hold their signs against each other, not their size."
-            )
+        lines = [*_legend(study), *_uncompared(study)]
         lines.append(
             "A difference is here minus published. Intervals are ours, 95 % over the choice of "
             "questions; those of published numbers are not known."
         )
     else:
-        lines.append(
+        lines = [
             f"Not comparable number by number: {study.suite} asks no published benchmark. "
             f"Published: {found.finding or found.title}"
-        )
-    lines.append(f"Source: {book.sources[found.source].what} ({found.version}).")
+        ]
+    lines.append(f"Source: {source.what} ({found.version}).")
     if found.missing:
         lines.append(f"Not found: {found.missing}.")
     return [*lines, found.caution] if found.caution else lines
+
+
+def _legend(study: StudyResult) -> list[str]:
+    """The marks that are used, a line each."""
+    found, book, frame = table_of(study), published.book(), against(study)
+    named = set(frame["published_row"])
+    doubts = [one for one in found.suspect if one.row in named]
+    unlike: dict[str, list[str]] = {}
+    for name in found.columns:
+        if book.columns[name].note and _tasks(study, name):
+            unlike.setdefault(book.columns[name].note, []).append(name)
+    texts = {
+        SECOND_HAND: f"second-hand, from {book.sources[found.source].what}",
+        DOUBTFUL: "; ".join(f"doubtful ({one.row}, {one.column}): {one.why}" for one in doubts),
+        MISSING: "not published, or not found",
+        UNLIKE: "; ".join(f"{', '.join(names)}: {note}" for note, names in unlike.items()),
+    }
+    used = set("".join(frame["published_mark"]))
+    return [f"Marked {mark}: {text}." for mark, text in texts.items() if mark in used]
+
+
+def _uncompared(study: StudyResult) -> list[str]:
+    """The published scores that ours are not held against, and why; what a gain is in."""
+    found = table_of(study)
+    left = [column for column in _scores(study) if not _tasks(study, column)]
+    lines = [f"{column} is not compared: {_why(study, column)}." for column in left]
+    if found.lead in left:
+        lines.append(
+            f"A gain is in points of {found.lead} as published and of the mean over "
+            f"{study.suite} here: hold their signs against each other, not their size."
+        )
+    return lines
 
 
 def _named(study: StudyResult) -> Published:
@@ -152,23 +156,27 @@ def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> di
 
 
 def _gain(
-    study: StudyResult, one: tuple[CandidateResult, str], base: tuple[CandidateResult, str]
-) -> Iterator[dict[str, Any]]:
-    """What a candidate gains over its reference in the published average, and in our composite."""
-    found, (candidate, name), (reference, before) = table_of(study), one, base
+    study: StudyResult, one: CandidateResult, name: str, reference: CandidateResult, before: str
+) -> list[dict[str, Any]]:
+    """What a candidate gains over its reference in the published average, and in our composite.
+
+    Nothing where there is no such average, or where it is compared itself.
+    """
+    found = table_of(study)
     if found.lead is None or _tasks(study, found.lead):
-        return
-    cells = [found.cell(row, found.lead) for row in (name, before)]
-    marks = [_mark(found, row, found.lead, False) for row in (name, before)]
-    ours = difference(candidate, reference)
-    yield {
-        "candidate": candidate.name,
+        return []
+    now, then = (found.cell(row, found.lead) for row in (name, before))
+    marks = _mark(found, name, found.lead, False) + _mark(found, before, found.lead, False)
+    ours = difference(one, reference)
+    gain = {
+        "candidate": one.name,
         "published_row": name,
         "measure": f"gain over {reference.name}",
-        "published": None if None in cells else (cells[0] or 0.0) - (cells[1] or 0.0),
-        "published_mark": "".join(mark for mark in "*?-" if mark in "".join(marks)),
+        "published": None if now is None or then is None else now - then,
+        "published_mark": "".join(dict.fromkeys(marks)),
         **(_numbers("here", ours.estimate, ours.low, ours.high) if ours else {}),
     }
+    return [gain]
 
 
 def _composite(study: StudyResult, one: CandidateResult, name: str | None) -> dict[str, Any]:

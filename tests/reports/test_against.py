@@ -103,7 +103,7 @@ def test_other_questions_under_the_same_name_are_marked(eagle: StudyResult) -> N
     row = one(against.against(eagle), "four", "VQAv2")
     assert row["published_mark"] == "!"
     assert any(
-        line.startswith("Marked !: VizWiz is published on the test split")
+        line.startswith("Marked !: VizWiz, VQAv2: published on the test split")
         for line in against.notes(eagle)
     )
 
