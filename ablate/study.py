@@ -6,7 +6,7 @@ the nearest valid one. Nothing here imports torch.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -143,17 +143,25 @@ class Candidate(Design):
 
 
 class Rounds(Fields):
-    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool."""
+    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool.
+
+    `published`: the row of the published table that the winner of each round is held against.
+    """
 
     kind: Literal["rounds"]
     pool: Names
     rounds: PositiveInt
+    published: Annotated[tuple[str, ...], Strict(False)] = ()
 
 
 class Arm(Fields):
-    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values."""
+    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values.
+
+    `published`: the row of the published table that it repeats.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    published: str | None = None
     set: dict[str, Any] = Field(default={})
 
 
@@ -163,17 +171,6 @@ class Arms(Fields):
     kind: Literal["arms"]
     axis: str
     arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
-
-
-class Published(Fields):
-    """The published table a study is held against: its id in `reports/published.json`.
-
-    `rows` says which of its rows an arm is, by the arm's name; in a study of rounds the winner of a
-    round, by the round's number.
-    """
-
-    table: str
-    rows: dict[str, str] = Field(default={})
 
 
 class Slurm(Fields):
@@ -203,7 +200,7 @@ class Infra(Fields):
 
 
 class Written(Fields):
-    """What a study's YAML holds."""
+    """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats."""
 
     title: str
     question: str
@@ -212,7 +209,7 @@ class Written(Fields):
     suite: str
     seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
     explore: Annotated[Rounds | Arms, Discriminator("kind")]
-    published: Published | None = None
+    published: str | None = None
     infra: Infra = Infra()
 
 
@@ -286,25 +283,35 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
             _distinct(arm.name for arm in explore.arms)
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
-    if written.published is not None:
-        _check_published(written.published, explore, tree)
+    _check_published(written, tree)
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data, "suite": suite}
     return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
 
 
-def _check_published(written: Published, explore: Rounds | Arms, tree: Located) -> None:
-    """Every row of the study that is held against a published one exists, and so does that one."""
-    with blame(tree, ["published", "table"]):
-        table = published.table(written.table)
-    rounds = [str(number + 1) for number in range(len(table.rows))]
-    ours = [arm.name for arm in explore.arms] if isinstance(explore, Arms) else rounds
-    for own, row in written.rows.items():
-        with blame(tree, ["published", "rows", own]):
+def _check_published(written: Written, tree: Located) -> None:
+    """Every published row that the study names is one of the published table that it names."""
+    table = None
+    if written.published is not None:
+        with blame(tree, ["published"]):
+            table = published.table(written.published)
+    for place, row in _published_rows(written.explore):
+        with blame(tree, ["explore", *place]):
+            if table is None:
+                raise UserError(f"'{row}' is a row of what? Give the study a `published` table")
             table.row(row)
-            if own not in ours:
-                raise UserError(f"the study has no '{own}'{nearest(own, ours)}")
+
+
+def _published_rows(explore: Rounds | Arms) -> Iterator[tuple[list[str | int], str]]:
+    """The published rows a study names, and where in `explore` it does."""
+    if isinstance(explore, Rounds):
+        for n, row in enumerate(explore.published):
+            yield ["published", n], row
+    else:
+        for n, arm in enumerate(explore.arms):
+            if arm.published is not None:
+                yield ["arms", n, "published"], arm.published
 
 
 def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ablate.errors import UserError
-from ablate.study import Published
 from reports import published
-from reports.model import CandidateResult, StudyResult
+from reports.model import CandidateResult, Repeats, StudyResult
 from reports.tables import difference, interval, rounded
 
 SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
@@ -112,7 +111,7 @@ def _uncompared(study: StudyResult) -> list[str]:
     return lines
 
 
-def _named(study: StudyResult) -> Published:
+def _named(study: StudyResult) -> Repeats:
     if study.published is None:
         raise UserError(f"{study.name} names no published table: give it the field `published`")
     return study.published
@@ -122,7 +121,7 @@ def _pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
     """Our candidates with the names of their published rows."""
     rows = _named(study).rows
     if study.kind == "rounds":
-        return [(one, rows.get(str(one.round))) for one in study.winners]
+        return [(one, rows.get(one.round)) for one in study.winners]
     return [(one, rows.get(one.name)) for one in study.candidates]
 
 

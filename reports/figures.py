@@ -90,9 +90,7 @@ def paths(study: StudyResult, reference: Table) -> Figure:
     ours = [(one.round, one.composite) for one in study.winners if one.composite is not None]
     assert study.published is not None
     lead = reference.lead or ""
-    scores = [
-        (int(number), reference.cell(row, lead)) for number, row in study.published.rows.items()
-    ]
+    scores = [(int(n), reference.cell(row, lead)) for n, row in study.published.rows.items()]
     theirs = [(number, score) for number, score in scores if score is not None]
     for axes, title, path, color in (
         (left, f"here: {study.suite} score", ours, ACCENT),

@@ -13,7 +13,7 @@ from ablate.search.explore import explore
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Arms, Candidate, Study, load_study
-from reports.model import CandidateResult, RoundResult, StepResult, StudyResult
+from reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 
 
 def load(study: Study | str, home: Path | None = None, last: int | None = None) -> StudyResult:
@@ -56,8 +56,18 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         rounds=tuple(rounds),
         home=store.home,
         benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
-        published=study.published,
+        published=_repeats(study),
     )
+
+
+def _repeats(study: Study) -> Repeats | None:
+    """The published table the study names, and which of its rows our arms or rounds are."""
+    if study.published is None:
+        return None
+    if isinstance(study.explore, Arms):
+        arms = study.explore.arms
+        return Repeats(study.published, {one.name: one.published for one in arms if one.published})
+    return Repeats(study.published, dict(enumerate(study.explore.published, start=1)))
 
 
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:

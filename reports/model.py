@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.study import Published
-
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
 
@@ -107,6 +105,16 @@ def _clean(value: Any) -> str:
     return str(value).encode("utf-8", "replace").decode()
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """The published table a study repeats, by its id, and its rows by the names of our arms; in a
+    search by the number of the round whose winner is held against it.
+    """
+
+    table: str
+    rows: Mapping[str | int, str]
+
+
 @dataclass(frozen=True, eq=False)
 class RoundResult:
     """One round: its candidates, and the search's stored decision once there is one."""
@@ -133,7 +141,7 @@ class StudyResult:
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
     that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
-    the study's base, or the first arm if none is. `published`: the table it is held against.
+    the study's base, or the first arm if none is. `published`: what it is held against, if any.
     """
 
     name: str
@@ -148,7 +156,7 @@ class StudyResult:
     rounds: tuple[RoundResult, ...]
     home: Path
     benchmarks: Mapping[str, str] = field(default_factory=dict)
-    published: Published | None = None
+    published: Repeats | None = None
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

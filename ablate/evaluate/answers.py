@@ -71,9 +71,15 @@ def _reading(task: SuiteTask) -> Reading:
 
 
 def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
-    """What each sample holds of the metric; None where it does not enter it."""
+    """What each sample holds of the metric; None where it does not enter it.
+
+    Raises `RuntimeError` where none of them does.
+    """
     metric = task.metric.split(",")[0]
-    return [sample.get(metric) for sample in samples]
+    held = [sample.get(metric) for sample in samples]
+    if all(one is None for one in held):
+        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {metric}")
+    return held
 
 
 def _truth(sample: Row) -> str:

@@ -119,13 +119,20 @@ def write_task_files(suite: Suite, folder: Path) -> None:
 
 
 def fetch(task: SuiteTask) -> Path:
-    """Download the task's set from the hub into its folder, whole or not at all."""
+    """Download the task's set from the hub into its folder, whole or not at all.
+
+    Raises `UserError` where it cannot be had.
+    """
     import datasets
 
     dataset, config, split = hub(task)
-    found = datasets.load_dataset(dataset, config, split=split)
+    try:
+        found = datasets.load_dataset(dataset, config, split=split)
+        if task.task == "gqa":
+            images = datasets.load_dataset(dataset, "testdev_balanced_images", split=split)
+    except (OSError, ValueError) as error:  # no network, no such dataset, or no leave to read it
+        raise UserError(f"{task.task}: {dataset} cannot be fetched: {error}") from None
     if task.task == "gqa":
-        images = datasets.load_dataset(dataset, "testdev_balanced_images", split=split)
         place = {name: number for number, name in enumerate(images["id"])}
         shown = images.select([place[name] for name in found["imageId"]])
         found = datasets.concatenate_datasets([found, shown.select_columns("image")], axis=1)

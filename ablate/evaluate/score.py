@@ -88,7 +88,7 @@ class Asked:
 
     def part(self, task: suites.SuiteTask) -> Path:
         """Where the task's part of the result is kept; another set's is another file."""
-        return self.work / f"{task.task}-{self.sets.get(task.task, '')[:12]}.json"
+        return self.work / f"{task.task}.{self.sets.get(task.task, 'ours')[:12]}.json"
 
 
 def _ours(ctx: "StepContext", suite: suites.Suite) -> Asked:

@@ -5,7 +5,8 @@ bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, s
 metric here is a ratio of sums over questions, sum(weight * score) / sum(weight): a mean with
 weights of one, and F1 with a weight of 2 for a true positive (score 1), 1 for a false positive or
 false negative (score 0) and 0 for a true negative, since F1 = 2TP / (2TP + FP + FN). A draw thus
-recomputes each task's metric exactly, from sums per image, with two matrix products.
+recomputes each task's metric exactly, from sums per image, with two matrix products (MME's, whose
+categories weigh the same, with the weights of the whole set).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -61,7 +61,7 @@ def _ours(study: StudyResult) -> dict[str, list[str]]:
     assert study.published is not None
     rows = study.published.rows
     if study.kind == "rounds":
-        named = [(rows.get(str(one.round)), " + ".join(one.encoders), one) for one in study.winners]
+        named = [(rows.get(one.round), " + ".join(one.encoders), one) for one in study.winners]
     else:
         named = [(rows.get(one.name), one.name, one) for one in study.candidates]
     return {row: [name, *_scores(study, one)] for row, name, one in named if row}

@@ -226,6 +226,27 @@ def test_a_killed_evaluation_goes_on_and_asks_a_changed_set_anew(
     suites.require_one(both[:1] * 2)
 
 
+def test_a_metric_that_lmms_eval_does_not_give_is_an_error_and_no_score(scored):
+    suite = toy("eagle", "gqa")
+    [task] = suite.tasks
+    for metric, said in (
+        ("accuracy", "scores no answer by accuracy"),
+        ("exact_match,x", "missing"),
+    ):
+        named = suite.model_copy(update={"tasks": (task.model_copy(update={"metric": metric}),)})
+        with pytest.raises(RuntimeError, match=f"gqa: lmms-eval.*{said}"):
+            scored(right, named, metric)
+
+
+def test_what_cannot_be_fetched_is_named(monkeypatch):
+    def offline(path, config, split):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    with pytest.raises(UserError, match="pope: lmms-lab-encoder/POPE cannot be fetched: Couldn't"):
+        benchmarks.fetch(toy("eagle", "pope").tasks[0])
+
+
 def test_a_missing_set_is_named_with_where_it_was_looked_for_and_its_name_on_the_hub(
     tmp_path, monkeypatch
 ):

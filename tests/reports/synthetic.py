@@ -51,24 +51,22 @@ data:
 suite: micro
 """
 ROUNDS = """
-published:
-  table: F4_roundrobin
-  rows: {1: "X1: CLIP", 2: "X2: CLIP + ConvNeXt", 3: X3, 4: X4}
+published: F4_roundrobin
 explore:
   kind: rounds
+  published: [X1, X2, X3, X4]
   pool: [convnext-micro, eva02-micro, pix2struct-micro, sam-micro, dinov2-micro]
   rounds: 3
 """
 ARMS = """
-published:
-  table: T4_fusion
-  rows: {channel concat: Channel Concat, sequence append: Sequence Append}
+published: T4_fusion
 explore:
   kind: arms
   axis: fusion
   arms:
-    - {name: channel concat, set: {encoders: [clip-micro, pix2struct-micro]}}
-    - {name: sequence append,
+    - {name: channel concat, published: Channel Concat,
+       set: {encoders: [clip-micro, pix2struct-micro]}}
+    - {name: sequence append, published: Sequence Append,
        set: {encoders: [clip-micro, pix2struct-micro], fusion.name: sequence_append}}
     - {name: llava-hr, set: {encoders: [clip-micro, pix2struct-micro], fusion.name: llava_hr}}
 """

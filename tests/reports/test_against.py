@@ -15,25 +15,25 @@ from synthetic import ROUNDS, STUDY, Run, study
 from ablate.errors import UserError
 from ablate.results import StoredResults
 from ablate.search.explore import explore
-from ablate.study import Candidate, Published
+from ablate.study import Candidate
 from reports import against, formats, published
 from reports.load import load
-from reports.model import StudyResult
+from reports.model import Repeats, StudyResult
 from reports.site import build
 from reports.tables import difference, interval
 
 EAGLE = (
     STUDY.replace("suite: micro", "suite: eagle")
     + """
-published:
-  table: T_released_1p8M
-  rows: {four: Eagle-X4-7B, five: Eagle-X5-7B}
+published: T_released_1p8M
 explore:
   kind: arms
   axis: mixture
   arms:
-    - {name: four, set: {encoders: [clip-micro, pix2struct-micro]}}
-    - {name: five, set: {encoders: [clip-micro, pix2struct-micro, sam-micro]}}
+    - {name: four, published: Eagle-X4-7B, set: {encoders: [clip-micro, pix2struct-micro]}}
+    - name: five
+      published: Eagle-X5-7B
+      set: {encoders: [clip-micro, pix2struct-micro, sam-micro]}
     - {name: ours alone, set: {encoders: [clip-micro, dinov2-micro]}}
 """
 )
@@ -48,9 +48,9 @@ def eagle(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return load(subject, folder)
 
 
-def held(found: StudyResult, table: str, rows: dict[str, str]) -> StudyResult:
+def held(found: StudyResult, table: str, rows: dict[str | int, str]) -> StudyResult:
     """The study against another table."""
-    return dataclasses.replace(found, published=Published(table=table, rows=rows))
+    return dataclasses.replace(found, published=Repeats(table, rows))
 
 
 def one(frame: pd.DataFrame, candidate: str, measure: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from conftest import FAILED
 from PIL import Image
 from synthetic import ROUNDS, STUDY, Run, study
@@ -239,6 +240,18 @@ def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult)
     assert data["candidates"][data["b"]] == greedy.best.name
     assert len(data["candidates"]) == 9
     assert all(len(one["answers"]) == 9 for one in data["questions"])
+
+
+def test_of_too_many_questions_the_page_holds_an_even_part_and_says_so(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.browser.MOST", 100)
+    build(greedy, tmp_path / "report")
+    text = (tmp_path / "report" / "answers.html").read_text(encoding="utf-8")
+    data = json.loads(text.split('id="answers-data">')[1].split("</script>")[0])
+    assert len(data["questions"]) == 80
+    assert {one["task"] for one in data["questions"]} == set(greedy.tasks)
+    assert "80 of 320 held-out questions" in text
 
 
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:
