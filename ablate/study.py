@@ -299,7 +299,7 @@ def _check_published(written: Written, tree: Located) -> None:
     for place, row in _published_rows(written.explore):
         with blame(tree, ["explore", *place]):
             if table is None:
-                raise UserError(f"'{row}' is a row of what? Give the study a `published` table")
+                raise UserError(f"'{row}' is a row, but the study names no `published` table")
             table.row(row)
 
 

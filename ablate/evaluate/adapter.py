@@ -162,23 +162,20 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
         if options.get("do_sample") or options.get("num_beams", 1) != 1:
             raise UserError(f"ablate answers greedily, but the task asks for {options}")
-        samples = self._samples(asks)
-        rooms = [self._room(sample) for sample in samples]
-        fitting = [place for place, room in enumerate(rooms) if room > 0]
-        for ask, room in zip(asks, rooms, strict=True):
-            if room <= 0:
-                print(f"{ask.name}: left unanswered, {1 - room} tokens too long", file=sys.stderr)
-        answers = [""] * len(asks)
-        if fitting:
-            wanted = int(options.get("max_new_tokens", MAX_NEW_TOKENS))
+        samples, answers = self._samples(asks), [""] * len(asks)
+        rooms = {place: self._room(sample) for place, sample in enumerate(samples)}
+        for place in [place for place, room in rooms.items() if room <= 0]:
+            short = 1 - rooms.pop(place)
+            print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
+        if rooms:
             ids = self.model.generate(
-                collate([samples[place] for place in fitting]).to(self.device),
-                max_new_tokens=min(wanted, *(rooms[place] for place in fitting)),
+                collate([samples[place] for place in rooms]).to(self.device),
+                max_new_tokens=min(options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()),
                 stop_ids=self._stop_ids,
             )
             until = options.get("until") or []
             stops = [until] if isinstance(until, str) else until
-            for place, text in zip(fitting, self.tokenizer.batch_decode(ids, True), strict=True):
+            for place, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
                 answers[place] = _cut(text, stops)
         return answers
 

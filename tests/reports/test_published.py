@@ -143,7 +143,7 @@ def test_a_mistake_in_the_file_is_found(damage: Callable[[Any], None], said: str
         (
             "published: T4_fusion",
             "",
-            "explore.arms.0.published: 'Channel Concat' is a row of what?",
+            "explore.arms.0.published: 'Channel Concat' is a row, but",
         ),
     ],
 )
