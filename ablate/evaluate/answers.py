@@ -67,7 +67,11 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
 
 
 def _reading(task: SuiteTask) -> Reading:
-    return READINGS.get(task.task, Reading(_given))
+    return READINGS.get(_metric(task), Reading(_given))
+
+
+def _metric(task: SuiteTask) -> str:
+    return task.metric.split(",")[0]
 
 
 def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
@@ -75,10 +79,9 @@ def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
 
     Raises `RuntimeError` where none of them does.
     """
-    metric = task.metric.split(",")[0]
-    held = [sample.get(metric) for sample in samples]
+    held = [sample.get(_metric(task)) for sample in samples]
     if all(one is None for one in held):
-        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {metric}")
+        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {_metric(task)}")
     return held
 
 
@@ -157,12 +160,13 @@ def _mathvista(held: Sequence[Any]) -> Scores:
 
 READINGS: Mapping[str, Reading] = MappingProxyType(
     {
-        "mme": Reading(_mme, _mme_share),
-        "mmbench_en_dev_static": Reading(_mmbench),
-        "seedbench": Reading(_seed),
-        "pope": Reading(_pope),
-        "mmmu_val": Reading(_mmmu, rounding=1e-5),
-        "mathvista_testmini_format": Reading(_mathvista, rounding=1e-4),
-        "ocrbench": Reading(_given, lambda held: len(held) / 1000),
+        "mme_perception_score": Reading(_mme, _mme_share),
+        "gpt_eval_score": Reading(_mmbench),
+        "seed_image": Reading(_seed),
+        "pope_f1_score": Reading(_pope),
+        "mmmu_acc": Reading(_mmmu, rounding=1e-5),
+        "llm_as_judge_eval": Reading(_mathvista, rounding=1e-4),
+        "ocrbench_accuracy": Reading(_given, lambda held: len(held) / 1000),
     }
 )
+"""By metric; the score of all others is given."""

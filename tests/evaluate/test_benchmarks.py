@@ -158,6 +158,15 @@ def test_whatever_is_answered_the_rows_give_lmms_evals_own_figure(scored, seed):
         assert result["scores"][task]["value"] == pytest.approx(100 * mean, abs=0.01)
 
 
+def test_a_suite_may_take_another_metric_of_a_task(scored):
+    suite = toy("eagle", "pope")
+    accuracy = suite.tasks[0].model_copy(update={"metric": "pope_accuracy"})
+    _, result, _ = scored(lambda *_: "yes", suite.model_copy(update={"tasks": (accuracy,)}))
+    assert result["composite"] == 50.0
+    _, result, _ = scored(lambda *_: "yes", suite, "f1")
+    assert result["composite"] == pytest.approx(200 / 3)
+
+
 def test_questions_about_one_picture_share_its_name(shelf):
     [task] = toy("eagle", "gqa").tasks
     questions = benchmarks.read_set(task).questions
@@ -317,7 +326,7 @@ def test_popes_f1_is_the_weighted_mean_of_its_rows(said):
     from lmms_eval.tasks.pope.utils import pope_aggregate_f1_score
 
     held = [{"prediction": word, "ground_truth": truth} for word, truth in said]
-    scores = answers.READINGS["pope"].scores(held)
+    scores = answers.READINGS["pope_f1_score"].scores(held)
     assert mean_of(scores) == pytest.approx(pope_aggregate_f1_score(held))
 
 
@@ -336,7 +345,7 @@ def test_mmes_perception_is_the_weighted_mean_of_its_rows(pairs):
         for number, (category, *hits) in enumerate(pairs)
         for hit in hits
     ]
-    how = answers.READINGS["mme"]
+    how = answers.READINGS["mme_perception_score"]
     figure = mme_aggregate_results(held) / 2000 / how.share(held)
     assert mean_of([*how.scores(held), *how.scores([None])]) == pytest.approx(figure)
 
