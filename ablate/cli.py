@@ -44,6 +44,12 @@ class Catalog(StrEnum):
     suites = "suites"
 
 
+class Against(StrEnum):
+    """What `ablate table` can hold a study against."""
+
+    paper = "paper"
+
+
 class Format(StrEnum):
     """How `ablate table` prints."""
 
@@ -190,6 +196,10 @@ def list_(
 def table(
     study: StudyName = DEFAULT_STUDY,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.md,
+    against: Annotated[
+        Against | None,
+        typer.Option(help="paper: beside the published table the study names, with differences."),
+    ] = None,
     overrides: Overrides = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -199,10 +209,12 @@ def table(
     Examples:
       ablate table
       ablate table micro/fusion --format latex > fusion.tex
+      ablate table my/study.yaml --against paper
     """
     from ablate.commands import reporting
 
-    reporting.table(study, overrides or [], "json" if json else format.value)
+    form = "json" if json else format.value
+    reporting.table(study, overrides or [], form, against is Against.paper)
 
 
 @app.command()

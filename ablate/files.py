@@ -19,16 +19,15 @@ def home() -> Path:
     return Path(os.environ.get("ABLATE_HOME") or "runs").absolute()
 
 
-def placed(path: Path, folder: Path) -> Path:
-    """A path as a study has it: below the root of data sets, or else relative to `folder`.
+def datasets() -> Path:
+    """The root of all data sets and benchmarks: `$ABLATE_DATA`, or else `datasets` in `home()`."""
+    return Path(os.environ.get(DATA[1:]) or home() / "datasets").absolute()
 
-    Below the root is what starts with `$ABLATE_DATA`: the folder that variable names, or without
-    it `datasets` in `home()`.
-    """
-    if path.parts[:1] != (DATA,):
-        return folder / path
-    root = Path(os.environ.get(DATA[1:]) or home() / "datasets").absolute()
-    return root.joinpath(*path.parts[1:])
+
+def placed(path: Path, folder: Path) -> Path:
+    """A path as a study has it: below `datasets()` where it starts with `$ABLATE_DATA`, or else
+    relative to `folder`."""
+    return datasets().joinpath(*path.parts[1:]) if path.parts[:1] == (DATA,) else folder / path
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ablate.evaluate import suites
 from ablate.files import read_json
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
@@ -16,13 +17,15 @@ from ablate.study import Candidate, Study
 class Evaluation:
     """A scored candidate. `scores`: each task's, in 0..100; `composite`: their mean.
 
-    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`.
+    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`; `measure` what the
+    composite is a mean of (see `suites.measure`).
     """
 
     key: str
     scores: Mapping[str, float]
     composite: float
     answers: Path
+    measure: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers: task, id, image, question, truth, answer, score (0..1) and weight."""
@@ -58,7 +61,10 @@ def load_evaluation(store: Store, step: Step) -> Evaluation | None:
     folder = store.verified(step)
     result = read_json(folder / "record.json")["result"]
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
-    return Evaluation(step.key, scores, float(result["composite"]), folder / "answers.jsonl")
+    measure = suites.measure(step.spec["suite"], result.get("sets", {}))
+    return Evaluation(
+        step.key, scores, float(result["composite"]), folder / "answers.jsonl", measure
+    )
 
 
 class StoredResults:

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Literal
 
 from ablate.errors import UserError
+from ablate.evaluate import benchmarks, suites
 from ablate.files import read_json, write_atomic, write_json
 from ablate.launch import Backend, Job, open_backend
 from ablate.lease import Process
@@ -69,12 +70,14 @@ def drive(
 
     Steps that failed before are tried once more; candidates that fail again are failed in their
     round. Ctrl-C and SIGTERM end what runs (its work folders stay) and pass on as
-    KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk.
+    KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
+    anything is started for a published benchmark that is not here.
     """
     token = uuid.uuid4().hex[:12]
     driver = _Driver(study, rounds, Store(home), token, on_event)
     with writing(home), _terminable():
         if not driver.settled():
+            benchmarks.require(suites.resolve(study.suite))
             _sweep(home)
             folder = home / "drives" / token
             mine = {"study": study.name, "process": asdict(Process.this())}

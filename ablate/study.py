@@ -6,7 +6,7 @@ the nearest valid one. Nothing here imports torch.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -33,6 +33,7 @@ from ablate.files import placed
 from ablate.model import llms
 from ablate.validate import Fields, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
+from reports import published
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
@@ -145,17 +146,25 @@ class Candidate(Design):
 
 
 class Rounds(Fields):
-    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool."""
+    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool.
+
+    `published`: the row of the published table that the winner of each round is held against.
+    """
 
     kind: Literal["rounds"]
     pool: Names
     rounds: PositiveInt
+    published: Annotated[tuple[str, ...], Strict(False)] = ()
 
 
 class Arm(Fields):
-    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values."""
+    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values.
+
+    `published`: the row of the published table that it repeats.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    published: str | None = None
     set: dict[str, Any] = Field(default={})
 
 
@@ -194,7 +203,7 @@ class Infra(Fields):
 
 
 class Written(Fields):
-    """What a study's YAML holds."""
+    """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats."""
 
     title: str
     question: str
@@ -203,6 +212,7 @@ class Written(Fields):
     suite: str
     seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
     explore: Annotated[Rounds | Arms, Discriminator("kind")]
+    published: str | None = None
     infra: Infra = Infra()
 
 
@@ -272,7 +282,8 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
     explore: Rounds | Arms = written.explore
     designs: list[Design] = []
     with blame(tree, ["suite"]):
-        suites.resolve(written.suite)
+        suite = suites.place(written.suite, tree.at(["suite"]).folder)
+        suites.resolve(suite)
     with blame(tree, ["seeds"]):
         _distinct(map(str, written.seeds))
     if isinstance(explore, Rounds):
@@ -282,10 +293,35 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
             _distinct(arm.name for arm in explore.arms)
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
+    _check_published(written, tree)
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
-    changed = {"base": base, "explore": explore, "data": data}
+    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
     return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
+
+
+def _check_published(written: Written, tree: Located) -> None:
+    """Every published row that the study names is one of the published table that it names."""
+    table = None
+    if written.published is not None:
+        with blame(tree, ["published"]):
+            table = published.table(written.published)
+    for place, row in _published_rows(written.explore):
+        with blame(tree, ["explore", *place]):
+            if table is None:
+                raise UserError(f"'{row}' is a row, but the study names no `published` table")
+            table.row(row)
+
+
+def _published_rows(explore: Rounds | Arms) -> Iterator[tuple[list[str | int], str]]:
+    """The published rows a study names, and where in `explore` it does."""
+    if isinstance(explore, Rounds):
+        for n, row in enumerate(explore.published):
+            yield ["published", n], row
+    else:
+        for n, arm in enumerate(explore.arms):
+            if arm.published is not None:
+                yield ["arms", n, "published"], arm.published
 
 
 def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:

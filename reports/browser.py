@@ -10,13 +10,15 @@ from PIL import Image
 from reports.model import CandidateResult, StudyResult
 
 LARGEST = 512  # pixels of a side; the browser shows images small
+MOST = 5000  # questions a page holds; the published benchmarks have 50 times as many
 
 
 def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
     """What `answers.js` reads: tasks, candidates, and each question with everyone's answer.
 
-    `a` and `b` are the candidates compared at first: the base and the best one. An answer is
-    `[text, score]`, or null where the candidate was not asked.
+    Of more than `MOST` questions every k-th is kept; `asked` is how many there are. `a` and `b` are
+    the candidates compared at first: the base and the best one. An answer is `[text, score]`, or
+    null where the candidate was not asked.
     """
     scored = [one for one in study.candidates if one.rows]
     questions: dict[tuple[str, str], dict[str, Any]] = {}
@@ -34,10 +36,12 @@ def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
                 },
             )
             question["answers"][index] = [row.answer, round(float(str(row.score)), 4)]
+    kept = sorted(questions)[:: -(-len(questions) // MOST) or 1]
     return {
         "tasks": dict(study.tasks),
         "candidates": [one.name for one in scored],
-        "questions": [questions[key] for key in sorted(questions)],
+        "questions": [questions[key] for key in kept],
+        "asked": len(questions),
         **_compared(study, scored),
     }
 

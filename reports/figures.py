@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from reports.model import KINDS, CandidateResult, StepResult, StudyResult
-from reports.published import PublishedTable
+from reports.published import Table
 from reports.tables import costs, interval
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
@@ -82,16 +82,19 @@ def greedy_path(study: StudyResult) -> Figure:
 
 
 @matplotlib.rc_context(_STYLE)
-def paths(study: StudyResult, reference: PublishedTable) -> Figure:
+def paths(study: StudyResult, reference: Table) -> Figure:
     """The winners by round beside a published path; two scales, for they are not comparable."""
     figure = Figure(figsize=(7.2, 2.4), layout="constrained")
     FigureCanvasSVG(figure)
     left, right = figure.subplots(1, 2)
     ours = [(one.round, one.composite) for one in study.winners if one.composite is not None]
-    theirs = [(row["round"], row["score"]) for row in reference.rows]
+    assert study.published is not None
+    lead = reference.lead or ""
+    scores = [(int(n), reference.cell(row, lead)) for n, row in study.published.rows.items()]
+    theirs = [(number, score) for number, score in scores if score is not None]
     for axes, title, path, color in (
         (left, f"here: {study.suite} score", ours, ACCENT),
-        (right, f"published: {reference.unit}", theirs, MUTED),
+        (right, f"published: {lead}", theirs, MUTED),
     ):
         axes.plot(*zip(*path, strict=True), "o-", color=color, linewidth=1.6, markersize=5)
         axes.set_title(title, fontsize=9, loc="left", color=INK)

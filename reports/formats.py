@@ -1,13 +1,16 @@
 """A table frame as Markdown, CSV, LaTeX (booktabs), JSON or HTML: the same digits in each.
 
 CSV and JSON keep a column for every number; the others show an interval beside its number,
-`61.2 [58.9, 63.4]`. Everything a study's author or a model wrote is escaped.
+`61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand below the table, in CSV as lines
+that start with `#`; JSON with notes is an object of `rows` and `notes`. Everything a study's author
+or a model wrote is escaped.
 """
 
 import csv
 import io
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -27,10 +30,10 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 }
 
 
-def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
+def render(frame: pd.DataFrame, form: str, caption: str = "", notes: Sequence[str] = ()) -> str:
     """The frame in one of `FORMATS`, ending in a newline."""
     makers = {"md": markdown, "csv": to_csv, "latex": latex, "json": to_json, "html": html}
-    return makers[form](frame, caption)
+    return makers[form](frame, caption, notes)
 
 
 def number(value: Any, column: str) -> str:
@@ -43,11 +46,11 @@ def number(value: Any, column: str) -> str:
     return format(value, f"{sign}.{digits(column)}f")
 
 
-def markdown(frame: pd.DataFrame, caption: str = "") -> str:
+def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A pipe table, padded so that it also reads well in a terminal."""
-    heads, rows = _shown(frame)
+    heads, rows = shown(frame)
     rows = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
-    text = _text_columns(frame)
+    text = text_columns(frame)
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
@@ -62,23 +65,24 @@ def markdown(frame: pd.DataFrame, caption: str = "") -> str:
         for width, left in zip(widths, text, strict=True)
     ]
     table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
-    return "\n".join(([caption, ""] if caption else []) + table) + "\n"
+    below = [line for note in notes for line in ("", _one_line(note))]
+    return "\n".join(([caption, ""] if caption else []) + table + below) + "\n"
 
 
-def to_csv(frame: pd.DataFrame, caption: str = "") -> str:
+def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """Plain CSV, a column for every number, headed by the frame's own column names."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(frame.columns)
     for record in records(frame):
         writer.writerow([number(value, str(name)).lstrip("+") for name, value in record.items()])
-    return buffer.getvalue()
+    return buffer.getvalue() + "".join(f"# {_one_line(note)}\n" for note in notes)
 
 
-def latex(frame: pd.DataFrame, caption: str = "") -> str:
+def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     r"""A booktabs table; the document needs `\usepackage{booktabs}`."""
-    heads, rows = _shown(frame)
-    align = "".join("l" if left else "r" for left in _text_columns(frame))
+    heads, rows = shown(frame)
+    align = "".join("l" if left else "r" for left in text_columns(frame))
 
     def line(cells: list[str]) -> str:
         return "  " + " & ".join(_tex(cell) for cell in cells) + r" \\"
@@ -86,27 +90,31 @@ def latex(frame: pd.DataFrame, caption: str = "") -> str:
     body = [r"\begin{table}", r"\centering", r"\small"]
     body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
     body += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", line(heads), r"\midrule"]
-    body += [line(row) for row in rows]
-    return "\n".join([*body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    body += [*(line(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
+    body += [rf"\par\footnotesize {_tex(note)}" for note in notes]
+    return "\n".join([*body, r"\end{table}"]) + "\n"
 
 
-def to_json(frame: pd.DataFrame, caption: str = "") -> str:
+def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A JSON list of rows; numbers are rounded as shown, unknown ones are null."""
-    return json.dumps(records(frame), indent=1, ensure_ascii=False) + "\n"
+    rows = records(frame)
+    found = {"rows": rows, "notes": list(notes)} if notes else rows
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
-def html(frame: pd.DataFrame, caption: str = "") -> str:
-    """A bare `<table>` with a caption and column headings."""
-    heads, rows = _shown(frame)
+def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """A bare `<table>` with a caption and column headings, and a paragraph a note."""
+    heads, rows = shown(frame)
     lines = ["<table>", f"<caption>{escape(caption)}</caption>" if caption else ""]
     lines += ["<thead><tr>", *(f'<th scope="col">{escape(head)}</th>' for head in heads)]
     lines += ["</tr></thead>", "<tbody>"]
     lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    return "\n".join(line for line in [*lines, "</tbody>", "</table>"] if line) + "\n"
+    lines += ["</tbody>", "</table>", *(f"<p>{escape(note)}</p>" for note in notes)]
+    return "\n".join(line for line in lines if line) + "\n"
 
 
-def _shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells with each interval folded into the number before it."""
+def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells with each interval and each mark folded into the number it belongs to."""
     names = _names(frame)
     heads = [COLUMNS.get(name, (name, 1))[0] for name in names]
     rows = []
@@ -117,19 +125,19 @@ def _shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
             if low is not None and high is not None:
                 cell += f" [{number(low, f'{name}_low')}, {number(high, f'{name}_high')}]"
-            cells.append(cell)
+            cells.append(cell + (record.get(f"{name}_mark") or ""))
         rows.append(cells)
     return heads, rows
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
-    """The columns that are shown on their own: all but the two ends of an interval."""
+    """The columns that are shown on their own: all but marks and the two ends of an interval."""
     every = [str(name) for name in frame.columns]
-    ends = {f"{name}{end}" for name in every for end in ("_low", "_high")}
+    ends = {f"{name}{end}" for name in every for end in ("_low", "_high", "_mark")}
     return [name for name in every if name not in ends]
 
 
-def _text_columns(frame: pd.DataFrame) -> list[bool]:
+def text_columns(frame: pd.DataFrame) -> list[bool]:
     """Which shown columns hold words (set to the left) rather than numbers."""
     return [any(isinstance(value, str) for value in frame[name]) for name in _names(frame)]
 

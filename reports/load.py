@@ -13,14 +13,15 @@ from ablate.search.explore import explore
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Arms, Candidate, Study, load_study
-from reports.model import CandidateResult, RoundResult, StepResult, StudyResult
+from reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 
 
 def load(study: Study | str, home: Path | None = None, last: int | None = None) -> StudyResult:
     """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
 
     `study`: a loaded one, or its name or path; `last`: rounds 1 to it only. Rounds whose
-    candidates hang on an open decision are left out.
+    candidates hang on an open decision are left out. Raises UserError where candidates were scored
+    by different measures.
     """
     if isinstance(study, str):
         study = load_study(study)
@@ -34,19 +35,39 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
                 points.setdefault(candidate.point, []).append(candidate)
             made = tuple(_candidate(study, seeds, steps, store) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
+    suite = suites.resolve(study.suite)
+    suites.require_one(
+        (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
+        for turn in rounds
+        for one in turn.candidates
+        for step in one.steps
+        if step.kind == "evaluate" and step.status == "done"
+    )
     return StudyResult(
         name=study.name,
         title=study.title,
         question=study.question,
         kind=study.explore.kind,
         axis=study.explore.axis if isinstance(study.explore, Arms) else "rounds",
-        suite=study.suite,
-        tasks={task.task: task.title or task.task for task in suites.resolve(study.suite).tasks},
+        suite=suite.name,
+        tasks={task.task: task.title or task.task for task in suite.tasks},
         planned_rounds=study.rounds,
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=store.home,
+        benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
+        published=_repeats(study),
     )
+
+
+def _repeats(study: Study) -> Repeats | None:
+    """The published table the study names, and which of its rows our arms or rounds are."""
+    if study.published is None:
+        return None
+    if isinstance(study.explore, Arms):
+        arms = study.explore.arms
+        return Repeats(study.published, {one.name: one.published for one in arms if one.published})
+    return Repeats(study.published, dict(enumerate(study.explore.published, start=1)))
 
 
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
@@ -89,7 +110,6 @@ def _candidate(
         fusion=first.fusion.name,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
         steps=tuple(steps.result(step) for step in ancestors(chain[-1] for chain in chains)),
-        scale={task.task: task.to_percent for task in suites.resolve(study.suite).tasks},
         **known,
     )
 

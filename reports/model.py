@@ -42,8 +42,8 @@ class CandidateResult:
     """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
 
     `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
-    `seed_scores` are the composites. `scale` takes a task's metric to 0-100; `rows` are those of
-    `answers.jsonl`, whose images lie below `images`.
+    `seed_scores` are the composites; `rows` are those of `answers.jsonl`, whose images lie below
+    `images`.
     """
 
     name: str
@@ -54,7 +54,6 @@ class CandidateResult:
     steps: tuple[StepResult, ...]
     scores: Mapping[str, float] = field(default_factory=dict)
     seed_scores: tuple[float, ...] = ()
-    scale: Mapping[str, float] = field(default_factory=dict)
     rows: tuple[Mapping[str, Any], ...] = ()
     images: Path | None = None
 
@@ -84,7 +83,7 @@ class CandidateResult:
         """A row a question, ordered by task and id; empty while the candidate is not scored.
 
         Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
-        weight (in the task's mean), points (the score on the scale of the composite).
+        weight (in the task's mean), points (the score in 0-100).
         """
         words = ["task", "id", "image", "question", "truth", "answer"]
         rows = [
@@ -92,7 +91,7 @@ class CandidateResult:
                 **{word: _clean(row[word]) for word in words},
                 "score": row["score"],
                 "weight": row["weight"],
-                "points": row["score"] * self.scale.get(row["task"], 100.0),
+                "points": 100.0 * row["score"],
             }
             for row in self.rows
         ]
@@ -104,6 +103,16 @@ class CandidateResult:
 def _clean(value: Any) -> str:
     """Text that can be encoded: a model may emit half a character."""
     return str(value).encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The published table a study repeats, by its id, and its rows by the names of our arms; in a
+    search by the number of the round whose winner is held against it.
+    """
+
+    table: str
+    rows: Mapping[str | int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +139,9 @@ class StudyResult:
 
     `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
-    `tasks` maps each task of the suite to its short title; `base_name` is the candidate of round 1,
-    the arm that is the study's base, or the first arm if none is.
+    `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
+    that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
+    the study's base, or the first arm if none is. `published`: what it is held against, if any.
     """
 
     name: str
@@ -145,6 +155,8 @@ class StudyResult:
     base_name: str
     rounds: tuple[RoundResult, ...]
     home: Path
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
+    published: Repeats | None = None
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

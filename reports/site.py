@@ -9,9 +9,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reports import browser, formats
+from reports import against, browser, formats
 from reports.model import StudyResult
 from reports.pages import answers, candidate, index
 from reports.pages.common import page_name
@@ -65,11 +66,16 @@ def _write(study: StudyResult, folder: Path, templates: Path) -> None:
 
 
 def _tables(study: StudyResult, folder: Path) -> list[str]:
-    """The main table in every format that is a file of its own; their names."""
-    frame = comparison(study)
+    """The main table, and the one beside the published numbers, as files; their names."""
+    made: list[tuple[str, pd.DataFrame, str, list[str]]]
+    made = [(study.kind, comparison(study), caption(study), [])]
+    if study.published and against.comparable(study):
+        frame = against.against(study)
+        made.append(("published", frame, against.caption(study), against.notes(study)))
     names = []
-    for form, suffix in _SUFFIXES.items():
-        names.append(f"{study.kind}.{suffix}")
-        text = formats.render(frame, form, caption(study))
-        (folder / "tables" / names[-1]).write_text(text, encoding="utf-8", errors="replace")
+    for name, frame, title, notes in made:
+        for form, suffix in _SUFFIXES.items():
+            names.append(f"{name}.{suffix}")
+            text = formats.render(frame, form, title, notes)
+            (folder / "tables" / names[-1]).write_text(text, encoding="utf-8", errors="replace")
     return names

@@ -23,6 +23,10 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "score": ("Score", 1),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),
+    "published_row": ("Published as", 0),
+    "measure": ("Measure", 0),
+    "published": ("Published", 1),
+    "here": ("Here", 1),
     "parameters": ("Parameters", 0),
     "trainable": ("Trainable", 0),
     "seconds": ("Seconds", 0),
@@ -43,9 +47,14 @@ def digits(column: str) -> int:
 
 
 @cache
-def interval(candidate: CandidateResult) -> Interval | None:
-    """The 95 % interval of the composite, resampled over images; `None` without answers."""
+def interval(candidate: CandidateResult, tasks: tuple[str, ...] | None = None) -> Interval | None:
+    """The 95 % interval of the composite, resampled over images; `None` without answers.
+
+    `tasks`: of the mean of these alone.
+    """
     rows = candidate.answers
+    if tasks is not None:
+        rows = rows[rows["task"].isin(tasks)]
     if rows.empty:
         return None
     return bootstrap(
@@ -91,12 +100,12 @@ def rounds(study: StudyResult) -> pd.DataFrame:
     for turn in study.rounds:
         ranked = sorted(turn.candidates, key=lambda one: (-(one.composite or -1.0), one.name))
         rows += [{"round": turn.number, **_row(study, one)} for one in ranked]
-    return _rounded(pd.DataFrame(rows))
+    return rounded(pd.DataFrame(rows))
 
 
 def arms(study: StudyResult) -> pd.DataFrame:
     """A row an arm, in the study's order: score, interval, delta against the base arm, tasks."""
-    return _rounded(pd.DataFrame([_row(study, one) for one in study.candidates]))
+    return rounded(pd.DataFrame([_row(study, one) for one in study.candidates]))
 
 
 def comparison(study: StudyResult) -> pd.DataFrame:
@@ -131,7 +140,7 @@ def costs(study: StudyResult) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     total = frame["seconds"].sum()
     frame["share"] = 100 * frame["seconds"] / total if total else 0.0
-    return _rounded(frame)
+    return rounded(frame)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -176,7 +185,7 @@ def _row(study: StudyResult, candidate: CandidateResult) -> dict[str, Any]:
     return row
 
 
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with numbers rounded as shown (and no minus zero), empty cells as `None`."""
     result = pd.DataFrame(index=frame.index)
     for name in frame.columns:

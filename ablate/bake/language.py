@@ -14,16 +14,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ablate.bake.text_scenes import TextBatch, TextScenes, embed
 from ablate.bake.tokenizer import build_tokenizer
 from ablate.data.world.questions import FAMILIES, Question, ask, dialogue
-from ablate.data.world.scenes import KINDS, Scene, sample_scene
+from ablate.data.world.scenes import KINDS, NUMBERS, Scene, sample_scene
 
 BATCH = 32
-RATE = 2e-3
 PROBE_EVERY = 500
 NOISE, OFFSET = 0.2, 2.0
 # Share of each of KINDS, early and late: charts and forms teach looking up at its plainest, one key
 # to one value; objects then only have to choose which value.
 EARLY, LATE = (0.2, 0.4, 0.3, 0.1), (0.5, 0.15, 0.25, 0.1)
 COMPARING = {"abl_pope": 4, "abl_vqa": 1, "abl_gqa": 1}  # family -> questions
+COUNTED = {
+    "objects": ("abl_count", "how many things"),
+    "chart": ("abl_chartqa", "how many bars"),
+}  # kind -> family, question
 
 
 def build_language(vocabulary: int, seed: int) -> LlamaForCausalLM:
@@ -58,24 +61,30 @@ def build_language(vocabulary: int, seed: int) -> LlamaForCausalLM:
 def train_language(
     seed: int, steps: int, log: Callable[[int, dict[str, float]], None]
 ) -> LlamaForCausalLM:
-    """Pre-train for `steps` batches of 32 scenes, in two cycles of the learning rate.
+    """Pre-train for `steps` batches of 32 scenes, in three cycles of the learning rate.
 
-    The first, 3/8 of the steps, forms looking up and comparing in the plainest layout, easy scenes
-    before full ones; the second varies the layout. In one cycle comparing (POPE) hardly formed: it
-    comes when the rate falls, and not among all layouts at once.
+    The first (6/19 of the steps) forms looking up and comparing in the plainest layout, easy scenes
+    before full ones. The second (10/19) varies the layout, and the last practises counting in it.
+    In one cycle comparing (POPE) hardly formed: it comes when the rate falls, and not among all
+    layouts at once. Counting formed, too, but did not survive the second cycle.
     """
     scenes = TextScenes(build_tokenizer())
     model = build_language(len(scenes.tokenizer), seed)
-    forming = steps * 3 // 8
+    forming, varying = steps * 6 // 19, steps * 10 // 19
 
-    def plain(rng: Random, share: float) -> tuple[TextBatch, float]:
-        return draw_lesson(scenes, rng, easy=0.9 * max(0.0, 1 - share / 0.4), varied=0.0)
+    def form(rng: Random, share: float) -> tuple[TextBatch, float]:
+        return draw_lesson(scenes, rng, easy=0.9 * max(0.0, 1 - share / 0.4))
 
-    def varying(rng: Random, share: float) -> tuple[TextBatch, float]:
-        return draw_lesson(scenes, rng, easy=0.0, varied=min(1.0, max(0.0, (share - 0.05) / 0.25)))
+    def vary(rng: Random, share: float) -> tuple[TextBatch, float]:
+        return draw_lesson(scenes, rng, varied=min(1.0, max(0.0, (share - 0.05) / 0.25)))
 
-    train_cycle(model, plain, forming, seed, log)
-    train_cycle(model, varying, steps - forming, seed + 5, log, done=forming)
+    def count(rng: Random, share: float) -> tuple[TextBatch, float]:
+        return draw_lesson(scenes, rng, varied=1.0, counting=0.5)
+
+    train_cycle(model, form, forming, seed, 2e-3, log)
+    train_cycle(model, vary, varying, seed + 5, 2e-3, log, done=forming)
+    rest = steps - forming - varying
+    train_cycle(model, count, rest, seed + 10, 1e-3, log, done=forming + varying)
     return model.eval()
 
 
@@ -84,10 +93,11 @@ def train_cycle(
     lesson: Callable[[Random, float], tuple[TextBatch, float]],
     steps: int,
     seed: int,
+    rate: float,
     log: Callable[[int, dict[str, float]], None],
     done: int = 0,
 ) -> None:
-    """`steps` batches after the `done` ones of other cycles, one rise and fall of the rate.
+    """`steps` batches after the `done` ones of other cycles, one rise to `rate` and fall of it.
 
     `lesson` draws a batch, and the offset of its visual positions, for a share of the cycle. The
     weights are left as they are shipped, rounded to half precision. Now and then `log` is also
@@ -96,8 +106,8 @@ def train_cycle(
     if not steps:  # of a bake too short for every cycle
         return
     rng, generator = Random(seed), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
     for step in range(steps):
         batch, offset = lesson(rng, step / steps)
         loss = _loss(model, batch, generator, offset)
@@ -114,12 +124,12 @@ def train_cycle(
 
 
 def draw_lesson(
-    scenes: TextScenes, rng: Random, *, easy: float, varied: float
+    scenes: TextScenes, rng: Random, *, easy: float = 0.0, varied: float = 0.0, counting: float = 0
 ) -> tuple[TextBatch, float]:
     """A batch of all families and captions, and the offset of its visual positions.
 
     `easy`: the share of scenes with two or three things; `varied`, from 0 to 1: how much layouts
-    vary.
+    vary; `counting`: the share of dialogues with a question more, on how many things there are.
     """
     blocks = rng.choice((2, 3, 4)) if rng.random() < 0.6 * varied else 1
     drawn: list[Scene] = []
@@ -128,7 +138,7 @@ def draw_lesson(
         hard = rng.random() >= easy
         kind = rng.choices(KINDS, LATE if hard else EARLY)[0]
         drawn.append(sample_scene(kind, rng, 16 if hard else rng.randint(2, 3)))
-        turns.append(_turns(drawn[-1], rng, captions=0.12 + 0.5 * easy))
+        turns.append([] if rng.random() < 0.12 + 0.5 * easy else _turns(drawn[-1], rng, counting))
     # Mostly only their order tells places: a projector must not have to learn places first.
     placeless = 0.8 if blocks == 1 else 0.4
     layout = {"shuffle": 0.05, "gaps": 0.1, "placeless": placeless}
@@ -138,13 +148,17 @@ def draw_lesson(
     return batch, OFFSET * varied
 
 
-def _turns(scene: Scene, rng: Random, captions: float) -> list[Question]:
-    """None, which asks for a caption, or six; of things every third time mostly yes-or-no ones."""
-    if rng.random() < captions:
-        return []
+def _turns(scene: Scene, rng: Random, counting: float) -> list[Question]:
+    """Six questions, of things every third time mostly yes-or-no ones; or one more, on how many."""
     if scene.kind == "objects" and rng.random() < 0.3:
-        return [turn for family, n in COMPARING.items() for turn in ask(scene, family, rng, n)]
-    return dialogue(scene, rng, 6)
+        asked = [turn for family, n in COMPARING.items() for turn in ask(scene, family, rng, n)]
+    else:
+        asked = dialogue(scene, rng, 6)
+    if counting and scene.kind in COUNTED and rng.random() < counting:
+        family, question = COUNTED[scene.kind]
+        many = Question(family, question, NUMBERS[len(scene.cells)])
+        asked.insert(rng.randrange(len(asked) + 1), many)
+    return asked
 
 
 def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 320) -> dict[str, float]:

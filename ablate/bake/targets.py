@@ -1,7 +1,7 @@
 """What `ablate bake` can make, with the steps each was shipped after. Imports no torch."""
 
 TARGETS = {
-    "llama-micro": 8000,
+    "llama-micro": 9500,
     "clip-micro": 700,
     "convnext-micro": 800,
     "eva02-micro": 600,

@@ -8,9 +8,10 @@ from ablate.files import home
 from ablate.study import Study, load_study
 
 
-def table(name: str, overrides: Sequence[str], form: str) -> None:
-    """Print the study's table of rounds or arms."""
-    print(render(load_study(name, overrides), form), end="")
+def table(name: str, overrides: Sequence[str], form: str, paper: bool) -> None:
+    """Print the study's table of rounds or arms, or (`paper`) beside the published numbers."""
+    study = load_study(name, overrides)
+    print(beside_paper(study, form) if paper else render(study, form), end="")
 
 
 def report(name: str, overrides: Sequence[str], show: bool, as_json: bool) -> None:
@@ -35,6 +36,18 @@ def render(study: Study, form: str, last: int | None = None) -> str:
 
     found = load(study, last=last)
     return formats.render(tables.comparison(found), form, tables.caption(found))
+
+
+def beside_paper(study: Study, form: str) -> str:
+    """Published, ours and the difference; of a study of our own tasks the finding in words."""
+    from reports import against, formats, tables
+    from reports.load import load
+
+    found = load(study)
+    notes = against.notes(found)
+    if against.comparable(found):
+        return formats.render(against.against(found), form, against.caption(found), notes)
+    return formats.render(tables.comparison(found), form, tables.caption(found), notes)
 
 
 def build(study: Study) -> Path:

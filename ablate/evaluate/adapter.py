@@ -3,6 +3,7 @@
 Shapes: H W pixels.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,10 @@ from ablate.data.chat import Chat
 from ablate.data.collate import collate
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
+from ablate.data.images import Colour, as_array
+from ablate.data.spec import MEAN_COLOUR, parse
 from ablate.errors import UserError
+from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.train.restore import load_trained
@@ -41,11 +45,16 @@ MAX_NEW_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model and the tokenizer it speaks through; `name` tells its weights from all others."""
+    """A model and the tokenizer it speaks through; `name` tells its weights from all others.
+
+    `canvas`, `padding`: how images are brought to one size, as in training (`as_array`).
+    """
 
     model: Mllm
     tokenizer: PreTrainedTokenizerBase
     name: str
+    canvas: int | None = None
+    padding: Colour = MEAN_COLOUR
 
     @classmethod
     def load(cls, folder: Path) -> "Answerer":
@@ -53,7 +62,14 @@ class Answerer:
         if not (folder / "spec.json").is_file():
             raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
         model = load_trained(folder)
-        return cls(model, load_tokenizer(model.spec.llm), folder.resolve().name)
+        learnt_from = parse(read_json(folder / "spec.json")["spec"]["data"])
+        return cls(
+            model,
+            load_tokenizer(model.spec.llm),
+            folder.resolve().name,
+            learnt_from.canvas,
+            learnt_from.padding,
+        )
 
 
 class _Ask(NamedTuple):
@@ -67,6 +83,9 @@ class _Ask(NamedTuple):
 
 class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
+
+    A question that leaves no room in the language model's context (several images at once) is left
+    unanswered, and the longest of a batch bounds how long its answers may get.
 
     `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
     instead of every image. `device`: default the GPU if there is one. `watch` is called after each
@@ -89,6 +108,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.model = answerer.model.to(self.device).eval()
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
+        self.canvas, self.padding = answerer.canvas, answerer.padding
         self.batch_size = 64 if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
@@ -150,14 +170,27 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
         if options.get("do_sample") or options.get("num_beams", 1) != 1:
             raise UserError(f"ablate answers greedily, but the task asks for {options}")
-        ids = self.model.generate(
-            collate(self._samples(asks)).to(self.device),
-            max_new_tokens=int(options.get("max_new_tokens", MAX_NEW_TOKENS)),
-            stop_ids=self._stop_ids,
-        )
-        until = options.get("until") or []
-        stops = [until] if isinstance(until, str) else until
-        return [_cut(text, stops) for text in self.tokenizer.batch_decode(ids, True)]
+        samples, answers = self._samples(asks), [""] * len(asks)
+        rooms = {place: self._room(sample) for place, sample in enumerate(samples)}
+        for place in [place for place, room in rooms.items() if room <= 0]:
+            short = 1 - rooms.pop(place)
+            print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
+        if rooms:
+            ids = self.model.generate(
+                collate([samples[place] for place in rooms]).to(self.device),
+                max_new_tokens=min(options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()),
+                stop_ids=self._stop_ids,
+            )
+            until = options.get("until") or []
+            stops = [until] if isinstance(until, str) else until
+            for place, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
+                answers[place] = _cut(text, stops)
+        return answers
+
+    def _room(self, sample: Sample) -> int:
+        """Tokens left in the language model's context for an answer."""
+        seen = len(sample.images) * (self.model.num_visual_tokens - 1)
+        return self.model.spec.llm.context - len(sample.ids) - seen
 
     def _samples(self, asks: Sequence[_Ask]) -> list[Sample]:
         """Each question as a conversation of which the answer is still to come."""
@@ -183,7 +216,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         if file in self._decoded:
             return self._decoded[file]
         with _readable(file or ask.name):
-            pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+            pixels = as_array(image.convert("RGB"), self.canvas, self.padding)
         if self.blank:
             pixels = np.full_like(pixels, GREY)
         if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:

@@ -12,8 +12,9 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import torch
 
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
-from ablate.evaluate import suites
+from ablate.evaluate import answers, benchmarks, suites
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
 
@@ -36,27 +37,24 @@ Row = dict[str, Any]
 def evaluate(ctx: "StepContext") -> dict[str, Any]:
     """Score the finetuned candidate on the step's suite.
 
-    Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder),
-    question, truth, answer, score (0..1) and weight; a task's metric is the weighted mean of its
-    scores (see `statistics`). Leaves `data.json`, the name of the data folder. Returns each task's
-    score and their mean, the composite, in 0..100. Raises `UserError` for a task without questions
-    or an image that cannot be read, `RuntimeError` where lmms-eval's figures do not hold.
+    Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
+    published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
+    metric is the weighted mean of its scores (see `answers`). Leaves `data.json`, the name of the
+    data folder, where there is one. Returns each task's score and their mean, the composite, in
+    0..100, and the fingerprints of the sets that were asked. Raises `UserError` for a task without
+    questions, a set that is missing or an image that cannot be read, `RuntimeError` where
+    lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
-    data = prepare(suite.data, ctx.home / "data")
-    questions = read_questions(data)
-    for task in suite.tasks:
-        if task.task not in questions:
-            raise UserError(f"suite {suite.name}: its data holds no question of {task.task}")
-    wanted = [task for task in suite.tasks if not _part(ctx.work, task).is_file()]
+    asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
+    wanted = [task for task in suite.tasks if not asked.part(task).is_file()]
     if wanted:
-        with _contained():
-            _ask(ctx, suite, wanted, questions, materialise(data))
-    parts = {task.task: read_json(_part(ctx.work, task)) for task in suite.tasks}
+        with _contained(suite):
+            _ask(ctx, suite, wanted, asked)
+    parts = {task.task: read_json(asked.part(task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-    write_json(ctx.work / "data.json", {"folder": data.name})
     scores = {
         task.task: {
             "metric": task.metric,
@@ -65,31 +63,66 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         }
         for task in suite.tasks
     }
-    shutil.rmtree(ctx.work / "tasks")
+    shutil.rmtree(asked.work)
     return {
         "scores": scores,
         "composite": sum(score["value"] for score in scores.values()) / len(scores),
         "questions": len(rows),
         "seconds_generate": sum(part["seconds"] for part in parts.values()),
+        "sets": dict(asked.sets),
     }
 
 
-def _part(work: Path, task: suites.SuiteTask) -> Path:
-    return work / "tasks" / f"{task.task}.json"
+@dataclass(frozen=True)
+class Asked:
+    """What is asked: the folder of lmms-eval's task files, and each task's questions in its order.
+
+    `sets`: the fingerprint of each published benchmark's set; `work`: where parts are kept until
+    the end, and what lmms-eval writes.
+    """
+
+    files: Path
+    questions: Mapping[str, Sequence[Row]]
+    sets: Mapping[str, str]
+    work: Path
+
+    def part(self, task: suites.SuiteTask) -> Path:
+        """Where the task's part of the result is kept; another set's is another file."""
+        return self.work / f"{task.task}.{self.sets.get(task.task, 'ours')[:12]}.json"
+
+
+def _ours(ctx: "StepContext", suite: suites.Suite) -> Asked:
+    assert suite.data is not None
+    data = prepare(suite.data, ctx.home / "data")
+    questions = read_questions(data)
+    for task in suite.tasks:
+        if task.task not in questions:
+            raise UserError(f"suite {suite.name}: its data holds no question of {task.task}")
+    write_json(ctx.work / "data.json", {"folder": data.name})
+    return Asked(materialise(data), questions, {}, ctx.work / "tasks")
+
+
+def _published(ctx: "StepContext", suite: suites.Suite) -> Asked:
+    benchmarks.require(suite)
+    sets = {task.task: benchmarks.read_set(task) for task in suite.tasks}
+    benchmarks.write_task_files(suite, ctx.work / "tasks")
+    return Asked(
+        ctx.work / "tasks",
+        {task: found.questions for task, found in sets.items()},
+        {task: found.fingerprint for task, found in sets.items()},
+        ctx.work / "tasks",
+    )
 
 
 def _ask(
-    ctx: "StepContext",
-    suite: suites.Suite,
-    tasks: Sequence[suites.SuiteTask],
-    questions: dict[str, list[Row]],
-    folder: Path,
+    ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
 ) -> None:
     """Run `tasks`, writing the part of each; tells the context how far it is."""
     from ablate.evaluate.adapter import AblateLMM, Answerer
 
-    total = sum(len(questions[task.task]) for task in suite.tasks)
-    done = total - sum(len(questions[task.task]) for task in tasks)
+    sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
+    total = sum(sizes.values())
+    done = total - sum(sizes[task.task] for task in tasks)
     adapter = AblateLMM(
         Answerer.load(ctx.parents["finetune"]), device=ctx.device, blank=suite.blank
     )
@@ -97,76 +130,79 @@ def _ask(
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
-        write_json(_part(ctx.work, task), run_task(adapter, folder, task, questions[task.task]))
-        done += len(questions[task.task])
+        write_json(asked.part(task), run_task(adapter, task, asked))
+        done += sizes[task.task]
 
 
-def run_task(
-    adapter: "AblateLMM", folder: Path, task: suites.SuiteTask, questions: Sequence[Row]
-) -> dict[str, Any]:
+def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict[str, Any]:
     """One task through lmms-eval: {"value": the metric, "seconds", "rows": of answers.jsonl}.
 
-    Raises `RuntimeError` where what comes back is not one finite score over all `questions`.
+    Raises `RuntimeError` where what comes back is not one finite score over all its questions.
     """
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager
 
     started = time.monotonic()
-    tasks = TaskManager(include_path=str(folder), include_defaults=False, model_name="ablate")
+    questions = asked.questions[task.task]
+    tasks = TaskManager(include_path=str(asked.files), include_defaults=False, model_name="ablate")
     results = simple_evaluate(
         model=adapter,
-        tasks=[task.task],
+        tasks=[task.task],  # by name: the task is made anew, and so are the scorer's globals
         task_manager=tasks,
         batch_size=adapter.batch_size,
         bootstrap_iters=0,
         process_docs_parallel=1,  # threads would change the order of random draws in some scorers
         distributed_executor_backend="torchrun",  # in one process: no Accelerator is made
-        cli_args=argparse.Namespace(process_with_media=False, reasoning_tags=None),
+        cli_args=argparse.Namespace(
+            process_with_media=False,
+            reasoning_tags=None,
+            output_path=str(asked.work),  # some scorers write submission files
+        ),
     )
     seconds = time.monotonic() - started
-    value = results["results"][task.task].get(f"{task.metric},none")
     samples = sorted(results["samples"][task.task], key=lambda sample: sample["doc_id"])
-    rows = [_row(task, sample) for sample in samples]
-    _check(task, value, rows, questions)
-    return {"value": float(value), "seconds": seconds, "rows": rows}
+    _check_asked(task, samples, questions)
+    rows = answers.rows(task, samples, questions)
+    value = _figure(task, results["results"][task.task], samples, rows)
+    return {"value": value, "seconds": seconds, "rows": rows}
 
 
-def _row(task: suites.SuiteTask, sample: Row) -> Row:
-    """lmms-eval's sample as a row of answers.jsonl."""
-    doc, scored = sample["doc"], sample[task.metric]
-    if not isinstance(scored, dict):
-        scored = {"score": scored, "weight": 1.0}
-    return {
-        "task": task.task,
-        **{field: doc[field] for field in ("id", "image", "question")},
-        "truth": doc["answer"],
-        "answer": sample["filtered_resps"][0],
-        "score": float(scored["score"]),
-        "weight": float(scored["weight"]),
-    }
-
-
-def _check(
-    task: suites.SuiteTask, value: Any, rows: Sequence[Row], questions: Sequence[Row]
-) -> None:
-    """Hold lmms-eval's figure against the rows it came from and the questions there are."""
-    if [row["id"] for row in rows] != [question["id"] for question in questions]:
+def _check_asked(task: suites.SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> None:
+    """Hold what lmms-eval asked against the questions there are."""
+    if [sample["doc"]["question"] for sample in samples] != [row["question"] for row in questions]:
         raise RuntimeError(
-            f"{task.task}: lmms-eval answered {len(rows)} of {len(questions)} questions, "
+            f"{task.task}: lmms-eval answered {len(samples)} of {len(questions)} questions, "
             "or others than were asked"
         )
+
+
+def _figure(
+    task: suites.SuiteTask, results: Row, samples: Sequence[Row], rows: Sequence[Row]
+) -> float:
+    """lmms-eval's figure of the metric, held against the rows made of its samples."""
     weight = sum(row["weight"] for row in rows)
     mean = sum(row["weight"] * row["score"] for row in rows) / weight if weight else 0.0
-    if not isinstance(value, int | float) or not math.isclose(value, mean, abs_tol=1e-9):
+    found = results.get(task.result, "missing")
+    number = isinstance(found, int | float | None)
+    value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong
+    value = answers.figure(task, value, samples)
+    share = value * task.to_percent / 100.0
+    if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answers.rounding(task)):
         raise RuntimeError(
-            f"{task.task}: lmms-eval's {task.metric} is {value!r}, but its rows give {mean}"
+            f"{task.task}: lmms-eval's {task.metric} is {found!r}, but its rows give {mean}"
         )
+    return value
 
 
 @contextmanager
-def _contained() -> Iterator[None]:
-    """Keep lmms-eval's side effects here: prints to stdout, seeds it sets, ranks it reads."""
-    ranks = {name: os.environ.pop(name) for name in _RANKS if name in os.environ}
+def _contained(suite: suites.Suite) -> Iterator[None]:
+    """Keep lmms-eval's side effects here: prints to stdout, seeds it sets, what it reads of ours.
+
+    Of the environment a scorer sees the suite's judge and nothing else that would move a score.
+    """
+    before = {name: os.environ.pop(name, None) for name in _READ}
+    if judge := next((task.judge for task in suite.tasks if task.judge), None):
+        os.environ["MODEL_VERSION"] = judge
     python, numpy = random.getstate(), np.random.get_state()
     with redirect_stdout(sys.stderr), torch.random.fork_rng():
         import lmms_eval.evaluator  # noqa: F401  (on import it has loguru write to stdout)
@@ -178,9 +214,12 @@ def _contained() -> Iterator[None]:
             yield
         finally:
             logger.remove()  # the step's log it writes to is about to be closed
-            os.environ.update(ranks)
+            os.environ.pop("MODEL_VERSION", None)
+            os.environ |= {name: value for name, value in before.items() if value is not None}
             random.setstate(python)
             np.random.set_state(numpy)
 
 
 _RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_READ = (*_RANKS, "MODEL_VERSION", "NUM_IMAGE")
+"""Variables lmms-eval reads: processes it would wait for, the judge, copies of each image."""

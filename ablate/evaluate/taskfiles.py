@@ -100,6 +100,10 @@ def main() -> None:
 
     try:
         suite = resolve(sys.argv[1] if len(sys.argv) > 1 else "micro")
+        if suite.data is None:
+            raise UserError(
+                f"suite {suite.name} asks lmms-eval's own tasks, which it knows already"
+            )
         print(materialise(prepare(suite.data, home() / "data")))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

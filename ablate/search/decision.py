@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ablate.evaluate import suites
 from ablate.results import Evaluation, Failure
 
 RULE = "highest composite (mean over seeds); equal ones by name"
@@ -47,7 +48,7 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
     """The decision between design `points`, each with one result a seed.
 
     None while a result is missing, or if every point failed. A `stored` decision made from the
-    same inputs is given back as it is.
+    same inputs is given back as it is. Raises UserError where they were not scored by one measure.
     """
     results = [result for seeds in points.values() for result in seeds]
     if any(result is None for result in results):
@@ -65,6 +66,7 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
     }
     if not scored:
         return None
+    suites.require_one((name, one.measure) for name, seeds in scored.items() for one in seeds)
     inputs = [result.key for name in sorted(scored) for result in scored[name]]
     known = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
     if stored and known == (inputs, failed, RULE):

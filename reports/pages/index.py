@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.commands.output import duration
-from reports import figures, published, story
+from reports import figures, story
 from reports.formats import number
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.pages.common import ABSENT, Rows, environment, page_name, text_of, tile
+from reports.pages.common import Rows, environment, page_name, text_of, tile
+from reports.pages.published import published
 from reports.tables import comparison, costs, difference, interval, mark, records
 
 _COST = ("kind", "steps", "done", "seconds", "share", "device_seconds", "reused", "saved")
@@ -52,7 +53,7 @@ def index(study: StudyResult) -> dict[str, Any]:
         "cost_rows": [[number(row[name], name) for name in _COST] for row in records(cost)],
         "cards": [_card(study, one) for one in study.candidates],
         "setup": _setup(study),
-        **_published(study),
+        "published": published(study),
     }
 
 
@@ -180,66 +181,6 @@ def _setup(study: StudyResult) -> Rows:
         ["Suite", f"{study.suite}: {', '.join(study.tasks.values())}"],
         ["Seeds", text_of(study.base.config["seeds"])],
         *(environment(ended[-1]) if ended else []),
-    ]
-
-
-def _published(study: StudyResult) -> dict[str, Any]:
-    table = published.about(study.axis)
-    if table is None:
-        return {"published": None}
-    names = {row.get("ours") or row.get("round") for row in table.rows}
-    ours = {key: cells for key, cells in _ours(study).items() if key in names}
-    tokens = any("tokens" in row for row in table.rows)
-    heads = [(table.row.capitalize(), False), ("Published", True), ("Change", True)]
-    heads += [("Visual tokens", True)] if tokens else []
-    heads += [("Here", False), ("Score here", True), ("Change here", True)] if ours else []
-    rows, last = [], None
-    for row in table.rows:
-        change = f"{row['score'] - last:+.1f}" if last is not None else ABSENT
-        last = row["score"] if study.axis == "rounds" or last is None else last
-        doubt = " (doubtful)" if row.get("suspect") else ""
-        cells = [row["name"], f"{row['score']:.1f}{doubt}", change]
-        cells += [str(row.get("tokens", ABSENT))] if tokens else []
-        cells += ours.get(row.get("ours") or row.get("round"), [ABSENT] * 3) if ours else []
-        rows.append(cells)
-    return {
-        "published": table,
-        "published_heads": heads,
-        "published_rows": rows,
-        "published_ours": bool(ours),
-        "published_figure": _paths(study, table),
-    }
-
-
-def _paths(study: StudyResult, table: published.PublishedTable) -> str:
-    if study.kind != "rounds" or not study.winners:
-        return ""
-    return figures.svg(figures.paths(study, table), "paths", "Winner of each round, and published")
-
-
-def _ours(study: StudyResult) -> dict[Any, list[str]]:
-    """Our rows by what a published row may name: round, fusion or arm; name, score, change."""
-    if study.kind == "rounds":
-        pairs: list[tuple[int | str, CandidateResult]] = [(one.round, one) for one in study.winners]
-    elif study.axis == "fusion":  # the first arm of each: later ones fuse more encoders
-        pairs = [(one.fusion, one) for one in reversed(study.candidates)]
-    else:
-        pairs = [(one.name, one) for one in study.candidates]
-    return {
-        key: [
-            " + ".join(one.encoders) if study.kind == "rounds" else one.name,
-            *_scores(study, one),
-        ]
-        for key, one in pairs
-    }
-
-
-def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
-    reference = study.reference(one)
-    delta = difference(one, reference) if reference else None
-    return [
-        number(one.composite, "score") or ABSENT,
-        number(delta.estimate, "delta") if delta else ABSENT,
     ]
 
 

@@ -266,3 +266,13 @@ def test_seeds_are_averaged_and_arms_compared_in_one_round(
         seeds = [lookup.result(one) for one in rounds[0].candidates if one.point == point]
         composites = [one.composite for one in seeds if one and hasattr(one, "composite")]
         assert score == pytest.approx(sum(composites) / 2)
+
+
+def test_a_benchmark_that_is_not_here_is_named_before_anything_is_trained(
+    fakes: Mapping[str, str], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ABLATE_DATA", raising=False)
+    study = load_study("micro/smoke", ["suite=eagle-proxy"])
+    with pytest.raises(UserError, match=r"no set of pope at .*/data/benchmarks/pope"):
+        drive(study, backend="inline", home=own_home, executors=fakes)
+    assert core_fakes.executed(own_home, "begin") == []

@@ -1,5 +1,6 @@
 """The model behind lmms-eval: every kind of request it may get, and the refusals."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from PIL import Image
 
 from ablate.errors import UserError
-from ablate.evaluate.adapter import AblateLMM, _cut, _with_images
+from ablate.evaluate.adapter import AblateLMM, Answerer, _cut, _with_images
 
 GREEN = Image.new("RGB", (128, 128), "green")
 
@@ -56,6 +57,25 @@ def test_an_image_in_another_mode_is_seen_as_its_colours(adapter):
     same = [("how many things", [image], {"max_new_tokens": 6}) for image in (GREEN, palette)]
     first, second = ask(adapter, *same)
     assert first == second
+
+
+def test_a_question_too_long_for_the_language_model_is_left_unanswered(adapter, capsys):
+    short = ("how many things", [GREEN], {"max_new_tokens": 16384})
+    answered, left = ask(adapter, short, ("how many things " * 50, [GREEN], {"max_new_tokens": 9}))
+    assert answered == ask(adapter, short)[0] != ""
+    assert left == ""
+    assert "t, question 1: left unanswered, " in capsys.readouterr().err
+
+
+def test_images_of_any_size_are_brought_to_the_canvas_of_training(candidate):
+    answerer = dataclasses.replace(Answerer.load(candidate), canvas=32)
+    wide = Image.new("RGB", (96, 48), "red")
+    answers = ask(
+        AblateLMM(answerer, device="cpu"),
+        ("how many things", [wide], {"max_new_tokens": 6}),
+        ("how many things", [GREEN], {"max_new_tokens": 6}),
+    )
+    assert len(answers) == 2
 
 
 def test_images_that_do_not_match_the_text_are_refused(adapter):

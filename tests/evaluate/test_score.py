@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from ablate.files import read_json
 
 class Oracle(torch.nn.Module):
     """Knows the answer to each prompt about each image; `say` may turn it into another."""
+
+    spec = SimpleNamespace(llm=SimpleNamespace(context=4096))
+    num_visual_tokens = 16
 
     def __init__(self, data, say=lambda row: row["answer"]):
         super().__init__()
@@ -114,11 +118,11 @@ def test_a_killed_evaluation_goes_on_with_the_next_task(step, answered_by, monke
     run = score.run_task
     finished = []
 
-    def dies(adapter, folder, task, questions):
+    def dies(adapter, task, asked):
         if len(finished) == 3:
             raise KeyboardInterrupt
         finished.append(task.task)
-        return run(adapter, folder, task, questions)
+        return run(adapter, task, asked)
 
     monkeypatch.setattr(score, "run_task", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
+from ablate.evaluate import statistics
 from ablate.evaluate.statistics import Interval, bootstrap, compare, paired_bootstrap
 
 
@@ -113,3 +114,16 @@ def test_rows_of_two_candidates_are_paired_by_question_in_points():
 def test_candidates_with_different_questions_are_not_compared():
     with pytest.raises(UserError, match=r"different questions.*abl_ocr 2"):
         compare(rows([1, 0, 1]), rows([1, 0]))
+
+
+def test_the_same_questions_about_other_images_are_not_compared():
+    moved = [{**row, "image": "images/other.png"} for row in rows([1, 0, 1])]
+    with pytest.raises(UserError, match="different questions"):
+        compare(rows([1, 0, 1]), moved)
+
+
+def test_over_very_many_images_there_are_fewer_resamples(monkeypatch):
+    a, _, groups, tasks = world(np.random.default_rng(3))
+    few, many = (bootstrap(a, groups, tasks, draws=draws) for draws in (1_000, 10_000))
+    monkeypatch.setattr(statistics, "WORK", 1)
+    assert bootstrap(a, groups, tasks, draws=10_000) == few != many

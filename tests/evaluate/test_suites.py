@@ -49,3 +49,59 @@ def test_every_suite_resolves():
     assert {"micro", "micro-blind"} <= set(suites.names())
     for name in suites.names():
         assert suites.resolve(name).title
+
+
+def test_the_published_suite_pins_fifteen_benchmarks_without_a_judge_or_their_sets():
+    eagle = suites.resolve("eagle")
+    assert len(eagle.tasks) == 15
+    assert not any(task.judge for task in eagle.tasks)
+    assert all(task.questions and task.file and task.benchmark for task in eagle.tasks)
+    judged = suites.resolve("eagle-judged")
+    extra = {task.task for task in judged.tasks} - {task.task for task in eagle.tasks}
+    assert extra == {"mathvista_testmini_format"}
+    proxy = suites.resolve("eagle-proxy")
+    assert set(proxy.tasks) < set(eagle.tasks)
+    sizes = [sum(task.questions or 0 for task in suite.tasks) for suite in (proxy, eagle)]
+    assert sizes[0] < sizes[1] / 10
+
+
+def test_a_metric_is_looked_up_with_its_filter():
+    metrics = {task.task: task.result for task in suites.resolve("eagle").tasks}
+    assert metrics["ai2d"] == "exact_match,flexible-extract"
+    assert metrics["gqa"] == "exact_match,none"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: eagle\ntasks: [gqa, poope]", "no 'poope' below; did you mean 'pope'?"),
+        ("tasks: [{task: mine, metric: m}]", "mine: give the suite `data`"),
+        ("extends: micro\ntasks: [{task: gqa, metric: m, file: gqa/gqa}]", "gqa: give the suite"),
+        ("extends: micro\nblank: perhaps", "blank: "),
+        ("- a list", "a suite is a mapping"),
+        ("extends: [", "cannot be read"),
+    ],
+)
+def test_a_mistake_in_a_suite_of_ones_own_is_one_line(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        suites.resolve(str(path))
+    assert said in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_a_suite_of_ones_own_picks_tasks_of_the_one_it_extends(tmp_path):
+    (tmp_path / "mine.yaml").write_text("extends: eagle\ntasks: [pope, gqa]\n")
+    mine = suites.resolve(suites.place("mine.yaml", tmp_path))
+    assert (mine.name, [task.task for task in mine.tasks]) == ("mine", ["pope", "gqa"])
+    assert mine.tasks[1] == suites.resolve("eagle").tasks[0]
+
+
+def test_composites_over_different_tasks_are_not_compared():
+    eagle, proxy = (suites.resolve(name) for name in ("eagle", "eagle-proxy"))
+    one, other = (suites.measure(suite.identity(), {}) for suite in (eagle, proxy))
+    with pytest.raises(UserError, match=r"a and b were scored by different measures.*same tasks"):
+        suites.require_one([("a", one), ("b", other)])
+    renamed = eagle.model_copy(update={"name": "another"}).identity()
+    suites.require_one([("a", one), ("b", suites.measure(renamed, {}))])

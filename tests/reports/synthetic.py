@@ -51,18 +51,22 @@ data:
 suite: micro
 """
 ROUNDS = """
+published: F4_roundrobin
 explore:
   kind: rounds
+  published: [X1, X2, X3, X4]
   pool: [convnext-micro, eva02-micro, pix2struct-micro, sam-micro, dinov2-micro]
   rounds: 3
 """
 ARMS = """
+published: T4_fusion
 explore:
   kind: arms
   axis: fusion
   arms:
-    - {name: channel concat, set: {encoders: [clip-micro, pix2struct-micro]}}
-    - {name: sequence append,
+    - {name: channel concat, published: Channel Concat,
+       set: {encoders: [clip-micro, pix2struct-micro]}}
+    - {name: sequence append, published: Sequence Append,
        set: {encoders: [clip-micro, pix2struct-micro], fusion.name: sequence_append}}
     - {name: llava-hr, set: {encoders: [clip-micro, pix2struct-micro], fusion.name: llava_hr}}
 """

@@ -9,7 +9,7 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate import cli, scheduler
-from reports import formats, tables
+from reports import against, formats, tables
 from reports.load import load
 
 Call = Callable[..., tuple[int, str, str]]
@@ -65,6 +65,26 @@ def test_table_prints_each_format(ablate: Call, played: Path, form: str) -> None
 def test_table_json_is_format_json(ablate: Call) -> None:
     assert ablate("table", "--json") == ablate("table", "--format", "json")
     assert len(json.loads(ablate("table", "--json")[1])) == 10
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_table_against_paper_prints_each_format(ablate: Call, played: Path, form: str) -> None:
+    code, out, err = ablate("table", "--against", "paper", "--format", form)
+    found = load(str(played))
+    notes = against.notes(found)
+    assert (code, err) == (0, "")
+    assert out == formats.render(tables.rounds(found), form, tables.caption(found), notes)
+    assert "DINOv2 as the sixth takes away" in out
+
+
+def test_table_against_anything_else_is_refused(ablate: Call) -> None:
+    code, _, err = ablate("table", "--against", "papers")
+    assert code == 2
+    assert "'paper'" in err
+    without = ("--set", "published=null", "--set", "explore.published=[]")
+    code, _, err = ablate("table", "--against", "paper", *without)
+    assert code == 2
+    assert err.endswith("names no published table: give it the field `published`\n")
 
 
 def test_report_prints_its_path(ablate: Call) -> None:

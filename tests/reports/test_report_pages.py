@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from conftest import FAILED
 from PIL import Image
 from synthetic import ROUNDS, STUDY, Run, study
@@ -16,7 +17,7 @@ from ablate.lease import Watch
 from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import steps_for
-from reports import figures, published, story
+from reports import figures, story
 from reports.load import load
 from reports.model import CandidateResult, StudyResult
 from reports.site import build
@@ -241,6 +242,18 @@ def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult)
     assert all(len(one["answers"]) == 9 for one in data["questions"])
 
 
+def test_of_too_many_questions_the_page_holds_an_even_part_and_says_so(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.browser.MOST", 100)
+    build(greedy, tmp_path / "report")
+    text = (tmp_path / "report" / "answers.html").read_text(encoding="utf-8")
+    data = json.loads(text.split('id="answers-data">')[1].split("</script>")[0])
+    assert len(data["questions"]) == 80
+    assert {one["task"] for one in data["questions"]} == set(greedy.tasks)
+    assert "80 of 320 held-out questions" in text
+
+
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:
     turn = greedy.rounds[0]
     odd = dataclasses.replace(turn.candidates[0], encoders=("$\\frac{<b>",))
@@ -252,15 +265,6 @@ def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) 
     assert "$\\frac{&lt;b&gt;" in drawn[0]
     assert 'aria-label="a &quot;label&quot;"' in drawn[0]
     assert "var(--accent)" in drawn[0]
-
-
-def test_published_numbers_name_their_source_and_trust() -> None:
-    assert {table.about for table in published.tables()} >= {"rounds", "fusion", "pre-alignment"}
-    for table in published.tables():
-        assert table.source
-        assert table.version
-        assert table.trust in ("primary", "secondary")
-        assert all(isinstance(row["score"], float) for row in table.rows)
 
 
 def test_reports_never_import_torch() -> None:

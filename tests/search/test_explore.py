@@ -1,5 +1,6 @@
 """The search proposes and decides from results alone, the same whenever it is asked."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -211,3 +212,15 @@ def test_in_whatever_order_results_come_the_decisions_are_the_same(
             if turn.decision:
                 partial.decisions[turn.number] = turn.decision.to_json()
     assert explore(study, partial) == explore(study, full)
+
+
+def test_candidates_scored_on_different_sets_are_not_compared(study: Study, tmp_path: Path) -> None:
+    class Changed(Table):
+        def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+            found = super().result(candidate)
+            assert isinstance(found, Evaluation)
+            copy = "new" if short(candidate.name) == "clip+sam" else "old"
+            return dataclasses.replace(found, measure={"sets": {"gqa": copy}})
+
+    with pytest.raises(UserError, match=r"clip-micro.*sam-micro.*not the same questions of gqa"):
+        explore(study, Changed(tmp_path, {"clip": 40, **ROUND_2}), 2)

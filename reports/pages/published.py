@@ -1,0 +1,82 @@
+"""The part of the first page that holds a study beside the published table it names."""
+
+from typing import Any
+
+from reports import figures, formats
+from reports.against import against, caption, comparable, notes, table_of
+from reports.formats import number
+from reports.model import CandidateResult, StudyResult
+from reports.pages.common import ABSENT, Rows
+from reports.published import Table
+from reports.tables import difference
+
+
+def published(study: StudyResult) -> dict[str, Any] | None:
+    """Numbers against numbers where they mean the same; the shape of both where rows are ranked.
+
+    `None` for a study that names no published table.
+    """
+    if study.published is None:
+        return None
+    found = table_of(study)
+    numbers = {}
+    if comparable(study):
+        frame = against(study)
+        heads, rows = formats.shown(frame)
+        numeric = [not words for words in formats.text_columns(frame)]
+        numbers = {"heads": list(zip(heads, numeric, strict=True)), "rows": rows}
+        numbers["caption"] = caption(study)
+    return {
+        "title": found.title,
+        "numbers": numbers,
+        "shape": _shape(study, found),
+        "notes": notes(study),
+        "figure": _paths(study, found),
+    }
+
+
+def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
+    """Each published row's leading score and its change, beside ours: from row to row of a search,
+    elsewhere against the first.
+    """
+    if found.lead is None:
+        return {}
+    ours = _ours(study)
+    heads = [("Row", False), (f"Published {found.lead}", True), ("Change", True)]
+    heads += [("Here", False), ("Score here", True), ("Change here", True)] if ours else []
+    rows: Rows = []
+    last: float | None = None
+    for row in found.rows:
+        score = found.cell(row.name, found.lead)
+        doubt = " (doubtful)" if found.doubt(row.name, found.lead) else ""
+        change = f"{score - last:+.1f}" if score is not None and last is not None else ABSENT
+        last = score if study.kind == "rounds" or last is None else last
+        shown = ABSENT if score is None else f"{score:.1f}{doubt}"
+        rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
+    return {"heads": heads, "rows": rows, "ours": bool(ours)}
+
+
+def _ours(study: StudyResult) -> dict[str, list[str]]:
+    """Our rows by the published row that each is: name, score, change."""
+    assert study.published is not None
+    rows = study.published.rows
+    if study.kind == "rounds":
+        named = [(rows.get(one.round), " + ".join(one.encoders), one) for one in study.winners]
+    else:
+        named = [(rows.get(one.name), one.name, one) for one in study.candidates]
+    return {row: [name, *_scores(study, one)] for row, name, one in named if row}
+
+
+def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
+    reference = study.reference(one)
+    delta = difference(one, reference) if reference else None
+    return [
+        number(one.composite, "score") or ABSENT,
+        number(delta.estimate, "delta") if delta else ABSENT,
+    ]
+
+
+def _paths(study: StudyResult, found: Table) -> str:
+    if study.kind != "rounds" or not study.winners or found.lead is None:
+        return ""
+    return figures.svg(figures.paths(study, found), "paths", "Winner of each round, and published")

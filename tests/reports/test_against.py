@@ -1,0 +1,236 @@
+"""A study beside the published numbers: only like against like, and the same digits everywhere."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic import ROUNDS, STUDY, Run, study
+
+from ablate.errors import UserError
+from ablate.results import StoredResults
+from ablate.search.explore import explore
+from ablate.study import Candidate
+from reports import against, formats, published
+from reports.load import load
+from reports.model import Repeats, StudyResult
+from reports.site import build
+from reports.tables import difference, interval
+
+EAGLE = (
+    STUDY.replace("suite: micro", "suite: eagle")
+    + """
+published: T_released_1p8M
+explore:
+  kind: arms
+  axis: mixture
+  arms:
+    - {name: four, published: Eagle-X4-7B, set: {encoders: [clip-micro, pix2struct-micro]}}
+    - name: five
+      published: Eagle-X5-7B
+      set: {encoders: [clip-micro, pix2struct-micro, sam-micro]}
+    - {name: ours alone, set: {encoders: [clip-micro, dinov2-micro]}}
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def eagle(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """Three arms on the published benchmarks, two of them published."""
+    folder = tmp_path_factory.mktemp("eagle")
+    subject = study(folder, EAGLE, "eagle")
+    Run(folder, subject, images=30, per_image=15).rounds()
+    return load(subject, folder)
+
+
+def held(found: StudyResult, table: str, rows: dict[str | int, str]) -> StudyResult:
+    """The study against another table."""
+    return dataclasses.replace(found, published=Repeats(table, rows))
+
+
+def one(frame: pd.DataFrame, candidate: str, measure: str) -> dict[str, object]:
+    [row] = frame[(frame["candidate"] == candidate) & (frame["measure"] == measure)].to_dict(
+        "records"
+    )
+    return row
+
+
+def test_a_benchmark_is_compared_in_the_published_unit(eagle: StudyResult) -> None:
+    four = eagle.candidates[0]
+    frame = against.against(eagle)
+    for measure, task, scale in (
+        ("MME", "mme", 20),
+        ("OCRBench", "ocrbench", 10),
+        ("GQA", "gqa", 1),
+    ):
+        row = one(frame, "four", measure)
+        printed = published.table("T_released_1p8M").cell("Eagle-X4-7B", measure)
+        assert printed is not None
+        assert row["published"] == printed
+        assert row["here"] == pytest.approx(scale * four.scores[task], abs=0.05)
+        assert row["delta"] == pytest.approx(scale * four.scores[task] - printed, abs=0.06)
+        ours = interval(four, (task,))
+        assert ours is not None
+        assert row["delta_low"] == pytest.approx(scale * ours.low - printed, abs=0.06)
+        assert row["delta_high"] == pytest.approx(scale * ours.high - printed, abs=0.06)
+
+
+def test_what_the_suite_does_not_ask_and_our_composite_stand_there_uncompared(
+    eagle: StudyResult,
+) -> None:
+    frame = against.against(eagle)
+    row = one(frame, "five", "MathVista")
+    assert (row["published"], row["here"], row["delta"]) == (37.0, None, None)
+    row = one(frame, "five", "mean over eagle")
+    assert (row["published"], row["published_mark"]) == (None, "-")
+    assert row["here"] == round(eagle.candidates[1].composite or 0.0, 1)
+    assert row["delta"] is None
+    assert "MathVista is not compared: eagle does not ask it." in against.notes(eagle)
+
+
+def test_an_arm_without_a_published_row_has_its_composite_alone(eagle: StudyResult) -> None:
+    frame = against.against(eagle)
+    alone = frame[frame["candidate"] == "ours alone"]
+    assert alone["measure"].tolist() == ["mean over eagle"]
+
+
+def test_other_questions_under_the_same_name_are_marked(eagle: StudyResult) -> None:
+    row = one(against.against(eagle), "four", "VQAv2")
+    assert row["published_mark"] == "!"
+    assert any(
+        line.startswith("Marked !: VizWiz, VQAv2: published on the test split")
+        for line in against.notes(eagle)
+    )
+
+
+def test_an_average_with_a_rule_is_compared_and_one_without_is_not(eagle: StudyResult) -> None:
+    four = eagle.candidates[0]
+    mixed = held(eagle, "T_released_cambrian", {"four": "Llama3-8B Eagle-X4-8B-Plus"})
+    frame = against.against(mixed)
+    parts = [four.scores[task] for task in ("mme", "mmbench_en_dev_static", "seedbench", "gqa")]
+    general = one(frame, "four", "General")
+    assert general["here"] == pytest.approx(sum(parts) / 4, abs=0.06)
+    assert general["delta_low"] < general["delta"] < general["delta_high"]  # type: ignore[operator]
+    assert one(frame, "four", "Knowledge")["here"] is None
+    said = against.notes(mixed)
+    assert (
+        "Knowledge is not compared: an average over MathVista too, which eagle does not ask."
+        in said
+    )
+    avg = held(eagle, "T4_fusion", {"four": "Sequence Append", "five": "Channel Concat"})
+    rows = [one(against.against(avg), name, "Avg") for name in ("four", "five")]
+    assert [row["published"] for row in rows] == [690.5, 681.5]
+    assert [row["published_mark"] for row in rows] == ["*?", "*"]
+    assert [row["delta"] for row in rows] == [None, None]
+    said = against.notes(avg)
+    assert any(line.startswith("Marked ?: doubtful (Sequence Append, Avg)") for line in said)
+    assert any(line.startswith("Marked *: second-hand") for line in said)
+    assert any(line.startswith("Avg is not compared: the paper's own average") for line in said)
+    assert any(line.startswith("Not found: the block of three encoders") for line in said)
+
+
+def test_an_average_of_unknown_formula_has_its_gain_beside_ours(eagle: StudyResult) -> None:
+    held_ = held(eagle, "T4_fusion", {"four": "Sequence Append", "five": "Channel Concat"})
+    frame = against.against(held_)
+    gain = one(frame, "five", "gain over four")
+    ours = difference(eagle.candidates[1], eagle.candidates[0])
+    assert ours is not None
+    assert (gain["published"], gain["published_mark"]) == (-9.0, "*?")
+    assert gain["here"] == pytest.approx(ours.estimate, abs=0.051)
+    assert (gain["here_low"], gain["here_high"]) == (round(ours.low, 1), round(ours.high, 1))
+    assert gain["delta"] is None
+    assert frame["measure"].tolist().count("gain over four") == 1
+    assert any("not their size" in line for line in against.notes(held_))
+    assert not against.against(eagle)["measure"].str.startswith("gain").any()
+
+
+def test_a_cell_that_was_not_found_is_marked_missing(eagle: StudyResult) -> None:
+    gaps = held(eagle, "T6_v2_headline", {"four": "Mini-Gemini"})
+    row = one(against.against(gaps), "four", "POPE")
+    assert (row["published"], row["published_mark"], row["delta"]) == (None, "-", None)
+    assert row["here"] is not None
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_every_format_shows_the_same_digits_marks_and_legend(eagle: StudyResult, form: str) -> None:
+    frame, notes = against.against(eagle), against.notes(eagle)
+    text = formats.render(frame, form, against.caption(eagle), notes)
+    for column in ("published", "here", "delta", "delta_low"):
+        for value in frame[column]:
+            if value is not None:
+                assert f"{abs(value):.1f}" in text
+    for line in notes:
+        plain = re.sub(r"[^\w ]", " ", line).split()
+        assert all(word in text for word in plain)
+    shown = {"csv": "83.4,!", "json": '"published_mark": "!"'}
+    assert shown.get(form, "83.4!") in text
+
+
+def test_csv_and_json_keep_numbers_apart_from_marks(eagle: StudyResult) -> None:
+    frame, notes = against.against(eagle), against.notes(eagle)
+    text = formats.to_csv(frame, "", notes)
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
+    printed = [float(row["published"]) if row["published"] else None for row in rows]
+    assert printed == frame["published"].tolist()
+    data = json.loads(formats.to_json(frame, "", notes))
+    assert [row["published"] for row in data["rows"]] == printed
+    assert data["notes"] == notes
+
+
+def test_winners_of_rounds_are_held_against_the_row_of_their_round(
+    eagle: StudyResult, tmp_path: Path
+) -> None:
+    subject = study(tmp_path, EAGLE.split("published:")[0] + ROUNDS, "grown")
+    Run(tmp_path, subject, images=5, per_image=15).rounds(2)
+    frame = against.against(load(subject, tmp_path, last=2))
+    assert frame[frame["measure"] == "Avg"]["published"].tolist() == [670.5, 681.5]
+    assert frame["candidate"].nunique() == 2
+
+
+def test_a_study_of_drawn_images_has_the_finding_in_words_only(arms: StudyResult) -> None:
+    assert not against.comparable(arms)
+    first, *rest = against.notes(arms)
+    assert first.startswith("Not comparable number by number: micro asks no published benchmark.")
+    assert "Channel concatenation has the best average" in first
+    assert any("reading notes" in line for line in rest)
+
+
+def test_a_study_that_names_no_table_is_told_how(eagle: StudyResult) -> None:
+    with pytest.raises(UserError, match="names no published table: give it the field `published`"):
+        against.notes(dataclasses.replace(eagle, published=None))
+
+
+def test_the_report_shows_the_same_table_and_offers_it(eagle: StudyResult, tmp_path: Path) -> None:
+    page = build(eagle, tmp_path / "report").read_text(encoding="utf-8")
+    _, rows = formats.shown(against.against(eagle))
+    section = page.split('<section id="published">')[1].split("</section>")[0]
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", section))
+    for cells in rows:
+        assert " ".join(cell for cell in cells if cell) in text
+    assert "Marked !:" in text
+    offered = tmp_path / "report" / "tables" / "published.csv"
+    assert offered.read_text(encoding="utf-8").startswith("candidate,published_row,measure")
+    assert 'href="tables/published.csv"' in page
+
+
+def test_candidates_scored_by_different_measures_are_not_shown_side_by_side(tmp_path: Path) -> None:
+    class Changes(Run):
+        """Its benchmark set is another one for every candidate."""
+
+        def _answers(self, folder: Path, candidate: Candidate) -> dict[str, Any]:
+            return {**super()._answers(folder, candidate), "sets": {"gqa": candidate.name}}
+
+    subject = study(tmp_path, EAGLE.split("published:")[0] + ROUNDS, "grown")
+    run = Changes(tmp_path, subject, images=2, per_image=15)
+    first, second, *_ = explore(subject, StoredResults(run.store, subject), 2)
+    run.finish(first.candidates[0])
+    load(subject, tmp_path, last=2)
+    run.finish(second.candidates[0])
+    with pytest.raises(UserError, match=r"by different measures.*not the same questions of gqa"):
+        load(subject, tmp_path, last=2)
