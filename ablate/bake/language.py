@@ -161,7 +161,7 @@ def _turns(scene: Scene, rng: Random, counting: float) -> list[Question]:
     return asked
 
 
-def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 320) -> dict[str, float]:
+def probe_language(model: LlamaForCausalLM, blocks: int, count: int = 1000) -> dict[str, float]:
     """Share of exact answers a family on perfect text, laid out in `blocks` blocks."""
     scenes, rng = TextScenes(build_tokenizer()), Random(f"held out {blocks}")
     generator, right = torch.Generator().manual_seed(0), {}
