@@ -92,6 +92,14 @@ class Suite(BaseModel):
         """Whether it asks the published benchmarks."""
         return self.data is None
 
+    @property
+    def questions(self) -> int | None:
+        """How many questions it asks, as declared; None where a task does not say."""
+        if self.data is not None:
+            return self.data.images
+        counts = [task.questions for task in self.tasks if task.questions]
+        return sum(counts) if len(counts) == len(self.tasks) else None
+
     def identity(self) -> dict[str, Any]:
         """All that determines a score, as JSON: the `suite` of an evaluate step's spec.
 
