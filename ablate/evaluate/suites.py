@@ -24,6 +24,7 @@ from pydantic import (
 
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource, WorldData, parse
+from ablate.data.world.version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 
 _HERE = Path(__file__).parent
@@ -96,7 +97,7 @@ class Suite(BaseModel):
     def questions(self) -> int | None:
         """How many questions it asks, as declared; None where a task does not say."""
         if self.data is not None:
-            return self.data.images
+            return TEST_QUESTIONS * self.data.images
         counts = [task.questions for task in self.tasks if task.questions]
         return sum(counts) if len(counts) == len(self.tasks) else None
 
