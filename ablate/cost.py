@@ -122,9 +122,11 @@ class StepCost:
     gpu_hours: float
     memory: float
     held: float
-    """GiB of it that no smaller micro-batch would save."""
+    """GiB of the memory that no smaller micro-batch would save."""
     weights: float
     """GiB of it that would stay if nothing were trained."""
+    at_once: int
+    """Samples, or questions, on the GPU at once."""
 
 
 def model_cost(design: Design) -> ModelCost:
@@ -148,11 +150,11 @@ def check_room(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate whose images leave no room for text in a stage."""
     for one in candidates:
         tokens, context = model_cost(one).visual_tokens, llm_spec(one.llm).context
-        # Pre-alignment sees each expert on the study's grid, which has been checked.
-        for kind, stage in {
-            "pretrain": one.recipe.pretrain,
-            "finetune": one.recipe.finetune,
-        }.items():
+        stages = one.recipe.stages()
+        stages.pop(
+            "prealign", None
+        )  # sees each expert on the grid, whose room is checked on loading
+        for kind, stage in stages.items():
             room, limit = min(
                 (context, f"the context of {one.llm}"),
                 (stage.max_length, f"recipe.{kind}.max_length"),
@@ -189,11 +191,11 @@ def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | N
         work = samples * passes * model.work(tokens)[part]
         flops += work
         seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
-    batch = study.infra.micro_batch_size or stage.batch_size
-    kept = batch * _kept(model, stage, kind, tokens, recompute) / 2**30
+    at_once = min(study.infra.micro_batch_size or stage.batch_size, stage.batch_size)
+    kept = at_once * _kept(model, stage, kind, tokens, recompute) / 2**30
     weights = WEIGHT * model.parameters / 2**30
     held = weights + UPDATE * model.trained(stage) / 2**30
-    return StepCost(flops, seconds / 3600, held + kept, held, weights)
+    return StepCost(flops, seconds / 3600, held + kept, held, weights, at_once)
 
 
 def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
@@ -206,11 +208,11 @@ def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
         return None
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
-    cached = 2 * model.spec.layers * _narrow(model.spec) * tokens * 2  # bfloat16
-    batch = study.infra.micro_batch_size or QUESTIONS
+    at_once = study.infra.micro_batch_size or QUESTIONS
+    cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
     weights = WEIGHT * model.parameters / 2**30
     hours = flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(flops, hours, weights + batch * cached / 2**30, weights, weights)
+    return StepCost(flops, hours, weights + cached, weights, weights, at_once)
 
 
 def _passes(stage: Stage, recompute: bool) -> dict[str, int]:

@@ -68,18 +68,17 @@ class Bill:
 
     def remedy(self, step: Step) -> str:
         """What to change if the step takes more memory than the GPU has; nothing if it fits."""
-        found, room, infra = self.costs[step.key], self.gpu.memory, self._found.study.infra
+        found, room = self.costs[step.key], self.gpu.memory
         if found is None or found.memory <= room:
             return ""
-        at_once = step.spec["stage"]["batch_size"] if "stage" in step.spec else cost.QUESTIONS
-        batch = infra.micro_batch_size or at_once
-        fitting = int(batch * (room - found.held) / (found.memory - found.held))
-        if fitting > 0:
-            change = f"set infra.micro_batch_size to {fitting}"
-        elif found.held < room and not infra.gradient_checkpointing:
-            change = "set infra.gradient_checkpointing to true"
-        elif found.weights < room < found.held:
+        if found.weights >= room:
+            change = "take a smaller base.llm"
+        elif found.held >= room:
             change = f"train fewer parts in recipe.{step.kind}.train, or take a smaller base.llm"
+        elif fitting := int(found.at_once * (room - found.held) / (found.memory - found.held)):
+            change = f"set infra.micro_batch_size to {fitting}"
+        elif not self._found.study.infra.gradient_checkpointing:
+            change = "set infra.gradient_checkpointing to true"
         else:
             change = "take a smaller base.llm"
         return f"more than the {room} GiB of one {self.kind}: {change}"

@@ -109,17 +109,18 @@ def test_what_is_done_is_no_longer_to_do(ablate: Call, own_home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "change"),
+    ("study", "sets", "change"),
     [
-        ("infra.micro_batch_size=null", "set infra.micro_batch_size to "),
-        ("base.llm=vicuna-7b", "train fewer parts in recipe.finetune.train"),
-        ("base.llm=yi-34b", "take a smaller base.llm"),
+        ("rounds", "infra.micro_batch_size=null", "set infra.micro_batch_size to "),
+        ("rounds", "base.llm=vicuna-7b", "train fewer parts in recipe.finetune.train"),
+        ("rounds", "base.llm=yi-34b", "take a smaller base.llm"),
+        ("released", "infra.gradient_checkpointing=false", "set infra.gradient_checkpointing to"),
     ],
 )
 def test_a_step_too_large_for_the_gpu_says_what_to_change(
-    ablate: Call, sets: str, change: str
+    ablate: Call, study: str, sets: str, change: str
 ) -> None:
-    fits = ("plan", "eagle/proxy/rounds", "--round", "1", "--gpu", "h100")
+    fits = ("plan", f"eagle/proxy/{study}", "--round", "1", "--gpu", "h100")
     assert "more than" not in ablate(*fits)
     assert f"more than the 79 GiB of one h100: {change}" in ablate(*fits, "--set", sets)
 

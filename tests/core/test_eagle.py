@@ -81,6 +81,27 @@ def test_both_wordings_of_the_joint_stage_are_arms() -> None:
     assert {"projector", "fusion", "encoders"} in joint
 
 
+def keys(name: str, *overrides: str) -> dict[str, str]:
+    """What each candidate's evaluation is known by, and each expert's pre-alignment."""
+    found = survey(name, overrides)
+    last = {one.name: found.chains[one.name][-1].key for one in found.candidates}
+    return last | {step.slug: step.key for step in found.steps if step.kind == "prealign"}
+
+
+def test_what_several_studies_have_in_common_is_done_once() -> None:
+    rounds, fusion, prealign = (keys(f"eagle/{name}") for name in ("rounds", "fusion", "prealign"))
+    base = rounds["clip-l14@448"]
+    assert base == keys("eagle/resolution")["CLIP 448"] == keys("eagle/experts")["CLIP"]
+    pair = rounds["clip-l14@448+convnext-xxl@1024"]
+    assert pair == fusion["Channel Concat"] == prealign["unfrozen"]
+    aligning = (
+        "base.recipe.prealign={data: sft-934k, epochs: 1.0, batch_size: 128, "
+        "group_by_length: true, train: {projector: 2e-5, encoders: 2e-5}}"
+    )
+    aligned = keys("eagle/rounds", aligning)
+    assert all(aligned[title] == prealign[title] for title in WIDTHS)
+
+
 @cache
 def seen(title: str) -> torch.nn.Module:
     """The expert without memory, giving maps of its shape (tests/encoders holds it to that)."""
