@@ -50,6 +50,14 @@ class Against(StrEnum):
     paper = "paper"
 
 
+class GpuKind(StrEnum):
+    """The GPUs whose cost `ablate plan` can tell."""
+
+    a100 = "a100"
+    h100 = "h100"
+    h200 = "h200"
+
+
 class Format(StrEnum):
     """How `ablate table` prints."""
 
@@ -109,21 +117,29 @@ def run(
 def plan(
     study: StudyName = DEFAULT_STUDY,
     round: Round = None,
+    gpu: Annotated[
+        GpuKind | None, typer.Option(help="Tell the cost on such GPUs; default: a100.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="Money for a GPU-hour, to sum it up.")
+    ] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Show every candidate and step of a study: what is cached, what is shared by whom.
+    """Show every candidate and step of a study: what is cached, what is shared by whom, the cost.
 
-    Candidates of rounds that cannot be decided yet are shown as if the first of the pool won.
+    Candidates of rounds that cannot be decided yet are shown as if the first of the pool won. The
+    cost is an estimate (`ablate/cost.py` says of what), shown for studies on GPUs, and with --json.
 
     \b
     Examples:
       ablate plan
       ablate plan micro/fusion --json
+      ablate plan eagle/rounds --round 5 --gpu h100 --price 2.5
     """
     from ablate.commands import planning
 
-    planning.show(study, overrides or [], round, json)
+    planning.show(study, overrides or [], round, gpu and gpu.value, price, json)
 
 
 @app.command()

@@ -107,17 +107,7 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
     prealigned = {}
     if recipe.prealign is not None:
         for title in candidate.encoders:
-            alone = Design(
-                encoders=(title,),
-                fusion=Fusion(
-                    name="channel_concat",
-                    grid=candidate.fusion.grid,
-                    options=fusion_zoo.options("channel_concat"),
-                ),
-                llm=candidate.llm,
-                recipe=recipe,
-            )
-            spec = _training(alone, "prealign", candidate.seed, study)
+            spec = _training(alone(candidate, title), "prealign", candidate.seed, study)
             prealigned[f"prealign:{title}"] = Step("prealign", title, spec)
     slug = f"{name}.{candidate.fusion.name}"
     spec = _training(candidate, "pretrain", candidate.seed, study)
@@ -126,6 +116,13 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
     finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
     evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
+
+
+def alone(design: Design, title: str) -> Design:
+    """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
+    options = fusion_zoo.options("channel_concat")
+    fusion = Fusion(name="channel_concat", grid=design.fusion.grid, options=options)
+    return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
 
 def ancestors(steps: Iterable[Step]) -> list[Step]:

@@ -191,7 +191,8 @@ class Slurm(Fields):
 class Infra(Fields):
     """Where and how it runs. Never part of a step's identity: it must not change a result.
 
-    `micro_batch_size`: samples on the device at once (null: the whole batch).
+    `micro_batch_size`: samples on the device at once (null: the whole batch); and questions, when
+    it answers (null: 64).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -21,6 +21,7 @@ COMMANDS = (
     ("list", "fusions"),
     ("list", "studies"),
     ("plan",),
+    ("plan", "eagle/rounds", "--round", "6"),
     ("status",),
     ("run", "--dry-run"),
     ("table",),
@@ -57,9 +58,9 @@ def main() -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"{'command':<22} {'seconds':>8} {'ratio':>7}")
+    print(f"{'command':<36} {'seconds':>8} {'ratio':>7}")
     for row in rows:
-        print(f"{row['command']:<22} {row['seconds']:>8.3f} {row['ratio']:>7.1f}")
+        print(f"{row['command']:<36} {row['seconds']:>8.3f} {row['ratio']:>7.1f}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ asking for them imports no torch.
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
@@ -41,6 +42,7 @@ __all__ = [
     "build",
     "check",
     "describe",
+    "fingerprint",
     "names",
     "options",
     "resize_map",
@@ -88,6 +90,15 @@ def check(name: str, given: Mapping[str, Any]) -> None:
             )
 
 
+def fingerprint(name: str) -> str:
+    """sha256 of the fusion's source and of what all fusions share. ValueError for an unknown name.
+
+    What has been found out about a fusion holds for as long as this stays the same.
+    """
+    shared = Path(__file__).with_name("_interface.py")
+    return hashlib.sha256(shared.read_bytes() + _file(_entry(name)).read_bytes()).hexdigest()
+
+
 def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **given: Any) -> Fusion:
     """The fusion `name` of maps of these shapes (the base's first) into tokens on an (H, W) grid.
 
@@ -116,10 +127,14 @@ def _entry(name: str) -> EntryPoint:
 
 @cache
 def _source(entry: EntryPoint) -> ast.Module:
+    return ast.parse(_file(entry).read_text(encoding="utf-8"))
+
+
+def _file(entry: EntryPoint) -> Path:
     spec = find_spec(entry.module)
     if spec is None or spec.origin is None:
         raise ValueError(f"fusion '{entry.name}': there is no module {entry.module}")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return Path(spec.origin)
 
 
 def _nearest(word: str, choices: Sequence[str] | Mapping[str, Any]) -> str:

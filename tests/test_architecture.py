@@ -13,6 +13,8 @@ LIGHT = (
     "ablate.cli",
     "ablate.study",
     "ablate.steps",
+    "ablate.cost",
+    "ablate.commands.planning",
     "ablate.search.rounds",
     "ablate.search.arms",
     "ablate.scheduler",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ablate.commands import planning, reporting
 from ablate.commands.output import note
 from ablate.commands.survey import look
+from ablate.cost import check_room
 from ablate.data.spec import require
 from ablate.files import home
 from ablate.store import Store
@@ -22,9 +23,12 @@ def run(
     """Make rounds 1 to `last` (default: all) of the study true."""
     study = load_study(name, overrides)
     store = Store(home())
+    found = look(study, store, last)
     if dry_run:
-        print(planning.as_text(look(study, store, last)))
+        print(planning.as_text(found))
         return
+    if study.infra.device == "cuda":
+        check_room(found.candidates)
     require(study.learnt_from.values())
     from ablate.scheduler import drive
     from ablate.view import watching

@@ -9,7 +9,7 @@ Shapes: n tokens, d an encoder's width, rows and columns of its patches.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
@@ -21,23 +21,38 @@ Architecture = Mapping[str, Any]
 
 
 class Cost(NamedTuple):
-    """What a layer, or a whole encoder, holds and does."""
+    """What a layer, or a whole encoder, holds and does.
+
+    `outputs`: how many numbers its linear and convolution layers put out.
+    """
 
     parameters: int
     flops: int
+    outputs: int = 0
 
 
 def parameters(spec: EncoderSpec) -> int:
     """How many parameters the encoder has."""
-    return _cost(spec).parameters
+    return cost(spec).parameters
 
 
 def flops(spec: EncoderSpec) -> int:
     """The FLOPs of the forward pass of one image at the encoder's resolution."""
+    return cost(spec).flops
+
+
+def cost(spec: EncoderSpec) -> Cost:
+    """The whole encoder's, with one image at its resolution."""
     if spec.tile is None:
-        return _cost(spec).flops
+        return _cost(spec)
     tiles = (spec.resolution // spec.tile) ** 2
-    return tiles * _cost(dataclasses.replace(spec, resolution=spec.tile, tile=None)).flops
+    one = _cost(dataclasses.replace(spec, resolution=spec.tile, tile=None))
+    return Cost(one.parameters, tiles * one.flops, tiles * one.outputs)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Of several together."""
+    return Cost(*map(sum, zip(*costs, strict=True)))
 
 
 def measured(spec: EncoderSpec) -> Cost:
@@ -48,16 +63,26 @@ def measured(spec: EncoderSpec) -> Cost:
 @cache
 def _measured(identity: str) -> Cost:
     import torch
+    from torch import Tensor, nn
     from torch.utils.flop_counter import FlopCounterMode
 
     from ablate.encoders.build import build_encoder
 
-    spec = EncoderSpec.from_json(json.loads(identity))
+    spec, outputs = EncoderSpec.from_json(json.loads(identity)), 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal outputs
+        outputs += output.numel()
+
     with torch.device("meta"), torch.no_grad():
         encoder = build_encoder(spec, load_weights=False)
+        for layer in encoder.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.register_forward_hook(count)
         with FlopCounterMode(display=False) as counter:
             encoder(torch.rand(1, 3, spec.resolution, spec.resolution))
-    return Cost(sum(p.numel() for p in encoder.parameters()), counter.get_total_flops())
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    return Cost(parameters, counter.get_total_flops(), outputs)
 
 
 def _cost(spec: EncoderSpec) -> Cost:
@@ -65,8 +90,7 @@ def _cost(spec: EncoderSpec) -> Cost:
     if not any(_alike(spec.architecture, one.architecture) for one in ours):
         return measured(spec)
     grid = spec.patches(spec.resolution, spec.resolution)
-    layers = list(FAMILIES[spec.family](spec.architecture, *grid))
-    return Cost(sum(one.parameters for one in layers), sum(one.flops for one in layers))
+    return total(FAMILIES[spec.family](spec.architecture, *grid))
 
 
 def _alike(one: Architecture, other: Architecture) -> bool:
@@ -81,7 +105,7 @@ def _held(parameters: int) -> Cost:
 
 
 def _linear(n: int, inputs: int, outputs: int, *, bias: bool = True) -> Cost:
-    return Cost(inputs * outputs + bias * outputs, 2 * n * inputs * outputs)
+    return Cost(inputs * outputs + bias * outputs, 2 * n * inputs * outputs, n * outputs)
 
 
 def _attention(queries: int, keys: int, width: int) -> Cost:

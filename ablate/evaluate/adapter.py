@@ -85,7 +85,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
 
     A question that leaves no room in the language model's context (several images at once) is left
-    unanswered, and the longest of a batch bounds how long its answers may get.
+    unanswered, and the longest of a batch bounds how long its answers may get. On a GPU it computes
+    in bfloat16, as it was trained.
 
     `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
     instead of every image. `device`: default the GPU if there is one. `watch` is called after each
@@ -112,6 +113,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = 64 if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
+        half = self.device.type == "cuda"
+        self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._chat = Chat(self.tokenizer)
         self._stop_ids = _ends_of_turn(self._chat, self.tokenizer)
         self._decoded: dict[str, npt.NDArray[np.uint8]] = {}
@@ -176,11 +179,14 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             short = 1 - rooms.pop(place)
             print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
-            ids = self.model.generate(
-                collate([samples[place] for place in rooms]).to(self.device),
-                max_new_tokens=min(options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()),
-                stop_ids=self._stop_ids,
-            )
+            with self._precision:
+                ids = self.model.generate(
+                    collate([samples[place] for place in rooms]).to(self.device),
+                    max_new_tokens=min(
+                        options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()
+                    ),
+                    stop_ids=self._stop_ids,
+                )
             until = options.get("until") or []
             stops = [until] if isinstance(until, str) else until
             for place, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):

@@ -124,7 +124,10 @@ def _ask(
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)
     adapter = AblateLMM(
-        Answerer.load(ctx.parents["finetune"]), device=ctx.device, blank=suite.blank
+        Answerer.load(ctx.parents["finetune"]),
+        batch_size=ctx.infra.get("micro_batch_size") or "auto",
+        device=ctx.device,
+        blank=suite.blank,
     )
     for task in tasks:
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(

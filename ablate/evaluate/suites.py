@@ -24,6 +24,7 @@ from pydantic import (
 
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource, WorldData, parse
+from ablate.data.world.version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 
 _HERE = Path(__file__).parent
@@ -91,6 +92,14 @@ class Suite(BaseModel):
     def published(self) -> bool:
         """Whether it asks the published benchmarks."""
         return self.data is None
+
+    @property
+    def questions(self) -> int | None:
+        """How many questions it asks, as declared; None where a task does not say."""
+        if self.data is not None:
+            return TEST_QUESTIONS * self.data.images
+        counts = [task.questions for task in self.tasks if task.questions]
+        return sum(counts) if len(counts) == len(self.tasks) else None
 
     def identity(self) -> dict[str, Any]:
         """All that determines a score, as JSON: the `suite` of an evaluate step's spec.

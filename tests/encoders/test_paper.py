@@ -61,6 +61,7 @@ def test_an_expert_has_the_published_map_and_its_cost_is_known(title: str) -> No
     measured = cost.measured(spec)
     assert cost.parameters(spec) == measured.parameters
     assert cost.flops(spec) == pytest.approx(measured.flops, rel=0.01)
+    assert cost.cost(spec).outputs == pytest.approx(measured.outputs, rel=0.01)
 
 
 @pytest.mark.parametrize("spec", TOYS, ids=lambda spec: spec.title)

@@ -15,7 +15,7 @@ from ablate.data.images import read_image
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import score
-from ablate.evaluate.adapter import Answerer
+from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json
 
@@ -140,15 +140,16 @@ def test_a_killed_evaluation_goes_on_with_the_next_task(step, answered_by, monke
 def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypatch):
     first, second = step(work="first"), step(work="second")
     result = score.evaluate(first)
-    from ablate.evaluate import adapter
-
-    ask = adapter.AblateLMM.__init__
+    second.infra["micro_batch_size"] = 3
+    sizes = set()
+    answer = AblateLMM._answer
     monkeypatch.setattr(
-        adapter.AblateLMM,
-        "__init__",
-        lambda self, *args, **options: ask(self, *args, batch_size=3, **options),
+        AblateLMM,
+        "_answer",
+        lambda self, asks, options: sizes.add(len(asks)) or answer(self, asks, options),
     )
     again = score.evaluate(second)
+    assert max(sizes) == 3
     assert result["scores"] == again["scores"]
     assert answers(first) == answers(second)
     assert len({row["answer"] for row in answers(first)}) > 8

@@ -28,6 +28,14 @@ def test_the_identity_pins_lmms_eval_and_the_task_files():
     assert "fingerprint" in identity["data"]
 
 
+def test_a_suite_says_how_many_questions_it_asks_if_each_task_does():
+    micro, eagle = suites.resolve("micro"), suites.resolve("eagle")
+    assert micro.questions == 4 * 400
+    assert eagle.questions == sum(task.questions for task in eagle.tasks)
+    silent = eagle.tasks[0].model_copy(update={"questions": None})
+    assert eagle.model_copy(update={"tasks": (silent, *eagle.tasks[1:])}).questions is None
+
+
 def test_titles_are_not_part_of_the_identity():
     suite = suites.resolve("micro")
     task = suite.tasks[0].model_copy(update={"title": "Another"})

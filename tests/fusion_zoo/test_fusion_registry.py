@@ -26,6 +26,17 @@ def test_names_descriptions_and_options_need_no_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_a_fingerprint_follows_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = {name: fusion_zoo.fingerprint(name) for name in FUSIONS}
+    assert len(set(before.values())) == len(FUSIONS)
+    other = tmp_path / "other.py"
+    other.write_text("changed = True\n")
+    monkeypatch.setattr(fusion_zoo, "_file", lambda entry: other)
+    assert fusion_zoo.fingerprint("deformable") not in before.values()
+    with pytest.raises(ValueError, match="no fusion 'deform'"):
+        fusion_zoo.fingerprint("deform")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "line"),
     [

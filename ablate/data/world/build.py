@@ -19,13 +19,13 @@ from ablate.data.world.questions import (
     dialogue,
 )
 from ablate.data.world.scenes import Scene, sample_scene
+from ablate.data.world.version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 from ablate.files import write_atomic
 
 TRAIN_CYCLE = ("objects", "document", "objects", "text", "objects", "chart", "objects", "text")
-TEST_CYCLE = ("objects",) * 5 + ("chart", "document", "text")
+TEST_CYCLE = ("objects",) * 5 + ("chart", "document", "text")  # every family equally often
 TURNS = 3  # questions of a conversation, after its caption
-TEST_QUESTIONS = 4  # an image; with TEST_CYCLE every family is asked equally often
 
 Row = dict[str, Any]
 

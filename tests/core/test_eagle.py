@@ -1,0 +1,165 @@
+"""The studies of the paper: every candidate builds as published, every proxy fits a GPU for a day.
+
+All is built without memory: encoders once each, fusions and projectors for every candidate. What
+the encoders give and how large the language models are is held in tests/encoders and tests/model.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate import cost
+from ablate.commands.bill import Bill
+from ablate.commands.survey import survey
+from ablate.encoders.build import build_encoder
+from ablate.model.mixture import Mixture
+from ablate.model.projector import Projector
+from ablate.study import Arms, Design, encoder_spec, llm_spec, load_study, study_names
+from fusion_zoo import FeatureMap
+from reports import published
+
+STUDIES = [name for name in study_names() if name.startswith("eagle/")]
+PAPER = [name for name in STUDIES if "/proxy/" not in name]
+WIDTHS = {
+    "clip-l14@448": 1024,
+    "convnext-xxl@1024": 3072,
+    "sam-l@1024": 1024,
+    "eva02-l16-det@1024": 1024,
+    "pix2struct-l@1024": 1536,
+    "dinov2-l14@448": 1024,
+}
+
+
+def test_there_is_a_study_for_every_published_table_and_a_proxy_for_each() -> None:
+    tables = ["resolution", "experts", "fusion", "prealign", "rounds", "released"]
+    assert sorted(PAPER) == sorted(f"eagle/{name}" for name in tables)
+    assert sorted(STUDIES) == sorted(PAPER + [f"eagle/proxy/{name}" for name in tables])
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_planned_without_weights_and_data(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "nothing"))
+    bill = Bill(survey(name, []))
+    assert all(bill.costs.values())
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_study_follows_the_published_recipe(name: str) -> None:
+    """Batch, rates, 3 % warm-up, cosine, no weight decay, one epoch, in every candidate."""
+    for one in survey(name, []).candidates:
+        pretrain, finetune = one.recipe.pretrain, one.recipe.finetune
+        assert (pretrain.batch_size, finetune.batch_size) == (256, 128)
+        assert pretrain.train["projector"] == (2e-4 if one.llm == "yi-34b" else 1e-3)
+        assert set(finetune.train.values()) == {2e-5}
+        assert finetune.train.keys() >= {"llm", "projector"}
+        for stage in one.recipe.stages().values():
+            assert (stage.epochs, stage.steps, stage.weight_decay) == (1.0, None, 0.0)
+            assert (stage.schedule, stage.warmup) == ("cosine", 0.03)
+    assert load_study(name).infra.gradient_checkpointing
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_study_names_its_published_table_and_the_rows_there_are(name: str) -> None:
+    study = load_study(name)
+    assert study.published is not None
+    rows = {row.name for row in published.table(study.published).rows}
+    explore = study.explore
+    named = explore.arms if isinstance(explore, Arms) else ()
+    given = {arm.published for arm in named} if named else set(getattr(explore, "published", ()))
+    assert given - {None} == (set() if name == "eagle/experts" else rows)
+
+
+def test_both_wordings_of_the_joint_stage_are_arms() -> None:
+    joint = [set(one.recipe.pretrain.train) for one in load_study("eagle/prealign").designs]
+    assert {"projector", "fusion"} in joint
+    assert {"projector", "fusion", "encoders"} in joint
+
+
+def keys(name: str, *overrides: str) -> dict[str, str]:
+    """What each candidate's evaluation is known by, and each expert's pre-alignment."""
+    found = survey(name, overrides)
+    last = {one.name: found.chains[one.name][-1].key for one in found.candidates}
+    return last | {step.slug: step.key for step in found.steps if step.kind == "prealign"}
+
+
+def test_what_several_studies_have_in_common_is_done_once() -> None:
+    rounds, fusion, prealign = (keys(f"eagle/{name}") for name in ("rounds", "fusion", "prealign"))
+    base = rounds["clip-l14@448"]
+    assert base == keys("eagle/resolution")["CLIP 448"] == keys("eagle/experts")["CLIP"]
+    pair = rounds["clip-l14@448+convnext-xxl@1024"]
+    assert pair == fusion["Channel Concat"] == prealign["unfrozen"]
+    aligning = (
+        "base.recipe.prealign={data: sft-934k, epochs: 1.0, batch_size: 128, "
+        "group_by_length: true, train: {projector: 2e-5, encoders: 2e-5}}"
+    )
+    aligned = keys("eagle/rounds", aligning)
+    assert all(aligned[title] == prealign[title] for title in WIDTHS)
+
+
+@cache
+def seen(title: str) -> torch.nn.Module:
+    """The expert without memory, giving maps of its shape (tests/encoders holds it to that)."""
+    with torch.device("meta"):
+        encoder = build_encoder(encoder_spec(title), load_weights=False)
+        features = FeatureMap(torch.empty(1, *encoder.shape))
+    encoder.forward = lambda pixels: features
+    return encoder
+
+
+def designs() -> Iterator[Design]:
+    known = set()
+    for name in STUDIES:
+        for one in survey(name, []).candidates:
+            built = one.model_dump_json(include={"encoders", "fusion", "llm"})
+            if built not in known:
+                known.add(built)
+                yield one
+
+
+def test_every_candidate_of_every_study_builds_as_published() -> None:
+    """Widths and tokens; 1,024 tokens on 32x32 but where resolution or sequences are varied."""
+    for one in designs():
+        with torch.device("meta"), torch.no_grad():
+            mixture = Mixture(
+                [seen(title) for title in one.encoders],
+                one.fusion.name,
+                one.fusion.grid,
+                one.fusion.options,
+                one.recipe.feature_norm,
+            )
+            segments = mixture(torch.zeros(1, 3, 1024, 1024))
+            width = llm_spec(one.llm).width
+            projector = Projector(mixture.fusion.segments, width)
+            tokens = projector(segments)
+        found = cost.model_cost(one)
+        assert tokens.shape == (1, found.visual_tokens, width), one
+        assert sum(p.numel() for p in mixture.fusion.parameters()) == found.fusion.parameters
+        assert sum(p.numel() for p in projector.parameters()) == found.projector.parameters
+        if one.fusion.name == "channel_concat" and one.fusion.grid == (32, 32):
+            channels = sum(encoder_spec(title).width for title in one.encoders)
+            assert [tuple(segment.shape) for segment in segments] == [(1, 1024, channels)]
+
+
+def test_the_mixtures_of_the_paper_have_the_published_channels() -> None:
+    mixtures = {one.encoders for one in load_study("eagle/released").designs}
+    channels = [sum(encoder_spec(title).width for title in mixture) for mixture in mixtures]
+    assert sorted(channels) == [6656, 7680]
+    assert {title: encoder_spec(title).width for title in WIDTHS} == WIDTHS
+    last = survey("eagle/rounds", []).rounds[-1].candidates[0]
+    assert set(last.encoders) == WIDTHS.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if "/proxy/" in name])
+def test_a_proxy_fits_one_gpu_for_a_day(name: str) -> None:
+    """An H100, but for the 5.5 B parameters of InternViT trained, which take an H200."""
+    gpu = "h200" if name.endswith("resolution") else "h100"
+    found = survey(name, [])
+    bill = Bill(found, gpu)
+    assert bill.totals()["gpu_hours"] < 24
+    assert [bill.remedy(step) for step in found.steps] == [""] * len(found.steps)
