@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
@@ -54,6 +55,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
         for name, part in self.model.parts.items():
             part.train(name in learning)
             part.requires_grad_(name in learning)
+            for layer in part.modules():
+                # In training mode only does it recompute its activations, if it is asked to at all;
+                # what is inside, dropout too, stays as it is.
+                if isinstance(layer, GradientCheckpointingLayer):
+                    layer.training = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []

@@ -34,7 +34,7 @@ def test_a_study_on_the_published_benchmarks_runs_to_its_table_beside_the_paper(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "datasets"))
     eagle = suites.resolve("eagle").tasks
     for task in eagle:
         save(task, tmp_path / "datasets" / "benchmarks")

@@ -13,6 +13,7 @@ from datasets import Dataset
 from PIL import Image
 from torch import nn
 from training_toys import Context, Make, assert_same, own_data, weights
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
@@ -185,6 +186,21 @@ def test_recomputed_activations_change_nothing(
         train(ctx)
     losses = [[row["loss"] for row in ctx.rows()] for ctx in (kept, again)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_frozen_language_model_recomputes_its_activations_too(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, passes = LlamaMLP.forward, []
+
+    def counted(layer: LlamaMLP, hidden: torch.Tensor) -> torch.Tensor:
+        passes.append(layer.training)
+        return forward(layer, hidden)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    infra = {"gradient_checkpointing": True}
+    train(make_context(steps=1, train={"projector": 1e-3}, infra=infra))
+    assert passes == [False] * 4  # two layers, each once forward and once more
 
 
 def test_half_precision_learns_too(make_context: Make) -> None:
