@@ -37,20 +37,22 @@ def published(study: StudyResult) -> dict[str, Any] | None:
 
 def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
     """Each published row's leading score and its change, beside ours: from row to row of a search,
-    elsewhere against the first.
+    elsewhere against the row that our base is (or the first).
     """
-    if found.lead is None:
+    if found.lead is None or study.published is None:
         return {}
     ours = _ours(study)
     heads = [("Row", False), (f"Published {found.lead}", True), ("Change", True)]
     heads += [("Here", False), ("Score here", True), ("Change here", True)] if ours else []
     rows: Rows = []
-    last: float | None = None
+    before = study.published.rows.get(study.base.name, found.rows[0].name)
     for row in found.rows:
-        score = found.cell(row.name, found.lead)
+        score, last = (found.cell(name, found.lead) for name in (row.name, before))
         doubt = " (doubtful)" if found.doubt(row.name, found.lead) else ""
-        change = f"{score - last:+.1f}" if score is not None and last is not None else ABSENT
-        last = score if study.kind == "rounds" or last is None else last
+        change = ABSENT
+        if score is not None and last is not None and row.name != before:
+            change = f"{score - last:+.1f}"
+        before = row.name if study.kind == "rounds" else before
         shown = ABSENT if score is None else f"{score:.1f}{doubt}"
         rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
     return {"heads": heads, "rows": rows, "ours": bool(ours)}

@@ -19,6 +19,8 @@ from ablate.study import Candidate
 from reports import against, formats, published
 from reports.load import load
 from reports.model import Repeats, StudyResult
+from reports.pages import published as pages
+from reports.pages.common import ABSENT
 from reports.site import build
 from reports.tables import difference, interval
 
@@ -199,6 +201,14 @@ def test_a_study_of_drawn_images_has_the_finding_in_words_only(arms: StudyResult
     assert first.startswith("Not comparable number by number: micro asks no published benchmark.")
     assert "Channel concatenation has the best average" in first
     assert any("reading notes" in line for line in rest)
+
+
+def test_published_changes_are_against_the_row_that_our_base_is(arms: StudyResult) -> None:
+    shown = pages.published(arms)
+    assert shown is not None
+    changes = {row[0]: row[2] for row in shown["shape"]["rows"]}
+    assert arms.base.name == "channel concat"
+    assert (changes["Channel Concat"], changes["LLaVA-HR"]) == (ABSENT, "-2.8")
 
 
 def test_a_study_that_names_no_table_is_told_how(eagle: StudyResult) -> None:
