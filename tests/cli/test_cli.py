@@ -13,7 +13,10 @@ from ablate import cli
 from ablate.commands import planning
 from ablate.errors import UserError
 
-COMMANDS = ("run", "plan", "status", "logs", "cancel", "list", "table", "report", "doctor", "bake")
+COMMANDS = (
+    *("run", "plan", "fetch", "status", "logs", "cancel"),
+    *("list", "table", "report", "doctor", "bake"),
+)
 
 
 @dataclass
@@ -123,7 +126,10 @@ def test_a_study_is_planned_without_its_data_and_run_only_with_it(
     result = ablate("run", mine)
     assert result.code == 2
     place = tmp_path / "home" / "datasets" / "pairs.json"
-    assert result.err == f"ablate: data is missing: pairs (558,000 rows): nothing at {place}\n"
+    assert result.err == (
+        f"ablate: data is missing: pairs (558,000 rows): nothing at {place}; "
+        "`ablate fetch STUDY` says where it is from\n"
+    )
 
 
 def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:
