@@ -139,7 +139,7 @@ def fetch(
 
     Weights go to $ABLATE_WEIGHTS and data to $ABLATE_DATA, which are weights/ and datasets/ in
     $ABLATE_HOME unless set; these folders can be carried to a machine without a network. Killed
-    at any moment, the same command goes on where it stopped. What takes a hand is listed with
+    at any moment, the same command goes on at the file it was at. What takes a hand is listed with
     where it is from and where it belongs. The exit code is 1 for as long as something is missing.
 
     \b

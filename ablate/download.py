@@ -28,9 +28,10 @@ class Repository(NamedTuple):
     files: frozenset[str]
 
     def download(self, file: str, folder: Path) -> Path:
-        """Get `file` to its place below `folder`, whole or not at all; go on where it stopped.
+        """Get `file` to its place below `folder`, whole or not at all.
 
-        Raises UserError if it cannot be had.
+        A connection that breaks is taken up where it broke; a file that is there whole is not sent
+        again. Raises UserError if it cannot be had.
         """
         from huggingface_hub import hf_hub_download
 

@@ -204,6 +204,7 @@ def _images(origin: str, place: Path) -> None:
         with ZipFile(packed) as opened:
             opened.extractall(draft)
     except BadZipFile as error:
+        packed.unlink()
         raise UserError(f"{packed} cannot be unpacked: {error}") from None
     alone = [path.name for path in draft.iterdir()] == [place.name]
     (draft / place.name if alone else draft).rename(place)

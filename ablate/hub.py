@@ -99,6 +99,6 @@ def unconverted(what: str, pickled: Path) -> UserError:
     """The error of a file that is here as a pickle, which could run any code when it is loaded."""
     target = pickled.with_name(safetensors_name(pickled.name))
     return UserError(
-        f"{what}: {pickled} is a pickle and must first be converted: `ablate fetch STUDY` makes "
-        f"{target} of it"
+        f"{what}: {pickled} is a pickle and must first be converted, to {target}: `ablate fetch "
+        "STUDY` does that to what is published, ablate.encoders.tensors.convert to any other"
     )

@@ -185,7 +185,7 @@ def _check_size(task: SuiteTask, place: str, split: Any) -> None:
     if task.questions not in (None, len(split)):
         raise UserError(
             f"{place} holds {len(split)} questions, but {task.task} has {task.questions}: another "
-            "revision, or not prepared as ablate.evaluate.benchmarks says"
+            "revision, or not prepared by `ablate fetch`"
         )
 
 
