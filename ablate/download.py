@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, NamedTuple
 
 from ablate.errors import UserError
@@ -74,7 +75,7 @@ def unreachable() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception as error:  # whatever the HTTP library of this version raises
-        return f"{constants.ENDPOINT} does not answer: {_first_line(error)}"
+        return f"{constants.ENDPOINT} does not answer: {_said(error)}"
     return ""
 
 
@@ -93,7 +94,7 @@ def answered(name: str) -> Iterator[None]:
             "`hf auth login`"
         ) from None
     except Exception as error:  # the hub's libraries, the HTTP library below them, the disk
-        raise UserError(f"{name} cannot be fetched: {_first_line(error)}") from error
+        raise UserError(f"{name} cannot be fetched: {_said(error)}") from error
 
 
 def note(folder: Path, name: str, repository: str, revision: str, sha256: str) -> None:
@@ -109,6 +110,5 @@ def notes(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def _first_line(error: Exception) -> str:
-    said = str(error).strip().partition("\n")[0]
-    return said or type(error).__name__
+def _said(error: Exception) -> str:
+    return shorten(str(error), 240, placeholder=" ...") or type(error).__name__

@@ -6,7 +6,6 @@ machine without a network. Each comes whole or not at all, what is there is not 
 published pickles become safetensors on the way. Imports no torch before one does.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,9 +44,6 @@ BESIDE = (
     "generation_config.json",
 )
 """What else of its repository decides what a language model says, by patterns."""
-
-ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
-"""An origin of data that is the name of a dataset on the hub, and not words for a reader."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def _source(name: str, files: Files) -> Iterator[Need]:
     said, images, absent = files.conversations, files.images, files.absent()
     # A folder of images that the conversations are put into would pass for whole.
     mixed = images is not None and said.is_relative_to(images)
-    on_hub = ON_THE_HUB.fullmatch(files.origin) and not mixed
+    on_hub = hub.REPOSITORY.fullmatch(files.origin) and not mixed  # else it is words
     get = partial(_conversations, files.origin, said) if on_hub else None
     yield Need("data", (name,), files.origin, said.name, said, said not in absent, get)
     if images is not None:

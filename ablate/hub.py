@@ -14,6 +14,10 @@ from ablate.errors import UserError
 from ablate.files import home, read_json
 
 
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+"""What the name of a repository looks like: `organisation/name`."""
+
+
 def weights_home() -> Path:
     """The folder of published weights: `$ABLATE_WEIGHTS`, or else `weights` in `home()`."""
     return Path(os.environ.get("ABLATE_WEIGHTS") or home() / "weights").absolute()

@@ -193,5 +193,6 @@ def require(sources: Iterable[DataSource]) -> None:
         ]
         rows = sum(files.rows or 0 for files in absent.values())
         total = f", {rows:,} rows in all" if len(lines) > 1 and rows else ""
-        said = f"data is missing{total}: {'; '.join(lines)}"
-        raise UserError(f"{said}; `ablate fetch STUDY` says where it is from")
+        known = any(files.origin for files in absent.values())
+        remedy = "; `ablate fetch STUDY` gets it, or says where it is from" if known else ""
+        raise UserError(f"data is missing{total}: {'; '.join(lines)}{remedy}")

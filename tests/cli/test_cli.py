@@ -126,10 +126,7 @@ def test_a_study_is_planned_without_its_data_and_run_only_with_it(
     result = ablate("run", mine)
     assert result.code == 2
     place = tmp_path / "home" / "datasets" / "pairs.json"
-    assert result.err == (
-        f"ablate: data is missing: pairs (558,000 rows): nothing at {place}; "
-        "`ablate fetch STUDY` says where it is from\n"
-    )
+    assert result.err == f"ablate: data is missing: pairs (558,000 rows): nothing at {place}\n"
 
 
 def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:

@@ -67,7 +67,8 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "clip-micro@32-0123456789ab"
     folder.mkdir()
     save_parts(model, folder, model.parts)
-    write_json(folder / "spec.json", {"spec": {"model": spec.to_json(), "seed": 3}})
+    data = {"world": "conversations", "images": 8}
+    write_json(folder / "spec.json", {"spec": {"model": spec.to_json(), "seed": 3, "data": data}})
     return folder
 
 

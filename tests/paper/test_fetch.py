@@ -309,6 +309,21 @@ def test_a_hub_that_does_not_answer_is_asked_once(
     assert asked == [download.PATIENCE]
 
 
+def test_whatever_is_missing_the_error_names_the_command_that_gets_it(
+    ablate: Any, mine: str, tmp_path: Path
+) -> None:
+    answer = ablate("run", mine)
+    assert answer.code == 2
+    assert "`ablate fetch STUDY` gets it, or says where it is from" in answer.err
+    for broken in (
+        lambda: build_encoder(DETECTOR),
+        lambda: load_llm(LLM),
+        lambda: benchmarks.require(suites.resolve(str(tmp_path / "toys.yaml"))),
+    ):
+        with pytest.raises(UserError, match="`ablate fetch STUDY`"):
+            broken()
+
+
 def test_a_study_of_what_comes_with_ablate_needs_nothing(ablate: Any) -> None:
     answer = ablate("fetch", "micro/rounds")
     assert answer.code == 0
