@@ -13,7 +13,6 @@ from pathlib import Path
 from ablate.errors import UserError
 from ablate.files import home, read_json
 
-
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 """What the name of a repository looks like: `organisation/name`."""
 
