@@ -1,7 +1,7 @@
 """`ablate fetch`: gets what a study needs, and lists what is here and what is missing."""
 
 from collections.abc import Iterable, Sequence
-from textwrap import fill
+from textwrap import fill, indent
 from typing import Any
 
 from ablate import download
@@ -95,4 +95,4 @@ def _short(place: str) -> str:
 
 
 def _indented(names: Iterable[str]) -> str:
-    return fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
+    return indent(fill(", ".join(names), 98, break_on_hyphens=False), "  ")
