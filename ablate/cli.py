@@ -143,6 +143,33 @@ def plan(
 
 
 @app.command()
+def fetch(
+    study: StudyName = DEFAULT_STUDY,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only list what is here and what is missing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Download what a study needs: weights, language models, training data, benchmark sets.
+
+    Weights go to $ABLATE_WEIGHTS and data to $ABLATE_DATA, which are weights/ and datasets/ in
+    $ABLATE_HOME unless set; these folders can be carried to a machine without a network. Killed
+    at any moment, the same command goes on at the file it was at. What takes a hand is listed with
+    where it is from and where it belongs. The exit code is 1 for as long as something is missing.
+
+    \b
+    Examples:
+      ablate fetch my/study.yaml
+      ablate fetch my/study.yaml --dry-run     also without a network
+      ABLATE_HOME=/disk ablate fetch my/study.yaml
+    """
+    from ablate.commands import fetching
+
+    raise typer.Exit(fetching.run(study, overrides or [], dry_run, json))
+
+
+@app.command()
 def status(
     study: StudyName = DEFAULT_STUDY, overrides: Overrides = None, json: Json = False
 ) -> None:

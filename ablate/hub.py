@@ -2,9 +2,8 @@
 
 A repository `organisation/name` is looked for in the folder `organisation/name` of
 `weights_home()`, which is taken to be of whatever revision is asked for, then in the cache of the
-hub's own tools (`$HF_HOME`). Weights are read as safetensors only. A published pickle is converted
-first (`ablate.encoders.tensors.convert`), into a file beside it of the name that `safetensors_name`
-gives. Imports no torch.
+hub's own tools (`$HF_HOME`). Weights are read as safetensors only: of a published pickle `ablate
+fetch` makes a file of the name that `safetensors_name` gives. Imports no torch.
 """
 
 import os
@@ -12,7 +11,10 @@ import re
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.files import home
+from ablate.files import home, read_json
+
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+"""What the name of a repository looks like: `organisation/name`."""
 
 
 def weights_home() -> Path:
@@ -44,6 +46,34 @@ def find(repository: str, file: str, revision: str | None = None) -> Path | None
     return Path(cached) if isinstance(cached, str) else None
 
 
+def shards(index: Path) -> dict[str, str]:
+    """Which file beside the index holds each tensor; UserError if the index is damaged."""
+    try:
+        places = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"cannot read the index of weights {index}: {error!r}") from error
+    for file in places.values():
+        if Path(file).name != file:
+            raise UserError(f"the index of weights {index} names '{file}', which is not beside it")
+    return places
+
+
+def whole(path: Path) -> bool:
+    """Whether the file of weights is there, and all the files beside it if it is an index."""
+    if not path.is_file() or not path.name.endswith(".index.json"):
+        return path.is_file()
+    try:
+        return all((path.parent / file).is_file() for file in shards(path).values())
+    except UserError:
+        return False
+
+
+def find_whole(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """Where weights lie as safetensors, an index with all its files beside it; else None."""
+    path = find(repository, safetensors_name(file), revision)
+    return path if path and whole(path) else None
+
+
 def find_weights(what: str, repository: str, file: str, revision: str | None = None) -> Path:
     """Where the weights in `file` lie as safetensors (or the index of several such files).
 
@@ -64,7 +94,7 @@ def missing(what: str, repository: str, file: str) -> UserError:
 
     return UserError(
         f"{what}: no {file} of {repository}, neither in {weights_home() / repository} "
-        f"nor in the hub's cache {HF_HUB_CACHE}; get it from https://huggingface.co/{repository}"
+        f"nor in the hub's cache {HF_HUB_CACHE}; `ablate fetch STUDY` gets it, with a network"
     )
 
 
@@ -72,6 +102,6 @@ def unconverted(what: str, pickled: Path) -> UserError:
     """The error of a file that is here as a pickle, which could run any code when it is loaded."""
     target = pickled.with_name(safetensors_name(pickled.name))
     return UserError(
-        f"{what}: {pickled} is a pickle and must first be converted: "
-        f"ablate.encoders.tensors.convert(source, target) with the target {target}"
+        f"{what}: {pickled} is a pickle and must first be converted, to {target}: `ablate fetch "
+        "STUDY` does that to what is published, ablate.encoders.tensors.convert to any other"
     )

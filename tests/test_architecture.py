@@ -21,6 +21,8 @@ LIGHT = (
     "ablate.store",
     "ablate.launch",
     "ablate.hub",
+    "ablate.download",
+    "ablate.fetch",
     "ablate.encoders.registry",
     "ablate.encoders.cost",
     "ablate.model.llms",

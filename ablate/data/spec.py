@@ -54,7 +54,9 @@ class Files(BaseModel):
     can be planned without the data. `weight`: the share of the rows that is taken, such as 0.1;
     above 1 they repeat. `max_bad`: bad rows that may be passed over, a count or, below 1, a share;
     one more is an error. An image found unreadable in training is one too: the next sample stands
-    in for it. `origin` and `licence` are for the reader.
+    in for it. `origin`: where it is from, in words, or as the name of a dataset on the hub that
+    holds the conversations under their own name, and may hold the images packed as `<folder>.zip`:
+    that is what `ablate fetch` gets. `licence` is for the reader.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -191,4 +193,6 @@ def require(sources: Iterable[DataSource]) -> None:
         ]
         rows = sum(files.rows or 0 for files in absent.values())
         total = f", {rows:,} rows in all" if len(lines) > 1 and rows else ""
-        raise UserError(f"data is missing{total}: {'; '.join(lines)}")
+        known = any(files.origin for files in absent.values())
+        remedy = "; `ablate fetch STUDY` gets it, or says where it is from" if known else ""
+        raise UserError(f"data is missing{total}: {'; '.join(lines)}{remedy}")

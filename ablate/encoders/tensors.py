@@ -12,8 +12,8 @@ from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from ablate.errors import UserError
-from ablate.files import drafted, read_json, sha256_file, write_atomic, write_json
-from ablate.hub import safetensors_name
+from ablate.files import drafted, sha256_file, write_atomic, write_json
+from ablate.hub import safetensors_name, shards
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
@@ -73,14 +73,17 @@ def distinct(module: nn.Module) -> dict[str, Tensor]:
 def convert(source: Path, target: Path) -> None:
     """Write the tensors of a published pickle `source` as the safetensors file `target`.
 
-    An index (`*.bin.index.json`) is converted with all its shards, which land beside the target.
+    An index (`*.bin.index.json`) is converted with those of its shards that are not yet there
+    beside the target.
     Only tensors and plain values are unpickled, no code is run, and the file is mapped, not read
     into memory. Raises UserError if the source holds anything else, or no tensors.
     """
     if source.name.endswith(".index.json"):
         held_in = shards(source)
         for shard in sorted(set(held_in.values())):
-            convert(source.parent / shard, target.parent / safetensors_name(shard))
+            place = target.parent / safetensors_name(shard)
+            if not place.is_file():
+                convert(source.parent / shard, place)
         names = {name: safetensors_name(shard) for name, shard in held_in.items()}
         write_json(target, {"metadata": {}, "weight_map": names})
         return
@@ -109,15 +112,3 @@ def _state(held: Any) -> dict[str, Tensor]:
             held = held[inside]
     items = held.items() if isinstance(held, dict) else ()
     return {str(name): tensor for name, tensor in items if isinstance(tensor, Tensor)}
-
-
-def shards(index: Path) -> dict[str, str]:
-    """Which file beside the index holds each tensor; UserError if the index is damaged."""
-    try:
-        places = {str(name): str(file) for name, file in read_json(index)["weight_map"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read the index of weights {index}: {error!r}") from error
-    for file in places.values():
-        if Path(file).name != file:
-            raise UserError(f"the index of weights {index} names '{file}', which is not beside it")
-    return places

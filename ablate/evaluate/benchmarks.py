@@ -3,17 +3,12 @@
 The set of a task lies in `$ABLATE_DATA/benchmarks/<task>` (default: below `<home>/datasets`) as a
 DatasetDict that `save_to_disk` wrote. It holds the split that the task asks, in the columns of the
 hub's dataset, and just the questions that count: of SEED-Bench those about one image; GQA's with
-their images joined in. Where there is a network,
-
-    python -m ablate.evaluate.benchmarks [SUITE]
-
-fetches what a suite (default: eagle) lacks. Nothing here imports lmms-eval itself.
+their images joined in. `ablate fetch` puts it there. Nothing here imports lmms-eval itself.
 """
 
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ablate.errors import UserError
-from ablate.evaluate.suites import Suite, SuiteTask, resolve
+from ablate.evaluate.suites import Suite, SuiteTask
 from ablate.files import datasets, home, read_json, write_atomic, write_json
 
 Row = dict[str, Any]
@@ -65,15 +60,15 @@ def require(suite: Suite) -> None:
     """
     if not suite.published:
         return
-    missing = [task for task in suite.tasks if not _split_folder(task).is_dir()]
+    missing = [task for task in suite.tasks if not is_here(task)]
     if missing:
         first, *others = missing
         path, config, split = hub(first)
         more = f"; nor of {', '.join(task.task for task in others)}" if others else ""
         raise UserError(
             f"no set of {first.task} at {root() / first.task} (on the hub: {path}, "
-            f"{config or 'default'}, split {split}){more}: run `python -m "
-            f"ablate.evaluate.benchmarks {suite.name}` where there is a network, or set ABLATE_DATA"
+            f"{config or 'default'}, split {split}){more}: run `ablate fetch STUDY` where there is "
+            "a network, or set ABLATE_DATA"
         )
     for task in suite.tasks:
         _load(task)
@@ -82,6 +77,11 @@ def require(suite: Suite) -> None:
                 raise UserError(f"{task.task} is judged by {task.judge}: set OPENAI_API_KEY")
             if find_spec("Levenshtein") is None:
                 raise UserError(f"{task.task} needs the package Levenshtein: pip install it")
+
+
+def is_here(task: SuiteTask) -> bool:
+    """Whether the task's set is on this disk."""
+    return _split_folder(task).is_dir()
 
 
 def read_set(task: SuiteTask) -> Asked:
@@ -118,31 +118,26 @@ def write_task_files(suite: Suite, folder: Path) -> None:
         write_atomic(folder / f"{task.task}.yaml", json.dumps(fields, indent=1))
 
 
-def fetch(task: SuiteTask) -> Path:
-    """Download the task's set from the hub into its folder, whole or not at all.
+def prepare(task: SuiteTask, revision: str, folder: Path) -> None:
+    """Download the task's set from the hub, as of a commit, into `folder` as it is asked.
 
-    Raises `UserError` where it cannot be had.
+    Raises `UserError` if it is not of the size the suite pins; `datasets`' own errors pass.
     """
     import datasets
 
     dataset, config, split = hub(task)
-    try:
-        found = datasets.load_dataset(dataset, config, split=split)
-        if task.task == "gqa":
-            images = datasets.load_dataset(dataset, "testdev_balanced_images", split=split)
-    except (OSError, ValueError) as error:  # no network, no such dataset, or no leave to read it
-        raise UserError(f"{task.task}: {dataset} cannot be fetched: {error}") from None
+    found = datasets.load_dataset(dataset, config, split=split, revision=revision)
     if task.task == "gqa":
+        pictures = "testdev_balanced_images"
+        images = datasets.load_dataset(dataset, pictures, split=split, revision=revision)
         place = {name: number for number, name in enumerate(images["id"])}
         shown = images.select([place[name] for name in found["imageId"]])
         found = datasets.concatenate_datasets([found, shown.select_columns("image")], axis=1)
     if task.task == "seedbench":
         kinds = found["data_type"]
         found = found.select([number for number, kind in enumerate(kinds) if kind == "image"])
-    folder = root() / task.task
-    datasets.DatasetDict({split: found}).save_to_disk(f"{folder}.partial")
-    Path(f"{folder}.partial").rename(folder)
-    return folder
+    _check_size(task, dataset, found)
+    datasets.DatasetDict({split: found}).save_to_disk(str(folder))
 
 
 def _own_file(task: SuiteTask) -> Path:
@@ -182,12 +177,16 @@ def _load(task: SuiteTask) -> Any:
         split = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a set that `save_to_disk` wrote: {error}") from None
+    _check_size(task, str(folder), split)
+    return split
+
+
+def _check_size(task: SuiteTask, place: str, split: Any) -> None:
     if task.questions not in (None, len(split)):
         raise UserError(
-            f"{folder} holds {len(split)} questions, but {task.task} has {task.questions}: another "
-            "revision, or not prepared as ablate.evaluate.benchmarks says"
+            f"{place} holds {len(split)} questions, but {task.task} has {task.questions}: another "
+            "revision, or not prepared by `ablate fetch`"
         )
-    return split
 
 
 def _hashed(split: Any) -> tuple[list[str], str]:
@@ -212,20 +211,3 @@ def _hashed(split: Any) -> tuple[list[str], str]:
 def _images(cell: Any) -> Iterator[Row]:
     cells: Sequence[Any] = cell if isinstance(cell, list) else [cell]
     return (image for image in cells if image is not None)
-
-
-def main() -> None:
-    """Fetch what a suite lacks."""
-    try:
-        suite = resolve(sys.argv[1] if len(sys.argv) > 1 else "eagle")
-        for task in suite.tasks if suite.published else ():
-            if not _split_folder(task).is_dir():
-                print(fetch(task))
-        require(suite)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

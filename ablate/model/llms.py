@@ -249,9 +249,12 @@ def resolve(name: str) -> LlmSpec:
         here = hub.find(name, "config.json") or here
     if not here.is_file():
         choices = [spec.name for spec in SPECS]
+        place = hub.weights_home() / name
+        remedy = f"; `hf download {name} --local-dir {place}` gets it from the hub"
+        remedy *= bool(hub.REPOSITORY.fullmatch(name))
         raise UserError(
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
-            f"or the hub's cache{nearest(name, choices)}"
+            f"or the hub's cache{nearest(name, choices)}{remedy}"
         )
     folder, config = here.parent, json.loads(here.read_text(encoding="utf-8"))
     try:

@@ -24,11 +24,14 @@ from ablate.data.dataset import Conversations
 from ablate.data.fingerprint import fingerprint
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.data.spec import parse, require
+from ablate.download import notes
 from ablate.errors import UserError
 from ablate.files import write_json
+from ablate.hub import weights_home
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
+from ablate.model.spec import ModelSpec
 from ablate.train.callbacks import BadImages, Journal, OuterSigterm
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
@@ -43,8 +46,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
     bit for bit (on a CPU). Returns the step's figures for its record, among them the bad rows that
-    were passed over. Raises `UserError` for missing, changed or bad data (file and row) and for a
-    loss that is not finite.
+    were passed over and what is noted of fetched weights. Raises `UserError` for missing, changed
+    or bad data (file and row) and for a loss that is not finite.
     """
     plan = Plan(**ctx.spec["stage"])
     model = starting_model(ctx.spec, ctx.parents)
@@ -82,9 +85,18 @@ def train(ctx: "StepContext") -> dict[str, Any]:
             for name, part in batches.data.parts.items()
             if part.budget.bad
         },
+        "weights": _published(model.spec),
         "parameters": sum(row["parameters"] for row in table),
         "trainable": sum(row["trainable"] for row in table),
     }
+
+
+def _published(spec: ModelSpec) -> dict[str, Any]:
+    """Commit and sha256 of the files of each published repository, where `ablate fetch` got it."""
+    parts = [encoder.weights for encoder in spec.encoders] + [spec.llm]
+    names = {part.ref for part in parts if part.kind == "published"}
+    found = {name: notes(weights_home() / name) for name in sorted(names)}
+    return {name: files for name, files in found.items() if files}
 
 
 def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:

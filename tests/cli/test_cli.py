@@ -13,7 +13,10 @@ from ablate import cli
 from ablate.commands import planning
 from ablate.errors import UserError
 
-COMMANDS = ("run", "plan", "status", "logs", "cancel", "list", "table", "report", "doctor", "bake")
+COMMANDS = (
+    *("run", "plan", "fetch", "status", "logs", "cancel"),
+    *("list", "table", "report", "doctor", "bake"),
+)
 
 
 @dataclass

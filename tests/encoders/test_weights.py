@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoint_toys import REPOSITORY, internvit_state
 from encoder_toys import INTERNVIT
 from safetensors.torch import load_file, save_file
-from test_published import REPOSITORY, internvit_state
 from torch import Tensor
 
 from ablate import hub

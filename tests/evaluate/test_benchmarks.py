@@ -247,15 +247,6 @@ def test_a_metric_that_lmms_eval_does_not_give_is_an_error_and_no_score(scored):
             scored(right, named, metric)
 
 
-def test_what_cannot_be_fetched_is_named(monkeypatch):
-    def offline(path, config, split):
-        raise ConnectionError("Couldn't reach the Hub")
-
-    monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(UserError, match="pope: lmms-lab-encoder/POPE cannot be fetched: Couldn't"):
-        benchmarks.fetch(toy("eagle", "pope").tasks[0])
-
-
 def test_a_missing_set_is_named_with_where_it_was_looked_for_and_its_name_on_the_hub(
     tmp_path, monkeypatch
 ):
@@ -266,6 +257,7 @@ def test_a_missing_set_is_named_with_where_it_was_looked_for_and_its_name_on_the
     assert f"no set of gqa at {tmp_path / 'empty' / 'benchmarks' / 'gqa'}" in said
     assert "lmms-lab-encoder/GQA, testdev_balanced_instructions, split testdev" in said
     assert "nor of vqav2_val, vizwiz_vqa_val, mme," in said
+    assert "run `ablate fetch STUDY` where there is a network" in said
     benchmarks.require(suites.resolve("micro"))
 
 
@@ -282,7 +274,7 @@ def test_a_judge_without_a_key_is_refused_before_anything_starts(monkeypatch):
     benchmarks.require(toy("eagle"))
 
 
-def test_fetching_joins_gqas_images_and_leaves_out_videos(shelf, tmp_path, monkeypatch):
+def test_preparing_joins_gqas_images_and_leaves_out_videos(shelf, tmp_path, monkeypatch):
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path))
     gqa, seed = toy("eagle", "gqa", "seedbench").tasks
     [split] = datasets.load_from_disk(str(shelf / "benchmarks" / "gqa")).values()
@@ -294,9 +286,16 @@ def test_fetching_joins_gqas_images_and_leaves_out_videos(shelf, tmp_path, monke
         "testdev_balanced_images": images,
         None: mixed.remove_columns("data_type").add_column("data_type", kinds),
     }
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, config, split: hub[config])
+    commits = []
+
+    def load(path, config, split, revision):
+        commits.append(revision)
+        return hub[config]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
     for task in (gqa, seed):
-        assert benchmarks.fetch(task) == tmp_path / "benchmarks" / task.task
+        benchmarks.prepare(task, "c0ffee", tmp_path / "benchmarks" / task.task)
+    assert commits == ["c0ffee"] * 3
     joined = benchmarks.read_set(gqa).questions
     assert [row["question"] for row in joined] == [f"What is it, {n}?" for n in (2, 0, 1)]
     [got] = datasets.load_from_disk(str(tmp_path / "benchmarks" / "gqa")).values()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoint_toys import REPOSITORY, TEXT, eva02_state, internvit_state, sam_model, scattered
 from encoder_toys import CLIP, EVA02_DET, INTERNVIT, SAM, SAM_SHORT, SIGLIP, find
 from references import eva02_detector, internvit
 from safetensors.torch import load_file, save_file
@@ -20,8 +21,6 @@ from transformers import (
     Pix2StructConfig,
     Pix2StructForConditionalGeneration,
     Pix2StructImageProcessor,
-    SamConfig,
-    SamModel,
     SiglipConfig,
     SiglipModel,
 )
@@ -31,15 +30,6 @@ from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.encoders.published import translated
 from ablate.encoders.spec import EncoderSpec, Weights
-
-REPOSITORY = "someone/model"
-TEXT = {
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "vocab_size": 10,
-}
 
 
 @pytest.fixture
@@ -51,14 +41,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def published(spec: EncoderSpec, file: str = "model.safetensors") -> EncoderSpec:
     return dataclasses.replace(spec, weights=Weights("published", REPOSITORY, file=file))
-
-
-def scattered(model: nn.Module) -> Any:
-    """The model with all its parameters away from their initial zeros and ones."""
-    generator = torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
 
 
 def pixels_of(spec: EncoderSpec) -> Tensor:
@@ -110,17 +92,6 @@ def test_siglip_leaves_out_a_border_too_narrow_for_a_patch(repository: Path) -> 
     assert features.shape.grid == spec.grid == (4, 4)
     expected = upstream.vision_model(normalised(spec, pixels_of(spec))).last_hidden_state
     torch.testing.assert_close(features.tokens(), expected)
-
-
-def sam_model() -> Any:
-    small = {"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 8}
-    prompts = {"hidden_size": 16, "image_size": 128, "patch_size": 16}
-    config = SamConfig(
-        vision_config=dict(SAM.architecture),
-        prompt_encoder_config=prompts,
-        mask_decoder_config=small,
-    )
-    return scattered(SamModel(config))
 
 
 def test_sam_with_its_neck(repository: Path) -> None:
@@ -190,40 +161,6 @@ def test_dinov2_by_its_published_names(repository: Path) -> None:
     torch.testing.assert_close(encoder(pixels_of(spec)).tokens(), expected)
 
 
-def drawn(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    generator = torch.manual_seed(0)
-    return {
-        name: 0.3 * torch.randn(shape, generator=generator) + ("norm" in name or "ln." in name)
-        for name, shape in shapes.items()
-    }
-
-
-def eva02_state(depth: int, width: int, inner: int, table: int, patch: int) -> dict[str, Tensor]:
-    """A detector's checkpoint: the backbone's tensors under their published names, and others."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "pos_embed": (1, table + 1, width),
-        "patch_embed.proj.weight": (width, 3, patch, patch),
-        "patch_embed.proj.bias": (width,),
-    }
-    for n in range(depth):
-        block = {f"attn.{part}_proj.weight": (width, width) for part in "qkv"}
-        block |= {"attn.q_bias": (width,), "attn.v_bias": (width,)}
-        block |= {"attn.proj.weight": (width, width), "attn.proj.bias": (width,)}
-        for norm, size in ("norm1", width), ("norm2", width), ("mlp.ffn_ln", inner):
-            block |= {f"{norm}.weight": (size,), f"{norm}.bias": (size,)}
-        for name, (o, i) in {
-            "w1": (inner, width),
-            "w2": (inner, width),
-            "w3": (width, inner),
-        }.items():
-            block |= {f"mlp.{name}.weight": (o, i), f"mlp.{name}.bias": (o,)}
-        shapes |= {f"blocks.{n}.{name}": shape for name, shape in block.items()}
-    state = {f"backbone.net.{name}": tensor for name, tensor in drawn(shapes).items()}
-    rest = ("backbone.net.rope_win.freqs_cos", "backbone.net.blocks.0.attn.rope.freqs_sin")
-    rest += ("backbone.simfp_2.0.weight", "roi_heads.box_head.fc1.bias", "proposal_generator.x")
-    return state | {name: torch.zeros(3) for name in rest}
-
-
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (16, 24)])
 def test_eva02_detector(repository: Path, size: tuple[int, int]) -> None:
     repository.mkdir(parents=True)
@@ -242,33 +179,6 @@ def test_eva02_detector(repository: Path, size: tuple[int, int]) -> None:
     )
     features = built(published(EVA02_DET))(pixels)
     torch.testing.assert_close(features.tensor.double(), expected, atol=1e-4, rtol=1e-4)
-
-
-def internvit_state() -> dict[str, Tensor]:
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.class_embedding": (1, 1, 32),
-        "embeddings.position_embedding": (1, 17, 32),
-        "embeddings.patch_embedding.weight": (32, 3, 8, 8),
-        "embeddings.patch_embedding.bias": (32,),
-    }
-    for n in range(2):
-        layer: dict[str, tuple[int, ...]] = {
-            "attn.qkv.weight": (96, 32),
-            "attn.q_norm.weight": (32,),
-            "attn.k_norm.weight": (32,),
-            "attn.proj.weight": (32, 32),
-            "attn.proj.bias": (32,),
-            "mlp.fc1.weight": (48, 32),
-            "mlp.fc1.bias": (48,),
-            "mlp.fc2.weight": (32, 48),
-            "mlp.fc2.bias": (32,),
-            "norm1.weight": (32,),
-            "norm2.weight": (32,),
-            "ls1": (32,),
-            "ls2": (32,),
-        }
-        shapes |= {f"encoder.layers.{n}.{name}": shape for name, shape in layer.items()}
-    return drawn(shapes)
 
 
 def test_internvit(repository: Path) -> None:

@@ -1,0 +1,63 @@
+"""A machine on which nothing published is, and a toy hub that has what toy studies need."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hub_toys import ToyHub, plug_in
+from published_toys import ENCODERS, LLM, publish
+
+from ablate import cli, download, steps, study
+from ablate.encoders import registry
+from ablate.model import llms
+
+
+@dataclass
+class Answer:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def _bare_machine(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toys have names, but no files: the home is empty, and so is the hub's own cache."""
+    for name in "ABLATE_DATA", "ABLATE_WEIGHTS", "HF_HUB_OFFLINE":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    known = registry._known()
+    monkeypatch.setattr(registry, "_known", lambda: (*known, *ENCODERS))
+    monkeypatch.setattr(llms, "SPECS", [*llms.SPECS, LLM])
+    for remembered in study.encoder_spec, study.llm_spec, download.unreachable:
+        remembered.cache_clear()
+
+
+@pytest.fixture
+def toy_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyHub:
+    """The hub, with the checkpoints of all toys."""
+    hub = plug_in(monkeypatch, tmp_path / "hub")
+    publish(hub)
+    return hub
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the command line as a new process would find things."""
+
+    def call(*words: str) -> Answer:
+        for remembered in download.repository, steps._source:
+            remembered.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["ablate", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), said.out, said.err)
+
+    return call
