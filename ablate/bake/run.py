@@ -78,19 +78,19 @@ def write_encoder(
 def write_language(model: LlamaForCausalLM, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Store the language model and its tokenizer as a folder, with a card of its exact answers."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = model.half()
-    model.save_pretrained(folder)
+    model.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     (folder / "model.safetensors").chmod(0o644)  # safetensors gives 0600
-    model = model.float().eval()
+    # What is probed is what is shipped, and what whoever loads it gets.
+    shipped = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     card = {
         **facts,
-        **_common(folder.name, model),
+        **_common(folder.name, shipped),
         "task": "language modelling of text scenes",
         "how": "It saw words summed into visual positions, in many layouts, and never an image.",
         "sha256": sha256_file(folder / "model.safetensors"),
-        "exact_answers": {name: probe_language(model, n) for n, name in LAYOUTS.items()},
+        "exact_answers": {name: probe_language(shipped, n) for n, name in LAYOUTS.items()},
     }
     write_json(folder / "card.json", card)
     return card
