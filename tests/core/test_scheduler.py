@@ -273,6 +273,6 @@ def test_a_benchmark_that_is_not_here_is_named_before_anything_is_trained(
 ) -> None:
     monkeypatch.delenv("ABLATE_DATA", raising=False)
     study = load_study("micro/smoke", ["suite=eagle-proxy"])
-    with pytest.raises(UserError, match=r"no set of pope at .*/data/benchmarks/pope"):
+    with pytest.raises(UserError, match=r"no set of pope at .*/datasets/benchmarks/pope"):
         drive(study, backend="inline", home=own_home, executors=fakes)
     assert core_fakes.executed(own_home, "begin") == []
