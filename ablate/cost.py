@@ -10,7 +10,6 @@ Imports no torch, but to measure a fusion it has not met before.
 Shapes: T tokens of a sample, D the language model's width.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +22,7 @@ from ablate.encoders.cost import Cost, total
 from ablate.encoders.cost import cost as encoder_cost
 from ablate.errors import UserError
 from ablate.evaluate import suites
-from ablate.files import home, read_json, write_json
+from ablate.files import remembered
 from ablate.model.llms import LlmSpec
 from ablate.steps import Step, alone
 from ablate.study import Candidate, Design, Stage, Study, encoder_spec, llm_spec
@@ -278,11 +277,8 @@ def _figures(
     options: tuple[tuple[str, bool | int | float | str], ...],
 ) -> _Fused:
     """A fusion's own figures. They take torch to find out, and so are remembered in `home()`."""
-    asked = repr((fusion_zoo.fingerprint(name), shapes, grid, options))
-    memory = home() / "figures" / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
-    if not memory.is_file():
-        write_json(memory, _measured(name, shapes, grid, dict(options)))
-    found = read_json(memory)
+    asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options)
+    found = remembered("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
     return _Fused([(n, c) for n, c in found["segments"]], Cost(found["parameters"], found["flops"]))
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,20 +73,38 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_json(value: Any) -> str:
+    """The sha256 of a JSON value as it is written."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
 def sha256_files(paths: list[Path], start: Path | None = None) -> str:
     """One sha256 over the files' contents, and over their names below `start` if it is given.
 
     Remembered in `home()` for as long as the files' sizes and times stay as they are.
     """
-    stats = [(path, path.stat()) for path in paths if path.is_file()]
-    listing = [[str(path.absolute()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    seen = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    memory = home() / "checksums" / f"{seen[:32]}.json"
-    if memory.is_file():
-        return str(read_json(memory))
-    names = [path.relative_to(start).as_posix() if start else "" for path, _ in stats]
-    parts = [[name, sha256_file(path)] for name, (path, _) in zip(names, stats, strict=True)]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    if sum(stat.st_size for _, stat in stats) >= REMEMBERED:
-        write_json(memory, digest)
-    return digest
+    found = [path for path in paths if path.is_file()]
+
+    def read() -> str:
+        names = [path.relative_to(start).as_posix() if start else "" for path in found]
+        return sha256_json(
+            [[name, sha256_file(path)] for name, path in zip(names, found, strict=True)]
+        )
+
+    if sum(path.stat().st_size for path in found) < REMEMBERED:
+        return read()
+    return str(remembered("checksums", sizes_and_times(found), read))
+
+
+def sizes_and_times(paths: list[Path]) -> list[tuple[str, int, int]]:
+    """Path, bytes and time of change of each file: what they hold stays as long as these do."""
+    stats = [(str(path.absolute()), path.stat()) for path in paths]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
+    """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
+    memory = home() / "remembered" / kind / f"{sha256_json(made_of)[:32]}.json"
+    if not memory.is_file():
+        write_json(memory, make())
+    return read_json(memory)

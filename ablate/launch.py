@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ablate.errors import UserError, nearest
+from ablate.infra import Infra
 from ablate.record import threads
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
 from ablate.steps import Step
-from ablate.study import Infra
 from ablate.worker import EXECUTORS, Executors, Outcome, Place, run_chain
 
 BACKENDS = ("inline", "local", "slurm")

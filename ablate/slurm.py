@@ -11,8 +11,8 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import read_json, write_json
+from ablate.infra import Slurm
 from ablate.steps import Step
-from ablate.study import Slurm
 from ablate.worker import Executors, Outcome, Place, run_chain
 
 ALIVE = {

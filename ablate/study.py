@@ -30,8 +30,9 @@ from ablate.encoders import registry
 from ablate.errors import UserError, nearest
 from ablate.evaluate import suites
 from ablate.files import placed
+from ablate.infra import Infra
 from ablate.model import llms
-from ablate.validate import Fields, blame, known, validated
+from ablate.validate import Fields, Option, blame, known, validated
 from ablate.yaml_source import Located, assign, load, parse
 from reports import published
 
@@ -52,19 +53,12 @@ Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 Part = Literal["encoders", "fusion", "projector", "llm"]
 
 
-def _option(value: Any) -> Any:
-    if not isinstance(value, bool | int | float | str):
-        raise PydanticCustomError("option", "should be a number, a word, true or false")
-    return value
-
-
 def _source(value: Any) -> Any:
     """Names the nearest field; the rest is checked by the source's own model."""
     return known(value, fields(value))
 
 
 Placed = TypeVar("Placed", bound=Files)
-Option = Annotated[Any, BeforeValidator(_option)]
 Source = Annotated[DataSource, BeforeValidator(_source)]
 
 
@@ -174,33 +168,6 @@ class Arms(Fields):
     kind: Literal["arms"]
     axis: str
     arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
-
-
-class Slurm(Fields):
-    """What each job asks of the cluster; `extra` goes to sbatch as it is."""
-
-    timeout_min: Annotated[int, Field(ge=1)] = 1440
-    cpus: PositiveInt = 4
-    gpus: NonNegativeInt = 0
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    extra: dict[str, Option] = Field(default={})
-
-
-class Infra(Fields):
-    """Where and how it runs. Never part of a step's identity: it must not change a result.
-
-    `micro_batch_size`: samples on the device at once (null: the whole batch); and questions, when
-    it answers (null: 64).
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    micro_batch_size: PositiveInt | None = None
-    num_workers: NonNegativeInt = 0
-    gradient_checkpointing: bool = False
-    checkpoint_every_steps: PositiveInt = 50
-    slurm: Slurm = Slurm()
 
 
 class Written(Fields):

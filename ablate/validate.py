@@ -3,15 +3,25 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from ablate.errors import UserError, nearest
 from ablate.yaml_source import Located
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _option(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("option", "should be a number, a word, true or false")
+    return value
+
+
+Option = Annotated[Any, BeforeValidator(_option)]
+"""A value that is a number, a word, true or false."""
 
 
 class Fields(BaseModel):

@@ -4,8 +4,6 @@ Contents are hashed once, in threads, and remembered a folder at a time for as l
 and times of its files stay. So 1.3 million images are read once; after that they are only listed.
 """
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ from typing import Any
 
 from ablate.data.spec import DataSource, Files, WorldData, missing, parse, require
 from ablate.errors import UserError
-from ablate.files import home, read_json, sha256_file, write_json
+from ablate.files import remembered, sha256_file, sha256_json
 
 FORMAT = 1
 """Raised when the same source would be prepared into other conversations or images."""
@@ -98,27 +96,21 @@ def _folder(folder: Path, above: tuple[tuple[int, int], ...]) -> str:
     files.sort()
     names = [name for name, _, _ in files]
     inside = [[name, _folder(folder / name, (*above, here))] for name in sorted(folders)]
-    return _sha256([names, _contents(folder, files), inside])
+    return sha256_json([names, _contents(folder, files), inside])
 
 
 def _contents(folder: Path, files: list[tuple[str, int, int]]) -> str:
     """sha256 over the bytes of these files (name, size, time) of one folder, in their order."""
-    seen = _sha256([str(folder), files])
-    memory = home() / "data" / "fingerprints" / f"{seen[:32]}.json"
-    if memory.is_file():
-        return str(read_json(memory))
-    size = sum(size for _, size, _ in files)
-    if size > LONG:
-        said = f"reading {len(files):,} files of {folder}, {size / 1e9:.1f} GB, to know them again"
-        print(said, file=sys.stderr)
-    paths = [folder / name for name, _, _ in files]
-    chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
-    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-        sums = list(pool.map(lambda chunk: [sha256_file(path) for path in chunk], chunks))
-    found = _sha256(sums)
-    write_json(memory, found)
-    return found
 
+    def read() -> str:
+        size = sum(size for _, size, _ in files)
+        if size > LONG:
+            said = f"{len(files):,} files of {folder}, {size / 1e9:.1f} GB"
+            print(f"reading {said}, to know them again", file=sys.stderr)
+        paths = [folder / name for name, _, _ in files]
+        chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
+        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+            sums = list(pool.map(lambda chunk: [sha256_file(path) for path in chunk], chunks))
+        return sha256_json(sums)
 
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    return str(remembered("data", [str(folder), files], read))

@@ -18,7 +18,7 @@ import yaml
 
 from ablate.errors import UserError
 from ablate.evaluate.suites import Suite, SuiteTask
-from ablate.files import datasets, home, read_json, write_atomic, write_json
+from ablate.files import datasets, remembered, sizes_and_times, write_atomic
 
 Row = dict[str, Any]
 
@@ -88,20 +88,14 @@ def read_set(task: SuiteTask) -> Asked:
     """The questions of the task's set and its fingerprint, remembered while its files stay."""
     split = _load(task)
     files = sorted(path for path in (root() / task.task).rglob("*") if path.is_file())
-    listing = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    seen = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    memory = home() / "data" / "fingerprints" / f"{task.task}-{seen[:32]}.json"
-    if not memory.is_file():
-        pictures, fingerprint = _hashed(split)
-        write_json(memory, {"pictures": pictures, "fingerprint": fingerprint})
-    known = read_json(memory)
+    pictures, fingerprint = remembered(
+        "benchmarks", sizes_and_times(files), lambda: list(_hashed(split))
+    )
     questions = [
         {"id": f"{number:06d}", "image": f"{task.task}/{picture}", "question": question}
-        for number, (question, picture) in enumerate(
-            zip(split["question"], known["pictures"], strict=True)
-        )
+        for number, (question, picture) in enumerate(zip(split["question"], pictures, strict=True))
     ]
-    return Asked(questions, known["fingerprint"])
+    return Asked(questions, fingerprint)
 
 
 def write_task_files(suite: Suite, folder: Path) -> None:

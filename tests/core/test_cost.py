@@ -231,7 +231,7 @@ def test_a_fusion_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     design = load_study("micro/fusion").designs[3]
     cost._figures.cache_clear()
     before = cost.model_cost(design)
-    assert len(list((home() / "figures").iterdir())) == 1
+    assert len(list((home() / "remembered" / "figures").iterdir())) == 1
     cost._figures.cache_clear()
     monkeypatch.setattr(cost, "_measured", lambda *_: pytest.fail("measured again"))
     assert cost.model_cost(design) == before

@@ -10,6 +10,7 @@ import pytest
 
 from ablate import launch
 from ablate.errors import UserError
+from ablate.infra import Infra, Slurm
 from ablate.launch import cores, gpus, open_backend
 from ablate.lease import Process
 from ablate.record import threads
@@ -17,7 +18,7 @@ from ablate.scheduler import drive
 from ablate.slots import Local
 from ablate.slurm import parameters
 from ablate.store import Store
-from ablate.study import Infra, Slurm, Study
+from ablate.study import Study
 from ablate.worker import StepContext
 
 
