@@ -67,7 +67,8 @@ def open_backend(
         shared = [cards[n % len(cards)] for n in range(slots)]
         return Local(home, folder, place, shared, share, executors)
     if name == "slurm":
-        place = replace(place, device="cuda" if infra.slurm.gpus else "cpu")
+        on_cpu = device == "cpu" if infra.device != "auto" else infra.slurm.gpus == 0
+        place = replace(place, device="cpu" if on_cpu else "cuda")
         return OnSlurm(home, folder, place, jobs or 64, infra.slurm, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
 

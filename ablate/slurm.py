@@ -80,7 +80,8 @@ class OnSlurm:
         executor = submitit.AutoExecutor(
             folder=self.folder / "%j", cluster="slurm", slurm_max_num_timeout=100
         )
-        executor.update_parameters(**parameters(self.settings))
+        gpus = 0 if self.place.device == "cpu" else 1
+        executor.update_parameters(**parameters(self.settings, gpus))
         answer = self.folder / f"{len(self.jobs)}.outcome.json"
         chain = [step.to_json() for step in steps]
         try:
@@ -141,15 +142,18 @@ def left_behind(folder: Path) -> list[str]:
     return list(read_json(listed)) if listed.exists() else []
 
 
-def parameters(settings: Slurm) -> dict[str, Any]:
-    """What submitit is told. It takes preemption for a time-out where the limit is short."""
+def parameters(settings: Slurm, gpus: int) -> dict[str, Any]:
+    """What submitit is told. It takes preemption for a time-out where the limit is short.
+
+    gpus: on each node, unless the settings say otherwise.
+    """
     named = {"partition": settings.partition, "account": settings.account, "qos": settings.qos}
     return {
         "timeout_min": max(60, settings.timeout_min),
         "nodes": 1,
         "tasks_per_node": 1,
         "cpus_per_task": settings.cpus,
-        "gpus_per_node": settings.gpus,
+        "gpus_per_node": gpus if settings.gpus is None else settings.gpus,
         "slurm_signal_delay_s": 120,
         "slurm_srun_args": [f"--cpus-per-task={settings.cpus}"],
         "slurm_setup": [f"export OMP_NUM_THREADS={settings.cpus}"],

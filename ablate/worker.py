@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.errors import UserError
+from ablate.infra import Infra
 from ablate.lease import Lease
 from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step
@@ -85,7 +86,7 @@ class StepContext:
         self.parents = {role: store.verified(parent) for role, parent in step.parents.items()}
         self.work = store.work(step)
         self.home = store.home
-        self.infra = dict(place.infra)
+        self.infra = Infra.model_validate(place.infra).of(step.kind).model_dump(mode="json")
         self.device = place.device
         self._lease = lease
         self._log = self.work / "metrics.jsonl"
