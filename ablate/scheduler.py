@@ -12,22 +12,20 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from ablate import drives
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import read_json, write_atomic, write_json
+from ablate.files import write_atomic, write_json
 from ablate.launch import Backend, Job, open_backend
-from ablate.lease import Process
 from ablate.record import record
 from ablate.results import Evaluation, Failure, StoredResults, decision_path, load_evaluation
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
-from ablate.slots import end
-from ablate.slurm import left_behind, scancel
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import BadArtifactError, Store, writing
 from ablate.study import Candidate, Study
@@ -69,7 +67,7 @@ def drive(
     """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
 
     Steps that failed before are tried once more; candidates that fail again are failed in their
-    round. Ctrl-C and SIGTERM end what runs (its work folders stay) and pass on as
+    round. Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
     anything is started for a published benchmark that is not here.
     """
@@ -78,10 +76,9 @@ def drive(
     with writing(home), _terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
-            _sweep(home)
+            drives.sweep(home)
             folder = home / "drives" / token
-            mine = {"study": study.name, "process": asdict(Process.this())}
-            write_json(folder / "driver.json", mine)
+            drives.begin(folder, study.name)
             try:
                 where = open_backend(backend, jobs, home, folder, study.infra, executors)
                 with contextlib.closing(where):
@@ -89,26 +86,6 @@ def drive(
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         return driver.rounds()
-
-
-def cancel(home: Path, study: Study | None = None) -> list[str]:
-    """End the drivers of a study (None: of all) on this machine, and workers they left behind.
-
-    What they were at stays in its work folders. Says what was ended, a line each.
-    """
-    ended = []
-    for folder, name, driver in _drives(home):
-        if study is not None and name != study.name:
-            continue
-        if end(driver, signal.SIGTERM):
-            ended.append(f"driver of {name}, process {driver.pid}")
-        elif driver.runs() is False:
-            left = [worker for worker in _workers(folder) if end(worker, signal.SIGTERM)]
-            ended += [f"worker of {name}, process {worker.pid}" for worker in left]
-            jobs = left_behind(folder)
-            scancel(jobs)
-            ended += [f"job of {name}, {job}" for job in jobs]
-    return ended
 
 
 class _Driver:
@@ -157,6 +134,8 @@ class _Driver:
         changed, looked = True, 0.0
         while True:
             if (changed and not ready) or time.monotonic() - looked > LOOK:
+                if drives.asked_to_stop(self.store.home / "drives" / self.token):
+                    raise SystemExit(128 + signal.SIGTERM)
                 self.absent.clear()
                 ready, looked = deque(self._chains(self.rounds())), time.monotonic()
                 if not ready and not self.running:
@@ -294,28 +273,6 @@ class _Driver:
         self.store.fail(step, record(step, "failed", error=error, drive=self.token, **now))
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
-
-
-def _drives(home: Path) -> Iterator[tuple[Path, str, Process]]:
-    """Every driver that left a folder: that, its study and its process."""
-    for path in sorted((home / "drives").glob("*/driver.json")):
-        with contextlib.suppress(OSError, ValueError):
-            mine = read_json(path)
-            yield path.parent, mine["study"], Process(**mine["process"])
-
-
-def _workers(folder: Path) -> Iterator[Process]:
-    for path in sorted(folder.glob("slot-*/worker.json")):
-        with contextlib.suppress(OSError, ValueError):
-            yield Process(**read_json(path))
-
-
-def _sweep(home: Path) -> None:
-    """Remove what drivers of this machine left that were killed, once their workers ended too."""
-    for folder, _, driver in _drives(home):
-        alive = any(process.runs() is not False for process in (driver, *_workers(folder)))
-        if not alive and not left_behind(folder):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
