@@ -3,7 +3,7 @@
     driver.json       the study it drives, and its process
     stop              put there by who wants it to end, on any machine that shares the folder
     slot-N/           its workers (see `ablate.slots`)
-    jobs.json         its Slurm jobs (see `ablate.slurm`)
+    array-N/          its Slurm jobs (see `ablate.arrays`)
 
 A driver that ends in order takes the folder with it. Nothing here imports torch.
 """
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ablate.arrays import left_behind
 from ablate.files import read_json, write_json
 from ablate.lease import Process
-from ablate.slurm import left_behind
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -97,6 +99,7 @@ class _Driver:
         self.study, self.last, self.store, self.token = study, last, store, token
         self.tell = on_event
         self.stored = StoredResults(store, study)
+        self.place = cache(study.infra.place)
         self.steps: dict[str, list[Step]] = {}
         self.results: dict[str, Evaluation] = {}
         self.failed: dict[str, str] = {}
@@ -217,15 +220,23 @@ class _Driver:
 
     def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
         """Fill the slots; a chain that another driver's worker has at hand is looked at later."""
-        while ready and len(self.running) < backend.slots:
-            chain = ready.popleft()
-            if self.store.watch.held(self.store.leases(chain[0])):
-                if chain[0].key not in self.awaited:
-                    self.awaited.add(chain[0].key)
-                    self.tell(Event("waiting", chain[0], "another worker is at it"))
-            else:
+        chains: list[list[Step]] = []
+        while ready and len(self.running) + len(chains) < backend.slots:
+            chain = self._alike(ready.popleft())
+            if not self.store.watch.held(self.store.leases(chain[0])):
+                chains.append(chain)
+            elif chain[0].key not in self.awaited:
+                self.awaited.add(chain[0].key)
+                self.tell(Event("waiting", chain[0], "another worker is at it"))
+        for job, chain in zip(backend.start(chains), chains, strict=True):
+            if job is not None:
                 self.tell(Event("started", chain[0]))
-                self.running.append((backend.start(chain), chain))
+                self.running.append((job, chain))
+
+    def _alike(self, chain: list[Step]) -> list[Step]:
+        """The beginning of a chain, up to where another job must go on with it."""
+        first = self.place(chain[0].kind)
+        return list(takewhile(lambda step: self.place(step.kind) == first, chain))
 
     def _collect(self) -> bool:
         """See what has ended since the last look; whether anything has."""

@@ -14,6 +14,7 @@ import pytest
 from test_killed import kill, start, until, workers
 
 from ablate import cancel as ends
+from ablate.arrays import Array
 from ablate.cancel import Ending, cancel
 from ablate.commands import state
 from ablate.drives import Drive, drives
@@ -29,8 +30,8 @@ def left_by(home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...
     """The folder of a driver that is, or was, `driver`."""
     folder = home / "drives" / f"{study.replace('/', '-')}-{driver.host}"
     write_json(folder / "driver.json", {"study": study, "process": asdict(driver)})
-    if jobs:
-        write_json(folder / "jobs.json", list(jobs))
+    for n, job in enumerate(jobs):
+        Array(folder / f"array-{n}", [["key"]], 1, job).save()
     return Drive(folder, study, driver)
 
 
@@ -47,7 +48,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, script in {
         "squeue": f"cat {folder}/queue",
-        "scancel": f'cd {folder}; for job; do echo $job >>cancelled; sed -i "/^$job|/d" queue; done',
+        "scancel": f"cd {folder}; "
+        'for job; do echo $job >>cancelled; sed -i "/^$job|/d" queue; done',
     }.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
