@@ -5,7 +5,7 @@ ends processes, its word on their state is a hint. Nothing here imports torch.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -38,9 +38,8 @@ class Backend(Protocol):
         """A job for each of the chains, of which all together no more than `slots` may run; None
         for one that cannot be started now. The steps of a chain agree in `Infra.place`."""
 
-    def adopt(self, drive: Path) -> None:
-        """Go on with what the driver of this drive folder, who is dead, had begun; `start` gives
-        its jobs for their steps."""
+    def adopt(self, drive: Path) -> Mapping[str, Job]:
+        """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
 
     def close(self) -> None:
         """End whatever runs and clean up."""
@@ -114,8 +113,8 @@ class Inline:
         more = (self.place, self.executors)
         return [Here(partial(run_chain, self.home, chain, *more)) for chain in chains]
 
-    def adopt(self, drive: Path) -> None:
-        """Nothing: what was at work in a process ended with it."""
+    def adopt(self, drive: Path) -> Mapping[str, Job]:
+        return {}
 
     def close(self) -> None:
         pass

@@ -81,8 +81,9 @@ class Local:
     def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
         return [self._send(chain) for chain in chains]
 
-    def adopt(self, drive: Path) -> None:
-        """Nothing: the workers of a dead driver end with the chain they are at."""
+    def adopt(self, drive: Path) -> Mapping[str, Slot]:
+        """None: the workers of a dead driver end with the chain they are at."""
+        return {}
 
     def _send(self, steps: Sequence[Step]) -> Slot:
         slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))

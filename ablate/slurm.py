@@ -193,15 +193,13 @@ class OnSlurm:
         self.infra, self.at_once = infra, at_once
         self.queue = Queue()
         self.arrays: list[list[SlurmJob]] = []
-        self._adopted: dict[str, SlurmJob] = {}
         self._later = -math.inf
 
     def start(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob | None]:
-        jobs = [self._adopted.pop(chain[0].key, None) for chain in chains]
+        jobs: list[SlurmJob | None] = [None] * len(chains)
         alike: dict[str, list[int]] = {}
         for n, chain in enumerate(chains):
-            if jobs[n] is None:
-                alike.setdefault(self.infra.place(chain[0].kind), []).append(n)
+            alike.setdefault(self.infra.place(chain[0].kind), []).append(n)
         for numbers in alike.values():
             for first in range(0, len(numbers), ARRAY):
                 part = numbers[first : first + ARRAY]
@@ -209,10 +207,13 @@ class OnSlurm:
                     jobs[n] = job
         return jobs
 
-    def adopt(self, drive: Path) -> None:
-        for array in arrays.arrays(drive):
-            for job in self._watch(array):
-                self._adopted |= dict.fromkeys(array.chains[job.index], job)
+    def adopt(self, drive: Path) -> dict[str, SlurmJob]:
+        return {
+            key: job
+            for array in arrays.arrays(drive)
+            for job in self._watch(array)
+            for key in array.chains[job.index]
+        }
 
     def close(self) -> None:
         """Cancel the jobs that have not ended, and let the others write their last lines."""
