@@ -164,7 +164,7 @@ class SlurmJob:
         if killed_for_it(state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if state in STOPPED:
-            return Outcome("stopped", f"{job} {STOPPED[state]}")
+            return Outcome("stopped", f"{job}: {STOPPED[state]}")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
         return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}")
