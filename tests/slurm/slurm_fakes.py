@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import Any
 import core_fakes
 import submitit
 
+from ablate import detach
+from ablate.clusters import placed
 from ablate.errors import UserError
+from ablate.scheduler import drive
+from ablate.study import load_study
 from ablate.worker import StepContext
 
 
@@ -29,8 +34,7 @@ def be_told_to_go(job: str) -> None:
 
 def lose_the_node(job: str) -> None:
     node = f"NodeName={os.environ['SLURMD_NODENAME']}"
-    subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"], check=True)
-    subprocess.run(["scontrol", "update", node, "State=RESUME"], check=True)
+    subprocess.run(["scontrol", "update", node, "State=DOWN", "Reason=test"])
 
 
 def be_preempted(job: str) -> None:
@@ -75,3 +79,20 @@ def pretrain(ctx: StepContext) -> dict[str, Any]:
 
 
 EXECUTORS = {**core_fakes.EXECUTORS, "pretrain": "slurm_fakes:pretrain"}
+
+
+class Driving(detach.Driving):
+    """A driver's job that drives the fakes."""
+
+    def __call__(self) -> None:
+        study = placed(load_study(self.command.study, self.command.overrides))
+        home, folder = Path(self.home), Path(self.folder)
+        drive(study, None, "slurm", home=home, executors=core_fakes.EXECUTORS, folder=folder)
+        print("driven to its end")
+
+
+if __name__ == "__main__":
+    HOME = Path(sys.argv[1])
+    Driving(
+        detach.Command("micro/smoke", sys.argv[2:], None, None), HOME, HOME / "drives" / HOME.name
+    )()

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import pytest
 import slurm_fakes
 from conftest import told
 
+from ablate import detach
 from ablate.clusters import placed
 from ablate.errors import UserError
 from ablate.results import Failure, StoredResults
@@ -26,13 +28,17 @@ from ablate.store import Store
 from ablate.study import Study, load_study
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
-SEEDS = {"explore": {"kind": "arms", "axis": "none", "arms": [{"name": "base"}]}}
+ARMS = {"kind": "arms", "axis": "none", "arms": [{"name": "base"}]}
 
 
 def of_seeds(seeds: int, *changes: str) -> Study:
     """One candidate of three steps a seed, which can all start at once."""
-    whole = [f"explore={json.dumps(SEEDS['explore'])}", "base.recipe.prealign=null"]
-    return placed(load_study("micro/smoke", [*whole, f"seeds={list(range(seeds))}", *changes]))
+    return placed(load_study("micro/smoke", [*changes_for(seeds), *changes]))
+
+
+def changes_for(seeds: int) -> list[str]:
+    explore = f"explore={json.dumps(ARMS)}"
+    return [explore, "base.recipe.prealign=null", f"seeds={list(range(seeds))}"]
 
 
 def on_slurm(study: Study, home: Path, executors: Mapping[str, str], **more: Any) -> list[Event]:
@@ -117,7 +123,15 @@ def test_what_is_ready_goes_out_as_one_array_of_which_so_many_run_at_once(
 
 def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
     study = of_seeds(len(slurm_fakes.FATES), "infra.slurm.partition=scavenge")
-    events = on_slurm(study, tmp_path, slurm_fakes.EXECUTORS)
+    events: list[Event] = []
+
+    def see(event: Event) -> None:
+        events.append(event)
+        if "its node failed" in event.message:
+            for node in ("fake1", "fake2", "fake3"):  # those that are up do not resume
+                subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
+
+    drive(study, None, "slurm", home=tmp_path, on_event=see, executors=slurm_fakes.EXECUTORS)
     said: dict[int, list[str]] = {}
     for event in events:
         if event.step and event.what in ("lost", "stopped", "failed"):
@@ -128,7 +142,7 @@ def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
     assert re.match(r"failed: Slurm job \S+ ran out of memory; set infra.slurm.mem", said[4][0])
     assert said[5] == ["failed: the loss is not a number"]
     assert re.match(r"stopped: Slurm job \S+: its node failed", said[6][0])
-    assert re.match(r"stopped: Slurm job \S+: it was preempted", said[7][0])
+    assert re.match(r"stopped: Slurm job \S+: it was preempted", said[7][-1])
     lookup = StoredResults(Store(tmp_path), study)
     ends = [lookup.result(one) for one in explore(study, lookup)[0].candidates]
     assert [n for n, end in enumerate(ends) if isinstance(end, Failure)] == [4, 5]
@@ -163,3 +177,73 @@ def test_a_controller_that_is_away_for_a_while_loses_nothing(
     done = core_fakes.executed(tmp_path, "begin")
     assert len(done) == len(set(done)) == 9
     assert not {"lost", "stopped", "failed"} & {event.what for event in events}
+
+
+def start_driver(home: Path, seeds: int) -> "subprocess.Popen[str]":
+    """A driver of the fakes in a process of its own."""
+    command = [sys.executable, "-m", "slurm_fakes", str(home), *changes_for(seeds)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
+
+
+def test_the_jobs_of_a_dead_driver_are_adopted_not_submitted_twice(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "3")
+    before = set(jobs())
+    driver = start_driver(tmp_path, 3)
+    until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 3)
+    driver.kill()
+    driver.wait()
+    begun = set(jobs()) - before
+    events = on_slurm(of_seeds(3), tmp_path, fakes)
+    assert set(jobs()) - before == begun
+    assert len(begun) == 3
+    assert [event.what for event in events].count("done") == 9
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def test_two_drivers_submit_no_job_twice(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "1")
+    before = set(jobs())
+    driver = start_driver(tmp_path, 3)
+    until(lambda: set(jobs()) - before)
+    on_slurm(of_seeds(3), tmp_path, fakes)
+    assert driver.wait(timeout=30) == 0
+    assert len(set(jobs()) - before) == 3
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+
+
+def test_a_detached_driver_goes_on_where_it_was_requeued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "4")
+    monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
+    before = set(jobs())
+    study = of_seeds(3)
+    command = detach.Command("micro/smoke", changes_for(3), None, None)
+    job, log = detach.detach(command, study, tmp_path)
+    with pytest.raises(UserError, match=f"has a driver: job {job}"):
+        detach.detach(command, study, tmp_path)
+    until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 3)
+    begun = set(jobs()) - before
+    told("scancel", "--signal=USR2", job)  # as when its time runs out
+    until(lambda: state(job) == "PENDING")
+    told("scontrol", "update", f"JobId={job}", "StartTime=now")
+    until(lambda: state(job) == "RUNNING")
+    until(lambda: state(job) == "COMPLETED", 60)
+    assert "driven to its end" in log.read_text()
+    assert set(jobs()) - before == begun
+    assert len(begun) == 4
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def state(job: str) -> str:
+    (line,) = told("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+    return line
