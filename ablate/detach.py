@@ -43,6 +43,7 @@ class Driving:
         from ablate.commands import running
 
         os.environ["ABLATE_HOME"] = self.home
+        os.dup2(1, 2)  # what goes on and what came of it, in one log
         try:
             running.to_its_end(self.command, "slurm", Path(self.folder))
         except UserError as error:

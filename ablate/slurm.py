@@ -133,8 +133,9 @@ class Queue:
         """Ask, if not asked for `pause` seconds; whether Slurm answered the last time."""
         if self.names and time.monotonic() - self._tried > pause:
             self._tried = time.monotonic()
-            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%j|%K|%T"]
-            said = told(*command, f"--name={','.join(sorted(self.names))}")
+            which = f"--name={','.join(sorted(self.names))}"
+            each = ("--all", "--array", "--states=all", "--noheader", "--format=%j|%K|%T")
+            said = told("squeue", which, *each)
             if said is not None:
                 found = re.findall(r"^(\S+)\|(\S+)\|(\S+)$", said, re.MULTILINE)
                 self._states = {(name, task): state for name, task, state in found}

@@ -58,7 +58,7 @@ def fail(job: str) -> None:
 
 FATES: list[Callable[[str], None]] = [
     *(lambda job: None, die, be_cancelled, be_told_to_go),
-    *(starve, fail, lose_the_node, be_preempted),
+    *(starve, fail, be_preempted, lose_the_node),
 ]
 """What befalls the pre-training of each seed the first time; one after the other on nodes."""
 

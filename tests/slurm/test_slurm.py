@@ -141,8 +141,8 @@ def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
     assert said[3][0].startswith("stopped: its job was told to go")
     assert re.match(r"failed: Slurm job \S+ ran out of memory; set infra.slurm.mem", said[4][0])
     assert said[5] == ["failed: the loss is not a number"]
-    assert re.match(r"stopped: Slurm job \S+: its node failed", said[6][0])
-    assert re.match(r"stopped: Slurm job \S+: it was preempted", said[7][-1])
+    assert re.match(r"stopped: Slurm job \S+: it was preempted", said[6][-1])
+    assert re.match(r"stopped: Slurm job \S+: its node failed", said[7][-1])
     lookup = StoredResults(Store(tmp_path), study)
     ends = [lookup.result(one) for one in explore(study, lookup)[0].candidates]
     assert [n for n, end in enumerate(ends) if isinstance(end, Failure)] == [4, 5]
