@@ -1,5 +1,6 @@
 """`ablate run` and `ablate retry`: drive a study to its end, print its table, build its report."""
 
+import shlex
 from pathlib import Path
 
 from ablate.commands import planning, reporting
@@ -104,7 +105,6 @@ def _tell_failures(found: Survey, command: Command) -> None:
     for line in failures:
         note(f"failed: {line}")
     if failures:
-        again = " ".join(
-            ["ablate retry", command.study, *(f"--set {c}" for c in command.overrides)]
-        )
+        changes = [word for change in command.overrides for word in ("--set", change)]
+        again = shlex.join(["ablate", "retry", command.study, *changes])
         note(f"failures stay in the table; `{again}` runs them again")
