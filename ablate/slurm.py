@@ -53,7 +53,8 @@ STOPPED = {
 ASK = 10.0
 """Seconds between two questions to Slurm, one for all jobs."""
 GRACE = 30.0
-"""Seconds that the answer of a job which has ended may take to be seen on a network file system."""
+"""Seconds that the answer of a job which has ended may take to be seen on a network file system:
+with `ASK`, a job that is lost is known to be within a minute."""
 LOST = {
     "CANCELLED": "was cancelled",
     "COMPLETED": "ended without an answer",
@@ -238,6 +239,8 @@ class OnSlurm:
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""
+        self.arrays = [jobs for jobs in self.arrays if any(job.poll() is None for job in jobs)]
+        self.queue.names = {jobs[0].array.name for jobs in self.arrays}
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
@@ -254,8 +257,7 @@ class OnSlurm:
         except RefusedError as error:
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            waiting = any(job.poll() is None for jobs in self.arrays for job in jobs)
-            if not waiting and told("squeue", "--noheader", "--me") is not None:
+            if not self.arrays and told("squeue", "--noheader", "--me") is not None:
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()

@@ -236,7 +236,7 @@ def test_a_detached_driver_goes_on_where_it_was_requeued(
     told("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: state(job) == "RUNNING")
     until(lambda: state(job) == "COMPLETED", 60)
-    assert "driven to its end" in log.read_text()
+    assert "report: nowhere" in log.read_text()
     assert set(jobs()) - before == begun
     assert len(begun) == 4
     done = core_fakes.executed(tmp_path, "begin")
