@@ -57,10 +57,9 @@ class Driving:
 
 def driver_request(infra: Infra) -> Request:
     """What a driver asks for: one core and no GPU, and what `infra.kinds.driver` says."""
-    small = Infra(device="cpu", devices=1, nodes=1, slurm=Slurm(cpus=1, gpus=0, mem=None))
-    plain = infra.model_copy(
-        update={"slurm": infra.slurm.model_copy(update={"constraint": None, "extra": {}})}
-    )
+    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
+    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
+    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": {}})})
     own = infra.kinds.get("driver") or Infra()
     return request(own.over(small.over(plain)), requeue=True)
 

@@ -137,6 +137,7 @@ class _Driver:
             self.tenure.hold(self.folder)
             try:
                 backend = opened()
+                self.adopted |= backend.adopt(self.folder)  # where the drive is an old one
                 self.work(backend)
             except drives.TakenOverError:
                 leave = True
