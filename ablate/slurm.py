@@ -252,19 +252,22 @@ class OnSlurm:
             Chain(self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n))
             for n, chain in enumerate(chains)
         ]
+        jobs = self._watch(array)  # from here on, `close` cancels it, whatever happens
         try:
             array.number = submit(request(infra), array.folder, array.name, calls, array.at_once)
         except RefusedError as error:
+            scancel([array.name])  # sbatch may have failed only to say that it did it
+            self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
             if not self.arrays and told("squeue", "--noheader", "--me") is not None:
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
-        return self._watch(array)
+        return jobs
 
     def _watch(self, array: Array) -> list[SlurmJob]:
-        """The jobs of an array that is submitted."""
+        """The jobs of an array."""
         self.queue.names.add(array.name)
         now = time.monotonic()
         self.arrays.append([SlurmJob(array, n, self.queue, now) for n in range(len(array.chains))])

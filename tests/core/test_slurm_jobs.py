@@ -191,6 +191,20 @@ def test_closing_cancels_what_has_not_answered_and_nothing_else(
     assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
 
 
+def test_what_was_being_submitted_when_the_user_stopped_is_cancelled_by_its_name(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    here = backend(tmp_path, None)
+    monkeypatch.setattr(slurm, "submit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        here.start(chains(2))
+    here.close()
+    assert (tmp_path / "bin" / "cancelled").read_text().split("\n")[0] == "--name=ablate-d-1"
+
+
 def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(
     tmp_path: Path, squeue: Says
 ) -> None:

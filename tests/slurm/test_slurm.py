@@ -68,6 +68,9 @@ def test_slurm_decides_as_inline_does(tmp_path: Path, fakes: Mapping[str, str]) 
     assert sorted(core_fakes.executed(tmp_path / "b")) == sorted(
         core_fakes.executed(tmp_path / "a")
     )
+    left = [path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()]
+    assert left
+    assert not any(b"hush-hush" in content for content in left)
 
 
 def test_a_profile_reaches_the_scheduler(tmp_path: Path) -> None:
