@@ -268,7 +268,7 @@ class _Driver:
                     self.tell(Event("waiting", first, "another worker is at it"))
             else:
                 chains.append(chain)
-        for job, chain in zip(backend.start(chains) if chains else (), chains, strict=True):
+        for job, chain in zip(backend.start(chains), chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
 

@@ -219,6 +219,7 @@ class OnSlurm:
                 part = numbers[first : first + ARRAY]
                 for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
                     jobs[n] = job
+        self._widen()
         return jobs
 
     def adopt(self, drive: Path) -> dict[str, SlurmJob]:
@@ -239,7 +240,7 @@ class OnSlurm:
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""
-        self.arrays = [jobs for jobs in self.arrays if any(job.poll() is None for job in jobs)]
+        self.arrays = [jobs for jobs in self.arrays if _lasting(jobs)]
         self.queue.names = {jobs[0].array.name for jobs in self.arrays}
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
@@ -275,10 +276,26 @@ class OnSlurm:
 
     def _taken(self) -> int:
         """How many jobs of the arrays that are submitted may be running."""
-        return sum(
-            min(jobs[0].array.at_once, sum(job.poll() is None for job in jobs))
-            for jobs in self.arrays
-        )
+        return sum(min(jobs[0].array.at_once, _lasting(jobs)) for jobs in self.arrays)
+
+    def _widen(self) -> None:
+        """Give the room that arrays leave, and no chain needs, to those that could use more."""
+        if self.at_once is None:
+            return
+        for jobs in self.arrays:
+            array = jobs[0].array
+            room = min(_lasting(jobs) - array.at_once, self.at_once - self._taken())
+            if room > 0 and array.number:
+                wider = array.at_once + room
+                change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
+                if told("scontrol", "update", *change) is not None:
+                    array.at_once = wider
+                    array.save()
+
+
+def _lasting(jobs: Sequence[SlurmJob]) -> int:
+    """How many of the jobs are not over."""
+    return sum(job.poll() is None for job in jobs)
 
 
 def scancel(jobs: Sequence[str]) -> None:

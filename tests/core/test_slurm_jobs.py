@@ -36,6 +36,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
 
     write(folder / "srun", "")
     write(folder / "scancel", f"echo $@ >>{folder}/cancelled")
+    write(folder / "scontrol", f"echo $@ >>{folder}/updated")
     write(folder / "sbatch", f"echo x >>{folder}/sent; echo job $(wc -l <{folder}/sent)")
     says("")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -161,6 +162,11 @@ def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
     answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 1, 2])
     assert None not in here.start(chains(4))
     assert at_once(tmp_path) == [(5, 3), (4, 1)]
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [3])
+    assert here.start([]) == []  # the second has what the first left
+    assert at_once(tmp_path) == [(5, 3), (4, 2)]
+    asked = (tmp_path / "bin" / "updated").read_text()
+    assert asked == "update JobId=2 ArrayTaskThrottle=2\n"
 
 
 def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
