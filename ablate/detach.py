@@ -6,6 +6,7 @@ begins anew.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,11 +82,10 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
         call = Driving(command, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
-    except BaseException as error:
+    except RefusedError as error:
         tenure.remove()
-        if isinstance(error, RefusedError):
-            raise UserError(f"sbatch refused: {error}") from None
-        raise
+        shutil.rmtree(logs)
+        raise UserError(f"sbatch refused: {error}") from None
     finally:
         tenure.close()
     return job, logs / f"{job}_0_log.out"

@@ -155,8 +155,12 @@ def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
 def test_an_impossible_request_is_said_in_one_line(
     tmp_path: Path, fakes: Mapping[str, str]
 ) -> None:
+    study = of_seeds(1, "infra.slurm.partition=nowhere")
+    command = detach.Command("micro/smoke", [], None, None)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
-        on_slurm(of_seeds(1, "infra.slurm.partition=nowhere"), tmp_path, fakes)
+        on_slurm(study, tmp_path, fakes)
+    with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
+        detach.detach(command, study, tmp_path)
     assert not list((tmp_path / "drives").iterdir())
 
 
