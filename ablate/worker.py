@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from ablate.errors import UserError
 from ablate.infra import Infra
 from ablate.lease import Lease
+from ablate.memory import advice
 from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step
 from ablate.store import FULL, BadArtifactError, Store
@@ -40,6 +42,10 @@ EXECUTORS: Executors = MappingProxyType(
 )
 """What does each kind of step, as `module:function`; imported when first needed."""
 
+TOLD_TO_GO = threading.Event()
+"""Set once this process is being ended from outside: what fails from then on fails of that, as a
+data loader does whose workers are ended first."""
+
 
 class LeaseLostError(Exception):
     """Another worker took this one for dead and has the step now."""
@@ -50,10 +56,11 @@ class Outcome:
     """How a chain ended, why in a line, and the key of the step it ended at.
 
     `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
-    hold; `lost`: the process died without a word.
+    hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
+    step's; `memory`: it was killed for the memory it took.
     """
 
-    status: Literal["done", "failed", "busy", "full", "bad", "lost"]
+    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory"]
     message: str = ""
     step: str = ""
 
@@ -201,7 +208,9 @@ def _attempt(
             return Outcome("full", str(error), step.key)
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
-        said = _said(error)
+        if TOLD_TO_GO.is_set():
+            return Outcome("stopped", f"it was being ended: {_said(error)}", step.key)
+        said = _said(error) + advice(error, step.kind, context.infra)
         store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
         return Outcome("failed", said, step.key)
     return Outcome("done")
