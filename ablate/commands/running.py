@@ -7,6 +7,7 @@ from ablate.commands.output import note
 from ablate.commands.survey import look
 from ablate.cost import check_room
 from ablate.data.spec import require
+from ablate.fetch import require_weights
 from ablate.files import home
 from ablate.store import Store
 from ablate.study import load_study
@@ -30,6 +31,7 @@ def run(
     if study.infra.device == "cuda":
         check_room(found.candidates)
     require(study.learnt_from.values())
+    require_weights(study)
     from ablate.scheduler import drive
     from ablate.view import watching
 
