@@ -364,7 +364,7 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
-    """A source of files with its name and whole paths: relative ones start from the study's folder."""
+    """A source of files with its name and whole paths: relative ones start at the study."""
     if isinstance(source, MixData):
         at = ["data", name, "mix"]
         mix = {part: _found(files, tree, [*at, part]) for part, files in source.mix.items()}

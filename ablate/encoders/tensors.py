@@ -10,10 +10,35 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.errors import UserError
 from ablate.files import drafted, sha256_file, write_atomic, write_json
 from ablate.hub import safetensors_name, shards
+
+
+class Unfilled(TorchDispatchMode):
+    """While a module is built inside, no random numbers are drawn for its parameters.
+
+    They are to be loaded, every one, and hold anything until then; drawing those of a large model
+    takes minutes. Whatever else is made (buffers, positions) is made as ever.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
+
+
+DRAWS = frozenset(
+    {
+        torch.ops.aten.normal_.default,
+        torch.ops.aten.uniform_.default,
+        torch.ops.aten.erfinv_.default,
+    }
+)
+"""What every initialiser of torch, timm and transformers fills a tensor by; the last belongs to a
+truncated normal."""
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:

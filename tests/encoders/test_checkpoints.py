@@ -2,6 +2,7 @@
 encoder built from them gives upstream's own features."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from references import eva02_detector, internvit
 from safetensors.torch import load_file, save_file
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -39,6 +41,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / REPOSITORY
 
 
+@pytest.fixture(autouse=True)
+def _unfilled_memory_is_nan() -> Iterator[None]:
+    """So that features tell of any number that loading left as it found it."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 def published(spec: EncoderSpec, file: str = "model.safetensors") -> EncoderSpec:
     return dataclasses.replace(spec, weights=Weights("published", REPOSITORY, file=file))
 
@@ -56,6 +66,25 @@ def normalised(spec: EncoderSpec, pixels: Tensor) -> Tensor:
 def built(spec: EncoderSpec) -> Encoder:
     """The encoder with its published weights, none of them left as they were drawn."""
     return build_encoder(spec).eval()
+
+
+class Draws(TorchDispatchMode):
+    """Counts the tensors that are filled at random."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in {"normal_", "uniform_"}
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_encoder_to_be_loaded_draws_no_random_numbers_first(repository: Path) -> None:
+    repository.mkdir(parents=True)
+    save_file(internvit_state(), repository / "model.safetensors")
+    for load_weights in (True, False):
+        with Draws() as draws:
+            build_encoder(published(INTERNVIT), load_weights=load_weights)
+        assert (draws.count == 0) == load_weights
 
 
 def test_clip(repository: Path) -> None:

@@ -106,7 +106,7 @@ SYSTEM = (
 
 @pytest.fixture
 def vicuna(tmp_path: Path) -> tuple[LlmSpec, Any]:
-    """Vicuna's kind of tokenizer as it is published, a sentencepiece model alone, and that model."""
+    """A tokenizer as Vicuna's is published, a sentencepiece model alone, and that model."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([f"{SYSTEM} USER: What is red? ASSISTANT: A circle."] * 9),
