@@ -196,6 +196,12 @@ def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
     assert llms.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
+@pytest.mark.parametrize("load_weights", [True, False])
+def test_a_model_is_in_float32_whatever_it_was_saved_in(load_weights: bool) -> None:
+    model = load_llm(llms.resolve("llama-micro"), load_weights=load_weights)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no llm 'lama-micro'.*did you mean 'llama-micro'"):
         llms.resolve("lama-micro")
