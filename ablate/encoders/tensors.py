@@ -17,28 +17,25 @@ from ablate.files import drafted, sha256_file, write_atomic, write_json
 from ablate.hub import safetensors_name, shards
 
 
-class Unfilled(TorchDispatchMode):
-    """While a module is built inside, no random numbers are drawn for its parameters.
+class Undrawn(TorchDispatchMode):
+    """While a module is built inside, its parameters are not drawn at random.
 
-    They are to be loaded, every one, and hold anything until then; drawing those of a large model
-    takes minutes. Whatever else is made (buffers, positions) is made as ever.
+    They are to be loaded, every one, and drawing those of a large model takes minutes. Each is its
+    distribution's middle until then, which ends any drawing anew of what lies too far from it.
+    Whatever else is made (buffers, positions) is made as ever.
     """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
-
-
-DRAWS = frozenset(
-    {
-        torch.ops.aten.normal_.default,
-        torch.ops.aten.uniform_.default,
-        torch.ops.aten.erfinv_.default,
-    }
-)
-"""What every initialiser of torch, timm and transformers fills a tensor by; the last belongs to a
-truncated normal."""
+        tensor, *given = args or (None,)
+        if func is torch.ops.aten.normal_.default:
+            mean, _ = (*given, *(0.0, 1.0)[len(given) :])
+            return tensor.fill_(mean)
+        if func is torch.ops.aten.uniform_.default:
+            low, high = (*given, *(0.0, 1.0)[len(given) :])
+            return tensor.fill_((low + high) / 2)
+        return func(*args, **(kwargs or {}))
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:
