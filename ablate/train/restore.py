@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ablate.encoders.tensors import Undrawn, load_module
+from ablate.encoders.tensors import load_module, undrawn
 from ablate.files import read_json
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.parts import load_parts
@@ -20,7 +20,7 @@ def load_trained(folder: Path) -> Mllm:
     spec = read_json(folder / "spec.json")["spec"]
     parts = stored_parts(folder)
     whole = set(parts) == set(PARTS)
-    with Undrawn() if whole else nullcontext():
+    with undrawn() if whole else nullcontext():
         model = build_model(
             ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
         )
