@@ -1,4 +1,4 @@
-"""Training steps of the paper's largest mixture on one GPU: how fast, how full, and where time goes.
+"""Training steps of the paper's largest mixture on one GPU: speed, memory, and where time goes.
 
     python benchmarks/gpu.py [--llm NAME ...] [--batch N] [--steps N] [--tiny]
 
@@ -63,6 +63,7 @@ def planned(llm: str, learning: Sequence[str], batch: int, tiny: bool) -> tuple[
     """A study of one candidate, and its step of one optimiser step of fine-tuning."""
     encoders, grid = (MICRO, "[4, 4]") if tiny else (X5, "[32, 32]")
     rates = ", ".join(f"{part}: 1e-5" for part in learning)
+    data, lengths = "conversations" if tiny else "sft-934k", f"steps: 1, batch_size: {batch}"
     study = load_study(
         "micro/experts" if tiny else "eagle/rounds",
         [
@@ -71,8 +72,7 @@ def planned(llm: str, learning: Sequence[str], batch: int, tiny: bool) -> tuple[
             f"base.fusion.grid={grid}",
             f"base.llm={llm}",
             "base.recipe.prealign=null",
-            "base.recipe.finetune={data: %s, steps: 1, batch_size: %d, train: {%s}}"
-            % ("conversations" if tiny else "sft-934k", batch, rates),
+            f"base.recipe.finetune={{data: {data}, {lengths}, train: {{{rates}}}}}",
             "infra.gradient_checkpointing=true",
             "infra.micro_batch_size=null",
         ],
