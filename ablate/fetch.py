@@ -7,7 +7,7 @@ published pickles become safetensors on the way. Imports no torch before one doe
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -23,7 +23,7 @@ from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
 from ablate.evaluate.suites import SuiteTask
 from ablate.files import sha256_file, sha256_files
-from ablate.model.llms import LlmSpec
+from ablate.model import llms
 from ablate.study import Design, Rounds, Study, encoder_spec, llm_spec
 
 WEIGHTS = (
@@ -65,8 +65,31 @@ class Need:
 
 
 def needs(study: Study) -> list[Need]:
-    """Everything a study needs beside what comes with `ablate`, each thing once."""
+    """What a study needs beside what comes with `ablate`, each thing once.
+
+    But for its language models of no name of ours: without them it is no study (`repositories`).
+    """
     return [*_encoders(study), *_llms(study), *_data(study), *_benchmarks(study)]
+
+
+def repositories(names: Iterable[str]) -> list[Need]:
+    """Of the language models, those that are known by their repository alone."""
+    return [
+        _llm(name, name, None)
+        for name in sorted(names)
+        if hub.REPOSITORY.fullmatch(name) and not llms.known(name) and not Path(name).is_dir()
+    ]
+
+
+def require_weights(study: Study) -> None:
+    """Raise one `UserError` that lists the encoders and language models that are not here."""
+    absent = [need for need in (*_encoders(study), *_llms(study)) if not need.here]
+    if absent:
+        named = (f"{n.kind} {', '.join(n.names)} ({n.files} of {n.origin})" for n in absent)
+        raise UserError(
+            f"weights are missing: {'; '.join(named)}; `ablate fetch STUDY` gets them, "
+            f"to {hub.weights_home()}"
+        )
 
 
 def _designs(study: Study) -> tuple[Design, ...]:
@@ -96,18 +119,17 @@ def _llms(study: Study) -> Iterator[Need]:
     for name in sorted({design.llm for design in _designs(study)}):
         spec = llm_spec(name)
         if spec.kind == "published":
-            here = _whole(spec)
-            place = spec.folder if here else hub.weights_home() / spec.ref
-            files = "weights, configuration, tokenizer"
-            get = partial(_language_model, spec.ref, spec.revision)
-            yield Need("llm", (spec.name,), spec.ref, files, place, here, get)
+            yield _llm(spec.name, spec.ref, spec.revision)
 
 
-def _whole(spec: LlmSpec) -> bool:
-    """Whether a language model is here: its configuration, which is fetched last, and weights."""
-    if not (spec.folder / "config.json").is_file():
-        return False
-    return any(hub.find_whole(spec.ref, file, spec.revision) for file in WEIGHTS[:2])
+def _llm(name: str, repository: str, revision: str | None) -> Need:
+    """A language model is here if its configuration, which is fetched last, and its weights are."""
+    config = hub.find(repository, "config.json", revision)
+    weights = any(hub.find_whole(repository, file, revision) for file in WEIGHTS[:2])
+    here = config is not None and weights
+    place = config.parent if config and here else hub.weights_home() / repository
+    files, get = "weights, configuration, tokenizer", partial(_language_model, repository, revision)
+    return Need("llm", (name,), repository, files, place, here, get)
 
 
 def _data(study: Study) -> Iterator[Need]:

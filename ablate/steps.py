@@ -20,7 +20,7 @@ from ablate.data.spec import DataSource
 from ablate.evaluate import suites
 from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 
-SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "bake": 1})
+SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
 
 

@@ -76,7 +76,8 @@ class Stage(Fields):
     Its length is `steps` (of the optimizer) or `epochs` (over `data`); `batch_size` samples a step
     on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
     `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
-    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`).
+    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
+    `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
     """
 
     data: str
@@ -92,6 +93,8 @@ class Stage(Fields):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     warm_projector: NonNegativeInt = 0
     group_by_length: bool = False
+    # Came later: a step of before it is still the same step.
+    prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
 
     @model_validator(mode="after")
     def _one_length(self) -> "Stage":
@@ -215,6 +218,18 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
 
     Raises UserError at the first mistake, naming file, line and field.
     """
+    return _checked(*_read(name_or_path, overrides))
+
+
+def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
+    """The language models that a study names, whether they are here or not."""
+    _, written, _ = _read(name_or_path, overrides)
+    arms = written.explore.arms if isinstance(written.explore, Arms) else ()
+    return {written.base.llm, *(str(arm.set["llm"]) for arm in arms if "llm" in arm.set)}
+
+
+def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, Written, Located]:
+    """A study's name, what is written in it (its fields checked one by one), and where."""
     path, name = _find(name_or_path)
     tree = load(path, SHELF)
     for override in overrides:
@@ -223,8 +238,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
         if not equals:
             raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
         tree = assign(tree, key, parse(text, where), where)
-    written = validated(Written, tree, [])
-    return _checked(name, written, tree)
+    return name, validated(Written, tree, []), tree
 
 
 def _find(given: str) -> tuple[Path, str]:
@@ -350,12 +364,14 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
-    """A source of files with whole paths: relative ones start from the study's own folder."""
+    """A source of files with its name and whole paths: relative ones start at the study."""
     if isinstance(source, MixData):
         at = ["data", name, "mix"]
         mix = {part: _found(files, tree, [*at, part]) for part, files in source.mix.items()}
         return source.model_copy(update={"mix": mix})
-    return _found(source, tree, ["data", name]) if isinstance(source, FileData) else source
+    if isinstance(source, FileData):
+        return _found(source.model_copy(update={"name": name}), tree, ["data", name])
+    return source
 
 
 def _found(files: Placed, tree: Located, at: Sequence[str]) -> Placed:

@@ -1,32 +1,47 @@
 """`ablate fetch`: gets what a study needs, and lists what is here and what is missing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from textwrap import fill, indent
 from typing import Any
 
 from ablate import download
 from ablate.commands.output import columns, emit_json, note
 from ablate.errors import UserError
-from ablate.fetch import Need, needs
+from ablate.fetch import Need, needs, repositories
 from ablate.files import datasets
 from ablate.hub import weights_home
-from ablate.study import load_study
+from ablate.study import load_study, named_llms
 
 BY_HAND = "on no hub as it is needed: get or make it by hand, and put it there"
 
 
 def run(name: str, overrides: Sequence[str], dry_run: bool, as_json: bool) -> int:
     """Fetch what the study lacks (`dry_run`: nothing), list all it needs; 1 if some is missing."""
-    study = load_study(name, overrides)
-    wanted = [need for need in needs(study) if not need.here]
-    failures = {} if dry_run else {need.place: _fetch(need) for need in wanted}
-    rows = [_row(need, failures.get(need.place)) for need in needs(study)]
-    complete = all(row["state"] != "missing" for row in rows)
-    if as_json:
-        emit_json({"study": study.name, "complete": complete, "needs": rows})
+    # Without a language model that is known by its repository alone, there is no study yet.
+    rows = _brought(partial(repositories, named_llms(name, overrides)), dry_run)
+    if complete := _whole(rows):
+        study = load_study(name, overrides)
+        rows += _brought(partial(needs, study), dry_run)
+        name, complete = study.name, _whole(rows)
     else:
-        print(as_text(study.name, rows))
+        note("what else the study needs can be said when its language model is here")
+    if as_json:
+        emit_json({"study": name, "complete": complete, "needs": rows})
+    else:
+        print(as_text(name, rows))
     return int(not complete)
+
+
+def _brought(wanted: Callable[[], Sequence[Need]], dry_run: bool) -> list[dict[str, Any]]:
+    """What is `wanted`, fetched where it is not here (`dry_run`: not), as JSON values."""
+    lacking = [] if dry_run else [need for need in wanted() if not need.here]
+    failures = {need.place: _fetch(need) for need in lacking}
+    return [_row(need, failures.get(need.place)) for need in wanted()]
+
+
+def _whole(rows: Sequence[dict[str, Any]]) -> bool:
+    return all(row["state"] != "missing" for row in rows)
 
 
 def as_text(study: str, rows: Sequence[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from ablate.cost import check_room
 from ablate.data.spec import require
 from ablate.detach import Command, detach, driver_request
 from ablate.errors import UserError
+from ablate.fetch import require_weights
 from ablate.files import home
 from ablate.sbatch import request
 from ablate.store import Store
@@ -94,6 +95,7 @@ def _check(study: Study, found: Survey) -> None:
     if study.infra.device == "cuda":
         check_room(found.candidates)
     require(study.learnt_from.values())
+    require_weights(study)
 
 
 def _requests(found: Survey, detached: bool) -> str:

@@ -24,6 +24,17 @@ from ablate.errors import UserError
 
 Messages = list[dict[str, str]]
 
+PLAIN = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<image>' * message['content'].count('<image>') }}"
+    "{% elif message['role'] == 'assistant' %}"
+    "{% generation %}{{ blank + message['content'] + '\n' }}{% endgeneration %}"
+    "{% endif %}{% endfor %}"
+)
+"""What LLaVA pre-trains its projector on, by its conversation `plain`: of what the human says only
+the images, then what is said of them, to the end of the line. `blank` is what the tokenizer puts
+before a text, for LLaVA tokenises that behind an image as one of its own."""
+
 
 class Tokens(NamedTuple):
     """One conversation: `ids` (T,) int32, and `learn` (T,) bool, True where the assistant is."""
@@ -35,10 +46,11 @@ class Tokens(NamedTuple):
 class Chat:
     """A tokenizer with its chat template; `<image>` becomes one `IMAGE_TOKEN_ID`.
 
-    Raises `UserError` for a tokenizer without a chat template, or without character offsets.
+    `plain`: with `PLAIN` in place of its template. Raises `UserError` for a tokenizer without a
+    chat template, or without character offsets.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) -> None:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         if not tokenizer.chat_template:
             raise UserError(f"the tokenizer {name} has no chat template")
@@ -48,6 +60,9 @@ class Chat:
         self._tokenizer = copy.deepcopy(tokenizer)  # the caller's stays without our token
         self._tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)])
         self._image = self._tokenizer.convert_tokens_to_ids(IMAGE)
+        if plain:
+            blank = " " * tokenizer.tokenize("a")[0].startswith("▁")
+            self._tokenizer.chat_template = f"{{% set blank = '{blank}' %}}{PLAIN}"
         self._template: str = self._tokenizer.get_chat_template()
         self._marks_assistant = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._template))
 

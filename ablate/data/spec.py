@@ -98,16 +98,14 @@ class _Pictures(BaseModel):
 
 
 class FileData(Files, _Pictures):
-    """One source of files."""
+    """One source of files. `name`: what a study calls it (it puts that there itself)."""
 
-    @property
-    def name(self) -> str:
-        return self.conversations.stem
+    name: str = ""
 
     @property
     def parts(self) -> dict[str, Files]:
-        """The one source, under its own name."""
-        return {self.name: self}
+        """The one source, under its name, or its file's."""
+        return {self.name or self.conversations.stem: self}
 
 
 class MixData(_Pictures):

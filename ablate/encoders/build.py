@@ -1,5 +1,6 @@
 """From an encoder's spec to the encoder, with its weights."""
 
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -10,7 +11,7 @@ from ablate.encoders.base import Encoder
 from ablate.encoders.micro import WEIGHTS
 from ablate.encoders.published import load_published
 from ablate.encoders.spec import EncoderSpec, Weights
-from ablate.encoders.tensors import load_module
+from ablate.encoders.tensors import load_module, undrawn
 from ablate.errors import UserError, nearest
 
 FAMILIES = {
@@ -47,9 +48,12 @@ def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:
     Random weights depend on the spec's `init_seed` alone. Raises UserError if the weights are not
     there, or not those the spec was made for.
     """
-    with torch.random.fork_rng(devices=[]):
+    family = family_class(spec.family)
+    load_weights = load_weights and spec.weights.kind != "none"
+    whole = load_weights and not family.fresh
+    with torch.random.fork_rng(devices=[]), undrawn() if whole else nullcontext():
         torch.manual_seed(spec.init_seed)
-        encoder = family_class(spec.family)(spec)
+        encoder = family(spec)
     if load_weights:
         _fill(encoder, spec.title, spec.weights)
     return encoder
@@ -68,8 +72,6 @@ def _fill(encoder: Encoder, title: str, weights: Weights) -> None:
             place = (weights.ref, weights.file, weights.revision)
             path = hub.find_weights(f"encoder '{title}'", *place)
             load_published(encoder, path, weights.sha256)
-        case "none":
-            pass
         case kind:
             close = nearest(kind, ("none", "published", "shipped"))
             raise UserError(f"encoder '{title}': unknown kind of weights '{kind}'{close}")

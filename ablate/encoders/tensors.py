@@ -1,6 +1,7 @@
 """Weights on disk: safetensors files, written whole or not at all, read with one clear error."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -10,10 +11,35 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.errors import UserError
 from ablate.files import drafted, sha256_file, write_atomic, write_json
 from ablate.hub import safetensors_name, shards
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """While a module is built inside, its parameters are not drawn at random.
+
+    They are to be loaded, every one, and drawing those of a large model takes minutes. Each is its
+    distribution's middle until then, which ends any drawing anew of what lies too far from it.
+    Whatever else is made (buffers, positions) is made as ever.
+    """
+    with _Middle():  # type: ignore[no-untyped-call]
+        yield
+
+
+class _Middle(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten.normal_.default:  # tensor, mean, deviation
+            return args[0].fill_(args[1] if len(args) > 1 else 0.0)
+        if func is torch.ops.aten.uniform_.default:  # tensor, from, to
+            low, high = args[1:] + (0.0, 1.0)[len(args) - 1 :]
+            return args[0].fill_((low + high) / 2)
+        return func(*args, **(kwargs or {}))
 
 
 def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None) -> None:

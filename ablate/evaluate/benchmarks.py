@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,6 +152,7 @@ class _Lenient(yaml.SafeLoader):
 _Lenient.add_constructor("!function", lambda loader, node: None)
 
 
+@cache
 def _yaml(path: Path) -> dict[str, Any]:
     """The file's fields over those of the one it includes."""
     fields: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=_Lenient)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
+    from lmms_eval.tasks import TaskManager
+
     from ablate.evaluate.adapter import AblateLMM
     from ablate.worker import StepContext
 
@@ -90,6 +93,14 @@ class Asked:
         """Where the task's part of the result is kept; another set's is another file."""
         return self.work / f"{task.task}.{self.sets.get(task.task, 'ours')[:12]}.json"
 
+    @cached_property
+    def manager(self) -> "TaskManager":
+        """The task files as lmms-eval knows them; it reads all of them, so do it once."""
+        from lmms_eval.tasks import TaskManager
+
+        path = str(self.files)
+        return TaskManager(include_path=path, include_defaults=False, model_name="ablate")
+
 
 def _ours(ctx: "StepContext", suite: suites.Suite) -> Asked:
     assert suite.data is not None
@@ -143,15 +154,13 @@ def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict
     Raises `RuntimeError` where what comes back is not one finite score over all its questions.
     """
     from lmms_eval.evaluator import simple_evaluate
-    from lmms_eval.tasks import TaskManager
 
     started = time.monotonic()
     questions = asked.questions[task.task]
-    tasks = TaskManager(include_path=str(asked.files), include_defaults=False, model_name="ablate")
     results = simple_evaluate(
         model=adapter,
         tasks=[task.task],  # by name: the task is made anew, and so are the scorer's globals
-        task_manager=tasks,
+        task_manager=asked.manager,
         batch_size=adapter.batch_size,
         bootstrap_iters=0,
         process_docs_parallel=1,  # threads would change the order of random draws in some scorers

@@ -39,7 +39,9 @@ def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) ->
     else:
         here = not spec.config or (spec.folder / "config.json").is_file()
         config = _load(AutoConfig, spec) if here else AutoConfig.for_model(**spec.config)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attn)
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attn, dtype=torch.float32
+        )
     width = model.get_input_embeddings().embedding_dim
     if width != spec.width:
         raise UserError(f"llm '{spec.name}' ({spec.folder}) has width {width}, not {spec.width}")

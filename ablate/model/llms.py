@@ -93,7 +93,8 @@ VICUNA = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
     "{% endif %} {% for message in messages %}"
-    "{% if message['role'] == 'user' %}USER: {{ message['content'] }} "
+    "{% if message['role'] == 'user' %}"  # likewise a blank before what follows an image
+    "USER: {{ message['content'] | replace('<image>', '<image> ') }} "
     "{% elif message['role'] == 'assistant' %}"
     "ASSISTANT:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
@@ -234,23 +235,26 @@ def specs() -> list[LlmSpec]:
     return [_with_checksum(spec) for spec in SPECS]
 
 
+def known(name: str) -> LlmSpec | None:
+    """Which of `specs` has this name, its own or its repository's."""
+    return next((spec for spec in SPECS if name in (spec.name, spec.ref)), None)
+
+
 def resolve(name: str) -> LlmSpec:
     """The language model called `name`, one of `specs` by its own name or its repository's.
 
     Or any other in Hugging Face's format, a folder or a repository on this machine, which is then
     known by its content. UserError if there is none.
     """
-    for spec in SPECS:
-        if name in (spec.name, spec.ref):
-            return _with_checksum(spec)
+    if spec := known(name):
+        return _with_checksum(spec)
     folder = Path(name).expanduser()
     here = folder / "config.json"
     if not here.is_file():
         here = hub.find(name, "config.json") or here
     if not here.is_file():
         choices = [spec.name for spec in SPECS]
-        place = hub.weights_home() / name
-        remedy = f"; `hf download {name} --local-dir {place}` gets it from the hub"
+        remedy = "; `ablate fetch STUDY` gets a repository from the hub"
         remedy *= bool(hub.REPOSITORY.fullmatch(name))
         raise UserError(
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "

@@ -28,6 +28,7 @@ class Plan:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     warm_projector: int = 0
     group_by_length: bool = False
+    prompt: Literal["chat", "plain"] = "chat"
 
     def learning(self, step: int) -> frozenset[str]:
         """The parts that learn at `step`, counted from 0."""

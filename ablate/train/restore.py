@@ -1,10 +1,11 @@
 """Models from the weights that steps left behind."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ablate.encoders.tensors import load_module
+from ablate.encoders.tensors import load_module, undrawn
 from ablate.files import read_json
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.parts import load_parts
@@ -18,11 +19,11 @@ def load_trained(folder: Path) -> Mllm:
     """
     spec = read_json(folder / "spec.json")["spec"]
     parts = stored_parts(folder)
-    model = build_model(
-        ModelSpec.from_json(spec["model"]),
-        load_weights=set(parts) != set(PARTS),
-        seed=spec["seed"],
-    )
+    whole = set(parts) == set(PARTS)
+    with undrawn() if whole else nullcontext():
+        model = build_model(
+            ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
+        )
     load_parts(model, folder, parts)
     return model
 

@@ -108,7 +108,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
     data = Conversations(
         source,
         content,
-        Chat(load_tokenizer(model.spec.llm)),
+        Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
         ctx.home / "data",
         max_length=min(plan.max_length, model.spec.llm.context),
         visual_tokens=model.num_visual_tokens,

@@ -213,6 +213,14 @@ def test_the_papers_candidates_are_planned_without_weights(
     assert keys(load_study("micro/rounds", paper)) == without
 
 
+def test_the_prompt_of_a_chat_is_in_no_key_and_another_is() -> None:
+    """So that steps of before there was a choice are still the same."""
+    plain = keys(load_study("micro/rounds"))
+    assert keys(load_study("micro/rounds", ["base.recipe.pretrain.prompt=chat"])) == plain
+    changed = keys(load_study("micro/rounds", ["base.recipe.pretrain.prompt=plain"]))
+    assert [a == b for a, b in zip(plain, changed, strict=True)] == [True, False, False, False]
+
+
 def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() -> None:
     study = load_study("micro/rounds", ["seeds=[0]"])
     rounds = explore(study, StoredResults(Store(Path("nowhere")), study))

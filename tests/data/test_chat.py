@@ -90,6 +90,17 @@ def test_each_image_is_one_token_and_text_around_it_stays(name: str) -> None:
     assert (tokens.ids[tokens.ids != IMAGE_TOKEN_ID] >= 0).all()
 
 
+@pytest.mark.parametrize("make", [byte_level, sentencepiece])
+def test_the_plain_prompt_is_an_image_and_what_is_said_of_it_whatever_the_template(make) -> None:
+    tokenizer = make(LLAMA3)
+    said = Chat(tokenizer, plain=True).encode([talk("what?\n<image>", "a cat")])[0]
+    bos, image, *caption = said.ids.tolist()
+    assert (bos, image) == (tokenizer.bos_token_id, IMAGE_TOKEN_ID)
+    assert tokenizer.decode(caption) == "a cat\n"
+    assert said.learn.tolist() == [False, False] + [True] * len(caption)
+    assert tokenizer.chat_template == LLAMA3
+
+
 def test_the_micro_tokenizer_learns_answers_and_their_end_only() -> None:
     tokenizer = build_tokenizer()
     [tokens] = Chat(tokenizer).encode([talk("<image>\nwhat number is on the red circle", "42")])

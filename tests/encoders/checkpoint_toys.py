@@ -1,5 +1,6 @@
 """Toy checkpoints: tensors under their published names, and upstream models to save."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,12 +26,12 @@ def scattered(model: nn.Module) -> Any:
     return model.eval()
 
 
-def sam_model() -> Any:
+def sam_model(architecture: Mapping[str, Any] = SAM.architecture) -> Any:
     small = {"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 8}
-    prompts = {"hidden_size": 16, "image_size": 128, "patch_size": 16}
+    sizes = {name: architecture[name] for name in ("image_size", "patch_size")}
     config = SamConfig(
-        vision_config=dict(SAM.architecture),
-        prompt_encoder_config=prompts,
+        vision_config=dict(architecture),
+        prompt_encoder_config={"hidden_size": 16, **sizes},
         mask_decoder_config=small,
     )
     return scattered(SamModel(config))
@@ -70,11 +71,11 @@ def eva02_state(depth: int, width: int, inner: int, table: int, patch: int) -> d
     return state | {name: torch.zeros(3) for name in rest}
 
 
-def internvit_state() -> dict[str, Tensor]:
+def internvit_state(patch: int = 8, table: int = 16) -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.class_embedding": (1, 1, 32),
-        "embeddings.position_embedding": (1, 17, 32),
-        "embeddings.patch_embedding.weight": (32, 3, 8, 8),
+        "embeddings.position_embedding": (1, table + 1, 32),
+        "embeddings.patch_embedding.weight": (32, 3, patch, patch),
         "embeddings.patch_embedding.bias": (32,),
     }
     for n in range(2):

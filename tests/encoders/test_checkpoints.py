@@ -13,6 +13,7 @@ from references import eva02_detector, internvit
 from safetensors.torch import load_file, save_file
 from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -56,6 +57,25 @@ def normalised(spec: EncoderSpec, pixels: Tensor) -> Tensor:
 def built(spec: EncoderSpec) -> Encoder:
     """The encoder with its published weights, none of them left as they were drawn."""
     return build_encoder(spec).eval()
+
+
+class Draws(TorchDispatchMode):
+    """Counts the tensors that are filled at random."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in {"normal_", "uniform_"}
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_encoder_to_be_loaded_draws_no_random_numbers_first(repository: Path) -> None:
+    Dinov2Model(Dinov2Config(**find("dinov2-micro").architecture)).save_pretrained(repository)
+    spec = dataclasses.replace(published(find("dinov2-micro")), unshuffle=1)
+    for load_weights in (True, False):
+        with Draws() as draws:
+            build_encoder(spec, load_weights=load_weights)
+        assert (draws.count == 0) == load_weights
 
 
 def test_clip(repository: Path) -> None:

@@ -1,18 +1,15 @@
 """lmms-eval's own tasks and scorers, all 16, on a few questions in the published columns."""
 
-import importlib
 import json
 import os
 import random
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from benchmark_toys import TOYS, picture, right, save, wrong
+from benchmark_toys import TOYS, picture, plug_in_judge, right, save, wrong
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmms_eval.api.model import lmms
@@ -76,27 +73,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def edits(a: str, b: str) -> int:
-    """The edit distance, which MathVista's scorer takes from a package we do not depend on."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        last, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]
-
-
 @pytest.fixture(autouse=True)
 def _here(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sets are here; the judge of MathVista is lmms-eval's dummy, which reads nothing."""
+    """The sets are here, and so is a judge."""
     monkeypatch.setenv("ABLATE_DATA", str(shelf))
-    monkeypatch.setenv("API_TYPE", "dummy")
-    try:
-        importlib.import_module("Levenshtein")
-    except ImportError:
-        stand_in = types.ModuleType("Levenshtein")
-        stand_in.distance = edits  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "Levenshtein", stand_in)
+    plug_in_judge(monkeypatch)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import sentencepiece
 import torch
 
+from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
 from ablate.encoders.tensors import convert
 from ablate.errors import UserError
@@ -92,23 +93,29 @@ def test_a_models_own_chat_template_goes_before_its_tokenizers(
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert text == (
         " A chat between a curious user and an artificial intelligence assistant. The assistant "
-        "gives helpful, detailed, and polite answers to the user's questions. USER: <image>\n"
+        "gives helpful, detailed, and polite answers to the user's questions. USER: <image> \n"
         "What? ASSISTANT: A cat.w1USER: Sure? ASSISTANT:"
     )
 
 
-def test_vicunas_tokenizer_and_our_template_give_the_tokens_llava_trains_on(tmp_path: Path) -> None:
-    """The published tokenizer is a sentencepiece model alone; LLaVA encodes the text with it."""
-    system = "A chat between a curious user and an artificial intelligence assistant. The "
-    system += "assistant gives helpful, detailed, and polite answers to the user's questions."
-    talk = f"{system} USER: What is red? ASSISTANT: A circle."
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
+
+
+@pytest.fixture
+def vicuna(tmp_path: Path) -> tuple[LlmSpec, Any]:
+    """A tokenizer as Vicuna's is published, a sentencepiece model alone, and that model."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([talk] * 9),
+        sentence_iterator=iter([f"{SYSTEM} USER: What is red? ASSISTANT: A circle."] * 9),
         model_writer=model,
         model_type="bpe",
         vocab_size=340,
         byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
         minloglevel=2,
     )
     (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
@@ -117,13 +124,37 @@ def test_vicunas_tokenizer_and_our_template_give_the_tokens_llava_trains_on(tmp_
     values = {**special, "tokenizer_class": "LlamaTokenizer"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
     spec = LlmSpec("vicuna", "path", str(tmp_path), 32, 128, template=llms.VICUNA)
-    said = [{"role": "user", "content": "What is red?"}]
-    said.append({"role": "assistant", "content": "A circle."})
-    [tokens] = Chat(load_tokenizer(spec)).encode([said])
-    published = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    assert tokens.ids.tolist() == [1, *published.encode(talk), 2]
+    return spec, sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def talk(asked: str, said: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+
+
+def test_vicunas_tokenizer_and_our_template_give_the_tokens_llava_trains_on(vicuna: Any) -> None:
+    """LLaVA encodes the text with the published model, what stands before and after an image each
+    by itself."""
+    spec, published = vicuna
+    chat = Chat(load_tokenizer(spec))
+    said = "What is red? ASSISTANT: A circle."
+    [tokens] = chat.encode([talk("What is red?", "A circle.")])
+    assert tokens.ids.tolist() == [1, *published.encode(f"{SYSTEM} USER: {said}"), 2]
     answer = [*published.encode("A circle."), 2]
     assert tokens.ids[tokens.learn].tolist() == answer
+    [tokens] = chat.encode([talk("<image>\nWhat is red?", "A circle.")])
+    around = published.encode(f"{SYSTEM} USER: "), published.encode(f"\n{said}")
+    assert tokens.ids.tolist() == [1, *around[0], IMAGE_TOKEN_ID, *around[1], 2]
+    assert tokens.ids[tokens.learn].tolist() == answer
+
+
+def test_the_plain_prompt_gives_the_tokens_llava_pretrains_on(vicuna: Any) -> None:
+    """An image, then its caption to the end of the line; what was asked is left out."""
+    spec, published = vicuna
+    asked = talk("<image>\nDescribe it.", "A circle is red.")
+    [tokens] = Chat(load_tokenizer(spec), plain=True).encode([asked])
+    caption = published.encode("A circle is red.\n")
+    assert tokens.ids.tolist() == [1, IMAGE_TOKEN_ID, *caption]
+    assert tokens.ids[tokens.learn].tolist() == caption
 
 
 def test_pickled_weights_are_refused_and_work_once_converted(
@@ -163,6 +194,12 @@ def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
     assert (spec.name, spec.kind, spec.width, spec.context) == ("tiny", "path", 32, 128)
     assert (spec.layers, spec.parameters) == (2, numbers_of(spec))
     assert llms.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("load_weights", [True, False])
+def test_a_model_is_in_float32_whatever_it_was_saved_in(load_weights: bool) -> None:
+    model = load_llm(llms.resolve("llama-micro"), load_weights=load_weights)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:

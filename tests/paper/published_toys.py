@@ -42,7 +42,7 @@ def publish(hub: ToyHub) -> None:
     state = eva02_state(depth=3, width=32, inner=85, table=16, patch=8)
     torch.save({"model": state, "iteration": 7}, detector / "eva.pth")
     sam_model().save_pretrained(hub.folder("someone/sam"))
-    _shard(internvit_state(), hub.folder("someone/intern"), "model", "safetensors")
+    shard(internvit_state(), hub.folder("someone/intern"), "model", "safetensors")
     _publish_llm(hub.folder("someone/vicuna"))
 
 
@@ -52,13 +52,13 @@ def _publish_llm(folder: Path) -> None:
     for path in shipped.iterdir():
         if path.suffix != ".safetensors":
             (folder / path.name).write_bytes(path.read_bytes())
-    _shard(load_file(shipped / "model.safetensors"), folder, "pytorch_model", "bin")
+    shard(load_file(shipped / "model.safetensors"), folder, "pytorch_model", "bin")
     (folder / "original").mkdir()
     (folder / "original" / "consolidated.pth").write_bytes(b"the same once more")
     (folder / "README.md").write_text("about it")
 
 
-def _shard(state: Mapping[str, Tensor], folder: Path, name: str, kind: str) -> None:
+def shard(state: Mapping[str, Tensor], folder: Path, name: str, kind: str) -> None:
     """Write the tensors in two files and an index."""
     places = {}
     for number in range(2):

@@ -324,6 +324,47 @@ def test_whatever_is_missing_the_error_names_the_command_that_gets_it(
             broken()
 
 
+def test_before_anything_runs_missing_weights_are_listed_with_the_command(
+    ablate: Any, fetch: Any, mine: str, full_hub: ToyHub, own_home: Path
+) -> None:
+    fetch()
+    (own_home / BY_HAND).parent.mkdir()
+    (own_home / BY_HAND).write_text("")
+    for gone in INTERN_FILE, f"{LLM_FOLDER}/config.json":
+        (own_home / gone).unlink()
+    answer = ablate("run", mine)
+    assert answer.code == 2
+    assert answer.err == (
+        "ablate: weights are missing: encoder intern-toy@32, intern-toy@64 "
+        "(model.safetensors.index.json of someone/intern); llm vicuna-toy (weights, configuration, "
+        f"tokenizer of someone/vicuna); `ablate fetch STUDY` gets them, to {own_home}/weights\n"
+    )
+    assert not (own_home / "drives").exists()
+
+
+def test_a_missing_source_goes_by_its_name_in_the_study(ablate: Any, mine: str) -> None:
+    said = ablate("run", mine).err
+    assert "data is missing, 9 rows in all: pairs (6 rows): nothing at" in said
+    assert "; forms (3 rows): nothing at" in said
+
+
+def test_a_language_model_known_by_its_repository_alone_is_fetched_before_the_rest(
+    ablate: Any, fetch: Any, mine: str, full_hub: ToyHub, own_home: Path
+) -> None:
+    full_hub.folder("someone/vicuna").rename(full_hub.folder("else/own-llm"))
+    Path(mine).write_text(STUDY.replace("vicuna-toy", "else/own-llm"))
+    assert "`ablate fetch STUDY` gets a repository from the hub" in ablate("plan", mine).err
+    code, needs = fetch("--dry-run")
+    assert (code, states(needs)) == (1, {"weights/else/own-llm": "missing"})
+    assert "when its language model is here" in ablate("fetch", mine, "--dry-run").err
+    _, needs = fetch()
+    got = (FETCHED - {LLM_FOLDER}) | {"weights/else/own-llm"}
+    assert states(needs) == {**dict.fromkeys(got, "fetched"), BY_HAND: "missing"}
+    _, needs = fetch()
+    assert states(needs) == {**dict.fromkeys(got, "here"), BY_HAND: "missing"}
+    assert ablate("plan", mine).code == 0
+
+
 def test_a_study_of_what_comes_with_ablate_needs_nothing(ablate: Any) -> None:
     answer = ablate("fetch", "micro/rounds")
     assert answer.code == 0

@@ -1,0 +1,96 @@
+"""Every study of the paper, from its own YAML to its table, on toys under the published names.
+
+Weights, data and sizes alone are others: `eagle_toys`. One store takes them all, so what studies
+share is done once, as it would be at full size.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import eagle_toys
+import pytest
+from benchmark_toys import TOYS, plug_in_judge
+from hub_toys import plug_in
+
+from ablate import study as studies
+from ablate.encoders import registry
+from ablate.files import read_json
+from ablate.model import llms
+
+STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "released")
+Call = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the studies need, which `ablate fetch` has to bring the weights to."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLATE_HOME", str(folder / "home"))
+        for name in STUDIES:
+            eagle_toys.write_data(f"eagle/{name}")
+        eagle_toys.write_suite(folder, folder / "home" / "datasets" / "benchmarks")
+    return folder
+
+
+@pytest.fixture
+def toys(
+    cluster: Path, _bare_machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The paper's names mean toys, which are on the hub."""
+    monkeypatch.setenv("ABLATE_HOME", str(cluster / "home"))
+    monkeypatch.setattr(registry, "_known", lambda: eagle_toys.ENCODERS)
+    monkeypatch.setattr(llms, "SPECS", eagle_toys.LLMS)
+    for remembered in studies.encoder_spec, studies.llm_spec:
+        remembered.cache_clear()
+    plug_in_judge(monkeypatch)
+    eagle_toys.publish(plug_in(monkeypatch, tmp_path / "hub"))
+    return cluster
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_table(
+    name: str, toys: Path, ablate: Call
+) -> None:
+    path = eagle_toys.small(f"eagle/{name}", toys)
+
+    def call(command: str, *words: str) -> str:
+        answer = ablate(command, path, *words)
+        assert answer.code == 0, answer.err
+        return str(answer.out)
+
+    call("fetch")
+    call("run", "--backend", "inline")
+    rounds = json.loads(call("status", "--json"))["rounds"]
+    found = [one for turn in rounds for one in turn["candidates"]]
+    assert {one["name"]: one["failure"] for one in found if one["state"] != "done"} == {}
+    plan = json.loads(call("plan", "--json"))
+    assert len(found) == len(plan["candidates"])
+    for step in plan["steps"]:
+        [folder] = (toys / "home" / "store" / step["kind"]).glob(f"*-{step['key'][:12]}")
+        record, spec = (read_json(folder / f"{name}.json") for name in ("record", "spec"))
+        if step["kind"] == "evaluate":
+            assert record["result"]["sets"].keys() == TOYS.keys()
+        else:
+            model = spec["spec"]["model"]
+            used = {one["weights"]["ref"] for one in model["encoders"]} | {model["llm"]["ref"]}
+            assert record["result"]["weights"].keys() == used
+            assert record["result"]["bad_rows"]
+            parts = [
+                row["part"] for row in read_json(folder / "parameters.json") if row["trainable"]
+            ]
+            learnt = {part.partition("-")[0] for part in parts} - {"fusion"}  # most have none
+            asked = {part.removesuffix("s") for part in spec["spec"]["stage"]["train"]}
+            assert learnt == asked - {"fusion"}
+    rows = json.loads(call("table", "--against", "paper", "--json"))["rows"]
+    assert rows
+    compared = [row for row in rows if row["delta"] is not None]
+    for row in compared:
+        assert row["delta"] == pytest.approx(row["here"] - row["published"], abs=0.11)
+        assert row["delta_low"] <= row["delta"] <= row["delta_high"]
+    if name == "released":  # the only table with cells of single benchmarks on the same data
+        arms = {row["candidate"] for row in compared}
+        assert arms == {f"Eagle-X{n}-{size}" for n in (4, 5) for size in ("7B", "13B")}
