@@ -150,17 +150,30 @@ def fetch(
 
 @app.command()
 def status(
-    study: StudyName = DEFAULT_STUDY, overrides: Overrides = None, json: Json = False
+    study: StudyName = DEFAULT_STUDY,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it until the study is complete.")
+    ] = False,
+    overrides: Overrides = None,
+    json: Json = False,
 ) -> None:
-    """Show how far a study is: candidates, steps at work, failures and their reasons.
+    """Show how far a study is: candidates, steps at work, failures and what to do about them.
+
+    It reads the store alone, so it works on any machine that shares it. With --watch it draws a
+    live picture on a terminal; elsewhere it prints once more whenever something has moved.
 
     \b
-    Example:
+    Examples:
       ablate status micro/rounds
+      ablate status -w
+      ablate status -w --json >> moves.jsonl     a line for each move
     """
     from ablate.commands import state
 
-    state.show(study, overrides or [], json)
+    if watch:
+        state.watch(study, overrides or [], json)
+    else:
+        state.show(study, overrides or [], json)
 
 
 @app.command()

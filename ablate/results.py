@@ -58,13 +58,16 @@ def load_evaluation(store: Store, step: Step) -> Evaluation | None:
     """
     if store.record(step) is None:
         return None
-    folder = store.verified(step)
-    result = read_json(folder / "record.json")["result"]
+    return evaluation(store, step, read_json(store.verified(step) / "record.json"))
+
+
+def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluation:
+    """The result of an evaluate step that is done, as its record has it."""
+    result = record["result"]
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
     measure = suites.measure(step.spec["suite"], result.get("sets", {}))
-    return Evaluation(
-        step.key, scores, float(result["composite"]), folder / "answers.jsonl", measure
-    )
+    answers = store.folder(step) / "answers.jsonl"
+    return Evaluation(step.key, scores, float(result["composite"]), answers, measure)
 
 
 class StoredResults:

@@ -1,62 +1,86 @@
 """What a study looks like while it runs: a live view on a terminal, else a line an event.
 
-Both go to stderr. What is shown is read from the store, so that it holds whoever does the work.
+What is shown is read from the store, so that it holds whoever does the work, and wherever.
+`ablate run` shows it on stderr, `ablate status --watch` on stdout.
 """
 
 import contextlib
-import dataclasses
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from ablate.commands import state
 from ablate.commands.output import duration, note
-from ablate.commands.survey import Survey, look
+from ablate.commands.queue import Waiting, Work
+from ablate.commands.survey import Eye, Survey
 from ablate.errors import UserError
 from ablate.scheduler import Event
 from ablate.store import Store
-from ablate.study import Study
+from ablate.study import Candidate, Study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live
 
 OnEvent = Callable[[Event], None]
 MARKS = {"done": "[green]done[/]", "failed": "[red]failed[/]", "running": "[cyan]running[/]"}
+SHOWN = 16
+"""Candidates, steps, jobs and failures that are shown, of each; of more only the number."""
+SHARE = 5
+"""A look at the store takes at most one part in so many of the time."""
 
 
 @contextmanager
 def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
     """Show the study while the block runs; gives the function that scheduler events go to."""
-    found = look(study, store, last)
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines(found)
+    eye = Eye(study, store, last)
+    if not moving(sys.stderr):
+        yield Lines(eye)
         return
+    scene = Scene(eye, Waiting(store.home, study.name))
+    with _live(scene, sys.stderr) as live:
+        yield scene.on_event
+        scene.due = 0.0
+        live.refresh()
+
+
+def watch(study: Study, store: Store) -> None:
+    """Show the study on stdout until it is complete, whoever works on it."""
+    scene = Scene(Eye(study, store), Waiting(store.home, study.name))
+    with _live(scene, sys.stdout):
+        while not scene.found.complete:
+            time.sleep(0.2)
+
+
+def moving(stream: TextIO) -> bool:
+    """Whether a picture on it can be drawn anew."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _live(scene: "Scene", stream: TextIO) -> "Live":
     from rich.console import Console
     from rich.live import Live
 
-    scene = Scene(found, last)
     # The stream as it is now: a step in this process has its own sys.stderr for a while.
-    console = Console(file=sys.stderr, highlight=False)
-    with Live(
+    return Live(
         get_renderable=scene.draw,
-        console=console,
+        console=Console(file=stream, highlight=False),
         refresh_per_second=2,
         redirect_stdout=False,
         redirect_stderr=False,
-    ) as live:
-        yield scene.on_event
-        live.refresh()
+    )
 
 
 class Lines:
     """One plain line an event, numbered by the steps that have ended."""
 
-    def __init__(self, found: Survey) -> None:
-        self.store = found.store
-        self.total = len(found.steps)
-        self.ended = sum(one.state == "done" for one in found.standings.values())
+    def __init__(self, eye: Eye) -> None:
+        found = eye.look()
+        self.store, self.total, self.ended = eye.store, len(found.steps), found.done
 
     def __call__(self, event: Event) -> None:
         line = describe(event)
@@ -80,45 +104,48 @@ def describe(event: Event) -> str:
 
 
 class Scene:
-    """The live view. Drawn by rich's own thread; what it shows is surveyed anew after an event."""
+    """The live view, drawn by rich's own thread from what the store holds then."""
 
-    def __init__(self, found: Survey, last: int | None) -> None:
-        self.found, self.last = found, last
-        self.stale = threading.Event()
+    def __init__(self, eye: Eye, waiting: Waiting) -> None:
+        self.eye, self.waiting = eye, waiting
+        self.found = eye.look()
+        self.due = 0.0
         self.messages: list[str] = []
 
     def on_event(self, event: Event) -> None:
-        """Take note of what happened; the next drawing shows it."""
-        if event.what in ("failed", "lost", "corrupt", "waiting"):
+        """Take note of what happened that the store does not tell."""
+        if event.what in ("lost", "corrupt", "waiting"):
             self.messages = [*self.messages, describe(event)][-5:]
-        self.stale.set()
 
     def draw(self) -> "RenderableType":
-        """Rounds and candidates, the steps at work, and how long it may still take."""
-        moved = self.stale.is_set()
-        self.stale.clear()
-        with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
-            self.found = (
-                look(self.found.study, self.found.store, self.last)
-                if moved
-                else dataclasses.replace(self.found)
-            )
-        return scene(self.found, self.messages)
+        """Rounds and candidates, the steps at work, what waits or failed, when it will end."""
+        began = time.monotonic()
+        if began >= self.due:
+            with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
+                self.found = self.eye.look()
+            self.due = time.monotonic() + (SHARE - 1) * (time.monotonic() - began)
+        return scene(self.found, self.waiting.work, self.messages)
 
 
-def scene(found: Survey, messages: list[str]) -> "RenderableType":
+def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "RenderableType":
     """A survey as something rich can print."""
     from rich.console import Group
-    from rich.markup import escape
     from rich.text import Text
 
-    done = sum(one.state == "done" for one in found.standings.values())
-    left = found.seconds_left()
-    said = f"{done} of {len(found.steps)} steps" + (
-        f", about {duration(left)} left" if left else ""
+    queue = [f"{job.number}  {job.said()}" for job in work.waiting]
+    failures = [
+        line
+        for step in found.failed[:SHOWN]
+        for line in (f"failed: {found.reason(step)}", f"  {state.remedy(found, step)}")
+    ]
+    return Group(
+        Text(state.summary(found, work), style="bold"),
+        _candidates(found),
+        _steps(found),
+        *(Text(f"in the queue: {line}", style="dim") for line in _some(queue)),
+        *(Text(line) for line in [*failures, *_more(found.failed)]),
+        *(Text(line) for line in messages),
     )
-    title = Text.from_markup(f"[bold]{escape(found.study.name)}[/]  {said}")
-    return Group(title, _candidates(found), _steps(found), *(Text(line) for line in messages))
 
 
 def _candidates(found: Survey) -> Any:
@@ -126,21 +153,33 @@ def _candidates(found: Survey) -> Any:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    few = len(found.candidates) <= SHOWN
     for turn in found.rounds:
+        number = f"[dim]round {turn.number}[/]"
         if turn.provisional:
-            table.add_row(f"[dim]round {turn.number}[/]", "[dim]not known yet[/]")
+            table.add_row(number, "[dim]not known yet[/]")
             continue
         winner = turn.decision.winner if turn.decision else None
-        for one in turn.candidates:
+        shown = [one for one in turn.candidates if few or _matters(found, one, winner)][:SHOWN]
+        for one in shown:
             score = found.score(one)
-            state = found.state(one)
+            now = found.state(one)
             table.add_row(
-                f"[dim]round {turn.number}[/]",
+                number,
                 escape(one.name),
-                f"{score:.1f}" if score is not None else MARKS.get(state, f"[dim]{state}[/]"),
+                f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
                 "[bold cyan]winner[/]" if one.point == winner else "",
             )
+        rest = Counter(found.state(one) for one in turn.candidates if one not in shown)
+        if rest:
+            said = ", ".join(f"{count:,} {word}" for word, count in rest.items())
+            table.add_row(number, f"[dim]and {said}[/]")
     return table
+
+
+def _matters(found: Survey, candidate: Candidate, winner: str | None) -> bool:
+    """Whether it is worth a line where there are many."""
+    return candidate.point == winner or found.state(candidate) in ("running", "failed")
 
 
 def _steps(found: Survey) -> Any:
@@ -149,11 +188,21 @@ def _steps(found: Survey) -> Any:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for step in found.steps:
+    for step in found.at_work[:SHOWN]:
         holding = found.standings[step.key].holding
         if holding:
             bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
-            name = escape(step.slug)
-            doing = escape(holding.note) or "starting"
-            table.add_row(f"[cyan]{step.kind}[/]", name, bar, f"[dim]{doing}[/]")
+            kind, doing = f"[cyan]{step.kind}[/]", f"[dim]{escape(holding.note)}[/]"
+            table.add_row(kind, escape(step.slug), bar, *state.progress(found, step), doing)
+    for line in _more(found.at_work):
+        table.add_row("", f"[dim]{line}[/]")
     return table
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    return [*lines[:SHOWN], *_more(lines)]
+
+
+def _more(things: Sequence[object]) -> list[str]:
+    """Of how many things there was no room, as a line; none where there was room for all."""
+    return [f"and {len(things) - SHOWN:,} more"] if len(things) > SHOWN else []

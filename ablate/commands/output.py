@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,3 +43,25 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def pace(each_second: float) -> str:
+    """`3.2/s`, `12/min` or `4.1/h`: in a unit that leaves something before the point."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if each_second * seconds >= 1:
+            return f"{_short(each_second * seconds)}/{unit}"
+    return f"{_short(each_second * 3600)}/h"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
+
+
+def clock(seconds: float) -> str:
+    """The time of day in so many seconds from now, here: `14:20`, `Wed 14:20`, `4 Dec 14:20`."""
+    now = time.time()
+    then = time.localtime(now + seconds)
+    if then[:3] == time.localtime(now)[:3]:
+        return time.strftime("%H:%M", then)
+    day = "%a" if seconds < 6 * 86400 else f"{then.tm_mday} %b"
+    return time.strftime(f"{day} %H:%M", then)

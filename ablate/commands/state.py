@@ -1,31 +1,77 @@
 """`ablate status` and `ablate cancel`."""
 
+import json
+import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from ablate.commands.output import columns, duration, emit_json, note
-from ablate.commands.survey import Survey, look, survey
+from ablate.commands.output import clock, columns, duration, emit_json, note, pace
+from ablate.commands.queue import Waiting, Work, at_hand
+from ablate.commands.survey import Eye, Survey, look
 from ablate.files import home
+from ablate.steps import Step
 from ablate.store import Store
 from ablate.study import load_study
+
+LOOK = 1.0
+"""Seconds between two looks at the store."""
 
 
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
-    found = survey(name, overrides)
+    study, store = load_study(name, overrides), Store(home())
+    found = look(study, store)
+    work = at_hand(store.home, study.name)
     if as_json:
-        emit_json(as_data(found))
+        emit_json(as_data(found, work))
     else:
-        print(as_text(found))
+        print(as_text(found, work))
 
 
-def as_data(found: Survey) -> dict[str, Any]:
-    """Rounds with their decisions, candidates with state and score, steps with progress."""
-    states = [found.state(one) for one in found.candidates]
+def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Show how far a study is until it is complete: on a terminal as a picture that moves.
+
+    Elsewhere print it whenever a step, a decision or a job has moved; as JSON a line each time.
+    """
+    from ablate import view
+
+    study, store = load_study(name, overrides), Store(home())
+    if view.moving(sys.stdout) and not as_json:
+        view.watch(study, store)
+        return
+    eye, waiting = Eye(study, store), Waiting(store.home, study.name)
+    before: Any = None
+    while True:
+        found, work = eye.look(), waiting.work
+        now = moved(found, work)
+        if now != before:
+            data = as_data(found, work)
+            print(json.dumps(data) if as_json else f"{as_text(found, work)}\n", flush=True)
+        if found.complete:
+            return
+        before = now
+        time.sleep(LOOK)
+
+
+def moved(found: Survey, work: Work) -> tuple[Any, ...]:
+    """What tells one state of a study from the next; how far a step is does not."""
+    return (
+        {key: one.state for key, one in found.standings.items()},
+        [turn.decision for turn in found.rounds],
+        work,
+    )
+
+
+def as_data(found: Survey, work: Work) -> dict[str, Any]:
+    """Rounds with their decisions, candidates with state and score, steps with progress, jobs."""
+    hours, of = found.hours()
     return {
         "study": found.study.name,
-        "complete": all(state in ("done", "failed") for state in states),
+        "complete": found.complete,
         "seconds_left": found.seconds_left(),
+        f"{of.lower()}_hours": hours,
+        "drivers": work.drivers,
         "rounds": [
             {
                 "number": turn.number,
@@ -43,12 +89,16 @@ def as_data(found: Survey) -> dict[str, Any]:
             }
             for turn in found.rounds
         ],
-        "steps": [_step(found, key) for key in found.standings],
+        "steps": [_step(found, step) for step in found.steps],
+        "queue": [
+            {"job": job.number, "state": job.state, "reason": job.reason, "said": job.said()}
+            for job in work.waiting
+        ],
     }
 
 
-def as_text(found: Survey) -> str:
-    """The same in columns: candidates, then what is at work, then what failed."""
+def as_text(found: Survey, work: Work) -> str:
+    """The same in columns: candidates, what is at work, waits in Slurm's queue, or failed."""
     rows = []
     for turn in found.rounds:
         winner = turn.decision.winner if turn.decision else None
@@ -57,14 +107,43 @@ def as_text(found: Survey) -> str:
             said = found.state(one) if score is None else f"{score:.1f}"
             assumed = "if the first of the pool wins" * turn.provisional
             rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
-    done = sum(one.state == "done" for one in found.standings.values())
-    left = found.seconds_left()
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *_at_work(found)]
-    parts += [f"failed: {found.failure(one)}" for one in found.candidates if found.failure(one)]
-    line = f"{found.study.name}: {done} of {len(found.steps)} steps done"
-    if left:
-        line += f", about {duration(left)} of work left"
-    return "\n\n".join((*parts, line))
+    if work.waiting:
+        queue = [(job.number, job.said()) for job in work.waiting]
+        parts.append(columns(("IN THE QUEUE", "WHY (AS SLURM SAYS)"), queue))
+    parts += [f"failed: {found.reason(step)}\n  {remedy(found, step)}" for step in found.failed]
+    return "\n\n".join((*parts, summary(found, work)))
+
+
+def summary(found: Survey, work: Work) -> str:
+    """How far the study is, what that took, and when it will end if it goes on like this."""
+    hours, of = found.hours()
+    said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
+    if hours:
+        said += f", {hours:.1f} {of}-hours" if hours >= 1 else f", {hours * 60:.1f} {of}-minutes"
+    left = found.seconds_left()
+    if found.complete:
+        return said
+    if not (found.at_work or work.drivers):
+        return f"{said}; nothing works on it: `ablate run {found.study.name}` goes on"
+    return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said
+
+
+def remedy(found: Survey, step: Step) -> str:
+    """What to do about a step that failed."""
+    name = found.study.name
+    return f"`ablate logs {step.key[:12]}` says more, `ablate retry {name}` tries it again"
+
+
+def progress(found: Survey, step: Step) -> tuple[str, str, str, str]:
+    """Of a step at work: how far, how quick, how long still, which attempt (from the second)."""
+    one = found.standings[step.key]
+    now = one.holding
+    far = f"{now.done:,} of {now.total:,}" if now and now.total else "starting"
+    quick = pace(one.pace) if one.pace else ""
+    left = f"{duration(one.seconds_left)} left" if one.seconds_left is not None else ""
+    again = f"attempt {now.number}" if now and now.number > 1 else ""
+    return far, quick, left, again
 
 
 def cancel(name: str, overrides: Sequence[str]) -> int:
@@ -78,27 +157,35 @@ def cancel(name: str, overrides: Sequence[str]) -> int:
         print(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
     if not found:
         note(f"nothing is at work on {study.name}")
-    for line in _at_work(look(study, Store(home()))):
-        note(f"another study shares what is still at work\n{line}")
-    return int(any(ending.left for ending in found))
+    if any(ending.left for ending in found):
+        return 1
+    for table in _at_work(look(study, Store(home()))):
+        note(f"another study shares what is still at work\n{table}")
+    return 0
 
 
 def _at_work(found: Survey) -> list[str]:
+    heads = ("AT WORK", "STEP", "WHAT", "DONE", "PACE", "", "", "")
     rows = []
-    for step in found.steps:
+    for step in found.at_work:
         holding = found.standings[step.key].holding
-        if holding:
-            far = f"{holding.done} of {holding.total}" if holding.total else "starting"
-            rows.append((step.key[:12], step.kind, step.slug, far, holding.note))
-    return [columns(("AT WORK", "STEP", "WHAT", "DONE", ""), rows)] if rows else []
+        said = holding.note if holding else ""
+        rows.append((step.key[:12], step.kind, step.slug, *progress(found, step), said))
+    return [columns(heads, rows)] if rows else []
 
 
-def _step(found: Survey, key: str) -> dict[str, Any]:
-    step = next(step for step in found.steps if step.key == key)
-    one = found.standings[key]
-    row: dict[str, Any] = {"kind": step.kind, "slug": step.slug, "key": key, "state": one.state}
-    if one.holding:
-        row |= {"done": one.holding.done, "total": one.holding.total, "note": one.holding.note}
+def _step(found: Survey, step: Step) -> dict[str, Any]:
+    one = found.standings[step.key]
+    row: dict[str, Any] = {
+        "kind": step.kind,
+        "slug": step.slug,
+        "key": step.key,
+        "state": one.state,
+    }
+    if now := one.holding:
+        row |= {"done": now.done, "total": now.total, "note": now.note, "attempt": now.number}
+        row |= {"pace": one.pace, "seconds_left": one.seconds_left}
+        row |= {"host": now.owner.host if now.owner else None}
     if one.record:
         row |= {"seconds": one.record["seconds"], "restarts": one.record["restarts"]}
     return row

@@ -1,17 +1,26 @@
 """What is shown while a study runs: lines where there is no terminal, else a picture of it."""
 
 import io
+import json
+import os
+import sys
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from ablate.commands import state
-from ablate.commands.survey import Survey, look
-from ablate.files import write_atomic
-from ablate.lease import Watch
+from ablate import cli
+from ablate.commands import queue, state
+from ablate.commands.queue import Waiting, Work
+from ablate.commands.survey import Eye, Survey, look
+from ablate.files import write_atomic, write_json
+from ablate.lease import Process, Watch
 from ablate.scheduler import Event, drive
 from ablate.store import Store
 from ablate.study import Study, load_study
@@ -52,8 +61,8 @@ def run(study: Study, home: Path) -> Survey:
     return look(study, store, 2)
 
 
-def picture(found: Survey, events: Sequence[Event] = ()) -> str:
-    scene = Scene(found, 2)
+def picture(study: Study, home: Path, events: Sequence[Event] = (), last: int | None = 2) -> str:
+    scene = Scene(Eye(study, Store(home), last), Waiting(home, study.name))
     for event in events:
         scene.on_event(event)
     console = Console(file=io.StringIO(), width=120)
@@ -79,11 +88,13 @@ def test_without_a_terminal_each_event_is_a_line(
 def test_the_picture_shows_scores_winner_and_failure(study: Study, own_home: Path) -> None:
     found = run(study, own_home)
     failed = next(step for step in found.steps if found.standings[step.key].state == "failed")
-    text = picture(found, [Event("failed", failed, "no luck")])
+    text = picture(study, own_home, [Event("lost", failed, "its process died")])
     assert "round 1  clip-micro@32" in text
     assert text.count("winner") == 2
     assert "20.0" in text
-    assert "failed   finetune clip-micro@32+sam-micro@128.channel_concat: no luck" in text
+    assert "failed: finetune clip-micro@32+sam-micro@128.channel_concat: no luck" in text
+    assert f"`ablate logs {failed.key[:12]}` says more, `ablate retry micro/rounds`" in text
+    assert "lost     finetune clip-micro@32+sam-micro@128.channel_concat: its process died" in text
 
 
 def test_the_picture_shows_what_is_at_work_and_what_is_not_known(
@@ -99,7 +110,7 @@ def test_the_picture_shows_what_is_at_work_and_what_is_not_known(
     assert lease is not None
     lease.done, lease.total, lease.note = 3, 4, "loss 2.1"
     lease._write()
-    text = picture(look(study, store))
+    text = picture(study, own_home, last=None)
     assert "prealign  clip-micro@32" in text
     assert "loss 2.1" in text
     assert "round 3  not known yet" in text
@@ -110,20 +121,111 @@ def test_names_are_never_markup(own_home: Path, tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     arm = "{name: '[bold]x[/nothing]', set: {}}"
     path.write_text(f"extends: micro/base\nexplore: {{kind: arms, axis: none, arms: [{arm}]}}\n")
-    text = picture(look(load_study(str(path), ["title=a", "question=b"]), Store(own_home)))
+    text = picture(load_study(str(path), ["title=a", "question=b"]), own_home, last=None)
     assert "[bold]x[/nothing]" in text
 
 
 def test_status_says_score_failure_and_decision(study: Study, own_home: Path) -> None:
     found = run(study, own_home)
-    rounds = state.as_data(found)["rounds"]
+    rounds = state.as_data(found, Work())["rounds"]
     assert rounds[1]["decision"]["winner"] == "clip-micro@32+pix2struct-micro@128"
     second = {one["name"]: one for one in rounds[1]["candidates"]}
     assert second["clip-micro@32+pix2struct-micro@128"]["score"] == 20.0
     assert second["clip-micro@32+sam-micro@128"]["state"] == "failed"
     reason = "finetune clip-micro@32+sam-micro@128.channel_concat: no luck with this one"
     assert second["clip-micro@32+sam-micro@128"]["failure"] == reason
-    assert f"failed: {reason}" in state.as_text(found)
+    assert f"failed: {reason}" in state.as_text(found, Work())
+
+
+def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(state, "LOOK", 0.02)
+    study = load_study("micro/smoke")
+    run = {"backend": "inline", "home": own_home, "executors": EXECUTORS}
+    driver = threading.Timer(0.2, drive, [study], run)
+    driver.start()
+    state.watch("micro/smoke", [], as_json=True)
+    driver.join()
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["complete"] for one in told] == [False] * (len(told) - 1) + [True]
+    assert {one["state"] for one in told[0]["steps"]} == {"waiting"}
+    assert {one["state"] for one in told[-1]["steps"]} == {"done"}
+    done = [sum(one["state"] == "done" for one in move["steps"]) for move in told]
+    assert done == sorted(done)
+    state.watch("micro/smoke", [], as_json=False)
+    text = capsys.readouterr().out
+    assert "12 of 12 steps done" in text
+    assert "\x1b" not in text
+
+
+def test_ctrl_c_ends_watching_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(sys, "argv", ["ablate", "status", "-w", "micro/smoke"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "0 of 12 steps done; nothing works on it: `ablate run" in capsys.readouterr().out
+
+
+@pytest.fixture
+def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A driver of the study with a job that waits; the squeue that says so."""
+    folder = own_home / "drives" / "abc"
+    mine = {"study": "micro/smoke", "process": asdict(Process.this())}
+    write_json(folder / "driver.json", mine)
+    write_json(folder / "jobs.json", ["41", "42"])
+    script = tmp_path / "squeue"
+    script.write_text("#!/bin/sh\necho '41|RUNNING|None\n42|PENDING|Resources'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return script
+
+
+def test_jobs_that_wait_are_shown_with_slurms_reason_in_words(
+    queued: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "42  waits for nodes that are busy (Resources)"
+    assert f"in the queue: {said}" in picture(load_study("micro/smoke"), own_home)
+    state.show("micro/smoke", [], as_json=False)
+    text = capsys.readouterr().out
+    assert "42            waits for nodes that are busy (Resources)" in text
+    assert "nothing works on it" not in text
+    assert "41" not in text
+
+
+@pytest.mark.parametrize("script", ["sleep 60", "exit 1", "echo what?"])
+def test_a_slurm_that_does_not_answer_keeps_nobody_waiting(
+    queued: Path, own_home: Path, script: str
+) -> None:
+    queued.write_text(f"#!/bin/sh\nexec {script}\n")
+    assert queue.at_hand(own_home, "micro/smoke", 0.2) == Work(1)
+
+
+def test_of_many_candidates_those_that_matter_are_shown(own_home: Path) -> None:
+    study = load_study("micro/rounds", ["explore.rounds=1", f"seeds={list(range(40))}"])
+    text = picture(study, own_home, last=None)
+    assert "round 1  and 40 waiting" in text
+    assert len(text.splitlines()) < 10
+
+
+def test_an_owner_elsewhere_that_shows_no_life_works_no_more(study: Study, own_home: Path) -> None:
+    store = Store(own_home)
+    step = look(study, store).steps[0]
+    lease = Watch().take(store.leases(step))
+    assert lease is not None
+    lease.owner = replace(lease.owner, machine="another", host="node7")
+    lease._write()
+    store.watch.patience = 0.1
+    eye = Eye(study, store)
+    assert [one.key for one in eye.look().at_work] == [step.key]
+    time.sleep(0.2)
+    assert eye.look().at_work == []
 
 
 def test_time_left_is_judged_by_finished_steps_of_the_same_kind(

@@ -1,0 +1,49 @@
+"""Who drives a study, and which of its jobs wait in Slurm's queue, and why: hints for a view."""
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.squeue import Queued, ask
+
+PATIENCE = 2.0
+"""Seconds a single look waits for Slurm."""
+PAUSE = 10.0
+"""Seconds between two questions to Slurm."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """`drivers`: how many are not known to be dead; `waiting`: jobs that have not begun."""
+
+    drivers: int = 0
+    waiting: tuple[Queued, ...] = ()
+
+
+def at_hand(home: Path, study: str, patience: float = PATIENCE) -> Work:
+    """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
+    if not (home / "drives").is_dir():
+        return Work()
+    from ablate.drives import drives
+
+    found = list(drives(home, study))
+    alive = sum(drive.driver.runs() is not False for drive in found)
+    jobs = ask([job for drive in found for job in drive.jobs()], patience) or {}
+    return Work(alive, tuple(job for job in jobs.values() if job.waits))
+
+
+class Waiting:
+    """`work`, looked at again and again beside the view, which so never waits for Slurm."""
+
+    def __init__(self, home: Path, study: str) -> None:
+        self.home, self.study = home, study
+        self.work = at_hand(home, study)
+        threading.Thread(target=self._ask, daemon=True, name="squeue").start()
+
+    def _ask(self) -> None:
+        while True:
+            time.sleep(PAUSE)
+            with contextlib.suppress(OSError, ValueError):  # what is seen may vanish while we look
+                self.work = at_hand(self.home, self.study, patience=60.0)
