@@ -44,9 +44,14 @@ class Array:
         """Where the job of this index leaves its outcome."""
         return self.folder / f"{index}.outcome.json"
 
+    def logs(self, index: int, streams: Sequence[str] = ("out", "err")) -> list[Path]:
+        """Where a job, or Slurm for it, wrote its standard output and error."""
+        job = f"*_{index}_0_log" if len(self.chains) > 1 else "*_0_log"
+        return [path for stream in streams for path in self.folder.glob(f"{job}.{stream}")]
+
     def log(self, index: int) -> str:
         """The end of what a job, or Slurm for it, wrote to standard error."""
-        paths = self.folder.glob(f"*_{index}_0_log.err" if len(self.chains) > 1 else "*_0_log.err")
+        paths = self.logs(index, ("err",))
         return "".join(path.read_text(errors="replace")[-4000:] for path in paths)
 
     def save(self) -> None:
@@ -74,14 +79,15 @@ def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:
     return array
 
 
-def left_behind(drive: Path) -> list[str]:
-    """The jobs of the drive whose folder this is that have left no answer, ended or not."""
-    return [
-        array.job(n)
+def left_behind(drive: Path) -> dict[str, Sequence[str]]:
+    """The jobs of the drive whose folder this is that have left no answer, ended or not, and the
+    keys of their steps."""
+    return {
+        array.job(n): chain
         for array in arrays(drive)
-        for n in range(len(array.chains))
+        for n, chain in enumerate(array.chains)
         if not array.answer(n).exists()
-    ]
+    }
 
 
 def _number(folder: Path) -> int:

@@ -48,7 +48,7 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
 
 def _ended(drive: Drive) -> Iterator[Ending]:
     workers = [worker for worker in drive.workers() if worker.runs() is not False]
-    jobs = _alive(drive.jobs())
+    jobs = _alive(list(drive.jobs()))
     whole = True
     for ending in chain(_driver(drive), _workers(drive, workers), _jobs(drive, jobs)):
         yield ending

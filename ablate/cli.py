@@ -184,18 +184,27 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on printing as the step writes.")
     ] = False,
+    attempt: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="The attempt of this number; default: the last."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print what a step printed, its last attempt.
+
+    With --follow it goes on through further attempts, on whatever machine they run, until the step
+    is done, or has failed: the exit code is then 1. Of a step that never began it prints what its
+    Slurm job printed.
 
     \b
     Examples:
       ablate logs 3f9a12                 by the start of the key (see `ablate plan`)
       ablate logs prealign/sam-micro -f  by kind and the start of the name
+      ablate logs 3f9a12 --attempt 1
     """
     from ablate.commands import logbook
 
-    logbook.show(step, follow, json)
+    raise typer.Exit(logbook.show(step, follow, json, attempt))
 
 
 @app.command()

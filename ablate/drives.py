@@ -14,11 +14,11 @@ logs of jobs may hold what is nobody else's business. Nothing here imports torch
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablate.arrays import UNREADABLE, arrays, left_behind
+from ablate.arrays import UNREADABLE, left_behind
 from ablate.errors import UserError
 from ablate.files import read_json, write_json
 from ablate.lease import PATIENCE, Lease, Process, Watch
@@ -52,20 +52,15 @@ class Drive:
             return str(read_json(self.folder / "driver-job.json"))
         return None
 
-    def jobs(self) -> list[str]:
-        """The numbers of its Slurm jobs without an answer, its own with them, ended or not."""
+    def jobs(self) -> dict[str, Sequence[str]]:
+        """Its Slurm jobs without an answer, ended or not, by number or name: the keys of their
+        steps. Its own job, which has none, is with them."""
         own = self.own_job
-        return [*left_behind(self.folder), *([own] if own else [])]
+        return {**left_behind(self.folder), **({own: ()} if own else {})}
 
     def keys(self) -> set[str]:
         """The keys of the steps of its Slurm jobs that have not answered."""
-        return {
-            key
-            for array in arrays(self.folder)
-            for index, keys in enumerate(array.chains)
-            if not array.answer(index).exists()
-            for key in keys
-        }
+        return {key for keys in left_behind(self.folder).values() for key in keys}
 
     def stop(self) -> None:
         """Ask the driver to end, which sees it at its next look at the store, wherever it runs."""

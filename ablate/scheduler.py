@@ -308,6 +308,9 @@ class _Driver:
     def _settle(self, outcome: Outcome, chain: list[Step]) -> None:
         """Draw the consequences of a chain that ended before its end."""
         step = next((one for one in chain if one.key == outcome.step), chain[0])
+        if outcome.log:
+            kept = self.store.logs(step) / f"job-{self.tries[step.key] + 1}.log"
+            write_atomic(kept, outcome.log)
         match outcome.status:
             case "full":
                 raise UserError(f"{outcome.message}; make room and start again")

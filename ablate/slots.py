@@ -45,12 +45,12 @@ class Slot:
         dead = self.job.done()  # asked first: an answer may come between the two
         if answer.exists():
             return Outcome(**read_json(answer))
-        return Outcome("lost", f"its process died: {self._last_words()}") if dead else None
+        return self._lost(self.job.stderr() or "") if dead else None
 
-    def _last_words(self) -> str:
-        lines = (self.job.stderr() or "").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return said[-1][:200] if said else "it was killed, or out of memory"
+    def _lost(self, log: str) -> Outcome:
+        said = [line.strip() for line in log.split("\n") if line.strip()]
+        words = said[-1][:200] if said else "it was killed, or out of memory"
+        return Outcome("lost", f"its process died: {words}", log=log)
 
     def worker(self) -> Process | None:
         """The process that serves the mailbox, if it has begun."""

@@ -181,7 +181,7 @@ class SlurmJob:
             return Outcome("stopped", f"{job}: {STOPPED[state]}")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
-        return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}")
+        return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}", log=said)
 
 
 class OnSlurm:

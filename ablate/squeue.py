@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 REASONS = {
     "Priority": "others in the queue go first",
-    "Resources": "waits for nodes that are busy",
-    "BeginTime": "starts later: a job that was requeued waits two minutes",
+    "Resources": "nodes are busy",
+    "BeginTime": "not before its time: requeued jobs wait two minutes",
     "JobArrayTaskLimit": "as many of its array run as may at once",
     "DependencyNeverSatisfied": "what it depends on has failed",
     "Dependency": "what it depends on has not ended",
@@ -28,8 +28,8 @@ REASONS = {
     "InvalidQOS": "its QOS is not valid: infra.slurm.qos",
     "ReqNodeNotAvail": "nodes it needs are down, drained or reserved",
     "NodeDown": "a node it needs is down",
-    "Reservation": "waits for its reservation",
-    "Licenses": "waits for a licence",
+    "Reservation": "its reservation has not begun",
+    "Licenses": "no licence is free",
     "QOS": "the limits of its QOS are reached",
     "Assoc": "the limits of its account are reached",
     "MaxJobs": "its user has as many jobs as allowed",
@@ -60,12 +60,23 @@ class Queued:
 def ask(jobs: Sequence[str], patience: float = 10.0) -> dict[str, Queued] | None:
     """The jobs that Slurm knows, by their numbers; None if it has not answered in so many seconds.
 
-    Jobs that ended stay known for a while, in another state. `jobs`: array tasks as `12_3`.
+    Jobs that ended stay known for a while, in another state. `jobs`: numbers, array tasks as
+    `12_3`; or names, where sbatch has not told a number.
     """
-    if not jobs:
-        return {}
-    each_task, listed = "-r", f"--jobs={','.join(jobs)}"
-    command = ["squeue", each_task, "--noheader", "--states=all", "--format=%i|%T|%r", listed]
+    numbers = [job for job in jobs if job[:1].isdecimal()]
+    names = sorted(set(jobs) - set(numbers))
+    found: dict[str, Queued] = {}
+    for option, words in ("--jobs", numbers), ("--name", names):
+        known = _ask(f"{option}={','.join(words)}", patience) if words else {}
+        if known is None:
+            return None
+        found |= known
+    return found
+
+
+def _ask(selected: str, patience: float) -> dict[str, Queued] | None:
+    each_task = "-r"
+    command = ["squeue", each_task, "--noheader", "--states=all", "--format=%i|%T|%r", selected]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=patience, check=False

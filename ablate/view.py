@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ablate.commands import state
 from ablate.commands.output import duration, note
-from ablate.commands.queue import Waiting, Work
+from ablate.commands.queue import Hints, Work
 from ablate.commands.survey import Eye, Survey
 from ablate.errors import UserError
 from ablate.scheduler import Event
@@ -41,7 +41,7 @@ def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
     if not moving(sys.stderr):
         yield Lines(eye)
         return
-    scene = Scene(eye, Waiting(store.home, study.name))
+    scene = Scene(eye, Hints(store.home, study.name))
     with _live(scene, sys.stderr) as live:
         yield scene.on_event
         scene.due = 0.0
@@ -50,7 +50,7 @@ def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
 
 def watch(study: Study, store: Store) -> None:
     """Show the study on stdout until it is complete, whoever works on it."""
-    scene = Scene(Eye(study, store), Waiting(store.home, study.name))
+    scene = Scene(Eye(study, store), Hints(store.home, study.name))
     with _live(scene, sys.stdout):
         while not scene.found.complete:
             time.sleep(0.2)
@@ -106,8 +106,8 @@ def describe(event: Event) -> str:
 class Scene:
     """The live view, drawn by rich's own thread from what the store holds then."""
 
-    def __init__(self, eye: Eye, waiting: Waiting) -> None:
-        self.eye, self.waiting = eye, waiting
+    def __init__(self, eye: Eye, hints: Hints) -> None:
+        self.eye, self.hints = eye, hints
         self.found = eye.look()
         self.due = 0.0
         self.messages: list[str] = []
@@ -124,7 +124,7 @@ class Scene:
             with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
                 self.found = self.eye.look()
             self.due = time.monotonic() + (SHARE - 1) * (time.monotonic() - began)
-        return scene(self.found, self.waiting.work, self.messages)
+        return scene(self.found, self.hints.work, self.messages)
 
 
 def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "RenderableType":
@@ -132,7 +132,6 @@ def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "Renderabl
     from rich.console import Group
     from rich.text import Text
 
-    queue = [f"{job.number}  {job.said()}" for job in work.waiting]
     failures = [
         line
         for step in found.failed[:SHOWN]
@@ -142,7 +141,7 @@ def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "Renderabl
         Text(state.summary(found, work), style="bold"),
         _candidates(found),
         _steps(found),
-        *(Text(f"in the queue: {line}", style="dim") for line in _some(queue)),
+        *(Text(f"in the queue: {line}", style="dim") for line in state.queue(found, work)),
         *(Text(line) for line in [*failures, *_more(found.failed)]),
         *(Text(line) for line in messages),
     )
@@ -197,10 +196,6 @@ def _steps(found: Survey) -> Any:
     for line in _more(found.at_work):
         table.add_row("", f"[dim]{line}[/]")
     return table
-
-
-def _some(lines: Sequence[str]) -> list[str]:
-    return [*lines[:SHOWN], *_more(lines)]
 
 
 def _more(things: Sequence[object]) -> list[str]:

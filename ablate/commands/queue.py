@@ -15,11 +15,19 @@ PAUSE = 10.0
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A job that has not begun, and the key of the step it begins with; `""` if not known."""
+
+    job: Queued
+    step: str
+
+
+@dataclass(frozen=True)
 class Work:
     """`drivers`: how many are not known to be dead; `waiting`: jobs that have not begun."""
 
     drivers: int = 0
-    waiting: tuple[Queued, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
 
 
 def at_hand(home: Path, study: str, patience: float = PATIENCE) -> Work:
@@ -30,11 +38,14 @@ def at_hand(home: Path, study: str, patience: float = PATIENCE) -> Work:
 
     found = list(drives(home, study))
     alive = sum(drive.driver.runs() is not False for drive in found)
-    jobs = ask([job for drive in found for job in drive.jobs()], patience) or {}
-    return Work(alive, tuple(job for job in jobs.values() if job.waits))
+    steps = {job: keys for drive in found for job, keys in drive.jobs().items()}
+    jobs = (ask(list(steps), patience) or {}).values()
+    first = {job: keys[0] for job, keys in steps.items() if keys}
+    waiting = (Waiting(job, first.get(job.number, "")) for job in jobs if job.waits)
+    return Work(alive, tuple(waiting))
 
 
-class Waiting:
+class Hints:
     """`work`, looked at again and again beside the view, which so never waits for Slurm."""
 
     def __init__(self, home: Path, study: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablate.commands.output import clock, columns, duration, emit_json, note, pace
-from ablate.commands.queue import Waiting, Work, at_hand
+from ablate.commands.queue import Hints, Work, at_hand
 from ablate.commands.survey import Eye, Survey, look
 from ablate.files import home
 from ablate.steps import Step
@@ -40,10 +40,10 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if view.moving(sys.stdout) and not as_json:
         view.watch(study, store)
         return
-    eye, waiting = Eye(study, store), Waiting(store.home, study.name)
+    eye, hints = Eye(study, store), Hints(store.home, study.name)
     before: Any = None
     while True:
-        found, work = eye.look(), waiting.work
+        found, work = eye.look(), hints.work
         now = moved(found, work)
         if now != before:
             data = as_data(found, work)
@@ -91,8 +91,8 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
         ],
         "steps": [_step(found, step) for step in found.steps],
         "queue": [
-            {"job": job.number, "state": job.state, "reason": job.reason, "said": job.said()}
-            for job in work.waiting
+            {"job": one.job.number, "reason": one.job.reason, "step": one.step or None}
+            for one in work.waiting
         ],
     }
 
@@ -108,11 +108,23 @@ def as_text(found: Survey, work: Work) -> str:
             assumed = "if the first of the pool wins" * turn.provisional
             rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *_at_work(found)]
-    if work.waiting:
-        queue = [(job.number, job.said()) for job in work.waiting]
-        parts.append(columns(("IN THE QUEUE", "WHY (AS SLURM SAYS)"), queue))
+    if lines := queue(found, work):
+        parts.append("\n".join(("IN THE QUEUE", *lines)))
     parts += [f"failed: {found.reason(step)}\n  {remedy(found, step)}" for step in found.failed]
     return "\n\n".join((*parts, summary(found, work)))
+
+
+def queue(found: Survey, work: Work) -> list[str]:
+    """The jobs that wait in Slurm's queue, a line for each reason."""
+    names = {step.key: f"{step.kind} {step.slug}" for step in found.steps}
+    reasons: dict[str, list[str]] = {}
+    for one in work.waiting:
+        name = names.get(one.step, f"job {one.job.number}")
+        reasons.setdefault(one.job.said(), []).append(name)
+    return [
+        f"{len(jobs)} {said}: {', '.join(jobs[:3])}{', ...' if len(jobs) > 3 else ''}"
+        for said, jobs in reasons.items()
+    ]
 
 
 def summary(found: Survey, work: Work) -> str:

@@ -16,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from ablate import cli
+from ablate.arrays import Array
 from ablate.commands import queue, state
-from ablate.commands.queue import Waiting, Work
+from ablate.commands.queue import Hints, Work
 from ablate.commands.survey import Eye, Survey, look
 from ablate.files import write_atomic, write_json
 from ablate.lease import Process, Watch
@@ -62,7 +63,7 @@ def run(study: Study, home: Path) -> Survey:
 
 
 def picture(study: Study, home: Path, events: Sequence[Event] = (), last: int | None = 2) -> str:
-    scene = Scene(Eye(study, Store(home), last), Waiting(home, study.name))
+    scene = Scene(Eye(study, Store(home), last), Hints(home, study.name))
     for event in events:
         scene.on_event(event)
     console = Console(file=io.StringIO(), width=120)
@@ -179,9 +180,11 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     folder = own_home / "drives" / "abc"
     mine = {"study": "micro/smoke", "process": asdict(Process.this())}
     write_json(folder / "driver.json", mine)
-    write_json(folder / "jobs.json", ["41", "42"])
+    keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
+    Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
     script = tmp_path / "squeue"
-    script.write_text("#!/bin/sh\necho '41|RUNNING|None\n42|PENDING|Resources'\n")
+    lines = ["41_0|RUNNING|None", "41_1|PENDING|Resources", "41_2|PENDING|Resources"]
+    script.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return script
@@ -190,13 +193,18 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_jobs_that_wait_are_shown_with_slurms_reason_in_words(
     queued: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "42  waits for nodes that are busy (Resources)"
+    said = "2 nodes are busy (Resources): pretrain clip-micro@32.channel_concat, "
     assert f"in the queue: {said}" in picture(load_study("micro/smoke"), own_home)
     state.show("micro/smoke", [], as_json=False)
     text = capsys.readouterr().out
-    assert "42            waits for nodes that are busy (Resources)" in text
+    assert f"IN THE QUEUE\n{said}" in text
     assert "nothing works on it" not in text
-    assert "41" not in text
+    state.show("micro/smoke", [], as_json=True)
+    waits = json.loads(capsys.readouterr().out)["queue"]
+    assert [(one["job"], one["reason"]) for one in waits] == [
+        ("41_1", "Resources"),
+        ("41_2", "Resources"),
+    ]
 
 
 @pytest.mark.parametrize("script", ["sleep 60", "exit 1", "echo what?"])
