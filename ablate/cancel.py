@@ -15,14 +15,15 @@ from pathlib import Path
 
 from ablate import squeue
 from ablate.drives import Drive, drives
-from ablate.lease import Process
+from ablate.lease import Process, Watch
 from ablate.slots import GRACE, end
 from ablate.slurm import ALIVE, scancel
 
 ORDERLY = 30.0
 """Seconds a driver is given to end its workers and jobs, and itself."""
 FAR = 60.0
-"""The same on another machine, where the wish arrives as late as the shared folder is seen."""
+"""The same on another machine, where the wish arrives as late as the shared folder is seen; longer
+than it takes to tell that a driver there is dead."""
 PAUSE = 0.1
 
 
@@ -59,16 +60,12 @@ def _ended(drive: Drive) -> Iterator[Ending]:
 
 def _driver(drive: Drive) -> Iterator[Ending]:
     """The driver, which ends what it started on its way out; nothing where it is gone."""
-    driver = drive.driver
-    if driver.runs() is False:
+    driver, watch = drive.driver, Watch()
+    if watch.held(drive.leases) is None:
         return
     what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
     end(driver, signal.SIGTERM)
-
-    def gone() -> bool:
-        return driver.runs() is False or not drive.folder.exists()
-
-    if _within(ORDERLY if driver.near else FAR, gone):
+    if _within(ORDERLY if driver.near else FAR, lambda: watch.held(drive.leases) is None):
         yield Ending(what)
     elif driver.near:
         yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablate.lease import Watch
 from ablate.squeue import Queued, ask
 
 PATIENCE = 2.0
@@ -30,14 +31,14 @@ class Work:
     waiting: tuple[Waiting, ...] = ()
 
 
-def at_hand(home: Path, study: str, patience: float = PATIENCE) -> Work:
+def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
     """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
     if not (home / "drives").is_dir():
         return Work()
     from ablate.drives import drives
 
     found = list(drives(home, study))
-    alive = sum(drive.driver.runs() is not False for drive in found)
+    alive = sum(watch.held(drive.leases) is not None for drive in found)
     steps = {job: keys for drive in found for job, keys in drive.jobs().items()}
     jobs = (ask(list(steps), patience) or {}).values()
     first = {job: keys[0] for job, keys in steps.items() if keys}
@@ -49,12 +50,12 @@ class Hints:
     """`work`, looked at again and again beside the view, which so never waits for Slurm."""
 
     def __init__(self, home: Path, study: str) -> None:
-        self.home, self.study = home, study
-        self.work = at_hand(home, study)
+        self.home, self.study, self.watch = home, study, Watch()
+        self.work = at_hand(home, study, self.watch)
         threading.Thread(target=self._ask, daemon=True, name="squeue").start()
 
     def _ask(self) -> None:
         while True:
             time.sleep(PAUSE)
             with contextlib.suppress(OSError, ValueError):  # what is seen may vanish while we look
-                self.work = at_hand(self.home, self.study, patience=60.0)
+                self.work = at_hand(self.home, self.study, self.watch, patience=60.0)

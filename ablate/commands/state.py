@@ -22,7 +22,7 @@ def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())
     found = look(study, store)
-    work = at_hand(store.home, study.name)
+    work = at_hand(store.home, study.name, store.watch)
     if as_json:
         emit_json(as_data(found, work))
     else:
@@ -136,7 +136,7 @@ def summary(found: Survey, work: Work) -> str:
     left = found.seconds_left()
     if found.complete:
         return said
-    if not (found.at_work or work.drivers):
+    if not (found.at_work or work.drivers or work.waiting):
         return f"{said}; nothing works on it: `ablate run {found.study.name}` goes on"
     return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said
 

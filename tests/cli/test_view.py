@@ -180,6 +180,7 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     folder = own_home / "drives" / "abc"
     mine = {"study": "micro/smoke", "process": asdict(Process.this())}
     write_json(folder / "driver.json", mine)
+    assert Watch().take(folder / "lease")
     keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
     Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
     script = tmp_path / "squeue"
@@ -212,7 +213,7 @@ def test_a_slurm_that_does_not_answer_keeps_nobody_waiting(
     queued: Path, own_home: Path, script: str
 ) -> None:
     queued.write_text(f"#!/bin/sh\nexec {script}\n")
-    assert queue.at_hand(own_home, "micro/smoke", 0.2) == Work(1)
+    assert queue.at_hand(own_home, "micro/smoke", Watch(), 0.2) == Work(1)
 
 
 def test_of_many_candidates_those_that_matter_are_shown(own_home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from ablate.cancel import Ending, cancel
 from ablate.commands import state
 from ablate.drives import Drive, drives
 from ablate.files import write_json
-from ablate.lease import Process
+from ablate.lease import Process, Watch
 
 NAME = "micro/smoke"
 ELSEWHERE = replace(Process.this(), host="login2", machine="another")
@@ -30,6 +31,10 @@ def left_by(home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...
     """The folder of a driver that is, or was, `driver`."""
     folder = home / "drives" / f"{study.replace('/', '-')}-{driver.host}"
     write_json(folder / "driver.json", {"study": study, "process": asdict(driver)})
+    lease = Watch().take(folder / "lease")
+    assert lease
+    lease.owner = driver
+    lease.beat()
     for n, job in enumerate(jobs):
         Array(folder / f"array-{n}", [["key"]], 1, job).save()
     return Drive(folder, study, driver)
@@ -97,9 +102,7 @@ def test_a_driver_on_another_machine_that_answers_has_ended(own_home: Path) -> N
 
     def answer() -> None:
         until((drive.folder / "stop").exists)
-        (drive.folder / "driver.json").unlink()
-        (drive.folder / "stop").unlink()
-        drive.folder.rmdir()
+        shutil.rmtree(drive.folder)
 
     other = threading.Thread(target=answer)
     other.start()
