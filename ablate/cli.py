@@ -285,18 +285,26 @@ def report(
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(
+    backend: Annotated[
+        Backend, typer.Option(help="slurm: submit a probe to the cluster and examine it, too.")
+    ] = Backend.local,
+    json: Json = False,
+) -> None:
     """Check this machine: versions, devices, Slurm, disk, offline state, weights.
 
     Each finding that needs one comes with a remedy; the exit code is 1 if something must be mended.
+    With --backend slurm a small job asks for what a step would (the default profile of
+    clusters.yaml): does it start, does it see the same folder, Python, packages, code and GPUs?
 
     \b
-    Example:
+    Examples:
       ablate doctor
+      ablate doctor --backend slurm
     """
     from ablate import doctor as examination
 
-    raise typer.Exit(examination.show(json))
+    raise typer.Exit(examination.show(json, backend.value))
 
 
 @app.command()

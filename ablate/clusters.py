@@ -38,12 +38,17 @@ def placed(study: Study) -> Study:
 
     Raises UserError for a mistake in the file, or a profile that is not in it.
     """
-    path, name = profiles(), study.infra.cluster
+    return study.model_copy(update={"infra": over(study.infra)})
+
+
+def over(infra: Infra) -> Infra:
+    """These fields over those of the profile that they name, or else of the default one."""
+    path, name = profiles(), infra.cluster
     if not path.is_file():
         if name or "ABLATE_CLUSTERS" in os.environ:
             wanted = f"infra.cluster is '{name}', but there" if name else "$ABLATE_CLUSTERS: there"
             raise UserError(f"{wanted} is no file {path}")
-        return study
+        return infra
     tree = load(path)
     known = validated(Clusters, tree, [])
     with blame(tree, ["default"]):
@@ -51,7 +56,7 @@ def placed(study: Study) -> Study:
             raise UserError(f"no cluster '{known.default}'{nearest(known.default, known.clusters)}")
     name = name or known.default
     if name is None:
-        return study
+        return infra
     if name not in known.clusters:
         raise UserError(f"infra.cluster: no '{name}' in {path}{nearest(name, known.clusters)}")
-    return study.model_copy(update={"infra": study.infra.over(known.clusters[name])})
+    return infra.over(known.clusters[name])

@@ -32,7 +32,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Every finding, the cheap ones first."""
     yield _python()
-    yield from _packages()
+    yield from packages()
     yield _threads()
     yield from _devices()
     yield _slurm()
@@ -41,9 +41,14 @@ def examine() -> Iterator[Finding]:
     yield from _weights()
 
 
-def show(as_json: bool) -> int:
-    """Print the findings; 1 if there is a problem, else 0."""
+def show(as_json: bool, backend: str = "local") -> int:
+    """Print the findings, with `slurm` those of a job on the cluster too; 1 if there is a problem,
+    else 0."""
     findings = list(examine())
+    if backend == "slurm":
+        from ablate import doctor_slurm
+
+        findings += doctor_slurm.examine()
     if as_json:
         emit_json([asdict(finding) for finding in findings])
     else:
@@ -58,7 +63,7 @@ def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
-def _packages() -> Iterator[Finding]:
+def packages() -> Iterator[Finding]:
     """What `ablate` declares as needed, and whether it is installed."""
     try:
         needed = importlib.metadata.requires("ablate") or []
