@@ -309,8 +309,8 @@ class _Driver:
         """Draw the consequences of a chain that ended before its end."""
         step = next((one for one in chain if one.key == outcome.step), chain[0])
         if outcome.log:
-            kept = self.store.logs(step) / f"job-{self.tries[step.key] + 1}.log"
-            write_atomic(kept, outcome.log)
+            number = 1 + len(list(self.store.logs(step).glob("job-*.log")))
+            write_atomic(self.store.logs(step) / f"job-{number}.log", outcome.log)
         match outcome.status:
             case "full":
                 raise UserError(f"{outcome.message}; make room and start again")
