@@ -1,0 +1,64 @@
+"""What changed in the answers between two candidates: the questions fixed, and those broken.
+
+A question counts as right from half of its score on (a mean over seeds where there are several);
+those that weigh nothing in their task's metric are left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import bdtr
+
+from reports.model import CandidateResult
+from reports.scoreboard import Key, Scoreboard
+
+
+@dataclass(frozen=True)
+class Flips:
+    """From `before` to `after`: the questions it fixed and broke, and the chance of as many.
+
+    `mcnemar`: McNemar's exact test (two-sided binomial), as if every question had an image of its
+    own; where they share images, trust the interval of the difference instead.
+    """
+
+    asked: int
+    fixed: tuple[Key, ...]
+    broken: tuple[Key, ...]
+
+    @property
+    def mcnemar(self) -> float:
+        """The p-value of as uneven a split of the flipped questions, if a coin decided each."""
+        flipped, fewer = len(self.fixed) + len(self.broken), min(len(self.fixed), len(self.broken))
+        return min(1.0, 2.0 * float(bdtr(fewer, flipped, 0.5))) if flipped else 1.0
+
+
+def flips(
+    board: Scoreboard, before: CandidateResult, after: CandidateResult, task: str | None = None
+) -> Flips:
+    """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
+    if before not in board.answers or after not in board.answers:
+        return Flips(0, (), ())
+    counted = board.weights(before) + board.weights(after) > 0.0
+    if task is not None:
+        counted &= np.array([one == task for one, _ in board.questions])
+    then, now = board.right(before) >= 0.5, board.right(after) >= 0.5
+
+    def chosen(which: Any) -> tuple[Key, ...]:
+        return tuple(board.questions[index] for index in np.flatnonzero(which & counted))
+
+    return Flips(int(counted.sum()), chosen(now & ~then), chosen(then & ~now))
+
+
+def rows(
+    board: Scoreboard, before: CandidateResult, after: CandidateResult, keys: Sequence[Key]
+) -> list[dict[str, Any]]:
+    """The questions with truth and both answers (of the first run), to be read."""
+    then, now = (board.answers[one][0] for one in (before, after))
+    return [_row(then[key], now[key]) for key in keys]
+
+
+def _row(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    shared = {name: then[name] for name in ("task", "id", "image", "question", "truth")}
+    return {**shared, "before": then["answer"], "after": now["answer"]}
