@@ -140,7 +140,8 @@ class Contributions:
         fixes = [(right[wrong] >= 0.5).astype(np.float64) for right in (a, b)]
         if not wrong.any() or not all(fixed.std() for fixed in fixes):
             return None
-        return float(np.corrcoef(*fixes)[0, 1])
+        a_fixes, b_fixes = (one - one.mean() for one in fixes)
+        return float(a_fixes @ b_fixes / np.sqrt((a_fixes @ a_fixes) * (b_fixes @ b_fixes)))
 
     def mixture(self, names: Coalition) -> str:
         """The base and these experts, as a mixture is written."""

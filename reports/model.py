@@ -143,7 +143,8 @@ class StudyResult:
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
     that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
-    the study's base, or the first arm if none is. `published`: what it is held against, if any.
+    the study's base, or the first arm if none is. `published`: what it is held against, if
+    any. `varies`: the settings, by dotted path, in which its candidates differ on purpose.
     """
 
     name: str
@@ -159,6 +160,7 @@ class StudyResult:
     home: Path
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     published: Repeats | None = None
+    varies: tuple[str, ...] = ("encoders",)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
