@@ -14,8 +14,11 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
+import pandas as pd
 
+from ablate.evaluate.significance import holm
 from ablate.evaluate.statistics import Interval
+from reports.frame import estimate, rounded
 from reports.model import CandidateResult, StudyResult
 from reports.scoreboard import Tasks
 
@@ -169,3 +172,73 @@ def _subsets(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 def _apart_from_encoders(one: CandidateResult) -> dict[str, object]:
     return {name: value for name, value in one.config.items() if name != "encoders"}
+
+
+def contributions(study: StudyResult) -> pd.DataFrame:
+    """A row an expert: what it `added`, a mean over so many `mixtures`; `last`: to the best one.
+
+    `shapley` is its value in the game of the best mixture's experts and itself where the trained
+    mixtures tell; else it lies between `shapley_least` and `shapley_most` if those it `wants`
+    scored within the range of the trained ones.
+    """
+    game, rows = Contributions(study), []
+    for expert in game.experts:
+        added, last, value = game.added(expert), game.last(expert), game.shapley(expert)
+        known, bounds = (value.value, value.bounds) if value else (None, None)
+        rows.append(
+            {
+                "expert": expert,
+                **estimate("added", added),
+                "mixtures": len(game.contexts(expert)),
+                **estimate("last", last),
+                **estimate("shapley", known),
+                "shapley_least": bounds[0] if bounds else None,
+                "shapley_most": bounds[1] if bounds else None,
+                "wants": ", ".join(value.wants) if value else f"more than {MOST} experts",
+            }
+        )
+    return rounded(pd.DataFrame(rows))
+
+
+def moves(study: StudyResult) -> pd.DataFrame:
+    """A row an expert and benchmark: what it `added` there, `p` corrected over the benchmarks."""
+    game, rows = Contributions(study), []
+    for expert in game.experts:
+        found = {task: game.added(expert, (task,)) for task in study.scoreboard.tasks}
+        told = {task: one for task, one in found.items() if one}
+        for (task, one), p in zip(
+            told.items(), holm([one.p for one in told.values()]), strict=True
+        ):
+            title = study.tasks.get(task, task)
+            rows.append({"expert": expert, "benchmark": title, **estimate("added", one), "p": p})
+    return rounded(pd.DataFrame(rows))
+
+
+def pairs(study: StudyResult) -> pd.DataFrame:
+    """A row two experts: what they add `together` beyond each alone, `p` corrected over the pairs,
+    and the `overlap` of what they fix. `verdict`: complement, duplicate, or that it is not told.
+    """
+    game = Contributions(study)
+    every = list(combinations(game.experts, 2))
+    found = [game.interaction(*pair) for pair in every]
+    corrected = holm([one.p if one else np.nan for one in found])
+    rows = [
+        {
+            "expert": pair[0],
+            "other": pair[1],
+            **estimate("together", one),
+            "p": p if one else None,
+            "overlap": game.overlap(*pair),
+            "verdict": _verdict(one, p),
+        }
+        for pair, one, p in zip(every, found, corrected, strict=True)
+    ]
+    return rounded(pd.DataFrame(rows))
+
+
+def _verdict(found: Interval | None, p: float) -> str:
+    if found is None:
+        return "not trained together"
+    if p >= 0.05:
+        return "not told from none"
+    return "complement" if found.estimate > 0 else "duplicate"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+import pandas as pd
+
 from ablate.files import sha256_json
 from reports.model import CandidateResult, StepResult, StudyResult
 
@@ -235,3 +237,10 @@ def _uncommitted(candidates: Sequence[CandidateResult], where: str) -> list[Find
 
 def _gravest_first(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def fairness(study: StudyResult) -> pd.DataFrame:
+    """`check` as a table: a row a finding."""
+    columns = ["severity", "where", "finding"]
+    rows = [(one.severity, one.where, one.text) for one in check(study)]
+    return pd.DataFrame(rows, columns=columns, dtype=object)

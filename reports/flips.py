@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import bdtr
 
-from reports.model import CandidateResult
+from ablate.evaluate.significance import holm
+from reports.frame import estimate, rounded
+from reports.model import CandidateResult, StudyResult
 from reports.scoreboard import Key, Scoreboard
 
 
@@ -34,7 +37,7 @@ class Flips:
         return min(1.0, 2.0 * float(bdtr(fewer, flipped, 0.5))) if flipped else 1.0
 
 
-def flips(
+def flipped(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, task: str | None = None
 ) -> Flips:
     """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
@@ -62,3 +65,38 @@ def rows(
 def _row(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     shared = {name: then[name] for name in ("task", "id", "image", "question", "truth")}
     return {**shared, "before": then["answer"], "after": now["answer"]}
+
+
+def flips(
+    study: StudyResult,
+    before: CandidateResult | None = None,
+    after: CandidateResult | None = None,
+) -> pd.DataFrame:
+    """`by_benchmark` of two candidates of a study; by default of its base and its best."""
+    one, other = before or study.base, after or study.best or study.base
+    return by_benchmark(study.scoreboard, one, other, study.tasks)
+
+
+def by_benchmark(
+    board: Scoreboard, before: CandidateResult, after: CandidateResult, titles: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row a benchmark: questions, those fixed and broken, the difference, `p` corrected over the
+    benchmarks, and McNemar's, which is not.
+    """
+    deltas = [board.difference(after, before, (task,)) for task in board.tasks]
+    corrected = holm([one.p if one else np.nan for one in deltas])
+    rows = []
+    for task, delta, p in zip(board.tasks, deltas, corrected, strict=True):
+        found = flipped(board, before, after, task)
+        rows.append(
+            {
+                "benchmark": titles.get(task, task),
+                "questions": found.asked,
+                "fixed": len(found.fixed),
+                "broken": len(found.broken),
+                **estimate("delta", delta),
+                "p": p if delta else None,
+                "mcnemar": found.mcnemar,
+            }
+        )
+    return rounded(pd.DataFrame(rows))

@@ -16,10 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.tables import COLUMNS, digits, records
+from reports.frame import COLUMNS, SIGNED, digits, records
 
 FORMATS = ("md", "csv", "latex", "json", "html")
-SIGNED = ("delta",)
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

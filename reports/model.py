@@ -1,6 +1,6 @@
 """What a report is made from: one study's rounds, candidates and steps, as read from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -215,3 +215,8 @@ class StudyResult:
         return len(self.rounds) == self.planned_rounds and all(
             one.status in ("done", "failed") for one in self.candidates
         )
+
+
+def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
+    """By composite, those that are not scored last; equal ones by name."""
+    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))

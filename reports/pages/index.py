@@ -6,10 +6,11 @@ from typing import Any
 from ablate.commands.output import duration
 from reports import figures, story
 from reports.formats import number
+from reports.frame import records
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import Rows, environment, page_name, text_of, tile
 from reports.pages.published import published
-from reports.tables import comparison, costs, mark, records
+from reports.tables import comparison, costs, mark
 
 _COST = ("kind", "steps", "done", "seconds", "share", "device_seconds", "reused", "saved")
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from reports import formats, tables
+from reports import frame as frames
 from reports.model import StudyResult
 
 
@@ -85,7 +86,7 @@ def test_csv_and_json_read_back_equal(greedy: StudyResult) -> None:
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
     assert [float(row["score"]) if row["score"] else None for row in rows] == list(frame["score"])
     again = pd.DataFrame(json.loads(formats.to_json(frame)), dtype=object)
-    assert again.where(again.notna(), None).to_dict("records") == tables.records(frame)
+    assert again.where(again.notna(), None).to_dict("records") == frames.records(frame)
 
 
 HOSTILE = "a_b & 50% #1 {x} $y$ ~^\\ <b>|</b>\nnext"
