@@ -18,7 +18,7 @@ import pandas as pd
 
 from ablate.evaluate.significance import holm
 from ablate.evaluate.statistics import Interval
-from reports.frame import estimate, rounded
+from reports.frame import estimate, framed
 from reports.model import CandidateResult, StudyResult
 from reports.scoreboard import Tasks
 
@@ -197,7 +197,7 @@ def contributions(study: StudyResult) -> pd.DataFrame:
                 "wants": ", ".join(value.wants) if value else f"more than {MOST} experts",
             }
         )
-    return rounded(pd.DataFrame(rows))
+    return framed(rows, ["expert", "added", "mixtures", "last", "shapley", "wants"])
 
 
 def moves(study: StudyResult) -> pd.DataFrame:
@@ -211,7 +211,7 @@ def moves(study: StudyResult) -> pd.DataFrame:
         ):
             title = study.tasks.get(task, task)
             rows.append({"expert": expert, "benchmark": title, **estimate("added", one), "p": p})
-    return rounded(pd.DataFrame(rows))
+    return framed(rows, ["expert", "benchmark", "added", "p"])
 
 
 def pairs(study: StudyResult) -> pd.DataFrame:
@@ -233,7 +233,7 @@ def pairs(study: StudyResult) -> pd.DataFrame:
         }
         for pair, one, p in zip(every, found, corrected, strict=True)
     ]
-    return rounded(pd.DataFrame(rows))
+    return framed(rows, ["expert", "other", "together", "p", "overlap", "verdict"])
 
 
 def _verdict(found: Interval | None, p: float) -> str:

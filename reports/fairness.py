@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ablate.files import sha256_json
+from reports.frame import framed
 from reports.model import CandidateResult, StepResult, StudyResult
 
 Severity = Literal["error", "warning", "note"]
@@ -34,6 +35,8 @@ _SEVERE: Mapping[str, Severity] = MappingProxyType(
     }
 )
 """By the last word of a fact; what is not here is a warning."""
+MOST, NAMED = 4, 2
+"""Values in a sentence; candidates named for one of them."""
 _WEIGHTY = ("torch", "transformers", "timm", "lmms-eval")
 """Packages whose version is more than a note."""
 
@@ -90,7 +93,16 @@ def among(
 
 
 def facts(one: CandidateResult) -> dict[str, str]:
-    """What may move a candidate's score, as words by name: its settings by dotted path first."""
+    """What may move a candidate's score, as words by name: its settings, then what its steps tell.
+
+    The data of a stage has a name in the settings; what counts is its content.
+    """
+    names = {path: words for path, words in settings(one).items() if not path.endswith(".data")}
+    return names | _from_steps(one.steps)
+
+
+def settings(one: CandidateResult) -> dict[str, str]:
+    """A candidate's settings in words, by dotted path."""
     config = one.config
     found = {
         "encoders": " + ".join(config["encoders"]),
@@ -104,10 +116,8 @@ def facts(one: CandidateResult) -> dict[str, str]:
             found[path] = _words(value)
             continue
         found[path] = "left out" if value is None else "done"
-        # Data has a name here; what counts is its content, which the steps know.
-        fields = {} if value is None else {key: value[key] for key in value if key != "data"}
-        found |= {f"{path}.{field}": _words(setting) for field, setting in fields.items()}
-    return found | _from_steps(one.steps)
+        found |= {f"{path}.{field}": _words(setting) for field, setting in (value or {}).items()}
+    return found
 
 
 def title(fact: str) -> str:
@@ -120,6 +130,13 @@ def title(fact: str) -> str:
 
 
 _TITLES = {"train": "trained parts and rates", "llm": "language model", "encoders": "mixture"}
+
+
+_FIGURES = {
+    "visual_tokens": "visual tokens",
+    "parameters": "parameters",
+    "trainable": "trainable parameters",
+}
 
 
 def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
@@ -143,8 +160,8 @@ def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
                 content = _digest([sizes, result.get("sets")])
                 tell("questions", f"{sum(sizes.values())} {content}")
         if step.kind == "finetune":
-            tell("parameters", result.get("parameters"))
-            tell("trainable parameters", result.get("trainable"))
+            for name in ("visual_tokens", "parameters", "trainable"):
+                tell(_FIGURES[name], result.get(name) and f"{result[name]:,}")
         for package, version in sorted((step.record.get("versions") or {}).items()):
             tell(f"package.{package}", version)
         tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
@@ -192,18 +209,14 @@ def _sentence(name: str, values: Mapping[str, str]) -> str:
     return f"{title(name)}: {', '.join(parts)}{more}"
 
 
-MOST = 4
-"""Values, or names of one value, in a sentence."""
-
-
 def _among(values: Mapping[str, str], value: str) -> str:
     who = [name for name, own in values.items() if own == value]
-    return ", ".join(who) if len(who) <= 2 else f"{len(who)} candidates"
+    return ", ".join(who) if len(who) <= NAMED else f"{len(who)} candidates"
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return float(text.replace(",", ""))
     except ValueError:
         return None
 
@@ -230,7 +243,7 @@ def _uncommitted(candidates: Sequence[CandidateResult], where: str) -> list[Find
     ]
     if not dirty:
         return []
-    who = ", ".join(dirty) if len(dirty) <= 2 else f"{len(dirty)} candidates"
+    who = ", ".join(dirty) if len(dirty) <= NAMED else f"{len(dirty)} candidates"
     text = f"uncommitted code in {who}: its commit alone does not say what ran"
     return [Finding("warning", "uncommitted", where, text)]
 
@@ -241,6 +254,7 @@ def _gravest_first(found: Iterable[Finding]) -> list[Finding]:
 
 def fairness(study: StudyResult) -> pd.DataFrame:
     """`check` as a table: a row a finding."""
-    columns = ["severity", "where", "finding"]
-    rows = [(one.severity, one.where, one.text) for one in check(study)]
-    return pd.DataFrame(rows, columns=columns, dtype=object)
+    rows = [
+        {"severity": one.severity, "where": one.where, "finding": one.text} for one in check(study)
+    ]
+    return framed(rows, ["severity", "where", "finding"])

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import bdtr
 
 from ablate.evaluate.significance import holm
-from reports.frame import estimate, rounded
+from reports.frame import estimate, framed
 from reports.model import CandidateResult, StudyResult
 from reports.scoreboard import Key, Scoreboard
 
@@ -99,4 +99,4 @@ def by_benchmark(
                 "mcnemar": found.mcnemar,
             }
         )
-    return rounded(pd.DataFrame(rows))
+    return framed(rows, ["benchmark", "questions", "fixed", "broken", "delta", "p", "mcnemar"])

@@ -4,6 +4,7 @@ A number and its 95 % interval are three columns, `score`, `score_low`, `score_h
 rounded once, here, so that every format shows the same digits.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,8 +41,11 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "p_best": ("p of the best", 4),
     "benchmark": ("Benchmark", 0),
     "questions": ("Questions", 0),
+    "setting": ("Setting", 0),
     "fixed": ("Fixed", 0),
     "broken": ("Broken", 0),
+    "a": ("A", 1),
+    "b": ("B", 1),
     "mcnemar": ("McNemar's p", 4),
     "expert": ("Expert", 0),
     "other": ("Other", 0),
@@ -68,7 +72,8 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "finding": ("Finding", 0),
 }
 
-
+LEAST_P = 1e-4
+"""What a smaller p-value is shown as."""
 P_VALUES = ("p", "p_best", "mcnemar")
 SIGNED = (
     "delta",
@@ -89,6 +94,11 @@ def digits(column: str) -> int:
     return COLUMNS.get(stem, ("", 1))[1]
 
 
+def framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows, rounded as shown; `columns` are what is left of a table without any."""
+    return rounded(pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns)))
+
+
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with numbers rounded as shown (and no minus zero), empty cells as `None`."""
     result = pd.DataFrame(index=frame.index)
@@ -99,10 +109,6 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
         values = [_round(value, places) for value in values]
         result[name] = pd.Series(values, index=frame.index, dtype=object)
     return result
-
-
-LEAST_P = 1e-4
-"""What a smaller p-value is shown as."""
 
 
 def _round(value: Any, places: int) -> Any:

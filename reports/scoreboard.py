@@ -126,7 +126,8 @@ class Scoreboard:
     def drawn(self, tasks: Tasks = None) -> Draws:
         """The candidates' composites over `tasks`, resampled once."""
         if tasks not in self._draws:
-            self._draws[tasks] = self.sample.draw(tasks)
+            sample = self.sample if tasks is None else self.sample.only(tasks)
+            self._draws[tasks] = sample.draw()
         return self._draws[tasks]
 
     def _column(self, one: "CandidateResult", name: str) -> Floats:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from ablate.evaluate.significance import Halves, detectable, holm
 from ablate.evaluate.statistics import Interval
-from reports.frame import LEAST_P, ends, estimate, rounded
+from reports.frame import LEAST_P, ends, estimate, framed
 from reports.model import CandidateResult, RoundResult, StudyResult, best_first
 
 
@@ -39,7 +39,7 @@ def significance(study: StudyResult) -> pd.DataFrame:
                     "p_best": p_best,
                 }
             )
-    return rounded(pd.DataFrame(rows))
+    return framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
 
 
 def notes(study: StudyResult) -> list[str]:
