@@ -161,7 +161,8 @@ def _one_line(text: str) -> str:
 
 def _tex(text: str) -> str:
     """What pdflatex prints as it is written; by its number what its fonts do not have."""
-    return "".join(_LATEX.get(char) or _printed(char) for char in _one_line(text))
+    escaped = "".join(_LATEX.get(char) or _printed(char) for char in _one_line(text))
+    return re.sub(r"(?<=[-'`,?!])(?=[-'`,])", "{}", escaped)  # two hyphens are no dash
 
 
 def _printed(char: str) -> str:
