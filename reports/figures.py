@@ -218,7 +218,7 @@ def contributions(study: StudyResult) -> Figure:
         ("its bounds", SECOND, "|:"),
     ):
         axes.plot([], [], style, color=color, label=label)
-    axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=8)
+    figure.legend(ncols=3, loc="outside upper left", fontsize=8)
     return figure
 
 
@@ -307,7 +307,7 @@ PRINT = 8.0
 def save(figure: Figure, path: Path | str, columns: Literal[1, 2] = 2) -> None:
     """Write a figure for print as SVG or PDF, by the ending: text in 8 points, fonts embedded.
 
-    The same figure gives the same bytes. UserError for another ending.
+    The same study gives the same bytes. UserError for another ending.
     """
     path = Path(path)
     dates = {".svg": "Date", ".pdf": "CreationDate"}

@@ -254,6 +254,7 @@ def _record(step: Step) -> dict[str, Any]:
         "device_seconds": seconds,
         "restarts": 0,
         "git_commit": "0" * 40,
+        "device": "cpu",
         "host": "a-machine",
         "threads": 1,
         "peak_memory_mb": 812.5,
