@@ -64,10 +64,12 @@ def covered(study: StudyResult) -> str:
     """What the intervals cover, in a sentence."""
     runs = len(study.base.config["seeds"])
     if runs > 1:
-        return f"Intervals are 95 %, over the choice of questions and of the {runs} seeds."
+        return (
+            f"Scores are means over seeds, {runs} each; intervals are 95 %, over the choice of "
+            "questions and of the seed."
+        )
     return (
-        "Intervals are 95 %, over the choice of questions; with one training run each, not over "
-        "that of the seed."
+        "One training run each: intervals are 95 %, over the choice of questions, not of the seed."
     )
 
 

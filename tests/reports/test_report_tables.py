@@ -116,9 +116,9 @@ def test_the_notes_say_what_can_be_seen_and_what_choosing_is_worth(
     text = "\n".join(significance.notes(greedy))
     assert f"a true difference of {significance.detectable_difference(greedy):.1f} points" in text
     assert "320 questions on 40 images" in text
-    assert "with one training run each, not over that of the seed" in text
+    assert "One training run each: intervals are 95 %" in text
     assert text.count("chosen on one half of the images") == 2
-    assert "and of the 2 seeds" in "\n".join(significance.notes(arms))
+    assert "means over seeds, 2 each" in "\n".join(significance.notes(arms))
 
 
 def test_flips_add_up_to_the_questions_that_changed(greedy: StudyResult) -> None:
