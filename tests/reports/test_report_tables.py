@@ -133,6 +133,16 @@ def test_flips_add_up_to_the_questions_that_changed(greedy: StudyResult) -> None
         assert row["delta"] == pytest.approx(gain, abs=0.051)
 
 
+def test_every_cell_has_its_interval(greedy: StudyResult) -> None:
+    frame = tables.cells(greedy)
+    assert len(frame) == len(greedy.tasks) * sum(bool(one.rows) for one in greedy.candidates)
+    assert (frame["score_low"] <= frame["score"]).all()
+    assert (frame["score"] <= frame["score_high"]).all()
+    wide = tables.rounds(greedy).set_index("candidate")
+    for row in records(frame):
+        assert row["score"] == wide.loc[row["candidate"], row["benchmark"]]
+
+
 def test_mcnemar_of_a_known_case() -> None:
     """Ten to two of twelve flips: twice the binomial tail, 2 * 79 / 4096."""
     found = Flips(100, fixed=(("t", "1"),) * 10, broken=(("t", "2"),) * 2)
@@ -163,7 +173,7 @@ def test_the_published_tables_have_the_columns_of_what_they_vary(
 
 EVERY = (
     *(tables.rounds, tables.arms, tables.significance, tables.contributions, tables.moves),
-    *(tables.pairs, tables.flips, tables.cost, tables.fairness, tables.experts),
+    *(tables.pairs, tables.flips, tables.cost, tables.fairness, tables.experts, tables.cells),
 )
 
 
