@@ -211,7 +211,9 @@ def test_a_study_without_scores_has_every_table_in_every_format(
 def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_path: Path) -> None:
     odd = pd.DataFrame({"candidate": [HOSTILE], "score": [-1.0], HOSTILE: [2.0]}, dtype=object)
     made = {
-        "odd": formats.latex(odd, HOSTILE, [HOSTILE, "\u4e2d \u202e \u00e9 --- ``,, \x07"]),
+        "odd": formats.latex(
+            odd, HOSTILE, [HOSTILE, "\u4e2d \u202e \u00e9\u00fe\u00df --- ``,, \x07"]
+        ),
         "rounds": formats.latex(tables.rounds(greedy), tables.caption(greedy)),
         "sure": formats.latex(tables.significance(greedy), "", significance.notes(greedy)),
     }
@@ -219,7 +221,7 @@ def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_pat
         (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
     inputs = "".join(rf"\input{{{name}}}" for name in made)
     (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{booktabs}}"
+        rf"\documentclass{{article}}\usepackage{{booktabs}}"
         rf"\begin{{document}}{inputs}\end{{document}}"
     )
     for name in (*made, "paper"):
