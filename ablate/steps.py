@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -18,10 +18,14 @@ import fusion_zoo
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource
 from ablate.evaluate import suites
-from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
+from ablate.study import Candidate, Design, Fusion, Stage, Study, encoder_spec, llm_spec
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
+
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""What JSON keeps as it is; a call for each of them is what making keys would take longest over."""
 
 
 def canonical(value: Any) -> str:
@@ -38,11 +42,13 @@ def _check(value: Any) -> None:
         for key, child in value.items():
             if type(key) is not str:
                 raise TypeError(f"the key {key!r} is no string")
-            _check(child)
+            if type(child) not in PLAIN:
+                _check(child)
     elif type(value) in {list, tuple}:
         for child in value:
-            _check(child)
-    elif value is not None and type(value) not in {str, int, float, bool}:
+            if type(child) not in PLAIN:
+                _check(child)
+    elif type(value) not in PLAIN:
         raise TypeError(f"{value!r} has no canonical JSON")
 
 
@@ -56,7 +62,11 @@ def _identity(value: Any) -> Any:
             return {"fingerprint": value["fingerprint"]}
         moves = value.get("sha256") and value.get("kind") != "published"
         places = {"ref"} if moves else set()
-        return {key: _identity(child) for key, child in value.items() if key not in places}
+        return {
+            key: child if type(child) in PLAIN else _identity(child)
+            for key, child in value.items()
+            if key not in places
+        }
     return [_identity(child) for child in value] if isinstance(value, list) else value
 
 
@@ -106,13 +116,14 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
     recipe, name = candidate.recipe, "+".join(candidate.encoders)
     prealigned = {}
     if recipe.prealign is not None:
+        source, stage = study.data[recipe.prealign.data], recipe.prealign.model_dump_json()
+        common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
         for title in candidate.encoders:
-            spec = _training(alone(candidate, title), "prealign", candidate.seed, study)
-            prealigned[f"prealign:{title}"] = Step("prealign", title, spec)
+            prealigned[f"prealign:{title}"] = _prealign(title, *common, candidate.seed)
     slug = f"{name}.{candidate.fusion.name}"
-    spec = _training(candidate, "pretrain", candidate.seed, study)
+    spec = _training(candidate, recipe.pretrain, study.data, candidate.seed)
     pretrain = Step("pretrain", slug, spec, prealigned)
-    spec = _training(candidate, "finetune", candidate.seed, study)
+    spec = _training(candidate, recipe.finetune, study.data, candidate.seed)
     finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
     evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
@@ -120,8 +131,7 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
 
 def alone(design: Design, title: str) -> Design:
     """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
-    options = fusion_zoo.options("channel_concat")
-    fusion = Fusion(name="channel_concat", grid=design.fusion.grid, options=options)
+    fusion = _fusion_of_one(design.fusion.grid)
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
 
@@ -140,19 +150,59 @@ def ancestors(steps: Iterable[Step]) -> list[Step]:
     return list(found.values())
 
 
-def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, Any]:
-    stage = design.recipe.stages()[kind]
+@lru_cache(maxsize=4096)
+def _prealign(
+    title: str,
+    grid: tuple[int, int],
+    llm: str,
+    feature_norm: str,
+    stage: str,
+    source: DataSource,
+    seed: int,
+) -> Step:
+    """An expert's pre-alignment, one object for all candidates: its key is made once.
+
+    `stage`: as JSON.
+    """
+    model = _model((title,), _fusion_of_one(grid), llm, feature_norm)
+    spec = _spec(model, Stage.model_validate_json(stage), source, seed)
+    return Step("prealign", title, spec)
+
+
+def _training(
+    design: Design, stage: Stage, data: Mapping[str, DataSource], seed: int
+) -> dict[str, Any]:
+    model = _model(design.encoders, design.fusion, design.llm, design.recipe.feature_norm)
+    return _spec(model, stage, data[stage.data], seed)
+
+
+def _spec(model: dict[str, Any], stage: Stage, source: DataSource, seed: int) -> dict[str, Any]:
     return {
-        "model": {
-            "encoders": [encoder_spec(title).to_json() for title in design.encoders],
-            "fusion": design.fusion.model_dump(mode="json"),
-            "feature_norm": design.recipe.feature_norm,
-            "llm": llm_spec(design.llm).to_json(),
-        },
+        "model": model,
         "stage": stage.model_dump(mode="json", exclude={"data"}),
-        "data": _source(study.data[stage.data]),
+        "data": _source(source),
         "seed": seed,
     }
+
+
+def _model(titles: Iterable[str], fusion: Fusion, llm: str, feature_norm: str) -> dict[str, Any]:
+    return {
+        "encoders": [_encoder(title) for title in titles],
+        "fusion": fusion.model_dump(mode="json"),
+        "feature_norm": feature_norm,
+        "llm": llm_spec(llm).to_json(),
+    }
+
+
+@cache
+def _fusion_of_one(grid: tuple[int, int]) -> Fusion:
+    options = fusion_zoo.options("channel_concat")
+    return Fusion(name="channel_concat", grid=grid, options=options)
+
+
+@cache
+def _encoder(title: str) -> dict[str, Any]:
+    return encoder_spec(title).to_json()
 
 
 @cache

@@ -1,12 +1,14 @@
 """What a report is made from: one study's rounds, candidates and steps, as read from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from reports.scoreboard import Scoreboard
 
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
@@ -57,12 +59,12 @@ class CandidateResult:
     rows: tuple[Mapping[str, Any], ...] = ()
     images: Path | None = None
 
-    @property
+    @cached_property
     def composite(self) -> float | None:
         """The score that counts, 0-100; `None` while it is not known."""
         return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
 
-    @property
+    @cached_property
     def status(self) -> str:
         """`done` if all steps are; else `failed` or `running` if one is, or `waiting`."""
         states = {step.status for step in self.steps}
@@ -141,7 +143,8 @@ class StudyResult:
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
     that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
-    the study's base, or the first arm if none is. `published`: what it is held against, if any.
+    the study's base, or the first arm if none is. `published`: what it is held against, if
+    any. `varies`: the settings, by dotted path, in which its candidates differ on purpose.
     """
 
     name: str
@@ -157,13 +160,14 @@ class StudyResult:
     home: Path
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     published: Repeats | None = None
+    varies: tuple[str, ...] = ("encoders",)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
         """Every candidate that is settled to be part of the study, in order of rounds."""
         return tuple(one for turn in self.rounds for one in turn.candidates)
 
-    @property
+    @cached_property
     def base(self) -> CandidateResult:
         """The base candidate, which the arms are held against."""
         return next(one for one in self.candidates if one.name == self.base_name)
@@ -173,7 +177,7 @@ class StudyResult:
         """The winner of each decided round, in order."""
         return tuple(turn.winner for turn in self.rounds if turn.winner is not None)
 
-    @property
+    @cached_property
     def best(self) -> CandidateResult | None:
         """The highest composite of all; the earlier one of equals."""
         scored = [one for one in self.candidates if one.composite is not None]
@@ -185,6 +189,11 @@ class StudyResult:
             return None if candidate is self.base else self.base
         before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
         return before[-1] if before else None
+
+    @cached_property
+    def scoreboard(self) -> Scoreboard:
+        """How sure every score and difference of the study is."""
+        return Scoreboard(self.candidates)
 
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:
@@ -206,3 +215,8 @@ class StudyResult:
         return len(self.rounds) == self.planned_rounds and all(
             one.status in ("done", "failed") for one in self.candidates
         )
+
+
+def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
+    """By composite, those that are not scored last; equal ones by name."""
+    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))

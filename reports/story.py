@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.tables import difference, interval
+from reports.significance import covered
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,7 @@ def tell(study: StudyResult) -> Story:
     if best is None or best.composite is None:
         return Story("No candidate is scored yet.", (), _missing(study))
     sure = _rounds_certainty(study) if study.kind == "rounds" else ()
-    sure += _seeds(study)
-    return Story(_answer(study, best), sure, _missing(study))
+    return Story(_answer(study, best), (*sure, covered(study)), _missing(study))
 
 
 def mixture(candidate: CandidateResult) -> str:
@@ -54,14 +53,14 @@ def chose(turn: RoundResult) -> str:
 
 
 def _answer(study: StudyResult, best: CandidateResult) -> str:
-    own = interval(best)
+    own = study.scoreboard.score(best)
     score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
     name = mixture(best) if study.kind == "rounds" else best.name
     if best is study.base:
         tried = ": nothing tried beats the base." if study.complete else "."
         return f"{so_far}{name} scores best, {score}{tried}"
-    gain = difference(best, study.base)
+    gain = study.scoreboard.difference(best, study.base)
     if gain is None:
         return f"{so_far}{name} scores best, {score}."
     sure = (
@@ -81,7 +80,7 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     for turn in study.rounds[1:]:
         winner = turn.winner
         before = study.reference(winner) if winner else None
-        step = difference(winner, before) if winner and before else None
+        step = study.scoreboard.difference(winner, before) if winner else None
         if step is None:
             continue
         verdict = (
@@ -95,14 +94,6 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     if ties:
         lines.append(f"The choice of round {' and '.join(ties)} is a tie with its runner-up.")
     return tuple(lines)
-
-
-def _seeds(study: StudyResult) -> tuple[str, ...]:
-    if len(study.base.config["seeds"]) > 1:
-        return ("Scores are means over seeds; intervals cover the choice of questions only.",)
-    return (
-        "One training run each: intervals cover the choice of questions, not that of the seed.",
-    )
 
 
 def _missing(study: StudyResult) -> tuple[str, ...]:

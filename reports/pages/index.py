@@ -6,10 +6,11 @@ from typing import Any
 from ablate.commands.output import duration
 from reports import figures, story
 from reports.formats import number
+from reports.frame import records
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import Rows, environment, page_name, text_of, tile
 from reports.pages.published import published
-from reports.tables import comparison, costs, difference, interval, mark, records
+from reports.tables import comparison, costs, mark
 
 _COST = ("kind", "steps", "done", "seconds", "share", "device_seconds", "reused", "saved")
 
@@ -121,10 +122,10 @@ def _label(study: StudyResult, one: CandidateResult) -> str:
 
 def _whisker(study: StudyResult, one: CandidateResult) -> dict[str, str] | None:
     """The candidate's interval in percent of the range that all intervals of the study span."""
-    own = interval(one)
+    own = study.scoreboard.score(one)
     if own is None or one.composite is None:
         return None
-    every = [found for other in study.candidates if (found := interval(other))]
+    every = [found for other in study.candidates if (found := study.scoreboard.score(other))]
     low, high = min(each.low for each in every), max(each.high for each in every)
     scale = 100 / ((high - low) or 1.0)
     ends = {"low": own.low, "middle": one.composite, "high": own.high}
@@ -134,10 +135,10 @@ def _whisker(study: StudyResult, one: CandidateResult) -> dict[str, str] | None:
 def _tiles(study: StudyResult) -> list[dict[str, str]]:
     best, tiles = study.best, []
     if best is not None and best.composite is not None:
-        own = interval(best)
+        own = study.scoreboard.score(best)
         note = f"95 % interval {story.span(own.low, own.high)}" if own else ""
         tiles.append(tile(f"Score on {study.suite}", f"{best.composite:.1f}", note))
-        gain = difference(best, study.base) if best is not study.base else None
+        gain = study.scoreboard.difference(best, study.base) if best is not study.base else None
         if gain:
             note = f"95 % interval {story.span(gain.low, gain.high)}"
             tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 from PIL import Image, ImageDraw
 
@@ -71,6 +72,35 @@ explore:
     - {name: llava-hr, set: {encoders: [clip-micro, pix2struct-micro], fusion.name: llava_hr}}
 """
 
+POOL = ("convnext-micro", "eva02-micro", "pix2struct-micro", "sam-micro", "dinov2-micro")
+
+
+def many_arms(count: int = 1000) -> str:
+    """A study of so many arms on the published benchmarks, as YAML: mixtures by learning rate."""
+    mixtures = [
+        ["clip-micro", *(name for bit, name in enumerate(POOL) if number >> bit & 1)]
+        for number in range(2 ** len(POOL))
+    ]
+    arms = [
+        {
+            "name": f"{'+'.join(name.split('-')[0] for name in mixture)} at {rate}e-6",
+            "set": {"encoders": mixture, "recipe.finetune.train.llm": rate * 1e-6},
+        }
+        for rate in range(1, -(-count // len(mixtures)) + 1)
+        for mixture in mixtures
+    ]
+    explore = {"kind": "arms", "axis": "mixture and learning rate", "arms": arms[:count]}
+    text = STUDY.replace("suite: micro", "suite: eagle-judged")
+    return f"{text}explore: {json.dumps(explore)}\n"
+
+
+def play_many(folder: Path, count: int = 1000) -> Study:
+    """`many_arms` played at `folder`: 100 questions each, so a thousand of them 100,000 answers."""
+    subject = study(folder, many_arms(count), "many")
+    with mock.patch("os.fsync"):  # nothing here need outlive a power cut
+        Run(folder, subject, images=100, per_image=1).rounds()
+    return subject
+
 
 def study(folder: Path, text: str, name: str = "greedy") -> Study:
     """The study of this YAML, written into `folder` first."""
@@ -121,14 +151,13 @@ class Run:
             return
         work = self.store.work(step)
         work.mkdir(parents=True)
-        result = {}
         if step.kind == "evaluate":
             result = self._answers(work, candidate)
         else:
-            self._stage(work, step)
+            result = self._stage(work, step)
         self.store.commit(step, {**_record(step), "result": result})
 
-    def _stage(self, folder: Path, step: Step) -> None:
+    def _stage(self, folder: Path, step: Step) -> dict[str, Any]:
         rng = random.Random(step.slug)
         lines = [
             json.dumps({"step": n, "loss": 4.0 * 0.95**n + 0.6 + rng.random() / 4})
@@ -142,10 +171,21 @@ class Run:
         parts = {**dict.fromkeys(encoders, "encoders"), "fusion": "fusion"}
         parts |= {"projector": "projector", "llm": "llm"}
         table = [
-            {"part": part, "parameters": len(part), "trainable": len(part) * (role in trained)}
+            {"part": part, "parameters": 10**6, "trainable": 10**6 * (role in trained)}
             for part, role in parts.items()
         ]
         write_json(folder / "parameters.json", table)
+        model, stage = step.spec["model"], step.spec["stage"]
+        height, width = model["fusion"]["grid"]
+        in_turn = len(encoders) if model["fusion"]["name"] == "sequence_append" else 1
+        return {
+            "steps": stage["steps"],
+            "samples": stage["steps"] * stage["batch_size"],
+            "parameters": sum(row["parameters"] for row in table),
+            "trainable": sum(row["trainable"] for row in table),
+            "visual_tokens": height * width * in_turn,
+            "vision_flops": 10**9 * sum(one["resolution"] for one in model["encoders"]),
+        }
 
     def _answers(self, folder: Path, candidate: Candidate) -> dict[str, Any]:
         """Answers right with a chance by skill; the questions are the same for every candidate."""
@@ -181,7 +221,12 @@ class Run:
             for task, (right, n) in hits.items()
         }
         mean = sum(one["value"] for one in scores.values()) / len(scores)
-        return {"scores": scores, "composite": mean, "questions": len(rows)}
+        return {
+            "scores": scores,
+            "composite": mean,
+            "questions": len(rows),
+            "seconds_generate": 10.0 + len(candidate.encoders),
+        }
 
 
 def _draw(path: Path, seed: int) -> None:
@@ -209,6 +254,7 @@ def _record(step: Step) -> dict[str, Any]:
         "device_seconds": seconds,
         "restarts": 0,
         "git_commit": "0" * 40,
+        "device": "cpu",
         "host": "a-machine",
         "threads": 1,
         "peak_memory_mb": 812.5,
