@@ -1,1 +1,48 @@
-"""What each page of the report shows, as plain values for its template."""
+"""The pages of a report, each a template and what it shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.browser import Browser
+from reports.model import StudyResult
+from reports.pages.answers import answers
+from reports.pages.candidate import candidate
+from reports.pages.common import path_of
+from reports.pages.cost import cost
+from reports.pages.index import index
+from reports.pages.results import heading, results
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its path without a suffix, its title, its template and the template's values."""
+
+    path: str
+    title: str
+    template: str
+    values: Mapping[str, Any]
+
+
+def navigation(study: StudyResult) -> list[tuple[str, str]]:
+    """The pages every page links to: path and name."""
+    return [
+        ("index", "Overview"),
+        ("results", heading(study)),
+        ("cost", "Cost"),
+        ("answers", "Answers"),
+    ]
+
+
+def pages(
+    study: StudyResult, browser: Browser, images: Mapping[str, str], downloads: Sequence[str]
+) -> Iterator[Page]:
+    """Every page, in order. `images`: names by source; `downloads`: the names of the tables."""
+    title = study.title
+    yield Page("index", title, "index.html", index(study))
+    yield Page("results", f"{heading(study)} - {title}", "results.html", results(study, downloads))
+    yield Page("cost", f"Cost - {title}", "cost.html", cost(study))
+    yield Page("answers", f"Answers - {title}", "answers.html", answers(browser, images))
+    for one in study.candidates:
+        name = f"{one.name} - {title}"
+        yield Page(path_of(study, one), name, "candidate.html", candidate(study, one, browser))

@@ -1,4 +1,4 @@
-"""A candidate's page: scores, loss, configuration against the base, parameters, lineage."""
+"""A candidate's page: scores, loss, configuration against its parent, parameters, lineage, logs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -6,61 +6,83 @@ from typing import Any
 
 from ablate.commands.output import duration
 from ablate.files import read_json
-from reports import figures, story
+from reports import story
+from reports.browser import Browser
 from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
-from reports.pages.common import ABSENT, Rows, environment, flatten, text_of, tile
+from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
+from reports.pages.curves import Curve, curve
+from reports.pages.logs import tail
 from reports.tables import difference, interval, mark
 
 TASK_DRAWS = 2000  # of the interval of one benchmark on one page; the composites take more
 
 
-def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
+def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dict[str, Any]:
     """One candidate's page."""
     reference = study.reference(one)
+    parent = reference or study.base
     broken = one.failure
     last = next((step for step in reversed(one.steps) if step.record), None)
     return {
         "one": one,
         "base": study.base,
+        "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
+        "label": label(study, one),
         "mark": mark(study, one),
         "reference": reference,
-        "flips": _flips(study, one, reference),
+        "flips": _flips(browser, one, reference),
         "failure": {"step": f"{broken[0].kind} {broken[0].slug}", **broken[1]} if broken else None,
         "tiles": _tiles(one, reference),
         "task_heads": _task_heads(reference),
         "task_rows": _task_rows(study, one, reference),
-        "losses": [chart for step in one.steps if (chart := _loss(step))],
-        "diff": _diff(study.base.config, one.config),
+        "curves": [found for step in one.steps if (found := _curve(step))],
+        "diff": _diff(parent.config, one.config),
         "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
         **_trainable(one),
-        "lineage_heads": [
-            ("Step", False), ("What", False), ("Key", False), ("Status", False),
-            ("Seconds", True), ("Restarts", True), ("Peak MB", True), ("Used by", True),
-        ],
-        "lineage": [
-            [
-                step.kind, step.slug, step.key[:12], step.status,
-                f"{step.seconds:.0f}" if step.record else ABSENT,
-                text_of(step.record.get("restarts", ABSENT)),
-                _whole(step.record.get("peak_memory_mb")),
-                str(len(study.used_by[step.key])),
-            ]
-            for step in one.steps
-        ],
+        "lineage_heads": _LINEAGE,
+        "lineage": [_descent(study, step) for step in one.steps],
+        "logs": [found for step in one.steps if (found := _log(study, step))],
         "environment": environment(last.record) if last else [],
-    }  # fmt: skip
+    }
+
+
+_LINEAGE: Heads = [
+    *((title, False) for title in ("Step", "What", "Key", "Status")),
+    *((title, True) for title in ("Seconds", "Restarts", "Peak MB", "Used by")),
+]
+
+
+def _descent(study: StudyResult, step: StepResult) -> list[str]:
+    """A step's row of the lineage."""
+    return [
+        step.kind,
+        step.slug,
+        step.key[:12],
+        step.status,
+        f"{step.seconds:.0f}" if step.record else ABSENT,
+        text_of(step.record.get("restarts", ABSENT)),
+        _whole(step.record.get("peak_memory_mb")),
+        str(len(study.used_by[step.key])),
+    ]
 
 
 @cache
-def _loss(step: StepResult) -> dict[str, str] | None:
-    """The curve of a step, drawn once for all the candidates that share it."""
-    figure = figures.loss(step)
-    title = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
-    return (
-        {"title": title, "svg": figures.svg(figure, "loss", f"Loss of {title}")} if figure else None
-    )
+def _curve(step: StepResult) -> dict[str, Any] | None:
+    """The loss of a step, read once for all the candidates that share it."""
+    found: Curve | None = curve(step)
+    return {"title": _named(step), "curve": found} if found else None
+
+
+def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:
+    """What a step printed last; open where it failed."""
+    text = tail(study.home, step)
+    return {"title": _named(step), "text": text, "open": step.status == "failed"} if text else None
+
+
+def _named(step: StepResult) -> str:
+    return f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
 
 
 def _tiles(one: CandidateResult, reference: CandidateResult | None) -> list[dict[str, str]]:
@@ -80,15 +102,17 @@ def _tiles(one: CandidateResult, reference: CandidateResult | None) -> list[dict
     return tiles
 
 
-def _flips(study: StudyResult, one: CandidateResult, reference: CandidateResult | None) -> str:
-    """The browser's address for the two compared; empty if one of them has no answers."""
-    scored = [other for other in study.candidates if other.rows]
+def _flips(
+    browser: Browser, one: CandidateResult, reference: CandidateResult | None
+) -> dict[str, int] | None:
+    """Where the answers of the two are in the browser; `None` if one of them has none."""
+    scored = browser.candidates
     if reference not in scored or one not in scored:
-        return ""
-    return f"a={scored.index(reference)}&b={scored.index(one)}"
+        return None
+    return {"a": scored.index(reference), "b": scored.index(one)}
 
 
-def _task_heads(reference: CandidateResult | None) -> list[tuple[str, bool]]:
+def _task_heads(reference: CandidateResult | None) -> Heads:
     heads = [("Benchmark", False), ("Questions", True), ("Score", True)]
     if reference is not None:
         heads += [("Difference", True), ("95 % interval", True), ("Fixed", True), ("Broken", True)]
@@ -115,10 +139,9 @@ def _task_rows(study: StudyResult, one: CandidateResult, reference: CandidateRes
 
 def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
     before, after = flatten(base), flatten(own)
-    hidden = {"name", "point", "round"}
     return [
         [path, text_of(before.get(path, ABSENT)), text_of(after.get(path, ABSENT))]
-        for path in sorted((before.keys() | after.keys()) - hidden)
+        for path in sorted(before.keys() | after.keys())
         if before.get(path, ABSENT) != after.get(path, ABSENT)
     ]
 
@@ -136,7 +159,7 @@ def _trainable(one: CandidateResult) -> dict[str, Any]:
         found = [table.get(part) for table in stages.values()]
         size = next(int(row["parameters"]) for row in found if row)
         rows.append([part, f"{size:,}", *map(_trained, found)])
-    heads = [("Part", False), ("Parameters", True), *((stage, False) for stage in stages)]
+    heads: Heads = [("Part", False), ("Parameters", True), *((one, False) for one in stages)]
     return {"trainable_heads": heads, "trainable": rows}
 
 

@@ -1,17 +1,31 @@
 """Small pieces that several pages share."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from reports.model import CandidateResult, StudyResult
 
+Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
 Rows = list[list[str]]
 ABSENT = "-"
 
 
-def page_name(study: StudyResult, one: CandidateResult) -> str:
-    """The candidate's file among `candidates/`: its place in the study, stable and harmless."""
-    return f"{study.candidates.index(one) + 1:03d}.html"
+def path_of(study: StudyResult, one: CandidateResult) -> str:
+    """The path of the candidate's page: its place in the study, stable and harmless."""
+    return f"candidates/{_places(study)[one]:03d}"
+
+
+@cache
+def _places(study: StudyResult) -> dict[CandidateResult, int]:
+    return {one: place for place, one in enumerate(study.candidates, start=1)}
+
+
+def label(study: StudyResult, one: CandidateResult) -> str:
+    """A candidate in its round: what it adds to the winner before; elsewhere its name."""
+    reference = study.reference(one) if study.kind == "rounds" else None
+    added = [name for name in one.encoders if reference and name not in reference.encoders]
+    return f"+ {', '.join(added)}" if added else one.name
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

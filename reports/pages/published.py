@@ -1,4 +1,4 @@
-"""The part of the first page that holds a study beside the published table it names."""
+"""A study beside the published table it names: in a sentence, and row by row."""
 
 from typing import Any
 
@@ -33,6 +33,25 @@ def published(study: StudyResult) -> dict[str, Any] | None:
         "notes": notes(study),
         "figure": _paths(study, found),
     }
+
+
+def standing(study: StudyResult) -> str:
+    """How the study stands to the published result, in a sentence; empty if it names none."""
+    if study.published is None:
+        return ""
+    found, best = table_of(study), study.best
+    if not comparable(study) or best is None:
+        return f"Published: {found.finding or found.title}"
+    frame = against(study)
+    held = frame[(frame["candidate"] == best.name) & frame["delta_low"].notna()]
+    if held.empty:
+        return f"{best.name} has no published row to be held against."
+    higher, lower = int((held["delta_low"] > 0).sum()), int((held["delta_high"] < 0).sum())
+    return (
+        f"Held against {held['published_row'].iloc[0]} as published, {best.name} is higher on "
+        f"{higher} and lower on {lower} of {len(held)} measures; on the others the published "
+        "number is within the interval here."
+    )
 
 
 def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
