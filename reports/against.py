@@ -14,7 +14,7 @@ import pandas as pd
 from ablate.errors import UserError
 from reports import published
 from reports.model import CandidateResult, Repeats, StudyResult
-from reports.tables import difference, interval, rounded
+from reports.tables import rounded
 
 SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
 
@@ -142,7 +142,7 @@ def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> di
         "published": value,
         "published_mark": _mark(found, name, column, bool(tasks)),
     }
-    ours = interval(one, tasks) if tasks else None
+    ours = study.scoreboard.score(one, tasks) if tasks else None
     if ours is not None:
         scale = (published.book().columns[column].full or 0.0) / 100.0
         here = scale * sum(one.scores[task] for task in tasks) / len(tasks)
@@ -166,7 +166,7 @@ def _gain(
         return []
     now, then = (found.cell(row, found.lead) for row in (name, before))
     marks = _mark(found, name, found.lead, False) + _mark(found, before, found.lead, False)
-    ours = difference(one, reference)
+    ours = study.scoreboard.difference(one, reference)
     gain = {
         "candidate": one.name,
         "published_row": name,
@@ -179,7 +179,7 @@ def _gain(
 
 
 def _composite(study: StudyResult, one: CandidateResult, name: str | None) -> dict[str, Any]:
-    ours = interval(one)
+    ours = study.scoreboard.score(one)
     return {
         "candidate": one.name,
         "published_row": name,

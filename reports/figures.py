@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from reports.model import KINDS, CandidateResult, StepResult, StudyResult
 from reports.published import Table
-from reports.tables import costs, interval
+from reports.tables import costs
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
 INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0b6b70", "#9db9b8"
@@ -55,11 +55,11 @@ def greedy_path(study: StudyResult) -> Figure:
     for turn in study.rounds:
         losers = [one for one in turn.candidates if one is not turn.winner]
         spread = [0.09 * (index + 1) for index in range(len(losers))]
-        _points(axes, [turn.number + shift for shift in spread], losers, MUTED, 4)
+        _points(study, axes, [turn.number + shift for shift in spread], losers, MUTED, 4)
     winners = [one for one in study.winners if one.composite is not None]
     xs, ys = [one.round for one in winners], [one.composite or 0.0 for one in winners]
     axes.plot(xs, ys, color=ACCENT, linewidth=1.8, zorder=3)
-    _points(axes, xs, winners, ACCENT, 7)
+    _points(study, axes, xs, winners, ACCENT, 7)
     for before, one in zip([None, *winners], winners, strict=False):
         first = "\n".join(one.encoders)
         rising = before is None or (one.composite or 0.0) >= (before.composite or 0.0)
@@ -114,7 +114,7 @@ def arm_scores(study: StudyResult) -> Figure:
     axes.grid(axis="x", visible=True)
     for row, one in enumerate(reversed(scored)):
         color = ACCENT if one is study.best else MUTED
-        low, high = _ends(one)
+        low, high = _ends(study, one)
         axes.plot([low, high], [row, row], color=color, linewidth=1.6)
         axes.plot([one.composite or 0.0], [row], "o", color=color, markersize=6)
     axes.set_yticks(range(len(scored)), [one.name for one in reversed(scored)])
@@ -205,16 +205,21 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _points(
-    axes: Axes, xs: Sequence[float], candidates: Sequence[CandidateResult], color: str, size: int
+    study: StudyResult,
+    axes: Axes,
+    xs: Sequence[float],
+    candidates: Sequence[CandidateResult],
+    color: str,
+    size: int,
 ) -> None:
     for x, one in zip(xs, candidates, strict=True):
         if one.composite is not None:
-            axes.plot([x, x], _ends(one), color=color, linewidth=1.2, zorder=2)
+            axes.plot([x, x], _ends(study, one), color=color, linewidth=1.2, zorder=2)
             axes.plot([x], [one.composite], "o", color=color, markersize=size, zorder=4)
 
 
-def _ends(candidate: CandidateResult) -> tuple[float, float]:
-    own = interval(candidate)
+def _ends(study: StudyResult, candidate: CandidateResult) -> tuple[float, float]:
+    own = study.scoreboard.score(candidate)
     middle = candidate.composite or 0.0
     return (own.low, own.high) if own else (middle, middle)
 

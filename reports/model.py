@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from reports.scoreboard import Scoreboard
+
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
 
@@ -187,6 +189,11 @@ class StudyResult:
             return None if candidate is self.base else self.base
         before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
         return before[-1] if before else None
+
+    @cached_property
+    def scoreboard(self) -> Scoreboard:
+        """How sure every score and difference of the study is."""
+        return Scoreboard(self.candidates)
 
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:

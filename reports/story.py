@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.tables import difference, interval
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,14 @@ def chose(turn: RoundResult) -> str:
 
 
 def _answer(study: StudyResult, best: CandidateResult) -> str:
-    own = interval(best)
+    own = study.scoreboard.score(best)
     score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
     name = mixture(best) if study.kind == "rounds" else best.name
     if best is study.base:
         tried = ": nothing tried beats the base." if study.complete else "."
         return f"{so_far}{name} scores best, {score}{tried}"
-    gain = difference(best, study.base)
+    gain = study.scoreboard.difference(best, study.base)
     if gain is None:
         return f"{so_far}{name} scores best, {score}."
     sure = (
@@ -81,7 +80,7 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     for turn in study.rounds[1:]:
         winner = turn.winner
         before = study.reference(winner) if winner else None
-        step = difference(winner, before) if winner and before else None
+        step = study.scoreboard.difference(winner, before) if winner else None
         if step is None:
             continue
         verdict = (

@@ -4,12 +4,10 @@ A number and its 95 % interval are three columns, `score`, `score_low`, `score_h
 rounded once, here, so that every format shows the same digits. `COLUMNS` gives their headings.
 """
 
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from ablate.evaluate.statistics import DRAWS, Interval, bootstrap, paired_bootstrap
 from reports.model import KINDS, CandidateResult, StudyResult
 
 # key -> (heading, digits after the point); a column that is not here is a task's score
@@ -44,51 +42,6 @@ def digits(column: str) -> int:
     """How many digits after the point a column's numbers have."""
     stem = column.removesuffix("_low").removesuffix("_high")
     return COLUMNS.get(stem, ("", 1))[1]
-
-
-@cache
-def interval(candidate: CandidateResult, tasks: tuple[str, ...] | None = None) -> Interval | None:
-    """The 95 % interval of the composite, resampled over images; `None` without answers.
-
-    `tasks`: of the mean of these alone.
-    """
-    rows = candidate.answers
-    if tasks is not None:
-        rows = rows[rows["task"].isin(tasks)]
-    if rows.empty:
-        return None
-    return bootstrap(
-        rows["points"].to_numpy(),
-        rows["image"].to_numpy(),
-        rows["task"].to_numpy(),
-        weights=rows["weight"].to_numpy(),
-    )
-
-
-@cache
-def difference(
-    candidate: CandidateResult,
-    reference: CandidateResult,
-    task: str | None = None,
-    draws: int = DRAWS,
-) -> Interval | None:
-    """`candidate` minus `reference` in points, with its paired 95 % interval.
-
-    Over the questions both answered, of one `task` or (default) of all; `None` if there are none.
-    """
-    both = candidate.answers.merge(reference.answers, on=["task", "id"], suffixes=("", "_ref"))
-    if task is not None:
-        both = both[both["task"] == task]
-    if both.empty:
-        return None
-    return paired_bootstrap(
-        both["points"].to_numpy(),
-        both["points_ref"].to_numpy(),
-        both["image"].to_numpy(),
-        both["task"].to_numpy(),
-        draws=draws,
-        weights=(both["weight"].to_numpy(), both["weight_ref"].to_numpy()),
-    )
 
 
 def rounds(study: StudyResult) -> pd.DataFrame:
@@ -168,8 +121,8 @@ def mark(study: StudyResult, candidate: CandidateResult) -> str:
 
 def _row(study: StudyResult, candidate: CandidateResult) -> dict[str, Any]:
     reference = study.reference(candidate)
-    own = interval(candidate)
-    delta = difference(candidate, reference) if reference is not None else None
+    own = study.scoreboard.score(candidate)
+    delta = study.scoreboard.difference(candidate, reference)
     row: dict[str, Any] = {
         "candidate": candidate.name,
         "mark": mark(study, candidate),

@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap intervals over images, for one candidate and between two.
+"""How sure a score is, and a difference of two: bootstrap over images, for many candidates at once.
 
 Questions on one image are not independent, so whole images are drawn with replacement (a cluster
 bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Every
@@ -6,38 +6,72 @@ metric here is a ratio of sums over questions, sum(weight * score) / sum(weight)
 weights of one, and F1 with a weight of 2 for a true positive (score 1), 1 for a false positive or
 false negative (score 0) and 0 for a true negative, since F1 = 2TP / (2TP + FP + FN). A draw thus
 recomputes each task's metric exactly, from sums per image, with two matrix products (MME's, whose
-categories weigh the same, with the weights of the whole set).
+categories weigh the same, with the weights of the whole set). All candidates share the draws, so
+what is hard for two of them cancels in their difference.
+
+Percentile intervals of few images are too narrow, and know nothing of the seed. So they are widened
+about the estimate, by the ratio of two standard errors, both linearised:
+
+- few images: each task's variance is that of a sample, n / (n - 1) times the resampled one, and
+  Student's quantile takes the place of the normal one (Hesterberg, What Teachers Should Know about
+  the Bootstrap, The American Statistician 69, 2015, section 4.1), with Satterthwaite's degrees of
+  freedom over the tasks;
+- seeds: where candidates have several training runs, the variance between runs is added, less the
+  part of it that the choice of questions makes (two crossed random effects, images and runs). It is
+  pooled over the candidates, since two or three runs of one tell little.
+
+A p-value is that of the same interval turned round: two-sided, the level at which it just holds
+zero. So p < 0.05 says the same as a 95 % interval without zero. Where fewer than `TAIL` draws lie
+beyond zero it is the normal tail of the same spread, for draws cannot show one so small.
+
+Shapes: D draws, C candidates, R training runs (one or several a candidate), I images, K contrasts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 from ablate.errors import UserError
 
+LEVEL = 0.95
 DRAWS = 10_000
 """Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
-FEWEST, WORK = 1_000, 2**27
-"""Where there are more images than `WORK / DRAWS` (the published benchmarks have 85,000 and more),
-an interval has only as many resamples as make `WORK` images, at least `FEWEST`: its ends then move
+FEWEST, WORK = 1_000, 2**26
+"""Where there are many images (the published benchmarks have 85,000 and more) or candidates, there
+are only as many resamples as make `WORK` images and metrics, at least `FEWEST`: the ends then move
 by up to 0.1 standard errors.
 """
+TAIL = 10
+TINY = 1e-9
+SEED = 0
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Contrast = Callable[[Floats], Floats]
+"""Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
+Names = Sequence[Any] | NDArray[Any]
+Scored = ArrayLike | tuple[ArrayLike, ArrayLike]
+"""One candidate: its scores in 0..1, an entry a question, or (runs, questions); and its weights."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the interval that covers the truth with probability `level`."""
+    """An estimate in points and the interval that covers the truth with probability `LEVEL`.
+
+    `error` is its standard error, with `freedom` degrees of freedom; `p` of being zero (two-sided).
+    """
 
     estimate: float
     low: float
     high: float
-    level: float = 0.95
+    p: float = float("nan")
+    error: float = float("nan")
+    freedom: float = float("inf")
 
     @property
     def tie(self) -> bool:
@@ -45,144 +79,287 @@ class Interval:
         return self.low <= 0.0 <= self.high
 
 
-def bootstrap(
-    scores: ArrayLike,
-    groups: Sequence[Any] | NDArray[Any],
-    tasks: Sequence[Any] | NDArray[Any],
-    draws: int = DRAWS,
-    seed: int = 0,
-    *,
-    weights: ArrayLike | None = None,
-    level: float = 0.95,
-) -> Interval:
-    """The composite (mean over tasks of each task's metric) and its percentile interval.
+class Estimates(NamedTuple):
+    """The fields of many an `Interval`, as arrays (K)."""
 
-    `scores`, `groups` (the image), `tasks`, `weights` (default 1): one entry a question. In the
-    unit of `scores`: 0..1 for the rows of `answers.jsonl`.
+    estimate: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    error: Floats
+    freedom: Floats
+
+    def interval(self, k: int) -> Interval:
+        """One of them."""
+        return Interval(*(float(field[k]) for field in self))
+
+
+def bootstrap(scores: Scored, groups: Names, tasks: Names, draws: int = DRAWS) -> Interval:
+    """The composite (mean over tasks of each task's metric) of one candidate.
+
+    `groups` (the image) and `tasks`: one entry a question.
     """
-    table = _Table(groups, tasks, [(scores, weights)])
-    return table.interval(lambda values: values[0], draws, seed, level)
+    return Sample(groups, tasks, [scores]).draw(draws=draws).scores().interval(0)
 
 
 def paired_bootstrap(
-    a: ArrayLike,
-    b: ArrayLike,
-    groups: Sequence[Any] | NDArray[Any],
-    tasks: Sequence[Any] | NDArray[Any],
-    draws: int = DRAWS,
-    seed: int = 0,
-    *,
-    weights: tuple[ArrayLike, ArrayLike] | None = None,
-    level: float = 0.95,
+    a: Scored, b: Scored, groups: Names, tasks: Names, draws: int = DRAWS
 ) -> Interval:
-    """The difference of two composites, `a` minus `b`, on the same questions in the same order.
-
-    Each draw takes the same images for both, so what is hard for both cancels. `weights`: those
-    of `a` and of `b` (default 1 each); the rest is as in `bootstrap`.
-    """
-    of_a, of_b = weights or (None, None)
-    table = _Table(groups, tasks, [(a, of_a), (b, of_b)])
-    return table.interval(lambda values: values[0] - values[1], draws, seed, level)
+    """The difference of two composites, `a` minus `b`, on the same questions in the same order."""
+    drawn = Sample(groups, tasks, [a, b]).draw(draws=draws)
+    return drawn.differences([0], [1]).interval(0)
 
 
-def compare(
-    a: Sequence[Mapping[str, Any]],
-    b: Sequence[Mapping[str, Any]],
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """The difference in points (0..100) of two candidates by their rows of `answers.jsonl`.
+Rows = Sequence[Mapping[str, Any]]
+
+
+def compare(a: Sequence[Rows], b: Sequence[Rows], draws: int = DRAWS) -> Interval:
+    """The difference of two candidates by their rows of `answers.jsonl`, those of each run.
 
     Raises `UserError` where they did not answer the same questions about the same images.
     """
-    by_question = [{(row["task"], row["id"], row["image"]): row for row in rows} for rows in (a, b)]
-    if by_question[0].keys() != by_question[1].keys():
-        apart = sorted(by_question[0].keys() ^ by_question[1].keys())
-        raise UserError(
-            f"two candidates answered different questions, so cannot be compared: {len(apart)} "
-            f"were answered by one only, the first of them {apart[0][0]} {apart[0][1]}"
-        )
-    keys = sorted(by_question[0])
-    rows_a, rows_b = ([rows[key] for key in keys] for rows in by_question)
+    runs = [{(row["task"], row["id"], row["image"]): row for row in rows} for rows in (*a, *b)]
+    keys = sorted(runs[0])
+    for run in runs:
+        if apart := sorted(run.keys() ^ runs[0].keys()):
+            raise UserError(
+                f"two candidates answered different questions, so cannot be compared: {len(apart)} "
+                f"were answered by one only, the first of them {apart[0][0]} {apart[0][1]}"
+            )
+    scores, weights = (
+        np.array([[run[key][name] for key in keys] for run in runs], dtype=np.float64)
+        for name in ("score", "weight")
+    )
+    of_a, of_b = slice(len(a)), slice(len(a), None)
     return paired_bootstrap(
-        100.0 * _column(rows_a, "score"),
-        100.0 * _column(rows_b, "score"),
-        [row["image"] for row in rows_a],
-        [row["task"] for row in rows_a],
+        (scores[of_a], weights[of_a]),
+        (scores[of_b], weights[of_b]),
+        [image for _, _, image in keys],
+        [task for task, _, _ in keys],
         draws,
-        seed,
-        weights=(_column(rows_a, "weight"), _column(rows_b, "weight")),
-        level=level,
     )
 
 
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> Floats:
-    return np.array([row[name] for row in rows], dtype=np.float64)
+@dataclass(frozen=True)
+class _Part:
+    """One task, by image: `images` that have questions of it, (I',); how many questions `count`.
+
+    `top` and `under` (R, I'): the two sums of each run's ratio; `under` (1, I') where all have the
+    same weights.
+    """
+
+    images: Ints
+    count: Floats
+    top: Floats
+    under: Floats
+
+    @property
+    def metric(self) -> Floats:
+        """Each run's metric on the questions as they are, (R,), in 0..1."""
+        return _ratio(self.top.sum(1), self.under.sum(1))
+
+    @property
+    def influence(self) -> Floats:
+        """How much of the metric hangs on each image: its linear part, (R, I')."""
+        total = self.under.sum(1, keepdims=True)
+        return _ratio(self.top - self.metric[:, None] * self.under, total)
 
 
-class _Table:
-    """Per image and task: how many questions, and for each candidate the two sums of its ratio."""
+class Sample:
+    """Questions and how well each of several candidates answered them."""
 
-    def __init__(
-        self,
-        groups: Sequence[Any] | NDArray[Any],
-        tasks: Sequence[Any] | NDArray[Any],
-        candidates: Sequence[tuple[ArrayLike, ArrayLike | None]],
-    ) -> None:
+    def __init__(self, groups: Names, tasks: Names, candidates: Sequence[Scored]) -> None:
         names, image = np.unique(np.asarray(groups), return_inverse=True)
         kinds, task = np.unique(np.asarray(tasks), return_inverse=True)
         if not len(image):
             raise ValueError("no questions to resample")
-        self.images, self.tasks = len(names), len(kinds)
-        cell = image * self.tasks + task
+        given = [one if isinstance(one, tuple) else (one, np.ones(1)) for one in candidates]
+        runs = [np.atleast_2d(np.asarray(scores, dtype=np.float64)) for scores, _ in given]
+        if any(scores.shape[1] != len(image) for scores in runs) or len(task) != len(image):
+            raise ValueError("scores, groups and tasks differ in length")
+        self.images, self.tasks = len(names), [kind.item() for kind in kinds]
+        self.sizes = np.array([len(scores) for scores in runs])
+        score = np.concatenate(runs)
+        weight = np.concatenate(
+            [
+                np.broadcast_to(np.asarray(own, dtype=np.float64), scores.shape)
+                for scores, (_, own) in zip(runs, given, strict=True)
+            ]
+        )
+        if (weight == weight[:1]).all():
+            weight = weight[:1]
+        self._parts = {
+            kind: _part(image[task == n], (weight * score)[:, task == n], weight[:, task == n])
+            for n, kind in enumerate(self.tasks)
+        }
 
-        def sums(values: Floats) -> Floats:
-            flat = np.bincount(cell, values, minlength=self.images * self.tasks)
-            return flat.reshape(self.images, self.tasks).astype(np.float64)
+    def composites(self, times: Floats, tasks: Sequence[Any] | None = None) -> Floats:
+        """Each candidate's composite when image i is taken `times[draw, i]` times: (D, C) points.
 
-        one = np.ones(len(cell))
-        self.count = sums(one)
-        self.ratios: list[tuple[Floats, Floats]] = []
-        for scores, given in candidates:
-            weight = one if given is None else np.asarray(given, dtype=np.float64)
-            score = np.asarray(scores, dtype=np.float64)
-            if not len(score) == len(weight) == len(cell):
-                raise ValueError("scores, weights, groups and tasks differ in length")
-            self.ratios.append((sums(weight * score), sums(weight)))
-
-    def composites(self, times: Floats) -> list[Floats]:
-        """Each candidate's composite when image i is taken `times[draw, i]` times.
-
-        A task of which a draw holds no question is left out of that draw's mean; one whose
-        weights sum to zero (F1 without a single positive) counts as zero.
+        A task of which a draw holds no question is left out of that draw's mean; one whose weights
+        sum to zero (F1 without a single positive) counts as zero. Of `tasks` (default: all).
         """
-        present = (times @ self.count) > 0
-        values = []
-        for numerator, denominator in self.ratios:
-            over, under = times @ numerator, times @ denominator
-            metric = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
-            values.append((metric * present).sum(1) / present.sum(1))
-        return values
+        total, present = np.zeros((len(times), int(self.sizes.sum()))), np.zeros((len(times), 1))
+        for part in self._chosen(tasks):
+            taken = times if len(part.images) == times.shape[1] else times[:, part.images]
+            scores = taken @ part.top.T
+            scores *= _ratio(np.ones(1), taken @ part.under.T)
+            total += scores
+            present += (taken @ part.count > 0)[:, None]
+        return 100.0 * self.means(total / present)
 
-    def interval(
-        self, statistic: Callable[[list[Floats]], Floats], draws: int, seed: int, level: float
-    ) -> Interval:
-        """The statistic of the composites on the data as it is, and over `draws` resamples."""
-        estimate = float(statistic(self.composites(np.ones((1, self.images))))[0])
-        draws = min(draws, max(FEWEST, WORK // self.images))
-        few = draws * self.images <= 2**23  # 64 MiB: kept for the next comparison of this study
-        resamples = (_kept_resamples if few else _resamples)(self.images, draws, seed)
-        drawn = [statistic(self.composites(times)) for times in resamples]
-        tail = (1.0 - level) / 2.0
-        low, high = np.quantile(np.concatenate(drawn), [tail, 1.0 - tail])
-        return Interval(estimate, float(low), float(high), level)
+    def draw(self, tasks: Sequence[Any] | None = None, draws: int = DRAWS) -> "Draws":
+        """The candidates' composites over resampled images; of `tasks` (default: all)."""
+        parts = self._chosen(tasks)
+        columns = len(parts) * int(self.sizes.sum())
+        draws = min(draws, max(FEWEST, WORK // (self.images + columns)))
+        few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
+        resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
+        drawn = np.concatenate([self.composites(times, tasks) for times in resamples])
+        here = self.composites(np.ones((1, self.images)), tasks)[0]
+        return Draws(self, parts, here, drawn)
+
+    def _chosen(self, tasks: Sequence[Any] | None) -> list[_Part]:
+        return [self._parts[task] for task in (self.tasks if tasks is None else tasks)]
+
+    def means(self, values: Floats) -> Floats:
+        """Of the runs' values (..., R) each candidate's mean (..., C)."""
+        if len(self.sizes) == values.shape[-1]:
+            return values
+        starts = np.cumsum(self.sizes) - self.sizes
+        means: Floats = np.add.reduceat(values, starts, axis=-1) / self.sizes
+        return means
 
 
-def _resamples(images: int, draws: int, seed: int) -> Iterator[Floats]:
+class Draws:
+    """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C)."""
+
+    def __init__(self, sample: Sample, parts: Sequence[_Part], here: Floats, drawn: Floats) -> None:
+        self.here, self.drawn = here, drawn
+        self._images = sample.images
+        # What an image's questions of each task add to the composite, in points: (C, I').
+        runs = [100.0 * part.influence / len(parts) for part in parts]
+        self._moves = [
+            (part.images, sample.means(moves.T).T) for part, moves in zip(parts, runs, strict=True)
+        ]
+        self._seeds = _between_runs(sample, parts, runs)
+
+    def scores(self) -> Estimates:
+        """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
+        found = self._estimates(lambda values: values, lambda variances: variances)
+        return found._replace(low=found.low.clip(0.0, 100.0), high=found.high.clip(0.0, 100.0))
+
+    def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
+        """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
+        a, b = np.asarray(plus, dtype=np.intp), np.asarray(minus, dtype=np.intp)
+        return self._estimates(
+            lambda values: values[..., a] - values[..., b],
+            lambda variances: variances[..., a] + variances[..., b],
+        )
+
+    def contrasts(self, shares: Floats) -> Estimates:
+        """Sums of composites, each times its share: (K, C)."""
+        return self._estimates(
+            lambda values: values @ shares.T, lambda variances: variances @ shares.T**2
+        )
+
+    def _estimates(self, of: Contrast, added: Contrast) -> Estimates:
+        """Contrasts `of` the candidates' values, and the sums of independent variances `added`."""
+        estimate, drawn = of(self.here), of(self.drawn)
+        resampled, error, freedom = self._errors(of, added)
+        normal, student = ndtri(0.5 + LEVEL / 2), stdtrit(freedom, 0.5 + LEVEL / 2)
+        flat = resampled == 0.0  # no draw differs from another: all there is, the runs make
+        wider = np.where(flat, 1.0, _ratio(student * error, normal * resampled))
+        ends = np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+        low, high = estimate + wider * (ends - estimate)
+        low = np.where(flat, estimate - student * error, low)
+        high = np.where(flat, estimate + student * error, high)
+        zero = estimate - estimate / wider  # where a draw is zero once it is widened
+        beyond = np.minimum((drawn <= zero + TINY).sum(0), (drawn >= zero - TINY).sum(0))
+        reach = np.where(error > 0.0, _ratio(normal * estimate, student * error), np.inf)
+        tail = np.where(abs(estimate) > TINY, 2.0 * ndtr(-abs(reach)), 1.0)
+        p = np.where(
+            flat | (beyond < TAIL),
+            np.where(flat, tail, np.minimum(tail, 2.0 * TAIL / len(drawn))),
+            np.minimum(2.0 * beyond / len(drawn), 1.0),
+        )
+        return Estimates(estimate, low, high, p, error, freedom)
+
+    def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
+        """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
+        seeds, crude = added(self._seeds.variance), added(self._seeds.crude)
+        resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
+        total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
+        for images, moves in self._moves:
+            moved = of(moves.T).T
+            resampled[:, images] += moved
+            moved = moved * _unbiased(images)
+            whole[:, images] += moved
+            task = (moved**2).sum(1)
+            total += task
+            square += task**2 / max(len(images) - 1, 1)
+        asked = len(np.unique(np.concatenate([images for images, _ in self._moves])))
+        freedom = np.where(square > 0.0, _ratio(total**2, square), np.inf).clip(
+            1, max(asked - 1, 1)
+        )
+        variance = (whole**2).sum(1)
+        parts = variance**2 / freedom + crude**2 / self._seeds.freedom
+        variance += seeds
+        freedom = np.where(parts > 0.0, _ratio(variance**2, parts), freedom)
+        return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
+
+
+class _Seeds(NamedTuple):
+    """The variance that training runs add to a candidate's mean, (C,), zero where nobody has two.
+
+    `crude` (C,): before what the choice of questions makes was taken off; `freedom` is its.
+    """
+
+    variance: Floats
+    crude: Floats
+    freedom: float
+
+
+def _between_runs(sample: Sample, parts: Sequence[_Part], runs: Sequence[Floats]) -> _Seeds:
+    """What the seeds add; `runs`: by task what an image moves each run's composite, (R, I')."""
+    freedom = len(runs[0]) - len(sample.sizes)
+    if not freedom:
+        return _Seeds(np.zeros(len(sample.sizes)), np.zeros(len(sample.sizes)), np.inf)
+    own = np.repeat(np.arange(len(sample.sizes)), sample.sizes)
+    scores = 100.0 * np.mean([part.metric for part in parts], axis=0)
+    crude = ((scores - sample.means(scores)[own]) ** 2).sum() / freedom
+    moves = np.zeros((len(own), sample.images))
+    for part, moved in zip(parts, runs, strict=True):
+        moves[:, part.images] += moved * _unbiased(part.images)
+    of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum() / freedom
+    variance = max(0.0, float(crude - of_images))
+    return _Seeds(variance / sample.sizes, crude / sample.sizes, float(freedom))
+
+
+def _unbiased(images: Ints) -> float:
+    """What takes the error of a resampled mean to that of a mean, by how many images there are."""
+    n = max(len(images), 2)
+    return float(np.sqrt(n / (n - 1)))
+
+
+def _part(image: Ints, top: Floats, under: Floats) -> _Part:
+    """The sums by image of one task's questions, which are on `image`."""
+    order = np.argsort(image, kind="stable")
+    images, starts, count = np.unique(image[order], return_index=True, return_counts=True)
+    sums = (np.add.reduceat(values[:, order], starts, axis=1) for values in (top, under))
+    return _Part(images, count.astype(np.float64), *sums)
+
+
+def _ratio(top: Floats, under: Floats) -> Floats:
+    """Element by element; zero where `under` is."""
+    top, under = np.broadcast_arrays(top, under)
+    return np.divide(top, under, out=np.zeros_like(top), where=under != 0.0)
+
+
+def _resamples(images: int, draws: int, columns: int) -> Iterator[Floats]:
     """How often each image is drawn, (some draws, images) at a time to bound memory."""
-    rng = np.random.default_rng(seed)
-    block = max(1, 2**21 // images)
+    rng = np.random.default_rng(SEED)
+    block = max(1, 2**21 // (images + columns))
     for start in range(0, draws, block):
         rows = min(block, draws - start)
         picks = rng.integers(images, size=(rows, images))
@@ -192,5 +369,5 @@ def _resamples(images: int, draws: int, seed: int) -> Iterator[Floats]:
 
 
 @lru_cache(maxsize=2)
-def _kept_resamples(images: int, draws: int, seed: int) -> tuple[Floats, ...]:
-    return tuple(_resamples(images, draws, seed))
+def _kept_resamples(images: int, draws: int, columns: int) -> tuple[Floats, ...]:
+    return tuple(_resamples(images, draws, columns))

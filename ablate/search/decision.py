@@ -8,15 +8,16 @@ from ablate.evaluate import suites
 from ablate.results import Evaluation, Failure
 
 RULE = "highest composite (mean over seeds); equal ones by name"
-DRAWS, SEED = 10_000, 0
+DRAWS = 10_000
 
 
 @dataclass(frozen=True)
 class Decision:
     """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
 
-    `difference` and `interval` (95 %, paired bootstrap over images) are winner minus runner-up;
-    `tie` says that the interval includes zero. `inputs`: the keys of the evaluations behind it.
+    `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
+    several) are winner minus runner-up; `tie` says that the interval includes zero. `inputs`: the
+    keys of the evaluations behind it.
     """
 
     round: int
@@ -95,16 +96,9 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
 def _compared(
     winner: Sequence[Evaluation], other: Sequence[Evaluation]
 ) -> tuple[float, tuple[float, float]]:
-    """Difference of two points and its interval; each seed's answers count as further questions."""
+    """Difference of two points, each with one evaluation a seed, and its interval."""
     from ablate.evaluate.statistics import compare  # numpy: only when there is something to decide
 
-    interval = compare(_rows(winner), _rows(other), DRAWS, SEED)
+    a, b = ([one.rows() for one in seeds] for seeds in (winner, other))
+    interval = compare(a, b, DRAWS)
     return interval.estimate, (interval.low, interval.high)
-
-
-def _rows(seeds: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    return [
-        {**row, "id": f"{row['id']}/{seed}"}
-        for seed, evaluation in enumerate(seeds)
-        for row in evaluation.rows()
-    ]

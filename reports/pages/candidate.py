@@ -13,9 +13,7 @@ from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
-from reports.tables import difference, interval, mark
-
-TASK_DRAWS = 2000  # of the interval of one benchmark on one page; the composites take more
+from reports.tables import mark
 
 
 def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dic
         "reference": reference,
         "flips": _flips(browser, one, reference),
         "failure": {"step": f"{broken[0].kind} {broken[0].slug}", **broken[1]} if broken else None,
-        "tiles": _tiles(one, reference),
+        "tiles": _tiles(study, one, reference),
         "task_heads": _task_heads(reference),
         "task_rows": _task_rows(study, one, reference),
         "curves": [found for step in one.steps if (found := _curve(step))],
@@ -85,15 +83,17 @@ def _named(step: StepResult) -> str:
     return f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
 
 
-def _tiles(one: CandidateResult, reference: CandidateResult | None) -> list[dict[str, str]]:
+def _tiles(
+    study: StudyResult, one: CandidateResult, reference: CandidateResult | None
+) -> list[dict[str, str]]:
     tiles = []
-    own = interval(one)
+    own = study.scoreboard.score(one)
     if own and one.composite is not None:
         note = f"95 % interval {story.span(own.low, own.high)}"
         tiles.append(tile("Score", f"{one.composite:.1f}", note))
     if len(one.seed_scores) > 1:
         tiles.append(tile("By seed", ", ".join(f"{score:.1f}" for score in one.seed_scores)))
-    delta = difference(one, reference) if reference else None
+    delta = study.scoreboard.difference(one, reference)
     if delta and reference:
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"
         tiles.append(tile("Difference", f"{delta.estimate:+.1f}", note))
@@ -127,7 +127,7 @@ def _task_rows(study: StudyResult, one: CandidateResult, reference: CandidateRes
         mine = one.answers[one.answers["task"] == task]
         row = [title, str(len(mine)), number(one.scores[task], "score")]
         if reference is not None:
-            delta = difference(one, reference, task, draws=TASK_DRAWS)
+            delta = study.scoreboard.difference(one, reference, (task,))
             both = mine.merge(reference.answers, on=["task", "id"], suffixes=("", "_ref"))
             now, then = both["score"] >= 0.5, both["score_ref"] >= 0.5
             row += [number(delta.estimate, "delta") if delta else ABSENT]

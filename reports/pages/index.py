@@ -8,7 +8,7 @@ from reports.model import CandidateResult, StudyResult
 from reports.pages.common import Rows, environment, path_of, text_of, tile
 from reports.pages.cost import sentence
 from reports.pages.published import standing
-from reports.tables import costs, difference, interval
+from reports.tables import costs
 
 
 def index(study: StudyResult) -> dict[str, Any]:
@@ -38,10 +38,10 @@ def index(study: StudyResult) -> dict[str, Any]:
 def _tiles(study: StudyResult) -> list[dict[str, str]]:
     best, tiles = study.best, []
     if best is not None and best.composite is not None:
-        own = interval(best)
+        own = study.scoreboard.score(best)
         note = f"95 % interval {story.span(own.low, own.high)}" if own else ""
         tiles.append(tile(f"Score on {study.suite}", f"{best.composite:.1f}", note))
-        gain = difference(best, study.base) if best is not study.base else None
+        gain = study.scoreboard.difference(best, study.base) if best is not study.base else None
         if gain:
             note = f"95 % interval {story.span(gain.low, gain.high)}"
             tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))

@@ -8,7 +8,6 @@ from reports.formats import number
 from reports.model import CandidateResult, StudyResult
 from reports.pages.common import ABSENT, Rows
 from reports.published import Table
-from reports.tables import difference
 
 
 def published(study: StudyResult) -> dict[str, Any] | None:
@@ -90,7 +89,7 @@ def _ours(study: StudyResult) -> dict[str, list[str]]:
 
 def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
     reference = study.reference(one)
-    delta = difference(one, reference) if reference else None
+    delta = study.scoreboard.difference(one, reference)
     return [
         number(one.composite, "score") or ABSENT,
         number(delta.estimate, "delta") if delta else ABSENT,

@@ -11,7 +11,7 @@ from reports.formats import number
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import label, path_of
 from reports.pages.published import published
-from reports.tables import comparison, interval, records
+from reports.tables import comparison, records
 
 
 def heading(study: StudyResult) -> str:
@@ -88,20 +88,22 @@ def _row(
             for title in study.tasks.values()
         ],
         "seconds": number(row["seconds"], "seconds"),
-        "whisker": _whisker(one, span),
+        "whisker": _whisker(study, one, span),
     }
 
 
 def _span(study: StudyResult) -> tuple[float, float]:
     """The range that all intervals of the study span."""
-    every = [found for one in study.candidates if (found := interval(one))]
+    every = [found for one in study.candidates if (found := study.scoreboard.score(one))]
     low = min((each.low for each in every), default=0.0)
     return low, max((each.high for each in every), default=1.0)
 
 
-def _whisker(one: CandidateResult, span: tuple[float, float]) -> dict[str, str] | None:
+def _whisker(
+    study: StudyResult, one: CandidateResult, span: tuple[float, float]
+) -> dict[str, str] | None:
     """The candidate's interval in percent of the range of all."""
-    own = interval(one)
+    own = study.scoreboard.score(one)
     if own is None or one.composite is None:
         return None
     low, high = span

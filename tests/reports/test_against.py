@@ -19,10 +19,9 @@ from ablate.study import Candidate
 from reports import against, formats, published
 from reports.load import load
 from reports.model import Repeats, StudyResult
-from reports.pages.published import published as shown_beside
 from reports.pages.common import ABSENT
+from reports.pages.published import published as shown_beside
 from reports.site import build
-from reports.tables import difference, interval
 
 EAGLE = (
     STUDY.replace("suite: micro", "suite: eagle")
@@ -76,7 +75,7 @@ def test_a_benchmark_is_compared_in_the_published_unit(eagle: StudyResult) -> No
         assert row["published"] == printed
         assert row["here"] == pytest.approx(scale * four.scores[task], abs=0.05)
         assert row["delta"] == pytest.approx(scale * four.scores[task] - printed, abs=0.06)
-        ours = interval(four, (task,))
+        ours = eagle.scoreboard.score(four, (task,))
         assert ours is not None
         assert row["delta_low"] == pytest.approx(scale * ours.low - printed, abs=0.06)
         assert row["delta_high"] == pytest.approx(scale * ours.high - printed, abs=0.06)
@@ -140,7 +139,7 @@ def test_an_average_of_unknown_formula_has_its_gain_beside_ours(eagle: StudyResu
     held_ = held(eagle, "T4_fusion", {"four": "Sequence Append", "five": "Channel Concat"})
     frame = against.against(held_)
     gain = one(frame, "five", "gain over four")
-    ours = difference(eagle.candidates[1], eagle.candidates[0])
+    ours = eagle.scoreboard.difference(eagle.candidates[1], eagle.candidates[0])
     assert ours is not None
     assert (gain["published"], gain["published_mark"]) == (-9.0, "*?")
     assert gain["here"] == pytest.approx(ours.estimate, abs=0.051)

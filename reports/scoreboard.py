@@ -1,0 +1,139 @@
+"""How sure the scores of a study are: every candidate on the same questions, resampled together.
+
+All intervals and p-values of a report come from here, and so agree to the digit wherever they are
+shown; what they mean is in `ablate.evaluate.statistics`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ablate.evaluate.significance import Halves, halves
+from ablate.evaluate.statistics import Draws, Estimates, Floats, Interval, Sample
+
+if TYPE_CHECKING:
+    from reports.model import CandidateResult
+
+Key = tuple[str, str]
+"""A question: its task and its id."""
+Tasks = tuple[str, ...] | None
+"""The tasks whose mean is meant; None: all."""
+
+
+class Scoreboard:
+    """The candidates that are scored, on the questions that all of them answered.
+
+    Within a study these are all questions. Differences and intervals are in points, 0..100; None
+    where a candidate is not scored.
+    """
+
+    def __init__(self, candidates: "Iterable[CandidateResult]") -> None:
+        self.candidates = [one for one in candidates if one.rows]
+        self._place = {one: index for index, one in enumerate(self.candidates)}
+        self._draws: dict[Tasks, Draws] = {}
+        self._scores: dict[Tasks, Estimates] = {}
+
+    @cached_property
+    def answers(self) -> "dict[CandidateResult, list[dict[Key, Mapping[str, Any]]]]":
+        """Each candidate's rows by question, a mapping a training run."""
+        return {one: _runs(one) for one in self.candidates}
+
+    @cached_property
+    def questions(self) -> list[Key]:
+        """The questions that every candidate answered in every run, in order."""
+        runs = [run for found in self.answers.values() for run in found]
+        return sorted(set(runs[0]).intersection(*runs[1:])) if runs else []
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that were asked."""
+        return list(dict.fromkeys(task for task, _ in self.questions))
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The questions and scores as what is resampled."""
+        first = self.answers[self.candidates[0]][0]
+        return Sample(
+            [first[key]["image"] for key in self.questions],
+            [task for task, _ in self.questions],
+            [(self._column(one, "score"), self._column(one, "weight")) for one in self.candidates],
+        )
+
+    def right(self, one: "CandidateResult") -> Floats:
+        """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
+        mean: Floats = self._column(one, "score").mean(0)
+        return mean
+
+    def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
+        """The composite of a candidate; None too where its answers are all right or all wrong,
+        for of these resampling tells nothing."""
+        if one not in self._place or not self.questions:
+            return None
+        if tasks not in self._scores:
+            self._scores[tasks] = self.drawn(tasks).scores()
+        found = self._scores[tasks].interval(self._place[one])
+        return found if found.error else None
+
+    def difference(
+        self, one: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
+    ) -> Interval | None:
+        """`one` minus `other`."""
+        return self.differences([(one, other)], tasks)[0]
+
+    def differences(
+        self,
+        pairs: "Sequence[tuple[CandidateResult, CandidateResult | None]]",
+        tasks: Tasks = None,
+    ) -> list[Interval | None]:
+        """The first of each pair minus the second."""
+        places = [(self._place.get(a), self._place.get(b) if b else None) for a, b in pairs]
+        known = [(a, b) for a, b in places if a is not None and b is not None]
+        if not known or not self.questions:
+            return [None] * len(pairs)
+        plus, minus = zip(*known, strict=True)
+        found = self.drawn(tasks).differences(plus, minus)
+        made = iter(map(found.interval, range(len(known))))
+        return [None if a is None or b is None else next(made) for a, b in places]
+
+    def contrast(
+        self, shares: "Mapping[CandidateResult, float]", tasks: Tasks = None
+    ) -> Interval | None:
+        """The sum of composites, each times its share; None if one of them is not scored."""
+        if not self.questions or any(one not in self._place for one in shares):
+            return None
+        row = np.zeros((1, len(self.candidates)))
+        for one, share in shares.items():
+            row[0, self._place[one]] = share
+        return self.drawn(tasks).contrasts(row).interval(0)
+
+    def halves(
+        self, rivals: "Sequence[CandidateResult]", reference: "CandidateResult"
+    ) -> Halves | None:
+        """What choosing among `rivals` is worth on images that had no part in it."""
+        places = [self._place[one] for one in rivals if one in self._place]
+        if len(places) < 2 or reference not in self._place or self.sample.images < 4:
+            return None
+        return halves(self.sample, places, self._place[reference])
+
+    def drawn(self, tasks: Tasks = None) -> Draws:
+        """The candidates' composites over `tasks`, resampled once."""
+        if tasks not in self._draws:
+            self._draws[tasks] = self.sample.draw(tasks)
+        return self._draws[tasks]
+
+    def _column(self, one: "CandidateResult", name: str) -> Floats:
+        """A field of the candidate's rows, (runs, questions)."""
+        return np.array([[run[key][name] for key in self.questions] for run in self.answers[one]])
+
+
+def _runs(one: "CandidateResult") -> list[dict[Key, Mapping[str, Any]]]:
+    """The candidate's rows by run; with several seeds an id is `<question>/<seed>`."""
+    if len(one.seed_scores) < 2:
+        return [{(row["task"], row["id"]): row for row in one.rows}]
+    runs: dict[str, dict[Key, Mapping[str, Any]]] = {}
+    for row in one.rows:
+        question, _, seed = row["id"].rpartition("/")
+        runs.setdefault(seed, {})[row["task"], question] = row
+    return list(runs.values())

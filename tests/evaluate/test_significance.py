@@ -1,0 +1,78 @@
+"""Corrections keep their word by simulation, and say what they should of known cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.evaluate.significance import detectable, halves, holm
+from ablate.evaluate.statistics import Sample
+
+
+def test_holm_of_a_known_case():
+    """Holm's steps by hand: 0.01 * 4, 0.02 * 3, then never less than before."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5]) == pytest.approx([0.5])
+    assert np.isnan(holm([0.01, np.nan, 0.9])[1])
+    assert holm([0.01, np.nan, 0.9])[0] == pytest.approx(0.02)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_holm_lies_between_no_correction_and_bonferroni_s_and_keeps_the_order(values):
+    p = np.array(values)
+    found = holm(p)
+    assert ((found >= p) & (found <= np.minimum(p * len(p), 1.0) + 1e-12)).all()
+    assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def nulls(rng, studies, rivals, images=150):
+    """Studies of a reference and `rivals` that are all as good: (studies * (rivals + 1), Q)."""
+    ease = np.repeat(rng.normal(0.5, 0.15, (studies, images)), rivals + 1, axis=0)
+    return (rng.random(ease.shape) < ease).astype(float)
+
+
+def test_without_a_real_difference_holm_finds_a_false_winner_in_5_percent_of_studies():
+    studies, rivals = 800, 8
+    scores = nulls(np.random.default_rng(3), studies, rivals)
+    drawn = Sample(np.arange(150), np.arange(150) % 3, list(scores)).draw(draws=1000)
+    index = np.arange(len(scores)).reshape(studies, rivals + 1)
+    p = drawn.differences(index[:, 1:].ravel(), np.repeat(index[:, 0], rivals)).p.reshape(
+        studies, rivals
+    )
+    false = np.mean([holm(row).min() < 0.05 for row in p])
+    assert 0.02 <= false <= 0.07
+    assert np.mean(p.min(1) < 0.05) > 2 * false
+
+
+def test_a_difference_as_large_as_the_detectable_one_is_seen_in_80_percent_of_studies():
+    rng = np.random.default_rng(5)
+    studies, images = 1000, 400
+    ease = rng.uniform(0.2, 0.7, (studies, images))
+    groups, tasks = np.arange(images), np.arange(images) % 4
+
+    def pairs(gain):
+        a, b = (rng.random((2, studies, images)) < [ease + gain, ease]).astype(float)
+        drawn = Sample(groups, tasks, [*a, *b]).draw(draws=800)
+        return drawn.differences(np.arange(studies), np.arange(studies, 2 * studies))
+
+    pilot = pairs(0.0)
+    wanted = float(np.median(detectable(pilot.error, pilot.freedom)))
+    assert wanted == pytest.approx(2.80 * np.median(pilot.error), rel=0.02)
+    assert np.mean(pairs(wanted / 100).p < 0.05) == pytest.approx(0.8, abs=0.04)
+
+
+def test_being_chosen_flatters_and_the_other_half_shows_it():
+    scores = nulls(np.random.default_rng(8), 1, 9)
+    found = halves(Sample(np.arange(150), np.zeros(150), list(scores)), np.arange(1, 10), 0)
+    assert found.curse > 2.0
+    assert found.gain > found.held_gain
+    assert found.again < 0.6
+
+
+def test_of_a_clear_winner_the_other_half_tells_the_same():
+    rng = np.random.default_rng(8)
+    scores = (rng.random((3, 400)) < [[0.4], [0.45], [0.9]]).astype(float)
+    found = halves(Sample(np.arange(400), np.zeros(400), list(scores)), [1, 2], 0)
+    assert found.again == 1.0
+    assert found.curse == pytest.approx(0.0, abs=0.3)
+    assert found.held_gain == pytest.approx(100 * (scores[2] - scores[0]).mean(), abs=0.3)
