@@ -55,7 +55,7 @@
       input.type = "checkbox";
       input.checked = true;
       input.addEventListener("change", () => this.visible(input.checked));
-      label.append(input, ` ${this.title()}`);
+      label.append(input, ` ${this.header().textContent.trim()}`);
       if (this.index() > 0) list.append(label);
     });
   }

@@ -7,7 +7,7 @@ from typing import Any
 from ablate.commands.output import duration
 from ablate.files import read_json
 from reports import story
-from reports.browser import Browser
+from reports.browser import LONGEST, Browser, shortened
 from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
@@ -20,7 +20,6 @@ def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dic
     """One candidate's page."""
     reference = study.reference(one)
     parent = reference or study.base
-    broken = one.failure
     last = next((step for step in reversed(one.steps) if step.record), None)
     return {
         "one": one,
@@ -31,7 +30,7 @@ def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dic
         "mark": mark(study, one),
         "reference": reference,
         "flips": _flips(browser, one, reference),
-        "failure": {"step": f"{broken[0].kind} {broken[0].slug}", **broken[1]} if broken else None,
+        "failure": _failure(one),
         "tiles": _tiles(study, one, reference),
         "task_heads": _task_heads(reference),
         "task_rows": _task_rows(study, one, reference),
@@ -44,6 +43,15 @@ def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dic
         "logs": [found for step in one.steps if (found := _log(study, step))],
         "environment": environment(last.record) if last else [],
     }
+
+
+def _failure(one: CandidateResult) -> dict[str, str] | None:
+    """Where it failed, and what it said."""
+    if one.failure is None:
+        return None
+    step, error = one.failure
+    said = {name: shortened(error[name], 10 * LONGEST) for name in ("type", "message")}
+    return {"step": f"{step.kind} {step.slug}", **said}
 
 
 _LINEAGE: Heads = [

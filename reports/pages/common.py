@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from reports.browser import shortened
 from reports.model import CandidateResult, StudyResult
 
 Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
@@ -54,5 +55,5 @@ def environment(record: Mapping[str, Any]) -> Rows:
 def text_of(value: Any) -> str:
     """A setting's value in short: `none`, `a, b`, or as it is."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(text_of, value))
-    return "none" if value is None else "{}" if value == {} else str(value)
+        return shortened(", ".join(map(text_of, value)))
+    return "none" if value is None else "{}" if value == {} else shortened(str(value))
