@@ -72,9 +72,16 @@ class StoredResults:
 
     def __init__(self, store: Store, study: Study) -> None:
         self.store, self.study = store, study
+        self._steps: dict[str, list[Step]] = {}
+
+    def steps(self, candidate: Candidate) -> list[Step]:
+        """The candidate's steps, made once: a thousand candidates' keys take a while."""
+        if candidate.name not in self._steps:
+            self._steps[candidate.name] = steps_for(candidate, self.study)
+        return self._steps[candidate.name]
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = steps_for(candidate, self.study)
+        steps = self.steps(candidate)
         found = load_evaluation(self.store, steps[-1])
         return found or self.failure(steps)
 

@@ -120,8 +120,7 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
 
 def alone(design: Design, title: str) -> Design:
     """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
-    options = fusion_zoo.options("channel_concat")
-    fusion = Fusion(name="channel_concat", grid=design.fusion.grid, options=options)
+    fusion = Fusion(name="channel_concat", grid=design.fusion.grid, options=_alone_options())
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
 
@@ -144,7 +143,7 @@ def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, A
     stage = design.recipe.stages()[kind]
     return {
         "model": {
-            "encoders": [encoder_spec(title).to_json() for title in design.encoders],
+            "encoders": [_encoder(title) for title in design.encoders],
             "fusion": design.fusion.model_dump(mode="json"),
             "feature_norm": design.recipe.feature_norm,
             "llm": llm_spec(design.llm).to_json(),
@@ -153,6 +152,16 @@ def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, A
         "data": _source(study.data[stage.data]),
         "seed": seed,
     }
+
+
+@cache
+def _alone_options() -> dict[str, Any]:
+    return fusion_zoo.options("channel_concat")
+
+
+@cache
+def _encoder(title: str) -> dict[str, Any]:
+    return encoder_spec(title).to_json()
 
 
 @cache

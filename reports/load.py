@@ -10,7 +10,7 @@ from ablate.files import home as default_home
 from ablate.files import read_json
 from ablate.results import StoredResults
 from ablate.search.explore import explore
-from ablate.steps import Step, ancestors, steps_for
+from ablate.steps import Step, ancestors
 from ablate.store import Store
 from ablate.study import Arms, Candidate, Study, load_study
 from reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
@@ -26,14 +26,15 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
     if isinstance(study, str):
         study = load_study(study)
     store = Store(home or default_home())
+    results = StoredResults(store, study)
     rounds, steps = [], _Steps(store)
-    for turn in explore(study, StoredResults(store, study), last):
+    for turn in explore(study, results, last):
         if not turn.provisional:
             decision = turn.decision.to_json() if turn.decision else None
             points: dict[str, list[Candidate]] = {}
             for candidate in turn.candidates:
                 points.setdefault(candidate.point, []).append(candidate)
-            made = tuple(_candidate(study, seeds, steps, store) for seeds in points.values())
+            made = tuple(_candidate(seeds, results, steps) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
     suite = suites.resolve(study.suite)
     suites.require_one(
@@ -81,11 +82,11 @@ def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
 
 
 def _candidate(
-    study: Study, seeds: Sequence[Candidate], steps: "_Steps", store: Store
+    seeds: Sequence[Candidate], stored: StoredResults, steps: "_Steps"
 ) -> CandidateResult:
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
-    chains = [steps_for(candidate, study) for candidate in seeds]
+    chains = [stored.steps(candidate) for candidate in seeds]
     last = [steps.result(chain[-1]) for chain in chains]
     known: dict[str, Any] = {}
     if all(step.status == "done" for step in last):
@@ -97,11 +98,11 @@ def _candidate(
             },
             "seed_scores": tuple(float(one["composite"]) for one in results),
             "rows": tuple(
-                {**row, "id": row["id"] if len(last) == 1 else f"{row['id']}/{candidate.seed}"}
+                row if len(last) == 1 else {**row, "id": f"{row['id']}/{candidate.seed}"}
                 for candidate, step in zip(seeds, last, strict=True)
                 for row in _answers(step)
             ),
-            "images": _images(last[0], store),
+            "images": _images(last[0], stored.store),
         }
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
@@ -147,8 +148,9 @@ class _Steps:
 
 def _answers(step: StepResult) -> list[dict[str, Any]]:
     assert step.folder is not None
-    with (step.folder / "answers.jsonl").open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+    lines = (step.folder / "answers.jsonl").read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
+    return rows
 
 
 def _images(step: StepResult, store: Store) -> Path | None:

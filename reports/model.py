@@ -59,12 +59,12 @@ class CandidateResult:
     rows: tuple[Mapping[str, Any], ...] = ()
     images: Path | None = None
 
-    @property
+    @cached_property
     def composite(self) -> float | None:
         """The score that counts, 0-100; `None` while it is not known."""
         return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
 
-    @property
+    @cached_property
     def status(self) -> str:
         """`done` if all steps are; else `failed` or `running` if one is, or `waiting`."""
         states = {step.status for step in self.steps}
@@ -167,7 +167,7 @@ class StudyResult:
         """Every candidate that is settled to be part of the study, in order of rounds."""
         return tuple(one for turn in self.rounds for one in turn.candidates)
 
-    @property
+    @cached_property
     def base(self) -> CandidateResult:
         """The base candidate, which the arms are held against."""
         return next(one for one in self.candidates if one.name == self.base_name)
@@ -177,7 +177,7 @@ class StudyResult:
         """The winner of each decided round, in order."""
         return tuple(turn.winner for turn in self.rounds if turn.winner is not None)
 
-    @property
+    @cached_property
     def best(self) -> CandidateResult | None:
         """The highest composite of all; the earlier one of equals."""
         scored = [one for one in self.candidates if one.composite is not None]

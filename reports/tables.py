@@ -4,10 +4,12 @@ A number and its 95 % interval are three columns, `score`, `score_low`, `score_h
 rounded once, here, so that every format shows the same digits. `COLUMNS` gives their headings.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from ablate.evaluate.statistics import Interval
 from reports.model import KINDS, CandidateResult, StudyResult
 
 # key -> (heading, digits after the point); a column that is not here is a task's score
@@ -49,16 +51,21 @@ def rounds(study: StudyResult) -> pd.DataFrame:
 
     `delta` is against the previous round's winner; `mark` says winner, tie, failed, ...
     """
-    rows = []
-    for turn in study.rounds:
-        ranked = sorted(turn.candidates, key=lambda one: (-(one.composite or -1.0), one.name))
-        rows += [{"round": turn.number, **_row(study, one)} for one in ranked]
+    ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
+    rows = [
+        {"round": one.round, **row} for one, row in zip(ranked, _rows(study, ranked), strict=True)
+    ]
     return rounded(pd.DataFrame(rows))
 
 
 def arms(study: StudyResult) -> pd.DataFrame:
     """A row an arm, in the study's order: score, interval, delta against the base arm, tasks."""
-    return rounded(pd.DataFrame([_row(study, one) for one in study.candidates]))
+    return rounded(pd.DataFrame(_rows(study, study.candidates)))
+
+
+def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
+    """By composite, those that are not scored last; equal ones by name."""
+    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))
 
 
 def comparison(study: StudyResult) -> pd.DataFrame:
@@ -119,30 +126,37 @@ def mark(study: StudyResult, candidate: CandidateResult) -> str:
     return ""
 
 
-def _row(study: StudyResult, candidate: CandidateResult) -> dict[str, Any]:
-    reference = study.reference(candidate)
-    own = study.scoreboard.score(candidate)
-    delta = study.scoreboard.difference(candidate, reference)
-    row: dict[str, Any] = {
-        "candidate": candidate.name,
-        "mark": mark(study, candidate),
-        "score": candidate.composite,
-        "score_low": own.low if own else None,
-        "score_high": own.high if own else None,
-        "delta": delta.estimate if delta else None,
-        "delta_low": delta.low if delta else None,
-        "delta_high": delta.high if delta else None,
+def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
+    deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
+    return [
+        {
+            "candidate": one.name,
+            "mark": mark(study, one),
+            "score": one.composite,
+            **ends("score", study.scoreboard.score(one)),
+            "delta": delta.estimate if delta else None,
+            **ends("delta", delta),
+            **{title: one.scores.get(task) for task, title in study.tasks.items()},
+            "seconds": sum(step.seconds for step in one.steps) or None,
+        }
+        for one, delta in zip(candidates, deltas, strict=True)
+    ]
+
+
+def ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    """The two columns of an interval."""
+    return {
+        f"{name}_low": found.low if found else None,
+        f"{name}_high": found.high if found else None,
     }
-    row |= {title: candidate.scores.get(task) for task, title in study.tasks.items()}
-    row["seconds"] = sum(step.seconds for step in candidate.steps) or None
-    return row
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with numbers rounded as shown (and no minus zero), empty cells as `None`."""
     result = pd.DataFrame(index=frame.index)
     for name in frame.columns:
-        values = [_round(value, digits(name)) for value in frame[name].tolist()]
+        places = digits(name)
+        values = [_round(value, places) for value in frame[name].tolist()]
         result[name] = pd.Series(values, index=frame.index, dtype=object)
     return result
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest import mock
 
 from PIL import Image, ImageDraw
 
@@ -70,6 +71,35 @@ explore:
        set: {encoders: [clip-micro, pix2struct-micro], fusion.name: sequence_append}}
     - {name: llava-hr, set: {encoders: [clip-micro, pix2struct-micro], fusion.name: llava_hr}}
 """
+
+POOL = ("convnext-micro", "eva02-micro", "pix2struct-micro", "sam-micro", "dinov2-micro")
+
+
+def many_arms(count: int = 1000) -> str:
+    """A study of so many arms on the published benchmarks, as YAML: mixtures by learning rate."""
+    mixtures = [
+        ["clip-micro", *(name for bit, name in enumerate(POOL) if number >> bit & 1)]
+        for number in range(2 ** len(POOL))
+    ]
+    arms = [
+        {
+            "name": f"{'+'.join(name.split('-')[0] for name in mixture)} at {rate}e-6",
+            "set": {"encoders": mixture, "recipe.finetune.train.llm": rate * 1e-6},
+        }
+        for rate in range(1, -(-count // len(mixtures)) + 1)
+        for mixture in mixtures
+    ]
+    explore = {"kind": "arms", "axis": "mixture and learning rate", "arms": arms[:count]}
+    text = STUDY.replace("suite: micro", "suite: eagle-judged")
+    return f"{text}explore: {json.dumps(explore)}\n"
+
+
+def play_many(folder: Path, count: int = 1000) -> Study:
+    """`many_arms` played at `folder`: 100 questions each, so a thousand of them 100,000 answers."""
+    subject = study(folder, many_arms(count), "many")
+    with mock.patch("os.fsync"):  # nothing here need outlive a power cut
+        Run(folder, subject, images=100, per_image=1).rounds()
+    return subject
 
 
 def study(folder: Path, text: str, name: str = "greedy") -> Study:
