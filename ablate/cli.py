@@ -200,6 +200,10 @@ def table(
         Against | None,
         typer.Option(help="paper: beside the published table the study names, with differences."),
     ] = None,
+    significance: Annotated[
+        bool,
+        typer.Option("--significance", help="Which differences are more than chance, with p."),
+    ] = False,
     overrides: Overrides = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -210,11 +214,41 @@ def table(
       ablate table
       ablate table micro/fusion --format latex > fusion.tex
       ablate table my/study.yaml --against paper
+      ablate table --significance
     """
     from ablate.commands import reporting
 
+    if against and significance:
+        raise UserError("--against and --significance are two tables: ask for one of them")
     form = "json" if json else format.value
-    reporting.table(study, overrides or [], form, against is Against.paper)
+    make = reporting.beside_paper if against else reporting.render
+    reporting.table(study, overrides or [], form, reporting.sure if significance else make)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A candidate, `base` or `best`.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another; or STUDY:CANDIDATE.")],
+    study: StudyName = DEFAULT_STUDY,
+    flips: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show N answers fixed and N broken.")
+    ] = 0,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Hold two candidates against each other: settings, scores, flipped answers, fairness.
+
+    Differences are B minus A, with 95 % intervals and p-values corrected over the benchmarks.
+
+    \b
+    Examples:
+      ablate compare base best
+      ablate compare "channel concat" LLaVA-HR micro/fusion --flips 5
+      ablate compare micro/rounds:best micro/blind:CLIP
+    """
+    from ablate.commands import comparing
+
+    comparing.show(a, b, study, overrides or [], flips, json)
 
 
 @app.command()

@@ -13,8 +13,8 @@ import pandas as pd
 
 from ablate.errors import UserError
 from reports import published
+from reports.frame import rounded
 from reports.model import CandidateResult, Repeats, StudyResult
-from reports.tables import rounded
 
 SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
 

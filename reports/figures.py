@@ -1,29 +1,41 @@
 """Figures of a study (matplotlib, no display needed): the same input gives the same bytes of SVG.
 
-Each function returns a `Figure` for notebooks; `svg` turns one into a fragment for a page, whose
-colours are CSS variables, so that it follows the page into dark mode and onto paper.
+Each function returns a `Figure` for notebooks; `save` writes one for print. `svg` turns one into a
+fragment for a page, whose colours are CSS variables, so that it follows the page into dark mode.
 """
 
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from ablate.errors import UserError, nearest
+from ablate.files import drafted
+from reports import tables
+from reports.frame import records
 from reports.model import KINDS, CandidateResult, StepResult, StudyResult
 from reports.published import Table
-from reports.tables import costs
+from reports.sizes import Size, pareto_front, size
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
-INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0b6b70", "#9db9b8"
+INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0072b2", "#9db9b8"
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SOFT: "soft"}
+SECOND = "#d55e00"
+"""Of a second series. It and `ACCENT` are Okabe and Ito's blue and vermilion (Color Universal
+Design, 2008), told apart by the colour-blind; what they stand for has a marker or hatch of its own
+too."""
+LABELS = 8
+"""Points of a front that are named; of more only the ends."""
 _STYLE: Any = {
     "svg.hashsalt": "ablate",
     "svg.fonttype": "none",
@@ -124,10 +136,120 @@ def arm_scores(study: StudyResult) -> Figure:
     return figure
 
 
+COSTS: Mapping[str, tuple[str, Callable[[Size], float | None]]] = MappingProxyType(
+    {
+        "visual_tokens": ("visual tokens", lambda size: size.visual_tokens),
+        "parameters": ("parameters", lambda size: size.parameters),
+        "tokens_per_second": ("visual tokens a second", lambda size: size.tokens_per_second),
+        "device_hours": ("device-hours", lambda size: size.device_hours),
+    }
+)
+"""What `pareto` can set the score against: its words, and where it is found."""
+
+
+@matplotlib.rc_context(_STYLE)
+def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
+    """Score against one of `COSTS`; the front is joined by a line and named, the rest hollow.
+
+    UserError for another cost.
+    """
+    if cost not in COSTS:
+        raise UserError(f"no cost '{cost}'{nearest(cost, COSTS)}")
+    words, of = COSTS[cost]
+    quick = cost == "tokens_per_second"
+    scored = [one for one in study.candidates if one.composite is not None]
+    costs = {one: of(size(one)) for one in scored}
+    front = pareto_front(scored, costs.__getitem__, more_is_better=quick)
+    figure, axes = _canvas(7.2, 3.8)
+    axes.grid(axis="x", visible=True)
+    for one in scored:
+        if (x := costs[one]) is not None and one not in front:
+            axes.plot([x, x], _ends(study, one), color=LINE, linewidth=1.0, zorder=1)
+            axes.plot([x], [one.composite or 0.0], "o", color=MUTED, fillstyle="none", zorder=2)
+    points = [(costs[one] or 0.0, one.composite or 0.0) for one in front]
+    if points:
+        where: Any = "steps-pre" if quick else "steps-post"
+        axes.plot(*zip(*points, strict=True), "D", color=ACCENT, ls="-", drawstyle=where, zorder=3)
+    for number, (one, point) in enumerate(zip(front, points, strict=True)):
+        axes.plot([point[0]] * 2, _ends(study, one), color=ACCENT, linewidth=1.0, zorder=3)
+        if len(front) <= LABELS or number in (0, len(front) - 1):
+            right = 2 * point[0] > points[0][0] + points[-1][0]  # there is room to its left
+            axes.annotate(
+                one.name.replace("+", "\n+"),
+                point,
+                xytext=(-5 if right else 5, 4),
+                textcoords="offset points",
+                ha="right" if right else "left",
+                fontsize=8,
+                color=INK,
+            )
+    axes.set_xlabel(f"{words}{' (more is better)' if quick else ''}")
+    axes.set_ylabel(f"{study.suite} score")
+    axes.margins(x=0.12, y=0.12)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def contributions(study: StudyResult) -> Figure:
+    """What each expert adds to trained mixtures; its Shapley value, or the bounds of it."""
+    frame = tables.contributions(study)
+    figure, axes = _canvas(7.2, 0.9 + 0.5 * len(frame))
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.axvline(0.0, color=INK, linewidth=0.8)
+    for row, values in enumerate(reversed(records(frame))):
+        for shift, name, color, marker in (
+            (0.14, "added", ACCENT, "o"),
+            (-0.14, "shapley", SECOND, "D"),
+        ):
+            if values[name] is not None:
+                ends = [values[f"{name}_low"], values[f"{name}_high"]]
+                axes.plot(ends, [row + shift] * 2, color=color, linewidth=1.4)
+                axes.plot([values[name]], [row + shift], marker, color=color, markersize=6)
+        if values["shapley_least"] is not None:
+            ends = [values["shapley_least"], values["shapley_most"]]
+            axes.plot(ends, [row - 0.14] * 2, "|:", color=SECOND, linewidth=1.4)
+    axes.set_yticks(range(len(frame)), list(reversed(frame["expert"].tolist())))
+    axes.set_ylim(-0.6, max(len(frame) - 0.4, 0.6))
+    axes.set_xlabel("points added")
+    for label, color, style in (
+        ("adds (mean)", ACCENT, "o-"),
+        ("Shapley value", SECOND, "D-"),
+        ("its bounds", SECOND, "|:"),
+    ):
+        axes.plot([], [], style, color=color, label=label)
+    figure.legend(ncols=3, loc="outside upper left", fontsize=8)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def flips(
+    study: StudyResult,
+    before: CandidateResult | None = None,
+    after: CandidateResult | None = None,
+) -> Figure:
+    """Questions fixed (to the right) and broken (to the left) by benchmark; base and best."""
+    frame = tables.flips(study, before, after)
+    figure, axes = _canvas(7.2, 0.9 + 0.32 * len(frame))
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    rows = range(len(frame))
+    fixed, broken = (list(reversed(frame[name].tolist())) for name in ("fixed", "broken"))
+    axes.barh(rows, fixed, color=ACCENT, height=0.6, label="fixed")
+    lost = [-count for count in broken]
+    axes.barh(rows, lost, color=SECOND, height=0.6, hatch="///", edgecolor="white", label="broken")
+    axes.axvline(0.0, color=INK, linewidth=0.8)
+    axes.set_yticks(rows, list(reversed(frame["benchmark"].tolist())))
+    axes.xaxis.set_major_formatter(lambda count, _: f"{abs(count):g}")
+    axes.set_xlabel("questions")
+    axes.legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=9)
+    return figure
+
+
 @matplotlib.rc_context(_STYLE)
 def where_time_went(study: StudyResult) -> Figure:
     """One bar: the seconds of each kind of step, and beside it what sharing steps saved."""
-    frame = costs(study)
+    frame = tables.costs(study)
     figure, axes = _canvas(7.2, 1.5)
     axes.grid(visible=False)
     left = 0.0
@@ -174,6 +296,38 @@ def loss_points(path: Path, most: int = 300) -> list[tuple[int, float]]:
     points = [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
     stride = -(-len(points) // most) or 1
     return points[::stride]
+
+
+COLUMNS = MappingProxyType({1: 3.25, 2: 6.875})
+"""Inches of a figure over one or two columns of a two-column page (that of CVPR and IEEE)."""
+PRINT = 8.0
+"""Points of the text in print."""
+
+
+def save(figure: Figure, path: Path | str, columns: Literal[1, 2] = 2) -> None:
+    """Write a figure for print as SVG or PDF, by the ending: text in 8 points, fonts embedded.
+
+    The same study gives the same bytes. UserError for another ending.
+    """
+    path = Path(path)
+    dates = {".svg": "Date", ".pdf": "CreationDate"}
+    if path.suffix not in dates:
+        raise UserError(f"{path}: a figure is saved as .svg or .pdf")
+    before: tuple[float, float] = tuple(figure.get_size_inches())
+    texts = [(text, text.get_fontsize()) for text in figure.findobj(Text)]
+    shrunk = COLUMNS[columns] / before[0]
+    style: Any = {**_STYLE, "svg.fonttype": "path", "pdf.fonttype": 42}
+    try:
+        figure.set_size_inches(COLUMNS[columns], before[1] * max(shrunk, 0.7))
+        for text, _ in texts:
+            text.set_fontsize(PRINT)
+        with matplotlib.rc_context(style), drafted(path) as draft:
+            metadata = {dates[path.suffix]: None}
+            figure.savefig(draft, format=path.suffix[1:], metadata=metadata)
+    finally:
+        figure.set_size_inches(before)
+        for text, size_before in texts:
+            text.set_fontsize(size_before)
 
 
 @matplotlib.rc_context(_STYLE)

@@ -16,10 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from reports.tables import COLUMNS, digits, records
+from reports.frame import COLUMNS, SIGNED, digits, records
 
 FORMATS = ("md", "csv", "latex", "json", "html")
-SIGNED = ("delta",)
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -80,19 +79,33 @@ def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) ->
 
 
 def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
-    r"""A booktabs table; the document needs `\usepackage{booktabs}`."""
+    r"""A booktabs table: a document as it is, and in another document a table to `\input`."""
     heads, rows = shown(frame)
-    align = "".join("l" if left else "r" for left in text_columns(frame))
+    text = text_columns(frame)
 
     def line(cells: list[str]) -> str:
-        return "  " + " & ".join(_tex(cell) for cell in cells) + r" \\"
+        texts = [
+            _tex(cell) if words else re.sub(r"-(?=\d)", "$-$", _tex(cell))
+            for cell, words in zip(cells, text, strict=True)
+        ]
+        return f"  {' & '.join(texts)} \\\\"
 
-    body = [r"\begin{table}", r"\centering", r"\small"]
+    align = "".join("l" if words else "r" for words in text)
+    body = [*_ALONE, r"\begin{table}", r"\centering", r"\small"]
     body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
     body += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", line(heads), r"\midrule"]
-    body += [*(line(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
+    body += [*map(line, rows), r"\bottomrule", r"\end{tabular}"]
     body += [rf"\par\footnotesize {_tex(note)}" for note in notes]
-    return "\n".join([*body, r"\end{table}"]) + "\n"
+    return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
+
+
+_ALONE = (
+    r"% Compiles as it is; \input it into a document that has \usepackage{booktabs}.",
+    r"\expandafter\ifx\csname @nodocument\endcsname\relax\def\ablateend{}\else",
+    r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}",
+    r"\usepackage[landscape,margin=1cm]{geometry}\pagestyle{empty}",
+    r"\def\ablateend{\end{document}}\begin{document}\fi",
+)
 
 
 def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
@@ -147,4 +160,11 @@ def _one_line(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in _one_line(text))
+    """What pdflatex prints as it is written; by its number what its fonts do not have."""
+    escaped = "".join(_LATEX.get(char) or _printed(char) for char in _one_line(text))
+    return re.sub(r"(?<=[-'`,?!])(?=[-'`,])", "{}", escaped)  # two hyphens are no dash
+
+
+def _printed(char: str) -> str:
+    western = " " <= char <= "~" or "\u00c0" <= char <= "\u00ff"
+    return char if western else f"[U+{ord(char):04X}]"

@@ -59,6 +59,7 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
         published=_repeats(study),
         families={task.task: task.family for task in suite.tasks},
+        varies=_varies(study),
     )
 
 
@@ -70,6 +71,13 @@ def _repeats(study: Study) -> Repeats | None:
         arms = study.explore.arms
         return Repeats(study.published, {one.name: one.published for one in arms if one.published})
     return Repeats(study.published, dict(enumerate(study.explore.published, start=1)))
+
+
+def _varies(study: Study) -> tuple[str, ...]:
+    """What the arms set; a search adds experts."""
+    if not isinstance(study.explore, Arms):
+        return ("encoders",)
+    return tuple(sorted({path for arm in study.explore.arms for path in arm.set}))
 
 
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:

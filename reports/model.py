@@ -1,6 +1,6 @@
 """What a report is made from: one study's rounds, candidates and steps, as read from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +144,8 @@ class StudyResult:
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
     that it is (tasks of ours are none), `families` to the group of columns it stands in.
     `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
-    none is. `published`: what it is held against, if any.
+    none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
+    in which its candidates differ on purpose.
     """
 
     name: str
@@ -161,6 +162,7 @@ class StudyResult:
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     published: Repeats | None = None
     families: Mapping[str, str] = field(default_factory=dict)
+    varies: tuple[str, ...] = ("encoders",)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
@@ -215,3 +217,8 @@ class StudyResult:
         return len(self.rounds) == self.planned_rounds and all(
             one.status in ("done", "failed") for one in self.candidates
         )
+
+
+def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
+    """By composite, those that are not scored last; equal ones by name."""
+    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))

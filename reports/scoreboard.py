@@ -34,6 +34,7 @@ class Scoreboard:
         self._place = {one: index for index, one in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
+        self._columns: dict[tuple[CandidateResult, str], Floats] = {}
 
     @cached_property
     def answers(self) -> "dict[CandidateResult, list[dict[Key, Mapping[str, Any]]]]":
@@ -64,6 +65,11 @@ class Scoreboard:
     def right(self, one: "CandidateResult") -> Floats:
         """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
         mean: Floats = self._column(one, "score").mean(0)
+        return mean
+
+    def weights(self, one: "CandidateResult") -> Floats:
+        """How much each of `questions` weighs in its task's metric, a mean over the runs."""
+        mean: Floats = self._column(one, "weight").mean(0)
         return mean
 
     def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
@@ -120,12 +126,18 @@ class Scoreboard:
     def drawn(self, tasks: Tasks = None) -> Draws:
         """The candidates' composites over `tasks`, resampled once."""
         if tasks not in self._draws:
-            self._draws[tasks] = self.sample.draw(tasks)
+            sample = self.sample if tasks is None else self.sample.only(tasks)
+            self._draws[tasks] = sample.draw()
         return self._draws[tasks]
 
     def _column(self, one: "CandidateResult", name: str) -> Floats:
         """A field of the candidate's rows, (runs, questions)."""
-        return np.array([[run[key][name] for key in self.questions] for run in self.answers[one]])
+        if (one, name) not in self._columns:
+            runs = self.answers[one]
+            self._columns[one, name] = np.array(
+                [[run[key][name] for key in self.questions] for run in runs]
+            )
+        return self._columns[one, name]
 
 
 def _runs(one: "CandidateResult") -> list[dict[Key, Mapping[str, Any]]]:

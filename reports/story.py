@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reports.model import CandidateResult, RoundResult, StudyResult
+from reports.significance import covered
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,7 @@ def tell(study: StudyResult) -> Story:
     if best is None or best.composite is None:
         return Story("No candidate is scored yet.", (), _missing(study))
     sure = _rounds_certainty(study) if study.kind == "rounds" else ()
-    sure += _seeds(study)
-    return Story(_answer(study, best), sure, _missing(study))
+    return Story(_answer(study, best), (*sure, covered(study)), _missing(study))
 
 
 def mixture(candidate: CandidateResult) -> str:
@@ -94,14 +94,6 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     if ties:
         lines.append(f"The choice of round {' and '.join(ties)} is a tie with its runner-up.")
     return tuple(lines)
-
-
-def _seeds(study: StudyResult) -> tuple[str, ...]:
-    if len(study.base.config["seeds"]) > 1:
-        return ("Scores are means over seeds; intervals cover the choice of questions only.",)
-    return (
-        "One training run each: intervals cover the choice of questions, not that of the seed.",
-    )
 
 
 def _missing(study: StudyResult) -> tuple[str, ...]:

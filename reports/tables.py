@@ -1,49 +1,23 @@
 """The tables of a study as data frames, e.g. `tables.rounds(load("micro/rounds"))` in a notebook.
 
-A number and its 95 % interval are three columns, `score`, `score_low`, `score_high`; values are
-rounded once, here, so that every format shows the same digits. `COLUMNS` gives their headings.
+Here are those that the paper has too (rounds, fusion, resolution, experts, pre-alignment) and the
+cost; what experts contribute, how sure it all is and which answers flipped come from next door.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ablate.evaluate.statistics import Interval
-from reports.model import KINDS, CandidateResult, StudyResult
-
-# key -> (heading, digits after the point); a column that is not here is a task's score
-COLUMNS: dict[str, tuple[str, int]] = {
-    "round": ("Round", 0),
-    "candidate": ("Candidate", 0),
-    "arm": ("Arm", 0),
-    "encoders": ("Encoders", 0),
-    "fusion": ("Fusion", 0),
-    "mark": ("Standing", 0),
-    "score": ("Score", 1),
-    "delta": ("Difference", 1),
-    "reference": ("Reference", 0),
-    "published_row": ("Published as", 0),
-    "measure": ("Measure", 0),
-    "published": ("Published", 1),
-    "here": ("Here", 1),
-    "parameters": ("Parameters", 0),
-    "trainable": ("Trainable", 0),
-    "seconds": ("Seconds", 0),
-    "kind": ("Step", 0),
-    "steps": ("Steps", 0),
-    "done": ("Done", 0),
-    "device_seconds": ("Device seconds", 0),
-    "reused": ("Reused", 0),
-    "saved": ("Seconds saved", 0),
-    "share": ("Share, %", 1),
-}
-
-
-def digits(column: str) -> int:
-    """How many digits after the point a column's numbers have."""
-    stem = column.removesuffix("_low").removesuffix("_high")
-    return COLUMNS.get(stem, ("", 1))[1]
+from reports.contributions import contributions as contributions
+from reports.contributions import moves as moves
+from reports.contributions import pairs as pairs
+from reports.fairness import fairness as fairness
+from reports.flips import flips as flips
+from reports.frame import ends, estimate, rounded
+from reports.model import KINDS, CandidateResult, StudyResult, best_first
+from reports.significance import significance as significance
+from reports.sizes import pareto_front, size
 
 
 def rounds(study: StudyResult) -> pd.DataFrame:
@@ -63,9 +37,64 @@ def arms(study: StudyResult) -> pd.DataFrame:
     return rounded(pd.DataFrame(_rows(study, study.candidates)))
 
 
-def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
-    """By composite, those that are not scored last; equal ones by name."""
-    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))
+def fusion(study: StudyResult) -> pd.DataFrame:
+    """`arms` with how each fuses, the visual tokens it makes, and how quickly they are read."""
+    sizes = {one: size(one) for one in study.candidates}
+    return _arms_with(
+        study,
+        fusion=lambda one: one.fusion,
+        visual_tokens=lambda one: sizes[one].visual_tokens,
+        tokens_per_second=lambda one: sizes[one].tokens_per_second,
+    )
+
+
+def resolution(study: StudyResult) -> pd.DataFrame:
+    """`arms` with the base encoder's side in pixels, and whether fine-tuning trains it."""
+    return _arms_with(
+        study,
+        resolution=lambda one: int(one.encoders[0].rpartition("@")[2]),
+        unfrozen=_unfrozen,
+    )
+
+
+def experts(study: StudyResult) -> pd.DataFrame:
+    """`arms` with the experts of each."""
+    return _arms_with(study, encoders=lambda one: " + ".join(one.encoders))
+
+
+def prealign(study: StudyResult) -> pd.DataFrame:
+    """`arms` with whether experts were pre-aligned, and whether fine-tuning trains them."""
+    return _arms_with(
+        study,
+        unfrozen=_unfrozen,
+        prealigned=lambda one: "yes" if one.config["recipe"]["prealign"] else "no",
+    )
+
+
+def cost(study: StudyResult) -> pd.DataFrame:
+    """A row a candidate: its score and what it takes; `front` marks what none beats in both.
+
+    `front` is by score and visual tokens; see `sizes` for the columns.
+    """
+    sizes = {one: size(one) for one in study.candidates}
+    scored = [one for one in study.candidates if one.composite is not None]
+    front = pareto_front(scored, lambda one: sizes[one].visual_tokens)
+    rows = [
+        {
+            "candidate": one.name,
+            "score": one.composite,
+            **ends("score", study.scoreboard.score(one)),
+            "front": "front" if one in front else "",
+            "visual_tokens": own.visual_tokens,
+            "parameters": own.parameters,
+            "trainable": own.trainable,
+            "vision_tflops": own.vision_flops and own.vision_flops / 1e12,
+            "tokens_per_second": own.tokens_per_second,
+            "device_hours": own.device_hours,
+        }
+        for one, own in sizes.items()
+    ]
+    return rounded(pd.DataFrame(rows))
 
 
 def comparison(study: StudyResult) -> pd.DataFrame:
@@ -103,11 +132,6 @@ def costs(study: StudyResult) -> pd.DataFrame:
     return rounded(frame)
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The frame's rows as dicts by column."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
 def mark(study: StudyResult, candidate: CandidateResult) -> str:
     """The standing of a candidate in its round: winner, tie, failed, running, waiting or nothing.
 
@@ -134,8 +158,7 @@ def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dic
             "mark": mark(study, one),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
-            "delta": delta.estimate if delta else None,
-            **ends("delta", delta),
+            **estimate("delta", delta),
             **{title: one.scores.get(task) for task, title in study.tasks.items()},
             "seconds": sum(step.seconds for step in one.steps) or None,
         }
@@ -143,25 +166,14 @@ def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dic
     ]
 
 
-def ends(name: str, found: Interval | None) -> dict[str, float | None]:
-    """The two columns of an interval."""
-    return {
-        f"{name}_low": found.low if found else None,
-        f"{name}_high": found.high if found else None,
-    }
+def _arms_with(study: StudyResult, **columns: Callable[[CandidateResult], Any]) -> pd.DataFrame:
+    """The arms with more columns beside their names."""
+    rows = _rows(study, study.candidates)
+    frame = pd.DataFrame(rows)
+    for name, of in reversed(columns.items()):
+        frame.insert(1, name, pd.Series([of(one) for one in study.candidates], dtype=object))
+    return rounded(frame)
 
 
-def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with numbers rounded as shown (and no minus zero), empty cells as `None`."""
-    result = pd.DataFrame(index=frame.index)
-    for name in frame.columns:
-        places = digits(name)
-        values = [_round(value, places) for value in frame[name].tolist()]
-        result[name] = pd.Series(values, index=frame.index, dtype=object)
-    return result
-
-
-def _round(value: Any, places: int) -> Any:
-    if value is None or isinstance(value, str | bool) or value != value:
-        return None if value is None or value != value else value
-    return round(float(value), places) + 0.0 if places else round(value)
+def _unfrozen(one: CandidateResult) -> str:
+    return "yes" if "encoders" in one.config["recipe"]["finetune"]["train"] else "no"

@@ -1,7 +1,7 @@
 """`ablate table` and `ablate report`."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ablate.commands.output import emit_json, note
@@ -9,10 +9,11 @@ from ablate.files import home
 from ablate.study import Study, load_study
 
 
-def table(name: str, overrides: Sequence[str], form: str, paper: bool) -> None:
-    """Print the study's table of rounds or arms, or (`paper`) beside the published numbers."""
-    study = load_study(name, overrides)
-    print(beside_paper(study, form) if paper else render(study, form), end="")
+def table(
+    name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
+) -> None:
+    """Print a table of the study that `make` makes in this format."""
+    print(make(load_study(name, overrides), form), end="")
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:
@@ -65,6 +66,18 @@ def beside_paper(study: Study, form: str) -> str:
     if against.comparable(found):
         return formats.render(against.against(found), form, against.caption(found), notes)
     return formats.render(tables.comparison(found), form, tables.caption(found), notes)
+
+
+def sure(study: Study, form: str) -> str:
+    """Which differences are more than chance, and what the suite can tell at all."""
+    from reports import formats, significance
+    from reports.load import load
+
+    found = load(study)
+    caption = f"{study.title}: which differences are more than chance"
+    return formats.render(
+        significance.significance(found), form, caption, significance.notes(found)
+    )
 
 
 def build(study: Study, single: bool = False) -> Path:

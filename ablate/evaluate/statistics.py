@@ -28,7 +28,8 @@ Shapes: D draws, C candidates, R training runs (one or several a candidate), I i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -43,9 +44,10 @@ DRAWS = 10_000
 """Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
 FEWEST, WORK = 1_000, 2**26
 """Where there are many images (the published benchmarks have 85,000 and more) or candidates, there
-are only as many resamples as make `WORK` images and metrics, at least `FEWEST`: the ends then move
-by up to 0.1 standard errors.
+are only as many resamples as make `WORK` images and metrics, or `KEPT` composites, at least
+`FEWEST`: the ends then move by up to 0.1 standard errors.
 """
+KEPT = 2**21
 TAIL = 10
 TINY = 1e-9
 SEED = 0
@@ -188,19 +190,19 @@ class Sample:
         )
         if (weight == weight[:1]).all():
             weight = weight[:1]
-        self._parts = {
-            kind: _part(image[task == n], (weight * score)[:, task == n], weight[:, task == n])
-            for n, kind in enumerate(self.tasks)
-        }
+        self.parts = [
+            _part(image[task == n], (weight * score)[:, task == n], weight[:, task == n])
+            for n in range(len(self.tasks))
+        ]
 
-    def composites(self, times: Floats, tasks: Sequence[Any] | None = None) -> Floats:
+    def composites(self, times: Floats) -> Floats:
         """Each candidate's composite when image i is taken `times[draw, i]` times: (D, C) points.
 
         A task of which a draw holds no question is left out of that draw's mean; one whose weights
-        sum to zero (F1 without a single positive) counts as zero. Of `tasks` (default: all).
+        sum to zero (F1 without a single positive) counts as zero.
         """
         total, present = np.zeros((len(times), int(self.sizes.sum()))), np.zeros((len(times), 1))
-        for part in self._chosen(tasks):
+        for part in self.parts:
             taken = times if len(part.images) == times.shape[1] else times[:, part.images]
             scores = taken @ part.top.T
             scores *= _ratio(np.ones(1), taken @ part.under.T)
@@ -208,19 +210,26 @@ class Sample:
             present += (taken @ part.count > 0)[:, None]
         return 100.0 * self.means(total / present)
 
-    def draw(self, tasks: Sequence[Any] | None = None, draws: int = DRAWS) -> "Draws":
-        """The candidates' composites over resampled images; of `tasks` (default: all)."""
-        parts = self._chosen(tasks)
-        columns = len(parts) * int(self.sizes.sum())
-        draws = min(draws, max(FEWEST, WORK // (self.images + columns)))
+    def draw(self, draws: int = DRAWS) -> "Draws":
+        """The candidates' composites over resampled images."""
+        columns = len(self.parts) * int(self.sizes.sum())
+        most = min(WORK // (self.images + columns), KEPT // len(self.sizes))
+        draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
-        drawn = np.concatenate([self.composites(times, tasks) for times in resamples])
-        here = self.composites(np.ones((1, self.images)), tasks)[0]
-        return Draws(self, parts, here, drawn)
+        drawn = np.concatenate([self.composites(times) for times in resamples])
+        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn)
 
-    def _chosen(self, tasks: Sequence[Any] | None) -> list[_Part]:
-        return [self._parts[task] for task in (self.tasks if tasks is None else tasks)]
+    def only(self, tasks: Sequence[Any]) -> "Sample":
+        """The same candidates on these tasks alone, and on the images that these ask about."""
+        chosen = [part for name, part in zip(self.tasks, self.parts, strict=True) if name in tasks]
+        images = np.unique(np.concatenate([part.images for part in chosen]))
+        found = copy(self)
+        found.tasks, found.images = [name for name in self.tasks if name in tasks], len(images)
+        found.parts = [
+            replace(part, images=np.searchsorted(images, part.images)) for part in chosen
+        ]
+        return found
 
     def means(self, values: Floats) -> Floats:
         """Of the runs' values (..., R) each candidate's mean (..., C)."""
@@ -234,15 +243,16 @@ class Sample:
 class Draws:
     """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C)."""
 
-    def __init__(self, sample: Sample, parts: Sequence[_Part], here: Floats, drawn: Floats) -> None:
+    def __init__(self, sample: Sample, here: Floats, drawn: Floats) -> None:
         self.here, self.drawn = here, drawn
         self._images = sample.images
         # What an image's questions of each task add to the composite, in points: (C, I').
-        runs = [100.0 * part.influence / len(parts) for part in parts]
+        runs = [100.0 * part.influence / len(sample.parts) for part in sample.parts]
         self._moves = [
-            (part.images, sample.means(moves.T).T) for part, moves in zip(parts, runs, strict=True)
+            (part.images, sample.means(moves.T).T)
+            for part, moves in zip(sample.parts, runs, strict=True)
         ]
-        self._seeds = _between_runs(sample, parts, runs)
+        self._seeds = _between_runs(sample, runs)
 
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
@@ -298,14 +308,14 @@ class Draws:
             task = (moved**2).sum(1)
             total += task
             square += task**2 / max(len(images) - 1, 1)
-        asked = len(np.unique(np.concatenate([images for images, _ in self._moves])))
         freedom = np.where(square > 0.0, _ratio(total**2, square), np.inf).clip(
-            1, max(asked - 1, 1)
+            1, max(self._images - 1, 1)
         )
         variance = (whole**2).sum(1)
         parts = variance**2 / freedom + crude**2 / self._seeds.freedom
         variance += seeds
-        freedom = np.where(parts > 0.0, _ratio(variance**2, parts), freedom)
+        least = np.minimum(freedom, self._seeds.freedom)
+        freedom = np.maximum(_ratio(variance**2, parts), least)
         return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
 
 
@@ -320,16 +330,16 @@ class _Seeds(NamedTuple):
     freedom: float
 
 
-def _between_runs(sample: Sample, parts: Sequence[_Part], runs: Sequence[Floats]) -> _Seeds:
+def _between_runs(sample: Sample, runs: Sequence[Floats]) -> _Seeds:
     """What the seeds add; `runs`: by task what an image moves each run's composite, (R, I')."""
     freedom = len(runs[0]) - len(sample.sizes)
     if not freedom:
         return _Seeds(np.zeros(len(sample.sizes)), np.zeros(len(sample.sizes)), np.inf)
     own = np.repeat(np.arange(len(sample.sizes)), sample.sizes)
-    scores = 100.0 * np.mean([part.metric for part in parts], axis=0)
+    scores = 100.0 * np.mean([part.metric for part in sample.parts], axis=0)
     crude = ((scores - sample.means(scores)[own]) ** 2).sum() / freedom
     moves = np.zeros((len(own), sample.images))
-    for part, moved in zip(parts, runs, strict=True):
+    for part, moved in zip(sample.parts, runs, strict=True):
         moves[:, part.images] += moved * _unbiased(part.images)
     of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum() / freedom
     variance = max(0.0, float(crude - of_images))

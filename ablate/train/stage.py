@@ -25,6 +25,7 @@ from ablate.data.fingerprint import fingerprint
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.data.spec import parse, require
 from ablate.download import notes
+from ablate.encoders.cost import flops
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.hub import weights_home
@@ -88,6 +89,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "weights": _published(model.spec),
         "parameters": sum(row["parameters"] for row in table),
         "trainable": sum(row["trainable"] for row in table),
+        "visual_tokens": model.num_visual_tokens,
+        "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
     }
 
 

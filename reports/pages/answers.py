@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from reports.browser import Browser, shortened, verdict
+from reports.frame import records
 from reports.pages.common import ABSENT
-from reports.tables import records
 
 FIRST = 50  # questions shown where no script runs
 

@@ -5,9 +5,10 @@ from typing import Any
 from ablate.commands.output import duration
 from reports import figures
 from reports.formats import number
+from reports.frame import records
 from reports.model import StudyResult
 from reports.pages.common import Heads
-from reports.tables import costs, records
+from reports.tables import costs
 
 _COLUMNS = {
     "kind": "Step",

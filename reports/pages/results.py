@@ -8,10 +8,11 @@ import pandas as pd
 
 from reports import story
 from reports.formats import number
+from reports.frame import records
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import label, path_of
 from reports.pages.published import published
-from reports.tables import comparison, records
+from reports.tables import comparison
 
 
 def heading(study: StudyResult) -> str:

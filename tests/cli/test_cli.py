@@ -15,7 +15,7 @@ from ablate.errors import UserError
 
 COMMANDS = (
     *("run", "plan", "fetch", "status", "logs", "cancel"),
-    *("list", "table", "report", "doctor", "bake"),
+    *("list", "table", "compare", "report", "doctor", "bake"),
 )
 
 
@@ -160,6 +160,9 @@ def test_status_of_a_study_that_never_ran(ablate: Call) -> None:
         (["plann"], "Did you mean 'plan'?"),
         (["list", "encoder"], "encoders"),
         (["table", "--format", "xml"], "latex"),
+        (["table", "--significance", "--against", "paper"], "ask for one of them"),
+        (["compare", "clip-micro", "base"], "did you mean 'clip-micro@32'?"),
+        (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),
         (["run", "--jobs", "0"], "--jobs"),
         (["logs", "nothing"], "no step has printed anything"),
         (["bake", "clip-mini"], "did you mean 'clip-micro'?"),

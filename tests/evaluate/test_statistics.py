@@ -50,8 +50,8 @@ def test_the_95_percent_interval_covers_the_true_difference_about_95_percent_of_
 def test_a_score_s_interval_covers_it_too_and_so_does_that_of_one_task():
     _, b, groups, kinds = world(np.random.default_rng(4), 80, 4, 4, studies=1500)
     sample = Sample(groups, kinds, list(b))
-    for tasks in (None, [2]):
-        found = sample.draw(tasks, draws=1000).scores()
+    for asked in (sample, sample.only([2])):
+        found = asked.draw(draws=1000).scores()
         assert 0.93 <= np.mean((found.low <= 50.0) & (found.high >= 50.0)) <= 0.97
 
 

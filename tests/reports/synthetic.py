@@ -151,14 +151,13 @@ class Run:
             return
         work = self.store.work(step)
         work.mkdir(parents=True)
-        result = {}
         if step.kind == "evaluate":
             result = self._answers(work, candidate)
         else:
-            self._stage(work, step)
+            result = self._stage(work, step)
         self.store.commit(step, {**_record(step), "result": result})
 
-    def _stage(self, folder: Path, step: Step) -> None:
+    def _stage(self, folder: Path, step: Step) -> dict[str, Any]:
         rng = random.Random(step.slug)
         lines = [
             json.dumps({"step": n, "loss": 4.0 * 0.95**n + 0.6 + rng.random() / 4})
@@ -172,10 +171,21 @@ class Run:
         parts = {**dict.fromkeys(encoders, "encoders"), "fusion": "fusion"}
         parts |= {"projector": "projector", "llm": "llm"}
         table = [
-            {"part": part, "parameters": len(part), "trainable": len(part) * (role in trained)}
+            {"part": part, "parameters": 10**6, "trainable": 10**6 * (role in trained)}
             for part, role in parts.items()
         ]
         write_json(folder / "parameters.json", table)
+        model, stage = step.spec["model"], step.spec["stage"]
+        height, width = model["fusion"]["grid"]
+        in_turn = len(encoders) if model["fusion"]["name"] == "sequence_append" else 1
+        return {
+            "steps": stage["steps"],
+            "samples": stage["steps"] * stage["batch_size"],
+            "parameters": sum(row["parameters"] for row in table),
+            "trainable": sum(row["trainable"] for row in table),
+            "visual_tokens": height * width * in_turn,
+            "vision_flops": 10**9 * sum(one["resolution"] for one in model["encoders"]),
+        }
 
     def _answers(self, folder: Path, candidate: Candidate) -> dict[str, Any]:
         """Answers right with a chance by skill; the questions are the same for every candidate."""
@@ -211,7 +221,12 @@ class Run:
             for task, (right, n) in hits.items()
         }
         mean = sum(one["value"] for one in scores.values()) / len(scores)
-        return {"scores": scores, "composite": mean, "questions": len(rows)}
+        return {
+            "scores": scores,
+            "composite": mean,
+            "questions": len(rows),
+            "seconds_generate": 10.0 + len(candidate.encoders),
+        }
 
 
 def _draw(path: Path, seed: int) -> None:
@@ -239,6 +254,7 @@ def _record(step: Step) -> dict[str, Any]:
         "device_seconds": seconds,
         "restarts": 0,
         "git_commit": "0" * 40,
+        "device": "cpu",
         "host": "a-machine",
         "threads": 1,
         "peak_memory_mb": 812.5,

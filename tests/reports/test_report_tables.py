@@ -4,11 +4,18 @@ import csv
 import io
 import json
 import re
+import subprocess
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from reports import formats, tables
+from ablate.evaluate.significance import holm
+from reports import formats, significance, tables
+from reports.flips import Flips
+from reports.frame import records
 from reports.model import StudyResult
 
 
@@ -71,12 +78,12 @@ def test_costs_count_a_shared_step_once_and_its_reuse_as_saved(greedy: StudyResu
 @pytest.mark.parametrize("form", formats.FORMATS)
 def test_every_format_shows_the_same_digits(greedy: StudyResult, form: str) -> None:
     frame = tables.rounds(greedy)
-    text = formats.render(frame, form, "A caption")
+    text = formats.render(frame, form, "A caption").replace("$-$", "-")
     for column in ("score", "delta_low", "GQA"):
         for value in frame[column]:
             if value is not None:
                 assert f"{value:.1f}" in text
-    assert text == formats.render(frame, form, "A caption")
+    assert formats.render(frame, form) == formats.render(tables.rounds(greedy), form)
     assert text.endswith("\n")
 
 
@@ -85,7 +92,131 @@ def test_csv_and_json_read_back_equal(greedy: StudyResult) -> None:
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
     assert [float(row["score"]) if row["score"] else None for row in rows] == list(frame["score"])
     again = pd.DataFrame(json.loads(formats.to_json(frame)), dtype=object)
-    assert again.where(again.notna(), None).to_dict("records") == tables.records(frame)
+    assert again.where(again.notna(), None).to_dict("records") == records(frame)
+
+
+def test_significance_corrects_over_the_round_and_marks_ties(greedy: StudyResult) -> None:
+    frame = tables.significance(greedy)
+    board = greedy.scoreboard
+    for turn in greedy.rounds[1:]:
+        own = frame[frame["round"] == turn.number].set_index("candidate")
+        scored = [one for one in turn.candidates if one.rows]
+        found = [board.difference(one, greedy.reference(one)) for one in scored]
+        expected = holm([one.p for one in found if one])
+        for one, p in zip(scored, expected, strict=True):
+            assert own.loc[one.name, "p"] == max(round(float(p), 4), 1e-4)
+        ties = own[(own["p_best"] >= 0.05) == True]  # noqa: E712  (None is no comparison)
+        assert set(ties["mark"]) <= {"tie"}
+        assert own["mark"].tolist()[0] == "best"
+
+
+def test_the_notes_say_what_can_be_seen_and_what_choosing_is_worth(
+    greedy: StudyResult, arms: StudyResult
+) -> None:
+    text = "\n".join(significance.notes(greedy))
+    assert f"a true difference of {significance.detectable_difference(greedy):.1f} points" in text
+    assert "320 questions on 40 images" in text
+    assert "One training run each: intervals are 95 %" in text
+    assert text.count("chosen on one half of the images") == 2
+    assert "means over seeds, 2 each" in "\n".join(significance.notes(arms))
+
+
+def test_flips_add_up_to_the_questions_that_changed(greedy: StudyResult) -> None:
+    frame = tables.flips(greedy)
+    best, base = greedy.best, greedy.base
+    assert best is not None
+    before, after = (greedy.scoreboard.right(one) for one in (base, best))
+    assert frame["fixed"].sum() - frame["broken"].sum() == (after - before).sum()
+    assert frame["fixed"].sum() + frame["broken"].sum() == abs(after - before).sum()
+    for row in records(frame):
+        gain = 100 * (row["fixed"] - row["broken"]) / row["questions"]
+        assert row["delta"] == pytest.approx(gain, abs=0.051)
+
+
+def test_mcnemar_of_a_known_case() -> None:
+    """Ten to two of twelve flips: twice the binomial tail, 2 * 79 / 4096."""
+    found = Flips(100, fixed=(("t", "1"),) * 10, broken=(("t", "2"),) * 2)
+    assert found.mcnemar == pytest.approx(2 * 79 / 4096)
+    assert Flips(100, (), ()).mcnemar == 1.0
+
+
+def test_costs_are_those_of_the_records_and_the_front_is_marked(greedy: StudyResult) -> None:
+    frame = tables.cost(greedy).set_index("candidate")
+    base = frame.loc[greedy.base.name]
+    assert (base["visual_tokens"], base["parameters"]) == (16, 4_000_000)
+    assert base["vision_tflops"] == 0.032
+    assert base["tokens_per_second"] == round(16 * 320 / 11)
+    seconds = sum(step.device_seconds for step in greedy.base.steps)
+    assert base["device_hours"] == round(seconds / 3600, 3)
+    assert greedy.best is not None
+    assert frame.index[frame["front"] == "front"].tolist() == [greedy.best.name]
+
+
+def test_the_published_tables_have_the_columns_of_what_they_vary(
+    arms: StudyResult, greedy: StudyResult
+) -> None:
+    assert tables.fusion(arms)["visual_tokens"].tolist() == [16, 32, 16]
+    assert set(tables.resolution(greedy)["resolution"]) == {32}
+    assert set(tables.prealign(arms)["prealigned"]) == {"yes"}
+    assert tables.experts(arms)["encoders"][0] == "clip-micro@32 + pix2struct-micro@128"
+
+
+EVERY = (
+    *(tables.rounds, tables.arms, tables.significance, tables.contributions, tables.moves),
+    *(tables.pairs, tables.flips, tables.cost, tables.fairness, tables.experts),
+)
+
+
+@pytest.mark.parametrize("table", EVERY, ids=lambda table: table.__name__)
+def test_numbers_are_the_same_to_the_digit_in_every_format(
+    greedy: StudyResult, table: Callable[[StudyResult], pd.DataFrame]
+) -> None:
+    frame = table(greedy)
+    csv_rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
+    json_rows = json.loads(formats.to_json(frame))
+    for from_csv, from_json, row in zip(csv_rows, json_rows, records(frame), strict=True):
+        assert from_json == row
+        for name, value in row.items():
+            read = from_csv[name]
+            number = isinstance(value, int | float)
+            assert float(read) == value if number else read == (value or "")
+    heads, rows = formats.shown(frame)
+    for form in ("md", "latex", "html"):
+        text = unescape(formats.render(frame, form)).replace("$-$", "-")
+        for row, cells in zip(records(frame), rows, strict=True):
+            for head, cell in zip(heads, cells, strict=True):
+                if re.fullmatch(r"[-+0-9.\[\], ]+", cell):
+                    assert cell in text, (head, row)
+
+
+@pytest.mark.parametrize("table", EVERY, ids=lambda table: table.__name__)
+def test_a_study_without_scores_has_every_table_in_every_format(
+    empty: StudyResult, table: Callable[[StudyResult], pd.DataFrame]
+) -> None:
+    for form in formats.FORMATS:
+        assert formats.render(table(empty), form)
+
+
+@pytest.mark.latex
+def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_path: Path) -> None:
+    odd = pd.DataFrame({"candidate": [HOSTILE], "score": [-1.0], HOSTILE: [2.0]}, dtype=object)
+    made = {
+        "odd": formats.latex(odd, HOSTILE, [HOSTILE, "\u4e2d \u202e \u00e9 --- ``,, \x07"]),
+        "rounds": formats.latex(tables.rounds(greedy), tables.caption(greedy)),
+        "sure": formats.latex(tables.significance(greedy), "", significance.notes(greedy)),
+    }
+    for name, text in made.items():
+        (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
+    inputs = "".join(rf"\input{{{name}}}" for name in made)
+    (tmp_path / "paper.tex").write_text(
+        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{booktabs}}"
+        rf"\begin{{document}}{inputs}\end{{document}}"
+    )
+    for name in (*made, "paper"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
 
 
 HOSTILE = "a_b & 50% #1 {x} $y$ ~^\\ <b>|</b>\nnext"
@@ -103,7 +234,7 @@ def test_markdown_keeps_a_cell_in_its_cell(hostile: pd.DataFrame) -> None:
 
 def test_latex_escapes_what_tex_would_read(hostile: pd.DataFrame) -> None:
     text = formats.latex(hostile, HOSTILE)
-    row = text.splitlines()[8]
+    row = next(line for line in text.splitlines() if line.endswith(r" & 1.0 \\"))
     assert r"a\_b \& 50\% \#1 \{x\} \$y\$ \textasciitilde{}\textasciicircum{}" in row
     assert row.endswith(r" & 1.0 \\")
     assert r"\toprule" in text

@@ -1,0 +1,114 @@
+"""Which differences of a study are more than chance, all of its comparisons taken together."""
+
+import numpy as np
+import pandas as pd
+
+from ablate.evaluate.significance import Halves, detectable, holm
+from ablate.evaluate.statistics import Interval
+from reports.frame import LEAST_P, ends, estimate, framed
+from reports.model import CandidateResult, RoundResult, StudyResult, best_first
+
+
+def significance(study: StudyResult) -> pd.DataFrame:
+    """A row a scored candidate, round by round, the best first.
+
+    `delta`: against what it is held against, `p` corrected over the candidates of the round (or the
+    arms). `behind`: against the round's best, `p_best` corrected likewise; `mark` says `tie` where
+    it does not tell the two apart.
+    """
+    rows = []
+    for turn in study.rounds:
+        scored = [one for one in best_first(turn.candidates) if one.rows]
+        board = study.scoreboard
+        deltas = board.differences([(one, study.reference(one)) for one in scored])
+        behind = board.differences([(one, scored[0]) for one in scored])
+        behind[:1] = [None] * len(scored[:1])
+        for one, delta, p, gap, p_best in zip(
+            scored, deltas, _corrected(deltas), behind, _corrected(behind), strict=True
+        ):
+            rows.append(
+                {
+                    **({"round": turn.number} if study.kind == "rounds" else {}),
+                    "candidate": one.name,
+                    "mark": _mark(one, scored[0], p_best),
+                    "score": one.composite,
+                    **ends("score", board.score(one)),
+                    **estimate("delta", delta),
+                    "p": p,
+                    **estimate("behind", gap),
+                    "p_best": p_best,
+                }
+            )
+    return framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
+
+
+def notes(study: StudyResult) -> list[str]:
+    """How to read `significance`, and what this suite can see at all."""
+    lines = [
+        "Values of p are two-sided, corrected by Holm's method over the candidates of a round; "
+        f"those below {LEAST_P} stand as {LEAST_P}. A tie is a candidate that is not told apart "
+        "from the round's best.",
+        covered(study),
+    ]
+    if found := detectable_difference(study):
+        asked, images = len(study.scoreboard.questions), study.scoreboard.sample.images
+        lines.append(
+            f"With {asked:,} questions on {images:,} images, a true difference of {found:.1f} "
+            "points is seen (p below 0.05, one comparison) in 80 % of studies, a smaller one less "
+            "often."
+        )
+    return [*lines, *(_curse(study, turn, found) for turn, found in chosen_again(study))]
+
+
+def covered(study: StudyResult) -> str:
+    """What the intervals cover, in a sentence."""
+    runs = len(study.base.config["seeds"])
+    if runs > 1:
+        return (
+            f"Scores are means over seeds, {runs} each; intervals are 95 %, over the choice of "
+            "questions and of the seed."
+        )
+    return (
+        "One training run each: intervals are 95 %, over the choice of questions, not of the seed."
+    )
+
+
+def detectable_difference(study: StudyResult) -> float | None:
+    """The minimum detectable difference of the suite: the median over the study's comparisons."""
+    pairs = [(one, study.reference(one)) for one in study.candidates]
+    deltas = [one for one in study.scoreboard.differences(pairs) if one and one.error]
+    if not deltas:
+        return None
+    return float(np.median([detectable(one.error, one.freedom) for one in deltas]))
+
+
+def chosen_again(study: StudyResult) -> list[tuple[RoundResult, Halves]]:
+    """Of each round with a choice, what it is worth on images that had no part in it."""
+    found = []
+    for turn in study.rounds:
+        reference = study.base if study.kind == "arms" else study.reference(turn.candidates[0])
+        rivals = [one for one in turn.candidates if one is not reference]
+        halves = study.scoreboard.halves(rivals, reference) if reference else None
+        if halves:
+            found.append((turn, halves))
+    return found
+
+
+def _curse(study: StudyResult, turn: RoundResult, found: Halves) -> str:
+    where = f"Round {turn.number}" if study.kind == "rounds" else "The best arm"
+    return (
+        f"{where}, chosen on one half of the images (many times): {found.chosen:.1f} on that half, "
+        f"{found.held:.1f} on the other; its gain {found.gain:+.1f} there, {found.held_gain:+.1f} "
+        f"on the other. {found.again:.0%} of the halves choose what the whole does."
+    )
+
+
+def _corrected(found: list[Interval | None]) -> list[float | None]:
+    p = holm([one.p if one else np.nan for one in found])
+    return [None if np.isnan(value) else float(value) for value in p]
+
+
+def _mark(one: CandidateResult, best: CandidateResult, p_best: float | None) -> str:
+    if one is best:
+        return "best"
+    return "tie" if p_best is not None and p_best >= 0.05 else ""
