@@ -66,8 +66,17 @@ class Browser:
 
     def answers(self, one: CandidateResult) -> pd.DataFrame:
         """Answer and score of a candidate to each of `questions`; empty where it was not asked."""
-        wanted = pd.MultiIndex.from_frame(self.questions[["task", "id"]])
-        return one.answers.set_index(["task", "id"])[["answer", "score"]].reindex(wanted)
+        given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
+        return given.reindex(self._wanted)
+
+    @cached_property
+    def _wanted(self) -> pd.Index:
+        return self._keys(self.questions)
+
+    @staticmethod
+    def _keys(frame: pd.DataFrame) -> pd.Index:
+        """The question of each row as one text."""
+        return pd.Index(frame["task"] + "\0" + frame["id"])
 
     def pieces(self, images: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
         """The data of the page by name: `questions`, and `answers/1`, ... a candidate each.

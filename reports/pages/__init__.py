@@ -7,9 +7,12 @@ from typing import Any
 from reports.browser import Browser
 from reports.model import StudyResult
 from reports.pages.answers import answers
+from reports.pages.benchmarks import benchmarks
 from reports.pages.candidate import candidate
 from reports.pages.common import path_of
 from reports.pages.cost import cost
+from reports.pages.experts import experts
+from reports.pages.fairness import findings
 from reports.pages.index import index
 from reports.pages.results import heading, results
 
@@ -30,7 +33,9 @@ def navigation(study: StudyResult) -> list[tuple[str, str]]:
         ("index", "Overview"),
         ("results", heading(study)),
         ("cost", "Cost"),
+        ("experts", "Experts"),
         ("answers", "Answers"),
+        ("fairness", "Fairness"),
     ]
 
 
@@ -42,7 +47,10 @@ def pages(
     yield Page("index", title, "index.html", index(study))
     yield Page("results", f"{heading(study)} - {title}", "results.html", results(study, downloads))
     yield Page("cost", f"Cost - {title}", "cost.html", cost(study))
+    yield Page("experts", f"Experts - {title}", "experts.html", experts(study))
     yield Page("answers", f"Answers - {title}", "answers.html", answers(browser, images))
+    yield Page("fairness", f"Fairness - {title}", "fairness.html", findings(study))
+    scored = benchmarks(study)
     for one in study.candidates:
-        name = f"{one.name} - {title}"
-        yield Page(path_of(study, one), name, "candidate.html", candidate(study, one, browser))
+        values = candidate(study, one, browser, scored.get(one, ()))
+        yield Page(path_of(study, one), f"{one.name} - {title}", "candidate.html", values)

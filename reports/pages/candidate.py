@@ -1,6 +1,6 @@
 """A candidate's page: scores, loss, configuration against its parent, parameters, lineage, logs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,14 +10,17 @@ from reports import story
 from reports.browser import LONGEST, Browser, shortened
 from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
+from reports.pages.benchmarks import Benchmark
 from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
 from reports.tables import mark
 
 
-def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dict[str, Any]:
-    """One candidate's page."""
+def candidate(
+    study: StudyResult, one: CandidateResult, browser: Browser, found: Sequence[Benchmark]
+) -> dict[str, Any]:
+    """One candidate's page; `found`: how it does by benchmark, empty while it is not scored."""
     reference = study.reference(one)
     parent = reference or study.base
     last = next((step for step in reversed(one.steps) if step.record), None)
@@ -32,15 +35,15 @@ def candidate(study: StudyResult, one: CandidateResult, browser: Browser) -> dic
         "flips": _flips(browser, one, reference),
         "failure": _failure(one),
         "tiles": _tiles(study, one, reference),
-        "task_heads": _task_heads(reference),
-        "task_rows": _task_rows(study, one, reference),
-        "curves": [found for step in one.steps if (found := _curve(step))],
+        "task_heads": _task_heads(reference if found and found[0].fixed is not None else None),
+        "task_rows": _task_rows(study, one, found),
+        "curves": [drawn for step in one.steps if (drawn := _curve(step))],
         "diff": _diff(parent.config, one.config),
         "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
         **_trainable(one),
         "lineage_heads": _LINEAGE,
         "lineage": [_descent(study, step) for step in one.steps],
-        "logs": [found for step in one.steps if (found := _log(study, step))],
+        "logs": [said for step in one.steps if (said := _log(study, step))],
         "environment": environment(last.record) if last else [],
     }
 
@@ -127,20 +130,19 @@ def _task_heads(reference: CandidateResult | None) -> Heads:
     return heads
 
 
-def _task_rows(study: StudyResult, one: CandidateResult, reference: CandidateResult | None) -> Rows:
+def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchmark]) -> Rows:
     rows = []
-    for task, title in study.tasks.items():
-        if task not in one.scores:
-            continue
-        mine = one.answers[one.answers["task"] == task]
-        row = [title, str(len(mine)), number(one.scores[task], "score")]
-        if reference is not None:
-            delta = study.scoreboard.difference(one, reference, (task,))
-            both = mine.merge(reference.answers, on=["task", "id"], suffixes=("", "_ref"))
-            now, then = both["score"] >= 0.5, both["score_ref"] >= 0.5
+    for own in found:
+        row = [
+            study.tasks.get(own.task, own.task),
+            str(own.questions),
+            number(one.scores.get(own.task), "score"),
+        ]
+        if own.fixed is not None:
+            delta = own.delta
             row += [number(delta.estimate, "delta") if delta else ABSENT]
             row += [story.span(delta.low, delta.high) if delta else ABSENT]
-            row += [str(int((now & ~then).sum())), str(int((~now & then).sum()))]
+            row += [str(own.fixed), str(own.broken)]
         rows.append(row)
     return rows
 

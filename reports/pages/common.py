@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import pandas as pd
+
+from reports import formats
 from reports.browser import shortened
 from reports.model import CandidateResult, StudyResult
 
@@ -27,6 +30,15 @@ def label(study: StudyResult, one: CandidateResult) -> str:
     reference = study.reference(one) if study.kind == "rounds" else None
     added = [name for name in one.encoders if reference and name not in reference.encoders]
     return f"+ {', '.join(added)}" if added else one.name
+
+
+def table(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
+    """A frame as the template's `plain` shows it; empty if it has no row."""
+    if frame.empty:
+        return {}
+    heads, rows = formats.shown(frame)
+    numeric = [not words for words in formats.text_columns(frame)]
+    return {"heads": list(zip(heads, numeric, strict=True)), "rows": rows, "caption": caption}
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

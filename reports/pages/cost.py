@@ -1,42 +1,39 @@
-"""The page of cost: where the time went, what sharing steps saved, score against cost."""
+"""The page of cost: score against cost, where the time went, what sharing steps saved."""
 
 from typing import Any
 
 from ablate.commands.output import duration
 from reports import figures
-from reports.formats import number
-from reports.frame import records
 from reports.model import StudyResult
-from reports.pages.common import Heads
+from reports.pages.common import table
+from reports.sizes import size
+from reports.tables import cost as candidates
 from reports.tables import costs
-
-_COLUMNS = {
-    "kind": "Step",
-    "steps": "Steps",
-    "done": "Done",
-    "seconds": "Seconds",
-    "share": "Share, %",
-    "device_seconds": "Device seconds",
-    "reused": "Reused",
-    "saved": "Seconds saved",
-}
 
 
 def cost(study: StudyResult) -> dict[str, Any]:
-    """Seconds by kind of step, and what sharing them saved."""
-    frame = costs(study)
-    heads: Heads = [(title, name != "kind") for name, title in _COLUMNS.items()]
-    spent = bool(frame["seconds"].sum())
+    """Figures and tables of what each candidate costs, and each kind of step."""
+    spent = any(step.seconds for step in study.steps.values())
+    title = "Seconds by kind of step, and those saved"
     return {
         "sentence": sentence(study),
-        "figure": figures.svg(
-            figures.where_time_went(study), "cost", "Seconds by kind of step, and those saved"
-        )
-        if spent
-        else "",
-        "heads": heads,
-        "rows": [[number(row[name], name) for name in _COLUMNS] for row in records(frame)],
+        "figure": figures.svg(figures.where_time_went(study), "cost", title) if spent else "",
+        "steps": table(costs(study), "Steps by kind"),
+        "fronts": [_front(study, name) for name in _known(study)],
+        "candidates": table(candidates(study), "Candidates: score and cost"),
     }
+
+
+def _known(study: StudyResult) -> list[str]:
+    """The costs in which scored candidates differ: against the others there is nothing to see."""
+    sizes = [size(one) for one in study.candidates if one.composite is not None]
+    found = {name: {of(one) for one in sizes} - {None} for name, (_, of) in figures.COSTS.items()}
+    return [name for name, values in found.items() if len(values) > 1]
+
+
+def _front(study: StudyResult, name: str) -> dict[str, str]:
+    title = f"Score against {figures.COSTS[name][0]}"
+    return {"title": title, "svg": figures.svg(figures.pareto(study, name), name, title)}
 
 
 def sentence(study: StudyResult) -> str:

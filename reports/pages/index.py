@@ -19,7 +19,7 @@ def index(study: StudyResult) -> dict[str, Any]:
     caption = (
         "Every candidate's score with its 95 % interval; the line joins the winners."
         if greedy
-        else "Every arm's score with its 95 % interval."
+        else f"Every arm's score with its 95 % interval{_part(study)}."
     )
     return {
         "story": story.tell(study),
@@ -33,6 +33,10 @@ def index(study: StudyResult) -> dict[str, Any]:
         "cost": sentence(study),
         "setup": _setup(study),
     }
+
+
+def _part(study: StudyResult) -> str:
+    return f"; the best {figures.ARMS} of them" if len(study.candidates) > figures.ARMS else ""
 
 
 def _tiles(study: StudyResult) -> list[dict[str, str]]:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from reports import figures, formats
+import pandas as pd
+
+from reports import figures
 from reports.against import against, caption, comparable, notes, table_of
 from reports.formats import number
+from reports.frame import records
 from reports.model import CandidateResult, StudyResult
-from reports.pages.common import ABSENT, Rows
+from reports.pages.common import ABSENT, Rows, table
 from reports.published import Table
 
 
@@ -18,20 +21,37 @@ def published(study: StudyResult) -> dict[str, Any] | None:
     if study.published is None:
         return None
     found = table_of(study)
-    numbers = {}
-    if comparable(study):
-        frame = against(study)
-        heads, rows = formats.shown(frame)
-        numeric = [not words for words in formats.text_columns(frame)]
-        numbers = {"heads": list(zip(heads, numeric, strict=True)), "rows": rows}
-        numbers["caption"] = caption(study)
+    frame = against(study) if comparable(study) else None
     return {
         "title": found.title,
-        "numbers": numbers,
+        "numbers": {} if frame is None else table(frame, caption(study)),
+        "cells": {} if frame is None else _cells(frame),
         "shape": _shape(study, found),
         "notes": notes(study),
         "figure": _paths(study, found),
     }
+
+
+def _cells(frame: pd.DataFrame) -> dict[str, Any]:
+    """The same as the paper has it: a row a candidate, a column a measure; in each cell ours,
+    published with its marks, and the difference.
+    """
+    named = frame[frame["published_row"].notna() & frame["published"].notna()]
+    measures = list(dict.fromkeys(named["measure"]))
+    rows = []
+    for (name, row), own in named.groupby(["candidate", "published_row"], sort=False):
+        found = {each["measure"]: each for each in records(own)}
+        rows.append(
+            {"name": name, "row": row, "cells": [_cell(found.get(one)) for one in measures]}
+        )
+    return {"measures": measures, "rows": rows} if rows else {}
+
+
+def _cell(found: dict[str, Any] | None) -> dict[str, str]:
+    names = ("here", "published", "delta")
+    values = {name: number(found[name], name) if found else "" for name in names}
+    mark = found["published_mark"] if found else ""
+    return {**values, "published": values["published"] + (mark or "")}
 
 
 def standing(study: StudyResult) -> str:

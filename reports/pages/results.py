@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from reports import story
+from reports import significance, story
 from reports.formats import number
 from reports.frame import records
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import label, path_of
 from reports.pages.published import published
 from reports.tables import comparison
+
+ALPHA = 0.05  # a candidate whose corrected p is not below it is not told apart from the best
 
 
 def heading(study: StudyResult) -> str:
@@ -22,13 +24,17 @@ def heading(study: StudyResult) -> str:
 
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
-    frame = comparison(study)
+    frame, sure = comparison(study), significance.significance(study)
+    frame = frame.merge(sure[["candidate", "p", "p_best"]], on="candidate", how="left")
+    frame = frame.astype(object).where(frame.notna(), None)
+    span = _span(study)
     return {
         "heading": heading(study),
         "families": _families(study),
-        "turns": [_turn(study, turn, frame) for turn in study.rounds],
+        "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "published": published(study),
         "downloads": downloads,
+        "sureness": significance.notes(study),
         "optuna": _optuna(study),
     }
 
@@ -39,7 +45,9 @@ def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
     return [(family, [title for _, title in tasks]) for family, tasks in grouped]
 
 
-def _turn(study: StudyResult, turn: RoundResult, frame: pd.DataFrame) -> dict[str, Any]:
+def _turn(
+    study: StudyResult, turn: RoundResult, frame: pd.DataFrame, span: tuple[float, float]
+) -> dict[str, Any]:
     if study.kind == "rounds":
         frame = frame[frame["round"] == turn.number]
     rows = records(frame)
@@ -51,7 +59,6 @@ def _turn(study: StudyResult, turn: RoundResult, frame: pd.DataFrame) -> dict[st
         else f"{len(rows)} arms, held against {study.base.name}"
     )
     failed = (turn.decision or {}).get("failed") or {}
-    span = _span(study)
     return {
         "number": turn.number,
         "sentence": story.chose(turn) if study.kind == "rounds" else "",
@@ -83,7 +90,8 @@ def _row(
         **texts,
         "path": path_of(study, one),
         "label": label(study, one),
-        "mark": row["mark"],
+        "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
+        "p": number(row["p"], "p"),
         "tasks": [
             {"text": number(row[title], title), "place": places[title].get(row[title], "")}
             for title in study.tasks.values()

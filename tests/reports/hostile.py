@@ -47,7 +47,7 @@ _CODE = [
     "\\u003cscript\\u003e" + _RUN + "\\u003c/script\\u003e",
     "&lt;script&gt;" + _RUN + "&lt;/script&gt; &#60;b&#62;",
     "$\\frac{{{n}}}{{",
-    "=HYPERLINK(\"//evil.example/{n}\")",
+    '=HYPERLINK("//evil.example/{n}")',
     "%00%0d%0aSet-Cookie:{n}",
 ]
 _BEFORE = ["", '">', "'>", "</script>", "</pre></td></table>", "\u202e", "--></title></textarea>"]

@@ -326,7 +326,9 @@ def test_of_300_hostile_texts_none_runs_and_none_breaks_the_layout(
         addresses = [path.as_uri() for path in sorted((tmp_path / "report").rglob("*.html"))]
     else:
         whole = build_single(spoiled, tmp_path / "report.html").as_uri()
-        addresses = [f"{whole}#{path}" for path in ("index", "results", "answers", "candidates/010")]
+        addresses = [
+            f"{whole}#{path}" for path in ("index", "results", "answers", "candidates/010")
+        ]
     assert len(set(TEXTS)) == 300
     for width in (390, 1280):
         opened = page(viewport={"width": width, "height": 900})
