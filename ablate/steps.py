@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,7 @@ import fusion_zoo
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource
 from ablate.evaluate import suites
-from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
+from ablate.study import Candidate, Design, Fusion, Stage, Study, encoder_spec, llm_spec
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 1, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
@@ -106,13 +106,14 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
     recipe, name = candidate.recipe, "+".join(candidate.encoders)
     prealigned = {}
     if recipe.prealign is not None:
+        source, stage = study.data[recipe.prealign.data], recipe.prealign.model_dump_json()
+        common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
         for title in candidate.encoders:
-            spec = _training(alone(candidate, title), "prealign", candidate.seed, study)
-            prealigned[f"prealign:{title}"] = Step("prealign", title, spec)
+            prealigned[f"prealign:{title}"] = _prealign(title, *common, candidate.seed)
     slug = f"{name}.{candidate.fusion.name}"
-    spec = _training(candidate, "pretrain", candidate.seed, study)
+    spec = _training(candidate, recipe.pretrain, study.data, candidate.seed)
     pretrain = Step("pretrain", slug, spec, prealigned)
-    spec = _training(candidate, "finetune", candidate.seed, study)
+    spec = _training(candidate, recipe.finetune, study.data, candidate.seed)
     finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
     evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
@@ -120,7 +121,7 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
 
 def alone(design: Design, title: str) -> Design:
     """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
-    fusion = Fusion(name="channel_concat", grid=design.fusion.grid, options=_alone_options())
+    fusion = _fusion_of_one(design.fusion.grid)
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
 
@@ -139,24 +140,54 @@ def ancestors(steps: Iterable[Step]) -> list[Step]:
     return list(found.values())
 
 
-def _training(design: Design, kind: str, seed: int, study: Study) -> dict[str, Any]:
-    stage = design.recipe.stages()[kind]
+@lru_cache(maxsize=4096)
+def _prealign(
+    title: str,
+    grid: tuple[int, int],
+    llm: str,
+    feature_norm: str,
+    stage: str,
+    source: DataSource,
+    seed: int,
+) -> Step:
+    """An expert's pre-alignment, one object for all candidates: its key is made once.
+
+    `stage`: as JSON.
+    """
+    model = _model((title,), _fusion_of_one(grid), llm, feature_norm)
+    spec = _spec(model, Stage.model_validate_json(stage), source, seed)
+    return Step("prealign", title, spec)
+
+
+def _training(
+    design: Design, stage: Stage, data: Mapping[str, DataSource], seed: int
+) -> dict[str, Any]:
+    model = _model(design.encoders, design.fusion, design.llm, design.recipe.feature_norm)
+    return _spec(model, stage, data[stage.data], seed)
+
+
+def _spec(model: dict[str, Any], stage: Stage, source: DataSource, seed: int) -> dict[str, Any]:
     return {
-        "model": {
-            "encoders": [_encoder(title) for title in design.encoders],
-            "fusion": design.fusion.model_dump(mode="json"),
-            "feature_norm": design.recipe.feature_norm,
-            "llm": llm_spec(design.llm).to_json(),
-        },
+        "model": model,
         "stage": stage.model_dump(mode="json", exclude={"data"}),
-        "data": _source(study.data[stage.data]),
+        "data": _source(source),
         "seed": seed,
     }
 
 
+def _model(titles: Iterable[str], fusion: Fusion, llm: str, feature_norm: str) -> dict[str, Any]:
+    return {
+        "encoders": [_encoder(title) for title in titles],
+        "fusion": fusion.model_dump(mode="json"),
+        "feature_norm": feature_norm,
+        "llm": llm_spec(llm).to_json(),
+    }
+
+
 @cache
-def _alone_options() -> dict[str, Any]:
-    return fusion_zoo.options("channel_concat")
+def _fusion_of_one(grid: tuple[int, int]) -> Fusion:
+    options = fusion_zoo.options("channel_concat")
+    return Fusion(name="channel_concat", grid=grid, options=options)
 
 
 @cache

@@ -14,7 +14,7 @@ about the estimate, by the ratio of two standard errors, both linearised:
 
 - few images: each task's variance is that of a sample, n / (n - 1) times the resampled one, and
   Student's quantile takes the place of the normal one (Hesterberg, What Teachers Should Know about
-  the Bootstrap, The American Statistician 69, 2015, section 4.1), with Satterthwaite's degrees of
+  the Bootstrap, The American Statistician 69, 2015), with Satterthwaite's degrees of
   freedom over the tasks;
 - seeds: where candidates have several training runs, the variance between runs is added, less the
   part of it that the choice of questions makes (two crossed random effects, images and runs). It is
