@@ -58,7 +58,11 @@ def tile(label: str, value: str, note: str = "") -> dict[str, str]:
 
 def environment(record: Mapping[str, Any]) -> Rows:
     kept = ("git_commit", "host", "threads", "peak_memory_mb")
-    rows = [[name, text_of(record[name])] for name in kept if record.get(name) is not None]
+    rows = [
+        [name.replace("_", " "), text_of(record[name])]
+        for name in kept
+        if record.get(name) is not None
+    ]
     return rows + [
         [name, text_of(value)] for name, value in sorted((record.get("versions") or {}).items())
     ]

@@ -97,10 +97,13 @@ def test_every_page_opens_and_none_is_wider_than_a_phone(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(page: Open, site: Path, scheme: str) -> None:
+def test_axe_finds_nothing_serious(
+    page: Open, greedy: StudyResult, site: Path, scheme: str
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     wide = page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    for path in ("index", "results", "cost", "answers", "candidates/004", "candidates/010"):
+    paths = [path for path, _ in navigation(greedy)]
+    for path in [*paths, "candidates/004", "candidates/010"]:
         wide.goto((site / f"{path}.html").as_uri())
         found = axe.run(wide, options={"preload": False}).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
@@ -284,7 +287,8 @@ def spoiled(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> St
             name=next(short),
             encoders=(next(short), next(short)),
             fusion=next(short),
-            config={next(short): next(words) for _ in range(20)} | {"seeds": [0]},
+            config={**one.config, "llm": next(words)}
+            | {next(short): next(words) for _ in range(20)},
             steps=tuple(step(each) for each in one.steps),
             rows=rows,
             images=data,
