@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from hostile import texts
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from reports.live import Server, Shelf
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages import navigation
 from reports.site import build, build_single
@@ -43,7 +45,7 @@ def page(chromium: "Browser") -> Iterator[Open]:
     wrong: list[str] = []
     contexts = []
 
-    def opened(**options: Any) -> "Page":
+    def opened(near: str = "file:", **options: Any) -> "Page":
         context = chromium.new_context(**{"viewport": PHONE, **options})
         context.set_default_timeout(10_000)
         contexts.append(context)
@@ -53,7 +55,7 @@ def page(chromium: "Browser") -> Iterator[Open]:
         made.on("dialog", lambda dialog: wrong.append(dialog.message) or dialog.dismiss())
         made.on(
             "request",
-            lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url),
+            lambda r: None if r.url.startswith((near, "data:")) else wrong.append(r.url),
         )
         return made
 
@@ -254,6 +256,29 @@ def test_one_file_shows_one_page_at_a_time(page: Open, single: Path) -> None:
     assert phone.locator("nav a[aria-current]").inner_text() == "Cost"
     phone.go_back()
     assert shown(phone).get_attribute("id") == "index"
+
+
+def test_a_served_page_loads_itself_anew_when_there_is_a_newer_one(
+    page: Open, greedy: StudyResult, tmp_path: Path
+) -> None:
+    first, *_ = greedy.rounds
+    shelf = Shelf()
+    earlier = dataclasses.replace(greedy, rounds=(first,), planned_rounds=3)
+    shelf.put(build(earlier, tmp_path / "0", live=True).parent)
+    later = build(greedy, tmp_path / "1", live=True).parent
+    with Server(shelf) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            phone = page(near=server.address)
+            with phone.expect_response(lambda answer: answer.request.method == "HEAD"):
+                phone.goto(f"{server.address}results.html")
+            assert shown(phone).locator("table.live").count() == 1
+            shelf.put(later)
+            shown(phone).get_by_role("heading", name="Round 3").wait_for()
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from conftest import FAILED
 from PIL import Image
@@ -19,10 +21,11 @@ from ablate.lease import Watch
 from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import steps_for
-from reports import figures, story
+from reports import figures, formats, significance, story, tables
 from reports.load import load
 from reports.model import CandidateResult, StudyResult
 from reports.pages import navigation
+from reports.pages.logs import tail
 from reports.site import build, build_single
 
 VOID = {"meta", "link", "img", "br", "input", "line", "path", "polyline", "use", "circle", "rect"}
@@ -143,6 +146,74 @@ def test_a_candidates_page_shows_diff_parameters_lineage_and_loss(site: Path) ->
     assert text.count("prealign") >= 2
     assert sum(tag == "svg" for tag, _ in page.tags) == 4  # two prealign, pretrain, finetune
     assert "torch 2.9.0" in text
+
+
+def words(path: Path) -> str:
+    """The text of a page, its spaces made one."""
+    return " ".join(Page(path).text.split())
+
+
+def test_the_rounds_have_corrected_p_and_what_the_suite_can_tell(
+    site: Path, greedy: StudyResult
+) -> None:
+    text = words(site / "results.html")
+    for p in significance.significance(greedy)["p"]:
+        assert p is None or f" {p:.4f} " in text
+    for line in significance.notes(greedy):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("page", "make"),
+    [
+        ("cost", tables.cost),
+        ("cost", tables.costs),
+        ("experts", tables.contributions),
+        ("experts", tables.moves),
+        ("experts", tables.pairs),
+        ("fairness", tables.fairness),
+    ],
+)
+def test_a_page_shows_every_cell_of_its_tables(
+    site: Path, greedy: StudyResult, page: str, make: Callable[[StudyResult], pd.DataFrame]
+) -> None:
+    text = words(site / f"{page}.html")
+    _, rows = formats.shown(make(greedy))
+    assert rows
+    for cells in rows:
+        assert " ".join(cell for cell in cells if cell) in text
+
+
+def test_a_candidate_is_compared_by_benchmark_with_the_winner_before(
+    site: Path, greedy: StudyResult
+) -> None:
+    one = greedy.winners[1]
+    place = greedy.candidates.index(one) + 1
+    text = words(site / "candidates" / f"{place:03d}.html")
+    for row in tables.flips(greedy, greedy.base, one).to_dict("records"):
+        title = row["benchmark"]
+        task = next(task for task, name in greedy.tasks.items() if name == title)
+        line = f"{title} {row['questions']} {one.scores[task]:.1f} {row['delta']:+.1f}"
+        assert line in text
+        assert f"{row['delta_high']:.1f} {row['fixed']} {row['broken']}" in text.split(line)[1][:40]
+
+
+def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
+    greedy: StudyResult, tmp_path: Path
+) -> None:
+    step = greedy.candidates[0].steps[-1]
+    folder = tmp_path / "logs" / f"{step.kind}-{step.dirname}"
+    folder.mkdir(parents=True)
+    (folder / "attempt-2.log").write_text("an older attempt")
+    bar = "".join(f"\r{part} % <b>" for part in range(100))
+    lines = [f"line {number}" for number in range(50)]
+    (folder / "attempt-10.log").write_text("\n".join([*lines, "\x1b[31mred\x1b[0m", bar]))
+    shown = tail(tmp_path, step).split("\n")
+    assert len(shown) == 40
+    assert shown[-3:] == ["line 49", "red", "99 % <b>"]
+    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
+    assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
 
 
 def test_images_are_encoded_anew(site: Path, greedy: StudyResult) -> None:
