@@ -24,6 +24,10 @@ SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evalua
 """Raised by one when a kind's executor would make another result of the same spec."""
 
 
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""What JSON keeps as it is; a call for each of them is what making keys would take longest over."""
+
+
 def canonical(value: Any) -> str:
     """`value` as JSON that is the same for the same value only: sorted, `1`, `1.0`, `"1"` differ.
 
@@ -38,11 +42,13 @@ def _check(value: Any) -> None:
         for key, child in value.items():
             if type(key) is not str:
                 raise TypeError(f"the key {key!r} is no string")
-            _check(child)
+            if type(child) not in PLAIN:
+                _check(child)
     elif type(value) in {list, tuple}:
         for child in value:
-            _check(child)
-    elif value is not None and type(value) not in {str, int, float, bool}:
+            if type(child) not in PLAIN:
+                _check(child)
+    elif type(value) not in PLAIN:
         raise TypeError(f"{value!r} has no canonical JSON")
 
 
@@ -56,7 +62,11 @@ def _identity(value: Any) -> Any:
             return {"fingerprint": value["fingerprint"]}
         moves = value.get("sha256") and value.get("kind") != "published"
         places = {"ref"} if moves else set()
-        return {key: _identity(child) for key, child in value.items() if key not in places}
+        return {
+            key: child if type(child) in PLAIN else _identity(child)
+            for key, child in value.items()
+            if key not in places
+        }
     return [_identity(child) for child in value] if isinstance(value, list) else value
 
 

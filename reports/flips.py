@@ -41,7 +41,7 @@ def flipped(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, task: str | None = None
 ) -> Flips:
     """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
-    if before not in board.answers or after not in board.answers:
+    if before not in board.rows or after not in board.rows:
         return Flips(0, (), ())
     counted = board.weights(before) + board.weights(after) > 0.0
     if task is not None:
@@ -58,8 +58,9 @@ def rows(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, keys: Sequence[Key]
 ) -> list[dict[str, Any]]:
     """The questions with truth and both answers (of the first run), to be read."""
-    then, now = (board.answers[one][0] for one in (before, after))
-    return [_row(then[key], now[key]) for key in keys]
+    place = {key: index for index, key in enumerate(board.questions)}
+    then, now = (board.rows[one][0] for one in (before, after))
+    return [_row(then[place[key]], now[place[key]]) for key in keys]
 
 
 def _row(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

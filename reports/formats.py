@@ -102,7 +102,7 @@ def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> 
 _ALONE = (
     r"% Compiles as it is; \input it into a document that has \usepackage{booktabs}.",
     r"\expandafter\ifx\csname @nodocument\endcsname\relax\def\ablateend{}\else",
-    r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}",
+    r"\documentclass{article}\usepackage{booktabs}",
     r"\usepackage[landscape,margin=1cm]{geometry}\pagestyle{empty}",
     r"\def\ablateend{\end{document}}\begin{document}\fi",
 )
@@ -166,5 +166,5 @@ def _tex(text: str) -> str:
 
 
 def _printed(char: str) -> str:
-    western = " " <= char <= "~" or "\u00c0" <= char <= "\u00ff"
-    return char if western else f"[U+{ord(char):04X}]"
+    accented = "\u00c0" <= char <= "\u00ff" and char not in "\u00d0\u00de\u00f0\u00fe"
+    return char if " " <= char <= "~" or accented else f"[U+{ord(char):04X}]"

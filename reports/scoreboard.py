@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]
 """A question: its task and its id."""
+Rows = Sequence[Mapping[str, Any]]
+"""Of `answers.jsonl`, one a question."""
 Tasks = tuple[str, ...] | None
 """The tasks whose mean is meant; None: all."""
 
@@ -36,16 +38,32 @@ class Scoreboard:
         self._scores: dict[Tasks, Estimates] = {}
         self._columns: dict[tuple[CandidateResult, str], Floats] = {}
 
-    @cached_property
-    def answers(self) -> "dict[CandidateResult, list[dict[Key, Mapping[str, Any]]]]":
-        """Each candidate's rows by question, a mapping a training run."""
-        return {one: _runs(one) for one in self.candidates}
-
-    @cached_property
+    @property
     def questions(self) -> list[Key]:
         """The questions that every candidate answered in every run, in order."""
-        runs = [run for found in self.answers.values() for run in found]
-        return sorted(set(runs[0]).intersection(*runs[1:])) if runs else []
+        return self._aligned[0]
+
+    @property
+    def rows(self) -> "dict[CandidateResult, list[Rows]]":
+        """Each candidate's rows of `questions`, in their order, those of each training run."""
+        return self._aligned[1]
+
+    @cached_property
+    def _aligned(self) -> "tuple[list[Key], dict[CandidateResult, list[Rows]]]":
+        runs = {one: _runs(one) for one in self.candidates}
+        several = [(one, run) for one, found in runs.items() for run in found]
+        first = _keys(*several[0]) if several else []
+        if all(_keys(*each) == first for each in several):
+            return first, runs
+        found = {
+            one: [dict(zip(_keys(one, run), run, strict=True)) for run in own]
+            for one, own in runs.items()
+        }
+        common = sorted(set.intersection(*(set(run) for own in found.values() for run in own)))
+        rows: dict[CandidateResult, list[Rows]] = {
+            one: [[run[key] for key in common] for run in own] for one, own in found.items()
+        }
+        return common, rows
 
     @property
     def tasks(self) -> list[str]:
@@ -55,9 +73,8 @@ class Scoreboard:
     @cached_property
     def sample(self) -> Sample:
         """The questions and scores as what is resampled."""
-        first = self.answers[self.candidates[0]][0]
         return Sample(
-            [first[key]["image"] for key in self.questions],
+            [row["image"] for row in self.rows[self.candidates[0]][0]],
             [task for task, _ in self.questions],
             [(self._column(one, "score"), self._column(one, "weight")) for one in self.candidates],
         )
@@ -133,19 +150,23 @@ class Scoreboard:
     def _column(self, one: "CandidateResult", name: str) -> Floats:
         """A field of the candidate's rows, (runs, questions)."""
         if (one, name) not in self._columns:
-            runs = self.answers[one]
-            self._columns[one, name] = np.array(
-                [[run[key][name] for key in self.questions] for run in runs]
-            )
+            runs = self.rows[one]
+            self._columns[one, name] = np.array([[row[name] for row in run] for run in runs])
         return self._columns[one, name]
 
 
-def _runs(one: "CandidateResult") -> list[dict[Key, Mapping[str, Any]]]:
+def _runs(one: "CandidateResult") -> list[Rows]:
     """The candidate's rows by run; with several seeds an id is `<question>/<seed>`."""
     if len(one.seed_scores) < 2:
-        return [{(row["task"], row["id"]): row for row in one.rows}]
-    runs: dict[str, dict[Key, Mapping[str, Any]]] = {}
+        return [one.rows]
+    runs: dict[str, list[Mapping[str, Any]]] = {}
     for row in one.rows:
-        question, _, seed = row["id"].rpartition("/")
-        runs.setdefault(seed, {})[row["task"], question] = row
+        runs.setdefault(row["id"].rpartition("/")[2], []).append(row)
     return list(runs.values())
+
+
+def _keys(one: "CandidateResult", run: Rows) -> list[Key]:
+    """The questions of one of the candidate's runs."""
+    if len(one.seed_scores) < 2:
+        return [(row["task"], row["id"]) for row in run]
+    return [(row["task"], row["id"].rpartition("/")[0]) for row in run]

@@ -14,7 +14,7 @@ from reports.contributions import moves as moves
 from reports.contributions import pairs as pairs
 from reports.fairness import fairness as fairness
 from reports.flips import flips as flips
-from reports.frame import ends, estimate, rounded
+from reports.frame import ends, estimate, framed, rounded
 from reports.model import KINDS, CandidateResult, StudyResult, best_first
 from reports.significance import significance as significance
 from reports.sizes import pareto_front, size
@@ -35,6 +35,26 @@ def rounds(study: StudyResult) -> pd.DataFrame:
 def arms(study: StudyResult) -> pd.DataFrame:
     """A row an arm, in the study's order: score, interval, delta against the base arm, tasks."""
     return rounded(pd.DataFrame(_rows(study, study.candidates)))
+
+
+def cells(study: StudyResult) -> pd.DataFrame:
+    """A row a candidate and benchmark: score and difference there, each with its interval."""
+    board = study.scoreboard
+    scored = [one for one in study.candidates if one.rows]
+    pairs = [(one, study.reference(one)) for one in scored]
+    rows = [
+        {
+            "candidate": one.name,
+            "benchmark": title,
+            "score": one.scores[task],
+            **ends("score", board.score(one, (task,))),
+            **estimate("delta", delta),
+        }
+        for task, title in study.tasks.items()
+        if task in board.tasks
+        for one, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
+    ]
+    return framed(rows, ["candidate", "benchmark", "score", "delta"])
 
 
 def fusion(study: StudyResult) -> pd.DataFrame:

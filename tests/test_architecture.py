@@ -30,6 +30,7 @@ LIGHT = (
     "ablate.data.spec",
     "ablate.evaluate.suites",
     "ablate.evaluate.statistics",
+    "ablate.evaluate.significance",
     "fusion_zoo",
 )
 

@@ -1,5 +1,6 @@
 """`ablate table` and `ablate report`."""
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,11 @@ def table(
     name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
 ) -> None:
     """Print a table of the study that `make` makes in this format."""
-    print(make(load_study(name, overrides), form), end="")
+    gc.disable()  # of many candidates there are a million objects, and all are of use to the end
+    try:
+        print(make(load_study(name, overrides), form), end="")
+    finally:
+        gc.enable()
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:

@@ -8,13 +8,11 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
 import pytest
-from conftest import FAILED
-from PIL import Image
+from conftest import FAILED, piece
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.lease import Watch
@@ -216,15 +214,6 @@ def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
     assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
 
 
-def test_images_are_encoded_anew(site: Path, greedy: StudyResult) -> None:
-    made = sorted((site / "images").iterdir())
-    assert len(made) == 40
-    for path in made:
-        with Image.open(path) as image:
-            assert (image.format, image.size) == ("WEBP", (128, 128))
-            assert image.info.get("exif") is None
-
-
 def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:
     text = " ".join(Page(build(empty, tmp_path / "report")).text.split())
     assert "No candidate is scored yet." in text
@@ -309,41 +298,6 @@ def test_whatever_was_written_stays_text(greedy: StudyResult, tmp_path: Path) ->
         assert not any(name.startswith("on") for _, values in page.tags for name in values)
     text = Page(tmp_path / "report" / "results.html").text
     assert all(word in text for word in words[:9] if "\x00" not in word)
-
-
-def piece(folder: Path, name: str) -> Any:
-    """A piece of the report's data, as its script hands it to the page."""
-    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
-    start = f'report.take("{name}", '
-    assert text.startswith(start)
-    return json.loads(text.removeprefix(start).removesuffix(");\n"))
-
-
-def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult) -> None:
-    data = piece(site, "questions")
-    assert len(data["id"]) == len(data["question"]) == data["asked"] == 320
-    assert data["candidates"][data["a"]] == greedy.base.name
-    assert greedy.best is not None
-    assert data["candidates"][data["b"]] == greedy.best.name
-    assert len(data["candidates"]) == 9
-    assert all((site / "images" / name).is_file() for name in data["image"])
-    for number, one in enumerate((one for one in greedy.candidates if one.composite), start=1):
-        given = piece(site, f"answers/{number}")
-        assert given["score"] == one.answers["score"].tolist()
-        assert given["answer"] == one.answers["answer"].tolist()
-
-
-def test_of_too_many_questions_the_report_holds_an_even_part_and_says_so(
-    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reports.browser.MOST", 100)
-    build(greedy, tmp_path / "report")
-    data = piece(tmp_path / "report", "questions")
-    assert len(data["id"]) == 80
-    assert set(data["task"]) == set(greedy.tasks)
-    text = (tmp_path / "report" / "answers.html").read_text(encoding="utf-8")
-    assert "80 of 320 held-out questions" in text
-    assert len(list((tmp_path / "report" / "images").iterdir())) <= 40
 
 
 def test_a_candidate_that_is_gone_leaves_no_page(greedy: StudyResult, tmp_path: Path) -> None:

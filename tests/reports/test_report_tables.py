@@ -133,6 +133,16 @@ def test_flips_add_up_to_the_questions_that_changed(greedy: StudyResult) -> None
         assert row["delta"] == pytest.approx(gain, abs=0.051)
 
 
+def test_every_cell_has_its_interval(greedy: StudyResult) -> None:
+    frame = tables.cells(greedy)
+    assert len(frame) == len(greedy.tasks) * sum(bool(one.rows) for one in greedy.candidates)
+    assert (frame["score_low"] <= frame["score"]).all()
+    assert (frame["score"] <= frame["score_high"]).all()
+    wide = tables.rounds(greedy).set_index("candidate")
+    for row in records(frame):
+        assert row["score"] == wide.loc[row["candidate"], row["benchmark"]]
+
+
 def test_mcnemar_of_a_known_case() -> None:
     """Ten to two of twelve flips: twice the binomial tail, 2 * 79 / 4096."""
     found = Flips(100, fixed=(("t", "1"),) * 10, broken=(("t", "2"),) * 2)
@@ -163,7 +173,7 @@ def test_the_published_tables_have_the_columns_of_what_they_vary(
 
 EVERY = (
     *(tables.rounds, tables.arms, tables.significance, tables.contributions, tables.moves),
-    *(tables.pairs, tables.flips, tables.cost, tables.fairness, tables.experts),
+    *(tables.pairs, tables.flips, tables.cost, tables.fairness, tables.experts, tables.cells),
 )
 
 
@@ -201,7 +211,9 @@ def test_a_study_without_scores_has_every_table_in_every_format(
 def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_path: Path) -> None:
     odd = pd.DataFrame({"candidate": [HOSTILE], "score": [-1.0], HOSTILE: [2.0]}, dtype=object)
     made = {
-        "odd": formats.latex(odd, HOSTILE, [HOSTILE, "\u4e2d \u202e \u00e9 --- ``,, \x07"]),
+        "odd": formats.latex(
+            odd, HOSTILE, [HOSTILE, "\u4e2d \u202e \u00e9\u00fe\u00df --- ``,, \x07"]
+        ),
         "rounds": formats.latex(tables.rounds(greedy), tables.caption(greedy)),
         "sure": formats.latex(tables.significance(greedy), "", significance.notes(greedy)),
     }
@@ -209,7 +221,7 @@ def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_pat
         (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
     inputs = "".join(rf"\input{{{name}}}" for name in made)
     (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{booktabs}}"
+        rf"\documentclass{{article}}\usepackage{{booktabs}}"
         rf"\begin{{document}}{inputs}\end{{document}}"
     )
     for name in (*made, "paper"):
