@@ -301,21 +301,38 @@ def compare(
 @app.command()
 def report(
     study: StudyName = DEFAULT_STUDY,
+    single: Annotated[
+        bool, typer.Option("--single-file", help="One HTML file instead of a folder.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve it on 127.0.0.1, anew as steps finish.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of --live; default: a free one.")
+    ] = 0,
     open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Build the report of a study, also while it runs, and print its path.
 
-    A folder of pages that open from disk, without a network.
+    A folder of pages that open from disk, without a network; or one file with the same in it, to
+    send or to keep. With --live the address is printed, and a Ctrl-C ends it.
 
     \b
-    Example:
+    Examples:
       ablate report micro/rounds --open
+      ablate report micro/rounds --single-file
+      ablate report micro/rounds --live        beside `ablate run micro/rounds`
     """
     from ablate.commands import reporting
 
-    reporting.report(study, overrides or [], open, json)
+    if live and (single or json):
+        raise typer.BadParameter("--live makes no file: leave out --single-file and --json")
+    if live:
+        reporting.live(study, overrides or [], port, open)
+    else:
+        reporting.report(study, overrides or [], single, open, json)
 
 
 @app.command()

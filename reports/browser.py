@@ -1,60 +1,125 @@
-"""The browser of answers: its questions as data for the page, and its images re-encoded small."""
+"""The browser of answers: its questions and answers in pieces that the page asks for one by one,
+and the images re-encoded small.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import PIL
 from PIL import Image
 
 from reports.model import CandidateResult, StudyResult
 
 LARGEST = 512  # pixels of a side; the browser shows images small
-MOST = 5000  # questions a page holds; the published benchmarks have 50 times as many
+QUALITY = 82  # of the re-encoded images, 0 to 100
+LONGEST = 2000  # characters of a text that are shown
+MOST = 5000  # questions a report holds; the published benchmarks have 50 times as many
+_QUESTION = ["task", "id", "image", "question", "truth"]
+_HOW = f"webp {LARGEST} {QUALITY} {PIL.__version__}".encode()
 
 
-def payload(study: StudyResult, images: Mapping[str, str]) -> dict[str, Any]:
-    """What `answers.js` reads: tasks, candidates, and each question with everyone's answer.
+@dataclass(frozen=True, eq=False)
+class Browser:
+    """What can be browsed of a study."""
 
-    Of more than `MOST` questions every k-th is kept; `asked` is how many there are. `a` and `b` are
-    the candidates compared at first: the base and the best one. An answer is `[text, score]`, or
-    null where the candidate was not asked.
-    """
-    scored = [one for one in study.candidates if one.rows]
-    questions: dict[tuple[str, str], dict[str, Any]] = {}
-    for index, one in enumerate(scored):
-        for row in one.answers.itertuples(index=False):
-            question = questions.setdefault(
-                (str(row.task), str(row.id)),
+    study: StudyResult
+
+    @cached_property
+    def candidates(self) -> tuple[CandidateResult, ...]:
+        """Those that have answers, in the study's order; a piece of answers each."""
+        return tuple(one for one in self.study.candidates if not one.answers.empty)
+
+    @cached_property
+    def every(self) -> pd.DataFrame:
+        """Every question once, by (task, id): task, id, image, question, truth, source.
+
+        `source` is the image's file. Where candidates disagree on a question, the first one counts.
+        """
+        frames = [_questions(one) for one in self.candidates]
+        if not frames:
+            return pd.DataFrame(columns=[*_QUESTION, "source"])
+        found = pd.concat(frames, ignore_index=True).drop_duplicates(["task", "id"])
+        return found.sort_values(["task", "id"], kind="stable", ignore_index=True)
+
+    @cached_property
+    def questions(self) -> pd.DataFrame:
+        """The questions a report holds: of more than `MOST` every k-th."""
+        return self.every.iloc[:: -(-len(self.every) // MOST) or 1]
+
+    @cached_property
+    def compared(self) -> tuple[int, int]:
+        """Whom to compare at first: the base, and the best or else the last winner or anyone."""
+        scored = self.candidates
+        first = self.study.base if self.study.base in scored else next(iter(scored), None)
+        wanted = [self.study.best, *reversed(self.study.winners), *scored]
+        second = next((one for one in wanted if one in scored and one is not first), first)
+        return (scored.index(first), scored.index(second)) if first and second else (0, 0)
+
+    def answers(self, one: CandidateResult) -> pd.DataFrame:
+        """Answer and score of a candidate to each of `questions`; empty where it was not asked."""
+        given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
+        return given.reindex(self._wanted)
+
+    @cached_property
+    def _wanted(self) -> pd.Index:
+        return self._keys(self.questions)
+
+    @staticmethod
+    def _keys(frame: pd.DataFrame) -> pd.Index:
+        """The question of each row as one text."""
+        return pd.Index(frame["task"] + "\0" + frame["id"])
+
+    def pieces(self, images: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+        """The data of the page by name: `questions`, and `answers/1`, ... a candidate each.
+
+        `images`: the names of the images in the report, by their source.
+        """
+        kept = self.questions
+        columns = {name: list(map(shortened, kept[name])) for name in ("id", "question", "truth")}
+        a, b = self.compared
+        yield (
+            "questions",
+            {
+                "tasks": dict(self.study.tasks),
+                "candidates": [shortened(one.name, 200) for one in self.candidates],
+                "asked": len(self.every),
+                "a": a,
+                "b": b,
+                "task": kept["task"].tolist(),
+                "image": [images.get(source) for source in kept["source"]],
+                **columns,
+            },
+        )
+        for number, one in enumerate(self.candidates, start=1):
+            given = self.answers(one)
+            asked = given["score"].notna()
+            yield (
+                f"answers/{number}",
                 {
-                    "task": row.task,
-                    "id": row.id,
-                    "image": images.get(str(row.image)),
-                    "question": row.question,
-                    "truth": row.truth,
-                    "answers": [None] * len(scored),
+                    "answer": [shortened(text) for text in given["answer"].where(asked, "")],
+                    "score": given["score"].round(4).astype(object).where(asked, None).tolist(),
                 },
             )
-            question["answers"][index] = [row.answer, round(float(str(row.score)), 4)]
-    kept = sorted(questions)[:: -(-len(questions) // MOST) or 1]
-    return {
-        "tasks": dict(study.tasks),
-        "candidates": [one.name for one in scored],
-        "questions": [questions[key] for key in kept],
-        "asked": len(questions),
-        **_compared(study, scored),
-    }
 
 
-def _compared(study: StudyResult, scored: Sequence[CandidateResult]) -> dict[str, int]:
-    """Whom to compare at first: the base, and the best or else the last winner or anyone."""
-    first = study.base if study.base in scored else next(iter(scored), None)
-    wanted = [study.best, *reversed(study.winners), *scored]
-    second = next((one for one in wanted if one in scored and one is not first), first)
-    return {
-        "a": scored.index(first) if first else 0,
-        "b": scored.index(second) if second else 0,
-    }
+def _questions(one: CandidateResult) -> pd.DataFrame:
+    frame = one.answers[_QUESTION]
+    folder = "" if one.images is None else f"{one.images}{os.sep}"
+    return frame.assign(source=(folder + frame["image"]) if folder else "")
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
 
 
 def verdict(score: float) -> str:
@@ -62,33 +127,43 @@ def verdict(score: float) -> str:
     return "right" if score >= 1 else "partly" if score > 0 else "wrong"
 
 
-def images(study: StudyResult, folder: Path) -> dict[str, str]:
-    """Re-encode every image that was asked about into `folder`; its file name by its path.
+def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[str, str]:
+    """Re-encode the images of the questions into `folder`, each once; their names by source.
 
     Pixels only: nothing else of the original file goes into the report. One that is missing or
-    cannot be read is left out.
+    cannot be read is left out. A name is the hash of how and of what the image is made: those of a
+    report made `before` are taken over.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names: dict[str, str] = {}
-    for one in study.candidates:
-        for path in sorted(set(one.answers["image"]) - names.keys()):
-            if name := _encode(one, path, folder):
-                names[path] = name
-    return names
+    roots = {one.images.resolve() for one in browser.candidates if one.images}
+    sources = sorted(set(browser.questions["source"]) - {""})
 
-
-def _encode(candidate: CandidateResult, path: str, folder: Path) -> str | None:
-    if candidate.images is None:
-        return None
-    name = f"{hashlib.sha256(path.encode()).hexdigest()[:12]}.webp"
-    try:
-        source = (candidate.images / path).resolve()
-        if not source.is_relative_to(candidate.images.resolve()):
+    def one(source: str) -> str | None:
+        try:
+            path = Path(source).resolve()
+            if not any(path.is_relative_to(root) for root in roots):
+                return None
+            return _encode(path.read_bytes(), folder, before)
+        except (OSError, ValueError):  # no path, or no file
             return None
-        with Image.open(source) as image:
+
+    with ThreadPoolExecutor() as pool:
+        made = zip(sources, pool.map(one, sources), strict=True)
+        return {source: name for source, name in made if name}
+
+
+def _encode(content: bytes, folder: Path, before: Path | None) -> str | None:
+    name = f"{hashlib.sha256(_HOW + content).hexdigest()[:16]}.webp"
+    if (folder / name).exists():
+        return name
+    if before is not None and (before / name).is_file():
+        shutil.copyfile(before / name, folder / name)
+        return name
+    try:
+        with Image.open(io.BytesIO(content)) as image:
             small = image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):  # no path, no file, or no image
+    except (OSError, ValueError, Image.DecompressionBombError):  # no image
         return None
     small.thumbnail((LARGEST, LARGEST))
-    small.save(folder / name, "WEBP", quality=82, method=4)
+    small.save(folder / name, "WEBP", quality=QUALITY, method=4)
     return name

@@ -23,7 +23,7 @@ from ablate.errors import UserError, nearest
 from ablate.files import drafted
 from reports import tables
 from reports.frame import records
-from reports.model import KINDS, CandidateResult, StepResult, StudyResult
+from reports.model import KINDS, CandidateResult, StepResult, StudyResult, best_first
 from reports.published import Table
 from reports.sizes import Size, pareto_front, size
 
@@ -58,6 +58,8 @@ _STYLE: Any = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
+
+ARMS = 40  # that fit a figure
 
 
 @matplotlib.rc_context(_STYLE)
@@ -119,8 +121,9 @@ def paths(study: StudyResult, reference: Table) -> Figure:
 
 @matplotlib.rc_context(_STYLE)
 def arm_scores(study: StudyResult) -> Figure:
-    """Score of every arm with its 95 % interval, in the study's order."""
-    scored = [one for one in study.candidates if one.composite is not None]
+    """Score of every arm with its 95 % interval, in the study's order; of many the best `ARMS`."""
+    best = set(best_first([one for one in study.candidates if one.composite is not None])[:ARMS])
+    scored = [one for one in study.candidates if one in best]
     figure, axes = _canvas(7.2, 0.7 + 0.42 * len(scored))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)

@@ -58,6 +58,7 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         home=store.home,
         benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
         published=_repeats(study),
+        families={task.task: task.family for task in suite.tasks},
         varies=_varies(study),
     )
 

@@ -142,9 +142,10 @@ class StudyResult:
     `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
     `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
-    that it is (tasks of ours are none). `base_name` is the candidate of round 1, the arm that is
-    the study's base, or the first arm if none is. `published`: what it is held against, if
-    any. `varies`: the settings, by dotted path, in which its candidates differ on purpose.
+    that it is (tasks of ours are none), `families` to the group of columns it stands in.
+    `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
+    none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
+    in which its candidates differ on purpose.
     """
 
     name: str
@@ -160,6 +161,7 @@ class StudyResult:
     home: Path
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     published: Repeats | None = None
+    families: Mapping[str, str] = field(default_factory=dict)
     varies: tuple[str, ...] = ("encoders",)
 
     @cached_property

@@ -1,43 +1,134 @@
-"""The report: one static folder that opens from disk, made from a study's results alone.
+"""The report: a folder of pages that open from disk, or one file; made from the results alone.
 
 Built twice from the same store it is the same to the byte: nothing in it asks for the time.
 """
 
-import shutil
+import base64
+import hashlib
+import json
 import tempfile
-from importlib.resources import as_file, files
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from reports import against, browser, formats
+from ablate.files import write_atomic
+from reports import against, formats
+from reports.browser import Browser, encode
+from reports.links import Links, Within
 from reports.model import StudyResult
-from reports.pages import answers, candidate, index
-from reports.pages.common import page_name
+from reports.pages import Page, navigation, pages
 from reports.tables import caption, comparison
 
+STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
+SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
 _SUFFIXES = {"csv": "csv", "md": "md", "latex": "tex", "json": "json"}
 
 
-def build(study: StudyResult, folder: Path) -> Path:
-    """Write the report into `folder`, replacing what is there; the path of its first page."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as scratch:
-        made = Path(scratch) / "new"
+def build(
+    study: StudyResult, folder: Path, *, live: bool = False, before: Path | None = None
+) -> Path:
+    """Write the report into `folder`, replacing what is there; the path of its first page.
+
+    `live`: its pages ask the server for newer ones. Images are taken over from a report made
+    `before` (default: the one in `folder`).
+    """
+    with _scratch(folder.parent) as scratch:
+        made = scratch / "new"
         made.mkdir(mode=0o755)
-        with as_file(files("reports") / "templates") as templates:
-            _write(study, made, templates)
+        _write(study, made, live, (before or folder) / "images")
         if folder.exists():
-            folder.rename(Path(scratch) / "old")
+            folder.rename(scratch / "old")
         made.rename(folder)
     return folder / "index.html"
 
 
-def _write(study: StudyResult, folder: Path, templates: Path) -> None:
-    environment = Environment(
-        loader=FileSystemLoader(templates),
+def build_single(study: StudyResult, path: Path) -> Path:
+    """Write the whole report into one HTML file; its path."""
+    browser, tables = Browser(study), _tables(study)
+    with _scratch(path.parent) as scratch:
+        names = encode(browser, scratch)
+        images = {name: _data_uri(scratch / name) for name in sorted(set(names.values()))}
+    scripts = {name: asset(name) for name in (THEME, *SCRIPTS)}
+    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
+    text = _shell(
+        study,
+        pages(study, browser, names, list(tables)),
+        Within(tables, images),
+        policy=f"img-src data:; style-src 'unsafe-inline'; script-src {hashes}",
+        inline={name: Markup(text) for name, text in {STYLE: asset(STYLE), **scripts}.items()},
+        pieces={"images": images, **dict(browser.pieces(names))},
+    )
+    write_atomic(path, text)
+    return path
+
+
+def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
+    browser, tables = Browser(study), _tables(study)
+    names = encode(browser, folder / "images", before)
+    scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
+    policy = (
+        "img-src 'self' file: data:; style-src 'self' file: 'unsafe-inline'; "
+        f"script-src 'self' file:{'; connect-src ' + repr('self') if live else ''}"
+    )
+    for page in pages(study, browser, names, list(tables)):
+        links = Links("../" * page.path.count("/"))
+        text = _shell(study, [page], links, policy=policy, scripts=scripts)
+        _put(folder / f"{page.path}.html", text)
+    for name in (STYLE, THEME, *scripts):
+        _put(folder / "assets" / name, asset(name))
+    for name, text in tables.items():
+        _put(folder / "tables" / name, text)
+    for name, piece in browser.pieces(names):
+        value = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
+        _put(folder / "data" / f"{name}.js", f"report.take({json.dumps(name)}, {value});\n")
+
+
+def _shell(
+    study: StudyResult,
+    shown: Iterable[Page],
+    to: Links,
+    *,
+    policy: str,
+    scripts: Iterable[str] = (),
+    inline: dict[str, Markup] | None = None,
+    pieces: dict[str, Any] | None = None,
+) -> str:
+    """One HTML file with these pages in it; style and scripts are files, or `inline`."""
+    environment = _environment()
+    common: dict[str, Any] = {"study": study, "to": to}
+    bodies = [
+        {
+            "path": page.path,
+            "title": page.title,
+            "body": Markup(environment.get_template(page.template).render(common, **page.values)),
+        }
+        for page in shown
+    ]
+    text = environment.get_template("shell.html").render(
+        common,
+        navigation=navigation(study),
+        pages=bodies,
+        policy=policy,
+        style=STYLE,
+        theme=THEME,
+        scripts=list(scripts),
+        inline=inline or {},
+        pieces=pieces or {},
+    )
+    return text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -45,37 +136,43 @@ def _write(study: StudyResult, folder: Path, templates: Path) -> None:
         keep_trailing_newline=True,
     )
 
-    def page(template: str, path: str, values: dict[str, Any]) -> None:
-        root = "../" * path.count("/")
-        text = environment.get_template(template).render(study=study, root=root, **values)
-        (folder / path).write_text(text, encoding="utf-8", errors="replace")
 
-    for name in ("assets", "candidates", "tables"):
-        (folder / name).mkdir()
-    for asset in ("report.css", "report.js", "answers.js"):
-        shutil.copyfile(templates / asset, folder / "assets" / asset)
-    page("index.html", "index.html", {**index.index(study), "downloads": _tables(study, folder)})
-    for one in study.candidates:
-        page(
-            "candidate.html",
-            f"candidates/{page_name(study, one)}",
-            candidate.candidate(study, one),
-        )
-    names = browser.images(study, folder / "images")
-    page("answers.html", "answers.html", answers.answers(browser.payload(study, names)))
+@cache
+def asset(name: str) -> str:
+    """The text of a file that every report holds."""
+    return (files("reports") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _tables(study: StudyResult, folder: Path) -> list[str]:
-    """The main table, and the one beside the published numbers, as files; their names."""
+def _tables(study: StudyResult) -> dict[str, str]:
+    """The main table, and the one beside the published numbers, as files by name."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
     made = [(study.kind, comparison(study), caption(study), [])]
     if study.published and against.comparable(study):
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
-    names = []
-    for name, frame, title, notes in made:
-        for form, suffix in _SUFFIXES.items():
-            names.append(f"{name}.{suffix}")
-            text = formats.render(frame, form, title, notes)
-            (folder / "tables" / names[-1]).write_text(text, encoding="utf-8", errors="replace")
-    return names
+    return {
+        f"{name}.{suffix}": formats.render(frame, form, title, notes)
+        for name, frame, title, notes in made
+        for form, suffix in _SUFFIXES.items()
+    }
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".report-") as scratch:
+        yield Path(scratch)
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", errors="replace")
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _digest(text: str) -> str:
+    """A script's hash as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

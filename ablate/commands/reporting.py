@@ -1,6 +1,7 @@
 """`ablate table` and `ablate report`."""
 
 import gc
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,19 +21,35 @@ def table(
         gc.enable()
 
 
-def report(name: str, overrides: Sequence[str], show: bool, as_json: bool) -> None:
-    """Build the report and print the path of its first page."""
+def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:
+    """Build the report and print the path of its first page, or of its only file (`single`)."""
     study = load_study(name, overrides)
-    index = build(study)
+    path = build(study, single)
     if as_json:
-        emit_json({"study": study.name, "path": str(index)})
+        emit_json({"study": study.name, "path": str(path)})
     else:
-        print(index)
+        print(path)
     if show:
-        import webbrowser
+        _open(path.as_uri())
 
-        if not webbrowser.open(index.as_uri()):
-            note("no browser to open it with")
+
+def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
+    """Serve the report, and print its address, until a Ctrl-C."""
+    from reports.live import served
+
+    with served(load_study(name, overrides), port, tell=note) as address:
+        print(address, flush=True)
+        note("a newer report comes by itself; Ctrl-C ends it")
+        if show:
+            _open(address)
+        threading.Event().wait()
+
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        note("no browser to open it with")
 
 
 def render(study: Study, form: str, last: int | None = None) -> str:
@@ -68,9 +85,12 @@ def sure(study: Study, form: str) -> str:
     )
 
 
-def build(study: Study) -> Path:
-    """Write the report below `home()/reports`; the path of its first page."""
+def build(study: Study, single: bool = False) -> Path:
+    """Write the report below `home()/reports`; the path of its first page, or of its only file."""
+    from reports import site
     from reports.load import load
-    from reports.site import build as write
 
-    return write(load(study), home() / "reports" / study.name)
+    folder = home() / "reports" / study.name
+    if single:
+        return site.build_single(load(study), folder.with_name(f"{folder.name}.html"))
+    return site.build(load(study), folder)

@@ -1,31 +1,42 @@
-"""The page of answers: the browser's payload, and a plain table of the first questions."""
+"""The page of answers: filters over all questions, and a plain table of the first of them."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from reports.browser import verdict
+import pandas as pd
+
+from reports.browser import Browser, shortened, verdict
+from reports.frame import records
 from reports.pages.common import ABSENT
 
+FIRST = 50  # questions shown where no script runs
 
-def answers(data: Mapping[str, Any], most: int = 50) -> dict[str, Any]:
-    """The browser of answers: its payload, and a table of the first questions without scripts."""
-    shown = sorted({data["a"], data["b"]}) if data["candidates"] else []
-    first = [
+
+def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
+    """What stands on the page before its script asks for data. `images`: names by source."""
+    names = [one.name for one in browser.candidates]
+    shown = sorted(set(browser.compared)) if names else []
+    first = browser.questions.iloc[:FIRST]
+    given = [browser.answers(browser.candidates[index]).iloc[:FIRST] for index in shown]
+    rows = [
         {
-            "image": one["image"],
-            "task": data["tasks"].get(one["task"], one["task"]),
-            "question": one["question"],
-            "truth": one["truth"],
-            "cells": [
-                {"answer": cell[0], "verdict": verdict(cell[1])} if cell else {"answer": ABSENT}
-                for cell in (one["answers"][index] for index in shown)
-            ],
+            "image": images.get(question["source"]),
+            "task": browser.study.tasks.get(question["task"], question["task"]),
+            "question": shortened(question["question"]),
+            "truth": shortened(question["truth"]),
+            "cells": [_cell(one.iloc[place]) for one in given],
         }
-        for one in data["questions"][:most]
+        for place, question in enumerate(records(first))
     ]
     return {
-        "payload": data,
-        "total": len(data["questions"]),
-        "first": first,
-        "shown": [data["candidates"][index] for index in shown],
+        "held": len(browser.questions),
+        "asked": len(browser.every),
+        "rows": rows,
+        "shown": [names[index] for index in shown],
     }
+
+
+def _cell(given: pd.Series) -> dict[str, str]:
+    if pd.isna(given["score"]):
+        return {"answer": ABSENT, "verdict": ""}
+    return {"answer": shortened(given["answer"]), "verdict": verdict(float(given["score"]))}

@@ -1,64 +1,97 @@
-"""A candidate's page: scores, loss, configuration against the base, parameters, lineage."""
+"""A candidate's page: scores, loss, configuration against its parent, parameters, lineage, logs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from ablate.commands.output import duration
 from ablate.files import read_json
-from reports import figures, story
+from reports import story
+from reports.browser import LONGEST, Browser, shortened
 from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
-from reports.pages.common import ABSENT, Rows, environment, flatten, text_of, tile
+from reports.pages.benchmarks import Benchmark
+from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
+from reports.pages.curves import Curve, curve
+from reports.pages.logs import tail
 from reports.tables import mark
 
 
-def candidate(study: StudyResult, one: CandidateResult) -> dict[str, Any]:
-    """One candidate's page."""
+def candidate(
+    study: StudyResult, one: CandidateResult, browser: Browser, found: Sequence[Benchmark]
+) -> dict[str, Any]:
+    """One candidate's page; `found`: how it does by benchmark, empty while it is not scored."""
     reference = study.reference(one)
-    broken = one.failure
+    parent = reference or study.base
     last = next((step for step in reversed(one.steps) if step.record), None)
     return {
         "one": one,
         "base": study.base,
+        "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
+        "label": label(study, one),
         "mark": mark(study, one),
         "reference": reference,
-        "flips": _flips(study, one, reference),
-        "failure": {"step": f"{broken[0].kind} {broken[0].slug}", **broken[1]} if broken else None,
+        "flips": _flips(browser, one, reference),
+        "failure": _failure(one),
         "tiles": _tiles(study, one, reference),
-        "task_heads": _task_heads(reference),
-        "task_rows": _task_rows(study, one, reference),
-        "losses": [chart for step in one.steps if (chart := _loss(step))],
-        "diff": _diff(study.base.config, one.config),
+        "task_heads": _task_heads(reference if found and found[0].fixed is not None else None),
+        "task_rows": _task_rows(study, one, found),
+        "curves": [drawn for step in one.steps if (drawn := _curve(step))],
+        "diff": _diff(parent.config, one.config),
         "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
         **_trainable(one),
-        "lineage_heads": [
-            ("Step", False), ("What", False), ("Key", False), ("Status", False),
-            ("Seconds", True), ("Restarts", True), ("Peak MB", True), ("Used by", True),
-        ],
-        "lineage": [
-            [
-                step.kind, step.slug, step.key[:12], step.status,
-                f"{step.seconds:.0f}" if step.record else ABSENT,
-                text_of(step.record.get("restarts", ABSENT)),
-                _whole(step.record.get("peak_memory_mb")),
-                str(len(study.used_by[step.key])),
-            ]
-            for step in one.steps
-        ],
+        "lineage_heads": _LINEAGE,
+        "lineage": [_descent(study, step) for step in one.steps],
+        "logs": [said for step in one.steps if (said := _log(study, step))],
         "environment": environment(last.record) if last else [],
-    }  # fmt: skip
+    }
+
+
+def _failure(one: CandidateResult) -> dict[str, str] | None:
+    """Where it failed, and what it said."""
+    if one.failure is None:
+        return None
+    step, error = one.failure
+    said = {name: shortened(error[name], 10 * LONGEST) for name in ("type", "message")}
+    return {"step": f"{step.kind} {step.slug}", **said}
+
+
+_LINEAGE: Heads = [
+    *((title, False) for title in ("Step", "What", "Key", "Status")),
+    *((title, True) for title in ("Seconds", "Restarts", "Peak MB", "Used by")),
+]
+
+
+def _descent(study: StudyResult, step: StepResult) -> list[str]:
+    """A step's row of the lineage."""
+    return [
+        step.kind,
+        step.slug,
+        step.key[:12],
+        step.status,
+        f"{step.seconds:.0f}" if step.record else ABSENT,
+        text_of(step.record.get("restarts", ABSENT)),
+        _whole(step.record.get("peak_memory_mb")),
+        str(len(study.used_by[step.key])),
+    ]
 
 
 @cache
-def _loss(step: StepResult) -> dict[str, str] | None:
-    """The curve of a step, drawn once for all the candidates that share it."""
-    figure = figures.loss(step)
-    title = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
-    return (
-        {"title": title, "svg": figures.svg(figure, "loss", f"Loss of {title}")} if figure else None
-    )
+def _curve(step: StepResult) -> dict[str, Any] | None:
+    """The loss of a step, read once for all the candidates that share it."""
+    found: Curve | None = curve(step)
+    return {"title": _named(step), "curve": found} if found else None
+
+
+def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:
+    """What a step printed last; open where it failed."""
+    text = tail(study.home, step)
+    return {"title": _named(step), "text": text, "open": step.status == "failed"} if text else None
+
+
+def _named(step: StepResult) -> str:
+    return f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
 
 
 def _tiles(
@@ -80,45 +113,45 @@ def _tiles(
     return tiles
 
 
-def _flips(study: StudyResult, one: CandidateResult, reference: CandidateResult | None) -> str:
-    """The browser's address for the two compared; empty if one of them has no answers."""
-    scored = [other for other in study.candidates if other.rows]
+def _flips(
+    browser: Browser, one: CandidateResult, reference: CandidateResult | None
+) -> dict[str, int] | None:
+    """Where the answers of the two are in the browser; `None` if one of them has none."""
+    scored = browser.candidates
     if reference not in scored or one not in scored:
-        return ""
-    return f"a={scored.index(reference)}&b={scored.index(one)}"
+        return None
+    return {"a": scored.index(reference), "b": scored.index(one)}
 
 
-def _task_heads(reference: CandidateResult | None) -> list[tuple[str, bool]]:
+def _task_heads(reference: CandidateResult | None) -> Heads:
     heads = [("Benchmark", False), ("Questions", True), ("Score", True)]
     if reference is not None:
         heads += [("Difference", True), ("95 % interval", True), ("Fixed", True), ("Broken", True)]
     return heads
 
 
-def _task_rows(study: StudyResult, one: CandidateResult, reference: CandidateResult | None) -> Rows:
+def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchmark]) -> Rows:
     rows = []
-    for task, title in study.tasks.items():
-        if task not in one.scores:
-            continue
-        mine = one.answers[one.answers["task"] == task]
-        row = [title, str(len(mine)), number(one.scores[task], "score")]
-        if reference is not None:
-            delta = study.scoreboard.difference(one, reference, (task,))
-            both = mine.merge(reference.answers, on=["task", "id"], suffixes=("", "_ref"))
-            now, then = both["score"] >= 0.5, both["score_ref"] >= 0.5
+    for own in found:
+        row = [
+            study.tasks.get(own.task, own.task),
+            str(own.questions),
+            number(one.scores.get(own.task), "score"),
+        ]
+        if own.fixed is not None:
+            delta = own.delta
             row += [number(delta.estimate, "delta") if delta else ABSENT]
             row += [story.span(delta.low, delta.high) if delta else ABSENT]
-            row += [str(int((now & ~then).sum())), str(int((~now & then).sum()))]
+            row += [str(own.fixed), str(own.broken)]
         rows.append(row)
     return rows
 
 
 def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
     before, after = flatten(base), flatten(own)
-    hidden = {"name", "point", "round"}
     return [
         [path, text_of(before.get(path, ABSENT)), text_of(after.get(path, ABSENT))]
-        for path in sorted((before.keys() | after.keys()) - hidden)
+        for path in sorted(before.keys() | after.keys())
         if before.get(path, ABSENT) != after.get(path, ABSENT)
     ]
 
@@ -136,7 +169,7 @@ def _trainable(one: CandidateResult) -> dict[str, Any]:
         found = [table.get(part) for table in stages.values()]
         size = next(int(row["parameters"]) for row in found if row)
         rows.append([part, f"{size:,}", *map(_trained, found)])
-    heads = [("Part", False), ("Parameters", True), *((stage, False) for stage in stages)]
+    heads: Heads = [("Part", False), ("Parameters", True), *((one, False) for one in stages)]
     return {"trainable_heads": heads, "trainable": rows}
 
 

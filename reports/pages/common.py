@@ -1,17 +1,44 @@
 """Small pieces that several pages share."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import pandas as pd
+
+from reports import formats
+from reports.browser import shortened
 from reports.model import CandidateResult, StudyResult
 
+Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
 Rows = list[list[str]]
 ABSENT = "-"
 
 
-def page_name(study: StudyResult, one: CandidateResult) -> str:
-    """The candidate's file among `candidates/`: its place in the study, stable and harmless."""
-    return f"{study.candidates.index(one) + 1:03d}.html"
+def path_of(study: StudyResult, one: CandidateResult) -> str:
+    """The path of the candidate's page: its place in the study, stable and harmless."""
+    return f"candidates/{_places(study)[one]:03d}"
+
+
+@cache
+def _places(study: StudyResult) -> dict[CandidateResult, int]:
+    return {one: place for place, one in enumerate(study.candidates, start=1)}
+
+
+def label(study: StudyResult, one: CandidateResult) -> str:
+    """A candidate in its round: what it adds to the winner before; elsewhere its name."""
+    reference = study.reference(one) if study.kind == "rounds" else None
+    added = [name for name in one.encoders if reference and name not in reference.encoders]
+    return f"+ {', '.join(added)}" if added else one.name
+
+
+def table(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
+    """A frame as the template's `plain` shows it; empty if it has no row."""
+    if frame.empty:
+        return {}
+    heads, rows = formats.shown(frame)
+    numeric = [not words for words in formats.text_columns(frame)]
+    return {"heads": list(zip(heads, numeric, strict=True)), "rows": rows, "caption": caption}
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -31,7 +58,11 @@ def tile(label: str, value: str, note: str = "") -> dict[str, str]:
 
 def environment(record: Mapping[str, Any]) -> Rows:
     kept = ("git_commit", "host", "threads", "peak_memory_mb")
-    rows = [[name, text_of(record[name])] for name in kept if record.get(name) is not None]
+    rows = [
+        [name.replace("_", " "), text_of(record[name])]
+        for name in kept
+        if record.get(name) is not None
+    ]
     return rows + [
         [name, text_of(value)] for name, value in sorted((record.get("versions") or {}).items())
     ]
@@ -40,5 +71,5 @@ def environment(record: Mapping[str, Any]) -> Rows:
 def text_of(value: Any) -> str:
     """A setting's value in short: `none`, `a, b`, or as it is."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(text_of, value))
-    return "none" if value is None else "{}" if value == {} else str(value)
+        return shortened(", ".join(map(text_of, value)))
+    return "none" if value is None else "{}" if value == {} else shortened(str(value))

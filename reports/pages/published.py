@@ -1,12 +1,15 @@
-"""The part of the first page that holds a study beside the published table it names."""
+"""A study beside the published table it names: in a sentence, and row by row."""
 
 from typing import Any
 
-from reports import figures, formats
+import pandas as pd
+
+from reports import figures
 from reports.against import against, caption, comparable, notes, table_of
 from reports.formats import number
+from reports.frame import records
 from reports.model import CandidateResult, StudyResult
-from reports.pages.common import ABSENT, Rows
+from reports.pages.common import ABSENT, Rows, table
 from reports.published import Table
 
 
@@ -18,20 +21,56 @@ def published(study: StudyResult) -> dict[str, Any] | None:
     if study.published is None:
         return None
     found = table_of(study)
-    numbers = {}
-    if comparable(study):
-        frame = against(study)
-        heads, rows = formats.shown(frame)
-        numeric = [not words for words in formats.text_columns(frame)]
-        numbers = {"heads": list(zip(heads, numeric, strict=True)), "rows": rows}
-        numbers["caption"] = caption(study)
+    frame = against(study) if comparable(study) else None
     return {
         "title": found.title,
-        "numbers": numbers,
+        "numbers": {} if frame is None else table(frame, caption(study)),
+        "cells": {} if frame is None else _cells(frame),
         "shape": _shape(study, found),
         "notes": notes(study),
         "figure": _paths(study, found),
     }
+
+
+def _cells(frame: pd.DataFrame) -> dict[str, Any]:
+    """The same as the paper has it: a row a candidate, a column a measure; in each cell ours,
+    published with its marks, and the difference.
+    """
+    named = frame[frame["published_row"].notna() & frame["published"].notna()]
+    measures = list(dict.fromkeys(named["measure"]))
+    rows = []
+    for (name, row), own in named.groupby(["candidate", "published_row"], sort=False):
+        found = {each["measure"]: each for each in records(own)}
+        rows.append(
+            {"name": name, "row": row, "cells": [_cell(found.get(one)) for one in measures]}
+        )
+    return {"measures": measures, "rows": rows} if rows else {}
+
+
+def _cell(found: dict[str, Any] | None) -> dict[str, str]:
+    names = ("here", "published", "delta")
+    values = {name: number(found[name], name) if found else "" for name in names}
+    mark = found["published_mark"] if found else ""
+    return {**values, "published": values["published"] + (mark or "")}
+
+
+def standing(study: StudyResult) -> str:
+    """How the study stands to the published result, in a sentence; empty if it names none."""
+    if study.published is None:
+        return ""
+    found, best = table_of(study), study.best
+    if not comparable(study) or best is None:
+        return f"Published: {found.finding or found.title}"
+    frame = against(study)
+    held = frame[(frame["candidate"] == best.name) & frame["delta_low"].notna()]
+    if held.empty:
+        return f"{best.name} has no published row to be held against."
+    higher, lower = int((held["delta_low"] > 0).sum()), int((held["delta_high"] < 0).sum())
+    return (
+        f"Held against {held['published_row'].iloc[0]} as published, {best.name} is higher on "
+        f"{higher} and lower on {lower} of {len(held)} measures; on the others the published "
+        "number is within the interval here."
+    )
 
 
 def _shape(study: StudyResult, found: Table) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Studies that were played once for all the tests here; none of them changes what is below them."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic import ARMS, ROUNDS, STUDY, Run, study
@@ -41,3 +43,11 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 def empty(tmp_path: Path) -> StudyResult:
     """A study that never ran."""
     return load(study(tmp_path, STUDY + ROUNDS), tmp_path)
+
+
+def piece(folder: Path, name: str) -> Any:
+    """A piece of the report's data, as its script hands it to the page."""
+    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
+    start = f'report.take("{name}", '
+    assert text.startswith(start)
+    return json.loads(text.removeprefix(start).removesuffix(");\n"))

@@ -19,8 +19,8 @@ from ablate.study import Candidate
 from reports import against, formats, published
 from reports.load import load
 from reports.model import Repeats, StudyResult
-from reports.pages import published as pages
 from reports.pages.common import ABSENT
+from reports.pages.published import published as shown_beside
 from reports.site import build
 
 EAGLE = (
@@ -203,7 +203,7 @@ def test_a_study_of_drawn_images_has_the_finding_in_words_only(arms: StudyResult
 
 
 def test_published_changes_are_against_the_row_that_our_base_is(arms: StudyResult) -> None:
-    shown = pages.published(arms)
+    shown = shown_beside(arms)
     assert shown is not None
     changes = {row[0]: row[2] for row in shown["shape"]["rows"]}
     assert arms.base.name == "channel concat"
@@ -216,9 +216,9 @@ def test_a_study_that_names_no_table_is_told_how(eagle: StudyResult) -> None:
 
 
 def test_the_report_shows_the_same_table_and_offers_it(eagle: StudyResult, tmp_path: Path) -> None:
-    page = build(eagle, tmp_path / "report").read_text(encoding="utf-8")
+    page = build(eagle, tmp_path / "report").with_name("results.html").read_text(encoding="utf-8")
     _, rows = formats.shown(against.against(eagle))
-    section = page.split('<section id="published">')[1].split("</section>")[0]
+    section = page.split("The published result, as a reference")[1].split("</section>")[0]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", section))
     for cells in rows:
         assert " ".join(cell for cell in cells if cell) in text

@@ -1,83 +1,378 @@
-"""The report in a real browser, opened from disk."""
+"""The report in a real browser, opened from disk: as a folder, and as one file."""
 
+import dataclasses
+import re
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hostile import texts
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from reports.live import Server, Shelf
+from reports.model import CandidateResult, StepResult, StudyResult
+from reports.pages import navigation
+from reports.site import build, build_single
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
+Open = Callable[..., "Page"]
 pytestmark = pytest.mark.browser
+TEXTS = texts(300)
+PHONE = {"width": 390, "height": 800}
 
 
-@pytest.fixture
-def index(site: Path) -> Path:
-    return site / "index.html"
-
-
-@pytest.fixture
-def page() -> Iterator["Page"]:
-    """A page that fails the test on a console error or a request that leaves the disk."""
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """One browser for all tests; each has a profile of its own in it."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    wrong: list[str] = []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        yield playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        shown = browser.new_page(viewport={"width": 390, "height": 800})
-        shown.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        shown.on("pageerror", lambda error: wrong.append(str(error)))
-        shown.on(
+
+
+@pytest.fixture
+def page(chromium: "Browser") -> Iterator[Open]:
+    """Makes pages that fail the test on an error, a dialog, or a request that leaves the disk."""
+    wrong: list[str] = []
+    contexts = []
+
+    def opened(near: str = "file:", **options: Any) -> "Page":
+        context = chromium.new_context(**{"viewport": PHONE, **options})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        made = context.new_page()
+        made.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("dialog", lambda dialog: wrong.append(dialog.message) or dialog.dismiss())
+        made.on(
             "request",
-            lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url),
+            lambda r: None if r.url.startswith((near, "data:")) else wrong.append(r.url),
         )
-        yield shown
-        browser.close()
+        return made
+
+    yield opened
+    for context in contexts:
+        context.close()
     assert wrong == []
 
 
-def test_every_page_loads_and_none_is_wider_than_a_phone(page: "Page", index: Path) -> None:
-    for path in sorted(index.parent.rglob("*.html")):
-        page.goto(path.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path.name
+@pytest.fixture(scope="session")
+def single(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of `greedy` in one file."""
+    return build_single(greedy, tmp_path_factory.mktemp("single") / "report.html")
 
 
-def test_a_heading_sorts_its_table(page: "Page", index: Path) -> None:
-    page.goto(index.as_uri())
-    table = page.locator("table.sortable").nth(1)
-    heading = table.locator("thead th").nth(2)
+@pytest.fixture(scope="session", params=["folder", "one file"])
+def addresses(
+    request: pytest.FixtureRequest, greedy: StudyResult, site: Path, single: Path
+) -> dict[str, str]:
+    """Where each page is, in either form."""
+    paths = [path for path, _ in navigation(greedy)]
+    paths += [f"candidates/{number + 1:03d}" for number in range(len(greedy.candidates))]
+    if request.param == "folder":
+        return {path: (site / f"{path}.html").as_uri() for path in paths}
+    return {path: f"{single.as_uri()}#{path}" for path in paths}
+
+
+def shown(page: "Page") -> "Any":
+    """The section that is shown."""
+    return page.locator("main > article:not([hidden])")
+
+
+def test_every_page_opens_and_none_is_wider_than_a_phone(
+    page: Open, addresses: dict[str, str]
+) -> None:
+    phone = page()
+    for path, address in addresses.items():
+        phone.goto(address)
+        assert shown(phone).get_attribute("id") == path
+        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(
+    page: Open, greedy: StudyResult, site: Path, scheme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    wide = page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    paths = [path for path, _ in navigation(greedy)]
+    for path in [*paths, "candidates/004", "candidates/010"]:
+        wide.goto((site / f"{path}.html").as_uri())
+        found = axe.run(wide, options={"preload": False}).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        said = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
+        assert said == [], path
+
+
+def test_a_heading_sorts_its_table_also_by_keyboard(page: Open, addresses: dict[str, str]) -> None:
+    wide = page()
+    wide.goto(addresses["results"])
+    table = shown(wide).locator("table.live").nth(1)
+    heading = table.locator("thead th", has_text="Score")
 
     def scores() -> list[float]:
-        cells = table.locator("tbody tr td:nth-child(3)").all()
-        return [float(cell.get_attribute("data-value")) for cell in cells]
+        cells = table.locator("tbody tr td:nth-child(3) .number").all_inner_texts()
+        return [float(text) for text in cells]
 
-    heading.locator("button").click()
-    assert heading.get_attribute("aria-sort") == "descending"
+    before = table.locator("tbody th").all_inner_texts()
+    heading.click()
+    table.locator("thead th[aria-sort=descending]", has_text="Score").wait_for()
     assert scores() == sorted(scores(), reverse=True)
-    heading.locator("button").press("Enter")
-    assert heading.get_attribute("aria-sort") == "ascending"
+    heading.locator("[role=button]").press("Enter")
+    table.locator("thead th[aria-sort=ascending]", has_text="Score").wait_for()
     assert scores() == sorted(scores())
+    heading.locator("[role=button]").press("Enter")
+    table.locator("thead th[aria-sort]").wait_for(state="detached")
+    assert table.locator("tbody th").all_inner_texts() == before
 
 
-def test_the_browser_of_answers_filters(page: "Page", index: Path) -> None:
-    page.goto(f"{index.with_name('answers.html').as_uri()}#show=fixed")
-    assert not page.locator("#fallback").is_visible()
-    shown = page.locator("#browser > li")
-    fixed = page.locator("#count").inner_text()
-    assert shown.count() > 0
-    for card in shown.all()[:5]:
-        verdicts = card.locator("dl .verdict").all_inner_texts()
+def test_a_table_is_filtered_and_its_columns_are_hidden(
+    page: Open, addresses: dict[str, str]
+) -> None:
+    wide = page()
+    wide.goto(addresses["results"])
+    second = shown(wide).locator(".dt-container").nth(1)
+    second.get_by_label("Filter").fill("eva02")
+    assert second.locator("tbody th").all_inner_texts() == ["+ eva02-micro@128"]
+    assert "1 rows" in second.locator(".dt-info").inner_text()
+    second.get_by_label("Filter").fill("")
+    heads = second.locator("thead th:not(.family)")
+    assert "POPE" in "".join(heads.all_inner_texts())
+    second.locator(".columns summary").click()
+    second.get_by_role("checkbox", name="POPE").uncheck()
+    assert "POPE" not in "".join(heads.all_inner_texts())
+    assert second.locator("thead th.family").first.get_attribute("colspan") == "3"
+    second.get_by_role("checkbox", name="POPE").check()
+    assert "POPE" in "".join(heads.all_inner_texts())
+
+
+def test_the_browser_of_answers_filters_by_flip_benchmark_and_words(
+    page: Open, addresses: dict[str, str]
+) -> None:
+    phone = page()
+    mark = "?" if "#answers" in addresses["answers"] else "#answers?"
+    phone.goto(f"{addresses['answers']}{mark}show=fixed")
+    cards = phone.locator("#browser > li")
+    cards.first.wait_for()
+    assert not phone.locator("#fallback").is_visible()
+    for verdicts in [one.locator("> dl .verdict").all_inner_texts() for one in cards.all()[:5]]:
         assert verdicts == ["wrong", "right"]
-    page.locator("select[name=task]").select_option("abl_docvqa")
-    assert set(page.locator("#browser .task").all_inner_texts()) == {"DocVQA"}
-    assert page.locator("#count").inner_text() != fixed
-    page.locator("input[name=text]").fill("no such words")
-    assert shown.count() == 0
-    page.locator("input[name=text]").fill("")
-    page.locator("select[name=show]").select_option("all")
-    image = page.locator("#browser img").first
-    page.wait_for_function("image => image.complete", arg=image.element_handle())
+    count = phone.locator("#count")
+    found = re.match(r"(\d+) of 320 questions.* (\d+) fixed", count.inner_text())
+    assert found
+    assert found[1] == found[2]
+    phone.locator("[name=task]").select_option(label="DocVQA")
+    assert set(phone.locator("#browser .task").all_inner_texts()) == {"DocVQA"}
+    phone.locator("[name=text]").fill("no such words")
+    assert count.inner_text().startswith("0 of 320")
+    phone.locator("[name=text]").fill("")
+    phone.locator("[name=show]").select_option("all")
+    image = phone.locator("#browser img").first
+    phone.wait_for_function("image => image.complete", arg=image.element_handle())
     assert image.evaluate("image => image.naturalWidth") == 128
+    cards.first.locator("summary").click()
+    cards.first.locator("details dl > div").nth(6).wait_for()
+    assert "show=all" in phone.url
+
+
+def test_a_candidates_page_leads_to_what_it_fixed(page: Open, addresses: dict[str, str]) -> None:
+    phone = page()
+    phone.goto(addresses["candidates/004"])
+    shown(phone).get_by_role("link", name="fixed").click()
+    phone.locator("#browser > li").first.wait_for()
+    assert shown(phone).get_attribute("id") == "answers"
+    assert phone.locator("[name=show]").input_value() == "fixed"
+
+
+def test_the_theme_follows_the_system_until_one_is_chosen(
+    page: Open, addresses: dict[str, str]
+) -> None:
+    dark = page(color_scheme="dark")
+    dark.goto(addresses["index"])
+    paper = "getComputedStyle(document.body).backgroundColor"
+    system = dark.evaluate(paper)
+    dark.get_by_role("button", name="Theme: system").click()
+    light = dark.evaluate(paper)
+    assert light != system
+    dark.reload()
+    assert dark.evaluate(paper) == light
+    dark.get_by_role("button", name="Theme: light").click()
+    assert dark.evaluate(paper) == system
+
+
+def test_without_scripts_everything_can_be_read(page: Open, addresses: dict[str, str]) -> None:
+    plain = page(java_script_enabled=False)
+    for path, words in (
+        ("index", "scores best"),
+        ("results", "+ pix2struct-micro@128"),
+        ("candidates/004", "What differs from"),
+        ("answers", "The first 50 questions of 320"),
+    ):
+        plain.goto(addresses[path])
+        assert plain.get_by_text(words).first.is_visible()
+    assert plain.locator("#fallback tbody tr").count() == 50
+    assert not plain.locator("#filters").is_visible()
+    assert plain.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_it_prints_with_every_row_and_without_what_cannot_be_clicked(
+    page: Open, addresses: dict[str, str]
+) -> None:
+    wide = page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    wide.goto(addresses["results"])
+    assert wide.pdf(format="A4").startswith(b"%PDF")
+    wide.emulate_media(media="print")
+    assert wide.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not wide.locator(".bar").is_visible()
+    assert not shown(wide).get_by_label("Filter").first.is_visible()
+    assert shown(wide).locator("table.live").first.is_visible()
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_content(page: Open, site: Path) -> None:
+    phone = page()
+    phone.goto((site / "cost.html").as_uri())
+    phone.keyboard.press("Tab")
+    phone.keyboard.press("Enter")
+    assert phone.evaluate("document.activeElement.id") == "main"
+    assert shown(phone).get_attribute("id") == "cost"
+
+
+def test_one_file_shows_one_page_at_a_time(page: Open, single: Path) -> None:
+    phone = page()
+    phone.goto(single.as_uri())
+    assert shown(phone).get_attribute("id") == "index"
+    phone.get_by_role("link", name="Cost", exact=True).click()
+    assert shown(phone).get_attribute("id") == "cost"
+    assert phone.title().startswith("Cost - ")
+    assert phone.locator("nav a[aria-current]").inner_text() == "Cost"
+    phone.go_back()
+    assert shown(phone).get_attribute("id") == "index"
+
+
+def test_a_served_page_loads_itself_anew_when_there_is_a_newer_one(
+    page: Open, greedy: StudyResult, tmp_path: Path
+) -> None:
+    first, *_ = greedy.rounds
+    shelf = Shelf()
+    earlier = dataclasses.replace(greedy, rounds=(first,), planned_rounds=3)
+    shelf.put(build(earlier, tmp_path / "0", live=True).parent)
+    later = build(greedy, tmp_path / "1", live=True).parent
+    with Server(shelf) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            phone = page(near=server.address)
+            with phone.expect_response(lambda answer: answer.request.method == "HEAD"):
+                phone.goto(f"{server.address}results.html")
+            assert shown(phone).locator("table.live").count() == 1
+            shelf.put(later)
+            shown(phone).get_by_role("heading", name="Round 3").wait_for()
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def spoiled(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """The study with hostile words wherever someone may write some: an author, a set, a model."""
+    home = tmp_path_factory.mktemp("spoiled")
+    words, short = cycle(TEXTS), cycle(text for text in TEXTS if len(text) < 10_000)
+    data = home / "data"
+    for number, text in enumerate(TEXTS[12:40]):  # names that a file system takes
+        path = data / "images" / f"{number} {text[:80].replace('/', '_')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "teal").save(path, pnginfo=_comment(text))
+    names = sorted(f"images/{path.name}" for path in (data / "images").iterdir())
+
+    def step(one: StepResult) -> StepResult:
+        log = home / "logs" / f"{one.kind}-{one.dirname}" / "attempt-1.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("\n".join(next(words) for _ in range(20)), "utf-8", "replace")
+        error = {"type": next(short), "message": next(words)}
+        versions = {next(short): next(words) for _ in range(3)}
+        record = {**one.record, "host": next(words), "versions": versions, "error": error}
+        return dataclasses.replace(one, slug=next(short), record=record)
+
+    def candidate(one: CandidateResult, asked: Sequence[str]) -> CandidateResult:
+        rows = tuple(
+            {**row, "question": text, "truth": next(words), "answer": next(words), "image": image}
+            for row, text, image in zip(one.rows, asked, cycle(names), strict=False)
+        )
+        return dataclasses.replace(
+            one,
+            name=next(short),
+            encoders=(next(short), next(short)),
+            fusion=next(short),
+            config={**one.config, "llm": next(words)}
+            | {next(short): next(words) for _ in range(20)},
+            steps=tuple(step(each) for each in one.steps),
+            rows=rows,
+            images=data,
+        )
+
+    asked = list(islice(cycle(TEXTS), 320))
+    rounds = tuple(
+        dataclasses.replace(
+            turn, decision=None, candidates=tuple(candidate(one, asked) for one in turn.candidates)
+        )
+        for turn in greedy.rounds
+    )
+    return dataclasses.replace(
+        greedy,
+        name=next(short),
+        title=next(short),
+        question=next(short),
+        base_name=rounds[0].candidates[0].name,
+        tasks={task: next(short) for task in greedy.tasks},
+        families={task: next(short) for task in greedy.tasks},
+        rounds=rounds,
+        home=home,
+    )
+
+
+def _comment(text: str) -> PngInfo:
+    """A comment inside a PNG."""
+    info = PngInfo()
+    info.add_text("Comment", text.encode("utf-8", "replace").decode())
+    return info
+
+
+@pytest.mark.parametrize("form", ["folder", "one file"])
+def test_of_300_hostile_texts_none_runs_and_none_breaks_the_layout(
+    page: Open, spoiled: StudyResult, tmp_path: Path, form: str
+) -> None:
+    if form == "folder":
+        build(spoiled, tmp_path / "report")
+        addresses = [path.as_uri() for path in sorted((tmp_path / "report").rglob("*.html"))]
+    else:
+        whole = build_single(spoiled, tmp_path / "report.html").as_uri()
+        addresses = [
+            f"{whole}#{path}" for path in ("index", "results", "answers", "candidates/010")
+        ]
+    assert len(set(TEXTS)) == 300
+    for width in (390, 1280):
+        opened = page(viewport={"width": width, "height": 900})
+        for address in addresses:
+            opened.goto(address)
+            if "answers" in address:
+                opened.locator("#browser > li").nth(40).wait_for()
+                for _ in range(6):
+                    opened.locator("#more").click()
+            assert opened.evaluate("window.ran") is None
+            assert opened.evaluate("document.documentElement.scrollWidth") <= width, address
+            assert opened.evaluate(_FOREIGN) == []
+
+
+_FOREIGN = """() => [...document.querySelectorAll("*")]
+  .filter((one) => [...one.attributes].some(({ name }) => name.startsWith("on"))
+    || ["IFRAME", "OBJECT", "EMBED", "BASE", "MATH", "VIDEO", "TEMPLATE"].includes(one.tagName))
+  .map((one) => one.outerHTML.slice(0, 200))"""

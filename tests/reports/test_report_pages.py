@@ -5,24 +5,28 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
+import pandas as pd
 import pytest
-from conftest import FAILED
-from PIL import Image
+from conftest import FAILED, piece
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.lease import Watch
 from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import steps_for
-from reports import figures, story
+from reports import figures, formats, significance, story, tables
 from reports.load import load
 from reports.model import CandidateResult, StudyResult
-from reports.site import build
+from reports.pages import navigation
+from reports.pages.logs import tail
+from reports.site import build, build_single
 
-VOID = {"meta", "link", "img", "br", "input", "line", "path", "use", "circle", "rect"}
+VOID = {"meta", "link", "img", "br", "input", "line", "path", "polyline", "use", "circle", "rect"}
 
 
 class Page(HTMLParser):
@@ -80,14 +84,17 @@ def test_built_twice_it_is_the_same_to_the_byte(site: Path, greedy: StudyResult)
 def test_every_link_leads_to_a_file_of_the_report(site: Path) -> None:
     for page in pages(site):
         for link in page.links:
-            target = link.partition("#")[0]
+            target, _, section = link.partition("#")
             if target and not target.startswith("data:"):
-                assert (page.path.parent / target).is_file(), f"{page.path.name}: {link}"
+                path = page.path.parent / target
+                assert path.is_file(), f"{page.path.name}: {link}"
+                if section:
+                    assert f'id="{section.partition("?")[0]}"' in path.read_text(encoding="utf-8")
 
 
 def test_nothing_points_outside(site: Path) -> None:
     for name, content in contents(site).items():
-        if name.endswith((".html", ".css", ".js")):
+        if name.endswith((".html", ".css", ".js")) and name != "assets/datatables.js":
             text = re.sub(rb'xmlns(:\w+)?="[^"]*"', b"", content)
             assert not re.search(rb"https?://", text), name
 
@@ -98,6 +105,8 @@ def test_the_first_page_answers_the_question(site: Path, greedy: StudyResult) ->
     assert greedy.best is not None
     assert story.mixture(greedy.best) in text
     assert "95 % interval" in text
+    assert "Published: Each expert up to the fifth adds" in text
+    text = " ".join(Page(site / "results.html").text.split())
     assert "Not comparable number by number" in text
 
 
@@ -117,7 +126,7 @@ def test_images_have_alternative_text_and_figures_a_label(site: Path) -> None:
 
 
 def test_a_failed_candidate_is_there_with_its_reason(site: Path, greedy: StudyResult) -> None:
-    assert f"Failed: {FAILED}." in Page(site / "index.html").text
+    assert f"Failed: {FAILED}." in Page(site / "results.html").text
     failed = next(one for one in greedy.candidates if one.status == "failed")
     number = greedy.candidates.index(failed) + 1
     page = (site / "candidates" / f"{number:03d}.html").read_text(encoding="utf-8")
@@ -137,13 +146,72 @@ def test_a_candidates_page_shows_diff_parameters_lineage_and_loss(site: Path) ->
     assert "torch 2.9.0" in text
 
 
-def test_images_are_encoded_anew(site: Path, greedy: StudyResult) -> None:
-    made = sorted((site / "images").iterdir())
-    assert len(made) == 40
-    for path in made:
-        with Image.open(path) as image:
-            assert (image.format, image.size) == ("WEBP", (128, 128))
-            assert image.info.get("exif") is None
+def words(path: Path) -> str:
+    """The text of a page, its spaces made one."""
+    return " ".join(Page(path).text.split())
+
+
+def test_the_rounds_have_corrected_p_and_what_the_suite_can_tell(
+    site: Path, greedy: StudyResult
+) -> None:
+    text = words(site / "results.html")
+    for p in significance.significance(greedy)["p"]:
+        assert p is None or f" {p:.4f} " in text
+    for line in significance.notes(greedy):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("page", "make"),
+    [
+        ("cost", tables.cost),
+        ("cost", tables.costs),
+        ("experts", tables.contributions),
+        ("experts", tables.moves),
+        ("experts", tables.pairs),
+        ("fairness", tables.fairness),
+    ],
+)
+def test_a_page_shows_every_cell_of_its_tables(
+    site: Path, greedy: StudyResult, page: str, make: Callable[[StudyResult], pd.DataFrame]
+) -> None:
+    text = words(site / f"{page}.html")
+    _, rows = formats.shown(make(greedy))
+    assert rows
+    for cells in rows:
+        assert " ".join(cell for cell in cells if cell) in text
+
+
+def test_a_candidate_is_compared_by_benchmark_with_the_winner_before(
+    site: Path, greedy: StudyResult
+) -> None:
+    one = greedy.winners[1]
+    place = greedy.candidates.index(one) + 1
+    text = words(site / "candidates" / f"{place:03d}.html")
+    for row in tables.flips(greedy, greedy.base, one).to_dict("records"):
+        title = row["benchmark"]
+        task = next(task for task, name in greedy.tasks.items() if name == title)
+        line = f"{title} {row['questions']} {one.scores[task]:.1f} {row['delta']:+.1f}"
+        assert line in text
+        assert f"{row['delta_high']:.1f} {row['fixed']} {row['broken']}" in text.split(line)[1][:40]
+
+
+def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
+    greedy: StudyResult, tmp_path: Path
+) -> None:
+    step = greedy.candidates[0].steps[-1]
+    folder = tmp_path / "logs" / f"{step.kind}-{step.dirname}"
+    folder.mkdir(parents=True)
+    (folder / "attempt-2.log").write_text("an older attempt")
+    bar = "".join(f"\r{part} % <b>" for part in range(100))
+    lines = [f"line {number}" for number in range(50)]
+    (folder / "attempt-10.log").write_text("\n".join([*lines, "\x1b[31mred\x1b[0m", bar]))
+    shown = tail(tmp_path, step).split("\n")
+    assert len(shown) == 40
+    assert shown[-3:] == ["line 49", "red", "99 % <b>"]
+    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
+    assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
 
 
 def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:
@@ -167,13 +235,15 @@ def test_a_study_that_runs_says_how_far_it_is(tmp_path: Path) -> None:
     assert "not finished: 2 of 6 candidates are scored" in text
     assert "So far, " in text
     assert "1 running, 3 waiting" in text
-    assert "Not decided yet." in text
+    results = " ".join(Page(tmp_path / "report" / "results.html").text.split())
+    assert "Not decided yet." in results
 
 
 def test_arms_are_one_table_against_the_base_arm(arms: StudyResult, tmp_path: Path) -> None:
     text = " ".join(Page(build(arms, tmp_path / "report")).text.split())
-    assert "3 arms, held against channel concat" in text
     assert "Scores are means over seeds" in text
+    text = " ".join(Page(tmp_path / "report" / "results.html").text.split())
+    assert "3 arms, held against channel concat" in text
     assert "LLaVA-HR" in text
     assert "(doubtful)" in text
     pages(tmp_path / "report")
@@ -224,34 +294,51 @@ def test_whatever_was_written_stays_text(greedy: StudyResult, tmp_path: Path) ->
     build(spoiled, tmp_path / "report")
     for page in pages(tmp_path / "report"):
         scripts = [values for tag, values in page.tags if tag == "script"]
-        assert all("src" in one or one.get("type") == "application/json" for one in scripts)
+        assert all("src" in one for one in scripts)
         assert not any(name.startswith("on") for _, values in page.tags for name in values)
-    text = Page(tmp_path / "report" / "index.html").text
-    assert all(word in text for word in words if "\x00" not in word)
+    text = Page(tmp_path / "report" / "results.html").text
+    assert all(word in text for word in words[:9] if "\x00" not in word)
 
 
-def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult) -> None:
-    text = (site / "answers.html").read_text(encoding="utf-8")
-    raw = text.split('id="answers-data">')[1].split("</script>")[0]
-    data = json.loads(raw)
-    assert len(data["questions"]) == 320
-    assert data["candidates"][data["a"]] == greedy.base.name
-    assert greedy.best is not None
-    assert data["candidates"][data["b"]] == greedy.best.name
-    assert len(data["candidates"]) == 9
-    assert all(len(one["answers"]) == 9 for one in data["questions"])
-
-
-def test_of_too_many_questions_the_page_holds_an_even_part_and_says_so(
-    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("reports.browser.MOST", 100)
+def test_a_candidate_that_is_gone_leaves_no_page(greedy: StudyResult, tmp_path: Path) -> None:
     build(greedy, tmp_path / "report")
-    text = (tmp_path / "report" / "answers.html").read_text(encoding="utf-8")
-    data = json.loads(text.split('id="answers-data">')[1].split("</script>")[0])
-    assert len(data["questions"]) == 80
-    assert {one["task"] for one in data["questions"]} == set(greedy.tasks)
-    assert "80 of 320 held-out questions" in text
+    first, *_ = greedy.rounds
+    index = build(dataclasses.replace(greedy, rounds=(first,)), tmp_path / "report")
+    made = sorted(path.name for path in index.parent.rglob("0*.html"))
+    assert made == ["001.html"]
+    assert [path.name for path in (index.parent / "data" / "answers").iterdir()] == ["1.js"]
+
+
+def articles(text: str) -> dict[str, str]:
+    """The words of each page in a file."""
+    found = re.findall(r'<article id="([^"]+)"(.*?)</article>', text, flags=re.DOTALL)
+    return {name: " ".join(re.sub(r"<[^>]+>", " ", body).split()) for name, body in found}
+
+
+def test_one_file_holds_the_same_pages_data_and_tables(
+    greedy: StudyResult, site: Path, tmp_path: Path
+) -> None:
+    path = build_single(greedy, tmp_path / "report.html")
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+    text = path.read_text(encoding="utf-8")
+    assert build_single(greedy, tmp_path / "again.html").read_text(encoding="utf-8") == text
+    whole = Page(path)
+    ids = [values["id"] for _, values in whole.tags if "id" in values]
+    assert len(ids) == len(set(ids))
+    found = articles(text)
+    assert list(found)[:6] == [path for path, _ in navigation(greedy)]
+    assert list(found)[6:] == [f"candidates/{place:03d}" for place in range(1, 11)]
+    for page in pages(site):
+        assert articles(page.path.read_text(encoding="utf-8")).items() <= found.items()
+    for link in whole.links:
+        assert link.startswith(("#", "data:"))
+        if link.startswith("#"):
+            assert link[1:].partition("?")[0] in ids
+    kept = dict(re.findall(r'data-piece="([^"]+)">(.*?)</script>', text))
+    assert json.loads(kept["questions"]) == piece(site, "questions")
+    assert json.loads(kept["answers/2"]) == piece(site, "answers/2")
+    offered = next(link for link in whole.links if link.startswith("data:text/plain"))
+    assert unquote(offered.partition(",")[2]) == (site / "tables" / "rounds.csv").read_text()
 
 
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:

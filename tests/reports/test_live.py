@@ -1,0 +1,167 @@
+"""`ablate report --live`: loopback only, nothing but its own files, anew when a step finishes."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic import ROUNDS, STUDY, Run, study
+
+from ablate.errors import UserError
+from ablate.results import StoredResults
+from ablate.search.explore import explore
+from reports.live import Server, Shelf, state
+
+SECRET = "not for the network"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A small folder, served; a file beside it is not."""
+    folder = tmp_path / "report"
+    (folder / "data").mkdir(parents=True)
+    (folder / "index.html").write_text("<p>first</p>")
+    (folder / "data" / "questions.js").write_text("report.take()")
+    (tmp_path / "secret.txt").write_text(SECRET)
+    shelf = Shelf()
+    shelf.put(folder)
+    with Server(shelf) as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def ask(
+    server: Server, path: str, method: str = "GET", **headers: str
+) -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers; the path is sent as it is."""
+    link = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
+    sent = {"Host": f"127.0.0.1:{server.server_port}"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    link.putrequest(method, path, skip_host=True)
+    for name, value in sent.items():
+        link.putheader(name, value)
+    link.endheaders()
+    answer = link.getresponse()
+    body = answer.read().decode()
+    link.close()
+    return answer.status, body, dict(answer.getheaders())
+
+
+def test_it_listens_on_loopback_alone(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    assert server.address == f"http://127.0.0.1:{server.server_port}/"
+
+
+def test_it_serves_the_files_of_the_report(server: Server) -> None:
+    status, body, headers = ask(server, "/")
+    assert (status, body) == (200, "<p>first</p>")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert ask(server, "/index.html?any")[:2] == (200, "<p>first</p>")
+    assert ask(server, "/data/questions.js")[2]["Content-Type"].startswith("text/javascript")
+    assert ask(server, "/", "HEAD")[:2] == (200, "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt",
+        "/data/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "//etc/passwd",
+        "/data/..\\..\\secret.txt",
+        "/data",
+        "/data/",
+        "/index.html/",
+        "/%00",
+        "*",
+    ],
+)
+def test_nothing_else_is_there(server: Server, path: str) -> None:
+    status, body, _ = ask(server, path)
+    assert status == 404
+    assert SECRET not in body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_it_can_only_be_read(server: Server, method: str) -> None:
+    assert ask(server, "/", method)[0] == 501
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost:1", ""])
+def test_a_site_that_leads_here_by_its_own_name_is_refused(server: Server, host: str) -> None:
+    status, body, _ = ask(server, "/", Host=host)
+    assert (status, body) == (403, "not served under this name\n")
+
+
+def test_a_page_has_the_same_tag_until_it_changes(server: Server, tmp_path: Path) -> None:
+    tag = ask(server, "/", "HEAD")[2]["ETag"]
+    assert ask(server, "/", If_None_Match=tag)[:2] == (304, "")
+    (tmp_path / "report" / "index.html").write_text("<p>second</p>")
+    server.shelf.put(tmp_path / "report")
+    assert ask(server, "/", If_None_Match=tag)[:2] == (200, "<p>second</p>")
+
+
+def test_a_port_that_is_taken_is_a_users_mistake() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"--port {port}: Address already in use; leave it"):
+            Server(Shelf(), port)
+
+
+def test_the_state_changes_with_what_a_report_shows(tmp_path: Path) -> None:
+    subject = study(tmp_path, STUDY + ROUNDS)
+    run = Run(tmp_path, subject, images=2)
+    candidates = explore(subject, StoredResults(run.store, subject), 1)[-1].candidates
+    seen = [state(tmp_path)]
+    run.fail(candidates[0], "finetune", "no reason")
+    seen.append(state(tmp_path))
+    run.finish(candidates[0])
+    seen.append(state(tmp_path))
+    assert seen[0] == []
+    assert seen[0] != seen[1] != seen[2]
+    assert state(tmp_path) == seen[2]
+
+
+def test_from_the_command_line_it_follows_the_store_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    subject = study(tmp_path, STUDY + ROUNDS)
+    run = Run(tmp_path / "home", subject, images=2)
+    environment = {**os.environ, "ABLATE_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "ablate", "report", str(tmp_path / "greedy.yaml"), "--live"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as live:
+        assert live.stdout is not None
+        address = live.stdout.readline()
+        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", address)
+        assert found, live.stderr and live.stderr.read()
+
+        def page() -> str:
+            link = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=5)
+            link.request("GET", "/")
+            return link.getresponse().read().decode()
+
+        assert "No candidate is scored yet." in page()
+        run.rounds(1)
+        end = time.monotonic() + 60
+        while "So far," not in page():
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        live.send_signal(signal.SIGINT)
+        _, err = live.communicate(timeout=20)
+    assert live.returncode == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("ablate: stopped")
