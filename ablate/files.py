@@ -1,15 +1,20 @@
 """Files and folders: writes that are seen whole or not at all, checksums, and where results go."""
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""What a network file system says when a file was replaced meanwhile, or its server is away."""
 REMEMBERED = 2**24
 """Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
 
@@ -63,8 +68,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in the file `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value in the file `path`. Raises ValueError for what is none."""
+    text = patiently(lambda: path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+
+
+def patiently(read: Callable[[], Result]) -> Result:
+    """What `read` gives, asked again where a file server is away for a moment."""
+    for pause in (0.02, 0.1, 0.5):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            time.sleep(pause)
+    return read()
 
 
 def sha256_file(path: Path) -> str:

@@ -1,15 +1,19 @@
 """The store: what every finished step left, seen whole or not at all.
 
-    store/<kind>/<dirname>/   spec.json record.json manifest.json metrics.jsonl and the payload
-    work/<kind>/<dirname>/    a step in the making; survives its worker
-    failed/<kind>/<dirname>/  record.json and spec.json of a step that failed
-    leases/, logs/            who does a step now; what it printed, attempt by attempt
-    quarantine/               artifacts whose checksum no longer holds
+    store/<kind>/<dirname>/       spec.json record.json manifest.json metrics.jsonl and the payload
+    work/<kind>/<N>/<dirname>/    a step in the making, in the hands of the N-th owner of its lease
+    failed/<kind>/<dirname>/      record.json and spec.json of a step that failed
+    leases/, logs/                who does a step now; what it printed, attempt by attempt
+    quarantine/                   artifacts whose checksum no longer holds
 
 A step is committed by one rename of its work folder, after every file in it is on the disk and
-listed with its size and sha256. Nothing here imports torch.
+listed with its size and sha256. A rename also takes the folder from an owner that died, or seems
+to have. Of two renames of one folder the file server lets one through, however old the listings
+are that its clients see: so no owner can commit what another has taken over, and none needs a lock.
+Nothing here imports torch.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -22,11 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import read_json, sha256_file, write_json
-from ablate.lease import Holding, Watch, look
+from ablate.files import read_json, sha256_file, write_atomic, write_json
+from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.steps import Step, canonical
 
 MANIFEST = "manifest.json"
+NOBODY = 0
+"""In place of an owner's number: who made what is there has put it down."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -46,9 +52,16 @@ class Store:
         """Where the step's artifact lies once it is committed."""
         return self.home / "store" / step.kind / step.dirname
 
+    def attempt(self, step: Step, owner: int) -> Path:
+        """Where the owner of this number makes the step."""
+        return self.home / "work" / step.kind / str(owner) / step.dirname
+
     def work(self, step: Step) -> Path:
-        """Where the step is made."""
-        return self.home / "work" / step.kind / step.dirname
+        """Where the step is being made, or was when it was last tried."""
+        holding = look(self.leases(step))
+        tried = range(holding.number if holding else 0, 0, -1)
+        folders = (self.attempt(step, number) for number in tried)
+        return next(filter(Path.is_dir, folders), self.attempt(step, NOBODY))
 
     def leases(self, step: Step) -> Path:
         """The step's lease (see `ablate.lease`)."""
@@ -115,31 +128,94 @@ class Store:
             return target
         raise UserError(f"{aside} is full of bad copies of {step.dirname}: check the disk")
 
-    def commit(self, step: Step, record: dict[str, Any]) -> None:
-        """Make the work folder the artifact, in one rename, once all of it is on the disk."""
-        work = self.work(step)
+    def committed(self, step: Step) -> bool:
+        """Whether the step is done, asked of the file server: `record` may see what was so before.
+
+        No cache answers for a folder that is to be made.
+        """
+        folder = self.folder(step)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return self.record(step) is not None
+        with contextlib.suppress(OSError):  # someone has just committed it
+            folder.rmdir()
+        return False
+
+    def begin(self, step: Step, lease: Lease) -> bool:
+        """Take over the folder to make the step in; False if the step turns out to be committed.
+
+        Earlier owners find it gone and cannot commit any more. The token tells it from a folder
+        that one of them might make anew under the same name.
+        """
+        mine = self.attempt(step, lease.number)
+        shutil.rmtree(mine, ignore_errors=True)  # not from any owner of this lease
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        for number in (NOBODY, *range(lease.number - 1, NOBODY, -1)):
+            with contextlib.suppress(FileNotFoundError):
+                self.attempt(step, number).rename(mine)
+                break
+        else:
+            mine.mkdir()
+        if self.committed(step):
+            shutil.rmtree(mine, ignore_errors=True)
+            shutil.rmtree(lease.folder, ignore_errors=True)
+            return False
+        for token in mine.glob(".owner-*"):
+            token.unlink(missing_ok=True)
+        (mine / lease.token).touch()
+        return True
+
+    def commit(self, step: Step, record: dict[str, Any], lease: Lease | None = None) -> None:
+        """Make the work folder the artifact, in one rename, once all of it is on the disk.
+
+        `lease`: whose folder; None: nobody's. Raises LeaseLostError if another has taken it over.
+        """
+        work = self.attempt(step, lease.number if lease else NOBODY)
         _write(work / "spec.json", self._spec(step))
         _write(work / "record.json", record)
         (work / MANIFEST).unlink(missing_ok=True)
         paths = sorted(path for path in work.rglob("*") if path.is_file())
+        paths = [path for path in paths if not lease or path.name != lease.token]
         folders = [Path(folder) for folder, _, _ in os.walk(work)]
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
             _write(work / MANIFEST, _sealed(step, files))
             list(pool.map(_flush, [*paths, work / MANIFEST, *folders]))
-        self._publish(step)
+        self._publish(step, work, lease)
         self._whole.add(step.key)
 
-    def recover(self, step: Step) -> bool:
+    def recover(self, step: Step, lease: Lease | None = None) -> bool:
         """Commit a work folder that was complete when its worker died; whether there was one."""
-        manifest = self.work(step) / MANIFEST
-        if not manifest.exists():
+        work = self.attempt(step, lease.number if lease else NOBODY)
+        if not (work / MANIFEST).exists():
             return False
-        if _mismatch(self.work(step), step, fully=True) is None:
-            self._publish(step)
+        if _mismatch(work, step, fully=True) is None:
+            self._publish(step, work, lease)
             return True
-        manifest.unlink()
+        (work / MANIFEST).unlink()
         return False
+
+    def put_down(self, step: Step, lease: Lease) -> None:
+        """Leave the work folder to the next attempt. Raises LeaseLostError where it is not ours."""
+        work, free = self.attempt(step, lease.number), self.attempt(step, NOBODY)
+        free.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (work / lease.token).unlink()
+            work.rename(free)
+        except FileNotFoundError:
+            raise LeaseLostError from None
+
+    def has_room(self) -> bool:
+        """Whether a MiB can be written: not every library says that the disk is full."""
+        probe = self.home / ".probe"
+        try:
+            write_atomic(probe, bytes(2**20))
+            probe.unlink()
+        except OSError as error:
+            return error.errno not in FULL
+        return True
 
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
@@ -161,19 +237,25 @@ class Store:
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, fully)
 
-    def _publish(self, step: Step) -> None:
+    def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
         target.parent.mkdir(parents=True, exist_ok=True)
+        manifest = _read(work / MANIFEST)
         try:
-            self.work(step).rename(target)
+            if lease:
+                (work / lease.token).unlink()
+            work.rename(target)
+        except FileNotFoundError:
+            if _read(target / MANIFEST) != manifest:  # else it was ours, and the answer got lost
+                raise LeaseLostError from None
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
             if self._problem(step, fully=True) is None:  # another was first, with the same
-                shutil.rmtree(self.work(step), ignore_errors=True)
+                shutil.rmtree(work, ignore_errors=True)
             else:
                 self.set_aside(step)
-                self.work(step).rename(target)
+                work.rename(target)
         _flush(target.parent)
         shutil.rmtree(self._failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)

@@ -10,7 +10,6 @@ import errno
 import importlib
 import json
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -21,8 +20,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.errors import UserError
+from ablate.files import PASSING
 from ablate.infra import Infra
-from ablate.lease import Lease
+from ablate.lease import Lease, LeaseLostError
 from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step
 from ablate.store import FULL, BadArtifactError, Store
@@ -39,10 +39,6 @@ EXECUTORS: Executors = MappingProxyType(
     }
 )
 """What does each kind of step, as `module:function`; imported when first needed."""
-
-
-class LeaseLostError(Exception):
-    """Another worker took this one for dead and has the step now."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class StepContext:
         self.step_kind = step.kind
         self.spec = step.spec
         self.parents = {role: store.verified(parent) for role, parent in step.parents.items()}
-        self.work = store.work(step)
+        self.work = store.attempt(step, lease.number)
         self.home = store.home
         self.infra = Infra.model_validate(place.infra).of(step.kind).model_dump(mode="json")
         self.device = place.device
@@ -129,9 +125,9 @@ def run_chain(
         except BadArtifactError as error:
             return Outcome("bad", str(error), step.key)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in FULL | PASSING:
                 raise
-            return Outcome("full", str(error), step.key)
+            return Outcome("full" if error.errno in FULL else "lost", str(error), step.key)
         if outcome.status != "done":
             return outcome
     return Outcome("done")
@@ -147,6 +143,8 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
         outcome = None
         try:
             outcome = _leased(store, step, place, lease, executors)
+        except LeaseLostError:
+            outcome = Outcome("busy", "another worker took it over", step.key)
         finally:
             if outcome is None or outcome.status != "done":  # a commit takes the lease away
                 lease.release()
@@ -154,10 +152,7 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
 
 
 def _leased(store: Store, step: Step, place: Place, lease: Lease, executors: Executors) -> Outcome:
-    if store.record(step) is not None:  # committed between our look and our lease
-        shutil.rmtree(lease.folder, ignore_errors=True)
-        return Outcome("done")
-    if store.recover(step):
+    if not store.begin(step, lease) or store.recover(step, lease):
         return Outcome("done")
     return _attempt(store, step, place, lease, executors)
 
@@ -171,7 +166,6 @@ def _attempt(
 ) -> Outcome:
     """Execute the step once, and commit it or keep the record of its failure."""
     context = StepContext(step, store, place, lease)
-    context.work.mkdir(parents=True, exist_ok=True)
     started, clock = time.time(), time.monotonic()
     forget_peak_memory()
 
@@ -193,14 +187,17 @@ def _attempt(
             result = _executor(step.kind, executors)(context)
         if not lease.held():
             raise LeaseLostError
-        store.commit(step, record(step, "done", result=result, **spent()))
+        store.commit(step, record(step, "done", result=result, **spent()), lease)
     except LeaseLostError:
-        return Outcome("busy", "another worker took it over", step.key)
+        raise
     except Exception as error:
-        if _disk_is_full(error):
-            return Outcome("full", str(error), step.key)
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
+        if _disk_is_full(error) or not store.has_room():
+            return Outcome("full", _said(error), step.key)
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
+        store.put_down(step, lease)
         said = _said(error)
         store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
         return Outcome("failed", said, step.key)
