@@ -134,8 +134,8 @@ class Watch:
             before = look(folder)
         number, spent = (before.number + 1, before.seconds) if before else (1, 0.0)
         lease = Lease(folder, number, spent)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(lease.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except (FileExistsError, FileNotFoundError):  # another was first, or has just finished
             return None

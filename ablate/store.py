@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import read_json, sha256_file, write_atomic, write_json
+from ablate.files import patiently, read_json, sha256_file, write_atomic, write_json
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.steps import Step, canonical
 
@@ -151,20 +151,21 @@ class Store:
         """
         mine = self.attempt(step, lease.number)
         shutil.rmtree(mine, ignore_errors=True)  # not from any owner of this lease
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        for number in (NOBODY, *range(lease.number - 1, NOBODY, -1)):
-            with contextlib.suppress(FileNotFoundError):
-                self.attempt(step, number).rename(mine)
-                break
-        else:
-            mine.mkdir()
-        if self.committed(step):
-            shutil.rmtree(mine, ignore_errors=True)
-            shutil.rmtree(lease.folder, ignore_errors=True)
-            return False
-        for token in mine.glob(".owner-*"):
-            token.unlink(missing_ok=True)
-        (mine / lease.token).touch()
+        with _ours():
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            for number in (NOBODY, *range(lease.number - 1, NOBODY, -1)):
+                left = self.attempt(step, number)
+                left.mkdir(parents=True, exist_ok=True)  # so that no cache says it is not there
+                left.rename(mine)
+                if any(mine.iterdir()):
+                    break
+            if self.committed(step):
+                shutil.rmtree(mine, ignore_errors=True)
+                shutil.rmtree(lease.folder, ignore_errors=True)
+                return False
+            for token in mine.glob(".owner-*"):
+                token.unlink(missing_ok=True)
+            (mine / lease.token).touch()
         return True
 
     def commit(self, step: Step, record: dict[str, Any], lease: Lease | None = None) -> None:
@@ -191,21 +192,20 @@ class Store:
         work = self.attempt(step, lease.number if lease else NOBODY)
         if not (work / MANIFEST).exists():
             return False
-        if _mismatch(work, step, fully=True) is None:
-            self._publish(step, work, lease)
-            return True
-        (work / MANIFEST).unlink()
+        with _ours():
+            if _mismatch(work, step, fully=True) is None:
+                self._publish(step, work, lease)
+                return True
+            (work / MANIFEST).unlink()
         return False
 
     def put_down(self, step: Step, lease: Lease) -> None:
         """Leave the work folder to the next attempt. Raises LeaseLostError where it is not ours."""
         work, free = self.attempt(step, lease.number), self.attempt(step, NOBODY)
         free.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _ours():
             (work / lease.token).unlink()
             work.rename(free)
-        except FileNotFoundError:
-            raise LeaseLostError from None
 
     def has_room(self) -> bool:
         """Whether a MiB can be written: not every library says that the disk is full."""
@@ -233,7 +233,7 @@ class Store:
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
     def _problem(self, step: Step, fully: bool) -> str | None:
-        if self.record(step) is None:
+        if self.record(step) is None and not self.committed(step):
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, fully)
 
@@ -275,6 +275,15 @@ def writing(home: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def _ours() -> Iterator[None]:
+    """What goes away under our hands, of what is ours, another has taken over."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise LeaseLostError from None
+
+
 def _sealed(step: Step, files: dict[str, Any]) -> dict[str, Any]:
     """The manifest of these files, with a checksum of itself."""
     seal = hashlib.sha256(canonical([step.key, files]).encode()).hexdigest()
@@ -289,8 +298,8 @@ def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
     for name, entry in manifest["files"].items():
         path = folder / name
         try:
-            size = path.stat().st_size
-        except OSError:
+            size = patiently(path.stat).st_size
+        except (FileNotFoundError, NotADirectoryError):
             return f"{name} is missing"
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
