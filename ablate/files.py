@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
+MISSHAPEN = (KeyError, TypeError, AttributeError)
+"""What goes wrong with a JSON value that is not of the shape we wrote it in."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 """What a network file system says when a file was replaced meanwhile, or its server is away."""
 REMEMBERED = 2**24

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.evaluate import suites
-from ablate.files import read_json
-from ablate.steps import Step, ancestors, steps_for
+from ablate.files import MISSHAPEN, read_json, write_json
+from ablate.steps import Step, ancestors, digest, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
 
@@ -86,10 +86,23 @@ class StoredResults:
         return None
 
     def decision(self, number: int) -> dict[str, Any] | None:
-        path = decision_path(self.store.home, self.study, number)
-        return read_json(path) if path.is_file() else None
+        return read_decision(self.store.home, self.study, number)
 
 
-def decision_path(home: Path, study: Study, number: int) -> Path:
-    """Where the decision of a round is written."""
+def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:
+    """The decision of a round as it was written; None if there is none, or it is damaged."""
+    try:
+        stored: dict[str, Any] = read_json(_decision(home, study, number))
+        seal = stored.pop("sha256")
+        return stored if seal == digest(stored) else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, *MISSHAPEN):
+        return None
+
+
+def write_decision(home: Path, study: Study, number: int, decision: dict[str, Any]) -> None:
+    """Write the decision of a round down, with a checksum."""
+    write_json(_decision(home, study, number), {**decision, "sha256": digest(decision)})
+
+
+def _decision(home: Path, study: Study, number: int) -> Path:
     return home / "studies" / study.name / "decisions" / f"round-{number}.json"

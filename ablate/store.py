@@ -15,7 +15,6 @@ Nothing here imports torch.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.files import patiently, read_json, sha256_file, write_atomic, write_json
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
-from ablate.steps import Step, canonical
+from ablate.steps import Step, digest
 
 MANIFEST = "manifest.json"
 NOBODY = 0
@@ -286,8 +285,7 @@ def _ours() -> Iterator[None]:
 
 def _sealed(step: Step, files: dict[str, Any]) -> dict[str, Any]:
     """The manifest of these files, with a checksum of itself."""
-    seal = hashlib.sha256(canonical([step.key, files]).encode()).hexdigest()
-    return {"key": step.key, "files": files, "seal": seal}
+    return {"key": step.key, "files": files, "seal": digest([step.key, files])}
 
 
 def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
