@@ -7,12 +7,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
+SEAL = "sha256"
 MISSHAPEN = (KeyError, TypeError, AttributeError)
 """What goes wrong with a JSON value that is not of the shape we wrote it in."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
@@ -78,6 +79,21 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply") from None
 
 
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` with a checksum of itself, for `read_sealed` to hold it against."""
+    return {**value, SEAL: sha256_json(value)}
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
+    try:
+        value = read_json(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+    return value if seal is not None and seal == sha256_json(value) else None
+
+
 def patiently(read: Callable[[], Result]) -> Result:
     """What `read` gives, asked again where a file server is away for a moment."""
     for pause in (0.02, 0.1, 0.5):
@@ -97,8 +113,8 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """The sha256 of a JSON value as it is written."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    """The sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_files(paths: list[Path], start: Path | None = None) -> str:
@@ -128,6 +144,9 @@ def sizes_and_times(paths: list[Path]) -> list[tuple[str, int, int]]:
 def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
     memory = home() / "remembered" / kind / f"{sha256_json(made_of)[:32]}.json"
-    if not memory.is_file():
-        write_json(memory, make())
-    return read_json(memory)
+    found = read_sealed(memory)
+    if found is None:
+        found = {"value": make()}
+        with suppress(OSError):  # a disk that is full or read-only: it takes long again
+            write_json(memory, sealed(found))
+    return found["value"]

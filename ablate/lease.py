@@ -22,7 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablate.files import patiently
+from pydantic import TypeAdapter
+
+from ablate.files import MISSHAPEN, patiently
 
 BEAT = 2.0
 """Seconds between two beats of a lease that is held."""
@@ -247,7 +249,8 @@ def _beat() -> None:
 def look(folder: Path) -> Holding | None:
     """The lease in `folder` as it stands, or None if nobody ever took it."""
     try:
-        number = max((int(name.stem) for name in folder.glob("*.json")), default=0)
+        names = (path.stem for path in folder.glob("*.json"))
+        number = max((int(name) for name in names if name.isdecimal()), default=0)
         if not number:
             return None
         text = patiently((folder / f"{number}.json").read_bytes)
@@ -255,8 +258,10 @@ def look(folder: Path) -> Holding | None:
         return None
     try:
         fields = json.loads(text)
-        owner = Process(**fields.pop("owner"))
-        fields.pop("beat")
-        return Holding(number, text, owner, **fields)
-    except (ValueError, TypeError, KeyError):  # its owner is writing, or died in the middle
+        del fields["beat"]
+        return _HOLDING.validate_python({"number": number, "text": text, **fields})
+    except (ValueError, RecursionError, *MISSHAPEN):  # its owner is writing, or died in the middle
         return Holding(number, text)
+
+
+_HOLDING = TypeAdapter(Holding)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.evaluate import suites
-from ablate.files import MISSHAPEN, read_json, write_json
-from ablate.steps import Step, ancestors, digest, steps_for
+from ablate.files import read_json, read_sealed, sealed, write_json
+from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
 
@@ -91,17 +91,12 @@ class StoredResults:
 
 def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:
     """The decision of a round as it was written; None if there is none, or it is damaged."""
-    try:
-        stored: dict[str, Any] = read_json(_decision(home, study, number))
-        seal = stored.pop("sha256")
-        return stored if seal == digest(stored) else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, *MISSHAPEN):
-        return None
+    return read_sealed(_decision(home, study, number))
 
 
 def write_decision(home: Path, study: Study, number: int, decision: dict[str, Any]) -> None:
     """Write the decision of a round down, with a checksum."""
-    write_json(_decision(home, study, number), {**decision, "sha256": digest(decision)})
+    write_json(_decision(home, study, number), sealed(decision))
 
 
 def _decision(home: Path, study: Study, number: int) -> Path:

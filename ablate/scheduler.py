@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import read_json, write_atomic, write_json
+from ablate.files import MISSHAPEN, read_json, write_atomic, write_json
 from ablate.launch import Backend, Job, open_backend
 from ablate.lease import Process
 from ablate.record import record
@@ -309,14 +309,14 @@ class _Driver:
 def _drives(home: Path) -> Iterator[tuple[Path, str, Process]]:
     """Every driver that left a folder: that, its study and its process."""
     for path in sorted((home / "drives").glob("*/driver.json")):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, *MISSHAPEN):
             mine = read_json(path)
             yield path.parent, mine["study"], Process(**mine["process"])
 
 
 def _workers(folder: Path) -> Iterator[Process]:
     for path in sorted(folder.glob("slot-*/worker.json")):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, *MISSHAPEN):
             yield Process(**read_json(path))
 
 

@@ -33,11 +33,6 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest(value: Any) -> str:
-    """sha256 of the canonical JSON, 64 hex digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
 def _check(value: Any) -> None:
     if type(value) is dict:
         for key, child in value.items():
@@ -83,7 +78,7 @@ class Step:
             "spec": _identity(self.spec),
             "parents": {role: parent.key for role, parent in self.parents.items()},
         }
-        return digest(identity)
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()
 
     @cached_property
     def dirname(self) -> str:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import patiently, read_json, sha256_file, write_atomic, write_json
+from ablate.files import patiently, read_sealed, sealed, sha256_file, write_atomic, write_json
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
-from ablate.steps import Step, digest
+from ablate.steps import Step
 
 MANIFEST = "manifest.json"
 NOBODY = 0
@@ -72,12 +72,11 @@ class Store:
 
     def record(self, step: Step) -> dict[str, Any] | None:
         """The record of a committed step, or None."""
-        record = _read(self.folder(step) / "record.json")
-        return record if record is not None and record.get("key") == step.key else None
+        return _record(self.folder(step), step)
 
     def failure(self, step: Step) -> dict[str, Any] | None:
         """The record of the step's last failure, or None; a success takes it away."""
-        return _read(self._failed(step) / "record.json")
+        return _record(self._failed(step), step)
 
     def progress(self, step: Step) -> Holding | None:
         """How far a step is that someone works on now, or None."""
@@ -174,14 +173,14 @@ class Store:
         """
         work = self.attempt(step, lease.number if lease else NOBODY)
         _write(work / "spec.json", self._spec(step))
-        _write(work / "record.json", record)
+        _write(work / "record.json", sealed(record))
         (work / MANIFEST).unlink(missing_ok=True)
         paths = sorted(path for path in work.rglob("*") if path.is_file())
         paths = [path for path in paths if not lease or path.name != lease.token]
         folders = [Path(folder) for folder, _, _ in os.walk(work)]
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
-            _write(work / MANIFEST, _sealed(step, files))
+            _write(work / MANIFEST, sealed({"key": step.key, "files": files}))
             list(pool.map(_flush, [*paths, work / MANIFEST, *folders]))
         self._publish(step, work, lease)
         self._whole.add(step.key)
@@ -219,7 +218,7 @@ class Store:
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
         write_json(self._failed(step) / "spec.json", self._spec(step))
-        write_json(self._failed(step) / "record.json", record)
+        write_json(self._failed(step) / "record.json", sealed(record))
 
     def _failed(self, step: Step) -> Path:
         return self.home / "failed" / step.kind / step.dirname
@@ -239,13 +238,15 @@ class Store:
     def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
         target.parent.mkdir(parents=True, exist_ok=True)
-        manifest = _read(work / MANIFEST)
+        manifest = read_sealed(work / MANIFEST)
         try:
             if lease:
                 (work / lease.token).unlink()
             work.rename(target)
         except FileNotFoundError:
-            if _read(target / MANIFEST) != manifest:  # else it was ours, and the answer got lost
+            if (
+                read_sealed(target / MANIFEST) != manifest
+            ):  # else it was ours, and the answer got lost
                 raise LeaseLostError from None
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
@@ -283,15 +284,10 @@ def _ours() -> Iterator[None]:
         raise LeaseLostError from None
 
 
-def _sealed(step: Step, files: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of these files, with a checksum of itself."""
-    return {"key": step.key, "files": files, "seal": digest([step.key, files])}
-
-
 def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
     """The first file that is not as the step's manifest says, in words."""
-    manifest = _read(folder / MANIFEST)
-    if manifest is None or manifest != _sealed(step, manifest.get("files", {})):
+    manifest = read_sealed(folder / MANIFEST)
+    if manifest is None or manifest["key"] != step.key:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
@@ -320,13 +316,10 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The JSON object at `path`; None if there is none or it is not whole."""
-    try:
-        value = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+def _record(folder: Path, step: Step) -> dict[str, Any] | None:
+    """The step's record in `folder`; None if there is none, or not one that is whole."""
+    record = read_sealed(folder / "record.json")
+    return record if record is not None and record["key"] == step.key else None
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
