@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ablate.errors import UserError
+from ablate.files import home, writing
 from ablate.options import (
     DEFAULT_STUDY,
     Against,
@@ -280,7 +281,8 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False)
+        with writing(home()):
+            code = app(arguments, standalone_mode=False)
     except (typer.TyperException, UserError) as error:
         if debug:
             raise

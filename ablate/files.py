@@ -11,11 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablate.errors import UserError
+
 Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
 SEAL = "sha256"
 MISSHAPEN = (KeyError, TypeError, AttributeError)
 """What goes wrong with a JSON value that is not of the shape we wrote it in."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What the system says where nothing can be written."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 """What a network file system says when a file was replaced meanwhile, or its server is away."""
 REMEMBERED = 2**24
@@ -36,6 +40,21 @@ def placed(path: Path, folder: Path) -> Path:
     """A path as a study has it: below `datasets()` where it starts with `$ABLATE_DATA`, or else
     relative to `folder`."""
     return datasets().joinpath(*path.parts[1:]) if path.parts[:1] == (DATA,) else folder / path
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full or read-only as a UserError: nothing that is finished is lost."""
+    try:
+        yield
+    except OSError as error:
+        denied = isinstance(error, PermissionError) and str(error.filename).startswith(str(folder))
+        if error.errno not in FULL and not denied:
+            raise
+        raise UserError(
+            f"cannot write below {folder}: {error.strerror}; make room or choose another "
+            "$ABLATE_HOME and start again, what is finished stays"
+        ) from None
 
 
 @contextmanager

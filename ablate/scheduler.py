@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import MISSHAPEN, read_json, write_atomic, write_json
+from ablate.files import MISSHAPEN, read_json, write_json, writing
 from ablate.launch import Backend, Job, open_backend
 from ablate.lease import Process
 from ablate.record import record
@@ -35,7 +35,7 @@ from ablate.search.explore import Round, explore
 from ablate.slots import end
 from ablate.slurm import left_behind, scancel
 from ablate.steps import Step, ancestors, steps_for
-from ablate.store import BadArtifactError, Store, writing
+from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study
 from ablate.worker import EXECUTORS, Executors, Outcome
 
@@ -289,7 +289,7 @@ class _Driver:
                 self._forget(ancestors(chain), outcome.message)
                 self._again(step, outcome.message)
             case "lost":
-                write_atomic(self.store.home / ".probe", "room to write?")
+                self.store.require_room()
                 self.tell(Event("lost", step, outcome.message))
                 self._again(step, outcome.message)
 

@@ -32,7 +32,6 @@ from ablate.steps import Step
 MANIFEST = "manifest.json"
 NOBODY = 0
 """In place of an owner's number: who made what is there has put it down."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class BadArtifactError(UserError):
@@ -205,15 +204,11 @@ class Store:
             (work / lease.token).unlink()
             work.rename(free)
 
-    def has_room(self) -> bool:
-        """Whether a MiB can be written: not every library says that the disk is full."""
+    def require_room(self) -> None:
+        """Raise OSError unless a MiB can be written: few libraries say that the disk was full."""
         probe = self.home / ".probe"
-        try:
-            write_atomic(probe, bytes(2**20))
-            probe.unlink()
-        except OSError as error:
-            return error.errno not in FULL
-        return True
+        write_atomic(probe, bytes(2**20))
+        probe.unlink(missing_ok=True)
 
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
@@ -262,25 +257,13 @@ class Store:
 
 
 @contextmanager
-def writing(home: Path) -> Iterator[None]:
-    """A disk that is full or read-only as a UserError: nothing that is finished is lost."""
+def _ours() -> Iterator[None]:
+    """What goes or comes under our hands, where only we should be, another has taken over."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL and not isinstance(error, PermissionError):
+        if error.errno not in {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY}:
             raise
-        raise UserError(
-            f"cannot write below {home}: {error.strerror}; make room or choose another "
-            "$ABLATE_HOME and start again, what is finished stays"
-        ) from None
-
-
-@contextmanager
-def _ours() -> Iterator[None]:
-    """What goes away under our hands, of what is ours, another has taken over."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError):
         raise LeaseLostError from None
 
 

@@ -20,12 +20,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.errors import UserError
-from ablate.files import PASSING
+from ablate.files import FULL, PASSING
 from ablate.infra import Infra
 from ablate.lease import Lease, LeaseLostError
 from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step
-from ablate.store import FULL, BadArtifactError, Store
+from ablate.store import BadArtifactError, Store
 
 Executor = Callable[["StepContext"], dict[str, Any]]
 Executors = Mapping[str, str | Executor]
@@ -193,8 +193,9 @@ def _attempt(
     except Exception as error:
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
-        if _disk_is_full(error) or not store.has_room():
+        if _disk_is_full(error):
             return Outcome("full", _said(error), step.key)
+        store.require_room()
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
         store.put_down(step, lease)
