@@ -20,6 +20,8 @@ MISSHAPEN = (KeyError, TypeError, AttributeError)
 """What goes wrong with a JSON value that is not of the shape we wrote it in."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """What the system says where nothing can be written."""
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What goes wrong where a file should be and is none."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 """What a network file system says when a file was replaced meanwhile, or its server is away."""
 REMEMBERED = 2**24
@@ -107,7 +109,7 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
     try:
         value = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (*NO_FILE, ValueError):
         return None
     seal = value.pop(SEAL, None) if isinstance(value, dict) else None
     return value if seal is not None and seal == sha256_json(value) else None

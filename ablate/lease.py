@@ -254,6 +254,8 @@ def look(folder: Path) -> Holding | None:
         if not number:
             return None
         text = patiently((folder / f"{number}.json").read_bytes)
+    except IsADirectoryError:
+        text = b""
     except FileNotFoundError:
         return None
     try:

@@ -16,6 +16,7 @@ Nothing here imports torch.
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -83,12 +84,12 @@ class Store:
         running = holding and not holding.released and holding.owner
         return holding if running and running.runs() is not False else None
 
-    def sound(self, step: Step, *, fully: bool = False) -> bool:
-        """Whether a committed artifact is whole: sizes, and `fully` every sha256.
+    def sound(self, step: Step, up_to: float = 0) -> bool:
+        """Whether a committed artifact is whole: sizes, and the sha256 of what is `up_to` so large.
 
         One that is not is set aside, so that the step counts as never done.
         """
-        problem = self._problem(step, fully)
+        problem = self._problem(step, up_to)
         if problem:
             self.set_aside(step)
         return problem is None
@@ -99,7 +100,7 @@ class Store:
         Raises BadArtifactError, after setting the artifact aside, if one does not hold.
         """
         if step.key not in self._whole:
-            problem = self._problem(step, fully=True)
+            problem = self._problem(step, math.inf)
             if problem:
                 aside = self.set_aside(step)
                 now = f"moved to {aside}" if aside else "it is gone"
@@ -190,7 +191,7 @@ class Store:
         if not (work / MANIFEST).exists():
             return False
         with _ours():
-            if _mismatch(work, step, fully=True) is None:
+            if _mismatch(work, step, math.inf) is None:
                 self._publish(step, work, lease)
                 return True
             (work / MANIFEST).unlink()
@@ -225,10 +226,10 @@ class Store:
         }
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
-    def _problem(self, step: Step, fully: bool) -> str | None:
+    def _problem(self, step: Step, up_to: float) -> str | None:
         if self.record(step) is None and not self.committed(step):
             return "its record cannot be read"
-        return _mismatch(self.folder(step), step, fully)
+        return _mismatch(self.folder(step), step, up_to)
 
     def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
@@ -246,7 +247,7 @@ class Store:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            if self._problem(step, fully=True) is None:  # another was first, with the same
+            if self._problem(step, math.inf) is None:  # another was first, with the same
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 self.set_aside(step)
@@ -267,20 +268,22 @@ def _ours() -> Iterator[None]:
         raise LeaseLostError from None
 
 
-def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
-    """The first file that is not as the step's manifest says, in words."""
+def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
+    """The first file that is not as the step's manifest says, in words.
+
+    The content of files of more than `up_to` bytes is not looked at.
+    """
     manifest = read_sealed(folder / MANIFEST)
     if manifest is None or manifest["key"] != step.key:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
-        try:
-            size = patiently(path.stat).st_size
-        except (FileNotFoundError, NotADirectoryError):
+        if not patiently(path.is_file):
             return f"{name} is missing"
+        size = path.stat().st_size
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
-        if fully and sha256_file(path) != entry["sha256"]:
+        if size <= up_to and sha256_file(path) != entry["sha256"]:
             return f"the checksum of {name} does not hold"
     return None
 

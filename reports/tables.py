@@ -181,7 +181,8 @@ def _row(study: StudyResult, candidate: CandidateResult) -> dict[str, Any]:
         "delta_high": delta.high if delta else None,
     }
     row |= {title: candidate.scores.get(task) for task, title in study.tasks.items()}
-    row["seconds"] = sum(step.seconds for step in candidate.steps) or None
+    known = all(step.record for step in candidate.steps)
+    row["seconds"] = (known and sum(step.seconds for step in candidate.steps)) or None
     return row
 
 

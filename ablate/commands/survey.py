@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from ablate.commands.output import note
 from ablate.files import home
 from ablate.lease import Holding
 from ablate.results import StoredResults
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors, steps_for
-from ablate.store import Store
+from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study, load_study
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -116,8 +117,16 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Surv
 
 
 def look(study: Study, store: Store, last: int | None = None) -> Survey:
-    """Rounds 1 to `last` (default: all) of a study as they stand."""
-    rounds = explore(study, StoredResults(store, study), last)
+    """Rounds 1 to `last` (default: all) of a study as they stand.
+
+    An artifact that is damaged is set aside, with a note, and counts as never made.
+    """
+    rounds = None
+    while rounds is None:
+        try:
+            rounds = explore(study, StoredResults(store, study), last)
+        except BadArtifactError as error:
+            note(str(error))
     chains: dict[str, list[Step]] = {}
     used_by: dict[str, list[str]] = {}
     steps: dict[str, Step] = {}
