@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from in_process import ablate, faked
 
+from ablate.commands import reporting
 from ablate.errors import UserError
 from ablate.files import remembered
 from ablate.lease import Process
@@ -25,7 +26,7 @@ from ablate.store import Store
 from ablate.study import load_study
 from ablate.worker import StepContext
 
-CASES = 25 * int(os.environ.get("ABLATE_FUZZ", "1"))
+CASES = 20 * int(os.environ.get("ABLATE_FUZZ", "1"))
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 RUN = ("run", *STUDY, "--backend", "inline")
 GARBAGE = [
@@ -137,6 +138,7 @@ def test_damage_is_mended_or_said_in_a_line_and_no_number_is_wrong(
                 for name, row in scores(out).items():
                     shown = {key: value for key, value in row.items() if value is not None}
                     assert shown.items() <= true[name].items()
+        patch.setattr(reporting, "build", lambda study: home)  # tried above, and takes long
         code, _, err = ablate(*RUN)
         assert code == 0, err
         assert scores(ablate("table", *STUDY, "--json")[1]) == true
