@@ -87,6 +87,7 @@ def drive(
             _sweep(home)
             folder = home / "drives" / token
             mine = {"study": study.name, "process": asdict(Process.this())}
+            folder.mkdir(mode=0o700, parents=True)  # what processes print before their first step
             write_json(folder / "driver.json", mine)
             try:
                 where = open_backend(backend, jobs, home, folder, study.infra, executors)

@@ -24,6 +24,7 @@ from ablate.files import FULL, PASSING
 from ablate.infra import Infra
 from ablate.lease import Lease, LeaseLostError
 from ablate.record import forget_peak_memory, peak_memory_mb, record
+from ablate.secrets import redacted
 from ablate.steps import Step
 from ablate.store import BadArtifactError, Store
 
@@ -216,8 +217,12 @@ def _executor(kind: str, executors: Executors) -> Executor:
 
 @contextlib.contextmanager
 def _captured(log: Path, whole_process: bool) -> Iterator[None]:
-    """Send what is printed to the attempt's log, with the traceback of what went wrong."""
+    """Send what is printed to the attempt's log, with the traceback of what went wrong.
+
+    What a library prints may hold a secret, so the log is for its owner only.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)
     with log.open("a", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as stack:
         if whole_process:
             stack.enter_context(_descriptors(file.fileno()))
@@ -229,7 +234,7 @@ def _captured(log: Path, whole_process: bool) -> Iterator[None]:
         except BaseException as error:
             told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
             with contextlib.suppress(OSError):
-                file.write(told)
+                file.write(redacted(told))
             raise
 
 
@@ -264,5 +269,5 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = redacted(str(error)).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."
