@@ -34,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+LINE = 1500  # characters of an error
 STOPPED = 130  # what typer makes of a Ctrl-C
 
 
@@ -302,6 +303,9 @@ def main() -> None:
 
 
 def fail(said: str, code: int) -> None:
-    """One line on stderr, then exit."""
-    print(f"ablate: {' '.join(said.split())}", file=sys.stderr)
+    """One line on stderr, then exit; of a very long one, beginning and end."""
+    line = " ".join(said.split())
+    if len(line) > LINE:
+        line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
+    print(f"ablate: {line}", file=sys.stderr)
     sys.exit(code)
