@@ -212,7 +212,8 @@ def _check_depth(text: str, place: Callable[[int], str]) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise UserError(f"{place(event.start_mark.line + 1)}: nested too deeply")
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise UserError(f"{place(line)}: nested too deeply")
 
 
 def _convert(

@@ -7,18 +7,22 @@ A failure names its seed: `SHARED_DISK_SEED=N` plays that schedule alone, and
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import core_fakes
 import pytest
 from shared_disk import Chances, Cluster, Machine, unkind
 
 from ablate.files import write_atomic
 from ablate.lease import PATIENCE
+from ablate.scheduler import drive
 from ablate.steps import Step
 from ablate.store import Store
+from ablate.study import Study
 from ablate.worker import Place, StepContext, run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
@@ -142,3 +146,15 @@ def test_the_cluster_is_not_kinder_than_it_says(
     with unkind(cluster, monkeypatch):
         cluster.run({"one": one, "other": other})
     assert seen == [False, False, True]
+
+
+def test_clocks_that_are_an_hour_off_change_nothing(
+    small: Study, fakes: Mapping[str, str], own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = drive(small, backend="inline", home=own_home / "calm", executors=fakes)
+    true = time.time
+    for last, hours in ((1, 1), (2, -1)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: true() + 3600 * hours)
+        rounds = drive(small, last, backend="inline", home=own_home / "off", executors=fakes)
+    assert rounds == calm
+    assert len(core_fakes.executed(own_home / "off")) == 12
