@@ -9,6 +9,12 @@ nothing to its own local executor, as many at once as `local` has slots; `again`
 that is done. With `--slurm N`, N steps go through the Slurm cluster that SLURM_CONF names, three a
 job, and as many jobs that do nothing through submitit alone. Then the commands that read, in
 seconds: of the study itself, and of a small one in the same store. All in one run, on one disk.
+
+On two cores shared with seven others (load 10), 9,999 steps on a disk in memory: disk 1.6 ms a
+step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most; status of all of them 18 s, of a
+study of 12 steps in the same store 1.1 s, of which Python's start is most. On a real disk, through
+Slurm on loopback, 201 steps in 67 jobs: 106 ms a step, where submitit alone takes 102 for as many
+jobs that do nothing.
 """
 
 import argparse
