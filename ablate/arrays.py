@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.files import read_json, write_json
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError)
-"""What comes of reading a file that is gone, damaged, or not one of ours."""
+from ablate.files import UNREADABLE, read_json, write_json
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ablate.errors import UserError
+from ablate.files import home, writing
 from ablate.options import (
     DEFAULT_STUDY,
     Against,
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+LINE = 1500  # characters of an error
 STOPPED = 130  # what typer makes of a Ctrl-C
 
 
@@ -386,7 +388,8 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False)
+        with writing(home()):
+            code = app(arguments, standalone_mode=False)
     except (typer.TyperException, UserError) as error:
         if debug:
             raise
@@ -406,6 +409,9 @@ def main() -> None:
 
 
 def fail(said: str, code: int) -> None:
-    """One line on stderr, then exit."""
-    print(f"ablate: {' '.join(said.split())}", file=sys.stderr)
+    """One line on stderr, then exit; of a very long one, beginning and end."""
+    line = " ".join(said.split())
+    if len(line) > LINE:
+        line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
+    print(f"ablate: {line}", file=sys.stderr)
     sys.exit(code)

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablate.arrays import UNREADABLE, left_behind
+from ablate.arrays import left_behind
 from ablate.errors import UserError
-from ablate.files import read_json, write_json
+from ablate.files import UNREADABLE, read_json, write_json
 from ablate.lease import PATIENCE, Lease, Process, Watch
 
 

@@ -1,15 +1,31 @@
 """Files and folders: writes that are seen whole or not at all, checksums, and where results go."""
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ablate.errors import UserError
+
+Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
+SEAL = "sha256"
+MISSHAPEN = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
+"""What goes wrong with JSON that is damaged, or not of the shape we wrote it in."""
+UNREADABLE = (OSError, *MISSHAPEN)
+"""What comes of reading a file that is gone, damaged, or not one of ours."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What the system says where nothing can be written."""
+NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What goes wrong where a file should be and is none."""
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+"""What a network file system says when a file was replaced meanwhile, or its server is away."""
 REMEMBERED = 2**24
 """Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
 
@@ -28,6 +44,21 @@ def placed(path: Path, folder: Path) -> Path:
     """A path as a study has it: below `datasets()` where it starts with `$ABLATE_DATA`, or else
     relative to `folder`."""
     return datasets().joinpath(*path.parts[1:]) if path.parts[:1] == (DATA,) else folder / path
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full or read-only as a UserError: nothing that is finished is lost."""
+    try:
+        yield
+    except OSError as error:
+        denied = isinstance(error, PermissionError) and str(error.filename).startswith(str(folder))
+        if error.errno not in FULL and not denied:
+            raise
+        raise UserError(
+            f"cannot write below {folder}: {error.strerror}; make room or choose another "
+            "$ABLATE_HOME and start again, what is finished stays"
+        ) from None
 
 
 @contextmanager
@@ -63,8 +94,39 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in the file `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value in the file `path`. Raises ValueError for what is none."""
+    text = patiently(lambda: path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` with a checksum of itself, for `read_sealed` to hold it against."""
+    return {**value, SEAL: sha256_json(value)}
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
+    try:
+        value = read_json(path)
+    except (*NO_FILE, ValueError):
+        return None
+    seal = value.pop(SEAL, None) if isinstance(value, dict) else None
+    return value if seal is not None and seal == sha256_json(value) else None
+
+
+def patiently(read: Callable[[], Result]) -> Result:
+    """What `read` gives, asked again where a file server is away for a moment."""
+    for pause in (0.02, 0.1, 0.5):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            time.sleep(pause)
+    return read()
 
 
 def sha256_file(path: Path) -> str:
@@ -74,8 +136,8 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """The sha256 of a JSON value as it is written."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    """The sha256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_files(paths: list[Path], start: Path | None = None) -> str:
@@ -105,6 +167,9 @@ def sizes_and_times(paths: list[Path]) -> list[tuple[str, int, int]]:
 def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
     memory = home() / "remembered" / kind / f"{sha256_json(made_of)[:32]}.json"
-    if not memory.is_file():
-        write_json(memory, make())
-    return read_json(memory)
+    found = read_sealed(memory)
+    if found is None:
+        found = {"value": make()}
+        with suppress(OSError):  # a disk that is full or read-only: it takes long again
+            write_json(memory, sealed(found))
+    return found["value"]

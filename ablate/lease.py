@@ -4,6 +4,10 @@ A lease is a folder of numbered files; the highest number holds. It is taken by 
 number, which one process alone can do on any file system (O_EXCL), and kept by rewriting that file
 with a counter that rises. No clock of another machine is ever read: an owner on this machine lives
 while its process does; one elsewhere, while its file changes as we watch.
+
+A lease keeps work from being done twice, and no more: an owner taken for dead may wake up, and a
+network file system may show a listing that is a minute old. That such an owner commits nothing is
+the store's promise (`Store.begin`).
 """
 
 import contextlib
@@ -12,15 +16,27 @@ import os
 import socket
 import threading
 import time
+import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from ablate.files import MISSHAPEN, patiently
+
 BEAT = 2.0
 """Seconds between two beats of a lease that is held."""
 PATIENCE = 30.0
-"""Seconds without a beat after which an owner on another machine counts as dead."""
+"""Seconds without a beat after which an owner on another machine counts as dead.
+
+Only time in which we looked counts: where a file system hangs for all, nobody is taken for dead.
+"""
+
+
+class LeaseLostError(Exception):
+    """Another worker took this one for dead and has the step now."""
 
 
 @cache
@@ -80,13 +96,27 @@ class Holding:
     note: str = ""
     seconds: float = 0.0
 
+    @property
+    def beat(self) -> tuple[int, bytes]:
+        """What changes for as long as its owner lives."""
+        return self.number, self.text
+
+
+@dataclass
+class _Stillness:
+    """A beat, when we last looked, and for how many seconds of looking it was the same."""
+
+    beat: tuple[int, bytes]
+    looked: float
+    seconds: float = 0.0
+
 
 class Watch:
     """Watches leases from one process, to tell the dead from the slow."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.patience = patience
-        self._seen: dict[Path, tuple[tuple[int, bytes], float]] = {}
+        self._still: dict[Path, _Stillness] = {}
 
     def held(self, folder: Path) -> Holding | None:
         """The lease in `folder` if a living owner holds it, else None."""
@@ -94,19 +124,30 @@ class Watch:
         return None if holding is None or self._free(folder, holding) else holding
 
     def take(self, folder: Path) -> "Lease | None":
-        """The lease in `folder`, or None while another process holds it."""
-        before = look(folder)
-        if before is not None and not self._free(folder, before):
-            return None
+        """The lease in `folder`, or None while another process holds it.
+
+        For an owner on another machine this waits: for its next beat, or until it is dead.
+        """
+        before = first = look(folder)
+        while before and first and not self._free(folder, before):
+            if (before.owner and before.owner.near) or before.beat != first.beat:
+                return None
+            time.sleep(min(BEAT, self.patience))
+            before = look(folder)
         number, spent = (before.number + 1, before.seconds) if before else (1, 0.0)
-        folder.mkdir(parents=True, exist_ok=True)
         lease = Lease(folder, number, spent)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(lease.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except (FileExistsError, FileNotFoundError):  # another was first, or has just finished
             return None
-        with os.fdopen(handle, "wb") as file:
-            file.write(lease.text())
+        try:
+            os.write(handle, lease.text())
+        except OSError:  # a full disk: an empty lease would be waited for
+            lease.path.unlink()
+            raise
+        finally:
+            os.close(handle)
         return lease
 
     def _free(self, folder: Path, holding: Holding) -> bool:
@@ -116,24 +157,26 @@ class Watch:
         runs = holding.owner.runs() if holding.owner else None
         if runs is not None:
             return not runs
-        now, beat = time.monotonic(), (holding.number, holding.text)
-        last, since = self._seen.get(folder, (None, now))
-        if last != beat:
-            self._seen[folder] = (beat, now)
+        now, still = time.monotonic(), self._still.get(folder)
+        if still is None or still.beat != holding.beat:
+            self._still[folder] = _Stillness(holding.beat, now)
             return False
-        return now - since > self.patience
+        still.seconds += min(now - still.looked, BEAT)
+        still.looked = now
+        return still.seconds > self.patience
 
 
 class Lease:
     """A lease this process holds; as a context manager it beats until the block ends.
 
-    `seconds` counts the time spent on the step by all who held the lease so far.
+    `seconds` counts the time spent on the step by all who held the lease so far; `token` is the
+    name of a file that is only where this very owner works (see `Store.begin`).
     """
 
     def __init__(self, folder: Path, number: int, spent: float) -> None:
         self.folder, self.number, self.spent = folder, number, spent
         self.path = folder / f"{number}.json"
-        self.owner = Process.this()
+        self.owner, self.token = Process.this(), f".owner-{uuid.uuid4().hex}"
         self.done, self.total, self.note = 0, 0, ""
         self.lost = False
         self._beats, self._since = 0, time.monotonic()
@@ -153,14 +196,15 @@ class Lease:
     def held(self) -> bool:
         """Whether it is still ours: nobody took it for dead in the meantime."""
         holding = look(self.folder)
-        return holding is not None and holding.number == self.number
+        return holding is not None and holding.number <= self.number  # a listing may be old
 
     def beat(self) -> None:
         """Show that the owner lives and how far it is; see whether it is still the owner."""
         self._beats += 1
         with contextlib.suppress(OSError):  # a full disk must not kill the one who frees it
             self._write()
-        self.lost = self.lost or not self.held()
+        with contextlib.suppress(OSError):  # nor a file server that is away for a moment
+            self.lost = self.lost or not self.held()
 
     def release(self) -> None:
         """Give it back; the next who takes it goes on where the work folder stands."""
@@ -205,16 +249,21 @@ def _beat() -> None:
 def look(folder: Path) -> Holding | None:
     """The lease in `folder` as it stands, or None if nobody ever took it."""
     try:
-        number = max((int(file.stem) for file in folder.glob("*.json")), default=0)
+        names = (path.stem for path in folder.glob("*.json"))
+        number = max((int(name) for name in names if name.isdecimal()), default=0)
         if not number:
             return None
-        text = (folder / f"{number}.json").read_bytes()
+        text = patiently((folder / f"{number}.json").read_bytes)
+    except IsADirectoryError:
+        text = b""
     except FileNotFoundError:
         return None
     try:
         fields = json.loads(text)
-        owner = Process(**fields.pop("owner"))
-        fields.pop("beat")
-        return Holding(number, text, owner, **fields)
-    except (ValueError, TypeError, KeyError):  # its owner is writing, or died in the middle
+        del fields["beat"]
+        return _HOLDING.validate_python({"number": number, "text": text, **fields})
+    except MISSHAPEN:  # its owner is writing, or died in the middle
         return Holding(number, text)
+
+
+_HOLDING = TypeAdapter(Holding)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.evaluate import suites
-from ablate.files import read_json
+from ablate.files import read_json, read_sealed, sealed, write_json
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
@@ -96,10 +96,18 @@ class StoredResults:
         return None
 
     def decision(self, number: int) -> dict[str, Any] | None:
-        path = decision_path(self.store.home, self.study, number)
-        return read_json(path) if path.is_file() else None
+        return read_decision(self.store.home, self.study, number)
 
 
-def decision_path(home: Path, study: Study, number: int) -> Path:
-    """Where the decision of a round is written."""
+def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:
+    """The decision of a round as it was written; None if there is none, or it is damaged."""
+    return read_sealed(_decision(home, study, number))
+
+
+def write_decision(home: Path, study: Study, number: int, decision: dict[str, Any]) -> None:
+    """Write the decision of a round down, with a checksum."""
+    write_json(_decision(home, study, number), sealed(decision))
+
+
+def _decision(home: Path, study: Study, number: int) -> Path:
     return home / "studies" / study.name / "decisions" / f"round-{number}.json"

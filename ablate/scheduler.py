@@ -22,14 +22,20 @@ from ablate import drives
 from ablate.attempts import Attempts
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import write_atomic, write_json
+from ablate.files import write_atomic, writing
 from ablate.launch import Backend, Job, open_backend
 from ablate.record import record
-from ablate.results import Evaluation, Failure, StoredResults, decision_path, load_evaluation
+from ablate.results import (
+    Evaluation,
+    Failure,
+    StoredResults,
+    load_evaluation,
+    write_decision,
+)
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors, steps_for
-from ablate.store import BadArtifactError, Store, writing
+from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study
 from ablate.worker import EXECUTORS, Executors, Outcome
 
@@ -111,20 +117,21 @@ class _Driver:
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
         found = explore(self.study, self, self.last)
-        for one in found:
-            if one.decision and self.decision(one.number) != one.decision.to_json():
-                self._write_down(one, one.decision)
+        decided = [(turn, turn.decision) for turn in found if turn.decision]
+        new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
+        if new:
+            self._write_down([turn for turn, _ in decided], new)
         return found
 
-    def _write_down(self, one: Round, decision: Decision) -> None:
-        """Store a decision; as trials first, so that a driver killed in between repeats both."""
-        from ablate.search.optuna_log import record_round
+    def _write_down(self, decided: Sequence[Round], new: Sequence[Decision]) -> None:
+        """Store new decisions; as trials first, so that a driver killed in between repeats both."""
+        from ablate.search.optuna_log import record_rounds
 
-        folder = self.store.home / "studies" / self.study.name
-        with contextlib.suppress(OSError):  # a file system without locks: only the dashboard lacks
-            record_round(folder / "optuna.journal", self.study, one, self)
-        write_json(decision_path(self.store.home, self.study, one.number), decision.to_json())
-        self.tell(Event("decided", decision=decision))
+        journal = self.store.home / "studies" / self.study.name / "optuna.journal"
+        record_rounds(journal, self.study, decided, self)
+        for decision in new:
+            write_decision(self.store.home, self.study, decision.round, decision.to_json())
+            self.tell(Event("decided", decision=decision))
 
     def settled(self) -> bool:
         """Whether there is nothing to do: every candidate of every known round has ended."""
@@ -312,6 +319,9 @@ class _Driver:
             number = 1 + len(list(self.store.logs(step).glob("job-*.log")))
             write_atomic(self.store.logs(step) / f"job-{number}.log", outcome.log)
         match outcome.status:
+            case "done":  # seen by the worker, and by us once the file server was asked
+                if not self.store.committed(step):
+                    self._again(step, Outcome("bad", "what it left is gone"))
             case "full":
                 raise UserError(f"{outcome.message}; make room and start again")
             case "failed":
@@ -323,7 +333,7 @@ class _Driver:
                 self._forget(ancestors(chain), outcome.message)
                 self._again(step, outcome)
             case "lost" | "stopped":
-                write_atomic(self.store.home / ".probe", "room to write?")
+                self.store.require_room()
                 self.tell(Event(outcome.status, step, outcome.message))
                 self._again(step, outcome)
 

@@ -22,7 +22,7 @@ from typing import Any
 from ablate import arrays
 from ablate.arrays import Array
 from ablate.errors import UserError
-from ablate.files import read_json, write_json
+from ablate.files import UNREADABLE, read_json, write_json
 from ablate.infra import Infra
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
@@ -163,7 +163,7 @@ class SlurmJob:
     def _answer(self) -> Outcome | None:
         try:
             return Outcome(**read_json(self.array.answer(self.index)))
-        except arrays.UNREADABLE:
+        except UNREADABLE:
             return None
 
     def _loss(self) -> Outcome | None:

@@ -1,18 +1,22 @@
 """The store: what every finished step left, seen whole or not at all.
 
-    store/<kind>/<dirname>/   spec.json record.json manifest.json metrics.jsonl and the payload
-    work/<kind>/<dirname>/    a step in the making; survives its worker
-    failed/<kind>/<dirname>/  record.json and spec.json of a step that failed
-    leases/, logs/            who does a step now; what it printed, attempt by attempt
-    quarantine/               artifacts whose checksum no longer holds
+    store/<kind>/<dirname>/       spec.json record.json manifest.json metrics.jsonl and the payload
+    work/<kind>/<N>/<dirname>/    a step in the making, in the hands of the N-th owner of its lease
+    failed/<kind>/<dirname>/      record.json and spec.json of a step that failed
+    leases/, logs/                who does a step now; what it printed, attempt by attempt
+    quarantine/                   artifacts whose checksum no longer holds
 
 A step is committed by one rename of its work folder, after every file in it is on the disk and
-listed with its size and sha256. Nothing here imports torch.
+listed with its size and sha256. A rename also takes the folder from an owner that died, or seems
+to have. Of two renames of one folder the file server lets one through, however old the listings
+are that its clients see: so no owner can commit what another has taken over, and none needs a lock.
+Nothing here imports torch.
 """
 
+import contextlib
 import errno
-import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import read_json, sha256_file, write_json
-from ablate.lease import Holding, Watch, look
-from ablate.steps import Step, canonical
+from ablate.files import patiently, read_sealed, sealed, sha256_file, write_atomic, write_json
+from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
+from ablate.steps import Step
 
 MANIFEST = "manifest.json"
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+NOBODY = 0
+"""In place of an owner's number: who made what is there has put it down."""
 
 
 class BadArtifactError(UserError):
@@ -46,9 +51,16 @@ class Store:
         """Where the step's artifact lies once it is committed."""
         return self.home / "store" / step.kind / step.dirname
 
+    def attempt(self, step: Step, owner: int) -> Path:
+        """Where the owner of this number makes the step."""
+        return self.home / "work" / step.kind / str(owner) / step.dirname
+
     def work(self, step: Step) -> Path:
-        """Where the step is made."""
-        return self.home / "work" / step.kind / step.dirname
+        """Where the step is being made, or was when it was last tried."""
+        holding = look(self.leases(step))
+        tried = range(holding.number if holding else 0, 0, -1)
+        folders = (self.attempt(step, number) for number in tried)
+        return next(filter(Path.is_dir, folders), self.attempt(step, NOBODY))
 
     def leases(self, step: Step) -> Path:
         """The step's lease (see `ablate.lease`)."""
@@ -60,12 +72,11 @@ class Store:
 
     def record(self, step: Step) -> dict[str, Any] | None:
         """The record of a committed step, or None."""
-        record = _read(self.folder(step) / "record.json")
-        return record if record is not None and record.get("key") == step.key else None
+        return _record(self.folder(step), step)
 
     def failure(self, step: Step) -> dict[str, Any] | None:
         """The record of the step's last failure, or None; a success takes it away."""
-        return _read(self._failed(step) / "record.json")
+        return _record(self._failed(step), step)
 
     def progress(self, step: Step) -> Holding | None:
         """How far a step is that someone works on now, or None."""
@@ -73,12 +84,12 @@ class Store:
         running = holding and not holding.released and holding.owner
         return holding if running and running.runs() is not False else None
 
-    def sound(self, step: Step, *, fully: bool = False) -> bool:
-        """Whether a committed artifact is whole: sizes, and `fully` every sha256.
+    def sound(self, step: Step, up_to: float = 0) -> bool:
+        """Whether a committed artifact is whole: sizes, and the sha256 of what is `up_to` so large.
 
         One that is not is set aside, so that the step counts as never done.
         """
-        problem = self._problem(step, fully)
+        problem = self._problem(step, up_to)
         if problem:
             self.set_aside(step)
         return problem is None
@@ -89,7 +100,7 @@ class Store:
         Raises BadArtifactError, after setting the artifact aside, if one does not hold.
         """
         if step.key not in self._whole:
-            problem = self._problem(step, fully=True)
+            problem = self._problem(step, math.inf)
             if problem:
                 aside = self.set_aside(step)
                 now = f"moved to {aside}" if aside else "it is gone"
@@ -115,36 +126,95 @@ class Store:
             return target
         raise UserError(f"{aside} is full of bad copies of {step.dirname}: check the disk")
 
-    def commit(self, step: Step, record: dict[str, Any]) -> None:
-        """Make the work folder the artifact, in one rename, once all of it is on the disk."""
-        work = self.work(step)
+    def committed(self, step: Step) -> bool:
+        """Whether the step is done, asked of the file server: `record` may see what was so before.
+
+        No cache answers for a folder that is to be made.
+        """
+        folder = self.folder(step)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return self.record(step) is not None
+        with contextlib.suppress(OSError):  # someone has just committed it
+            folder.rmdir()
+        return False
+
+    def begin(self, step: Step, lease: Lease) -> bool:
+        """Take over the folder to make the step in; False if the step turns out to be committed.
+
+        Earlier owners find it gone and cannot commit any more. The token tells it from a folder
+        that one of them might make anew under the same name.
+        """
+        mine = self.attempt(step, lease.number)
+        shutil.rmtree(mine, ignore_errors=True)  # not from any owner of this lease
+        with _ours():
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            for number in (NOBODY, *range(lease.number - 1, NOBODY, -1)):
+                left = self.attempt(step, number)
+                left.mkdir(parents=True, exist_ok=True)  # so that no cache says it is not there
+                left.rename(mine)
+                if any(mine.iterdir()):
+                    break
+            if self.committed(step):
+                shutil.rmtree(mine, ignore_errors=True)
+                shutil.rmtree(lease.folder, ignore_errors=True)
+                return False
+            for token in mine.glob(".owner-*"):
+                token.unlink(missing_ok=True)
+            (mine / lease.token).touch()
+        return True
+
+    def commit(self, step: Step, record: dict[str, Any], lease: Lease | None = None) -> None:
+        """Make the work folder the artifact, in one rename, once all of it is on the disk.
+
+        `lease`: whose folder; None: nobody's. Raises LeaseLostError if another has taken it over.
+        """
+        work = self.attempt(step, lease.number if lease else NOBODY)
         _write(work / "spec.json", self._spec(step))
-        _write(work / "record.json", record)
+        _write(work / "record.json", sealed(record))
         (work / MANIFEST).unlink(missing_ok=True)
         paths = sorted(path for path in work.rglob("*") if path.is_file())
+        paths = [path for path in paths if not lease or path.name != lease.token]
         folders = [Path(folder) for folder, _, _ in os.walk(work)]
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
-            _write(work / MANIFEST, _sealed(step, files))
+            _write(work / MANIFEST, sealed({"key": step.key, "files": files}))
             list(pool.map(_flush, [*paths, work / MANIFEST, *folders]))
-        self._publish(step)
+        self._publish(step, work, lease)
         self._whole.add(step.key)
 
-    def recover(self, step: Step) -> bool:
+    def recover(self, step: Step, lease: Lease | None = None) -> bool:
         """Commit a work folder that was complete when its worker died; whether there was one."""
-        manifest = self.work(step) / MANIFEST
-        if not manifest.exists():
+        work = self.attempt(step, lease.number if lease else NOBODY)
+        if not (work / MANIFEST).exists():
             return False
-        if _mismatch(self.work(step), step, fully=True) is None:
-            self._publish(step)
-            return True
-        manifest.unlink()
+        with _ours():
+            if _mismatch(work, step, math.inf) is None:
+                self._publish(step, work, lease)
+                return True
+            (work / MANIFEST).unlink()
         return False
+
+    def put_down(self, step: Step, lease: Lease) -> None:
+        """Leave the work folder to the next attempt. Raises LeaseLostError where it is not ours."""
+        work, free = self.attempt(step, lease.number), self.attempt(step, NOBODY)
+        free.parent.mkdir(parents=True, exist_ok=True)
+        with _ours():
+            (work / lease.token).unlink()
+            work.rename(free)
+
+    def require_room(self) -> None:
+        """Raise OSError unless a MiB can be written: few libraries say that the disk was full."""
+        probe = self.home / ".probe"
+        write_atomic(probe, bytes(2**20))
+        probe.unlink(missing_ok=True)
 
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
         write_json(self._failed(step) / "spec.json", self._spec(step))
-        write_json(self._failed(step) / "record.json", record)
+        write_json(self._failed(step) / "record.json", sealed(record))
 
     def failing(self) -> set[str]:
         """The names of the folders of all steps whose last attempt failed, in one look."""
@@ -164,63 +234,64 @@ class Store:
         }
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
-    def _problem(self, step: Step, fully: bool) -> str | None:
-        if self.record(step) is None:
+    def _problem(self, step: Step, up_to: float) -> str | None:
+        if self.record(step) is None and not self.committed(step):
             return "its record cannot be read"
-        return _mismatch(self.folder(step), step, fully)
+        return _mismatch(self.folder(step), step, up_to)
 
-    def _publish(self, step: Step) -> None:
+    def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
         target.parent.mkdir(parents=True, exist_ok=True)
+        manifest = read_sealed(work / MANIFEST)
         try:
-            self.work(step).rename(target)
+            if lease:
+                (work / lease.token).unlink()
+            work.rename(target)
+        except FileNotFoundError:
+            if (
+                read_sealed(target / MANIFEST) != manifest
+            ):  # else it was ours, and the answer got lost
+                raise LeaseLostError from None
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            if self._problem(step, fully=True) is None:  # another was first, with the same
-                shutil.rmtree(self.work(step), ignore_errors=True)
+            if self._problem(step, math.inf) is None:  # another was first, with the same
+                shutil.rmtree(work, ignore_errors=True)
             else:
                 self.set_aside(step)
-                self.work(step).rename(target)
+                work.rename(target)
         _flush(target.parent)
         shutil.rmtree(self._failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)
 
 
 @contextmanager
-def writing(home: Path) -> Iterator[None]:
-    """A disk that is full or read-only as a UserError: nothing that is finished is lost."""
+def _ours() -> Iterator[None]:
+    """What goes or comes under our hands, where only we should be, another has taken over."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL and not isinstance(error, PermissionError):
+        if error.errno not in {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY}:
             raise
-        raise UserError(
-            f"cannot write below {home}: {error.strerror}; make room or choose another "
-            "$ABLATE_HOME and start again, what is finished stays"
-        ) from None
+        raise LeaseLostError from None
 
 
-def _sealed(step: Step, files: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of these files, with a checksum of itself."""
-    seal = hashlib.sha256(canonical([step.key, files]).encode()).hexdigest()
-    return {"key": step.key, "files": files, "seal": seal}
+def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
+    """The first file that is not as the step's manifest says, in words.
 
-
-def _mismatch(folder: Path, step: Step, fully: bool) -> str | None:
-    """The first file that is not as the step's manifest says, in words."""
-    manifest = _read(folder / MANIFEST)
-    if manifest is None or manifest != _sealed(step, manifest.get("files", {})):
+    The content of files of more than `up_to` bytes is not looked at.
+    """
+    manifest = read_sealed(folder / MANIFEST)
+    if manifest is None or manifest["key"] != step.key:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
-        try:
-            size = path.stat().st_size
-        except OSError:
+        if not patiently(path.is_file):
             return f"{name} is missing"
+        size = path.stat().st_size
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
-        if fully and sha256_file(path) != entry["sha256"]:
+        if size <= up_to and sha256_file(path) != entry["sha256"]:
             return f"the checksum of {name} does not hold"
     return None
 
@@ -239,13 +310,10 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The JSON object at `path`; None if there is none or it is not whole."""
-    try:
-        value = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+def _record(folder: Path, step: Step) -> dict[str, Any] | None:
+    """The step's record in `folder`; None if there is none, or not one that is whole."""
+    record = read_sealed(folder / "record.json")
+    return record if record is not None and record["key"] == step.key else None
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import errno
 import importlib
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -22,12 +21,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.errors import UserError
+from ablate.files import FULL, PASSING
 from ablate.infra import Infra
-from ablate.lease import Lease
+from ablate.lease import Lease, LeaseLostError
 from ablate.memory import advice
 from ablate.record import forget_peak_memory, peak_memory_mb, record
+from ablate.secrets import redacted
 from ablate.steps import Step
-from ablate.store import FULL, BadArtifactError, Store
+from ablate.store import BadArtifactError, Store
 
 Executor = Callable[["StepContext"], dict[str, Any]]
 Executors = Mapping[str, str | Executor]
@@ -45,10 +46,6 @@ EXECUTORS: Executors = MappingProxyType(
 TOLD_TO_GO = threading.Event()
 """Set once this process is being ended from outside: what fails from then on fails of that, as a
 data loader does whose workers are ended first."""
-
-
-class LeaseLostError(Exception):
-    """Another worker took this one for dead and has the step now."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class StepContext:
         self.step_kind = step.kind
         self.spec = step.spec
         self.parents = {role: store.verified(parent) for role, parent in step.parents.items()}
-        self.work = store.work(step)
+        self.work = store.attempt(step, lease.number)
         self.home = store.home
         self.infra = Infra.model_validate(place.infra).of(step.kind).model_dump(mode="json")
         self.device = place.device
@@ -138,9 +135,9 @@ def run_chain(
         except BadArtifactError as error:
             return Outcome("bad", str(error), step.key)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in FULL | PASSING:
                 raise
-            return Outcome("full", str(error), step.key)
+            return Outcome("full" if error.errno in FULL else "lost", str(error), step.key)
         if outcome.status != "done":
             return outcome
     return Outcome("done")
@@ -156,6 +153,8 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
         outcome = None
         try:
             outcome = _leased(store, step, place, lease, executors)
+        except LeaseLostError:
+            outcome = Outcome("busy", "another worker took it over", step.key)
         finally:
             if outcome is None or outcome.status != "done":  # a commit takes the lease away
                 lease.release()
@@ -163,10 +162,7 @@ def _run(store: Store, step: Step, place: Place, executors: Executors) -> Outcom
 
 
 def _leased(store: Store, step: Step, place: Place, lease: Lease, executors: Executors) -> Outcome:
-    if store.record(step) is not None:  # committed between our look and our lease
-        shutil.rmtree(lease.folder, ignore_errors=True)
-        return Outcome("done")
-    if store.recover(step):
+    if not store.begin(step, lease) or store.recover(step, lease):
         return Outcome("done")
     return _attempt(store, step, place, lease, executors)
 
@@ -180,7 +176,6 @@ def _attempt(
 ) -> Outcome:
     """Execute the step once, and commit it or keep the record of its failure."""
     context = StepContext(step, store, place, lease)
-    context.work.mkdir(parents=True, exist_ok=True)
     started, clock = time.time(), time.monotonic()
     forget_peak_memory()
 
@@ -202,16 +197,20 @@ def _attempt(
             result = _executor(step.kind, executors)(context)
         if not lease.held():
             raise LeaseLostError
-        store.commit(step, record(step, "done", result=result, **spent()))
+        store.commit(step, record(step, "done", result=result, **spent()), lease)
     except LeaseLostError:
-        return Outcome("busy", "another worker took it over", step.key)
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
         if _disk_is_full(error):
-            return Outcome("full", str(error), step.key)
+            return Outcome("full", _said(error), step.key)
+        store.require_room()
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
         if TOLD_TO_GO.is_set():
             return Outcome("stopped", f"it was being ended: {_said(error)}", step.key)
+        store.put_down(step, lease)
         said = _said(error) + advice(error, step.kind, context.infra)
         store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
         return Outcome("failed", said, step.key)
@@ -229,8 +228,12 @@ def _executor(kind: str, executors: Executors) -> Executor:
 
 @contextlib.contextmanager
 def _captured(log: Path, whole_process: bool) -> Iterator[None]:
-    """Send what is printed to the attempt's log, with the traceback of what went wrong."""
+    """Send what is printed to the attempt's log, with the traceback of what went wrong.
+
+    What a library prints may hold a secret, so the log is for its owner only.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)
     with log.open("a", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as stack:
         if whole_process:
             stack.enter_context(_descriptors(file.fileno()))
@@ -242,7 +245,7 @@ def _captured(log: Path, whole_process: bool) -> Iterator[None]:
         except BaseException as error:
             told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
             with contextlib.suppress(OSError):
-                file.write(told)
+                file.write(redacted(told))
             raise
 
 
@@ -277,5 +280,5 @@ def _disk_is_full(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = redacted(str(error)).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."

@@ -5,8 +5,9 @@ Scalars follow YAML 1.2: `1e-3` is a number, `no` and `12:30` are words, dates a
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ import yaml
 
 from ablate.errors import UserError, nearest
 
+DEEPEST, MOST = 50, 200_000
+"""Levels and values of a file at most: far above any study, far below what fills the memory."""
+LONGEST = 30
+"""Files in a chain of `extends`."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 
@@ -147,6 +152,8 @@ def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
         raise UserError(
             f"{name}: a study cannot extend itself: {' -> '.join(p.name for p in seen)}"
         )
+    if len(seen) == LONGEST:
+        raise UserError(f"{name}: more than {LONGEST} files extend each other")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -183,22 +190,43 @@ def _short(path: Path) -> str:
 
 def _read(text: str, place: Callable[[int], str], folder: Path) -> Located:
     try:
+        _check_depth(text, place)
         node = yaml.compose(text, Loader=_Reader)
-        return Located({}, place(1), folder) if node is None else _convert(node, place, folder)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         reason = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         where = place(mark.line + 1 if mark else 1)
         raise UserError(f"{where}: not valid YAML: {reason}") from None
+    if node is None:
+        return Located({}, place(1), folder)
+    try:
+        return _convert(node, place, folder, count(1))
     except RecursionError:
-        raise UserError(f"{place(1)}: not valid YAML: nested too deeply, or in itself") from None
+        raise UserError(f"{place(1)}: not valid YAML: nested in itself") from None
+
+
+def _check_depth(text: str, place: Callable[[int], str]) -> None:
+    """UserError for what is nested deeper than any study; the C composer crashes far above it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Reader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise UserError(f"{place(line)}: nested too deeply")
 
 
 def _convert(
-    node: Any, place: Callable[[int], str], folder: Path, where: str | None = None
+    node: Any,
+    place: Callable[[int], str],
+    folder: Path,
+    values: Iterator[int],
+    where: str | None = None,
 ) -> Located:
-    """The node as a tree; a value carries the line of its key."""
+    """The node as a tree; a value carries the line of its key. `values` counts them."""
     where = where or place(node.start_mark.line + 1)
+    if next(values) > MOST:
+        raise UserError(f"{where}: more than {MOST:,} values; are aliases repeated in aliases?")
     if isinstance(node, yaml.ScalarNode):
         if node.tag not in _SCALARS:
             tag = node.tag.removeprefix(_TAG)
@@ -211,7 +239,8 @@ def _convert(
             raise UserError(f"{where}: the number {node.value:.20} is too large")
         return Located(value, where, folder)
     if isinstance(node, yaml.SequenceNode):
-        return Located([_convert(child, place, folder) for child in node.value], where, folder)
+        items = [_convert(child, place, folder, values) for child in node.value]
+        return Located(items, where, folder)
     mapping: dict[str, Located] = {}
     for key, child in node.value:
         at = place(key.start_mark.line + 1)
@@ -220,5 +249,5 @@ def _convert(
         if key.value in mapping:
             before = mapping[key.value].where
             raise UserError(f"{at}: the key '{key.value}' is already at {before}")
-        mapping[key.value] = _convert(child, place, folder, at)
+        mapping[key.value] = _convert(child, place, folder, values, at)
     return Located(mapping, where, folder)

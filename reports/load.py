@@ -15,6 +15,9 @@ from ablate.store import Store
 from ablate.study import Arms, Candidate, Study, load_study
 from reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 
+SMALL = 2**22
+"""Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
+
 
 def load(study: Study | str, home: Path | None = None, last: int | None = None) -> StudyResult:
     """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
@@ -141,7 +144,7 @@ class _Steps:
         work = self.store.work(step)
         folder = work if work.is_dir() else None
         record = self.store.record(step)
-        if record is not None:
+        if record is not None and self.store.sound(step, SMALL):
             status, folder = "done", self.store.folder(step)
         elif self.store.progress(step):
             status = "running"

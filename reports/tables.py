@@ -180,10 +180,16 @@ def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dic
             **ends("score", study.scoreboard.score(one)),
             **estimate("delta", delta),
             **{title: one.scores.get(task) for task, title in study.tasks.items()},
-            "seconds": sum(step.seconds for step in one.steps) or None,
+            "seconds": _seconds(one),
         }
         for one, delta in zip(candidates, deltas, strict=True)
     ]
+
+
+def _seconds(one: CandidateResult) -> float | None:
+    """What its steps took together; None while a record is missing."""
+    known = all(step.record for step in one.steps)
+    return (known and sum(step.seconds for step in one.steps)) or None
 
 
 def _arms_with(study: StudyResult, **columns: Callable[[CandidateResult], Any]) -> pd.DataFrame:

@@ -11,10 +11,10 @@ from ablate.bake.targets import TARGETS
 from ablate.commands.output import duration, emit_json, note
 from ablate.encoders.micro import WEIGHTS
 from ablate.errors import UserError, nearest
-from ablate.files import home
+from ablate.files import home, writing
 from ablate.launch import gpus
 from ablate.steps import Step
-from ablate.store import Store, writing
+from ablate.store import Store
 from ablate.worker import Place, run_chain
 
 BESIDE = {"spec.json", "record.json", "manifest.json", "metrics.jsonl"}

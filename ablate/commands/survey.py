@@ -1,17 +1,19 @@
 """A study as it stands: its rounds, and where each step is. Imports no torch."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from ablate.files import home
+from ablate.commands.output import note
+from ablate.files import UNREADABLE, home
 from ablate.lease import Holding
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors, steps_for
-from ablate.store import Store
+from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study, load_study
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -166,12 +168,7 @@ class Eye:
 
     def look(self) -> Survey:
         """Rounds 1 to `last` (default: all) of the study as they stand."""
-        self._listed.clear()
-        self._standings.clear()
-        try:
-            rounds = explore(self.study, self, self.last)
-        except (OSError, ValueError, KeyError, TypeError):  # damaged: the one who checks says what
-            rounds = explore(self.study, self.checked, self.last)
+        rounds = self._rounds()
         chains: dict[str, list[Step]] = {}
         used_by: dict[str, list[str]] = {}
         steps: dict[str, Step] = {}
@@ -183,6 +180,23 @@ class Eye:
                     used_by.setdefault(step.key, []).append(candidate.name)
         standings = {key: self.standing(step) for key, step in steps.items()}
         return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains)
+
+    def _rounds(self) -> Sequence[Round]:
+        """The rounds; an artifact that is damaged is set aside, with a note, and never was made."""
+        self._forget()
+        with contextlib.suppress(*UNREADABLE):  # damaged: the one who checks says what
+            return explore(self.study, self, self.last)
+        while True:
+            self._forget()
+            try:
+                return explore(self.study, self.checked, self.last)
+            except BadArtifactError as error:
+                note(str(error))
+
+    def _forget(self) -> None:
+        """What a look has seen, a new one shall see anew."""
+        self._listed.clear()
+        self._standings.clear()
 
     def standing(self, step: Step) -> Standing:
         """Done, at work now, failed at its last attempt, or waiting; the same for all of a look."""

@@ -1,18 +1,17 @@
 """Decided rounds as trials in an Optuna storage, for `optuna-dashboard` to show.
 
 The storage is a journal file (`optuna-dashboard studies/<name>/optuna.journal` opens it): it needs
-no database, and a write that was cut short can be told and dropped. Optuna itself is imported
-when there is something to write. Nothing is read back: the search knows only the store.
+no database. It is written anew with every decision, whole or not at all, so that it needs no lock
+either, which a network file system may not have. Optuna itself is imported when there is something
+to write. Nothing is read back: the search knows only the store.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fusion_zoo
+from ablate.files import drafted
 from ablate.results import Evaluation, Failure, Lookup
 from ablate.search.explore import Round
 from ablate.steps import steps_for
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 MOST = 2**31 - 1
 
 
-def record_round(journal: Path, study: Study, turn: Round, lookup: Lookup) -> None:
-    """Add the candidates of a decided round as trials; those that are there already stay.
+def record_rounds(journal: Path, study: Study, turns: Iterable[Round], lookup: Lookup) -> None:
+    """Write the candidates of these rounds as trials, in place of what the journal held.
 
     A trial's value is the composite (a failed candidate's trial is FAIL, with the reason). Its
     parameters: for each encoder of the study whether it is in the mixture, the fusion, the seed,
@@ -37,24 +36,13 @@ def record_round(journal: Path, study: Study, turn: Round, lookup: Lookup) -> No
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(journal):
-        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held()))
-        if study.name in optuna.get_all_study_names(storage):
-            log = optuna.load_study(study_name=study.name, storage=storage)
-        else:
-            log = optuna.create_study(study_name=study.name, storage=storage, direction="maximize")
-            log.set_user_attr("question", study.question)
-        known = {_identity(trial) for trial in log.get_trials(deepcopy=False)}
-        for candidate in turn.candidates:
-            result = lookup.result(candidate)
-            if result is not None:
-                trial = _trial(study, turn, candidate, result)
-                if _identity(trial) not in known:
-                    log.add_trial(trial)
-
-
-def _identity(trial: "FrozenTrial") -> tuple[Any, ...]:
-    return trial.user_attrs.get("step"), trial.state, trial.value, trial.user_attrs.get("error")
+    ended = ((turn, one, lookup.result(one)) for turn in turns for one in turn.candidates)
+    trials = [_trial(study, turn, one, result) for turn, one, result in ended if result]
+    with drafted(journal) as draft:
+        storage = JournalStorage(JournalFileBackend(str(draft), lock_obj=_NoOther()))
+        log = optuna.create_study(study_name=study.name, storage=storage, direction="maximize")
+        log.set_user_attr("question", study.question)
+        log.add_trials(trials)
 
 
 def _trial(
@@ -104,22 +92,8 @@ def _parameters(study: Study, candidate: Candidate) -> tuple[dict[str, Any], dic
     return params, ranges
 
 
-@contextmanager
-def _alone(journal: Path) -> Iterator[None]:
-    """Keep other drivers out, and drop the line that a killed one left half written.
-
-    The kernel frees this lock when its holder dies; Optuna's own would hold for half a minute.
-    """
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        whole = journal.read_bytes().rfind(b"\n") + 1
-        os.truncate(journal, whole)
-        yield
-
-
-class _Held:
-    """The lock Optuna asks for, which `_alone` holds already."""
+class _NoOther:
+    """The lock Optuna asks for: nobody else knows the draft."""
 
     def acquire(self) -> bool:
         return True

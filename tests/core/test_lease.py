@@ -1,5 +1,6 @@
 """One owner at a time: the dead are succeeded, the slow and the distant are not."""
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+
+import pytest
 
 from ablate.lease import BEAT, Process, Watch, look
 
@@ -108,25 +111,65 @@ def test_a_distant_owner_that_beats_is_waited_for_one_that_is_still_is_not(tmp_p
     folder, watch = tmp_path / "lease", Watch(patience=0.2)
     for beat in range(5):
         elsewhere(folder, beat)
-        assert watch.take(folder) is None
+        assert watch.held(folder)
         time.sleep(0.1)
     time.sleep(0.2)
+    assert watch.held(folder) is None
     assert watch.take(folder)
+
+
+def test_a_worker_waits_for_the_next_beat_of_a_distant_owner(tmp_path: Path) -> None:
+    folder, began = tmp_path / "lease", time.monotonic()
+    elsewhere(folder, 1)
+    beat = threading.Timer(0.3, elsewhere, (folder, 2))
+    beat.start()
+    assert Watch(patience=0.5).take(folder) is None
+    elsewhere(folder, 2)
+    assert Watch(patience=0.5).take(folder)
+    assert time.monotonic() - began > 0.8
+
+
+def test_the_time_in_which_nobody_could_look_makes_no_owner_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, now = Watch(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    elsewhere(tmp_path / "lease", 1)
+    for _ in range(3):  # the file system hangs for an hour, twice
+        assert watch.held(tmp_path / "lease")
+        now[0] += 3600
+    for _ in range(20):
+        now[0] += 2
+        watch.held(tmp_path / "lease")
+    assert watch.held(tmp_path / "lease") is None
 
 
 def test_the_age_of_a_lease_does_not_matter_only_that_it_is_still(tmp_path: Path) -> None:
     elsewhere(tmp_path / "lease", 1)
     os.utime(tmp_path / "lease" / "1.json", (0, 0))
-    assert Watch().take(tmp_path / "lease") is None
+    assert Watch().held(tmp_path / "lease")
 
 
 def test_a_lease_its_owner_never_finished_writing_is_taken_after_a_while(tmp_path: Path) -> None:
     folder, watch = tmp_path / "lease", Watch(patience=0.1)
     folder.mkdir()
     (folder / "1.json").write_text('{"own')
-    assert watch.take(folder) is None
+    assert watch.held(folder)
     time.sleep(0.2)
     assert watch.take(folder)
+
+
+def test_a_lease_that_finds_the_disk_full_leaves_nothing_to_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, text: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        Watch().take(tmp_path / "lease")
+    monkeypatch.undo()
+    assert Watch().take(tmp_path / "lease")
 
 
 def test_a_lease_in_use_beats_by_itself_and_says_how_far_its_step_is(tmp_path: Path) -> None:
@@ -156,9 +199,6 @@ def test_an_owner_notices_that_it_was_succeeded(tmp_path: Path) -> None:
 
 def test_time_spent_adds_up_over_owners(tmp_path: Path) -> None:
     elsewhere(tmp_path / "lease", 1)
-    watch = Watch(patience=0)
-    watch.take(tmp_path / "lease")
-    time.sleep(0.01)
-    lease = watch.take(tmp_path / "lease")
+    lease = Watch(patience=0).take(tmp_path / "lease")
     assert lease
     assert lease.seconds >= 3.0

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
+from ablate.files import writing
 from ablate.record import record
 from ablate.steps import Step
-from ablate.store import BadArtifactError, Store, writing
+from ablate.store import BadArtifactError, Store
 
 STEP = Step("pretrain", "thing", {"a": 1})
 
@@ -164,7 +165,7 @@ def test_a_failure_is_kept_until_the_step_succeeds(store: Store) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
 def test_a_disk_that_cannot_be_written_is_one_clear_line(tmp_path: Path, number: int) -> None:
     with pytest.raises(UserError, match="what is finished stays"), writing(tmp_path):
-        raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), str(tmp_path / "x"))
 
 
 def test_other_errors_of_the_system_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ def test_a_worker_killed_at_the_commit_costs_at_most_its_step(tmp_path: Path, mo
 def test_a_record_that_came_in_meanwhile_is_not_overwritten_by_a_failure(tmp_path: Path) -> None:
     def execute(ctx: StepContext) -> dict[str, Any]:
         store = Store(tmp_path)
+        store.attempt(SECOND, 0).mkdir(parents=True)
         store.commit(SECOND, record(SECOND, "done", result={"by": "another"}))
         raise FileNotFoundError("the work folder is gone")
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from ablate.results import Evaluation, Failure
 from ablate.search.explore import explore
-from ablate.search.optuna_log import record_round
+from ablate.search.optuna_log import record_rounds
 from ablate.steps import steps_for
 from ablate.study import load_study
 
@@ -70,8 +70,7 @@ def pool_scores(study):
 def test_candidates_become_trials_with_their_score_and_parameters(study, tmp_path):
     turns, lookup = first_two(study, pool_scores(study))
     journal = tmp_path / "new" / "optuna.journal"
-    for turn in turns:
-        record_round(journal, study, turn, lookup)
+    record_rounds(journal, study, turns, lookup)
     found = trials(journal, study)
     assert [trial.value for trial in found] == [40.0, *(50.0 + n for n in range(5))]
     best = found[-1]
@@ -85,39 +84,29 @@ def test_candidates_become_trials_with_their_score_and_parameters(study, tmp_pat
     assert len({tuple(trial.distributions.items()) for trial in found}) == 1
 
 
-def test_writing_a_round_again_adds_nothing(study, tmp_path):
+def test_writing_rounds_again_puts_them_in_place_of_what_was_there(study, tmp_path):
     turns, lookup = first_two(study, pool_scores(study))
     journal = tmp_path / "optuna.journal"
-    record_round(journal, study, turns[1], lookup)
-    before = journal.read_bytes()
-    record_round(journal, study, turns[1], lookup)
-    assert journal.read_bytes() == before
+    journal.write_bytes(b'{"cut sho')
+    for _ in range(2):
+        record_rounds(journal, study, turns, lookup)
+        assert len(trials(journal, study)) == 6
+    assert list(tmp_path.iterdir()) == [journal]
 
 
 def test_a_failed_candidate_is_a_failed_trial_with_its_reason(study, tmp_path):
     scores = pool_scores(study) | {study.explore.pool[0]: "the loss is NaN at step 3"}
     turns, lookup = first_two(study, scores)
-    record_round(tmp_path / "optuna.journal", study, turns[1], lookup)
+    record_rounds(tmp_path / "optuna.journal", study, turns[1:], lookup)
     failed = trials(tmp_path / "optuna.journal", study)[0]
     assert failed.state == TrialState.FAIL
     assert "the loss is NaN at step 3" in failed.user_attrs["error"]
 
 
-def test_a_journal_cut_short_by_a_kill_is_mended(study, tmp_path):
-    turns, lookup = first_two(study, pool_scores(study))
-    journal = tmp_path / "optuna.journal"
-    record_round(journal, study, turns[0], lookup)
-    whole = journal.read_bytes()
-    record_round(journal, study, turns[1], lookup)
-    journal.write_bytes(journal.read_bytes()[: len(whole) + 40])
-    record_round(journal, study, turns[1], lookup)
-    assert len(trials(journal, study)) == 6
-
-
 def test_the_candidates_of_an_open_round_are_left_out(study, tmp_path):
     turns, lookup = first_two(study, SCORES)
     open_round = replace(turns[1], decision=None)
-    record_round(tmp_path / "optuna.journal", study, open_round, lookup)
+    record_rounds(tmp_path / "optuna.journal", study, [open_round], lookup)
     assert trials(tmp_path / "optuna.journal", study) == []
 
 
@@ -132,6 +121,6 @@ def test_arms_are_trials_by_name(tmp_path):
             return Answered(step.key, {"abl_ocr": value}, value, Path("answers.jsonl"))
 
     lookup = Scored(study, {})
-    record_round(tmp_path / "optuna.journal", study, explore(study, lookup)[0], lookup)
+    record_rounds(tmp_path / "optuna.journal", study, explore(study, lookup), lookup)
     found = trials(tmp_path / "optuna.journal", study)
     assert [trial.params["arm"] for trial in found] == arms
