@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ablate.errors import UserError, nearest
-from ablate.infra import Infra
+from ablate.infra import KINDS, Infra
 from ablate.record import threads
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
@@ -59,18 +59,51 @@ def open_backend(
     if device == "cuda" and not cards and name != "slurm":
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
     if name == "inline":
+        _one_process(infra)
         return Inline(home, place, executors)
     if name == "local":
-        cards = cards if device == "cuda" else [""]
-        slots = jobs or (len(cards) if device == "cuda" else min(cores(), 4))
-        share = threads() or max(1, cores() // slots)
-        shared = [cards[n % len(cards)] for n in range(slots)]
-        return Local(home, folder, place, shared, share, executors)
+        return _local(jobs, home, folder, place, infra, cards, executors)
     if name == "slurm":
         on_cpu = device == "cpu" if infra.device != "auto" else infra.slurm.gpus == 0
         place = replace(place, device="cpu" if on_cpu else "cuda")
         return OnSlurm(home, folder, place, jobs or 64, infra.slurm, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
+
+
+def _one_process(infra: Infra) -> None:
+    for kind in KINDS:
+        one = infra.of(kind)
+        if one.devices * one.nodes > 1:
+            raise UserError(
+                f"{kind} asks for {one.devices} processes on each of {one.nodes} nodes, but the "
+                "backend inline is one process; choose local or slurm"
+            )
+
+
+def _local(
+    jobs: int | None,
+    home: Path,
+    folder: Path,
+    place: Place,
+    infra: Infra,
+    cards: Sequence[str],
+    executors: Executors,
+) -> Local:
+    """Slots that share the machine, each with the GPUs its largest steps ask for, or on CPUs."""
+    processes = max(infra.of(kind).devices for kind in KINDS)
+    if max(infra.of(kind).nodes for kind in KINDS) > 1:
+        raise UserError("infra.nodes is above 1, but the backend local is one; choose slurm")
+    if place.device == "cuda" and processes > len(cards):
+        raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")
+    groups = [
+        ",".join(cards[n : n + processes])
+        for n in range(0, len(cards) - processes + 1, processes)
+        if place.device == "cuda"
+    ] or [""]
+    slots = jobs or (len(groups) if groups[0] else max(1, min(cores(), 4) // processes))
+    share = threads() or max(1, cores() // (slots * processes))
+    shared = [groups[n % len(groups)] for n in range(slots)]
+    return Local(home, folder, place, shared, processes, share, executors)
 
 
 def cores() -> int:

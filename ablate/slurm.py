@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from ablate.errors import UserError
 from ablate.files import read_json, write_json
 from ablate.infra import Slurm
 from ablate.steps import Step
-from ablate.worker import Executors, Outcome, Place, run_chain
+from ablate.team import Team
+from ablate.worker import Executors, Outcome, Place, follow, run_chain
 
 ALIVE = {
     "CONFIGURING",
@@ -43,9 +44,14 @@ class Chain:
         self.executors, self.answer = dict(executors), str(answer)
 
     def __call__(self) -> None:
+        home, answer = Path(self.home), Path(self.answer)
+        team = Team.of_job()
+        team.meet(answer.with_suffix(".team"))
+        if not team.leads:
+            return follow(home, self.place, self.executors, team)
         steps = [Step.from_json(step) for step in self.steps]
-        outcome = run_chain(Path(self.home), steps, self.place, self.executors)
-        write_json(Path(self.answer), asdict(outcome))
+        run_chain(home, steps, self.place, self.executors, team, answer)
+        return team.close(in_order=True)
 
     def checkpoint(self) -> Any:
         import submitit
@@ -80,8 +86,11 @@ class OnSlurm:
         executor = submitit.AutoExecutor(
             folder=self.folder / "%j", cluster="slurm", slurm_max_num_timeout=100
         )
-        gpus = 0 if self.place.device == "cpu" else 1
-        executor.update_parameters(**parameters(self.settings, gpus))
+        infra = self.place.of(steps[0].kind)
+        gpus = 0 if self.place.device == "cpu" else infra.devices
+        executor.update_parameters(
+            **parameters(self.settings, gpus), nodes=infra.nodes, tasks_per_node=infra.devices
+        )
         answer = self.folder / f"{len(self.jobs)}.outcome.json"
         chain = [step.to_json() for step in steps]
         try:
@@ -150,8 +159,6 @@ def parameters(settings: Slurm, gpus: int) -> dict[str, Any]:
     named = {"partition": settings.partition, "account": settings.account, "qos": settings.qos}
     return {
         "timeout_min": max(60, settings.timeout_min),
-        "nodes": 1,
-        "tasks_per_node": 1,
         "cpus_per_task": settings.cpus,
         "gpus_per_node": gpus if settings.gpus is None else settings.gpus,
         "slurm_signal_delay_s": 120,

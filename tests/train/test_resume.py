@@ -12,6 +12,7 @@ import pytest
 import torch
 from training_toys import Context, Make, assert_same, own_data, weights
 
+from ablate.files import clear_drafts
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
 from ablate.train.stage import train
@@ -45,6 +46,7 @@ def attempt(ctx: Context, last_event: int) -> bool:
 
             for owner, name in EVENTS:
                 setattr(owner, name, _between(event, getattr(owner, name)))
+            clear_drafts(ctx.work)  # as the worker does
             train(ctx)
             ended = True
         except BaseException as error:
@@ -112,8 +114,8 @@ def test_a_step_that_ended_but_was_not_committed_may_run_again(make_context: Mak
 
 def test_a_checkpoint_the_disk_has_damaged_costs_time_only(make_context: Make) -> None:
     ctx = make_context(steps=2)
-    state = ctx.work / "checkpoint" / "state.safetensors"
-    state.parent.mkdir()
+    state = ctx.work / "checkpoint" / "1" / "0.safetensors"
+    state.parent.mkdir(parents=True)
     state.write_bytes(b"\x00" * 100)
     train(ctx)
     assert [row["step"] for row in ctx.rows()] == [1, 2]

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ablate.team import World
+
 STAGE = {
     "steps": 6,
     "epochs": None,
@@ -37,6 +39,7 @@ class Context:
     parents: dict[str, Path] = field(default_factory=dict)
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    world: World = field(default_factory=World)
 
     @property
     def journal(self) -> Path:
