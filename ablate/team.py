@@ -26,6 +26,8 @@ from ablate.files import read_json, write_json
 
 WAIT = 300.0
 """Seconds in which all processes of a job must have come up."""
+REFUSED = 5.0
+"""Seconds after which a leader that refuses connections counts as gone."""
 SILENCE = 30
 """Seconds without an answer after which the machine of the other side counts as gone."""
 LOOPBACK = "127.0.0.1"
@@ -262,18 +264,21 @@ class Team:
             os._exit(1)
 
     def _follow(self, folder: Path) -> None:
-        """Find the leader; an earlier attempt of the job may have left another's place."""
-        deadline = time.monotonic() + WAIT
+        """Find the leader; where an earlier attempt of the job had its own may still be written."""
+        deadline, tried = time.monotonic() + WAIT, {}
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
                 place = read_json(folder / "leader.json")
+                since = tried.setdefault(place["token"], time.monotonic())
+                if time.monotonic() - since > REFUSED:
+                    break
                 connection = socket.create_connection((place["host"], place["port"]), 10)
                 connection.sendall(f"{place['token']} {self.task}".encode())
                 if connection.recv(7) == b"welcome":
                     self._lines = {0: Line(_lasting(connection), self._heard, self._ended)}
                     return
             time.sleep(0.05)
-        raise IncompleteError(f"process {self.task} did not find its leader in {WAIT:.0f} s")
+        raise IncompleteError(f"process {self.task} of {self.tasks} did not find its leader")
 
     def _heard(self, kind: str, value: Any) -> None:
         self._over = True
