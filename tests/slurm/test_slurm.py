@@ -1,5 +1,6 @@
 """A study driven through a real Slurm on loopback: the same decisions, and lost jobs done again."""
 
+import json
 import os
 import subprocess
 import sys
@@ -60,3 +61,18 @@ def test_an_impossible_request_is_said_in_one_line(tmp_path: Path) -> None:
     study = load_study("micro/smoke", ["infra.slurm.partition=nowhere"])
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
         drive(study, backend="slurm", home=tmp_path, executors=core_fakes.EXECUTORS)
+
+
+@pytest.mark.parametrize("where", ["devices", "nodes"])
+def test_tasks_of_a_job_do_a_step_together(tmp_path: Path, where: str) -> None:
+    changes = ["explore.rounds=1", "seeds=[0]", f"infra.{where}=2"]
+    study = load_study("micro/smoke", [*changes, "base.recipe.prealign=null"])
+    kinds = ("pretrain", "finetune")
+    executors = {**core_fakes.EXECUTORS, **dict.fromkeys(kinds, "core_fakes:together")}
+    (turn,) = drive(study, backend="slurm", home=tmp_path, executors=executors)
+    assert turn.decision
+    for path in tmp_path.glob("store/*/*/record.json"):
+        record = json.loads(path.read_text())
+        if record["kind"] in kinds:
+            assert [one[0] for one in record["result"]["there"]] == [0, 1]
+            assert record["devices"] == 2
