@@ -65,7 +65,7 @@ def test_an_impossible_request_is_said_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["devices", "nodes"])
 def test_tasks_of_a_job_do_a_step_together(tmp_path: Path, where: str) -> None:
-    changes = ["explore.rounds=1", "seeds=[0]", f"infra.{where}=2"]
+    changes = ["explore.rounds=1", "seeds=[0]", f"infra.{where}=2", "infra.slurm.cpus=2"]
     study = load_study("micro/smoke", [*changes, "base.recipe.prealign=null"])
     kinds = ("pretrain", "finetune")
     executors = {**core_fakes.EXECUTORS, **dict.fromkeys(kinds, "core_fakes:together")}
