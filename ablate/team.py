@@ -265,7 +265,8 @@ class Team:
 
     def _follow(self, folder: Path) -> None:
         """Find the leader; where an earlier attempt of the job had its own may still be written."""
-        deadline, tried = time.monotonic() + WAIT, {}
+        deadline = time.monotonic() + WAIT
+        tried: dict[str, float] = {}
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
                 place = read_json(folder / "leader.json")

@@ -8,6 +8,7 @@ brings a block's weights together while it is at work.
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,7 +90,7 @@ def connected(world: World, device: str) -> Iterator[None]:
         return
     near = world.nodes == 1
     if near:  # what listens does so on the loopback interface only
-        os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+        os.environ |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), _loopback())
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     with socket.create_server((LOOPBACK if near else "", 0)) as server:
@@ -110,6 +111,10 @@ def connected(world: World, device: str) -> Iterator[None]:
     )
     yield
     distributed.destroy_process_group()
+
+
+def _loopback() -> str:
+    return "lo0" if sys.platform == "darwin" else "lo"
 
 
 def summed(world: World, *numbers: Tensor) -> list[float]:
@@ -141,15 +146,18 @@ def shard(model: Mllm, mesh: DeviceMesh) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def unshard(model: nn.Module) -> None:
-    """Make every parameter whole again, on the CPU; to be called in all processes."""
-    whole: dict[nn.Parameter, nn.Parameter] = {}
+def unshard(model: nn.Module, world: World) -> None:
+    """Make every parameter whole again in the leader, on the CPU; called by all processes."""
+    whole: dict[Tensor, nn.Parameter] = {}  # tied ones stay tied
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(parameter, DTensor) and parameter not in whole:
-                tensor = parameter.full_tensor().detach().cpu()
-                whole[parameter] = nn.Parameter(tensor, requires_grad=parameter.requires_grad)
-            setattr(module, name, whole.get(parameter, parameter))
+            if not isinstance(parameter, DTensor):
+                continue
+            tensor = parameter.full_tensor().detach()
+            if world.leads:
+                learns = parameter.requires_grad
+                own = whole.setdefault(parameter, nn.Parameter(tensor.cpu(), requires_grad=learns))
+                setattr(module, name, own)
 
 
 def share_of(tensor: Tensor, like: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     started = time.monotonic()
     with connected(ctx.world, ctx.device):
         _fit(ctx, module, batches)
-        unshard(model)
+        unshard(model, ctx.world)
     seconds = time.monotonic() - started
 
     if ctx.world.leads:
@@ -162,7 +162,8 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     try:
         with _quiet():
             trainer = L.Trainer(**options)
-            assert trainer.world_size == ctx.world.size
+            if trainer.world_size != ctx.world.size:
+                raise RuntimeError(f"{trainer.world_size} processes, not {ctx.world.size}")
             trainer.fit(module, loader)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning made an exit of Ctrl-C

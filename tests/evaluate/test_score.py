@@ -159,6 +159,16 @@ def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypa
     assert len({row["answer"] for row in answers(first)}) > 8
 
 
+@pytest.mark.gpu
+def test_in_half_precision_on_a_gpu_every_question_is_answered_as_before(step):
+    first, second = step(work="first"), step(work="second")
+    first.device = second.device = "cuda"
+    result = score.evaluate(first)
+    assert result["questions"] == 32
+    assert score.evaluate(second)["scores"] == result["scores"]
+    assert answers(first) == answers(second)
+
+
 def shared(ctx, size, kill_at=None):
     """Score in `size` processes, of which the last dies at its question number `kill_at`."""
     children = [fork(ctx, task, size, kill_at) for task in range(size)]
