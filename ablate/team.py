@@ -31,6 +31,8 @@ REFUSED = 5.0
 SILENCE = 30
 """Seconds without an answer after which the machine of the other side counts as gone."""
 LOOPBACK = "127.0.0.1"
+LastWord = Callable[[tuple[str, str] | None, str], None]
+"""Is given type and text of a follower's error (None: it died), and what happened in words."""
 
 
 class IncompleteError(Exception):
@@ -136,14 +138,13 @@ class World:
 class Team:
     """This process and the others of its job; by itself, a job of one process.
 
-    The tasks are numbered node by node. `last_word` is called, in the leader, when a follower has
-    failed (with the type and the text of its error) or died (None), and in words; then the process
+    The tasks are numbered node by node. Once a follower has failed or died, the leader's process
     ends, whatever it is at.
     """
 
     def __init__(self, task: int = 0, tasks: int = 1, nodes: int = 1) -> None:
         self.task, self.tasks, self.nodes = task, tasks, nodes
-        self.last_word: Callable[[tuple[str, str] | None, str], None] = lambda error, said: None
+        self._last_word: LastWord | None = None
         self._lines: dict[int, Line] = {}
         self._over = False
 
@@ -186,6 +187,14 @@ class Team:
         tasks = [n * each + d for n in range(nodes) for d in range(devices)]
         lines = tuple(self._lines[task] for task in tasks if task in self._lines)
         return World(node * devices + local, devices, nodes, lines)
+
+    @contextmanager
+    def at_work(self, last_word: LastWord) -> Iterator[None]:
+        """While the block runs, and after an exception in it, `last_word` is called before the end
+        that a follower brings."""
+        self._last_word = last_word
+        yield
+        self._last_word = None
 
     def begin(self, turn: Any) -> None:
         """Send all followers a JSON value: what to do next."""
@@ -260,7 +269,8 @@ class Team:
         if not self._over:
             self._over = True
             print(said, file=sys.stderr, flush=True)
-            self.last_word(error, said)
+            if self._last_word:
+                self._last_word(error, said)
             os._exit(1)
 
     def _follow(self, folder: Path) -> None:

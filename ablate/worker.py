@@ -6,22 +6,19 @@ all that; the others follow it through the executors. Nothing here imports torch
 when a step needs it.
 """
 
-import contextlib
 import errno
 import importlib
 import json
 import os
 import shutil
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ablate.errors import UserError
+from ablate.capture import captured
 from ablate.files import clear_drafts, write_json
 from ablate.infra import Infra
 from ablate.lease import Lease
@@ -134,8 +131,8 @@ class StepContext:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the steps of a chain are done with; the chain's outcome is written to `answer`."""
+class Worker:
+    """Who does the steps of a chain, and with what; the outcome is written to `answer`."""
 
     store: Store
     place: Place
@@ -164,14 +161,14 @@ def run_chain(
     whose members may be anywhere in the step. SIGTERM and Ctrl-C must arrive as exceptions (see
     `ablate.launch`): the step is given back and another attempt goes on with it.
     """
-    job = Job(Store(home), place, executors, team or Team(), answer)
+    worker = Worker(Store(home), place, executors, team or Team(), answer)
     outcome = None
     try:
-        outcome = _chain(job, steps)
+        outcome = _chain(worker, steps)
     finally:
         if outcome is None or outcome.status != "done":
-            job.team.close(in_order=False)
-    return job.tell(outcome)
+            worker.team.close(in_order=False)
+    return worker.tell(outcome)
 
 
 def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
@@ -186,7 +183,7 @@ def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
             world = _world(team, place, step)
             if world:
                 log = store.logs(step) / f"process-{team.task}.log"
-                with _captured(log, place.whole_process):
+                with captured(log, place.whole_process):
                     _executor(step.kind, executors)(StepContext(step, store, place, work, world))
         except Exception as error:
             team.fail((type(error).__name__, _said(error)))
@@ -197,10 +194,10 @@ def _world(team: Team, place: Place, step: Step) -> World | None:
     return team.world(infra.devices, infra.nodes)
 
 
-def _chain(job: Job, steps: Sequence[Step]) -> Outcome:
+def _chain(worker: Worker, steps: Sequence[Step]) -> Outcome:
     for step in steps:
         try:
-            outcome = _run(job, step)
+            outcome = _run(worker, step)
         except BadArtifactError as error:
             return Outcome("bad", str(error), step.key)
         except OSError as error:
@@ -212,47 +209,47 @@ def _chain(job: Job, steps: Sequence[Step]) -> Outcome:
     return Outcome("done")
 
 
-def _run(job: Job, step: Step) -> Outcome:
-    if job.store.record(step) is not None:
+def _run(worker: Worker, step: Step) -> Outcome:
+    if worker.store.record(step) is not None:
         return Outcome("done")
-    lease = job.store.watch.take(job.store.leases(step))
+    lease = worker.store.watch.take(worker.store.leases(step))
     if lease is None:
         return Outcome("busy", "another worker has it", step.key)
     with lease:
         outcome = None
         try:
-            outcome = _leased(job, step, lease)
+            outcome = _leased(worker, step, lease)
         finally:
             if outcome is None or outcome.status != "done":  # a commit takes the lease away
                 lease.release()
         return outcome
 
 
-def _leased(job: Job, step: Step, lease: Lease) -> Outcome:
-    if job.store.record(step) is not None:  # committed between our look and our lease
+def _leased(worker: Worker, step: Step, lease: Lease) -> Outcome:
+    if worker.store.record(step) is not None:  # committed between our look and our lease
         shutil.rmtree(lease.folder, ignore_errors=True)
         return Outcome("done")
-    if job.store.recover(step):
+    if worker.store.recover(step):
         return Outcome("done")
-    return _attempt(job, step, lease)
+    return _attempt(worker, step, lease)
 
 
-def _attempt(job: Job, step: Step, lease: Lease) -> Outcome:
+def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
     """Execute the step once, and commit it or keep the record of its failure."""
     for parent in step.parents.values():
-        job.store.verified(parent)
-    attempt = Attempt(job, step, lease)
-    log = job.store.logs(step) / f"attempt-{lease.number}.log"
+        worker.store.verified(parent)
+    attempt = Attempt(worker, step, lease)
+    log = worker.store.logs(step) / f"attempt-{lease.number}.log"
     try:
-        with _captured(log, job.place.whole_process):
+        with captured(log, worker.place.whole_process):
             result = attempt.execute()
         if not lease.held():
             raise LeaseLostError
-        job.store.commit(step, attempt.record("done", result=result))
+        worker.store.commit(step, attempt.record("done", result=result))
     except LeaseLostError:
         return Outcome("busy", "another worker took it over", step.key)
     except Exception as error:
-        job.team.listen()
+        worker.team.listen()
         if _disk_is_full(error):
             return Outcome("full", str(error), step.key)
         return attempt.failed((type(error).__name__, _said(error)))
@@ -262,25 +259,25 @@ def _attempt(job: Job, step: Step, lease: Lease) -> Outcome:
 class Attempt:
     """One execution of a step under its lease, and the record of it."""
 
-    def __init__(self, job: Job, step: Step, lease: Lease) -> None:
-        self.job, self.step, self.lease = job, step, lease
-        infra = job.place.of(step.kind)
+    def __init__(self, worker: Worker, step: Step, lease: Lease) -> None:
+        self.worker, self.step, self.lease = worker, step, lease
+        infra = worker.place.of(step.kind)
         self.devices = infra.devices * infra.nodes
         self.started, self._clock = time.time(), time.monotonic()
-        job.store.work(step).mkdir(parents=True, exist_ok=True)
-        clear_drafts(job.store.work(step))
+        worker.store.work(step).mkdir(parents=True, exist_ok=True)
+        clear_drafts(worker.store.work(step))
         forget_peak_memory()
 
     def execute(self) -> dict[str, Any]:
         """The executor's result, with all processes of the step at work."""
-        job, step = self.job, self.step
-        world = _world(job.team, job.place, step)
+        worker, step = self.worker, self.step
+        world = _world(worker.team, worker.place, step)
         assert world is not None  # the leader is in every world
-        job.team.last_word = self._last_word
-        work = job.store.work(step)
-        job.team.begin({"step": step.to_json(), "work": str(work)})
-        context = StepContext(step, job.store, job.place, work, world, self.lease)
-        return _executor(step.kind, job.executors)(context)
+        work = worker.store.work(step)
+        context = StepContext(step, worker.store, worker.place, work, world, self.lease)
+        with worker.team.at_work(self._last_word):
+            worker.team.begin({"step": step.to_json(), "work": str(work)})
+            return _executor(step.kind, worker.executors)(context)
 
     def record(self, status: Literal["done", "failed"], **more: Any) -> dict[str, Any]:
         """The step's record, as it stands."""
@@ -291,19 +288,19 @@ class Attempt:
             started=self.started,
             ended=time.time(),
             seconds=round(time.monotonic() - self._clock, 3),
-            device=self.job.place.device,
+            device=self.worker.place.device,
             devices=self.devices,
             device_seconds=round(self.lease.seconds * self.devices, 3),
             restarts=self.lease.number - 1,
             peak_memory_mb=peak_memory_mb(),
-            drive=self.job.place.drive,
+            drive=self.worker.place.drive,
         )
 
     def failed(self, error: tuple[str, str]) -> Outcome:
         """Keep the record of a failure: type and text of its error."""
-        if self.job.store.record(self.step) is not None:  # whoever took it over has finished it
+        if self.worker.store.record(self.step) is not None:  # whoever took it over has finished it
             return Outcome("done")
-        self.job.store.fail(self.step, self.record("failed", error=error))
+        self.worker.store.fail(self.step, self.record("failed", error=error))
         return Outcome("failed", error[1], self.step.key)
 
     def _last_word(self, error: tuple[str, str] | None, said: str) -> None:
@@ -315,7 +312,7 @@ class Attempt:
         else:
             outcome = self.failed(error)
         self.lease.release()
-        self.job.tell(outcome)
+        self.worker.tell(outcome)
 
 
 def _executor(kind: str, executors: Executors) -> Executor:
@@ -325,43 +322,6 @@ def _executor(kind: str, executors: Executors) -> Executor:
     module, _, name = found.partition(":")
     executor: Executor = getattr(importlib.import_module(module), name)
     return executor
-
-
-@contextlib.contextmanager
-def _captured(log: Path, whole_process: bool) -> Iterator[None]:
-    """Send what is printed to the attempt's log, with the traceback of what went wrong."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as stack:
-        if whole_process:
-            stack.enter_context(_descriptors(file.fileno()))
-        else:
-            stack.enter_context(contextlib.redirect_stdout(file))
-            stack.enter_context(contextlib.redirect_stderr(file))
-        try:
-            yield
-        except BaseException as error:
-            told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
-            with contextlib.suppress(OSError):
-                file.write(told)
-            raise
-
-
-@contextlib.contextmanager
-def _descriptors(target: int) -> Iterator[None]:
-    """Standard output and error into `target`, also what C code and child processes write."""
-    streams = (sys.stdout, sys.stderr)
-    saved = [os.dup(number) for number in (1, 2)]
-    try:
-        for number, stream in zip((1, 2), streams, strict=True):
-            stream.flush()
-            os.dup2(target, number)
-        yield
-    finally:
-        for number, stream, old in zip((1, 2), streams, saved, strict=True):
-            with contextlib.suppress(OSError):
-                stream.flush()
-            os.dup2(old, number)
-            os.close(old)
 
 
 def _disk_is_full(error: BaseException) -> bool:

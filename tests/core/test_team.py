@@ -104,10 +104,10 @@ def test_the_leaders_last_word_is_of_the_follower_that_failed_or_died(
     tmp_path: Path, error: tuple[str, str] | None
 ) -> None:
     def do(team: Team) -> None:
-        team.last_word = lambda *of: write_json(tmp_path / "said.json", of)
         if team.leads:
-            team.begin({})
-            time.sleep(60)
+            with team.at_work(lambda *of: write_json(tmp_path / "said.json", of)):
+                team.begin({})
+                time.sleep(60)
         assert next(team.turns()) == {}
         if error:
             team.fail(error)
