@@ -53,7 +53,7 @@ def drafted(path: Path) -> Iterator[Path]:
 
 def clear_drafts(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left in `folder` and below."""
-    for draft in folder.rglob(".*"):
+    for draft in folder.rglob(".*.*"):
         draft.unlink(missing_ok=True)
 
 
