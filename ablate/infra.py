@@ -1,14 +1,13 @@
 """Where and how steps run. Never part of a step's identity: it must not change a result."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ablate.validate import Fields, Option
 
 Kind = Literal["prealign", "pretrain", "finetune", "evaluate", "bake"]
-KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class Slurm(Fields):

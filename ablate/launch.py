@@ -5,13 +5,13 @@ ends processes, its word on their state is a hint. Nothing here imports torch.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ablate.errors import UserError, nearest
-from ablate.infra import KINDS, Infra
+from ablate.infra import Infra
 from ablate.record import threads
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
@@ -59,7 +59,7 @@ def open_backend(
     if device == "cuda" and not cards and name != "slurm":
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
     if name == "inline":
-        _one_process(infra)
+        _one_process(infra, executors)
         return Inline(home, place, executors)
     if name == "local":
         return _local(jobs, home, folder, place, infra, cards, executors)
@@ -70,8 +70,8 @@ def open_backend(
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
 
 
-def _one_process(infra: Infra) -> None:
-    for kind in KINDS:
+def _one_process(infra: Infra, kinds: Iterable[str]) -> None:
+    for kind in kinds:
         one = infra.of(kind)
         if one.devices * one.nodes > 1:
             raise UserError(
@@ -90,17 +90,15 @@ def _local(
     executors: Executors,
 ) -> Local:
     """Slots that share the machine, each with the GPUs its largest steps ask for, or on CPUs."""
-    processes = max(infra.of(kind).devices for kind in KINDS)
-    if max(infra.of(kind).nodes for kind in KINDS) > 1:
+    processes = max(infra.of(kind).devices for kind in executors)
+    if max(infra.of(kind).nodes for kind in executors) > 1:
         raise UserError("infra.nodes is above 1, but the backend local is one; choose slurm")
     if place.device == "cuda" and processes > len(cards):
         raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")
-    groups = [
-        ",".join(cards[n : n + processes])
-        for n in range(0, len(cards) - processes + 1, processes)
-        if place.device == "cuda"
-    ] or [""]
-    slots = jobs or (len(groups) if groups[0] else max(1, min(cores(), 4) // processes))
+    on_cpu = place.device == "cpu"
+    starts = range(0, len(cards) - processes + 1, processes)
+    groups = [""] if on_cpu else [",".join(cards[n : n + processes]) for n in starts]
+    slots = jobs or (max(1, min(cores(), 4) // processes) if on_cpu else len(groups))
     share = threads() or max(1, cores() // (slots * processes))
     shared = [groups[n % len(groups)] for n in range(slots)]
     return Local(home, folder, place, shared, processes, share, executors)
