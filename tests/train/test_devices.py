@@ -15,6 +15,7 @@ from training_toys import Make, assert_same, own_data, weights
 
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint
+from fusion_zoo import options
 
 LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
 SETTINGS: dict[str, Any] = {
@@ -24,6 +25,7 @@ SETTINGS: dict[str, Any] = {
     "warm_projector": 2,
     "group_by_length": True,
 }
+ENCODERS = ("clip-micro@32", "sam-micro@32")
 MakeJob = Callable[..., Job]
 
 
@@ -49,17 +51,19 @@ def with_text(folder: Path) -> dict[str, Any]:
 
 
 def assert_close(job: Job, other: Job) -> None:
-    """The same loss curve and weights within what float32 sums in another order make."""
+    """The same loss curve and weights, but for float32 sums in another order.
+
+    Measured: losses to 1e-7, gradient norms to 3e-7 of themselves, weights to 1e-6.
+    """
     for row, expected in zip(job.rows(), other.rows(), strict=True):
         assert (row["step"], row["tokens"]) == (expected["step"], expected["tokens"])
-        assert row["loss"] == pytest.approx(expected["loss"], rel=2e-5)
-        assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+        assert row["loss"] == pytest.approx(expected["loss"], rel=2e-6)
+        assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-5)
         assert row["lr"] == expected["lr"]
     left, right = weights(job.artifact), weights(other.artifact)
     assert left.keys() == right.keys()
     for name, tensor in left.items():
-        # Adam makes of a gradient near 0 a step of up to the learning rate, whatever its sign.
-        torch.testing.assert_close(tensor, right[name], rtol=0, atol=2e-4, msg=name)
+        torch.testing.assert_close(tensor, right[name], rtol=0, atol=2e-5, msg=name)
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
@@ -185,9 +189,21 @@ def test_broken_images_of_all_processes_count_against_one_budget(
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_every_fusion_and_family_trains_in_shares(make_job: MakeJob, strategy: str) -> None:
+def test_encoders_of_every_family_train_in_shares(make_job: MakeJob, strategy: str) -> None:
     names = ("clip", "convnext", "eva02", "pix2struct", "sam", "dinov2")
     sizes = [64 if name == "dinov2" else 32 for name in names]
     encoders = tuple(f"{name}-micro@{size}" for name, size in zip(names, sizes, strict=True))
     job = make_job("job", 2, {"strategy": strategy}, encoders=encoders, steps=2).done()
     assert len(list(job.artifact.glob("encoder-*.safetensors"))) == len(names)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_a_fusion_inside_the_base_encoder_trains_in_shares_of_weights(make_job: MakeJob) -> None:
+    jobs = [
+        make_job(f"of-{tasks}", tasks, {"strategy": "fsdp"}, encoders=ENCODERS, steps=3)
+        for tasks in (1, 2)
+    ]
+    for job in jobs:
+        job.ctx.spec["model"]["fusion"] |= {"name": "llava_hr", "options": options("llava_hr")}
+        job.done()
+    assert_close(jobs[1], jobs[0])
