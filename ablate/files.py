@@ -82,10 +82,25 @@ def drafted(path: Path) -> Iterator[Path]:
         os.close(handle)
 
 
+def clear_drafts(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in `folder` and below."""
+    for draft in folder.rglob(".*.*"):
+        draft.unlink(missing_ok=True)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Put `content` at `path`, durable and in one rename: no reader ever sees half of it."""
     with drafted(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def flush(path: Path) -> None:
+    """Force what a file or folder holds now to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

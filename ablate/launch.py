@@ -5,7 +5,7 @@ ends processes, its word on their state is a hint. Nothing here imports torch.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -65,16 +65,47 @@ def open_backend(
     if device == "cuda" and not cards and name != "slurm":
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
     if name == "inline":
+        _one_process(infra, executors)
         return Inline(home, place, executors)
     if name == "local":
-        cards = cards if device == "cuda" else [""]
-        slots = jobs or (len(cards) if device == "cuda" else min(cores(), 4))
-        share = threads() or max(1, cores() // slots)
-        shared = [cards[n % len(cards)] for n in range(slots)]
-        return Local(home, folder, place, shared, share, executors)
+        return _local(jobs, home, folder, place, infra, cards, executors)
     if name == "slurm":
         return OnSlurm(home, folder, place, jobs or infra.slurm.at_once, infra, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
+
+
+def _one_process(infra: Infra, kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        one = infra.of(kind)
+        if one.devices * one.nodes > 1:
+            raise UserError(
+                f"{kind} asks for {one.devices} processes on each of {one.nodes} nodes, but the "
+                "backend inline is one process; choose local or slurm"
+            )
+
+
+def _local(
+    jobs: int | None,
+    home: Path,
+    folder: Path,
+    place: Place,
+    infra: Infra,
+    cards: Sequence[str],
+    executors: Executors,
+) -> Local:
+    """Slots that share the machine, each with the GPUs its largest steps ask for, or on CPUs."""
+    processes = max(infra.of(kind).devices for kind in executors)
+    if max(infra.of(kind).nodes for kind in executors) > 1:
+        raise UserError("infra.nodes is above 1, but the backend local is one; choose slurm")
+    if place.device == "cuda" and processes > len(cards):
+        raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")
+    on_cpu = place.device == "cpu"
+    starts = range(0, len(cards) - processes + 1, processes)
+    groups = [""] if on_cpu else [",".join(cards[n : n + processes]) for n in starts]
+    slots = jobs or (max(1, min(cores(), 4) // processes) if on_cpu else len(groups))
+    share = threads() or max(1, cores() // (slots * processes))
+    shared = [groups[n % len(groups)] for n in range(slots)]
+    return Local(home, folder, place, shared, processes, share, executors)
 
 
 def cores() -> int:

@@ -1,10 +1,10 @@
 """Slots of this machine: worker processes that take chain after chain from a mailbox.
 
 A slot is one submitit job that lives as long as its driver needs it, so that imports are paid once
-a slot. submitit's local executor has no queue, overwrites CUDA_VISIBLE_DEVICES and leaves a
-cancelled job's children behind: the mailbox, our own environment and a session of its own for each
-worker keep those promises. A slot whose process died is begun anew with the next chain; one whose
-driver died finishes its chain and ends.
+a slot; it has a process for each device that a step may ask for. submitit's local executor has no
+queue, overwrites CUDA_VISIBLE_DEVICES and leaves a cancelled job's children behind: the mailbox,
+our own environment and a session of its own for each worker keep those promises. A slot whose
+process died is begun anew with the next chain; one whose driver died finishes its chain and ends.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ from typing import Any
 from ablate.files import read_json, write_json
 from ablate.lease import Process
 from ablate.steps import Step
-from ablate.worker import Executors, Outcome, Place, run_chain
+from ablate.team import Team
+from ablate.worker import Executors, Outcome, Place, follow, run_chain
 
 PAUSE = 0.02
 """Seconds between two looks into a mailbox."""
@@ -32,10 +33,14 @@ GRACE = 5.0
 
 @dataclass
 class Slot:
-    """One worker process and its mailbox: `N.chain.json` in, `N.outcome.json` out."""
+    """One worker and its mailbox: `N.chain.json` in, `N.outcome.json` out.
+
+    `cards`: its GPUs, as CUDA_VISIBLE_DEVICES has them; `processes`: how many it is of.
+    """
 
     mailbox: Path
-    card: str
+    cards: str
+    processes: int = 1
     job: Any = None
     sent: int = 0
 
@@ -46,6 +51,11 @@ class Slot:
         if answer.exists():
             return Outcome(**read_json(answer))
         return self._lost(self.job.stderr() or "") if dead else None
+
+    def spent(self) -> bool:
+        """Whether it has ended or, as several processes do after a failure, is about to."""
+        outcome = self.poll() if self.processes > 1 else None
+        return bool(self.job.done()) or (outcome is not None and outcome.status != "done")
 
     def _lost(self, log: str) -> Outcome:
         said = [line.strip() for line in log.split("\n") if line.strip()]
@@ -61,7 +71,10 @@ class Slot:
 
 
 class Local:
-    """One slot for each of the `cards` (a GPU, or `""` for none), each of `threads` threads."""
+    """One slot for each of the `cards` (GPUs, or `""` for none).
+
+    Each is of so many `processes`, and those of so many `threads`.
+    """
 
     def __init__(
         self,
@@ -69,6 +82,7 @@ class Local:
         folder: Path,
         place: Place,
         cards: list[str],
+        processes: int,
         threads: int,
         executors: Executors,
     ) -> None:
@@ -76,7 +90,7 @@ class Local:
         self.slots, self.pause = len(cards), PAUSE
         self.place = replace(place, whole_process=True)
         self.threads = threads
-        self._slots = [Slot(folder / f"slot-{n}", card) for n, card in enumerate(cards)]
+        self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
 
     def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
         return [self._send(chain) for chain in chains]
@@ -87,7 +101,8 @@ class Local:
 
     def _send(self, steps: Sequence[Step]) -> Slot:
         slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))
-        if slot.job is None or slot.job.done():
+        if slot.job is None or slot.spent():
+            self._end([slot])
             shutil.rmtree(slot.mailbox, ignore_errors=True)
             slot.sent = 0
             slot.job = self._spawn(slot)
@@ -97,8 +112,11 @@ class Local:
         return replace(slot)
 
     def close(self) -> None:
+        self._end(self._slots)
+
+    def _end(self, slots: Sequence[Slot]) -> None:
         """Ask every worker to give its step back, then kill what is left, children included."""
-        begun = [slot for slot in self._slots if slot.job is not None]
+        begun = [slot for slot in slots if slot.job is not None]
         deadline = time.monotonic() + GRACE
         asked: set[Path] = set()
         while any(not slot.job.done() for slot in begun) and time.monotonic() < deadline:
@@ -123,7 +141,7 @@ class Local:
 
         executor = submitit.LocalExecutor(folder=self.folder / "submitit")
         year = 60 * 24 * 365  # submitit's own limit is two minutes
-        executor.update_parameters(timeout_min=year, gpus_per_node=0, tasks_per_node=1)
+        executor.update_parameters(timeout_min=year, gpus_per_node=0, tasks_per_node=slot.processes)
         with _deaf_to_ctrl_c():
             return executor.submit(
                 serve,
@@ -131,7 +149,7 @@ class Local:
                 self.home,
                 self.place,
                 dict(self.executors),
-                {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.card},
+                {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.cards},
                 Process.this(),
             )
 
@@ -146,9 +164,10 @@ def serve(
 ) -> None:
     """A slot's process: does the chains put into `mailbox` until its driver ends it, or is gone.
 
-    The environment is set before anything heavy is imported. SIGTERM interrupts a step, which is
-    given back. The process leads its own session: a Ctrl-C is the driver's to handle, and killing
-    the group takes children such as data loaders along.
+    Of several processes the first does so, and the others follow it. The environment is set before
+    anything heavy is imported. SIGTERM interrupts a step, which is given back. Each process leads
+    its own session: a Ctrl-C is the driver's to handle, and killing the group takes children such
+    as data loaders along.
     """
     os.environ.update({"TOKENIZERS_PARALLELISM": "false", **environment})
     with contextlib.suppress(OSError):
@@ -161,11 +180,20 @@ def serve(
         os._exit(128 + number)  # a forked data loader inherits this handler
 
     signal.signal(signal.SIGTERM, stop)
-    write_json(mailbox / "worker.json", asdict(Process.this()))
     try:
+        team = Team.of_job()
+        if team.leads:
+            write_json(mailbox / "worker.json", asdict(Process.this()))
+        team.meet(mailbox / "team")
+        if not team.leads:
+            return follow(home, place, executors, team)
         for number, chain in _mail(mailbox, driver):
-            outcome = run_chain(home, [Step.from_json(step) for step in chain], place, executors)
-            write_json(mailbox / f"{number}.outcome.json", asdict(outcome))
+            steps = [Step.from_json(step) for step in chain]
+            answer = mailbox / f"{number}.outcome.json"
+            outcome = run_chain(home, steps, place, executors, team, answer)
+            if team.tasks > 1 and outcome.status != "done":
+                os._exit(1)  # the others have been ended
+        return team.close(in_order=True)
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGTERM)  # at once: libraries' exit handlers may hang after this
 

@@ -27,7 +27,8 @@ from ablate.infra import Infra
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
 from ablate.steps import Step
-from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, run_chain
+from ablate.team import Team
+from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, follow, run_chain
 
 ALIVE = {
     "CONFIGURING",
@@ -84,27 +85,34 @@ class Chain:
         self.executors, self.answer = dict(executors), str(answer)
 
     def __call__(self) -> None:
-        _listen()
+        home, answer = Path(self.home), Path(self.answer)
+        team = Team.of_job()
+        _listen(team.leads)
+        team.meet(answer.with_suffix(".team"))
+        if not team.leads:
+            return follow(home, self.place, self.executors, team)
         steps = [Step.from_json(step) for step in self.steps]
         try:
-            outcome = run_chain(Path(self.home), steps, self.place, self.executors)
+            run_chain(home, steps, self.place, self.executors, team, answer)
         except ToldToGo:
-            outcome = Outcome("stopped", "its job was told to go: preempted, or out of time")
-        write_json(Path(self.answer), asdict(outcome))
+            said = "its job was told to go: preempted, or out of time"
+            write_json(answer, asdict(Outcome("stopped", said)))
+        return team.close(in_order=True)
 
 
-def _listen() -> None:
+def _listen(leads: bool) -> None:
     """Hear what Slurm has to say, in place of submitit, which would requeue the job.
 
-    USR2, the notice that we asked for, ends the step. SIGTERM, which comes alone on many clusters,
-    leaves it as much time as there is: what it saves until it is killed need not be done again.
+    USR2, the notice that we asked for, ends the step, by the process that leads. SIGTERM, which
+    comes alone on many clusters, leaves it as much time as there is: what it saves until it is
+    killed need not be done again.
     """
     me = os.getpid()
 
     def hear(number: int, frame: FrameType | None) -> None:
         if os.getpid() == me:  # a forked data loader inherits this handler
             TOLD_TO_GO.set()
-            if number == signal.SIGUSR2:
+            if number == signal.SIGUSR2 and leads:
                 raise ToldToGo
 
     signal.signal(signal.SIGUSR2, hear)

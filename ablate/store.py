@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import patiently, read_sealed, sealed, sha256_file, write_atomic, write_json
+from ablate.files import (
+    flush,
+    patiently,
+    read_sealed,
+    sealed,
+    sha256_file,
+    write_atomic,
+    write_json,
+)
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.steps import Step
 
@@ -181,7 +189,7 @@ class Store:
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
             _write(work / MANIFEST, sealed({"key": step.key, "files": files}))
-            list(pool.map(_flush, [*paths, work / MANIFEST, *folders]))
+            list(pool.map(flush, [*paths, work / MANIFEST, *folders]))
         self._publish(step, work, lease)
         self._whole.add(step.key)
 
@@ -260,7 +268,7 @@ class Store:
             else:
                 self.set_aside(step)
                 work.rename(target)
-        _flush(target.parent)
+        flush(target.parent)
         shutil.rmtree(self._failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)
 
@@ -300,14 +308,6 @@ def _entry(path: Path, work: Path) -> tuple[str, dict[str, Any]]:
     """A file's line in the manifest."""
     size = {"size": path.stat().st_size, "sha256": sha256_file(path)}
     return path.relative_to(work).as_posix(), size
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _record(folder: Path, step: Step) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ Shapes: B batch, T tokens, I images in the batch, H W pixels.
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -66,22 +67,34 @@ class MicroBatch(NamedTuple):
 class MicroBatches(Dataset[MicroBatch]):
     """The micro-batches of all optimiser steps, numbered through: `parts` of them are one step.
 
-    The mean losses of a step's micro-batches, each times its `share`, add up to the mean over the
-    learnt tokens of the whole batch, however it is cut.
+    Of a step's batch each of `ranks` processes has its share, cut so that no micro-batch is larger
+    than `micro_batch_size`; this one is number `rank`. The mean losses of a step's micro-batches in
+    all ranks, each times its `share`, add up to the mean over the learnt tokens of the whole batch,
+    however it is cut. A rank for which no sample is left looks at the step's first, with share 0.
     """
 
-    def __init__(self, data: Conversations, order: Order, micro_batch_size: int) -> None:
+    def __init__(
+        self,
+        data: Conversations,
+        order: Order,
+        micro_batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         self.data = data
         self.order = order
-        self.parts = -(-order.batch_size // micro_batch_size)
+        self.rank, self.ranks = rank, ranks
+        self.parts = ceil(ceil(order.batch_size / ranks) / micro_batch_size)
 
     def __getitem__(self, number: int) -> MicroBatch:
         step, part = divmod(number, self.parts)
         rows = self.order.batch(step)
-        mine = np.array_split(rows, self.parts)[part].tolist()
-        found = [self.data.readable(row) for row in mine]
+        # Side by side in the ranks: of similar length, where the order sorts by that.
+        pieces = np.array_split(rows, self.parts * self.ranks)
+        mine = pieces[part * self.ranks + self.rank].tolist()
+        found = [self.data.readable(row) for row in mine or rows[:1].tolist()]
         samples = [sample for sample, _ in found]
         # Not `learnt[mine]`: what stands in for a bad sample has tokens of its own.
         learnt = sum(int(sample.learn.sum()) for sample in samples)
-        share = learnt / int(self.data.learnt[rows].sum())
+        share = learnt / int(self.data.learnt[rows].sum()) if mine else 0.0
         return MicroBatch(collate(samples), share, tuple(bad for _, more in found for bad in more))

@@ -30,6 +30,7 @@ from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
+from ablate.team import World
 from ablate.train.restore import load_trained
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
@@ -81,6 +82,10 @@ class _Ask(NamedTuple):
     open_images: Callable[[], list[Image.Image]]
 
 
+class NothingToScoreError(Exception):
+    """Ends lmms-eval in a process whose answers are with the leader of its step, which scores."""
+
+
 class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
 
@@ -89,8 +94,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     in bfloat16, as it was trained.
 
     `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
-    instead of every image. `device`: default the GPU if there is one. `watch` is called after each
-    batch with the number of questions answered.
+    instead of every image. `device`: default the GPU if there is one. `world`: the processes that
+    share the batches, which are those of one; the leader alone gets answers. `watch` is called
+    after each batch with the number of questions answered.
     """
 
     is_simple = True
@@ -102,6 +108,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         device: str | None = None,
         blank: bool = False,
         watch: Callable[[int], None] | None = None,
+        world: World | None = None,
     ) -> None:
         super().__init__()
         answerer = Answerer.load(Path(pretrained)) if isinstance(pretrained, str) else pretrained
@@ -113,6 +120,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = 64 if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
+        self.world = world or World()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._chat = Chat(self.tokenizer)
@@ -128,15 +136,20 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
-        answers = [""] * len(requests)
+        own: list[tuple[int, str]] = []
         done = 0
-        for options, asks in self._batches(requests):
-            for ask, answer in zip(asks, self._answer(asks, options), strict=True):
-                answers[ask.place] = answer
+        for number, (options, asks) in enumerate(self._batches(requests)):
+            if number % self.world.size == self.world.rank:
+                answers = self._answer(asks, options)
+                own += zip([ask.place for ask in asks], answers, strict=True)
             done += len(asks)
             if self.watch:
                 self.watch(done)
-        return answers
+        dealt = self.world.gather(own)
+        if not self.world.leads:
+            raise NothingToScoreError
+        given = {place: answer for some in dealt for place, answer in some}
+        return [given[place] for place in range(len(requests))]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""

@@ -1,7 +1,8 @@
 """The evaluate step: every task of a suite through lmms-eval, and each answer kept.
 
 A task's result is written as soon as it is there, so that a step that was killed goes on with the
-next task. lmms-eval is judged by what it returns, never by having returned.
+next task. Where processes share the step, the batches of each task are dealt to them, and the
+leader scores. lmms-eval is judged by what it returns, never by having returned.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,11 +50,15 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
-    asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
-    wanted = [task for task in suite.tasks if not asked.part(task).is_file()]
-    if wanted:
+    with ctx.world.leader_first():
+        asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
+    missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
+    missing = ctx.world.agree(missing)
+    if missing:
         with _contained(suite):
-            _ask(ctx, suite, wanted, asked)
+            _ask(ctx, suite, [task for task in suite.tasks if task.task in missing], asked)
+    if not ctx.world.leads:
+        return {}
     parts = {task.task: read_json(asked.part(task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
@@ -129,7 +134,7 @@ def _ask(
     ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
 ) -> None:
     """Run `tasks`, writing the part of each; tells the context how far it is."""
-    from ablate.evaluate.adapter import AblateLMM, Answerer
+    from ablate.evaluate.adapter import AblateLMM, Answerer, NothingToScoreError
 
     sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
     total = sum(sizes.values())
@@ -139,12 +144,14 @@ def _ask(
         batch_size=ctx.infra.get("micro_batch_size") or "auto",
         device=ctx.device,
         blank=suite.blank,
+        world=ctx.world,
     )
     for task in tasks:
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
-        write_json(asked.part(task), run_task(adapter, task, asked))
+        with suppress(NothingToScoreError):
+            write_json(asked.part(task), run_task(adapter, task, asked))
         done += sizes[task.task]
 
 

@@ -35,7 +35,13 @@ class Output(NamedTuple):
 
 
 class Mllm(nn.Module):
-    """A mixture of encoders, a projector and a language model, built by `build_model`."""
+    """A mixture of encoders, a projector and a language model, built by `build_model`.
+
+    `in_lockstep` (default False): all parts work in every forward pass, also in one without images,
+    as they must where several processes share their weights and each waits for the others.
+    """
+
+    in_lockstep: bool = False
 
     def __init__(self, spec: ModelSpec, mixture: Mixture, llm: PreTrainedModel) -> None:
         super().__init__()
@@ -120,10 +126,11 @@ class Mllm(nn.Module):
 
     def _see(self, pixels: Tensor) -> Tensor:
         """(I,3,H,W) -> (I,L,D)."""
-        if len(pixels) == 0:
+        if len(pixels) == 0 and not self.in_lockstep:
             return torch.zeros(0, self.num_visual_tokens, self.spec.llm.width, device=pixels.device)
-        visual: Tensor = self.projector(self.mixture(pixels))
-        return visual
+        seen = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])
+        visual: Tensor = self.projector(self.mixture(seen))
+        return visual[: len(pixels)]
 
     def _too_long(self, tokens: int) -> None:
         llm, fusion = self.spec.llm, self.spec.fusion["name"]

@@ -13,6 +13,7 @@ import lightning as L
 from ablate.data.bad import Budget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
+from ablate.team import World
 from ablate.train import checkpoint
 from ablate.train.module import Training
 
@@ -40,32 +41,44 @@ class Journal(L.Callback):  # type: ignore[misc]
         self.ctx.log(module.metrics)
         self.ctx.progress(step, module.steps, f"loss {module.metrics['loss']:.3f}")
         if step % self.every == 0 and step < module.steps:
-            checkpoint.save(module.state, step, module.parts, trainer.optimizers[0])
+            optimizer = trainer.optimizers[0]
+            checkpoint.save(module.states, step, module.parts, optimizer, module.world)
 
 
 class BadImages(L.Callback):  # type: ignore[misc]
     """Counts the images that turned out to be unreadable against the budgets of their sources.
 
     Each row is counted once and written down in `path`, so that a resumed run goes on counting
-    where it was. Raises `UserError`, at the same step in every run, where a budget is exceeded.
+    where it was. What the processes of `world` found in a step is put together, so that each raises
+    `UserError`, at the same step in every run, where a budget is exceeded.
     """
 
-    def __init__(self, path: Path, budgets: Mapping[str, Budget]) -> None:
+    def __init__(self, path: Path, budgets: Mapping[str, Budget], world: World) -> None:
         self.path = path
         self.budgets = budgets
+        self.world = world
         self._seen: set[tuple[str, int]] = set()
+        self._found: list[BadImage] = []  # in this step, here
         lines = path.read_text(encoding="utf-8").splitlines(True) if path.is_file() else []
-        for line in lines:
+        for line in world.agree(lines):
             if line.endswith("\n"):  # a kill may have cut the last one short
                 self._count(BadImage(*json.loads(line)))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: Training, batch: MicroBatch, batch_idx: int
     ) -> None:
-        for image in batch.bad:
+        self._found += batch.bad
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        if not any(budget.allowed for budget in self.budgets.values()):
+            return  # then the first of them was an error
+        found = self.world.agree(self.world.gather(self._found))
+        self._found = []
+        for image in (BadImage(*one) for some in found for one in some):
             if (image.source, image.number) not in self._seen:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(image) + "\n")
+                if self.world.leads:
+                    with self.path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(image) + "\n")
                 self._count(image)
 
     def _count(self, image: BadImage) -> None:

@@ -1,22 +1,34 @@
-"""The state of a running stage as one safetensors file: nothing in it is ever unpickled.
+"""The states of a running stage as safetensors files: nothing in them is ever unpickled.
+
+    <folder>/<steps done>/<rank>.safetensors
 
 Weights and optimizer moments are all there is to keep: the data, the learning rates and the random
-numbers of a step follow from its number.
+numbers of a step follow from its number. Tensors that every process holds are the leader's to
+write; of those that are sharded each process writes its share, and they are put together again in
+the order of the ranks, for any number of processes. A state is there at once, in one rename.
 """
 
-import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from ablate.files import flush
+from ablate.team import World
+from ablate.train.devices import share_of
 
 WEIGHT = "weight"
 
 
-def save(path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state after `step` steps, durable and in one rename.
+def save(
+    folder: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, world: World
+) -> None:
+    """Write the state after `step` steps, durably, and remove the one before.
 
     parts: the modules that are trained in the stage, by name.
     """
@@ -24,44 +36,83 @@ def save(path: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Opt
     for name, parameter in parts.named_parameters():
         moments = optimizer.state.get(parameter, {})
         tensors.update({f"{kind}:{name}": tensor for kind, tensor in moments.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, partial, metadata={"step": str(step)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    own = {
+        name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        for name, tensor in tensors.items()
+        if world.leads or isinstance(tensor, DTensor)
+    }
+    draft = folder / f"{step}.partial"
+    with world.leader_first():
+        if world.leads:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+    if own:
+        path = draft / f"{world.rank}.safetensors"
+        save_file({name: tensor.detach().contiguous() for name, tensor in own.items()}, path)
+        flush(path)
+    world.gather()  # all have written
+    if world.leads:
+        before = [path for path in folder.iterdir() if path != draft]
+        flush(draft)
+        shutil.rmtree(folder / str(step), ignore_errors=True)  # there only if it is damaged
+        draft.replace(folder / str(step))
+        flush(folder)
+        for path in before:
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def step_of(path: Path) -> int:
-    """The number of steps done in the state at `path`; 0 where there is none to be read."""
-    if not path.is_file():
-        return 0
-    try:
-        with safe_open(path, "pt") as file:
-            return int(file.metadata()["step"])
-    except SafetensorError:  # damaged by the disk, not by a kill: only time is lost
-        return 0
+def step_of(folder: Path) -> int:
+    """The number of steps done in the state below `folder`; 0 where there is none to be read."""
+    states = [int(state.name) for state in folder.glob("*") if state.name.isdecimal()]
+    for step in sorted(states, reverse=True):
+        try:
+            State(folder, step)
+        except SafetensorError:  # damaged by the disk, not by a kill: only time is lost
+            continue
+        return step
+    return 0
 
 
-def load_weights(path: Path, parts: nn.ModuleDict) -> None:
-    """Put the weights of the state into the parts."""
-    with safe_open(path, "pt") as file, torch.no_grad():
-        for name, tensor in _weights(parts).items():
-            tensor.copy_(file.get_tensor(f"{WEIGHT}:{name}"))
+class State:
+    """A state that was saved, to be read a tensor at a time."""
 
+    def __init__(self, folder: Path, step: int) -> None:
+        self._files: list[Any] = [safe_open(path, "pt") for path in _files(folder / str(step))]
+        self._names = [frozenset(file.keys()) for file in self._files]
 
-def load_moments(path: Path, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
-    """Put the optimizer's moments of the state into `optimizer`."""
-    with safe_open(path, "pt") as file:
-        names = file.keys()
-        stored = [name.partition(":") for name in names]
+    def load_weights(self, parts: nn.ModuleDict) -> None:
+        """Put the weights into the parts, before they are sharded."""
+        with torch.no_grad():
+            for name, tensor in _weights(parts).items():
+                tensor.copy_(self._tensor(f"{WEIGHT}:{name}"))
+
+    def load_moments(self, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimizer's moments into `optimizer`, after the parts have been sharded."""
+        kinds = {name.partition(":")[0] for names in self._names for name in names} - {WEIGHT}
         for name, parameter in parts.named_parameters():
-            kinds = [kind for kind, _, of in stored if of == name and kind != WEIGHT]
-            if kinds:
+            moments = {
+                kind: self._tensor(f"{kind}:{name}") for kind in kinds if self._has(kind, name)
+            }
+            if moments:
                 optimizer.state[parameter] = {
-                    kind: file.get_tensor(f"{kind}:{name}").to(parameter.device) for kind in kinds
+                    kind: share_of(moment, parameter)
+                    if moment.ndim
+                    else moment.to(parameter.device)
+                    for kind, moment in moments.items()
                 }
+
+    def _has(self, kind: str, name: str) -> bool:
+        return any(f"{kind}:{name}" in names for names in self._names)
+
+    def _tensor(self, name: str) -> Tensor:
+        """The whole tensor, of the shares there are; shares are of the first dimension."""
+        held = zip(self._files, self._names, strict=True)
+        shares = [file.get_tensor(name) for file, names in held if name in names]
+        return shares[0] if len(shares) == 1 else torch.cat(shares)
+
+
+def _files(state: Path) -> list[Path]:
+    return sorted(state.glob("*.safetensors"), key=lambda path: int(path.stem))
 
 
 def _weights(parts: nn.ModuleDict) -> dict[str, Tensor]:

@@ -13,22 +13,34 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
+from ablate.team import World
 from ablate.train import checkpoint
+from ablate.train.devices import shard, summed, total
 from ablate.train.plan import Plan
 
 
 class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names for `steps` optimiser steps.
 
-    micro_batches: of one optimiser step; state: the checkpoint, gone on from if it is there.
+    micro_batches: of one optimiser step in each process of `world`; states: the folder of its
+    checkpoint, gone on from if it is there; sharded: whether the processes share the weights too.
     `step` counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss`
     (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and `lr` of
-    each part. Raises `UserError` at a loss or gradient that is not finite, before any weight
-    takes it up.
+    each part; they are of the whole batch, and the same in all processes. Raises `UserError` at a
+    loss or gradient that is not finite, before any weight takes it up.
     """
 
     def __init__(
-        self, model: Mllm, plan: Plan, *, steps: int, micro_batches: int, seed: int, state: Path
+        self,
+        model: Mllm,
+        plan: Plan,
+        *,
+        steps: int,
+        micro_batches: int,
+        seed: int,
+        states: Path,
+        world: World,
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -36,13 +48,17 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.steps = steps
         self.micro_batches = micro_batches
         self.seed = seed
-        self.state = state
-        self.step = checkpoint.step_of(state)
+        self.states = states
+        self.world = world
+        self.sharded = sharded
+        self.step: int = world.agree(checkpoint.step_of(states))
         self.metrics: dict[str, Any] = {}
         self._micro_batch = self.step * micro_batches  # the number of the current one
         self._last_loss = "none yet"
-        if self.step:
-            checkpoint.load_weights(state, self.parts)
+        self._is_shared = False
+        self._saved = checkpoint.State(states, self.step) if self.step else None
+        if self._saved:
+            self._saved.load_weights(self.parts)
 
     @property
     def parts(self) -> nn.ModuleDict:
@@ -54,12 +70,18 @@ class Training(L.LightningModule):  # type: ignore[misc]
         learning = self.plan.learning(step)
         for name, part in self.model.parts.items():
             part.train(name in learning)
-            part.requires_grad_(name in learning)
+            if not self._is_shared:  # where weights are, it is decided once
+                part.requires_grad_(name in learning)
             for layer in part.modules():
                 # In training mode only does it recompute its activations, if it is asked to at all;
                 # what is inside, dropout too, stays as it is.
                 if isinstance(layer, GradientCheckpointingLayer):
                     layer.training = True
+
+    def configure_model(self) -> None:
+        if self.sharded and not self._is_shared:
+            shard(self.model, self.device_mesh["data_parallel"])
+            self._is_shared = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []
@@ -74,14 +96,16 @@ class Training(L.LightningModule):  # type: ignore[misc]
                 if params
             ]
         optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        if self.step:
-            checkpoint.load_moments(self.state, self.parts, optimizer)
+        if self._saved:
+            self._saved.load_moments(self.parts, optimizer)
+            self._saved = None
         return optimizer
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         if self._micro_batch % self.micro_batches == 0:
             self._loss = torch.zeros((), device=self.device)
             self._tokens = torch.zeros((), dtype=torch.int64, device=self.device)
+            self._images = torch.zeros((), dtype=torch.int64, device=self.device)
         if batch_idx == 0 or self.step == self.plan.warm_projector:
             self.set_learning(self.step)
         self._seed_dropout()
@@ -90,8 +114,12 @@ class Training(L.LightningModule):  # type: ignore[misc]
         output = self.model(batch.batch)
         loss: Tensor = output.loss * batch.share
         self._loss += loss.detach()
-        self._tokens += output.tokens
-        return loss * self.micro_batches  # Lightning divides by it
+        if batch.share:
+            self._tokens += output.tokens
+            self._images += len(batch.batch.pixels)
+        if not loss.requires_grad:  # text alone, while only what sees images learns
+            loss = loss + 0.0 * next(p for p in self.parameters() if p.requires_grad).sum()
+        return loss * self.micro_batches * self.world.size  # it is divided by both
 
     def configure_gradient_clipping(
         self,
@@ -99,9 +127,10 @@ class Training(L.LightningModule):  # type: ignore[misc]
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
+        loss, tokens, images = summed(self.world, self._loss, self._tokens, self._images)
+        self._drop_idle_gradients(images)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip))
-        loss = float(self._loss)
+        norm = total(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip))
         self._stop_unless_finite(loss, norm)
         for group in optimizer.param_groups:
             group["lr"] = self.plan.rate(group["part"], self.step, self.steps)
@@ -109,7 +138,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
             "step": self.step + 1,
             "loss": loss,
             "grad_norm": norm,
-            "tokens": int(self._tokens),
+            "tokens": int(tokens),
             "lr": {group["part"]: group["lr"] for group in optimizer.param_groups},
         }
         self._last_loss = f"{loss:.4g} at step {self.step + 1}"
@@ -118,9 +147,17 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self._micro_batch += 1
         self.step = self._micro_batch // self.micro_batches
 
+    def _drop_idle_gradients(self, images: float) -> None:
+        """Take the zeros away that are no gradients: of parts that do not learn or had no input."""
+        active = self.plan.learning(self.step) & ({*self.model.parts} if images else {"llm"})
+        for name, part in self.parts.items():
+            if name not in active:
+                part.zero_grad()
+
     def _seed_dropout(self) -> None:
         """Draw the micro-batch's random numbers from its number, so that none need be stored."""
-        words = np.random.SeedSequence([self.seed, self._micro_batch]).generate_state(1)
+        number = self._micro_batch * self.world.size + self.world.rank
+        words = np.random.SeedSequence([self.seed, number]).generate_state(1)
         # Not `torch.manual_seed`: without a GPU in use that notes the stack each time, for ms.
         torch.default_generator.manual_seed(int(words[0]))
         if self.device.type == "cuda":

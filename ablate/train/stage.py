@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch.utils.data import DataLoader
 
@@ -34,6 +33,7 @@ from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
 from ablate.model.spec import ModelSpec
 from ablate.train.callbacks import BadImages, Journal, OuterSigterm
+from ablate.train.devices import connected, trainer_options, unshard
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
 from ablate.train.restore import starting_model, stored_parts
@@ -46,9 +46,10 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
-    bit for bit (on a CPU). Returns the step's figures for its record, among them the bad rows that
-    were passed over and what is noted of fetched weights. Raises `UserError` for missing, changed
-    or bad data (file and row) and for a loss that is not finite.
+    bit for bit (on a CPU). Where processes share the step (`ctx.world`), each of them calls this,
+    and the leader's alone leaves something. Returns the step's figures for its record, among them
+    the bad rows that were passed over and what is noted of fetched weights. Raises `UserError` for
+    missing, changed or bad data (file and row) and for a loss that is not finite.
     """
     plan = Plan(**ctx.spec["stage"])
     model = starting_model(ctx.spec, ctx.parents)
@@ -62,7 +63,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         steps=steps,
         micro_batches=batches.parts,
         seed=ctx.spec["seed"],
-        state=ctx.work / "checkpoint" / "state.safetensors",
+        states=ctx.work / "checkpoint",
+        world=ctx.world,
+        sharded=ctx.world.size > 1 and ctx.infra.get("strategy") == "fsdp",
     )
     module.set_learning(steps - 1)
     table = parameter_table(model)
@@ -70,12 +73,15 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
     started = time.monotonic()
-    _fit(ctx, module, batches)
+    with connected(ctx.world, ctx.device):
+        _fit(ctx, module, batches)
+        unshard(model, ctx.world)
     seconds = time.monotonic() - started
 
-    save_parts(model, ctx.work, _kept(ctx, plan))
-    write_json(ctx.work / "parameters.json", table)
-    shutil.rmtree(module.state.parent, ignore_errors=True)
+    if ctx.world.leads:
+        save_parts(model, ctx.work, _kept(ctx, plan))
+        write_json(ctx.work / "parameters.json", table)
+        shutil.rmtree(module.states, ignore_errors=True)
     return {
         "steps": steps,
         "samples": steps * plan.batch_size,
@@ -108,20 +114,22 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
     content = fingerprint(source)
     if content != ctx.spec["data"]["fingerprint"]:
         raise UserError("the data has changed since the study was planned; start it anew")
-    data = Conversations(
-        source,
-        content,
-        Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
-        ctx.home / "data",
-        max_length=min(plan.max_length, model.spec.llm.context),
-        visual_tokens=model.num_visual_tokens,
-    )
+    with ctx.world.leader_first():
+        data = Conversations(
+            source,
+            content,
+            Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
+            ctx.home / "data",
+            max_length=min(plan.max_length, model.spec.llm.context),
+            visual_tokens=model.num_visual_tokens,
+        )
     order = (
         GroupedOrder(data.lengths, data.has_image, plan.batch_size, ctx.spec["seed"])
         if plan.group_by_length
         else Order(len(data), plan.batch_size, ctx.spec["seed"])
     )
-    return MicroBatches(data, order, ctx.infra.get("micro_batch_size") or plan.batch_size)
+    size = ctx.infra.get("micro_batch_size") or plan.batch_size
+    return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size)
 
 
 def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
@@ -135,17 +143,16 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     )
     budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
+        **trainer_options(ctx.world, ctx.infra.get("strategy", "ddp")),
         "accelerator": "gpu" if cuda else "cpu",
-        "devices": 1,
         "precision": "bf16-mixed" if half else "32-true",
         "max_epochs": 1,
         "accumulate_grad_batches": batches.parts,
         "callbacks": [
-            BadImages(ctx.work / "bad-images.jsonl", budgets),
+            BadImages(ctx.work / "bad-images.jsonl", budgets, ctx.world),
             Journal(ctx, ctx.infra.get("checkpoint_every_steps", 50)),
             OuterSigterm(),
         ],
-        "plugins": [LightningEnvironment()],
         "default_root_dir": ctx.work,
         "logger": False,
         "enable_checkpointing": False,
@@ -157,7 +164,10 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         with _quiet():
-            L.Trainer(**options).fit(module, loader)
+            trainer = L.Trainer(**options)
+            if trainer.world_size != ctx.world.size:
+                raise RuntimeError(f"{trainer.world_size} processes, not {ctx.world.size}")
+            trainer.fit(module, loader)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning made an exit of Ctrl-C
             signal.signal(signal.SIGINT, interrupt)

@@ -51,6 +51,18 @@ def train(ctx: StepContext) -> dict[str, Any]:
     return {"steps": 1}
 
 
+def together(ctx: StepContext) -> dict[str, Any]:
+    """A fake step that needs all its processes; each writes down that it was there."""
+    mine = [ctx.world.rank, os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), ctx.device]
+    (ctx.home / f"pid-{ctx.world.rank}").write_text(str(os.getpid()))
+    ctx.progress(1, 2)
+    ctx.log({"step": 1, "by": ctx.world.rank})
+    there = ctx.world.agree(ctx.world.gather(mine))
+    assert len(there) == ctx.world.size > 1
+    time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
+    return {**train(ctx), "there": there} if ctx.world.leads else {}
+
+
 def evaluate(ctx: StepContext) -> dict[str, Any]:
     """Scores that depend on the encoders and, a little, on the digest of the weights."""
     note(ctx, "begin")

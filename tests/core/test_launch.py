@@ -59,6 +59,7 @@ def test_each_slot_has_a_gpu_of_its_own(
     small: Study, own_home: Path, nosy: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    small = small.model_copy(update={"infra": Infra()})
     found = seen(small, own_home, nosy, 2)
     assert {one["device"] for one in found} == {"cuda"}
     assert {one["CUDA_VISIBLE_DEVICES"] for one in found} <= {"5", "7"}

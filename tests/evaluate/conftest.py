@@ -18,6 +18,7 @@ from ablate.model import llms
 from ablate.model.mllm import build_model
 from ablate.model.parts import save_parts
 from ablate.model.spec import ModelSpec
+from ablate.team import World
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Context:
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     seen: list[tuple[int, int, str]] = field(default_factory=list)
+    world: World = field(default_factory=World)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self.seen.append((done, total, note))

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
+import traceback
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +20,8 @@ from ablate.errors import UserError
 from ablate.evaluate import score
 from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.evaluate.taskfiles import read_questions
-from ablate.files import read_json
+from ablate.files import read_json, write_json
+from ablate.team import Team
 
 
 class Oracle(torch.nn.Module):
@@ -153,6 +157,63 @@ def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypa
     assert result["scores"] == again["scores"]
     assert answers(first) == answers(second)
     assert len({row["answer"] for row in answers(first)}) > 8
+
+
+@pytest.mark.gpu
+def test_in_half_precision_on_a_gpu_every_question_is_answered_as_before(step):
+    first, second = step(work="first"), step(work="second")
+    first.device = second.device = "cuda"
+    result = score.evaluate(first)
+    assert result["questions"] == 32
+    assert score.evaluate(second)["scores"] == result["scores"]
+    assert answers(first) == answers(second)
+
+
+def shared(ctx, size, kill_at=None):
+    """Score in `size` processes, of which the last dies at its question number `kill_at`."""
+    children = [fork(ctx, task, size, kill_at) for task in range(size)]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def fork(ctx, task, size, kill_at):
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        torch.set_num_threads(1)  # the parent's threads are not there after a fork
+        if kill_at is not None and task == size - 1:
+            asks, ask = iter(range(kill_at)), AblateLMM._images
+            AblateLMM._images = lambda self, one: (
+                os._exit(9) if next(asks, None) is None else ask(self, one)
+            )
+        team = Team(task, size)
+        team.meet(ctx.work.parent / "team")
+        result = score.evaluate(replace(ctx, world=team.world(size, 1)))
+        if team.leads:
+            write_json(ctx.work.parent / "result.json", result)
+            team.close(in_order=True)
+        else:
+            next(team.turns(), None)  # waits for the leader, as a worker does
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_that_share_the_batches_score_the_same_also_after_one_was_killed(step, size):
+    alone, together = step(work="alone"), step(work="together")
+    alone.infra["micro_batch_size"] = together.infra["micro_batch_size"] = 1
+    result = score.evaluate(alone)
+    assert set(shared(together, size, kill_at=12 // size)) != {0}
+    parts = [path.name for path in (together.work / "tasks").glob("abl_*.ours.json")]
+    assert 0 < len(parts) < len(result["scores"])
+    assert shared(together, size) == [0] * size
+    found = read_json(together.work.parent / "result.json")
+    assert found["scores"] == result["scores"]
+    assert answers(together) == answers(alone)
 
 
 def test_blind_the_same_question_gets_the_same_answer_whatever_the_image(step):

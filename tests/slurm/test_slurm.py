@@ -266,3 +266,19 @@ def begins(job: str) -> bool:
 def state(job: str) -> str:
     (line,) = told("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
     return line
+
+
+@pytest.mark.parametrize("where", ["devices", "nodes"])
+def test_tasks_of_a_job_do_a_step_together(
+    tmp_path: Path, fakes: Mapping[str, str], where: str
+) -> None:
+    changes = ["explore.rounds=1", "seeds=[0]", f"infra.{where}=2", "infra.slurm.cpus=2"]
+    study = load_study("micro/smoke", [*changes, "base.recipe.prealign=null"])
+    kinds = ("pretrain", "finetune")
+    on_slurm(study, tmp_path, {**fakes, **dict.fromkeys(kinds, "core_fakes:together")})
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("store/*/*/record.json")]
+    assert {record["kind"] for record in found} == {*kinds, "evaluate"}
+    for record in found:
+        if record["kind"] in kinds:
+            assert [one[0] for one in record["result"]["there"]] == [0, 1]
+            assert record["devices"] == 2

@@ -56,6 +56,7 @@ def make_context(tmp_path: Path, shared_home: Path, llm_folder: Path) -> Make:
         seed: int = 3,
         parents: dict[str, Path] | None = None,
         infra: dict[str, Any] | None = None,
+        device: str = "cpu",
         **stage: Any,
     ) -> Context:
         untrained = [replace(registry.resolve(e), weights=Weights("none")) for e in encoders]
@@ -70,7 +71,7 @@ def make_context(tmp_path: Path, shared_home: Path, llm_folder: Path) -> Make:
         }
         work = tmp_path / name
         work.mkdir(exist_ok=True)
-        return Context(kind, spec, work, shared_home, parents or {}, infra or {})
+        return Context(kind, spec, work, shared_home, parents or {}, infra or {}, device)
 
     return make
 

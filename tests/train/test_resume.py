@@ -2,24 +2,27 @@
 
 import os
 import random
+import shutil
 import signal
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from training_toys import Context, Make, assert_same, own_data, weights
+from rank_toys import Job
+from training_toys import Make, assert_same, own_data, weights
 
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
 from ablate.train.stage import train
+from ablate.worker import StepContext
 
 EVENTS = [
     (Mllm, "forward"),
-    (Context, "log"),
-    (Context, "truncate_log"),
+    (StepContext, "log"),
+    (StepContext, "truncate_log"),
     (checkpoint, "save"),
     (checkpoint, "save_file"),
     (Path, "replace"),
@@ -27,33 +30,38 @@ EVENTS = [
     (stage, "save_parts"),
     (stage.shutil, "rmtree"),
 ]
-"""Functions before and after which a kill may come."""
+"""Functions before and after which a signal may come."""
 
 
-def attempt(ctx: Context, last_event: int) -> bool:
-    """Train in a process of its own that dies at event number `last_event`; whether it ended."""
-    child = os.fork()
-    if child == 0:
-        ended = False
-        try:
-            torch.set_num_threads(1)  # the parent's threads are not there after a fork
-            happened = iter(range(1, last_event))
+@dataclass(frozen=True)
+class Signal:
+    """Prepares processes of which number `task` gets a signal at its event number `moment`.
 
-            def event() -> None:
-                if next(happened, None) is None:
-                    os.kill(os.getpid(), signal.SIGKILL)
+    The states that are saved, but for one that was hardly there at the signal, stay in `kept`.
+    """
 
-            for owner, name in EVENTS:
-                setattr(owner, name, _between(event, getattr(owner, name)))
-            train(ctx)
-            ended = True
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-        finally:
-            os._exit(0 if ended else 1)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in {0, -signal.SIGKILL}
-    return code == 0
+    kept: Path
+    task: int = 0
+    moment: int = 10**9
+    number: signal.Signals = signal.SIGKILL
+
+    def __call__(self, task: int) -> None:
+        happened = iter(range(1, self.moment))
+
+        def event() -> None:
+            if task == self.task and next(happened, None) is None:
+                os.kill(os.getpid(), self.number)
+
+        for owner, name in EVENTS:
+            setattr(owner, name, _between(event, getattr(owner, name)))
+        save = checkpoint.save
+
+        def keep(folder: Path, step: int, *more: Any) -> None:
+            save(folder, step, *more)
+            if task == 0:
+                shutil.copytree(folder / str(step), self.kept / str(step), dirs_exist_ok=True)
+
+        checkpoint.save = keep  # type: ignore[assignment]
 
 
 def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,38 +74,51 @@ def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callabl
     return wrapped
 
 
-@pytest.mark.parametrize(("seed", "broken_images"), [(0, False), (1, False), (2, True)])
-def test_killed_at_random_moments_it_ends_with_the_same_weights_and_metrics(
-    make_context: Make, tmp_path: Path, seed: int, broken_images: bool
+@pytest.mark.parametrize(
+    ("tasks", "seed", "broken_images"),
+    [(1, 0, False), (1, 1, False), (1, 2, True), (2, 3, False), (2, 4, True)],
+)
+def test_stopped_at_random_moments_it_ends_with_the_same_weights_moments_and_metrics(
+    make_context: Make, tmp_path: Path, tasks: int, seed: int, broken_images: bool
 ) -> None:
     settings: dict[str, Any] = {
         "steps": 7,
         "batch_size": 5,  # of 12 samples: checkpoints fall in the middle of epochs
         "train": {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3},
         "warm_projector": 3,
-        "infra": {"checkpoint_every_steps": 2, "micro_batch_size": 2},
     }
     if broken_images:
         settings["data"] = own_data(tmp_path, broken=(1, 4), max_bad=2)
         settings["group_by_length"] = True
-    undisturbed, killed = (
-        make_context("undisturbed", **settings),
-        make_context("killed", **settings),
-    )
-    assert attempt(undisturbed, last_event=10**9)
+    infra = {"checkpoint_every_steps": 2, "micro_batch_size": 2}  # of a step: 3 parts, of 2: 2
+    context = make_context(**settings)
+    calm = Job(context, tmp_path / "calm", tasks, infra, Signal(tmp_path / "a")).done()
 
-    moments, kills = random.Random(seed), 0
-    while not attempt(killed, moments.randint(12, 50)):
-        kills += 1
-        assert kills < 100
-    assert kills >= 2
-    assert killed.journal.read_bytes() == undisturbed.journal.read_bytes()
-    assert_same(weights(killed.work), weights(undisturbed.work))
-    assert sorted(p.name for p in killed.work.iterdir()) == sorted(
-        p.name for p in undisturbed.work.iterdir()
+    job = Job(context, tmp_path / "stopped", tasks, infra)
+    chance, stops = random.Random(seed), 0
+    while True:
+        number = chance.choice([signal.SIGKILL, signal.SIGTERM])
+        victim, moment = chance.randrange(tasks), chance.randint(12, 50)
+        outcome = job.with_(prepare=Signal(tmp_path / "b", victim, moment, number)).run()
+        if outcome.status == "done":
+            break
+        assert outcome.status == "lost", outcome
+        stops += 1
+        assert stops < 100
+    assert stops >= 2
+    assert (job.artifact / "metrics.jsonl").read_bytes() == (
+        calm.artifact / "metrics.jsonl"
+    ).read_bytes()
+    assert_same(weights(job.artifact), weights(calm.artifact))
+    kept = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert kept
+    for step in kept:  # weights and moments, before the end
+        assert_same(weights(tmp_path / "b" / step), weights(tmp_path / "a" / step))
+    assert sorted(p.name for p in job.artifact.iterdir()) == sorted(
+        p.name for p in calm.artifact.iterdir()
     )
     if broken_images:
-        found = [(ctx.work / "bad-images.jsonl").read_bytes() for ctx in (killed, undisturbed)]
+        found = [(one.artifact / "bad-images.jsonl").read_bytes() for one in (job, calm)]
         assert found[0] == found[1]
 
 
@@ -112,8 +133,8 @@ def test_a_step_that_ended_but_was_not_committed_may_run_again(make_context: Mak
 
 def test_a_checkpoint_the_disk_has_damaged_costs_time_only(make_context: Make) -> None:
     ctx = make_context(steps=2)
-    state = ctx.work / "checkpoint" / "state.safetensors"
-    state.parent.mkdir()
+    state = ctx.work / "checkpoint" / "1" / "0.safetensors"
+    state.parent.mkdir(parents=True)
     state.write_bytes(b"\x00" * 100)
     train(ctx)
     assert [row["step"] for row in ctx.rows()] == [1, 2]

@@ -205,13 +205,6 @@ def test_a_frozen_language_model_recomputes_its_activations_too(
     assert passes == [False] * 4  # two layers, each once forward and once more
 
 
-def test_half_precision_learns_too(make_context: Make) -> None:
-    ctx = make_context(precision="bf16", steps=20, train={"projector": 5e-3, "llm": 5e-3})
-    train(ctx)
-    assert ctx.rows()[-1]["loss"] < ctx.rows()[0]["loss"] - 0.3
-    assert all(tensor.dtype == torch.float32 for tensor in weights(ctx.work).values())
-
-
 @pytest.mark.parametrize(("value", "what"), [(float("nan"), "nan"), (float("inf"), "inf")])
 def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
     make_context: Make, monkeypatch: pytest.MonkeyPatch, value: float, what: str
@@ -232,8 +225,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
     ):
         train(ctx)
     assert [row["step"] for row in ctx.rows()] == [1, 2]
-    module = module_file.checkpoint
-    assert module.step_of(ctx.work / "checkpoint" / "state.safetensors") == 2
+    assert module_file.checkpoint.step_of(ctx.work / "checkpoint") == 2
 
 
 @pytest.mark.parametrize("workers", [0, 1])

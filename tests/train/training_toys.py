@@ -1,14 +1,19 @@
 """A stage's settings, and a context as `ablate.worker` would give it."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+
+from ablate.team import World
 
 STAGE = {
     "steps": 6,
@@ -37,6 +42,7 @@ class Context:
     parents: dict[str, Path] = field(default_factory=dict)
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    world: World = field(default_factory=World)
 
     @property
     def journal(self) -> Path:
@@ -64,6 +70,29 @@ class Context:
 
 
 Make = Callable[..., Context]
+
+
+def train_apart(ctx: Context, last: int) -> int:
+    """Train in a process of its own, which is killed after step `last`; its exit code."""
+    process = get_context("spawn").Process(target=_train, args=(ctx, last))  # fit for CUDA
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _train(ctx: Context, last: int) -> None:
+    from ablate.train.stage import train
+
+    log = ctx.log
+
+    def deadly(metrics: dict[str, Any]) -> None:
+        log(metrics)
+        if metrics["step"] == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ctx.log = deadly  # type: ignore[method-assign]
+    train(ctx)
 
 
 def own_data(folder: Path, broken: tuple[int, ...], **fields: Any) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""A stage on several devices: one process for each, which share every step's batch.
+
+Each process sums the gradients of its share of the samples; once a step they are added up over all,
+so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
+`fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
+brings a block's weights together while it is at work.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from ablate.errors import UserError
+from ablate.model.mllm import Mllm
+from ablate.team import LOOPBACK, World
+
+
+class Environment(ClusterEnvironment):  # type: ignore[misc]
+    """What Lightning asks of where it runs: it neither starts processes nor connects them."""
+
+    creates_processes_externally = True
+    main_address, main_port = LOOPBACK, 0  # not used: the processes are connected already
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self.world.size
+
+    def set_world_size(self, size: int) -> None:
+        if size != self.world.size:
+            raise UserError(f"{self.world.size} devices were asked for, but Lightning has {size}")
+
+    def global_rank(self) -> int:
+        return self.world.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self.world.rank
+
+    def local_rank(self) -> int:
+        return self.world.local
+
+    def node_rank(self) -> int:
+        return self.world.rank // self.world.devices
+
+
+def trainer_options(world: World, strategy: str) -> dict[str, Any]:
+    """What Lightning's Trainer is told of the devices."""
+    if world.size == 1:
+        return {"devices": 1, "plugins": [LightningEnvironment()]}
+    return {
+        "devices": world.devices,
+        "num_nodes": world.nodes,
+        "strategy": _strategy(world, strategy),
+        "plugins": [Environment(world)],
+    }
+
+
+def _strategy(world: World, name: str) -> Strategy:
+    if name == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
+    # Which parameters a step uses depends on its samples and its number.
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+
+
+@contextmanager
+def connected(world: World, device: str) -> Iterator[None]:
+    """The processes of a step connected for torch's collectives.
+
+    After an exception they stay so: others may wait in one, and are ended with their team.
+    """
+    if world.size == 1:
+        yield
+        return
+    near = world.nodes == 1
+    if near:  # what listens does so on the loopback interface only
+        os.environ |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), _loopback())
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    with socket.create_server((LOOPBACK if near else "", 0)) as server:
+        own = [LOOPBACK if near else socket.gethostname(), server.getsockname()[1]]
+        host, port = world.agree(own)
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            host,
+            port,
+            world.size,
+            world.leads,
+            master_listen_fd=server.detach() if world.leads else None,
+        )
+    distributed.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo",
+        store=store,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+def _loopback() -> str:
+    return "lo0" if sys.platform == "darwin" else "lo"
+
+
+def summed(world: World, *numbers: Tensor) -> list[float]:
+    """Each number's sum over the processes."""
+    total = torch.stack([number.double() for number in numbers])
+    if world.size > 1:
+        distributed.all_reduce(total)
+    return total.tolist()
+
+
+def total(norm: Tensor) -> float:
+    """A norm that may be over distributed tensors."""
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def shard(model: Mllm, mesh: DeviceMesh) -> None:
+    """Leave on each device of the mesh its share of every parameter; see `fully_shard`.
+
+    Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model holds, if
+    they have modules of their own.
+    """
+    model.in_lockstep = True
+    for part in [*model.mixture.encoders, model.llm]:
+        lists = [one for one in part.modules() if isinstance(one, nn.Sequential | nn.ModuleList)]
+        for blocks in reversed(lists):  # what is inside comes first
+            for block in blocks:
+                if any(True for _ in block.children()):
+                    fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def unshard(model: nn.Module, world: World) -> None:
+    """Make every parameter whole again in the leader, on the CPU; called by all processes."""
+    whole: dict[Tensor, nn.Parameter] = {}  # tied ones stay tied
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not isinstance(parameter, DTensor):
+                continue
+            tensor = parameter.full_tensor().detach()
+            if world.leads:
+                learns = parameter.requires_grad
+                own = whole.setdefault(parameter, nn.Parameter(tensor.cpu(), requires_grad=learns))
+                setattr(module, name, own)
+
+
+def share_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's share of a whole tensor, cut as `like` is; a number is everybody's."""
+    tensor = tensor.to(like.device)
+    if not isinstance(like, DTensor) or tensor.ndim == 0:
+        return tensor
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)

@@ -1,0 +1,115 @@
+"""Jobs of several processes on this machine, as a backend starts them: all the worker does, too."""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from training_toys import Context
+
+from ablate.steps import Step
+from ablate.store import Store
+from ablate.team import Team
+from ablate.worker import EXECUTORS, Outcome, Place, follow, run_chain
+
+
+def nothing(task: int) -> None:
+    """Prepares no process."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step, done below `home` by `tasks` processes; `prepare` is called in each of them."""
+
+    ctx: Context
+    home: Path
+    tasks: int
+    infra: dict[str, Any]
+    prepare: Callable[[int], None] = nothing
+
+    @property
+    def step(self) -> Step:
+        return Step(self.ctx.step_kind, "step", self.ctx.spec)
+
+    @property
+    def artifact(self) -> Path:
+        return Store(self.home).folder(self.step)
+
+    @property
+    def work(self) -> Path:
+        return Store(self.home).work(self.step)
+
+    def rows(self, folder: Path | None = None) -> list[dict[str, Any]]:
+        """What was logged of each optimiser step."""
+        text = ((folder or self.artifact) / "metrics.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def log(self) -> str:
+        """What the processes printed."""
+        return "".join(path.read_text() for path in sorted(self.home.glob("logs/*/*.log")))
+
+    def start(self) -> list[int]:
+        """The processes, begun."""
+        if not self.home.exists():  # what is prepared of the data is shared with other tests
+            self.home.mkdir()
+            (self.ctx.home / "data").mkdir(exist_ok=True)
+            (self.home / "data").symlink_to(self.ctx.home / "data")
+        answer = self.home / "outcome.json"
+        answer.unlink(missing_ok=True)
+        return [self._fork(task, answer) for task in range(self.tasks)]
+
+    def run(self) -> Outcome:
+        """How it ended; `lost` if its first process died without a word. All have ended then."""
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.start()]
+        answer = self.home / "outcome.json"
+        if not answer.exists():
+            assert codes[0] != 0, self.log()
+            return Outcome("lost", f"exit codes {codes}")
+        return Outcome(**json.loads(answer.read_text()))
+
+    def done(self) -> "Job":
+        """Run, to the end."""
+        outcome = self.run()
+        assert outcome.status == "done", f"{outcome.message}\n{self.log()}"
+        return self
+
+    def with_(self, **changes: Any) -> "Job":
+        """The same step in the same home in another way."""
+        return replace(self, **changes)
+
+    def _fork(self, task: int, answer: Path) -> int:
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            torch.set_num_threads(1)  # the parent's threads are not there after a fork
+            signal.signal(signal.SIGTERM, _stop)
+            self.prepare(task)
+            self._work(Team(task, self.tasks), answer)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _work(self, team: Team, answer: Path) -> None:
+        place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
+        team.meet(self.home / "team")
+        if team.leads:
+            outcome = run_chain(self.home, [self.step], place, EXECUTORS, team, answer)
+            team.close(in_order=outcome.status == "done")
+        else:
+            follow(self.home, place, EXECUTORS, team)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,209 @@
+"""Several devices do what one does, up to the order in which floats are added up."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rank_toys import Job
+from training_toys import Make, assert_same, own_data, weights
+
+from ablate.model.mllm import Mllm
+from ablate.train import checkpoint
+from fusion_zoo import options
+
+LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
+SETTINGS: dict[str, Any] = {
+    "steps": 7,
+    "batch_size": 5,  # 2 processes have 3 and 2 samples, of 4 the last has none in a part
+    "train": LEARNING,
+    "warm_projector": 2,
+    "group_by_length": True,
+}
+ENCODERS = ("clip-micro@32", "sam-micro@32")
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def make_job(make_context: Make, tmp_path: Path) -> MakeJob:
+    """Jobs by name; `tasks` processes, and what `infra` and the stage are to have else."""
+
+    def make(name: str, tasks: int = 1, infra: dict[str, Any] | None = None, **stage: Any) -> Job:
+        ctx = make_context(f"{name}-context", **{**SETTINGS, **stage})
+        return Job(ctx, tmp_path / name, tasks, {"micro_batch_size": 2, **(infra or {})})
+
+    return make
+
+
+def with_text(folder: Path) -> dict[str, Any]:
+    """Six rows with an image and nine of text alone."""
+    source = own_data(folder, broken=())
+    said = [("human", "how many are there"), ("gpt", "three")]
+    turns = [{"from": who, "value": value} for who, value in said]
+    (folder / "text.json").write_text(json.dumps([{"conversations": turns}] * 9))
+    text = {"conversations": str(folder / "text.json")}
+    return {"mix": {"own": source, "text": text}, "canvas": 32}
+
+
+def assert_close(job: Job, other: Job) -> None:
+    """The same loss curve and weights, but for float32 sums in another order.
+
+    Measured: losses to 1e-7, gradient norms to 3e-7 of themselves, weights to 1e-6.
+    """
+    for row, expected in zip(job.rows(), other.rows(), strict=True):
+        assert (row["step"], row["tokens"]) == (expected["step"], expected["tokens"])
+        assert row["loss"] == pytest.approx(expected["loss"], rel=2e-6)
+        assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-5)
+        assert row["lr"] == expected["lr"]
+    left, right = weights(job.artifact), weights(other.artifact)
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], rtol=0, atol=2e-5, msg=name)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.parametrize(("strategy", "tasks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4), ("fsdp", 3)])
+def test_several_processes_do_the_steps_of_one(
+    make_job: MakeJob, tmp_path: Path, strategy: str, tasks: int
+) -> None:
+    data = with_text(tmp_path)
+    alone = make_job("alone", data=data).done()
+    shared = make_job("shared", tasks, {"strategy": strategy}, data=data).done()
+    assert_close(shared, alone)
+
+
+def dies(task: int, step: int, how: Callable[[], Any]) -> Callable[[int], None]:
+    """Prepares processes of which one does `how` in the forward pass number `step`."""
+
+    def prepare(number: int) -> None:
+        forward, passes = Mllm.forward, iter(range(1, step))
+
+        def deadly(model: Mllm, batch: Any) -> Any:
+            if number == task and next(passes, None) is None:
+                how()
+            return forward(model, batch)
+
+        Mllm.forward = deadly  # type: ignore[method-assign]
+
+    return prepare
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failed() -> None:
+    raise RuntimeError("out of something")
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
+    make_job: MakeJob, tmp_path: Path, tasks: int
+) -> None:
+    data, infra = with_text(tmp_path), {"strategy": "fsdp", "checkpoint_every_steps": 2}
+    alone = make_job("alone", data=data).done()
+    two = make_job("moved", 2, infra, data=data)
+    assert two.with_(prepare=dies(1, 10, killed)).run().status == "lost"
+    states = [path.name for path in (two.work / "checkpoint").iterdir()]
+    assert states == ["4"]
+    assert len(list((two.work / "checkpoint" / "4").iterdir())) == 2
+    assert checkpoint.step_of(two.work / "checkpoint") == 4
+    assert_close(two.with_(tasks=tasks).done(), alone)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for_bit(
+    make_job: MakeJob, strategy: str, task: int
+) -> None:
+    infra = {"strategy": strategy, "checkpoint_every_steps": 2}
+    calm = make_job("calm", 2, infra).done()
+    job = make_job("killed", 2, infra)
+    began = time.monotonic()
+    outcome = job.with_(prepare=dies(task, 10, killed)).run()  # in the middle of step 5
+    assert outcome.status == "lost"
+    assert task == 0 or outcome.message == "process 1 of 2 died"
+    assert time.monotonic() - began < 20
+    job.done()
+    assert_same(weights(job.artifact), weights(calm.artifact))
+    assert job.rows() == calm.rows()
+
+
+def test_an_error_of_any_process_is_the_failure_of_the_step(make_job: MakeJob) -> None:
+    job = make_job("job", 2)
+    outcome = job.with_(prepare=dies(1, 3, failed)).run()
+    assert (outcome.status, outcome.message) == ("failed", "out of something")
+    assert "RuntimeError: out of something" in job.log()
+
+
+def test_a_loss_that_is_not_finite_stops_all_and_keeps_the_last_good_state(
+    make_job: MakeJob,
+) -> None:
+    def prepare(number: int) -> None:
+        forward, passes = Mllm.forward, iter(range(6))
+
+        def spoilt(model: Mllm, batch: Any) -> Any:
+            output = forward(model, batch)
+            bad = number == 1 and next(passes, None) is None
+            return output._replace(loss=output.loss * float("nan")) if bad else output
+
+        Mllm.forward = spoilt  # type: ignore[method-assign]
+
+    job = make_job("job", 2, {"checkpoint_every_steps": 1}).with_(prepare=prepare)
+    outcome = job.run()
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("the loss is nan at step 4 of 7")
+    assert checkpoint.step_of(job.work / "checkpoint") == 3
+    assert [row["step"] for row in job.rows(job.work)] == [1, 2, 3]
+
+
+def test_fewer_processes_than_were_asked_for_do_not_train(make_job: MakeJob) -> None:
+    outcome = make_job("job", 2, {"devices": 3}).run()
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("the step asks for 3 processes on each of 1 nodes, but its")
+
+
+def test_processes_that_a_step_has_no_use_for_wait(make_job: MakeJob) -> None:
+    few = make_job("few", 3, {"kinds": {"finetune": {"devices": 2}}}).done()
+    two = make_job("two", 2).done()
+    assert_same(weights(few.artifact), weights(two.artifact))
+
+
+def test_broken_images_of_all_processes_count_against_one_budget(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    source = own_data(tmp_path, broken=(1, 4), max_bad=2)
+    job = make_job("within", 2, data=source).done()
+    found = (job.artifact / "bad-images.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)[1] for line in found) == [2, 5]
+    more = own_data(tmp_path, broken=(1, 2, 4), max_bad=2)
+    outcome = make_job("beyond", 2, data=more).run()
+    assert outcome.status == "failed"
+    assert outcome.message.startswith("own: 3 bad rows, but max_bad allows 2; the first: ")
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_encoders_of_every_family_train_in_shares(make_job: MakeJob, strategy: str) -> None:
+    names = ("clip", "convnext", "eva02", "pix2struct", "sam", "dinov2")
+    sizes = [64 if name == "dinov2" else 32 for name in names]
+    encoders = tuple(f"{name}-micro@{size}" for name, size in zip(names, sizes, strict=True))
+    job = make_job("job", 2, {"strategy": strategy}, encoders=encoders, steps=2).done()
+    assert len(list(job.artifact.glob("encoder-*.safetensors"))) == len(names)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_a_fusion_inside_the_base_encoder_trains_in_shares_of_weights(make_job: MakeJob) -> None:
+    jobs = [
+        make_job(f"of-{tasks}", tasks, {"strategy": "fsdp"}, encoders=ENCODERS, steps=3)
+        for tasks in (1, 2)
+    ]
+    for job in jobs:
+        job.ctx.spec["model"]["fusion"] |= {"name": "llava_hr", "options": options("llava_hr")}
+        job.done()
+    assert_close(jobs[1], jobs[0])
