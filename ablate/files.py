@@ -74,6 +74,8 @@ def drafted(path: Path) -> Iterator[Path]:
         yield draft
         os.fsync(handle)
         draft.chmod(0o644)  # mkstemp gives 0600; results are meant to be read by a team
+        if path.is_dir():
+            raise UserError(f"{path} is a folder and should be a file; move it away")
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
