@@ -60,7 +60,7 @@ report.show = () => {
   const sections = [...document.querySelectorAll("main > article")];
   const shown = sections.find((one) => one.id === path) ?? sections[0];
   if (sections.length > 1) {
-    for (const one of sections) one.hidden = one !== shown;
+    for (const one of sections) one.classList.toggle("shown", one === shown);
     for (const link of document.querySelectorAll(".bar nav a")) {
       if (link.hash === `#${shown.id}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");

@@ -85,7 +85,7 @@ def addresses(
 
 def shown(page: "Page") -> "Any":
     """The section that is shown."""
-    return page.locator("main > article:not([hidden])")
+    return page.locator("main > article:visible")
 
 
 def test_every_page_opens_and_none_is_wider_than_a_phone(

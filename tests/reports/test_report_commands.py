@@ -94,6 +94,22 @@ def test_report_prints_its_path(ablate: Call) -> None:
     assert json.loads(ablate("report", "--json")[1])["path"] == out.strip()
 
 
+def test_report_in_a_single_file_prints_its_path(ablate: Call) -> None:
+    code, out, _ = ablate("report", "--single-file")
+    assert code == 0
+    path = Path(out.strip())
+    assert path.suffix == ".html"
+    assert path.is_file()
+    assert json.loads(ablate("report", "--single-file", "--json")[1])["path"] == out.strip()
+
+
+@pytest.mark.parametrize("word", ["--json", "--single-file"])
+def test_a_live_report_makes_no_file(ablate: Call, word: str) -> None:
+    code, _, err = ablate("report", "--live", word)
+    assert code == 2
+    assert "--live makes no file" in err
+
+
 def test_report_open_asks_the_browser(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) is None)
