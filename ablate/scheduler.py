@@ -316,8 +316,7 @@ class _Driver:
         """Draw the consequences of a chain that ended before its end."""
         step = next((one for one in chain if one.key == outcome.step), chain[0])
         if outcome.log:
-            number = 1 + len(list(self.store.logs(step).glob("job-*.log")))
-            write_atomic(self.store.logs(step) / f"job-{number}.log", outcome.log)
+            self.store.keep_log(step, outcome.log)
         match outcome.status:
             case "done":  # seen by the worker, and by us once the file server was asked
                 if not self.store.committed(step):

@@ -224,6 +224,16 @@ class Store:
         write_json(self._failed(step) / "spec.json", self._spec(step))
         write_json(self._failed(step) / "record.json", sealed(record))
 
+    def keep_log(self, step: Step, text: str) -> None:
+        """Keep what a process printed that never came to the step, or died in it: `job-N.log`.
+
+        For its owner's eyes alone: it may hold what the user's own set-up lines print.
+        """
+        self.logs(step).mkdir(parents=True, exist_ok=True)
+        kept = self.logs(step) / f"job-{1 + len(list(self.logs(step).glob('job-*.log')))}.log"
+        kept.touch(mode=0o600)
+        kept.write_text(text, encoding="utf-8")
+
     def failing(self) -> set[str]:
         """The names of the folders of all steps whose last attempt failed, in one look."""
         return {path.name for path in (self.home / "failed").glob("*/*")}

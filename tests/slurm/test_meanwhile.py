@@ -1,0 +1,151 @@
+"""What a user does while a study runs on Slurm: watch it, read logs, end it, ask the doctor."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import core_fakes
+import pytest
+from conftest import told
+from test_slurm import of_seeds, on_slurm, until
+
+from ablate import doctor_slurm
+from ablate.cancel import cancel
+from ablate.commands import logbook
+from ablate.commands.queue import at_hand
+from ablate.doctor import Finding
+from ablate.drives import drives
+from ablate.lease import Watch
+from ablate.store import Store
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
+
+
+def alive(*jobs: str) -> list[str]:
+    """Those of these jobs, or of all, that have not ended."""
+    listed = [f"--jobs={','.join(jobs)}"] if jobs else []
+    return told("squeue", "--noheader", "--array", "--format=%i", *listed)
+
+
+def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
+    own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+    mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
+    study = of_seeds(3, "infra.slurm.at_once=1")
+    ended: list[int | str | None] = []
+
+    def drive() -> None:
+        try:
+            on_slurm(study, own_home, fakes)
+        except SystemExit as stopped:
+            ended.append(stopped.code)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    work = at_hand(own_home, study.name, Watch())
+    assert work.drivers == 1
+    assert {one.job.reason for one in work.waiting} == {"JobArrayTaskLimit"}
+    assert all(one.step for one in work.waiting)
+    (drive_found,) = drives(own_home, study.name)
+    jobs = list(drive_found.jobs())
+    assert len(jobs) == 3
+    drive_found.stop()  # as from another machine: this one would signal the process of the test
+    driver.join(30)
+    assert ended == [143]
+    until(lambda: not set(alive()) & set(jobs))
+    assert list(cancel(own_home)) == []
+    assert alive(mine) == [mine]
+    told("scancel", mine)
+
+
+def test_jobs_of_a_driver_that_is_gone_are_ended_and_the_users_others_are_not(
+    own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+    program = (
+        "import sys, test_slurm, core_fakes, pathlib\n"
+        "study = test_slurm.of_seeds(2, 'infra.slurm.at_once=1')\n"
+        "test_slurm.on_slurm(study, pathlib.Path(sys.argv[1]), core_fakes.EXECUTORS)\n"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", program, str(own_home)])
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    driver.kill()
+    driver.wait()
+    mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
+    endings = list(cancel(own_home, "micro/smoke"))
+    assert len(endings) == 2
+    assert all(one.what.startswith("job of micro/smoke: ") and not one.left for one in endings)
+    assert alive() == [mine]
+    assert not list(drives(own_home))
+    told("scancel", mine)
+
+
+def test_a_broken_set_up_line_is_found_in_the_logs_of_the_step_that_never_began(
+    own_home: Path, fakes: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = of_seeds(1, "infra.slurm.setup=[module load cuda/99, exit 3]")
+    events = on_slurm(study, own_home, fakes)
+    failed = next(event.step for event in events if event.what == "failed")
+    assert failed
+    assert logbook.show(f"pretrain/{failed.slug}", follow=True, as_json=False) == 1
+    assert "module: command not found" in capsys.readouterr().out
+    kept = Store(own_home).logs(failed) / "job-1.log"
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **slurm: object) -> None:
+    """The user's default cluster asks for this."""
+    asked = {"cpus": 1, "timeout_min": 60, "gpus": 0} | slurm
+    whole = {"default": "mine", "clusters": {"mine": {"slurm": asked}}}
+    (tmp_path / "clusters.yaml").write_text(json.dumps(whole))
+    monkeypatch.setenv("ABLATE_CLUSTERS", str(tmp_path / "clusters.yaml"))
+    monkeypatch.setattr(doctor_slurm, "SURE", 1.0)
+    monkeypatch.setattr(doctor_slurm, "SEEN", 1.0)
+
+
+def examined(own_home: Path) -> dict[str, Finding]:
+    found = {finding.check: finding for finding in doctor_slurm.examine()}
+    assert not list(own_home.glob("doctor-*"))
+    assert not told("squeue", "-h", "--states=PENDING,RUNNING", "--name=ablate-doctor")
+    return found
+
+
+def test_the_doctor_finds_a_cluster_well(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile(tmp_path, monkeypatch)
+    found = examined(own_home)
+    problems = {check: one for check, one in found.items() if one.status != "ok"}
+    assert [one.found for one in problems.values()] == ["none was asked for"]
+    assert found["signal"].found.startswith("USR2 reaches the job")
+    assert found["requeue"].status == "ok"
+    assert found["sacct"].found.startswith("does not answer, which is fine")
+
+
+@pytest.mark.parametrize(
+    ("asked", "check", "words"),
+    [
+        ({"partition": "gpu"}, "sbatch", "infra.slurm.partition to one of yours: main, scavenge"),
+        ({"gpus": 9}, "sbatch", "infra.slurm.gpus"),
+        ({"extra": {"hold": True}}, "queue", "Change the request"),
+        ({"setup": ["module load cuda/99", "exit 3"]}, "python there", "infra.slurm.setup"),
+        ({"python": ["/nowhere/python"]}, "python there", "infra.slurm.python"),
+    ],
+)
+def test_the_doctor_says_what_to_mend(
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, object],
+    check: str,
+    words: str,
+) -> None:
+    profile(tmp_path, monkeypatch, **asked)
+    found = examined(own_home)[check]
+    assert found.status == "problem"
+    assert words in found.remedy
