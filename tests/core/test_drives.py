@@ -102,7 +102,7 @@ def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> Non
     with tenure(tmp_path) as mine:
         assert mine.inherited() == []
     (found,) = (one for one in drives.drives(tmp_path) if one.folder == folder)
-    assert (found.own_job, found.jobs()) == ("12", ["12"])
+    assert (found.own_job, found.jobs()) == ("12", {"12": ()})
 
 
 def test_a_drive_is_for_its_user_alone(tmp_path: Path) -> None:
