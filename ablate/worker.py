@@ -24,7 +24,7 @@ from ablate.errors import UserError
 from ablate.infra import Infra
 from ablate.lease import Lease
 from ablate.record import forget_peak_memory, peak_memory_mb, record
-from ablate.steps import Step
+from ablate.steps import Step, canonical
 from ablate.store import FULL, BadArtifactError, Store
 
 Executor = Callable[["StepContext"], dict[str, Any]]
@@ -82,7 +82,8 @@ class StepContext:
 
     def __init__(self, step: Step, store: Store, place: Place, lease: Lease) -> None:
         self.step_kind = step.kind
-        self.spec = step.spec
+        # As the key has it: where only the order of fields differs, sums must not be rounded otherwise.
+        self.spec = json.loads(canonical(step.spec))
         self.parents = {role: store.verified(parent) for role, parent in step.parents.items()}
         self.work = store.work(step)
         self.home = store.home
