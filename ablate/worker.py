@@ -82,7 +82,7 @@ class StepContext:
 
     def __init__(self, step: Step, store: Store, place: Place, lease: Lease) -> None:
         self.step_kind = step.kind
-        # As the key has it: where only the order of fields differs, sums must not be rounded otherwise.
+        # In the one order that the key has: another order of parts is another rounding of sums.
         self.spec = json.loads(canonical(step.spec))
         self.parents = {role: store.verified(parent) for role, parent in step.parents.items()}
         self.work = store.work(step)

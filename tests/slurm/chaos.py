@@ -1,0 +1,283 @@
+"""A monkey let loose on a study that runs on a cluster: it breaks what it can, at random.
+
+Faults are dealt from a shuffled deck that holds every kind, one about each step that the study
+commits: so they fall on all of it, and it still gets on. A fault counts only if it hit something
+at work. Beside the monkey there is an administrator, who starts requeued jobs at once where Slurm
+would wait for two minutes.
+"""
+
+import math
+import os
+import random
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopback import Loopback, environment_of
+from rounds import STEPS, Driver, records
+
+from ablate.lease import look
+
+SPREAD = 0.9
+"""The part of the study's steps over which the faults are spread."""
+EAGER = 6.0
+"""Seconds to wait for a worker that trains, before one that still imports is hit instead."""
+DEATHS = 2
+"""How often one step's worker is hit: the harness calls a step failed that is lost three times."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that holds the lease of a step now, and its Slurm job and node.
+
+    `learns`: whether it has logged an optimiser step within the last second.
+    """
+
+    pid: int
+    job: str
+    node: str
+    step: str
+    learns: bool
+
+    def __str__(self) -> str:
+        return f"{self.step} on {self.node}{', learning' if self.learns else ''}"
+
+
+class Chaos:
+    """The study in `home`, driven on the cluster, and what befalls it.
+
+    `struck` counts faults by kind; `committed` are the records that were seen.
+    """
+
+    def __init__(self, cluster: Loopback, home: Path, seed: int) -> None:
+        self.cluster, self.home = cluster, home
+        self.chance = random.Random(seed)
+        self.deck = deque(fault for fault, times in FAULTS.items() for _ in range(times))
+        self.chance.shuffle(self.deck)
+        self.pace = SPREAD * STEPS / len(self.deck)
+        self.due, self.eager = 0.0, False
+        self.drivers: list[Driver] = []
+        self.hits: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+        self.committed: dict[str, bytes] = {}
+
+    def run(self, seconds: float) -> None:
+        """Drive the study to its end, and strike until then."""
+        begun = time.monotonic()
+        self.start_driver()
+        while self.running():
+            now = time.monotonic() - begun
+            assert now < seconds, "the study does not get on"
+            self.hurry()
+            self.look_at_records()
+            if hit := self.strike():
+                print(f"{now:4.0f} s, {len(self.committed):2} steps done: {hit}", flush=True)
+            time.sleep(0.2)
+        self.look_at_records()
+
+    def strike(self) -> str:
+        """Deal the next fault, if it is time and there is something for it to hit; it in words."""
+        now = time.monotonic()
+        if not self.deck or len(self.committed) < int(self.pace * self.struck.total()):
+            self.due = max(self.due, now)
+        if now <= self.due:
+            return ""
+        self.eager = now > self.due + EAGER
+        kind = self.deck[0].__name__
+        hit = self.deck[0](self)
+        if hit:
+            self.deck.popleft()
+            self.struck[kind] += 1
+            self.due = time.monotonic() + self.chance.uniform(0.2, 3.0)
+        elif self.eager:
+            self.deck.rotate(-1)
+        return hit and f"{kind}, {hit}"
+
+    def start_driver(self) -> None:
+        self.drivers.append(Driver(self.home, {**os.environ, **self.cluster.environment}))
+
+    def running(self) -> list[Driver]:
+        """The drivers that have not ended; one that ended badly fails the test."""
+        return [driver for driver in self.drivers if driver.runs()]
+
+    def hurry(self) -> None:
+        """Start requeued jobs now."""
+        for job in self.cluster.queue():
+            if job.state == "PENDING" and job.reason == "BeginTime":
+                self.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now")
+
+    def look_at_records(self) -> None:
+        """A record that was there is there, and is the same."""
+        now = records(self.home)
+        assert self.committed.items() <= now.items(), "a committed step was lost, or done again"
+        self.committed = now
+
+    def worker(self) -> Worker | None:
+        """One that is at work, and whose step has not been hit too often; None without any.
+
+        One that learns before one that does not, if there is one in time.
+        """
+        found = [worker for worker in self.at_work() if self.hits[worker.step] < DEATHS]
+        found = [worker for worker in found if worker.learns] or found if self.eager else []
+        worker = self.chance.choice(found) if found else None
+        if worker:
+            self.hits[worker.step] += 1
+        return worker
+
+    def at_work(self) -> list[Worker]:
+        """The workers that hold a lease."""
+        found = []
+        for folder in sorted(self.home.glob("leases/*/*")):
+            holding = look(folder)
+            if holding and not holding.released and holding.owner and holding.owner.runs():
+                said = environment_of(holding.owner.pid)
+                job, node = said.get("SLURM_JOB_ID", ""), said.get("SLURMD_NODENAME", "")
+                journal = self.home / "work" / folder.relative_to(self.home / "leases")
+                learns = _age(journal / "metrics.jsonl") < 1.0
+                found.append(Worker(holding.owner.pid, job, node, folder.name, learns))
+        return found
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written to."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+Fault = Callable[[Chaos], str]
+"""Something that befalls the study: whom it hit, or nothing where there is nobody to hit now."""
+
+
+def driver_killed(chaos: Chaos) -> str:
+    return _replace_driver(chaos, signal.SIGKILL)
+
+
+def driver_told_to_stop(chaos: Chaos) -> str:
+    return _replace_driver(chaos, signal.SIGTERM)
+
+
+def _replace_driver(chaos: Chaos, number: int) -> str:
+    """End one of the drivers while its jobs are at work; another starts if none is left."""
+    alive, jobs = chaos.running(), chaos.at_work()
+    if not alive or not jobs:
+        return ""
+    victim = chaos.chance.choice(alive)
+    victim.kill(number)
+    chaos.drivers.remove(victim)
+    if len(alive) == 1:
+        chaos.start_driver()
+    return f"one of {len(alive)}, jobs at work: {len(jobs)}"
+
+
+def second_driver(chaos: Chaos) -> str:
+    jobs = chaos.at_work()
+    if len(chaos.running()) != 1 or not jobs:
+        return ""
+    chaos.start_driver()
+    return f"jobs at work: {len(jobs)}"
+
+
+def worker_killed(chaos: Chaos) -> str:
+    return _signal_worker(chaos, signal.SIGKILL)
+
+
+def worker_paused(chaos: Chaos) -> str:
+    return _signal_worker(chaos, signal.SIGSTOP, signal.SIGCONT)
+
+
+def _signal_worker(chaos: Chaos, *numbers: int) -> str:
+    """Signal a worker itself, which Slurm does not learn of; three seconds between two signals."""
+    worker = chaos.worker()
+    try:
+        for number in numbers if worker else ():
+            os.kill(worker.pid, number)
+            time.sleep(3 if number == signal.SIGSTOP else 0)
+    except ProcessLookupError:
+        return ""
+    return str(worker or "")
+
+
+def job_cancelled(chaos: Chaos) -> str:
+    return _command(chaos, "scancel", "{job}")
+
+
+def job_requeued(chaos: Chaos) -> str:
+    return _command(chaos, "scontrol", "requeue", "{job}")
+
+
+def sigterm(chaos: Chaos) -> str:
+    """As a scheduler sends it that has no other signal to announce an end."""
+    return _command(chaos, "scancel", "--signal=TERM", "{job}")
+
+
+def time_limit(chaos: Chaos) -> str:
+    """What submitit has Slurm send ahead of it."""
+    return _command(chaos, "scancel", "--signal=USR2", "{job}")
+
+
+def preempted(chaos: Chaos) -> str:
+    """By a short job that takes all of the node in the partition that goes first."""
+    short = ("sbatch", "--partition=main", "--gres=gpu:2", "--output=/dev/null")
+    return _command(chaos, *short, "--nodelist={node}", "--wrap=sleep 1")
+
+
+def _command(chaos: Chaos, *command: str) -> str:
+    """One of Slurm's commands, about the job or the node of a worker."""
+    worker = chaos.worker()
+    if worker is None:
+        return ""
+    words = [word.format(job=worker.job, node=worker.node) for word in command]
+    return str(worker) if chaos.cluster.run(*words) else ""
+
+
+def node_lost(chaos: Chaos) -> str:
+    """Without power for a second: nothing on it is left, and Slurm learns of it."""
+    worker = chaos.worker()
+    if worker is None:
+        return ""
+    chaos.cluster.cut_power(worker.node)
+    down = ("State=DOWN", "Reason=chaos")
+    chaos.cluster.run("scontrol", "update", f"NodeName={worker.node}", *down)
+    time.sleep(1)
+    chaos.cluster.start()
+    return str(worker)
+
+
+def slurmd_restarted(chaos: Chaos) -> str:
+    worker = chaos.worker()
+    return f"{_restart(chaos, f'slurmd-{worker.node}')}, {worker}" if worker else ""
+
+
+def slurmctld_restarted(chaos: Chaos) -> str:
+    return _restart(chaos, "slurmctld") if chaos.at_work() else ""
+
+
+def _restart(chaos: Chaos, daemon: str) -> str:
+    """Kill a daemon, and start it again two seconds later."""
+    os.kill(chaos.cluster.daemon(daemon), signal.SIGKILL)
+    time.sleep(2)
+    chaos.cluster.start()
+    return daemon
+
+
+FAULTS: Mapping[Fault, int] = {
+    driver_killed: 4,
+    driver_told_to_stop: 1,
+    second_driver: 2,
+    worker_killed: 3,
+    worker_paused: 3,
+    job_cancelled: 2,
+    job_requeued: 3,
+    sigterm: 3,
+    time_limit: 3,
+    preempted: 3,
+    node_lost: 2,
+    slurmd_restarted: 2,
+    slurmctld_restarted: 2,
+}
+"""How many there are of each kind in the deck."""
