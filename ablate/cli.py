@@ -165,7 +165,10 @@ def logs(
 
 @app.command()
 def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> None:
-    """Stop the steps of a study that are at work; what is finished stays.
+    """End what works on a study: its drivers, their workers, their Slurm jobs; nothing else.
+
+    What is finished stays, and a step that was under way goes on from its checkpoint next time. The
+    exit code is 1 if something is left, such as a driver on a machine that does not answer.
 
     \b
     Example:
@@ -173,7 +176,7 @@ def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> Non
     """
     from ablate.commands import state
 
-    state.cancel(study, overrides or [])
+    raise typer.Exit(state.cancel(study, overrides or []))
 
 
 @app.command("list")

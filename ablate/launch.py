@@ -5,8 +5,8 @@ ends processes, its word on their state is a hint. Nothing here imports torch.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -34,8 +34,12 @@ class Backend(Protocol):
     slots: int
     pause: float
 
-    def start(self, steps: Sequence[Step]) -> Job:
-        """Start a chain; call only while fewer than `slots` run."""
+    def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
+        """A job for each of the chains, of which all together no more than `slots` may run; None
+        for one that cannot be started now. The steps of a chain agree in `Infra.place`."""
+
+    def adopt(self, drive: Path) -> Mapping[str, Job]:
+        """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
 
     def close(self) -> None:
         """End whatever runs and clean up."""
@@ -49,13 +53,14 @@ def open_backend(
     infra: Infra,
     executors: Executors = EXECUTORS,
 ) -> Backend:
-    """The backend `name`, running `jobs` chains at once (default: what the machine bears).
+    """The backend `name`, running `jobs` chains at once (default: what the machine bears, or
+    `infra.slurm.at_once`).
 
     `folder` is the driver's own, for mailboxes and job logs. Raises UserError for an unknown name.
     """
     cards = gpus()
     device = ("cuda" if cards else "cpu") if infra.device == "auto" else infra.device
-    place = Place(device, infra.model_dump(mode="json"), folder.name)
+    place = Place(device, infra.for_steps(), folder.name)
     if device == "cuda" and not cards and name != "slurm":
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
     if name == "inline":
@@ -67,9 +72,7 @@ def open_backend(
         shared = [cards[n % len(cards)] for n in range(slots)]
         return Local(home, folder, place, shared, share, executors)
     if name == "slurm":
-        on_cpu = device == "cpu" if infra.device != "auto" else infra.slurm.gpus == 0
-        place = replace(place, device="cpu" if on_cpu else "cuda")
-        return OnSlurm(home, folder, place, jobs or 64, infra.slurm, executors)
+        return OnSlurm(home, folder, place, jobs or infra.slurm.at_once, infra, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
 
 
@@ -87,14 +90,14 @@ def gpus() -> list[str]:
     return sorted(card.name[6:] for card in devices if card.name[6:].isdecimal())
 
 
-class Ended:
-    """A job whose outcome is known."""
+class Here:
+    """A chain that is done in this process, when it is first asked for."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
+    def __init__(self, run: Callable[[], Outcome]) -> None:
+        self.run = run
 
-    def poll(self) -> Outcome | None:
-        return self.outcome
+    def poll(self) -> Outcome:
+        return self.run()
 
 
 class Inline:
@@ -106,8 +109,12 @@ class Inline:
     def __init__(self, home: Path, place: Place, executors: Executors) -> None:
         self.home, self.place, self.executors = home, place, executors
 
-    def start(self, steps: Sequence[Step]) -> Job:
-        return Ended(run_chain(self.home, steps, self.place, self.executors))
+    def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Here]:
+        more = (self.place, self.executors)
+        return [Here(partial(run_chain, self.home, chain, *more)) for chain in chains]
+
+    def adopt(self, drive: Path) -> Mapping[str, Job]:
+        return {}
 
     def close(self) -> None:
         pass

@@ -5,36 +5,34 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 """
 
 import contextlib
-import shutil
 import signal
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from ablate import drives
+from ablate.attempts import Attempts
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import read_json, write_atomic, write_json
+from ablate.files import write_atomic, write_json
 from ablate.launch import Backend, Job, open_backend
-from ablate.lease import Process
 from ablate.record import record
 from ablate.results import Evaluation, Failure, StoredResults, decision_path, load_evaluation
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
-from ablate.slots import end
-from ablate.slurm import left_behind, scancel
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import BadArtifactError, Store, writing
 from ablate.study import Candidate, Study
 from ablate.worker import EXECUTORS, Executors, Outcome
 
-ATTEMPTS = 3
-"""How often a step is tried whose process dies without a word, or whose parents go bad."""
 LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""
 SHARED = {"prealign"}
@@ -43,11 +41,11 @@ SHARED = {"prealign"}
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened. `waiting`: another driver has the step; `lost`: it will be tried again;
-    `corrupt`: an artifact was set aside and will be made again.
+    """Something happened. `waiting`: another driver has the step; `lost`, `stopped`: it will be
+    tried again; `corrupt`: an artifact was set aside and will be made again.
     """
 
-    what: Literal["started", "done", "failed", "lost", "corrupt", "waiting", "decided"]
+    what: Literal["started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided"]
     step: Step | None = None
     message: str = ""
     decision: Decision | None = None
@@ -65,69 +63,50 @@ def drive(
     home: Path,
     on_event: OnEvent = lambda event: None,
     executors: Executors = EXECUTORS,
+    folder: Path | None = None,
 ) -> list[Round]:
     """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
 
-    Steps that failed before are tried once more; candidates that fail again are failed in their
-    round. Ctrl-C and SIGTERM end what runs (its work folders stay) and pass on as
+    Steps that failed before are left as they are: their candidates are failed in their round.
+    Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
     anything is started for a published benchmark that is not here.
+
+    `folder`: of a drive that outlives its driver (see `ablate.detach`). One that is told to go
+    leaves its jobs at work, for the next to take over.
     """
-    token = uuid.uuid4().hex[:12]
-    driver = _Driver(study, rounds, Store(home), token, on_event)
-    with writing(home), _terminable():
+    stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
+    driver = _Driver(study, rounds, Store(home), folder, on_event)
+    with writing(home), contextlib.nullcontext() if stays else _terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
-            _sweep(home)
-            folder = home / "drives" / token
-            mine = {"study": study.name, "process": asdict(Process.this())}
-            write_json(folder / "driver.json", mine)
-            try:
-                where = open_backend(backend, jobs, home, folder, study.infra, executors)
-                with contextlib.closing(where):
-                    driver.work(where)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            driver.run(
+                lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
+            )
         return driver.rounds()
 
 
-def cancel(home: Path, study: Study | None = None) -> list[str]:
-    """End the drivers of a study (None: of all) on this machine, and workers they left behind.
-
-    What they were at stays in its work folders. Says what was ended, a line each.
-    """
-    ended = []
-    for folder, name, driver in _drives(home):
-        if study is not None and name != study.name:
-            continue
-        if end(driver, signal.SIGTERM):
-            ended.append(f"driver of {name}, process {driver.pid}")
-        elif driver.runs() is False:
-            left = [worker for worker in _workers(folder) if end(worker, signal.SIGTERM)]
-            ended += [f"worker of {name}, process {worker.pid}" for worker in left]
-            jobs = left_behind(folder)
-            scancel(jobs)
-            ended += [f"job of {name}, {job}" for job in jobs]
-    return ended
-
-
 class _Driver:
-    """One run of `drive`. As a `Lookup`, it answers for this drive: old failures do not count."""
+    """One run of `drive`, which remembers what it found; as a `Lookup`, it answers from that."""
 
     def __init__(
-        self, study: Study, last: int | None, store: Store, token: str, on_event: OnEvent
+        self, study: Study, last: int | None, store: Store, folder: Path, on_event: OnEvent
     ) -> None:
-        self.study, self.last, self.store, self.token = study, last, store, token
+        self.study, self.last, self.store, self.folder = study, last, store, folder
         self.tell = on_event
         self.stored = StoredResults(store, study)
+        self.place = cache(study.infra.place)
         self.steps: dict[str, list[Step]] = {}
         self.results: dict[str, Evaluation] = {}
         self.failed: dict[str, str] = {}
+        self.failing = store.failing()
         self.done: set[str] = set()
         self.absent: set[str] = set()  # not in the store when we last looked
-        self.tries: Counter[str] = Counter()
+        self.attempts = Attempts(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
+        self.tenure = drives.Tenure(store.home, study.name, store.watch)
+        self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
@@ -148,8 +127,30 @@ class _Driver:
         self.tell(Event("decided", decision=decision))
 
     def settled(self) -> bool:
-        """Whether there is nothing to do: every candidate of every known round has a score."""
+        """Whether there is nothing to do: every candidate of every known round has ended."""
         return next(self._chains(self.rounds()), None) is None
+
+    def run(self, opened: Callable[[], Backend], stays: bool) -> None:
+        """Work, holding the drive; `stays`: its jobs stay at work when this process has to go."""
+        backend, leave = None, False
+        with contextlib.closing(self.tenure):
+            self.tenure.hold(self.folder)
+            try:
+                backend = opened()
+                self.work(backend)
+            except drives.TakenOverError:
+                leave = True
+                raise
+            except UserError:
+                raise
+            except BaseException:
+                leave = stays and not drives.asked_to_stop(self.folder)
+                raise
+            finally:
+                if not leave:
+                    if backend:
+                        backend.close()
+                    self.tenure.remove()
 
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
@@ -157,7 +158,12 @@ class _Driver:
         changed, looked = True, 0.0
         while True:
             if (changed and not ready) or time.monotonic() - looked > LOOK:
+                if drives.asked_to_stop(self.folder):
+                    raise SystemExit(128 + signal.SIGTERM)
+                for folder in self.tenure.inherited():
+                    self.adopted |= backend.adopt(folder)
                 self.absent.clear()
+                self.failing = self.store.failing()
                 ready, looked = deque(self._chains(self.rounds())), time.monotonic()
                 if not ready and not self.running:
                     return
@@ -179,8 +185,8 @@ class _Driver:
                 self.results[last.key] = found
         if last.key in self.results:
             return self.results[last.key]
-        failed = (step for step in steps if step.key in self.failed) if self.failed else iter(())
-        return next((Failure(step, self.failed[step.key]) for step in failed), None)
+        failed = next((step for step in steps if self._has_failed(step)), None)
+        return Failure(failed, self.failed[failed.key]) if failed else None
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.stored.decision(number)
@@ -204,6 +210,14 @@ class _Driver:
             return False
         self.done.add(step.key)
         return True
+
+    def _has_failed(self, step: Step) -> bool:
+        """Whether its last attempt failed, in this drive or before."""
+        if step.key not in self.failed and step.dirname in self.failing:
+            record = None if self._is_done(step) else self.store.failure(step)
+            if record and record["key"] == step.key:
+                self.failed[step.key] = record["error"]["message"]
+        return step.key in self.failed
 
     def _forget(self, steps: Sequence[Step], message: str) -> None:
         """Look at these steps in the store again: one of them is gone."""
@@ -232,21 +246,39 @@ class _Driver:
                 shared = [[step] for step in missing if step.kind in SHARED]
                 for chain in shared if shared or one.provisional else [missing]:
                     keys = {step.key for step in chain}
-                    if keys and not keys & taken and not keys & self.failed.keys():
+                    if keys and not keys & taken and not any(map(self._has_failed, chain)):
                         taken |= keys
                         yield chain
 
     def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
-        """Fill the slots; a chain that another driver's worker has at hand is looked at later."""
-        while ready and len(self.running) < backend.slots:
-            chain = ready.popleft()
-            if self.store.watch.held(self.store.leases(chain[0])):
-                if chain[0].key not in self.awaited:
-                    self.awaited.add(chain[0].key)
-                    self.tell(Event("waiting", chain[0], "another worker is at it"))
+        """Fill the slots; a chain that another driver has at hand is looked at later."""
+        chains: list[list[Step]] = []
+        while ready and len(self.running) + len(chains) < backend.slots:
+            chain = self._alike(ready.popleft())
+            first = chain[0]
+            if job := self.adopted.get(first.key):
+                self.adopted = {key: one for key, one in self.adopted.items() if one is not job}
+                self._begun(job, chain)
+            elif first.key in self.tenure.spoken_for or self.store.watch.held(
+                self.store.leases(first)
+            ):
+                if first.key not in self.awaited:
+                    self.awaited.add(first.key)
+                    self.tell(Event("waiting", first, "another worker is at it"))
             else:
-                self.tell(Event("started", chain[0]))
-                self.running.append((backend.start(chain), chain))
+                chains.append(chain)
+        for job, chain in zip(backend.start(chains) if chains else (), chains, strict=True):
+            if job is not None:
+                self._begun(job, chain)
+
+    def _begun(self, job: Job, chain: list[Step]) -> None:
+        self.tell(Event("started", chain[0]))
+        self.running.append((job, chain))
+
+    def _alike(self, chain: list[Step]) -> list[Step]:
+        """The beginning of a chain, up to where another job must go on with it."""
+        first = self.place(chain[0].kind)
+        return list(takewhile(lambda step: self.place(step.kind) == first, chain))
 
     def _collect(self) -> bool:
         """See what has ended since the last look; whether anything has."""
@@ -275,47 +307,29 @@ class _Driver:
             case "failed":
                 self.failed[step.key] = outcome.message
                 self.tell(Event("failed", step, outcome.message))
+            case "memory":
+                self._give_up(step, "OutOfMemory", outcome.message)
             case "bad":
                 self._forget(ancestors(chain), outcome.message)
-                self._again(step, outcome.message)
-            case "lost":
+                self._again(step, outcome)
+            case "lost" | "stopped":
                 write_atomic(self.store.home / ".probe", "room to write?")
-                self.tell(Event("lost", step, outcome.message))
-                self._again(step, outcome.message)
+                self.tell(Event(outcome.status, step, outcome.message))
+                self._again(step, outcome)
 
-    def _again(self, step: Step, message: str) -> None:
+    def _again(self, step: Step, outcome: Outcome) -> None:
         """Leave the step to be tried again, or call it failed after so many times."""
-        self.tries[step.key] += 1
-        if self.tries[step.key] < ATTEMPTS:
-            return
-        said = f"{message}, {ATTEMPTS} times"
+        assert outcome.status in ("lost", "stopped", "bad")
+        if enough := self.attempts.enough(step, outcome.status):
+            self._give_up(step, outcome.status.capitalize(), f"{outcome.message}, {enough}")
+
+    def _give_up(self, step: Step, kind: str, said: str) -> None:
+        """Record that the step failed, for a worker that could not."""
         now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
-        error = ("Lost", said)
-        self.store.fail(step, record(step, "failed", error=error, drive=self.token, **now))
+        drive = self.folder.name
+        self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
-
-
-def _drives(home: Path) -> Iterator[tuple[Path, str, Process]]:
-    """Every driver that left a folder: that, its study and its process."""
-    for path in sorted((home / "drives").glob("*/driver.json")):
-        with contextlib.suppress(OSError, ValueError):
-            mine = read_json(path)
-            yield path.parent, mine["study"], Process(**mine["process"])
-
-
-def _workers(folder: Path) -> Iterator[Process]:
-    for path in sorted(folder.glob("slot-*/worker.json")):
-        with contextlib.suppress(OSError, ValueError):
-            yield Process(**read_json(path))
-
-
-def _sweep(home: Path) -> None:
-    """Remove what drivers of this machine left that were killed, once their workers ended too."""
-    for folder, _, driver in _drives(home):
-        alive = any(process.runs() is not False for process in (driver, *_workers(folder)))
-        if not alive and not left_behind(folder):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

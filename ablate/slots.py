@@ -78,7 +78,14 @@ class Local:
         self.threads = threads
         self._slots = [Slot(folder / f"slot-{n}", card) for n, card in enumerate(cards)]
 
-    def start(self, steps: Sequence[Step]) -> Slot:
+    def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
+        return [self._send(chain) for chain in chains]
+
+    def adopt(self, drive: Path) -> Mapping[str, Slot]:
+        """None: the workers of a dead driver end with the chain they are at."""
+        return {}
+
+    def _send(self, steps: Sequence[Step]) -> Slot:
         slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))
         if slot.job is None or slot.job.done():
             shutil.rmtree(slot.mailbox, ignore_errors=True)

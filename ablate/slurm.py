@@ -1,17 +1,31 @@
-"""Jobs of a Slurm cluster, one a chain, through submitit."""
+"""Jobs of a Slurm cluster: chains that are ready together go out as one array.
+
+What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
+a hint, which is asked for only where there is no answer: whether it is still to come, and else why
+not. A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
+"""
 
 import math
+import os
 import re
+import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from ablate import arrays
+from ablate.arrays import Array
 from ablate.errors import UserError
 from ablate.files import read_json, write_json
-from ablate.infra import Slurm
+from ablate.infra import Infra
+from ablate.memory import HOST, killed_for_it
+from ablate.sbatch import RefusedError, on_gpus, request, submit
 from ablate.steps import Step
 from ablate.worker import Executors, Outcome, Place, run_chain
 
@@ -19,7 +33,6 @@ ALIVE = {
     "CONFIGURING",
     "COMPLETING",
     "PENDING",
-    "PREEMPTED",
     "REQUEUED",
     "RESIZING",
     "RUNNING",
@@ -28,13 +41,40 @@ ALIVE = {
     "STOPPED",
     "SUSPENDED",
 }
-"""Slurm's words for a job that has not ended, or will begin again."""
-GRACE = 10.0
+"""Slurm's words for a job that has not ended."""
+STOPPED = {
+    "BOOT_FAIL": "its node did not boot",
+    "DEADLINE": "it ran into its deadline",
+    "NODE_FAIL": "its node failed",
+    "PREEMPTED": "it was preempted",
+    "TIMEOUT": "it ran into its time limit",
+}
+"""Slurm's words for a job that was ended through no fault of the step's, and ours."""
+ASK = 10.0
+"""Seconds between two questions to Slurm, one for all jobs."""
+GRACE = 30.0
+"""Seconds that the answer of a job which has ended may take to be seen on a network file system."""
+LOST = {
+    "CANCELLED": "was cancelled",
+    "COMPLETED": "ended without an answer",
+    "FAILED": "died",
+    "": "is gone from Slurm's memory and left no answer",
+}
+"""What is said of a job that was lost, by Slurm's last word on it."""
+LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
+LATER = 30.0
+"""Seconds until sbatch is asked again after it refused."""
+ARRAY = 1000
+"""Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
+
+
+class ToldToGo(SystemExit):
+    """Slurm told the job that it must go: it is preempted, or almost out of time."""
 
 
 class Chain:
-    """What a Slurm job runs. A class, so that submitit finds `checkpoint` when the job must go."""
+    """What a Slurm job runs."""
 
     def __init__(
         self, home: Path, steps: Sequence[Any], place: Place, executors: Executors, answer: Path
@@ -43,124 +83,199 @@ class Chain:
         self.executors, self.answer = dict(executors), str(answer)
 
     def __call__(self) -> None:
+        me = os.getpid()
+
+        def go(number: int, frame: FrameType | None) -> None:
+            if os.getpid() == me:  # a forked data loader inherits this handler
+                raise ToldToGo
+
+        signal.signal(signal.SIGUSR2, go)  # in place of submitit's, which would requeue the job
         steps = [Step.from_json(step) for step in self.steps]
-        outcome = run_chain(Path(self.home), steps, self.place, self.executors)
+        try:
+            outcome = run_chain(Path(self.home), steps, self.place, self.executors)
+        except ToldToGo:
+            outcome = Outcome("stopped", "its job was told to go: preempted, or out of time")
         write_json(Path(self.answer), asdict(outcome))
 
-    def checkpoint(self) -> Any:
-        import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+class Queue:
+    """Slurm's word on the jobs of some arrays, asked for once for all, every `ASK` seconds."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._states: dict[tuple[str, str], str] = {}
+        self._tried = self._told = -math.inf
+
+    def state(self, array: Array, index: int, since: float) -> str | None:
+        """The state of a job that was submitted at `since`; `""` if Slurm does not know it (any
+        more), None while it has not answered after that."""
+        self.ask(ASK)
+        task = str(index) if len(array.chains) > 1 else "N/A"
+        return self._states.get((array.name, task), "") if self._told > since else None
+
+    def busy(self) -> bool:
+        """Whether any of the jobs has not ended, as far as Slurm tells."""
+        return self.ask(0) and any(state in ALIVE for state in self._states.values())
+
+    def ask(self, pause: float) -> bool:
+        """Ask, if not asked for `pause` seconds; whether Slurm answered the last time."""
+        if self.names and time.monotonic() - self._tried > pause:
+            self._tried = time.monotonic()
+            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%j|%K|%T"]
+            said = told(*command, f"--name={','.join(sorted(self.names))}")
+            if said is not None:
+                found = re.findall(r"^(\S+)\|(\S+)\|(\S+)$", said, re.MULTILINE)
+                self._states = {(name, task): state for name, task, state in found}
+                self._told = self._tried
+        return self._told == self._tried
+
+
+@dataclass
+class SlurmJob:
+    """A chain on the cluster: over when its answer is there, or when Slurm says it ended and no
+    answer is seen for `GRACE` seconds after that."""
+
+    array: Array
+    index: int
+    queue: Queue
+    since: float
+    outcome: Outcome | None = None
+    ended: float | None = None
+
+    def poll(self) -> Outcome | None:
+        self.outcome = self.outcome or self._answer() or self._loss()
+        return self.outcome
+
+    def _answer(self) -> Outcome | None:
+        try:
+            return Outcome(**read_json(self.array.answer(self.index)))
+        except (OSError, ValueError):
+            return None
+
+    def _loss(self) -> Outcome | None:
+        state = self.queue.state(self.array, self.index, self.since)
+        if state is None or state in ALIVE:
+            self.ended = None
+            return None
+        self.ended = self.ended or time.monotonic()
+        if time.monotonic() - self.ended <= GRACE:
+            return None
+        job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
+        if killed_for_it(state, said):
+            return Outcome("memory", f"{job} ran out of memory; {HOST}")
+        if state in STOPPED:
+            return Outcome("stopped", f"{job} {STOPPED[state]}")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        words = f": {lines[-1][:200]}" if lines else ""
+        return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}")
 
 
 class OnSlurm:
-    """A Slurm job a chain. A job that is preempted or out of time is requeued by submitit."""
+    """Jobs of chains. `at_once`: how many of them run at once, over all arrays (None: any).
+
+    A queued job keeps none from being queued: an array may be longer than what of it runs at once.
+    """
 
     pause = 0.5
+    slots = sys.maxsize
 
     def __init__(
         self,
         home: Path,
         folder: Path,
         place: Place,
-        slots: int,
-        settings: Slurm,
+        at_once: int | None,
+        infra: Infra,
         executors: Executors,
     ) -> None:
-        self.home, self.folder, self.slots, self.executors = home, folder, slots, executors
+        self.home, self.folder, self.executors = home, folder, executors
         self.place = replace(place, whole_process=True)
-        self.settings = settings
-        self.jobs: list[SlurmJob] = []
-        self._states: dict[str, str] = {}
-        self._asked = 0.0
+        self.infra, self.at_once = infra, at_once
+        self.queue = Queue()
+        self.arrays: list[list[SlurmJob]] = []
+        self._later = -math.inf
 
-    def start(self, steps: Sequence[Step]) -> "SlurmJob":
-        import submitit
+    def start(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob | None]:
+        jobs: list[SlurmJob | None] = [None] * len(chains)
+        alike: dict[str, list[int]] = {}
+        for n, chain in enumerate(chains):
+            alike.setdefault(self.infra.place(chain[0].kind), []).append(n)
+        for numbers in alike.values():
+            for first in range(0, len(numbers), ARRAY):
+                part = numbers[first : first + ARRAY]
+                for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
+                    jobs[n] = job
+        return jobs
 
-        executor = submitit.AutoExecutor(
-            folder=self.folder / "%j", cluster="slurm", slurm_max_num_timeout=100
-        )
-        gpus = 0 if self.place.device == "cpu" else 1
-        executor.update_parameters(**parameters(self.settings, gpus))
-        answer = self.folder / f"{len(self.jobs)}.outcome.json"
-        chain = [step.to_json() for step in steps]
-        try:
-            job = executor.submit(Chain(self.home, chain, self.place, self.executors, answer))
-        except submitit.core.utils.FailedJobError as error:
-            raise UserError(f"sbatch refused: {' '.join(str(error).split())}") from None
-        self.jobs.append(SlurmJob(str(job.job_id), answer, self))
-        write_json(self.folder / "jobs.json", [one.number for one in self.jobs])
-        return self.jobs[-1]
+    def adopt(self, drive: Path) -> dict[str, SlurmJob]:
+        return {
+            key: job
+            for array in arrays.arrays(drive)
+            for job in self._watch(array)
+            for key in array.chains[job.index]
+        }
 
     def close(self) -> None:
         """Cancel the jobs that have not ended, and let the others write their last lines."""
-        scancel([job.number for job in self.jobs if not job.answer.exists()])
-        deadline = time.monotonic() + GRACE
-        while time.monotonic() < deadline:
-            self._asked = -math.inf
-            if not any(self.state(job.number) in ALIVE for job in self.jobs):
-                return
+        for jobs in self.arrays:
+            scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
+        deadline = time.monotonic() + LEAVE
+        while self.queue.busy() and time.monotonic() < deadline:
             time.sleep(self.pause)
 
-    def state(self, number: str) -> str:
-        """Slurm's word on a job, at most ten seconds old; `""` if it has forgotten the job."""
-        if number not in self._states or time.monotonic() - self._asked > 10:
-            command = ["squeue", "--noheader", "--states=all", "--format=%i|%T"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            if done.returncode != 0:  # the controller is away: nothing is known, nothing is lost
-                return "PENDING"
-            self._states = dict(re.findall(r"^(\S+)\|(\S+)$", done.stdout, re.MULTILINE))
-            self._asked = time.monotonic()
-        return self._states.get(number, "")
+    def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
+        """Jobs of one array; none where there is no room, or Slurm does not take them now."""
+        room = len(chains) if self.at_once is None else self.at_once - self._taken()
+        if room < 1 or time.monotonic() < self._later:
+            return []
+        keys = [[step.key for step in chain] for chain in chains]
+        array = arrays.new(self.folder, keys, min(room, len(chains)))
+        infra = self.infra.of(chains[0][0].kind)
+        place = replace(self.place, device="cuda" if on_gpus(infra) else "cpu")
+        calls = [
+            Chain(self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n))
+            for n, chain in enumerate(chains)
+        ]
+        try:
+            array.number = submit(request(infra), array.folder, array.name, calls, array.at_once)
+        except RefusedError as error:
+            shutil.rmtree(array.folder)
+            self._later = time.monotonic() + LATER
+            waiting = any(job.poll() is None for jobs in self.arrays for job in jobs)
+            if not waiting and told("squeue", "--noheader", "--me") is not None:
+                raise UserError(f"sbatch refused: {error}") from None
+            return []
+        array.save()
+        return self._watch(array)
 
+    def _watch(self, array: Array) -> list[SlurmJob]:
+        """The jobs of an array that is submitted."""
+        self.queue.names.add(array.name)
+        now = time.monotonic()
+        self.arrays.append([SlurmJob(array, n, self.queue, now) for n in range(len(array.chains))])
+        return self.arrays[-1]
 
-@dataclass
-class SlurmJob:
-    """A chain on the cluster: over when its outcome is written, lost when Slurm says it ended."""
-
-    number: str
-    answer: Path
-    backend: OnSlurm
-
-    def poll(self) -> Outcome | None:
-        state = self.backend.state(self.number)
-        if self.answer.exists():
-            return Outcome(**read_json(self.answer))
-        lost = Outcome("lost", f"its Slurm job ended: {state or 'gone'}")
-        return None if state in ALIVE else lost
+    def _taken(self) -> int:
+        """How many jobs of the arrays that are submitted may be running."""
+        return sum(
+            min(jobs[0].array.at_once, sum(job.poll() is None for job in jobs))
+            for jobs in self.arrays
+        )
 
 
 def scancel(jobs: Sequence[str]) -> None:
-    """End these jobs; those that have ended already do not mind."""
-    if jobs:
-        subprocess.run(["scancel", *jobs], capture_output=True, timeout=60, check=False)
+    """End these jobs, by number or name; those that have ended already do not mind."""
+    numbers = [job for job in jobs if job[:1].isdecimal()]
+    if numbers:
+        told("scancel", *numbers)
+    for name in sorted(set(jobs) - set(numbers)):
+        told("scancel", f"--name={name}")
 
 
-def left_behind(folder: Path) -> list[str]:
-    """The jobs of the driver whose folder this is, ended or not."""
-    listed = folder / "jobs.json"
-    return list(read_json(listed)) if listed.exists() else []
-
-
-def parameters(settings: Slurm, gpus: int) -> dict[str, Any]:
-    """What submitit is told. It takes preemption for a time-out where the limit is short.
-
-    gpus: on each node, unless the settings say otherwise.
-    """
-    named = {"partition": settings.partition, "account": settings.account, "qos": settings.qos}
-    return {
-        "timeout_min": max(60, settings.timeout_min),
-        "nodes": 1,
-        "tasks_per_node": 1,
-        "cpus_per_task": settings.cpus,
-        "gpus_per_node": gpus if settings.gpus is None else settings.gpus,
-        "slurm_signal_delay_s": 120,
-        "slurm_srun_args": [f"--cpus-per-task={settings.cpus}"],
-        "slurm_setup": [f"export OMP_NUM_THREADS={settings.cpus}"],
-        "slurm_additional_parameters": {
-            "requeue": True,
-            "kill-on-invalid-dep": "yes",
-            **{key: value for key, value in named.items() if value},
-            **settings.extra,
-        },
-    }
+def told(*command: str) -> str | None:
+    """What a command of Slurm's prints; None where it fails, as it does while slurmctld is away."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

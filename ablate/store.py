@@ -146,6 +146,14 @@ class Store:
         write_json(self._failed(step) / "spec.json", self._spec(step))
         write_json(self._failed(step) / "record.json", record)
 
+    def failing(self) -> set[str]:
+        """The names of the folders of all steps whose last attempt failed, in one look."""
+        return {path.name for path in (self.home / "failed").glob("*/*")}
+
+    def forgive(self, step: Step) -> None:
+        """Forget that the step failed, so that it is tried again."""
+        shutil.rmtree(self._failed(step), ignore_errors=True)
+
     def _failed(self, step: Step) -> Path:
         return self.home / "failed" / step.kind / step.dirname
 

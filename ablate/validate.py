@@ -73,7 +73,7 @@ def _said(error: Any) -> str:
     match error["type"]:
         case "missing":
             return "is missing"
-        case "unknown_key" | "length" | "warm":
+        case "unknown_key" | "length" | "ours" | "warm":
             return str(error["msg"])
         case "literal_error":
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"

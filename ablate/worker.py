@@ -23,6 +23,7 @@ from typing import Any, Literal
 from ablate.errors import UserError
 from ablate.infra import Infra
 from ablate.lease import Lease
+from ablate.memory import advice
 from ablate.record import forget_peak_memory, peak_memory_mb, record
 from ablate.steps import Step, canonical
 from ablate.store import FULL, BadArtifactError, Store
@@ -50,10 +51,11 @@ class Outcome:
     """How a chain ended, why in a line, and the key of the step it ended at.
 
     `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
-    hold; `lost`: the process died without a word.
+    hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
+    step's; `memory`: it was killed for the memory it took.
     """
 
-    status: Literal["done", "failed", "busy", "full", "bad", "lost"]
+    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory"]
     message: str = ""
     step: str = ""
 
@@ -202,7 +204,7 @@ def _attempt(
             return Outcome("full", str(error), step.key)
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
-        said = _said(error)
+        said = _said(error) + advice(error, step.kind, context.infra)
         store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
         return Outcome("failed", said, step.key)
     return Outcome("done")

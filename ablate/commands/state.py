@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablate.commands.output import columns, duration, emit_json, note
-from ablate.commands.survey import Survey, survey
+from ablate.commands.survey import Survey, look, survey
 from ablate.files import home
+from ablate.store import Store
+from ablate.study import load_study
 
 
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
@@ -65,16 +67,20 @@ def as_text(found: Survey) -> str:
     return "\n\n".join((*parts, line))
 
 
-def cancel(name: str, overrides: Sequence[str]) -> None:
-    """End what works on the study, a line each on stdout."""
-    from ablate import scheduler
-    from ablate.study import load_study
+def cancel(name: str, overrides: Sequence[str]) -> int:
+    """End what works on the study, a line each on stdout; 1 if something is left, else 0."""
+    from ablate import cancel as ends
 
-    ended = scheduler.cancel(home(), load_study(name, overrides))
-    for line in ended:
-        print(f"ended {line}")
-    if not ended:
-        note(f"nothing of {name} is at work on this machine")
+    study = load_study(name, overrides)
+    found = []
+    for ending in ends.cancel(home(), study.name):
+        found.append(ending)
+        print(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
+    if not found:
+        note(f"nothing is at work on {study.name}")
+    for line in _at_work(look(study, Store(home()))):
+        note(f"another study shares what is still at work\n{line}")
+    return int(any(ending.left for ending in found))
 
 
 def _at_work(found: Survey) -> list[str]:

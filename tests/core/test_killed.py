@@ -18,7 +18,7 @@ import core_fakes
 import pytest
 
 from ablate.lease import Process
-from ablate.scheduler import cancel, drive
+from ablate.scheduler import drive
 from ablate.study import Study
 
 DRIVE = Path(__file__).parent / "drive_fakes.py"
@@ -154,27 +154,3 @@ def test_ctrl_c_and_sigterm_end_the_workers_too(
     assert not any(process.runs() for process in left)
     assert said(driver, ".err") == ""
     assert finish(start(own_home)) == undisturbed
-
-
-def test_cancel_ends_the_driver_and_its_workers(
-    undisturbed: Any, small: Study, own_home: Path
-) -> None:
-    driver = start(own_home)
-    until(lambda: core_fakes.executed(own_home, "begin"))
-    left = workers(own_home)
-    other = small.model_copy(update={"name": "another"})
-    assert cancel(own_home, other) == []
-    assert cancel(own_home, small) == [f"driver of micro/smoke, process {driver.pid}"]
-    assert driver.wait(timeout=20) == 143
-    assert not any(process.runs() for process in left)
-
-
-def test_cancel_ends_workers_whose_driver_is_gone(
-    undisturbed: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "30")
-    driver = start(own_home, jobs=1)
-    until(lambda: core_fakes.executed(own_home, "begin"))
-    kill(driver)
-    assert len(cancel(own_home)) == 1
-    until(lambda: not workers(own_home), 10)

@@ -10,13 +10,12 @@ import pytest
 
 from ablate import launch
 from ablate.errors import UserError
-from ablate.infra import Infra, Slurm
+from ablate.infra import Infra
 from ablate.launch import cores, gpus, open_backend
 from ablate.lease import Process
 from ablate.record import threads
 from ablate.scheduler import drive
 from ablate.slots import Local
-from ablate.slurm import parameters
 from ablate.store import Store
 from ablate.study import Study
 from ablate.worker import StepContext
@@ -39,7 +38,8 @@ def nosy(fakes: Mapping[str, str]) -> dict[str, str]:
 
 
 def seen(study: Study, home: Path, nosy: Mapping[str, str], jobs: int) -> list[dict[str, Any]]:
-    drive(study, backend="local", jobs=jobs, home=home, executors=nosy)
+    anywhere = study.model_copy(update={"infra": Infra()})
+    drive(anywhere, backend="local", jobs=jobs, home=home, executors=nosy)
     failures = (Store(home).home / "failed" / "prealign").glob("*/record.json")
     return [json.loads(json.loads(path.read_text())["error"]["message"]) for path in failures]
 
@@ -124,13 +124,3 @@ def test_closing_ends_slots_that_never_had_work(tmp_path: Path) -> None:
     assert isinstance(backend, Local)
     backend.close()
     assert Process.this().runs()
-
-
-def test_the_cluster_is_asked_for_what_the_study_says() -> None:
-    asked = parameters(Slurm(cpus=8, gpus=2, partition="big", timeout_min=5, extra={"mem": "9G"}))
-    assert asked["timeout_min"] == 60  # submitit takes preemption for a time-out below
-    assert asked["slurm_srun_args"] == ["--cpus-per-task=8"]
-    assert asked["gpus_per_node"] == 2
-    more = asked["slurm_additional_parameters"]
-    assert (more["partition"], more["mem"], more["requeue"]) == ("big", "9G", True)
-    assert "account" not in more

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
-from ablate import cli, scheduler
+from ablate import cli
 from reports import against, formats, tables
 from reports.load import load
 
@@ -106,9 +106,3 @@ def test_plan_and_status_of_a_finished_study(ablate: Call) -> None:
     assert all(step["cached"] for step in plan["steps"])
     assert not any(one["provisional"] for one in plan["candidates"])
     assert json.loads(ablate("status", "--json")[1])["complete"]
-
-
-def test_cancel_says_what_it_ended(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ablate("cancel")[2].startswith("nothing of ")
-    monkeypatch.setattr(scheduler, "cancel", lambda home, study: [f"driver of {study.name}"])
-    assert ablate("cancel")[1] == "ended driver of greedy\n"

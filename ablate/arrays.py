@@ -1,0 +1,81 @@
+"""The job arrays that a drive has submitted, as its folder has them for whoever comes after.
+
+array-N/array.json        the keys of each job's steps, and Slurm's number
+array-N/I.outcome.json    what the job I came to
+array-N/                  also submitit's scripts and pickles, and what the jobs printed
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.files import read_json, write_json
+
+
+@dataclass
+class Array:
+    """One submission: the keys of the steps of each job, and how many of the jobs run at once.
+
+    Slurm knows it by its name, which is written down before it is submitted: a driver that is
+    killed in between loses nothing. `number`: Slurm's own; None until sbatch has told it.
+    """
+
+    folder: Path
+    chains: Sequence[Sequence[str]]
+    at_once: int
+    number: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`ablate-<drive>-<N>`."""
+        return f"ablate-{self.folder.parent.name}-{_number(self.folder)}"
+
+    def job(self, index: int) -> str:
+        """The number of one of its jobs; the array's name where that is not known."""
+        if self.number is None:
+            return self.name
+        return f"{self.number}_{index}" if len(self.chains) > 1 else self.number
+
+    def answer(self, index: int) -> Path:
+        """Where the job of this index leaves its outcome."""
+        return self.folder / f"{index}.outcome.json"
+
+    def log(self, index: int) -> str:
+        """The end of what a job, or Slurm for it, wrote to standard error."""
+        paths = self.folder.glob(f"*_{index}_0_log.err" if len(self.chains) > 1 else "*_0_log.err")
+        return "".join(path.read_text(errors="replace")[-4000:] for path in paths)
+
+    def save(self) -> None:
+        """Write it down; what lies in the folder is for the user alone."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = {"chains": self.chains, "at_once": self.at_once, "number": self.number}
+        write_json(self.folder / "array.json", known)
+
+
+def arrays(drive: Path) -> list[Array]:
+    """The arrays of the drive whose folder this is, in the order they were submitted."""
+    found = sorted(drive.glob("array-*/array.json"), key=lambda path: _number(path.parent))
+    return [Array(path.parent, **read_json(path)) for path in found]
+
+
+def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:
+    """The next array of the drive, written down."""
+    number = 1 + max(map(_number, drive.glob("array-*")), default=0)
+    array = Array(drive / f"array-{number}", chains, at_once)
+    array.save()
+    return array
+
+
+def left_behind(drive: Path) -> list[str]:
+    """The jobs of the drive whose folder this is that have left no answer, ended or not."""
+    return [
+        array.job(n)
+        for array in arrays(drive)
+        for n in range(len(array.chains))
+        if not array.answer(n).exists()
+    ]
+
+
+def _number(folder: Path) -> int:
+    """The N of `array-N`."""
+    return int(folder.name.partition("-")[2])

@@ -1,0 +1,124 @@
+"""Ends what works on a study, and nothing else: its drivers, their workers, their Slurm jobs.
+
+What belongs to a study is what its drivers started; each keeps a list of that in its folder. A step
+that studies share is ended only where it is this study's worker that has it. What a worker was at
+stays in its work folder.
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from ablate import squeue
+from ablate.drives import Drive, drives
+from ablate.lease import Process
+from ablate.slots import GRACE, end
+from ablate.slurm import ALIVE, scancel
+
+ORDERLY = 30.0
+"""Seconds a driver is given to end its workers and jobs, and itself."""
+FAR = 60.0
+"""The same on another machine, where the wish arrives as late as the shared folder is seen."""
+PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Something that worked on the study. `left`: why it still does, and what to do; "" if not."""
+
+    what: str
+    left: str = ""
+
+
+def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
+    """End the drivers of the study of that name (None: of all), and all that they started.
+
+    Says of each thing, as soon as that is known, that it ended or why it is left.
+    """
+    mine = list(drives(home, study))
+    for drive in mine:  # all of them first: none shall take up what another leaves
+        drive.stop()
+    for drive in mine:
+        yield from _ended(drive)
+
+
+def _ended(drive: Drive) -> Iterator[Ending]:
+    workers = [worker for worker in drive.workers() if worker.runs() is not False]
+    jobs = _alive(drive.jobs())
+    whole = True
+    for ending in chain(_driver(drive), _workers(drive, workers), _jobs(drive, jobs)):
+        yield ending
+        whole = whole and not ending.left
+    if whole:
+        shutil.rmtree(drive.folder, ignore_errors=True)
+
+
+def _driver(drive: Drive) -> Iterator[Ending]:
+    """The driver, which ends what it started on its way out; nothing where it is gone."""
+    driver = drive.driver
+    if driver.runs() is False:
+        return
+    what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
+    end(driver, signal.SIGTERM)
+
+    def gone() -> bool:
+        return driver.runs() is False or not drive.folder.exists()
+
+    if _within(ORDERLY if driver.near else FAR, gone):
+        yield Ending(what)
+    elif driver.near:
+        yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
+    else:
+        there = f"`ablate cancel` on {driver.host} ends it, if it is alive"
+        yield Ending(what, f"asked to stop, no answer in {FAR:.0f} s; {there}")
+
+
+def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
+    for worker in workers:
+        end(worker, signal.SIGTERM)
+    for worker in workers:
+        what = f"worker of {drive.study}, process {worker.pid} on {worker.host}"
+        if worker.near:
+            if not _within(GRACE, lambda: worker.runs() is False):  # noqa: B023
+                end(worker, signal.SIGKILL)
+            yield Ending(what)
+        elif drive.folder.exists():
+            there = f"`ablate cancel` on {worker.host} ends it"
+            yield Ending(what, f"{there}; else it ends with its step")
+        else:
+            yield Ending(what)
+
+
+def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
+    """Its jobs in Slurm that are alive, each task of an array by itself; None: unknown."""
+    if jobs is None:
+        what = f"jobs of {drive.study}: {', '.join(drive.jobs())}"
+        yield Ending(what, "Slurm does not answer here; run the same again where it does")
+        return
+    scancel(jobs)
+    _within(ORDERLY, lambda: _alive(jobs) == [])
+    rest = _alive(jobs)
+    for job in jobs:
+        hurry = f"`scancel --signal=KILL --full {job}` hurries it"
+        gone = rest is not None and job not in rest
+        yield Ending(f"job of {drive.study}: {job}", "" if gone else f"still ending; {hurry}")
+
+
+def _alive(jobs: Sequence[str]) -> list[str] | None:
+    """Those of the jobs that have not ended; None if Slurm does not say."""
+    known = squeue.ask(jobs)
+    return known if known is None else [job for job, one in known.items() if one.state in ALIVE]
+
+
+def _within(seconds: float, done: Callable[[], bool]) -> bool:
+    """Whether it comes true in that time."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True

@@ -1,0 +1,36 @@
+"""Running out of memory: how it shows itself, and the settings that help."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
+    """What to change for a step of this kind, as the end of an error line; `""` for other errors.
+
+    A GPU's memory is told by torch's error, which is recognised by its name: torch is not imported.
+    """
+    if isinstance(error, MemoryError):
+        return f"; {HOST}"
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "OutOfMemoryError" not in names and "CUDA out of memory" not in str(error):
+        return ""
+    size = infra.get("micro_batch_size")
+    changes = [f"set infra.micro_batch_size lower (now {size or 'all'})"] if size != 1 else []
+    if kind != "evaluate":
+        if not infra.get("gradient_checkpointing"):
+            changes.append("infra.gradient_checkpointing to true")
+        if infra.get("strategy") != "fsdp":
+            changes.append("infra.strategy to fsdp over more infra.devices")
+    return f"; {', or '.join(changes) or 'it takes a GPU with more memory'}"
+
+
+HOST = "set infra.slurm.mem higher, or infra.num_workers lower"
+
+
+def killed_for_it(state: str, said: str) -> bool:
+    """Whether Slurm or the kernel ended a job for the memory it took, by the job's state and log.
+
+    Where only a part of the job was killed, Slurm calls it failed and slurmstepd says why.
+    """
+    return state == "OUT_OF_MEMORY" or bool(re.search(r"oom[-_ ]kill", said, re.IGNORECASE))

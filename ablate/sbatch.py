@@ -1,0 +1,117 @@
+"""What sbatch is asked for, a kind of step at a time, and asking it, through submitit."""
+
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import UserError
+from ablate.infra import Infra
+
+NOTICE = 120
+"""Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
+FOREVER = 10**6
+"""Time-outs after which submitit would no longer requeue the job of a driver."""
+
+
+class RefusedError(Exception):
+    """sbatch did not take a job, and why in a line."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks for. `options`: of sbatch, by their long names; the rest as in `Slurm`."""
+
+    options: Mapping[str, Any]
+    setup: Sequence[str]
+    srun: Sequence[str]
+    python: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """As a user would write it: an option a line, what the job begins with, what it runs."""
+        said = [f"--{name}" if v is True else f"--{name}={v}" for name, v in self.options.items()]
+        return [*said, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+
+
+def on_gpus(infra: Infra) -> bool:
+    """Whether steps run on GPUs there: unless it is said otherwise, they do."""
+    return infra.slurm.gpus != 0 if infra.device == "auto" else infra.device == "cuda"
+
+
+def request(infra: Infra, *, requeue: bool = False) -> Request:
+    """What a job asks for whose steps run in this way.
+
+    `requeue`: whether Slurm may begin it again by itself. Jobs of steps may not: their driver
+    alone decides that, for it alone sees whether they get on (see docs/cluster.md).
+    """
+    asked = infra.slurm
+    gpus = asked.gpus if asked.gpus is not None else infra.devices * on_gpus(infra)
+    named = {name: getattr(asked, name) for name in ("partition", "account", "qos", "constraint")}
+    options = {
+        "time": asked.timeout_min,
+        "nodes": infra.nodes,
+        "ntasks-per-node": infra.devices,
+        "cpus-per-task": asked.cpus,
+        "gpus-per-node": gpus or None,
+        "mem": asked.mem,
+        **named,
+        "requeue" if requeue else "no-requeue": True,
+        "signal": f"USR2@{min(NOTICE, 15 * asked.timeout_min)}",
+        **asked.extra,
+    }
+    return Request(
+        {name: value for name, value in options.items() if value not in (None, False)},
+        (f"export OMP_NUM_THREADS={asked.cpus}", *asked.setup),
+        (f"--cpus-per-task={asked.cpus}", *asked.srun),  # srun no longer takes it from sbatch
+        asked.python or (sys.executable,),
+    )
+
+
+def submit(
+    asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]], at_once: int = 1
+) -> str:
+    """Submit one job, or one array where there are several `calls`; its number.
+
+    Scripts, pickles and logs go to `folder`. Raises RefusedError, or UserError where Slurm is not.
+    """
+    import submitit
+
+    if not (shutil.which("sbatch") and shutil.which("srun")):
+        raise UserError("no sbatch and srun on the PATH: run on a login node of the cluster")
+    python = shlex.join(asked.python)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=FOREVER, python=python)
+    options = dict(asked.options)
+    executor.update_parameters(
+        time=options.pop("time"),
+        nodes=options.pop("nodes"),
+        ntasks_per_node=options.pop("ntasks-per-node"),
+        job_name=name,
+        wckey=None,  # submitit's own; a cluster that checks keys would not know it
+        setup=list(asked.setup),
+        srun_args=list(asked.srun),
+        array_parallelism=at_once,
+        additional_parameters=options,
+    )
+    try:
+        with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):
+            return str(executor.submit_array(calls)[0].job_id).partition("_")[0]
+    except submitit.core.utils.FailedJobError as error:
+        raise RefusedError(" ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """The environment without what Slurm told the job that we may be in, and a new one inherits."""
+    import submitit
+
+    where = os.environ.get("SLURM_CONF")
+    with submitit.helpers.clean_env() if "SLURM_JOB_ID" in os.environ else contextlib.nullcontext():
+        if where:
+            os.environ["SLURM_CONF"] = where
+        yield

@@ -1,0 +1,155 @@
+"""Everything a study or profile says of jobs reaches sbatch, to the letter and nothing else."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UserError
+from ablate.infra import Infra
+from ablate.sbatch import RefusedError, on_gpus, request, submit
+from ablate.study import load_study
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder at the head of the PATH in which sbatch takes every job as number 7."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program(programs / "sbatch", "env >$(dirname $0)/env; echo Submitted batch job 7")
+    program(programs / "srun", "")
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    return programs
+
+
+def program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def infra(*changes: str) -> Infra:
+    cleared = ["infra.device=auto", *(f"infra.{change}" for change in changes)]
+    return load_study("micro/smoke", cleared).infra
+
+
+def submitted(asked: Infra, folder: Path, jobs: int = 1, at_once: int = 1) -> list[str]:
+    """The lines of the script that submitit gave to sbatch."""
+    assert submit(request(asked), folder, "name", [int] * jobs, at_once) == "7"
+    return next(folder.glob("*_submission.sh")).read_text().splitlines()
+
+
+def test_each_field_becomes_the_option_of_its_name(tmp_path: Path, sbatch: Path) -> None:
+    fields = ["timeout_min=90", "cpus=8", "gpus=4", "mem=64G", "partition=big", "account=me"]
+    fields += ["qos=high", "constraint=h100", "extra={mail-type: END, exclusive: true, nice: 5}"]
+    asked = infra(*(f"slurm.{field}" for field in fields), "devices=4", "nodes=2")
+    lines = submitted(asked, tmp_path / "jobs")
+    found = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    log = f"{tmp_path}/jobs/%j_0_log"
+    assert found == {
+        *("--time=90", "--cpus-per-task=8", "--gpus-per-node=4", "--mem=64G", "--partition=big"),
+        *("--account=me", "--qos=high", "--constraint=h100", "--mail-type=END", "--exclusive"),
+        *("--nice=5", "--nodes=2", "--ntasks-per-node=4", "--job-name=name", "--no-requeue"),
+        *("--signal=USR2@120", "--open-mode=append", f"--output={log}.out", f"--error={log}.err"),
+    }
+
+
+def test_set_up_lines_srun_and_python_are_the_users_own(tmp_path: Path, sbatch: Path) -> None:
+    setup = ["module load cuda/12", "source '/a b/env' && export X=\"$HOME\""]
+    container = ["apptainer", "exec", "--nv", "/images/my image.sif", "python3"]
+    asked = infra(
+        f"slurm.setup={json.dumps(setup)}",
+        "slurm.srun=['--container-image=a b']",
+        f"slurm.python={json.dumps(container)}",
+    )
+    lines = submitted(asked, tmp_path / "jobs")
+    for line in ["export OMP_NUM_THREADS=4", *setup]:
+        assert line in lines
+    command = lines[lines.index("export SUBMITIT_EXECUTOR=slurm") + 1]
+    assert command.startswith("srun --unbuffered")
+    assert "--cpus-per-task=4 '--container-image=a b' " in command
+    assert "apptainer exec --nv '/images/my image.sif' python3 -u -m submitit" in command
+
+
+def test_without_being_told_a_job_runs_this_python_with_a_gpu_a_process() -> None:
+    asked = request(Infra(devices=2))
+    assert asked.options["gpus-per-node"] == 2
+    assert asked.python == (sys.executable,)
+    assert "partition" not in asked.options
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpus"),
+    [
+        ((), True),
+        (("slurm.gpus=0",), False),
+        (("device=cpu",), False),
+        (("device=cuda", "slurm.gpus=0", "slurm.extra.gres=gpu:a100:1"), True),
+    ],
+)
+def test_steps_run_on_gpus_unless_it_is_said_otherwise(changes: tuple[str], gpus: bool) -> None:
+    assert on_gpus(infra(*changes)) is gpus
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(1, 15), (8, 120), (1440, 120)])
+def test_a_job_is_told_some_time_before_its_limit(minutes: int, seconds: int) -> None:
+    asked = infra(f"slurm.timeout_min={minutes}")
+    assert request(asked).options["signal"] == f"USR2@{seconds}"
+    assert request(asked).options["time"] == minutes
+
+
+def test_several_jobs_are_one_array_with_its_limit(tmp_path: Path, sbatch: Path) -> None:
+    assert "#SBATCH --array=0-4%2" in submitted(Infra(), tmp_path / "jobs", 5, 2)
+
+
+def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:
+    asked = infra("slurm.extra.nice=5", "kinds.evaluate.slurm={gpus: 1, extra: {licenses: a}}")
+    assert request(asked.of("evaluate")).options["licenses"] == "a"
+    assert request(asked.of("evaluate")).options["nice"] == 5
+    assert "licenses" not in request(asked.of("finetune")).options
+    assert asked.place("evaluate") != asked.place("finetune") == asked.place("pretrain")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("extra.signal=USR1", r"infra.slurm.extra.signal: is set by ablate itself"),
+        ("extra.ntasks_per_node=2", r"extra.ntasks_per_node: is a field of its own: infra.devices"),
+        ("extra.partition=a", r"infra.slurm.extra.partition: is a field of its own: partition"),
+        ("acount=me", r"infra.slurm.acount: unknown key; did you mean 'account'"),
+        ("setup=module", r"infra.slurm.setup: .*got 'module'"),
+    ],
+)
+def test_a_mistake_is_named(change: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        infra(f"slurm.{change}")
+
+
+def test_what_slurm_told_the_job_we_are_in_is_not_handed_on(
+    tmp_path: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "3")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
+    monkeypatch.setenv("SLURM_CONF", "/somewhere/slurm.conf")
+    submitted(Infra(), tmp_path / "jobs")
+    told = (sbatch / "env").read_text().splitlines()
+    assert [line for line in told if line.startswith("SLURM_")] == [
+        "SLURM_CONF=/somewhere/slurm.conf"
+    ]
+
+
+def test_a_refusal_is_one_line(
+    tmp_path: Path, sbatch: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program(sbatch / "sbatch", "echo 'sbatch: error: no such\n partition' >&2; exit 1")
+    with pytest.raises(RefusedError, match=r"^sbatch: error: no such partition$"):
+        submitted(Infra(), tmp_path / "jobs")
+    assert capfd.readouterr().err == ""
+
+
+def test_where_there_is_no_slurm_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no sbatch and srun on the PATH"):
+        submitted(Infra(), tmp_path / "jobs")
