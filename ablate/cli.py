@@ -13,10 +13,12 @@ from ablate.options import (
     Catalog,
     Format,
     GpuKind,
+    Jobs,
     Json,
     Overrides,
     Round,
     StudyName,
+    Where,
 )
 
 app = typer.Typer(
@@ -40,22 +42,21 @@ STOPPED = 130  # what typer makes of a Ctrl-C
 def run(
     study: StudyName = DEFAULT_STUDY,
     round: Round = None,
-    backend: Annotated[
-        Backend,
-        typer.Option(help="inline: in this process; local: in child processes; slurm: as jobs."),
-    ] = Backend.local,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Steps at once; default: what the machine has.")
-    ] = None,
+    backend: Where = Backend.local,
+    jobs: Jobs = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Print the plan and do nothing.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Drive the study from a small Slurm job of its own.")
     ] = False,
 ) -> None:
     """Run a study to its end, doing only what the store lacks.
 
     Killed at any moment, the same command goes on where it stopped. At the end it prints the table
-    of every round and the path of the report.
+    of every round, the path of the report, and what failed; that stays as it is until `ablate
+    retry`. What jobs ask of a cluster is in the study or in ~/.config/ablate/clusters.yaml.
 
     \b
     Examples:
@@ -63,11 +64,32 @@ def run(
       ablate run --round 2                         its first two rounds only
       ablate run micro/fusion --jobs 2             another study, two steps at once
       ablate run --set base.recipe.finetune.steps=200
-      ablate run my/study.yaml --backend slurm
+      ablate run my/study.yaml --backend slurm --detach
     """
     from ablate.commands import running
+    from ablate.detach import Command
 
-    running.run(study, overrides or [], round, backend.value, jobs, dry_run)
+    command = Command(study, overrides or [], round, jobs)
+    running.run(command, backend.value, dry_run, detach)
+
+
+@app.command()
+def retry(
+    study: StudyName = DEFAULT_STUDY,
+    backend: Where = Backend.local,
+    jobs: Jobs = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run again what failed of a study, and all that waits for it.
+
+    \b
+    Example:
+      ablate retry my/study.yaml --backend slurm
+    """
+    from ablate.commands import running
+    from ablate.detach import Command
+
+    running.retry(Command(study, overrides or [], None, jobs), backend.value)
 
 
 @app.command()

@@ -45,10 +45,16 @@ class Drive:
                 found.append(Process(**read_json(path)))
         return found
 
+    @property
+    def own_job(self) -> str | None:
+        """The number of the job that the driver itself is, or None."""
+        path = self.folder / "driver-job.json"
+        return str(read_json(path)) if path.exists() else None
+
     def jobs(self) -> list[str]:
         """The numbers of its Slurm jobs without an answer, its own with them, ended or not."""
-        own = self.folder / "driver-job.json"
-        return [*left_behind(self.folder), *([read_json(own)] if own.exists() else [])]
+        own = self.own_job
+        return [*left_behind(self.folder), *([own] if own else [])]
 
     def keys(self) -> set[str]:
         """The keys of the steps of its Slurm jobs that have not answered."""

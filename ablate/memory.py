@@ -16,13 +16,13 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
     if "OutOfMemoryError" not in names and "CUDA out of memory" not in str(error):
         return ""
     size = infra.get("micro_batch_size")
-    changes = [f"set infra.micro_batch_size lower (now {size or 'all'})"] if size != 1 else []
+    changes = [f"infra.micro_batch_size lower (now {size or 'all'})"] if size != 1 else []
     if kind != "evaluate":
         if not infra.get("gradient_checkpointing"):
             changes.append("infra.gradient_checkpointing to true")
         if infra.get("strategy") != "fsdp":
             changes.append("infra.strategy to fsdp over more infra.devices")
-    return f"; {', or '.join(changes) or 'it takes a GPU with more memory'}"
+    return f"; set {', or '.join(changes)}" if changes else "; it takes a GPU with more memory"
 
 
 HOST = "set infra.slurm.mem higher, or infra.num_workers lower"

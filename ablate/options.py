@@ -54,6 +54,13 @@ StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A study's nam
 Round = Annotated[
     int | None, typer.Option("--round", min=1, help="Rounds 1 to N only; default: all.")
 ]
+Where = Annotated[
+    Backend,
+    typer.Option(help="inline: in this process; local: in child processes; slurm: as jobs."),
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Steps at once; default: what the machine has, or all.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change one field of the study; may be repeated."),

@@ -27,7 +27,7 @@ from ablate.infra import Infra
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
 from ablate.steps import Step
-from ablate.worker import Executors, Outcome, Place, run_chain
+from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, run_chain
 
 ALIVE = {
     "CONFIGURING",
@@ -83,19 +83,31 @@ class Chain:
         self.executors, self.answer = dict(executors), str(answer)
 
     def __call__(self) -> None:
-        me = os.getpid()
-
-        def go(number: int, frame: FrameType | None) -> None:
-            if os.getpid() == me:  # a forked data loader inherits this handler
-                raise ToldToGo
-
-        signal.signal(signal.SIGUSR2, go)  # in place of submitit's, which would requeue the job
+        _listen()
         steps = [Step.from_json(step) for step in self.steps]
         try:
             outcome = run_chain(Path(self.home), steps, self.place, self.executors)
         except ToldToGo:
             outcome = Outcome("stopped", "its job was told to go: preempted, or out of time")
         write_json(Path(self.answer), asdict(outcome))
+
+
+def _listen() -> None:
+    """Hear what Slurm has to say, in place of submitit, which would requeue the job.
+
+    USR2, the notice that we asked for, ends the step. SIGTERM, which comes alone on many clusters,
+    leaves it as much time as there is: what it saves until it is killed need not be done again.
+    """
+    me = os.getpid()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == me:  # a forked data loader inherits this handler
+            TOLD_TO_GO.set()
+            if number == signal.SIGUSR2:
+                raise ToldToGo
+
+    signal.signal(signal.SIGUSR2, hear)
+    signal.signal(signal.SIGTERM, hear)
 
 
 class Queue:
@@ -121,8 +133,9 @@ class Queue:
         """Ask, if not asked for `pause` seconds; whether Slurm answered the last time."""
         if self.names and time.monotonic() - self._tried > pause:
             self._tried = time.monotonic()
-            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%j|%K|%T"]
-            said = told(*command, f"--name={','.join(sorted(self.names))}")
+            which = f"--name={','.join(sorted(self.names))}"
+            each = ("--all", "--array", "--states=all", "--noheader", "--format=%j|%K|%T")
+            said = told("squeue", which, *each)
             if said is not None:
                 found = re.findall(r"^(\S+)\|(\S+)\|(\S+)$", said, re.MULTILINE)
                 self._states = {(name, task): state for name, task, state in found}
@@ -164,7 +177,7 @@ class SlurmJob:
         if killed_for_it(state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if state in STOPPED:
-            return Outcome("stopped", f"{job} {STOPPED[state]}")
+            return Outcome("stopped", f"{job}: {STOPPED[state]}")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
         return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}")

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,10 @@ EXECUTORS: Executors = MappingProxyType(
     }
 )
 """What does each kind of step, as `module:function`; imported when first needed."""
+
+TOLD_TO_GO = threading.Event()
+"""Set once this process is being ended from outside: what fails from then on fails of that, as a
+data loader does whose workers are ended first."""
 
 
 class LeaseLostError(Exception):
@@ -204,6 +209,8 @@ def _attempt(
             return Outcome("full", str(error), step.key)
         if store.record(step) is not None:  # whoever took it over has finished it
             return Outcome("done")
+        if TOLD_TO_GO.is_set():
+            return Outcome("stopped", f"it was being ended: {_said(error)}", step.key)
         said = _said(error) + advice(error, step.kind, context.infra)
         store.fail(step, record(step, "failed", error=(type(error).__name__, said), **spent()))
         return Outcome("failed", said, step.key)

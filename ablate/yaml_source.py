@@ -156,7 +156,7 @@ def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
         raise UserError(f"{name}: cannot be read: {reason}") from None
     tree = _read(text, lambda line: f"{name}:{line}", path.parent)
     if not isinstance(tree.value, dict):
-        raise UserError(f"{name}: a study is a mapping of fields")
+        raise UserError(f"{name}: must be a mapping of fields")
     base = tree.value.pop("extends", None)
     if base is None:
         return tree

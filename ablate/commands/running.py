@@ -1,40 +1,110 @@
-"""`ablate run`: drive a study to its end, then print every round's table and build the report."""
+"""`ablate run` and `ablate retry`: drive a study to its end, print its table, build its report."""
 
-from collections.abc import Sequence
+import shlex
+from pathlib import Path
 
 from ablate.commands import planning, reporting
 from ablate.commands.output import note
-from ablate.commands.survey import look
+from ablate.commands.survey import Survey, look
 from ablate.cost import check_room
 from ablate.data.spec import require
+from ablate.detach import Command, detach, driver_request
+from ablate.errors import UserError
 from ablate.files import home
+from ablate.sbatch import request
 from ablate.store import Store
-from ablate.study import load_study
+from ablate.study import Study, load_study
 
 
-def run(
-    name: str,
-    overrides: Sequence[str],
-    last: int | None,
-    backend: str,
-    jobs: int | None,
-    dry_run: bool,
-) -> None:
-    """Make rounds 1 to `last` (default: all) of the study true."""
-    study = load_study(name, overrides)
-    store = Store(home())
-    found = look(study, store, last)
+def run(command: Command, backend: str, dry_run: bool, detached: bool) -> None:
+    """Make the rounds of the study true, here or, `detached`, from a Slurm job of its own."""
+    if detached and backend != "slurm":
+        raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
+    if not (dry_run or detached):
+        return to_its_end(command, backend)
+    study = _study(command, backend)
     if dry_run:
+        found = look(study, Store(home()), command.last)
         print(planning.as_text(found))
-        return
-    if study.infra.device == "cuda":
-        check_room(found.candidates)
-    require(study.learnt_from.values())
+        if backend == "slurm":
+            print(f"\n{_requests(found, detached)}")
+        return None
+    _check(study, look(study, Store(home()), command.last))
+    job, log = detach(command, study, home())
+    print(f"job {job} drives {study.name}")
+    note(f"watch it with `ablate status {command.study}` or `tail -f {log}`")
+    note(f"end it, and all that it started, with `ablate cancel {command.study}`")
+    return None
+
+
+def retry(command: Command, backend: str) -> None:
+    """Run again what failed, with all that depends on it."""
+    study, store = _study(command, backend), Store(home())
+    found = look(study, store)
+    failed = [step for step in found.steps if found.standings[step.key].state == "failed"]
+    for step in failed:
+        store.forgive(step)
+    if failed:
+        to_its_end(command, backend)
+    else:
+        note(f"nothing of {study.name} has failed")
+
+
+def to_its_end(command: Command, backend: str, folder: Path | None = None) -> None:
+    """Drive the study, then print every round's table, build the report, and say what failed.
+
+    `folder`: of a drive that outlives its driver (see `ablate.detach`).
+    """
+    study, store = _study(command, backend), Store(home())
+    _check(study, look(study, store, command.last))
     from ablate.scheduler import drive
     from ablate.view import watching
 
-    with watching(study, store, last) as on_event:
-        drive(study, last, backend, jobs, home=store.home, on_event=on_event)
-    print(reporting.render(study, "md", last))
+    with watching(study, store, command.last) as on_event:
+        last, jobs = command.last, command.jobs
+        drive(study, last, backend, jobs, home=store.home, on_event=on_event, folder=folder)
+    print(reporting.render(study, "md", command.last))
     note("building the report ...")
     print(f"report: {reporting.build(study)}")
+    _tell_failures(look(study, store, command.last), command)
+
+
+def _study(command: Command, backend: str) -> Study:
+    """The study, on Slurm with what the cluster's profile says."""
+    study = load_study(command.study, command.overrides)
+    if backend != "slurm":
+        return study
+    from ablate.clusters import placed
+
+    return placed(study)
+
+
+def _check(study: Study, found: Survey) -> None:
+    """What can be known to go wrong goes wrong before anything is started."""
+    if study.infra.device == "cuda":
+        check_room(found.candidates)
+    require(study.learnt_from.values())
+
+
+def _requests(found: Survey, detached: bool) -> str:
+    """What sbatch will be asked for, for each kind of step, as a user would write it."""
+    infra = found.study.infra
+    asked = {step.kind: request(infra.of(step.kind)) for step in found.steps}
+    asked |= {"driver": driver_request(infra)} if detached else {}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for kind, one in asked.items():
+        alike.setdefault(tuple(one.lines()), []).append(kind)
+    return "\n".join(
+        "\n    ".join([f"sbatch for {', '.join(kinds)}:", *lines]) for lines, kinds in alike.items()
+    )
+
+
+def _tell_failures(found: Survey, command: Command) -> None:
+    """A line for each thing that failed, and how it is run again."""
+    failures = dict.fromkeys(filter(None, map(found.failure, found.candidates)))
+    for line in failures:
+        note(f"failed: {line}")
+    if failures:
+        changes = [word for change in command.overrides for word in ("--set", change)]
+        again = shlex.join(["ablate", "retry", command.study, *changes])
+        note(f"failures stay in the table; `{again}` runs them again")

@@ -14,7 +14,7 @@ from ablate.commands import planning
 from ablate.errors import UserError
 
 COMMANDS = (
-    *("run", "plan", "fetch", "status", "logs", "cancel"),
+    *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),
     *("list", "table", "report", "doctor", "bake"),
 )
 

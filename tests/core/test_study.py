@@ -136,7 +136,7 @@ def test_extending_in_a_circle_is_an_error(tmp_path: Path) -> None:
     [
         ("title: a\ntitle: b\n", r"x\.yaml:2: the key 'title' is already at .*x\.yaml:1"),
         ("title: [a\n", r"x\.yaml:2: not valid YAML"),
-        ("- a\n", r"x\.yaml: a study is a mapping"),
+        ("- a\n", r"x\.yaml: must be a mapping"),
         ("extends: bas.yaml\n", r"x\.yaml:1: extends: no file"),
         ("a: &a {b: *a}\n", "nested too deeply, or in itself"),
         ("", "title: is missing"),

@@ -17,7 +17,7 @@ from ablate.lease import Watch
 from ablate.record import record
 from ablate.steps import Step
 from ablate.store import Store
-from ablate.worker import LeaseLostError, Outcome, Place, StepContext, run_chain
+from ablate.worker import TOLD_TO_GO, LeaseLostError, Outcome, Place, StepContext, run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})
@@ -122,6 +122,27 @@ def test_what_other_programs_print_is_in_the_log_too(
     assert log == "from below\nand above\n"
     print("back again")
     assert "back again" in capfd.readouterr().out
+
+
+def test_what_fails_while_the_process_is_being_ended_is_stopped_not_failed(tmp_path: Path) -> None:
+    def execute(ctx: StepContext) -> dict[str, Any]:
+        TOLD_TO_GO.set()
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    try:
+        outcome = run(tmp_path, execute)
+    finally:
+        TOLD_TO_GO.clear()
+    assert (outcome.status, outcome.step) == ("stopped", SECOND.key)
+    assert Store(tmp_path).failure(SECOND) is None
+    assert run(tmp_path).status == "done"
+
+
+def test_a_gpu_that_is_full_is_a_failure_with_the_settings_to_change(tmp_path: Path) -> None:
+    assert run(tmp_path, fail_with(RuntimeError("CUDA out of memory."))).status == "failed"
+    failure = Store(tmp_path).failure(SECOND)
+    assert failure
+    assert "set infra.micro_batch_size lower (now all)" in failure["error"]["message"]
 
 
 def test_a_step_another_worker_holds_is_left_to_it(tmp_path: Path) -> None:

@@ -1,25 +1,63 @@
-"""One cluster for all tests here, and the study that they hold against `--backend local`."""
+"""A private Slurm on loopback that the tests of this folder share, without any accounting."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from loopback import Loopback
-from rounds import Driver, results
+from rounds import Driver, results, run
+
+HERE = Path(__file__).parent
+CORE = HERE.parent / "core"
+sys.path.append(str(CORE))
+import core_fakes  # noqa: E402
+
+from ablate import slurm  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
-    """A cluster that nobody else uses."""
-    cluster = Loopback(tmp_path_factory.mktemp("loopback"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    """Three nodes of four CPUs and two fake GPUs each, as the scripts beside this file set up."""
+    found = Loopback(tmp_path_factory.mktemp("slurm"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(loopback: Loopback) -> Path:
+    """Where its files are."""
+    return loopback.folder
+
+
+@pytest.fixture(autouse=True)
+def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands find this cluster, its jobs find the fakes, and answers come quickly."""
+    monkeypatch.setenv("SLURM_CONF", loopback.conf)
+    monkeypatch.setenv("PYTHONPATH", f"{HERE}:{CORE}")
+    monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
+    monkeypatch.setattr(slurm, "ASK", 1.0)
+    monkeypatch.setattr(slurm, "GRACE", 2.0)
+
+
+@pytest.fixture
+def fakes() -> Mapping[str, str]:
+    """Executors that train nothing."""
+    return core_fakes.EXECUTORS
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """All that the rounds come to on this machine, where nothing happens to them."""
     home = tmp_path_factory.mktemp("undisturbed")
-    Driver(home, dict(os.environ), backend="local").finish()
+    Driver(home, {}, run("local")).finish()
     return results(home)
+
+
+def told(*command: str) -> list[str]:
+    """The lines that a command of Slurm's prints."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()

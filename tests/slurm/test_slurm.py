@@ -1,62 +1,249 @@
-"""A study driven through a real Slurm on loopback: the same decisions, and lost jobs done again."""
+"""A study driven through a real Slurm on loopback, which does to its jobs what clusters do."""
 
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import core_fakes
 import pytest
+import slurm_fakes
+from conftest import told
 
+from ablate import detach
+from ablate.clusters import placed
 from ablate.errors import UserError
-from ablate.scheduler import drive
-from ablate.study import load_study
-
-HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "core"))
-import core_fakes  # noqa: E402
+from ablate.results import Failure, StoredResults
+from ablate.sbatch import request, submit
+from ablate.scheduler import Event, drive
+from ablate.search.explore import explore
+from ablate.store import Store
+from ablate.study import Study, load_study
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+ARMS = {"kind": "arms", "axis": "none", "arms": [{"name": "base"}]}
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Three nodes of four CPUs and two fake GPUs each, as the scripts beside this file set up."""
-    folder = tmp_path_factory.mktemp("slurm")
-    subprocess.run([HERE / "start-slurm.sh", folder], check=True, stdout=subprocess.DEVNULL)
-    yield folder
-    subprocess.run([HERE / "stop-slurm.sh", folder], check=True, stdout=subprocess.DEVNULL)
+def of_seeds(seeds: int, *changes: str) -> Study:
+    """One candidate of three steps a seed, which can all start at once."""
+    return placed(load_study("micro/smoke", [*changes_for(seeds), *changes]))
 
 
-@pytest.fixture(autouse=True)
-def on_cluster(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slurm's commands find this cluster, and its jobs find the fakes."""
-    monkeypatch.setenv("SLURM_CONF", str(cluster / "etc" / "slurm.conf"))
-    monkeypatch.setenv("PATH", f"{cluster / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(HERE.parent / "core"))
+def changes_for(seeds: int) -> list[str]:
+    explore = f"explore={json.dumps(ARMS)}"
+    return [explore, "base.recipe.prealign=null", f"seeds={list(range(seeds))}"]
 
 
-def test_slurm_decides_as_inline_does(tmp_path: Path) -> None:
-    study = load_study("micro/smoke")
-    here = drive(study, backend="inline", home=tmp_path / "a", executors=core_fakes.EXECUTORS)
-    there = drive(study, backend="slurm", home=tmp_path / "b", executors=core_fakes.EXECUTORS)
+def on_slurm(study: Study, home: Path, executors: Mapping[str, str], **more: Any) -> list[Event]:
+    events: list[Event] = []
+    drive(study, None, "slurm", home=home, on_event=events.append, executors=executors, **more)
+    return events
+
+
+def jobs() -> list[tuple[str, str, int]]:
+    """Of all jobs there were: array, task, CPUs."""
+    lines = told("squeue", "--noheader", "--states=all", "--array", "--format=%j|%K|%C")
+    return [(name, task, int(cpus)) for name, task, cpus in (line.split("|") for line in lines)]
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_slurm_decides_as_inline_does(tmp_path: Path, fakes: Mapping[str, str]) -> None:
+    study = placed(load_study("micro/smoke", ["seeds=[0]"]))
+    here = drive(study, backend="inline", home=tmp_path / "a", executors=fakes)
+    there = drive(study, backend="slurm", home=tmp_path / "b", executors=fakes)
     assert [turn.decision for turn in there] == [turn.decision for turn in here]
     assert sorted(core_fakes.executed(tmp_path / "b")) == sorted(
         core_fakes.executed(tmp_path / "a")
     )
 
 
-def test_a_job_that_dies_is_run_again(tmp_path: Path) -> None:
-    study = load_study("micro/smoke", ["explore.rounds=1"])
-    executors = {**core_fakes.EXECUTORS, "evaluate": "core_fakes:die_once"}
-    (only,) = drive(study, backend="slurm", home=tmp_path, executors=executors)
-    assert only.decision is not None
-    assert only.decision.failed == {}
-    finished = core_fakes.executed(tmp_path)
-    assert len(finished) == len(set(finished))
+def test_a_profile_reaches_the_scheduler(tmp_path: Path) -> None:
+    infra = placed(load_study("micro/smoke", ["infra.cluster=full", "infra.device=auto"])).infra
+    train = submit(request(infra.of("finetune")), tmp_path, "train", [int])
+    score = submit(request(infra.of("evaluate")), tmp_path, "score", [int])
+    try:
+        (found,) = [" ".join(told("scontrol", "show", "job", train))]
+        for said in ("JobName=train", "TimeLimit=01:30:00", "Partition=scavenge", "Account=me"):
+            assert f" {said} " in f" {' '.join(found.split())} "
+        for said in ("NumNodes=2-2", "NumTasks=4", "CPUs/Task=2", "MinMemoryNode=1G", "Requeue=0"):
+            assert said in found
+        for said in (
+            "TresPerNode=gres:gpu:2",
+            "Comment=two words",
+            "JobState=PENDING",
+            "NtasksPerN",
+        ):
+            assert said in found
+        (found,) = [" ".join(told("scontrol", "show", "job", score))]
+        for said in (
+            "TimeLimit=00:05:00",
+            "Partition=main",
+            "NumTasks=1",
+            "TresPerNode=gres:gpu:1",
+        ):
+            assert said in found
+    finally:
+        told("scancel", train, score)
 
 
-def test_an_impossible_request_is_said_in_one_line(tmp_path: Path) -> None:
-    study = load_study("micro/smoke", ["infra.slurm.partition=nowhere"])
+def test_what_is_ready_goes_out_as_one_array_of_which_so_many_run_at_once(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "0.3")
+    before = set(jobs())
+    kinds = "infra.kinds.evaluate.slurm.cpus=2"
+    on_slurm(of_seeds(5, "infra.slurm.at_once=2", kinds), tmp_path, fakes)
+    new = set(jobs()) - before
+    arrays = {name: sorted(task for n, task, _ in new if n == name) for name, _, _ in new}
+    assert list("01234") in arrays.values()
+    first = next(name for name, tasks in arrays.items() if tasks == list("01234"))
+    assert {cpus for name, _, cpus in new if name == first} == {1}
+    assert {cpus for name, _, cpus in new if name != first} == {2}
+    at_work = most = 0
+    for line in (tmp_path / "executed.log").read_text().splitlines():
+        at_work += 1 if line.startswith("begin") else -1
+        most = max(most, at_work)
+    assert most == 2
+    done = core_fakes.executed(tmp_path)
+    assert len(done) == len(set(done)) == 15
+
+
+def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
+    study = of_seeds(len(slurm_fakes.FATES), "infra.slurm.partition=scavenge")
+    events: list[Event] = []
+
+    def see(event: Event) -> None:
+        events.append(event)
+        if "its node failed" in event.message:
+            for node in ("fake1", "fake2", "fake3"):  # those that are up do not resume
+                subprocess.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
+
+    drive(study, None, "slurm", home=tmp_path, on_event=see, executors=slurm_fakes.EXECUTORS)
+    said: dict[int, list[str]] = {}
+    for event in events:
+        if event.step and event.what in ("lost", "stopped", "failed"):
+            said.setdefault(event.step.spec["seed"], []).append(f"{event.what}: {event.message}")
+    assert re.match(r"lost: Slurm job \S+ died", said[1][0])
+    assert re.match(r"lost: Slurm job \S+ was cancelled", said[2][0])
+    assert said[3][0].startswith("stopped: its job was told to go")
+    assert re.match(r"failed: Slurm job \S+ ran out of memory; set infra.slurm.mem", said[4][0])
+    assert said[5] == ["failed: the loss is not a number"]
+    assert re.match(r"stopped: Slurm job \S+: it was preempted", said[6][-1])
+    assert re.match(r"stopped: Slurm job \S+: its node failed", said[7][-1])
+    lookup = StoredResults(Store(tmp_path), study)
+    ends = [lookup.result(one) for one in explore(study, lookup)[0].candidates]
+    assert [n for n, end in enumerate(ends) if isinstance(end, Failure)] == [4, 5]
+    assert len(ends) == 8
+
+
+def test_an_impossible_request_is_said_in_one_line(
+    tmp_path: Path, fakes: Mapping[str, str]
+) -> None:
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
-        drive(study, backend="slurm", home=tmp_path, executors=core_fakes.EXECUTORS)
+        on_slurm(of_seeds(1, "infra.slurm.partition=nowhere"), tmp_path, fakes)
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def test_a_controller_that_is_away_for_a_while_loses_nothing(
+    tmp_path: Path, cluster: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "2")
+
+    def restart() -> None:
+        until(lambda: core_fakes.executed(tmp_path, "begin"))
+        pid = int((cluster / "run" / "slurmctld.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: len(core_fakes.executed(tmp_path, "end")) >= 3)
+        conf = os.environ["SLURM_CONF"]
+        subprocess.run(["slurmctld", "-f", conf], check=True, capture_output=True)
+
+    helper = threading.Thread(target=restart)
+    helper.start()
+    events = on_slurm(of_seeds(3), tmp_path, fakes)
+    helper.join()
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+    assert not {"lost", "stopped", "failed"} & {event.what for event in events}
+
+
+def start_driver(home: Path, seeds: int) -> "subprocess.Popen[str]":
+    """A driver of the fakes in a process of its own."""
+    command = [sys.executable, "-m", "slurm_fakes", str(home), *changes_for(seeds)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, text=True)
+
+
+def test_the_jobs_of_a_dead_driver_are_adopted_not_submitted_twice(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "3")
+    before = set(jobs())
+    driver = start_driver(tmp_path, 3)
+    until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 3)
+    driver.kill()
+    driver.wait()
+    begun = set(jobs()) - before
+    events = on_slurm(of_seeds(3), tmp_path, fakes)
+    assert set(jobs()) - before == begun
+    assert len(begun) == 3
+    assert [event.what for event in events].count("done") == 9
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def test_two_drivers_submit_no_job_twice(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "1")
+    before = set(jobs())
+    driver = start_driver(tmp_path, 3)
+    until(lambda: set(jobs()) - before)
+    on_slurm(of_seeds(3), tmp_path, fakes)
+    assert driver.wait(timeout=30) == 0
+    assert len(set(jobs()) - before) == 3
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+
+
+def test_a_detached_driver_goes_on_where_it_was_requeued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "4")
+    monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
+    before = set(jobs())
+    study = of_seeds(3)
+    command = detach.Command("micro/smoke", changes_for(3), None, None)
+    job, log = detach.detach(command, study, tmp_path)
+    with pytest.raises(UserError, match=f"has a driver: job {job}"):
+        detach.detach(command, study, tmp_path)
+    until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 3)
+    begun = set(jobs()) - before
+    told("scancel", "--signal=USR2", job)  # as when its time runs out
+    until(lambda: state(job) == "PENDING")
+    told("scontrol", "update", f"JobId={job}", "StartTime=now")
+    until(lambda: state(job) == "RUNNING")
+    until(lambda: state(job) == "COMPLETED", 60)
+    assert "driven to its end" in log.read_text()
+    assert set(jobs()) - before == begun
+    assert len(begun) == 4
+    done = core_fakes.executed(tmp_path, "begin")
+    assert len(done) == len(set(done)) == 9
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def state(job: str) -> str:
+    (line,) = told("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+    return line

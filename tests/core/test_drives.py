@@ -1,0 +1,110 @@
+"""A driver's jobs are its own while it lives, and another's of its study once it is dead."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from ablate import arrays, drives
+from ablate.drives import TakenOverError, Tenure
+from ablate.files import read_json, write_json
+from ablate.lease import Process, Watch
+
+ELSEWHERE = replace(Process.this(), host="login2", machine="another")
+
+
+@contextmanager
+def tenure(home: Path, study: str = "micro/smoke", patience: float = 30) -> Iterator[Tenure]:
+    with closing(Tenure(home, study, Watch(patience))) as mine:
+        mine.hold(home / "drives" / "mine")
+        yield mine
+
+
+def left(home: Path, owner: Process | None, study: str = "micro/smoke") -> Path:
+    """A drive with one job of the steps `a` and `b`, held by `owner` (None: given back)."""
+    folder = home / "drives" / "other"
+    lease = Watch().take(folder / "lease")
+    assert lease
+    lease.owner = owner or lease.owner
+    lease._write(released=owner is None)
+    write_json(folder / "driver.json", {"study": study, "process": asdict(lease.owner)})
+    arrays.new(folder, [["a", "b"]], 1)
+    return folder
+
+
+def test_what_a_living_driver_has_submitted_is_left_to_it(tmp_path: Path) -> None:
+    folder = left(tmp_path, Process.this(), "another/study")
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == []
+        assert mine.spoken_for == {"a", "b"}
+        (array,) = arrays.arrays(folder)
+        write_json(array.answer(0), {"status": "done"})
+        assert mine.inherited() == []
+        assert mine.spoken_for == set()
+    assert folder.exists()
+
+
+def test_the_drive_of_a_dead_driver_is_taken_by_one_of_its_study_alone(tmp_path: Path) -> None:
+    folder = left(tmp_path, None)
+    with tenure(tmp_path, "another/study") as theirs:
+        assert theirs.inherited() == []
+        assert theirs.spoken_for == set()
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == [folder]
+        assert mine.inherited() == []
+        assert read_json(folder / "driver.json")["process"] == asdict(Process.this())
+        with closing(Tenure(tmp_path, "micro/smoke", Watch())) as second:
+            assert second.inherited() == []
+            assert second.spoken_for == {"a", "b"}
+        mine.remove()
+    assert not list((tmp_path / "drives").iterdir())
+
+
+def test_a_driver_on_another_machine_counts_as_living_until_it_is_silent_for_long(
+    tmp_path: Path,
+) -> None:
+    folder = left(tmp_path, ELSEWHERE)
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == []
+        assert mine.spoken_for == {"a", "b"}
+    with tenure(tmp_path, patience=0) as mine:
+        mine.inherited()
+        assert mine.inherited() == [folder]
+
+
+def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
+    with tenure(tmp_path) as mine:
+        other = Watch(0)
+        lease = tmp_path / "drives" / "mine" / "lease"
+        (lease / "2.json").write_bytes((lease / "1.json").read_bytes())
+        for held in mine._leases.values():
+            held.beat()
+        with pytest.raises(TakenOverError):
+            mine.inherited()
+        assert other.held(lease)
+
+
+def test_a_dead_drive_of_no_use_is_removed(tmp_path: Path) -> None:
+    folder = left(tmp_path, None)
+    (array,) = arrays.arrays(folder)
+    write_json(array.answer(0), {"status": "done"})
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == []
+    assert not folder.exists()
+
+
+def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> None:
+    folder = tmp_path / "drives" / "other"
+    drives.begin(folder, "micro/smoke")
+    write_json(folder / "driver-job.json", "12")
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == []
+    (found,) = (one for one in drives.drives(tmp_path) if one.folder == folder)
+    assert (found.own_job, found.jobs()) == ("12", ["12"])
+
+
+def test_a_drive_is_for_its_user_alone(tmp_path: Path) -> None:
+    with tenure(tmp_path):
+        assert (tmp_path / "drives" / "mine").stat().st_mode & 0o077 == 0

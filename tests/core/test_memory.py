@@ -1,0 +1,59 @@
+"""Running out of memory names the settings that help, of those that can still be changed."""
+
+from typing import Any
+
+import pytest
+
+from ablate.memory import advice, killed_for_it
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's is called."""
+
+
+CUDA = OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "infra", "said"),
+    [
+        (
+            "finetune",
+            {},
+            "; set infra.micro_batch_size lower (now all), or infra.gradient_checkpointing to "
+            "true, or infra.strategy to fsdp over more infra.devices",
+        ),
+        (
+            "finetune",
+            {"micro_batch_size": 1, "gradient_checkpointing": True},
+            "; set infra.strategy to fsdp over more infra.devices",
+        ),
+        ("evaluate", {"micro_batch_size": 8}, "; set infra.micro_batch_size lower (now 8)"),
+        ("evaluate", {"micro_batch_size": 1}, "; it takes a GPU with more memory"),
+    ],
+)
+def test_a_gpu_that_is_full_names_what_can_still_change(
+    kind: str, infra: dict[str, Any], said: str
+) -> None:
+    assert advice(CUDA, kind, infra) == said
+
+
+def test_a_host_that_is_full_names_its_own_settings() -> None:
+    assert "infra.slurm.mem" in advice(MemoryError(), "finetune", {})
+
+
+def test_other_errors_get_no_advice() -> None:
+    assert advice(ValueError("out of ideas"), "finetune", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "killed"),
+    [
+        ("OUT_OF_MEMORY", "", True),
+        ("FAILED", "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0.", True),
+        ("FAILED", "srun: error: fake2: task 0: Out Of Memory\noom-kill event(s)", True),
+        ("FAILED", "Segmentation fault", False),
+    ],
+)
+def test_a_job_that_was_killed_for_its_memory_is_known(state: str, said: str, killed: bool) -> None:
+    assert killed_for_it(state, said) is killed

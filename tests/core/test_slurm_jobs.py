@@ -1,0 +1,205 @@
+"""What became of a job is read from its answer; Slurm's word is asked for where there is none."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablate import arrays, slurm
+from ablate.arrays import Array
+from ablate.drives import Drive
+from ablate.files import write_json
+from ablate.infra import Infra
+from ablate.launch import open_backend
+from ablate.lease import Process
+from ablate.slurm import OnSlurm, Queue, SlurmJob
+from ablate.steps import Step
+
+Says = Callable[[str], None]
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
+    """Makes squeue print this, and counts how often it is asked; `away`: it fails."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def says(text: str) -> None:
+        end = "exit 1" if text == "away" else f"cat <<'E'\n{text}\nE"
+        write(folder / "squeue", f"echo >>{folder}/asked\n{end}")
+
+    def write(path: Path, script: str) -> None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    write(folder / "srun", "")
+    write(folder / "scancel", f"echo $@ >>{folder}/cancelled")
+    write(folder / "sbatch", f"echo x >>{folder}/sent; echo job $(wc -l <{folder}/sent)")
+    says("")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "ASK", 0.0)
+    monkeypatch.setattr(slurm, "GRACE", 0.1)
+    monkeypatch.setattr(slurm, "LEAVE", 0.1)
+    return says
+
+
+def job_of(drive: Path, chains: int = 1) -> SlurmJob:
+    array = arrays.new(drive, [["key"]] * chains, chains)
+    array.number = "7"
+    array.save()
+    queue = Queue()
+    queue.names.add(array.name)
+    return SlurmJob(array, 0, queue, time.monotonic())
+
+
+def after_grace(job: SlurmJob) -> tuple[str, str]:
+    assert job.poll() is None  # its answer may still come
+    time.sleep(0.15)
+    outcome = job.poll()
+    assert outcome
+    return outcome.status, outcome.message
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "words"),
+    [
+        ("PREEMPTED", "stopped", "Slurm job 7: it was preempted"),
+        ("TIMEOUT", "stopped", "Slurm job 7: it ran into its time limit"),
+        ("NODE_FAIL", "stopped", "Slurm job 7: its node failed"),
+        ("CANCELLED", "lost", "Slurm job 7 was cancelled"),
+        ("FAILED", "lost", "Slurm job 7 died"),
+        ("COMPLETED", "lost", "Slurm job 7 ended without an answer"),
+        ("OUT_OF_MEMORY", "memory", "Slurm job 7 ran out of memory; set infra.slurm.mem higher"),
+        ("", "lost", "Slurm job 7 is gone from Slurm's memory and left no answer"),
+    ],
+)
+def test_a_job_without_an_answer_is_judged_by_its_last_state(
+    tmp_path: Path, squeue: Says, state: str, status: str, words: str
+) -> None:
+    job = job_of(tmp_path / "d")
+    squeue(f"ablate-d-1|N/A|{state}" if state else "")
+    found, said = after_grace(job)
+    assert found == status
+    assert said.startswith(words)
+
+
+def test_its_last_words_are_told(tmp_path: Path, squeue: Says) -> None:
+    job = job_of(tmp_path / "d", 2)
+    squeue("ablate-d-1|0|FAILED\nablate-d-1|1|RUNNING")
+    (job.array.folder / "7_0_0_log.err").write_text("one\nbash: modul: command not found\n\n")
+    (job.array.folder / "7_1_0_log.err").write_text("another's\n")
+    assert after_grace(job) == ("lost", "Slurm job 7_0 died: bash: modul: command not found")
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"])
+def test_a_job_that_is_alive_is_waited_for(tmp_path: Path, squeue: Says, state: str) -> None:
+    job = job_of(tmp_path / "d")
+    squeue(f"ablate-d-1|N/A|{state}")
+    assert job.poll() is None
+    time.sleep(0.15)
+    assert job.poll() is None
+
+
+def test_an_answer_counts_whatever_slurm_says_also_late(tmp_path: Path, squeue: Says) -> None:
+    job = job_of(tmp_path / "d")
+    squeue("ablate-d-1|N/A|FAILED")
+    assert job.poll() is None
+    write_json(job.array.answer(0), {"status": "done", "message": "", "step": ""})
+    outcome = job.poll()
+    assert outcome
+    assert outcome.status == "done"
+
+
+def test_while_slurm_does_not_answer_nothing_is_lost(tmp_path: Path, squeue: Says) -> None:
+    job = job_of(tmp_path / "d")
+    squeue("away")
+    for _ in range(3):
+        assert job.poll() is None
+        time.sleep(0.1)
+    squeue("ablate-d-1|N/A|RUNNING")
+    assert job.poll() is None
+
+
+def test_one_question_is_for_all_jobs(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "ASK", 60.0)
+    job = job_of(tmp_path / "d", 50)
+    squeue("\n".join(f"ablate-d-1|{n}|RUNNING" for n in range(50)))
+    others = [SlurmJob(job.array, n, job.queue, job.since) for n in range(50)]
+    assert [other.poll() for other in others] == [None] * 50
+    assert len((tmp_path / "bin" / "asked").read_text().splitlines()) == 1
+
+
+def chains(number: int) -> list[list[Step]]:
+    return [[Step("pretrain", "one", {"n": n})] for n in range(number)]
+
+
+def backend(home: Path, jobs: int | None) -> OnSlurm:
+    found = open_backend("slurm", jobs, home, home / "drives" / "d", Infra(device="cpu"))
+    assert isinstance(found, OnSlurm)
+    return found
+
+
+def at_once(home: Path) -> list[tuple[int, int]]:
+    return [(len(one.chains), one.at_once) for one in arrays.arrays(home / "drives" / "d")]
+
+
+def answer(array: Array, indices: list[int]) -> None:
+    for index in indices:
+        write_json(array.answer(index), {"status": "done", "message": "", "step": ""})
+
+
+def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
+    here = backend(tmp_path, 3)
+    squeue("\n".join(f"ablate-d-{a}|{n}|PENDING" for a in (1, 2) for n in range(9)))
+    first = here.start(chains(5))
+    assert None not in first
+    assert here.start(chains(2)) == [None, None]  # three of the first may be running
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 1, 2])
+    assert None not in here.start(chains(4))
+    assert at_once(tmp_path) == [(5, 3), (4, 1)]
+
+
+def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
+    here = backend(tmp_path, None)
+    assert None not in here.start(chains(5))
+    assert None not in here.start(chains(4))
+    assert at_once(tmp_path) == [(5, 5), (4, 4)]
+
+
+def test_while_sbatch_is_refused_by_a_controller_that_is_away_chains_wait(
+    tmp_path: Path, squeue: Says
+) -> None:
+    here = backend(tmp_path, None)
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho cannot contact slurmctld >&2; exit 1")
+    squeue("away")
+    assert here.start(chains(2)) == [None, None]
+    assert at_once(tmp_path) == []
+
+
+def test_closing_cancels_what_has_not_answered_and_nothing_else(
+    tmp_path: Path, squeue: Says
+) -> None:
+    here = backend(tmp_path, None)
+    here.start(chains(3))
+    squeue("\n".join(f"ablate-d-1|{n}|RUNNING" for n in range(3)))
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [1])
+    here.close()
+    assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
+
+
+def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(
+    tmp_path: Path, squeue: Says
+) -> None:
+    arrays.new(tmp_path / "d", [["a"], ["b"]], 2)
+    slurm.scancel(Drive(tmp_path / "d", "study", Process.this()).jobs())
+    assert (tmp_path / "bin" / "cancelled").read_text() == "--name=ablate-d-1\n"
+
+
+def test_what_a_drive_holds_is_for_its_user_alone(tmp_path: Path, squeue: Says) -> None:
+    backend(tmp_path, None).start(chains(2))
+    for folder in (tmp_path / "drives" / "d").glob("array-*"):
+        assert folder.stat().st_mode & 0o077 == 0
