@@ -3,7 +3,7 @@
 Faults are dealt from a shuffled deck that holds every kind, one about each step that the study
 commits: so they fall on all of it, and it still gets on. A fault counts only if it hit something
 at work. Beside the monkey there is an administrator, who starts requeued jobs at once where Slurm
-would wait for two minutes.
+would wait for two minutes. The clocks of the nodes disagree by two hours.
 """
 
 import math
@@ -16,17 +16,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopback import Loopback, environment_of
-from rounds import STEPS, Driver, records
+from loopback import CLOCKS, Loopback, environment_of
+from rounds import STEPS, Driver, records, run
 
 from ablate.lease import look
 
 SPREAD = 0.9
 """The part of the study's steps over which the faults are spread."""
-EAGER = 6.0
+EAGER = 3.0
 """Seconds to wait for a worker that trains, before one that still imports is hit instead."""
-DEATHS = 2
-"""How often one step's worker is hit: the harness calls a step failed that is lost three times."""
+LOSSES = 2
+"""How often a step's worker is lost: the harness calls a step failed that is lost three times."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Chaos:
         self.pace = SPREAD * STEPS / len(self.deck)
         self.due, self.eager = 0.0, False
         self.drivers: list[Driver] = []
-        self.hits: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
         self.committed: dict[str, bytes] = {}
 
@@ -79,25 +79,29 @@ class Chaos:
         self.look_at_records()
 
     def strike(self) -> str:
-        """Deal the next fault, if it is time and there is something for it to hit; it in words."""
-        now = time.monotonic()
-        if not self.deck or len(self.committed) < int(self.pace * self.struck.total()):
-            self.due = max(self.due, now)
-        if now <= self.due:
+        """Deal the next fault, if it is time and there is something for it to hit; it in words.
+
+        Where the faults are behind the study's steps, nothing is waited for.
+        """
+        now, ahead = time.monotonic(), self.pace * self.struck.total() - len(self.committed)
+        if not self.deck or ahead >= 1:
+            self.due = now
+        if now <= self.due and ahead > -2:
             return ""
-        self.eager = now > self.due + EAGER
+        self.eager = now > self.due + EAGER or ahead <= -2
         kind = self.deck[0].__name__
         hit = self.deck[0](self)
         if hit:
             self.deck.popleft()
             self.struck[kind] += 1
-            self.due = time.monotonic() + self.chance.uniform(0.2, 3.0)
+            self.due = time.monotonic() + self.chance.uniform(0.2, 2.0)
         elif self.eager:
             self.deck.rotate(-1)
         return hit and f"{kind}, {hit}"
 
     def start_driver(self) -> None:
-        self.drivers.append(Driver(self.home, {**os.environ, **self.cluster.environment}))
+        clocks = {"PYTHONPATH": f"{CLOCKS}{os.pathsep}{os.environ['PYTHONPATH']}"}
+        self.drivers.append(Driver(self.home, clocks, run("slurm")))
 
     def running(self) -> list[Driver]:
         """The drivers that have not ended; one that ended badly fails the test."""
@@ -115,16 +119,16 @@ class Chaos:
         assert self.committed.items() <= now.items(), "a committed step was lost, or done again"
         self.committed = now
 
-    def worker(self) -> Worker | None:
-        """One that is at work, and whose step has not been hit too often; None without any.
+    def worker(self, *, to_lose: bool = False) -> Worker | None:
+        """One that is at work; one that learns before one that does not, if there is one in time.
 
-        One that learns before one that does not, if there is one in time.
+        to_lose: one whose step has not been lost too often.
         """
-        found = [worker for worker in self.at_work() if self.hits[worker.step] < DEATHS]
-        found = [worker for worker in found if worker.learns] or found if self.eager else []
+        found = [one for one in self.at_work() if not to_lose or self.lost[one.step] < LOSSES]
+        found = [one for one in found if one.learns] or found if self.eager else []
         worker = self.chance.choice(found) if found else None
-        if worker:
-            self.hits[worker.step] += 1
+        if worker and to_lose:
+            self.lost[worker.step] += 1
         return worker
 
     def at_work(self) -> list[Worker]:
@@ -134,11 +138,18 @@ class Chaos:
             holding = look(folder)
             if holding and not holding.released and holding.owner and holding.owner.runs():
                 said = environment_of(holding.owner.pid)
-                job, node = said.get("SLURM_JOB_ID", ""), said.get("SLURMD_NODENAME", "")
-                journal = self.home / "work" / folder.relative_to(self.home / "leases")
-                learns = _age(journal / "metrics.jsonl") < 1.0
-                found.append(Worker(holding.owner.pid, job, node, folder.name, learns))
+                work = self.home / "work" / folder.relative_to(self.home / "leases")
+                learns = _age(work / "metrics.jsonl") < 1.0
+                node = said.get("SLURMD_NODENAME", "")
+                found.append(Worker(holding.owner.pid, _job(said), node, folder.name, learns))
         return found
+
+
+def _job(said: Mapping[str, str]) -> str:
+    """A job's number: of an array's, the plain one may stand for all of the array."""
+    if "SLURM_ARRAY_JOB_ID" in said:
+        return f"{said['SLURM_ARRAY_JOB_ID']}_{said['SLURM_ARRAY_TASK_ID']}"
+    return said.get("SLURM_JOB_ID", "")
 
 
 def _age(path: Path) -> float:
@@ -183,69 +194,72 @@ def second_driver(chaos: Chaos) -> str:
 
 
 def worker_killed(chaos: Chaos) -> str:
-    return _signal_worker(chaos, signal.SIGKILL)
+    worker = chaos.worker(to_lose=True)
+    return str(worker) if worker and _signal(worker, signal.SIGKILL) else ""
 
 
 def worker_paused(chaos: Chaos) -> str:
-    return _signal_worker(chaos, signal.SIGSTOP, signal.SIGCONT)
-
-
-def _signal_worker(chaos: Chaos, *numbers: int) -> str:
-    """Signal a worker itself, which Slurm does not learn of; three seconds between two signals."""
     worker = chaos.worker()
-    try:
-        for number in numbers if worker else ():
-            os.kill(worker.pid, number)
-            time.sleep(3 if number == signal.SIGSTOP else 0)
-    except ProcessLookupError:
+    if worker is None or not _signal(worker, signal.SIGSTOP):
         return ""
-    return str(worker or "")
+    time.sleep(3)
+    return str(worker) if _signal(worker, signal.SIGCONT) else ""
+
+
+def _signal(worker: Worker, number: int) -> bool:
+    """Signal the process itself, which Slurm does not learn of; whether it was there."""
+    try:
+        os.kill(worker.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def job_cancelled(chaos: Chaos) -> str:
-    return _command(chaos, "scancel", "{job}")
+    worker = chaos.worker(to_lose=True)
+    return _command(chaos, worker, "scancel", "{job}")
 
 
 def job_requeued(chaos: Chaos) -> str:
-    return _command(chaos, "scontrol", "requeue", "{job}")
+    """By an operator: jobs of steps ask not to be."""
+    worker = chaos.worker(to_lose=True)
+    _command(chaos, worker, "scontrol", "update", "JobId={job}", "Requeue=1")
+    return _command(chaos, worker, "scontrol", "requeue", "{job}")
 
 
 def sigterm(chaos: Chaos) -> str:
     """As a scheduler sends it that has no other signal to announce an end."""
-    return _command(chaos, "scancel", "--signal=TERM", "{job}")
+    return _command(chaos, chaos.worker(), "scancel", "--signal=TERM", "{job}")
 
 
 def time_limit(chaos: Chaos) -> str:
-    """What submitit has Slurm send ahead of it."""
-    return _command(chaos, "scancel", "--signal=USR2", "{job}")
+    """What a job has Slurm send ahead of it."""
+    return _command(chaos, chaos.worker(), "scancel", "--signal=USR2", "{job}")
 
 
 def preempted(chaos: Chaos) -> str:
     """By a short job that takes all of the node in the partition that goes first."""
     short = ("sbatch", "--partition=main", "--gres=gpu:2", "--output=/dev/null")
-    return _command(chaos, *short, "--nodelist={node}", "--wrap=sleep 1")
-
-
-def _command(chaos: Chaos, *command: str) -> str:
-    """One of Slurm's commands, about the job or the node of a worker."""
-    worker = chaos.worker()
-    if worker is None:
-        return ""
-    words = [word.format(job=worker.job, node=worker.node) for word in command]
-    return str(worker) if chaos.cluster.run(*words) else ""
+    return _command(chaos, chaos.worker(), *short, "--nodelist={node}", "--wrap=sleep 1")
 
 
 def node_lost(chaos: Chaos) -> str:
     """Without power for a second: nothing on it is left, and Slurm learns of it."""
-    worker = chaos.worker()
+    worker = chaos.worker(to_lose=True)
+    if worker:
+        chaos.cluster.cut_power(worker.node)
+        _command(chaos, worker, "scontrol", "update", "NodeName={node}", "State=DOWN", "Reason=-")
+        time.sleep(1)
+        chaos.cluster.start()
+    return str(worker or "")
+
+
+def _command(chaos: Chaos, worker: Worker | None, *command: str) -> str:
+    """Run one of Slurm's commands, about a worker's job or node; the worker, if that went well."""
     if worker is None:
         return ""
-    chaos.cluster.cut_power(worker.node)
-    down = ("State=DOWN", "Reason=chaos")
-    chaos.cluster.run("scontrol", "update", f"NodeName={worker.node}", *down)
-    time.sleep(1)
-    chaos.cluster.start()
-    return str(worker)
+    words = [word.format(job=worker.job, node=worker.node) for word in command]
+    return str(worker) if chaos.cluster.run(*words) else ""
 
 
 def slurmd_restarted(chaos: Chaos) -> str:
@@ -254,7 +268,12 @@ def slurmd_restarted(chaos: Chaos) -> str:
 
 
 def slurmctld_restarted(chaos: Chaos) -> str:
-    return _restart(chaos, "slurmctld") if chaos.at_work() else ""
+    """It may have forgotten what it did last: jobs that run are begun again, or cancelled."""
+    steps = [worker.step for worker in chaos.at_work()]
+    if not steps or any(chaos.lost[step] >= LOSSES for step in steps):
+        return ""
+    chaos.lost.update(steps)
+    return f"{_restart(chaos, 'slurmctld')}, jobs at work: {len(steps)}"
 
 
 def _restart(chaos: Chaos, daemon: str) -> str:

@@ -37,7 +37,7 @@ def cluster(loopback: Loopback) -> Path:
 def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's commands find this cluster, its jobs find the fakes, and answers come quickly."""
     monkeypatch.setenv("SLURM_CONF", loopback.conf)
-    monkeypatch.setenv("PYTHONPATH", f"{HERE}:{CORE}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, HERE.parents[1]))))
     monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
     monkeypatch.setattr(slurm, "ASK", 1.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+CLOCKS = HERE / "clocks"
+"""On a PYTHONPATH, it makes the nodes' clocks disagree."""
 PORTS = 20
 """TCP ports in a row that a cluster needs at most."""
 
@@ -35,11 +37,7 @@ class Loopback:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.conf = str(folder / "etc" / "slurm.conf")
-        self.environment = {
-            "SLURM_CONF": self.conf,
-            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        }
-        self._settings = {"BASE_PORT": str(_free_ports()), "GRACE": "10"}
+        self._settings = {"BASE_PORT": str(_free_ports()), "ACCT": "none", "GRACE": "3"}
 
     def start(self) -> None:
         """Start whatever of it does not run; nodes that were down come back."""
@@ -77,7 +75,7 @@ class Loopback:
                 os.kill(pid, signal.SIGKILL)
 
     def _ask(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        environment = {**os.environ, **self.environment}
+        environment = {**os.environ, "SLURM_CONF": self.conf}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     def _script(self, name: str) -> None:

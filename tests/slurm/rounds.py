@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ SHORT = [
     "base.recipe.prealign.warm_projector=2",
     "base.recipe.pretrain.steps=4",
     "base.recipe.pretrain.batch_size=4",
-    "base.recipe.finetune.steps=6",
+    "base.recipe.finetune.steps=20",
     "base.recipe.finetune.batch_size=4",
     "data.pairs.images=64",
     "data.conversations.images=64",
@@ -34,25 +34,28 @@ PLACE = [
     "infra.slurm.cpus=1",  # as many threads as on this machine: another number, another rounding
     "infra.slurm.gpus=2",  # all of a node's, so that the jobs are spread over the nodes
 ]
-OVERRIDES = [*([] if os.environ.get("ROUNDS") == "full" else SHORT), *PLACE]
 STEPS = 36
 """Steps of the study: 6 experts are pre-aligned, 10 candidates have 3 steps more."""
 
 
-class Driver:
-    """A process that drives the study, as a user starts it; it prints into files in `home`."""
+def run(backend: str, *more: str) -> list[str]:
+    """What Python is told to drive the study, with `more` of its fields set."""
+    fields = [*([] if os.environ.get("ROUNDS") == "full" else SHORT), *PLACE, *more]
+    sets = [word for field in fields for word in ("--set", field)]
+    jobs = {"local": "2", "slurm": "3"}[backend]
+    return ["-m", "ablate", "run", STUDY, *sets, "--backend", backend, "--jobs", jobs]
 
-    def __init__(
-        self, home: Path, environment: Mapping[str, str], backend: str = "slurm", jobs: int = 3
-    ) -> None:
-        home.mkdir(exist_ok=True)
+
+class Driver:
+    """A process that drives a study, as a user starts it; it prints into a file in `home`."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str], words: Sequence[str]) -> None:
+        home.mkdir(parents=True, exist_ok=True)
         self.printed = home / f"driver-{time.monotonic_ns()}.txt"
-        sets = [word for override in OVERRIDES for word in ("--set", override)]
-        command = [sys.executable, "-m", "ablate", "run", STUDY, *sets]
         with self.printed.open("w") as out:
             self.process = subprocess.Popen(
-                [*command, "--backend", backend, "--jobs", str(jobs)],
-                env={**environment, "ABLATE_HOME": str(home)},
+                [sys.executable, *words],
+                env={**os.environ, **environment, "ABLATE_HOME": str(home)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chaos import FAULTS, Chaos
 from loopback import Loopback, command_of
-from rounds import STEPS, Driver, records, results
+from rounds import STEPS, Driver, records, results, run
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(7200)]
 def test_three_nodes_come_to_the_same_table(
     loopback: Loopback, undisturbed: dict[str, Any], own_home: Path
 ) -> None:
-    Driver(own_home, {**os.environ, **loopback.environment}).finish()
+    Driver(own_home, {}, run("slurm")).finish()
     assert results(own_home) == undisturbed
     assert len(records(own_home)) == STEPS
     assert_tidy(loopback, own_home)
