@@ -3,7 +3,8 @@
 Faults are dealt from a shuffled deck that holds every kind, one about each step that the study
 commits: so they fall on all of it, and it still gets on. A fault counts only if it hit something
 at work. Beside the monkey there is an administrator, who starts requeued jobs at once where Slurm
-would wait for two minutes. The clocks of the nodes disagree by two hours.
+would wait for two minutes. The nodes are machines of their own: none sees whether a process of
+another runs, and their clocks disagree by two hours.
 """
 
 import math
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopback import CLOCKS, Loopback, environment_of
+from loopback import MACHINES, Loopback, environment_of
 from rounds import STEPS, Driver, records, run
 
 from ablate.lease import look
@@ -84,9 +85,9 @@ class Chaos:
         Where the faults are behind the study's steps, nothing is waited for.
         """
         now, ahead = time.monotonic(), self.pace * self.struck.total() - len(self.committed)
-        if not self.deck or ahead >= 1:
+        if ahead >= 1:
             self.due = now
-        if now <= self.due and ahead > -2:
+        if not self.deck or (now <= self.due and ahead > -2):
             return ""
         self.eager = now > self.due + EAGER or ahead <= -2
         kind = self.deck[0].__name__
@@ -100,8 +101,7 @@ class Chaos:
         return hit and f"{kind}, {hit}"
 
     def start_driver(self) -> None:
-        clocks = {"PYTHONPATH": f"{CLOCKS}{os.pathsep}{os.environ['PYTHONPATH']}"}
-        self.drivers.append(Driver(self.home, clocks, run("slurm")))
+        self.drivers.append(Driver(self.home, MACHINES, run("slurm")))
 
     def running(self) -> list[Driver]:
         """The drivers that have not ended; one that ended badly fails the test."""
@@ -136,12 +136,13 @@ class Chaos:
         found = []
         for folder in sorted(self.home.glob("leases/*/*")):
             holding = look(folder)
-            if holding and not holding.released and holding.owner and holding.owner.runs():
-                said = environment_of(holding.owner.pid)
-                work = self.home / "work" / folder.relative_to(self.home / "leases")
-                learns = _age(work / "metrics.jsonl") < 1.0
-                node = said.get("SLURMD_NODENAME", "")
-                found.append(Worker(holding.owner.pid, _job(said), node, folder.name, learns))
+            if holding and holding.owner and not holding.released:
+                pid, kind, step = holding.owner.pid, folder.parent.name, folder.name
+                said = environment_of(pid)
+                journals = self.home.glob(f"work/{kind}/**/{step}/metrics.jsonl")
+                learns = any(_age(journal) < 1.0 for journal in journals)
+                if said.get("ABLATE_HOME") == str(self.home):
+                    found.append(Worker(pid, _job(said), said["SLURMD_NODENAME"], step, learns))
         return found
 
 

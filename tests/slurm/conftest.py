@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from loopback import Loopback
+from loopback import CORE, HERE, ROOT, Loopback
 from rounds import Driver, results, run
 
-HERE = Path(__file__).parent
-CORE = HERE.parent / "core"
 sys.path.append(str(CORE))
-import core_fakes  # noqa: E402
+import core_fakes
 
-from ablate import slurm  # noqa: E402
+from ablate import slurm
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +35,7 @@ def cluster(loopback: Loopback) -> Path:
 def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's commands find this cluster, its jobs find the fakes, and answers come quickly."""
     monkeypatch.setenv("SLURM_CONF", loopback.conf)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, HERE.parents[1]))))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, ROOT))))
     monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
     monkeypatch.setattr(slurm, "ASK", 1.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CLOCKS = HERE / "clocks"
-"""On a PYTHONPATH, it makes the nodes' clocks disagree."""
+CORE, ROOT = HERE.parent / "core", HERE.parents[1]
+MACHINES = {"PYTHONPATH": os.pathsep.join(map(str, (HERE / "nodes", HERE, CORE, ROOT)))}
+"""An environment in which the nodes are machines of their own, with clocks that disagree."""
 PORTS = 20
 """TCP ports in a row that a cluster needs at most."""
 
@@ -75,8 +76,10 @@ class Loopback:
                 os.kill(pid, signal.SIGKILL)
 
     def _ask(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """In ten seconds: scancel tries for a minute where a job cannot be altered now."""
         environment = {**os.environ, "SLURM_CONF": self.conf}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        within = ("timeout", "10", *command)
+        return subprocess.run(within, env=environment, capture_output=True, text=True)
 
     def _script(self, name: str) -> None:
         environment = {"PATH": os.environ["PATH"], **self._settings}  # daemons are nobody's

@@ -2,7 +2,6 @@
 other, or of the time, do every step once."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import core_fakes
 import pytest
-from loopback import CLOCKS, Loopback
+from loopback import MACHINES, Loopback
 from rounds import Driver, checksums, run
 
 from ablate.files import read_json
@@ -69,7 +68,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_and_curve(
     restarts: int,
 ) -> None:
     driver = Driver(own_home, {}, run("slurm", *ONE))
-    until(lambda: [*own_home.glob("work/finetune/*/checkpoint/*.safetensors")], 240)
+    until(lambda: [*own_home.glob("work/finetune/**/checkpoint/*.safetensors")], 240)
     [job] = loopback.queue()
     interrupt(loopback, job.number, job.node)
     driver.finish(300)
@@ -101,10 +100,9 @@ def test_drivers_that_do_not_know_of_each_other_do_every_step_once(
 
 
 def fakes(home: Path, environment: Mapping[str, str], backend: str) -> Driver:
-    """A driver of a small study whose steps are done by fakes, on clocks that disagree."""
-    clocks = {"PYTHONPATH": f"{CLOCKS}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    """A driver of a small study whose steps are done by fakes."""
     script = Path(core_fakes.__file__).with_name("drive_fakes.py")
-    return Driver(home, {**environment, **clocks}, [str(script), str(home), backend, "3"])
+    return Driver(home, {**MACHINES, **environment}, [str(script), str(home), backend, "3"])
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> None:
