@@ -6,6 +6,7 @@ begins anew.
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,10 +58,9 @@ class Driving:
 
 def driver_request(infra: Infra) -> Request:
     """What a driver asks for: one core and no GPU, and what `infra.kinds.driver` says."""
-    small = Infra(device="cpu", devices=1, nodes=1, slurm=Slurm(cpus=1, gpus=0, mem=None))
-    plain = infra.model_copy(
-        update={"slurm": infra.slurm.model_copy(update={"constraint": None, "extra": {}})}
-    )
+    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
+    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
+    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": {}})})
     own = infra.kinds.get("driver") or Infra()
     return request(own.over(small.over(plain)), requeue=True)
 
@@ -82,11 +82,10 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
         call = Driving(command, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
-    except BaseException as error:
+    except RefusedError as error:
         tenure.remove()
-        if isinstance(error, RefusedError):
-            raise UserError(f"sbatch refused: {error}") from None
-        raise
+        shutil.rmtree(logs)
+        raise UserError(f"sbatch refused: {error}") from None
     finally:
         tenure.close()
     return job, logs / f"{job}_0_log.out"

@@ -103,13 +103,18 @@ class Tenure:
         """Take a drive once its last owner is known to be dead; TakenOverError if another lives."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         deadline = time.monotonic() + PATIENCE + 5
-        while (lease := self.watch.take(folder / "lease")) is None:
+        while not self._take(folder):
             if time.monotonic() > deadline:
                 raise TakenOverError("another driver goes on with the study; this one may end")
             time.sleep(1)
-        self._stack.callback(lease.release)
-        self._leases[folder] = self._stack.enter_context(lease)
-        begin(folder, self.study)
+
+    def _take(self, folder: Path) -> bool:
+        lease = self.watch.take(folder / "lease")
+        if lease is not None:
+            self._stack.callback(lease.release)
+            self._leases[folder] = self._stack.enter_context(lease)
+            begin(folder, self.study)
+        return lease is not None
 
     def inherited(self) -> list[Path]:
         """Drives of the study with jobs whose driver is dead: they are held from now on.
@@ -130,8 +135,7 @@ class Tenure:
                 self.spoken_for |= keys
             elif not keys:
                 sweep(drive)
-            elif drive.study == self.study:
-                self.hold(drive.folder)
+            elif drive.study == self.study and self._take(drive.folder):
                 taken.append(drive.folder)
         return taken
 

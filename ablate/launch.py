@@ -36,7 +36,8 @@ class Backend(Protocol):
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
         """A job for each of the chains, of which all together no more than `slots` may run; None
-        for one that cannot be started now. The steps of a chain agree in `Infra.place`."""
+        for one that cannot be started now. The steps of a chain agree in `Infra.place`. Called at
+        each turn of the driver, also without a chain."""
 
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""

@@ -137,6 +137,7 @@ class _Driver:
             self.tenure.hold(self.folder)
             try:
                 backend = opened()
+                self.adopted |= backend.adopt(self.folder)  # where the drive is an old one
                 self.work(backend)
             except drives.TakenOverError:
                 leave = True
@@ -163,7 +164,7 @@ class _Driver:
                 for folder in self.tenure.inherited():
                     self.adopted |= backend.adopt(folder)
                 self.absent.clear()
-                self.failing = self.store.failing()
+                self._forgive()
                 ready, looked = deque(self._chains(self.rounds())), time.monotonic()
                 if not ready and not self.running:
                     return
@@ -219,6 +220,12 @@ class _Driver:
                 self.failed[step.key] = record["error"]["message"]
         return step.key in self.failed
 
+    def _forgive(self) -> None:
+        """Look anew at what has failed: `ablate retry`, anywhere, makes us forget it."""
+        before, self.failing = self.failing, self.store.failing()
+        forgiven = {name[-12:] for name in before - self.failing}
+        self.failed = {key: said for key, said in self.failed.items() if key[:12] not in forgiven}
+
     def _forget(self, steps: Sequence[Step], message: str) -> None:
         """Look at these steps in the store again: one of them is gone."""
         self.done.difference_update(step.key for step in steps)
@@ -267,7 +274,7 @@ class _Driver:
                     self.tell(Event("waiting", first, "another worker is at it"))
             else:
                 chains.append(chain)
-        for job, chain in zip(backend.start(chains) if chains else (), chains, strict=True):
+        for job, chain in zip(backend.start(chains), chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
 

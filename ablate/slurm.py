@@ -53,7 +53,8 @@ STOPPED = {
 ASK = 10.0
 """Seconds between two questions to Slurm, one for all jobs."""
 GRACE = 30.0
-"""Seconds that the answer of a job which has ended may take to be seen on a network file system."""
+"""Seconds that the answer of a job which has ended may take to be seen on a network file system:
+with `ASK`, a job that is lost is known to be within a minute."""
 LOST = {
     "CANCELLED": "was cancelled",
     "COMPLETED": "ended without an answer",
@@ -218,6 +219,7 @@ class OnSlurm:
                 part = numbers[first : first + ARRAY]
                 for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
                     jobs[n] = job
+        self._widen()
         return jobs
 
     def adopt(self, drive: Path) -> dict[str, SlurmJob]:
@@ -238,6 +240,8 @@ class OnSlurm:
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""
+        self.arrays = [jobs for jobs in self.arrays if _lasting(jobs)]
+        self.queue.names = {jobs[0].array.name for jobs in self.arrays}
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
@@ -249,20 +253,22 @@ class OnSlurm:
             Chain(self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n))
             for n, chain in enumerate(chains)
         ]
+        jobs = self._watch(array)  # from here on, `close` cancels it, whatever happens
         try:
             array.number = submit(request(infra), array.folder, array.name, calls, array.at_once)
         except RefusedError as error:
+            scancel([array.name])  # sbatch may have failed only to say that it did it
+            self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            waiting = any(job.poll() is None for jobs in self.arrays for job in jobs)
-            if not waiting and told("squeue", "--noheader", "--me") is not None:
+            if not self.arrays and told("squeue", "--noheader", "--me") is not None:
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
-        return self._watch(array)
+        return jobs
 
     def _watch(self, array: Array) -> list[SlurmJob]:
-        """The jobs of an array that is submitted."""
+        """The jobs of an array."""
         self.queue.names.add(array.name)
         now = time.monotonic()
         self.arrays.append([SlurmJob(array, n, self.queue, now) for n in range(len(array.chains))])
@@ -270,10 +276,26 @@ class OnSlurm:
 
     def _taken(self) -> int:
         """How many jobs of the arrays that are submitted may be running."""
-        return sum(
-            min(jobs[0].array.at_once, sum(job.poll() is None for job in jobs))
-            for jobs in self.arrays
-        )
+        return sum(min(jobs[0].array.at_once, _lasting(jobs)) for jobs in self.arrays)
+
+    def _widen(self) -> None:
+        """Give the room that arrays leave, and no chain needs, to those that could use more."""
+        if self.at_once is None:
+            return
+        for jobs in self.arrays:
+            array = jobs[0].array
+            room = min(_lasting(jobs) - array.at_once, self.at_once - self._taken())
+            if room > 0 and array.number:
+                wider = array.at_once + room
+                change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
+                if told("scontrol", "update", *change) is not None:
+                    array.at_once = wider
+                    array.save()
+
+
+def _lasting(jobs: Sequence[SlurmJob]) -> int:
+    """How many of the jobs are not over."""
+    return sum(job.poll() is None for job in jobs)
 
 
 def scancel(jobs: Sequence[str]) -> None:

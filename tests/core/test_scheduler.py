@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.results import StoredResults
-from ablate.scheduler import Event, drive
+from ablate.scheduler import LOOK, Event, drive
 from ablate.search.explore import explore
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
@@ -123,6 +124,24 @@ def test_what_failed_stays_failed_until_it_is_forgiven(
     assert decision
     assert decision.winner == "clip-micro@32+pix2struct-micro@128"
     assert decision.failed == {}
+
+
+def test_what_is_forgiven_is_tried_again_by_a_driver_that_lives(
+    small: Study, fakes: Mapping[str, str], own_home: Path
+) -> None:
+    def evaluate(ctx: StepContext) -> dict[str, Any]:
+        if "convnext" in ctx.work.name:
+            for step in all_steps(small, own_home):
+                Store(own_home).forgive(step)
+        return core_fakes.evaluate(ctx)
+
+    def see(event: Event) -> None:
+        time.sleep(1.1 * LOOK * (event.what == "failed"))  # the driver looks around after it
+
+    executors = {**fails_on("pix2struct"), "evaluate": evaluate}
+    drive(small, backend="inline", home=own_home, on_event=see, executors=executors)
+    tried = [line for line in core_fakes.executed(own_home, "begin") if "pix2struct" in line]
+    assert kinds(tried)["pretrain"] == 2
 
 
 def test_a_round_in_which_all_failed_is_not_decided_and_ends_the_study(

@@ -36,6 +36,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
 
     write(folder / "srun", "")
     write(folder / "scancel", f"echo $@ >>{folder}/cancelled")
+    write(folder / "scontrol", f"echo $@ >>{folder}/updated")
     write(folder / "sbatch", f"echo x >>{folder}/sent; echo job $(wc -l <{folder}/sent)")
     says("")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -161,6 +162,11 @@ def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
     answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 1, 2])
     assert None not in here.start(chains(4))
     assert at_once(tmp_path) == [(5, 3), (4, 1)]
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [3])
+    assert here.start([]) == []  # the second has what the first left
+    assert at_once(tmp_path) == [(5, 3), (4, 2)]
+    asked = (tmp_path / "bin" / "updated").read_text()
+    assert asked == "update JobId=2 ArrayTaskThrottle=2\n"
 
 
 def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
@@ -189,6 +195,20 @@ def test_closing_cancels_what_has_not_answered_and_nothing_else(
     answer(arrays.arrays(tmp_path / "drives" / "d")[0], [1])
     here.close()
     assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
+
+
+def test_what_was_being_submitted_when_the_user_stopped_is_cancelled_by_its_name(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    here = backend(tmp_path, None)
+    monkeypatch.setattr(slurm, "submit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        here.start(chains(2))
+    here.close()
+    assert (tmp_path / "bin" / "cancelled").read_text().split("\n")[0] == "--name=ablate-d-1"
 
 
 def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(

@@ -68,6 +68,9 @@ def test_slurm_decides_as_inline_does(tmp_path: Path, fakes: Mapping[str, str]) 
     assert sorted(core_fakes.executed(tmp_path / "b")) == sorted(
         core_fakes.executed(tmp_path / "a")
     )
+    left = [path.read_bytes() for path in (tmp_path / "b").rglob("*") if path.is_file()]
+    assert left
+    assert not any(b"hush-hush" in content for content in left)
 
 
 def test_a_profile_reaches_the_scheduler(tmp_path: Path) -> None:
@@ -152,8 +155,12 @@ def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
 def test_an_impossible_request_is_said_in_one_line(
     tmp_path: Path, fakes: Mapping[str, str]
 ) -> None:
+    study = of_seeds(1, "infra.slurm.partition=nowhere")
+    command = detach.Command("micro/smoke", [], None, None)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
-        on_slurm(of_seeds(1, "infra.slurm.partition=nowhere"), tmp_path, fakes)
+        on_slurm(study, tmp_path, fakes)
+    with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
+        detach.detach(command, study, tmp_path)
     assert not list((tmp_path / "drives").iterdir())
 
 
@@ -218,30 +225,36 @@ def test_two_drivers_submit_no_job_twice(
     assert len(done) == len(set(done)) == 9
 
 
-def test_a_detached_driver_goes_on_where_it_was_requeued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["scancel --signal=USR2", "scontrol requeue"])
+def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "4")
+    monkeypatch.setenv("FAKE_SECONDS", "2")
     monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
     before = set(jobs())
     study = of_seeds(3)
-    command = detach.Command("micro/smoke", changes_for(3), None, None)
+    command = detach.Command("micro/smoke", changes_for(3), None, jobs=1)
     job, log = detach.detach(command, study, tmp_path)
     with pytest.raises(UserError, match=f"has a driver: job {job}"):
         detach.detach(command, study, tmp_path)
-    until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 3)
-    begun = set(jobs()) - before
-    told("scancel", "--signal=USR2", job)  # as when its time runs out
+    until(lambda: core_fakes.executed(tmp_path, "begin"))
+    begun = set(jobs()) - before  # one at work, two that wait
+    told(*end.split(), job)
     until(lambda: state(job) == "PENDING")
-    told("scontrol", "update", f"JobId={job}", "StartTime=now")
-    until(lambda: state(job) == "RUNNING")
+    until(lambda: begins(job))
     until(lambda: state(job) == "COMPLETED", 60)
-    assert "driven to its end" in log.read_text()
+    assert "report: nowhere" in log.read_text()
     assert set(jobs()) - before == begun
     assert len(begun) == 4
     done = core_fakes.executed(tmp_path, "begin")
     assert len(done) == len(set(done)) == 9
     assert not list((tmp_path / "drives").iterdir())
+
+
+def begins(job: str) -> bool:
+    """Whether a requeued job runs again; it need not wait its two minutes."""
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True)
+    return state(job) == "RUNNING"
 
 
 def state(job: str) -> str:
