@@ -3,8 +3,8 @@
 Faults are dealt from a shuffled deck that holds every kind, one about each step that the study
 commits: so they fall on all of it, and it still gets on. A fault counts only if it hit something
 at work. Beside the monkey there is an administrator, who starts requeued jobs at once where Slurm
-would wait for two minutes. The nodes are machines of their own: none sees whether a process of
-another runs, and their clocks disagree by two hours.
+would wait for two minutes, and brings nodes back. The nodes are machines of their own: none sees
+whether a process of another runs, and their clocks disagree by two hours.
 """
 
 import math
@@ -72,7 +72,7 @@ class Chaos:
         while self.running():
             now = time.monotonic() - begun
             assert now < seconds, "the study does not get on"
-            self.hurry()
+            self.administrate()
             self.look_at_records()
             if hit := self.strike():
                 print(f"{now:4.0f} s, {len(self.committed):2} steps done: {hit}", flush=True)
@@ -107,11 +107,18 @@ class Chaos:
         """The drivers that have not ended; one that ended badly fails the test."""
         return [driver for driver in self.drivers if driver.runs()]
 
-    def hurry(self) -> None:
-        """Start requeued jobs now."""
+    def administrate(self) -> None:
+        """Start requeued jobs now, and free nodes that Slurm has drained of the jobs it sees there.
+
+        It drains a node when it begins a job there that, as it forgot, runs already.
+        """
         for job in self.cluster.queue():
             if job.state == "PENDING" and job.reason == "BeginTime":
                 self.cluster.run("scontrol", "update", f"JobId={job.number}", "StartTime=now")
+        for node in self.cluster.drained():
+            for state in ("DOWN", "RESUME"):
+                command = f"NodeName={node} State={state} Reason=chaos"
+                self.cluster.run("scontrol", "update", *command.split())
 
     def look_at_records(self) -> None:
         """A record that was there is there, and is the same."""

@@ -57,6 +57,11 @@ class Loopback:
         found = self._ask("squeue", "--noheader", "--array", "--format=%i|%T|%N|%r")
         return [Job(*line.split("|", 3)) for line in found.stdout.splitlines()]
 
+    def drained(self) -> list[str]:
+        """The nodes that take no more jobs."""
+        found = self._ask("sinfo", "--noheader", "--Node", "--states=drain", "--format=%N")
+        return sorted(set(found.stdout.split()))
+
     def daemon(self, name: str) -> int:
         """The process of a daemon: `slurmctld`, `slurmd-fake1`."""
         return int((self.folder / "run" / f"{name}.pid").read_text())
