@@ -241,6 +241,7 @@ def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
     begun = set(jobs()) - before  # one at work, two that wait
     told(*end.split(), job)
     until(lambda: state(job) == "PENDING")
+    time.sleep(3)  # the first run's end must not be taken for the second's
     until(lambda: begins(job))
     until(lambda: state(job) == "COMPLETED", 60)
     assert "report: nowhere" in log.read_text()
