@@ -5,11 +5,15 @@ array-N/I.outcome.json    what the job I came to
 array-N/                  also submitit's scripts and pickles, and what the jobs printed
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.files import read_json, write_json
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+"""What comes of reading a file that is gone, damaged, or not one of ours."""
 
 
 @dataclass
@@ -53,9 +57,13 @@ class Array:
 
 
 def arrays(drive: Path) -> list[Array]:
-    """The arrays of the drive whose folder this is, in the order they were submitted."""
-    found = sorted(drive.glob("array-*/array.json"), key=lambda path: _number(path.parent))
-    return [Array(path.parent, **read_json(path)) for path in found]
+    """The arrays of the drive whose folder this is, in the order they were submitted; of one that
+    cannot be read nobody knows, but the leases of its steps."""
+    found = []
+    for path in sorted(drive.glob("array-*/array.json"), key=lambda path: _number(path.parent)):
+        with contextlib.suppress(*UNREADABLE):
+            found.append(Array(path.parent, **read_json(path)))
+    return found
 
 
 def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:

@@ -11,6 +11,7 @@ from ablate.options import (
     Against,
     Backend,
     Catalog,
+    Detach,
     Format,
     GpuKind,
     Jobs,
@@ -48,9 +49,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Print the plan and do nothing.")
     ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Drive the study from a small Slurm job of its own.")
-    ] = False,
+    detach: Detach = False,
 ) -> None:
     """Run a study to its end, doing only what the store lacks.
 
@@ -79,6 +78,7 @@ def retry(
     backend: Where = Backend.local,
     jobs: Jobs = None,
     overrides: Overrides = None,
+    detach: Detach = False,
 ) -> None:
     """Run again what failed of a study, and all that waits for it.
 
@@ -89,7 +89,7 @@ def retry(
     from ablate.commands import running
     from ablate.detach import Command
 
-    running.retry(Command(study, overrides or [], None, jobs), backend.value)
+    running.retry(Command(study, overrides or [], None, jobs), backend.value, detach)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablate.arrays import arrays, left_behind
+from ablate.arrays import UNREADABLE, arrays, left_behind
 from ablate.errors import UserError
 from ablate.files import read_json, write_json
 from ablate.lease import PATIENCE, Lease, Process, Watch
@@ -41,15 +41,16 @@ class Drive:
         """The workers that it began, whether or not they still run."""
         found = []
         for path in sorted(self.folder.glob("slot-*/worker.json")):
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(*UNREADABLE):
                 found.append(Process(**read_json(path)))
         return found
 
     @property
     def own_job(self) -> str | None:
         """The number of the job that the driver itself is, or None."""
-        path = self.folder / "driver-job.json"
-        return str(read_json(path)) if path.exists() else None
+        with contextlib.suppress(*UNREADABLE):
+            return str(read_json(self.folder / "driver-job.json"))
+        return None
 
     def jobs(self) -> list[str]:
         """The numbers of its Slurm jobs without an answer, its own with them, ended or not."""
@@ -152,7 +153,7 @@ class Tenure:
 def drives(home: Path, study: str | None = None) -> Iterator[Drive]:
     """Every driver that left a folder, of the study of that name (None: of all)."""
     for path in sorted((home / "drives").glob("*/driver.json")):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)
             if study in (None, mine["study"]):
                 yield Drive(path.parent, mine["study"], Process(**mine["process"]))

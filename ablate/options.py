@@ -61,6 +61,9 @@ Where = Annotated[
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Steps at once; default: what the machine has, or all.")
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Drive the study from a small Slurm job of its own.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change one field of the study; may be repeated."),

@@ -163,7 +163,7 @@ class SlurmJob:
     def _answer(self) -> Outcome | None:
         try:
             return Outcome(**read_json(self.array.answer(self.index)))
-        except (OSError, ValueError):
+        except arrays.UNREADABLE:
             return None
 
     def _loss(self) -> Outcome | None:

@@ -17,37 +17,42 @@ from ablate.study import Study, load_study
 
 
 def run(command: Command, backend: str, dry_run: bool, detached: bool) -> None:
-    """Make the rounds of the study true, here or, `detached`, from a Slurm job of its own."""
-    if detached and backend != "slurm":
-        raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
-    if not (dry_run or detached):
-        return to_its_end(command, backend)
-    study = _study(command, backend)
+    """Make the rounds of the study true, or print what that takes."""
+    _check_detached(backend, detached)
     if dry_run:
-        found = look(study, Store(home()), command.last)
+        found = look(_study(command, backend), Store(home()), command.last)
         print(planning.as_text(found))
         if backend == "slurm":
             print(f"\n{_requests(found, detached)}")
-        return None
-    _check(study, look(study, Store(home()), command.last))
-    job, log = detach(command, study, home())
-    print(f"job {job} drives {study.name}")
-    note(f"watch it with `ablate status {command.study}` or `tail -f {log}`")
-    note(f"end it, and all that it started, with `ablate cancel {command.study}`")
-    return None
+    else:
+        _drive(command, backend, detached)
 
 
-def retry(command: Command, backend: str) -> None:
+def retry(command: Command, backend: str, detached: bool) -> None:
     """Run again what failed, with all that depends on it."""
+    _check_detached(backend, detached)
     study, store = _study(command, backend), Store(home())
     found = look(study, store)
     failed = [step for step in found.steps if found.standings[step.key].state == "failed"]
     for step in failed:
         store.forgive(step)
     if failed:
-        to_its_end(command, backend)
+        _drive(command, backend, detached)
     else:
         note(f"nothing of {study.name} has failed")
+
+
+def _drive(command: Command, backend: str, detached: bool) -> None:
+    """Drive the study here or, `detached`, from a Slurm job of its own."""
+    if not detached:
+        return to_its_end(command, backend)
+    study = _study(command, backend)
+    _check(study, look(study, Store(home()), command.last))
+    job, log = detach(command, study, home())
+    print(f"job {job} drives {study.name}")
+    note(f"watch it with `ablate status {command.study}` or `tail -f {log}`")
+    note(f"end it, and all that it started, with `ablate cancel {command.study}`")
+    return None
 
 
 def to_its_end(command: Command, backend: str, folder: Path | None = None) -> None:
@@ -77,6 +82,11 @@ def _study(command: Command, backend: str) -> Study:
     from ablate.clusters import placed
 
     return placed(study)
+
+
+def _check_detached(backend: str, detached: bool) -> None:
+    if detached and backend != "slurm":
+        raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
 
 
 def _check(study: Study, found: Survey) -> None:

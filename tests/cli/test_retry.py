@@ -91,8 +91,9 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
     assert not own_home.exists()
 
 
+@pytest.mark.parametrize("command", ["run", "retry"])
 def test_only_a_cluster_can_drive_by_itself(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    assert run(monkeypatch, "run", "--detach") == 2
+    assert run(monkeypatch, command, "--detach") == 2
     assert capsys.readouterr().err.startswith("ablate: --detach needs --backend slurm")

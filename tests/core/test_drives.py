@@ -108,3 +108,12 @@ def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> Non
 def test_a_drive_is_for_its_user_alone(tmp_path: Path) -> None:
     with tenure(tmp_path):
         assert (tmp_path / "drives" / "mine").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"study": 3}'])
+@pytest.mark.parametrize("name", ["driver.json", "array-1/array.json", "driver-job.json"])
+def test_a_drive_that_cannot_be_read_stops_nobody(tmp_path: Path, name: str, text: str) -> None:
+    (left(tmp_path, Process.this()) / name).write_text(text)
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == []
+        assert mine.spoken_for <= {"a", "b"}

@@ -19,6 +19,7 @@ from conftest import told
 
 from ablate import detach
 from ablate.clusters import placed
+from ablate.commands import running
 from ablate.errors import UserError
 from ablate.results import Failure, StoredResults
 from ablate.sbatch import request, submit
@@ -227,17 +228,21 @@ def test_two_drivers_submit_no_job_twice(
 
 @pytest.mark.parametrize("end", ["scancel --signal=USR2", "scontrol requeue"])
 def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: str,
 ) -> None:
     monkeypatch.setenv("FAKE_SECONDS", "2")
     monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
     before = set(jobs())
-    study = of_seeds(3)
     command = detach.Command("micro/smoke", changes_for(3), None, jobs=1)
-    job, log = detach.detach(command, study, tmp_path)
+    running.run(command, "slurm", dry_run=False, detached=True)
+    said = capsys.readouterr()
+    job, log = said.out.split()[1], Path(said.err.split("tail -f ")[1].split("`")[0])
     with pytest.raises(UserError, match=f"has a driver: job {job}"):
-        detach.detach(command, study, tmp_path)
-    until(lambda: core_fakes.executed(tmp_path, "begin"))
+        running.run(command, "slurm", dry_run=False, detached=True)
+    until(lambda: core_fakes.executed(own_home, "begin"))
     begun = set(jobs()) - before  # one at work, two that wait
     told(*end.split(), job)
     until(lambda: state(job) == "PENDING")
@@ -247,9 +252,9 @@ def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
     assert "report: nowhere" in log.read_text()
     assert set(jobs()) - before == begun
     assert len(begun) == 4
-    done = core_fakes.executed(tmp_path, "begin")
+    done = core_fakes.executed(own_home, "begin")
     assert len(done) == len(set(done)) == 9
-    assert not list((tmp_path / "drives").iterdir())
+    assert not list((own_home / "drives").iterdir())
 
 
 def begins(job: str) -> bool:
