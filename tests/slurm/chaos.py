@@ -297,14 +297,14 @@ FAULTS: Mapping[Fault, int] = {
     driver_told_to_stop: 1,
     second_driver: 2,
     worker_killed: 2,
-    worker_paused: 3,
+    worker_paused: 4,
     job_cancelled: 1,
     job_requeued: 2,
-    sigterm: 3,
+    sigterm: 4,
     time_limit: 5,
     preempted: 4,
     node_lost: 2,
-    slurmd_restarted: 2,
+    slurmd_restarted: 3,
     slurmctld_restarted: 2,
 }
 """How many there are of each kind in the deck.
