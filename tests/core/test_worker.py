@@ -65,6 +65,19 @@ def test_a_record_says_where_with_what_and_at_what_cost(tmp_path: Path) -> None:
     assert found["seconds"] <= found["device_seconds"]
 
 
+def test_steps_of_one_key_are_done_from_one_spec_its_order_included(tmp_path: Path) -> None:
+    seen = []
+
+    def look(ctx: StepContext) -> dict[str, Any]:
+        seen.append(list(ctx.spec["train"]))
+        return {}
+
+    for rates in ({"projector": 2e-3, "llm": 1e-3}, {"llm": 1e-3, "projector": 2e-3}):
+        step = Step("pretrain", "one", {"train": rates})
+        run_chain(tmp_path / str(len(seen)), [step], Place(), {"pretrain": look})
+    assert seen == [["llm", "projector"]] * 2
+
+
 def test_a_failure_ends_the_chain_and_keeps_its_reason(tmp_path: Path) -> None:
     outcome = run(tmp_path, fail_with(UserError("row 3 is bad")))
     assert (outcome.status, outcome.message, outcome.step) == ("failed", "row 3 is bad", SECOND.key)

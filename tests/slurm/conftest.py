@@ -7,31 +7,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from loopback import CORE, HERE, ROOT, Loopback
+from rounds import Driver, results, run
 
-HERE = Path(__file__).parent
-CORE = HERE.parent / "core"
 sys.path.append(str(CORE))
-import core_fakes  # noqa: E402
+import core_fakes
 
-from ablate import slurm  # noqa: E402
+from ablate import slurm
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     """Three nodes of four CPUs and two fake GPUs each, as the scripts beside this file set up."""
-    folder = tmp_path_factory.mktemp("slurm")
-    env = {**os.environ, "ACCT": "none", "GRACE": "3"}
-    quiet = subprocess.DEVNULL
-    subprocess.run([HERE / "start-slurm.sh", folder], check=True, stdout=quiet, env=env)
-    yield folder
-    subprocess.run([HERE / "stop-slurm.sh", folder], check=True, stdout=quiet)
+    found = Loopback(tmp_path_factory.mktemp("slurm"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(loopback: Loopback) -> Path:
+    """Where its files are."""
+    return loopback.folder
 
 
 @pytest.fixture(autouse=True)
-def on_cluster(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's commands find this cluster, its jobs find the fakes, and answers come quickly."""
-    monkeypatch.setenv("SLURM_CONF", str(cluster / "etc" / "slurm.conf"))
-    monkeypatch.setenv("PYTHONPATH", f"{HERE}:{CORE}")
+    monkeypatch.setenv("SLURM_CONF", loopback.conf)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, ROOT))))
     monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
     monkeypatch.setattr(slurm, "ASK", 1.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)
@@ -41,6 +45,14 @@ def on_cluster(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fakes() -> Mapping[str, str]:
     """Executors that train nothing."""
     return core_fakes.EXECUTORS
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """All that the rounds come to on this machine, where nothing happens to them."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    Driver(home, {}, run("local")).finish()
+    return results(home)
 
 
 def told(*command: str) -> list[str]:

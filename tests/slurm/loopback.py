@@ -1,0 +1,136 @@
+"""A private Slurm on loopback as a test sees it: its daemons, its queue, the processes of its jobs.
+
+It is what `start-slurm.sh` sets up: nodes fake1 to fake3 of four CPUs and two fake GPUs, and the
+partitions `main` and `scavenge`, of which the first preempts the second.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORE, ROOT = HERE.parent / "core", HERE.parents[1]
+MACHINES = {"PYTHONPATH": os.pathsep.join(map(str, (HERE / "nodes", HERE, CORE, ROOT)))}
+"""An environment in which the nodes are machines of their own, with clocks that disagree."""
+PORTS = 20
+"""TCP ports in a row that a cluster needs at most."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that has not ended, as the queue shows it."""
+
+    number: str
+    state: str
+    node: str
+    reason: str
+
+
+class Loopback:
+    """A cluster whose files are in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = str(folder / "etc" / "slurm.conf")
+        self._settings = {"BASE_PORT": str(_free_ports()), "ACCT": "none", "GRACE": "3"}
+
+    def start(self) -> None:
+        """Start whatever of it does not run; nodes that were down come back."""
+        self._script("start-slurm.sh")
+
+    def stop(self) -> None:
+        """End jobs and daemons."""
+        self._script("stop-slurm.sh")
+
+    def run(self, *command: str) -> bool:
+        """Run one of Slurm's commands; whether it went well, for its daemon may be away."""
+        return self._ask(*command).returncode == 0
+
+    def queue(self) -> list[Job]:
+        """The jobs that have not ended."""
+        found = self._ask("squeue", "--noheader", "--array", "--format=%i|%T|%N|%r")
+        return [Job(*line.split("|", 3)) for line in found.stdout.splitlines()]
+
+    def drained(self) -> list[str]:
+        """The nodes that take no more jobs."""
+        found = self._ask("sinfo", "--noheader", "--Node", "--states=drain", "--format=%N")
+        return sorted(set(found.stdout.split()))
+
+    def daemon(self, name: str) -> int:
+        """The process of a daemon: `slurmctld`, `slurmd-fake1`."""
+        return int((self.folder / "run" / f"{name}.pid").read_text())
+
+    def processes(self, variable: str, value: str) -> list[int]:
+        """The processes begun for this cluster, by a job or a user, whose environment says so."""
+        mine = {"SLURM_CONF": self.conf, variable: value}.items()
+        pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in pids if mine <= environment_of(pid).items()]
+
+    def cut_power(self, node: str) -> None:
+        """Kill every process of a node at once: its daemon, its jobs and who watches over them."""
+        jobs = self.processes("SLURMD_NODENAME", node)
+        watchers = {parent for pid in jobs if _name(parent := _parent(pid)) == "slurmstepd"}
+        for pid in (self.daemon(f"slurmd-{node}"), *watchers, *jobs):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _ask(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """In ten seconds: scancel tries for a minute where a job cannot be altered now."""
+        environment = {**os.environ, "SLURM_CONF": self.conf}
+        within = ("timeout", "10", *command)
+        return subprocess.run(within, env=environment, capture_output=True, text=True)
+
+    def _script(self, name: str) -> None:
+        environment = {"PATH": os.environ["PATH"], **self._settings}  # daemons are nobody's
+        command = [str(HERE / name), str(self.folder)]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def environment_of(pid: int) -> Mapping[str, str]:
+    """The variables a process was begun with; none if it has ended."""
+    try:
+        said = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _free_ports() -> int:
+    """The first of PORTS ports in a row that nobody listens at, so that clusters do not collide."""
+    while True:
+        first = random.SystemRandom().randrange(20000, 32000)
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + PORTS):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
