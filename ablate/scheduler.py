@@ -22,7 +22,7 @@ from ablate import drives
 from ablate.attempts import Attempts
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import write_atomic, writing
+from ablate.files import writing
 from ablate.launch import Backend, Job, open_backend
 from ablate.record import record
 from ablate.results import (
