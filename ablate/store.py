@@ -27,6 +27,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import (
+    clear_drafts,
     flush,
     patiently,
     read_sealed,
@@ -171,6 +172,7 @@ class Store:
                 return False
             for token in mine.glob(".owner-*"):
                 token.unlink(missing_ok=True)
+            clear_drafts(mine)
             (mine / lease.token).touch()
         return True
 

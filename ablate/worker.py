@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.capture import captured
-from ablate.files import FULL, PASSING, clear_drafts, write_json
+from ablate.files import FULL, PASSING, write_json
 from ablate.infra import Infra
 from ablate.lease import Lease, LeaseLostError
 from ablate.memory import advice
@@ -273,7 +273,6 @@ class Attempt:
         self.devices = infra.devices * infra.nodes
         self.started, self._clock = time.time(), time.monotonic()
         self.work = worker.store.attempt(step, lease.number)
-        clear_drafts(self.work)
         forget_peak_memory()
 
     def execute(self) -> dict[str, Any]:

@@ -193,7 +193,7 @@ class Cluster:
 
     def _look(self, machine: Machine, path: str) -> None:
         """ENOENT where the machine has a listing in which the path, or one above it, is not."""
-        while path != self.home:
+        while path.startswith(f"{self.home}/"):
             folder, _, name = path.rpartition("/")
             when, names = machine.seen.get(folder, (-1e9, frozenset()))
             if self.now - when > self.chances.lag:
@@ -283,7 +283,7 @@ def unkind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(time, "sleep", lambda seconds: cluster.sleep(seconds))
         patch.setattr(time, "monotonic", lambda: cluster.now)
         patch.setattr(stores, "ThreadPoolExecutor", _InTurn)
-        patch.setattr(workers, "_captured", lambda *_: nullcontext())
+        patch.setattr(workers, "captured", lambda *_: nullcontext())
         patch.setattr(Process, "this", staticmethod(process))
         patch.setattr(leases, "machine", lambda: process().machine)
         patch.setattr(Lease, "__enter__", lambda lease: _hold(cluster, lease))

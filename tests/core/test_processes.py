@@ -109,7 +109,7 @@ def test_all_processes_end_with_their_driver(
     monkeypatch.setenv("FAKE_SECONDS", "60")
 
     backend = open_backend("local", 1, own_home, own_home / "d", two.infra, shared)
-    backend.start([Step("pretrain", "one", {"model": {}, "seed": 0})])
+    backend.start([[Step("pretrain", "one", {"model": {}, "seed": 0})]])
     pids = [own_home / f"pid-{rank}" for rank in (0, 1)]
     deadline = time.monotonic() + 30
     while not all(path.exists() and path.read_text() for path in pids):
