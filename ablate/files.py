@@ -67,7 +67,8 @@ def drafted(path: Path) -> Iterator[Path]:
 
     No reader ever sees half of it; after an exception nothing is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # a network file system may not show it yet
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)
     try:

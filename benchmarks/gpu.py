@@ -28,6 +28,7 @@ from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.search.explore import explore
 from ablate.steps import Step, steps_for
 from ablate.study import Candidate, Study, load_study
+from ablate.team import World
 from ablate.train.module import Training
 from ablate.train.plan import Plan
 
@@ -133,9 +134,9 @@ def measured(
     model: Mllm, plan: Plan, batch: Batch, clock: Clock, steps: int
 ) -> tuple[float, dict[str, float]]:
     """Seconds a step, as it runs; and milliseconds by part, from steps that wait at each."""
-    module = Training(
-        model, plan, steps=WARM + 2 * steps, micro_batches=1, seed=0, state=Path("no-checkpoint")
-    )
+    none = Path("no-checkpoint")
+    total = WARM + 2 * steps
+    module = Training(model, plan, steps=total, micro_batches=1, seed=0, states=none, world=World())
     module.set_learning(0)
     optimizer = module.configure_optimizers()
     half = torch.autocast(clock.device.type, torch.bfloat16)

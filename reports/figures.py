@@ -176,19 +176,18 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
     for number, (one, point) in enumerate(zip(front, points, strict=True)):
         axes.plot([point[0]] * 2, _ends(study, one), color=ACCENT, linewidth=1.0, zorder=3)
         if len(front) <= LABELS or number in (0, len(front) - 1):
-            right = 2 * point[0] > points[0][0] + points[-1][0]  # there is room to its left
             axes.annotate(
-                one.name.replace("+", "\n+"),
+                _label(study, one),
                 point,
-                xytext=(-5 if right else 5, 4),
+                xytext=(5 if quick else -5, 5),  # where the front leaves room
                 textcoords="offset points",
-                ha="right" if right else "left",
+                ha="left" if quick else "right",
                 fontsize=8,
                 color=INK,
             )
     axes.set_xlabel(f"{words}{' (more is better)' if quick else ''}")
     axes.set_ylabel(f"{study.suite} score")
-    axes.margins(x=0.12, y=0.12)
+    axes.margins(x=0.3, y=0.12)
     return figure
 
 
@@ -384,6 +383,12 @@ def _ends(study: StudyResult, candidate: CandidateResult) -> tuple[float, float]
 def _added(before: CandidateResult | None, candidate: CandidateResult) -> str:
     known = before.encoders if before else ()
     return " ".join(f"+ {name}" for name in candidate.encoders if name not in known)
+
+
+def _label(study: StudyResult, one: CandidateResult) -> str:
+    """A candidate's name where there is little room: in a search its round and what it adds."""
+    added = _added(study.reference(one), one) if study.kind == "rounds" else ""
+    return f"{one.round}: {added}" if added and one.round > 1 else one.name
 
 
 def _has_loss(row: Mapping[str, object]) -> bool:

@@ -60,7 +60,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "overlap": ("Overlap", 2),
     "verdict": ("Verdict", 0),
     "visual_tokens": ("Visual tokens", 0),
-    "vision_tflops": ("Vision TFLOPs", 3),
+    "vision_gflops": ("Vision GFLOPs", 2),
     "tokens_per_second": ("Tokens/s", 0),
     "device_hours": ("Device-hours", 3),
     "front": ("Pareto front", 0),

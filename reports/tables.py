@@ -108,7 +108,7 @@ def cost(study: StudyResult) -> pd.DataFrame:
             "visual_tokens": own.visual_tokens,
             "parameters": own.parameters,
             "trainable": own.trainable,
-            "vision_tflops": own.vision_flops and own.vision_flops / 1e12,
+            "vision_gflops": own.vision_flops and own.vision_flops / 1e9,
             "tokens_per_second": own.tokens_per_second,
             "device_hours": own.device_hours,
         }

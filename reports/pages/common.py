@@ -59,7 +59,7 @@ def tile(label: str, value: str, note: str = "") -> dict[str, str]:
 def environment(record: Mapping[str, Any]) -> Rows:
     kept = ("git_commit", "host", "threads", "peak_memory_mb")
     rows = [
-        [name.replace("_", " "), text_of(record[name])]
+        [name.replace("_mb", ", MiB").replace("_", " "), text_of(record[name])]
         for name in kept
         if record.get(name) is not None
     ]

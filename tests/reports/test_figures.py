@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -84,5 +85,5 @@ def test_drawing_changes_no_one_s_matplotlib_and_takes_no_display(greedy: StudyR
     drawn(greedy)
     assert dict(matplotlib.rcParams) == before
     program = "import sys, reports.figures; print('matplotlib.pyplot' in sys.modules)"
-    done = subprocess.run(["python", "-c", program], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

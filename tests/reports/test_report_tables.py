@@ -154,7 +154,7 @@ def test_costs_are_those_of_the_records_and_the_front_is_marked(greedy: StudyRes
     frame = tables.cost(greedy).set_index("candidate")
     base = frame.loc[greedy.base.name]
     assert (base["visual_tokens"], base["parameters"]) == (16, 4_000_000)
-    assert base["vision_tflops"] == 0.032
+    assert base["vision_gflops"] == 32.0
     assert base["tokens_per_second"] == round(16 * 320 / 11)
     seconds = sum(step.device_seconds for step in greedy.base.steps)
     assert base["device_hours"] == round(seconds / 3600, 3)

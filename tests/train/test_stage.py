@@ -1,6 +1,7 @@
 """What a training step leaves behind, and what it refuses."""
 
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_the_table_of_parameters_is_stored_and_shown(
     table = {row["part"]: row for row in json.loads((ctx.work / "parameters.json").read_text())}
     assert table["encoder-clip-micro_32"]["trainable"] == 0
     assert table["llm"]["trainable"] == table["llm"]["parameters"] > 0
-    assert result["visual_tokens"] == 16
+    assert result["visual_tokens"] == math.prod(ctx.spec["model"]["fusion"]["grid"])
     assert result["vision_flops"] > 10**6
     assert result["trainable"] == table["llm"]["trainable"] + table["projector"]["trainable"]
     assert capsys.readouterr().err.count("frozen") == 2  # the encoder, and a fusion without weights
