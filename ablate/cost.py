@@ -10,6 +10,7 @@ Imports no torch, but to measure a fusion it has not met before.
 Shapes: T tokens of a sample, D the language model's width.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -122,8 +123,6 @@ class StepCost:
     memory: float
     held: float
     """GiB of the memory that no smaller micro-batch would save."""
-    weights: float
-    """GiB of it that would stay if nothing were trained."""
     at_once: int
     """Samples, or questions, on the GPU at once."""
 
@@ -184,17 +183,19 @@ def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | N
     else:
         return None
     tokens = min(model.visual_tokens + TEXT[kind], stage.max_length)
-    recompute = study.infra.gradient_checkpointing
+    infra = study.infra.of(kind)
+    recompute = infra.gradient_checkpointing
     flops = seconds = 0.0
     for part, passes in _passes(stage, recompute).items():
         work = samples * passes * model.work(tokens)[part]
         flops += work
         seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
-    at_once = min(study.infra.micro_batch_size or stage.batch_size, stage.batch_size)
+    share = math.ceil(stage.batch_size / infra.processes)
+    at_once = min(infra.micro_batch_size or share, share)
     kept = at_once * _kept(model, stage, kind, tokens, recompute) / 2**30
-    weights = WEIGHT * model.parameters / 2**30
-    held = weights + UPDATE * model.trained(stage) / 2**30
-    return StepCost(flops, seconds / 3600, held + kept, held, weights, at_once)
+    weights = WEIGHT * model.parameters / infra.shares_of_weights
+    held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
+    return StepCost(flops, seconds / 3600, held + kept, held, at_once)
 
 
 def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
@@ -207,11 +208,11 @@ def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
         return None
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
-    at_once = study.infra.micro_batch_size or QUESTIONS
+    at_once = study.infra.of("evaluate").micro_batch_size or QUESTIONS
     cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
     weights = WEIGHT * model.parameters / 2**30
     hours = flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(flops, hours, weights + cached, weights, weights, at_once)
+    return StepCost(flops, hours, weights + cached, weights, at_once)
 
 
 def _passes(stage: Stage, recompute: bool) -> dict[str, int]:

@@ -91,6 +91,21 @@ class Infra(Fields):
     slurm: Slurm = Slurm()
     kinds: dict[Kind, "Infra"] = Field(default={})
 
+    @property
+    def processes(self) -> int:
+        """How many do a step together."""
+        return self.devices * self.nodes
+
+    @property
+    def shares_of_weights(self) -> int:
+        """Into how many shares a model's weights are cut, each of which one device holds."""
+        return self.processes if self.strategy == "fsdp" else 1
+
+    @property
+    def shares_of_updates(self) -> int:
+        """The same of gradients and moments."""
+        return 1 if self.strategy == "ddp" else self.processes
+
     def of(self, kind: str) -> "Infra":
         """What holds for a kind of step."""
         changes = {str(name): more for name, more in self.kinds.items()}.get(kind)

@@ -1,5 +1,6 @@
 """What a study as it stands costs: its candidates, its steps, and all of it. Imports no torch."""
 
+import math
 from typing import Any
 
 from ablate import cost
@@ -71,13 +72,16 @@ class Bill:
         found, room = self.costs[step.key], self.gpu.memory
         if found is None or found.memory <= room:
             return ""
-        if found.weights >= room:
+        infra = self._found.study.infra.of(step.kind)
+        if found.held >= room:
             change = "take a smaller base.llm"
-        elif found.held >= room:
-            change = f"train fewer parts in recipe.{step.kind}.train, or take a smaller base.llm"
+            if step.kind != "evaluate":
+                fewest = found.held * infra.shares_of_weights / room
+                devices = max(2 * infra.processes, 2 ** math.ceil(math.log2(fewest)))
+                change = f"set infra.strategy to fsdp and infra.devices to {devices}"
         elif fitting := int(found.at_once * (room - found.held) / (found.memory - found.held)):
             change = f"set infra.micro_batch_size to {fitting}"
-        elif not self._found.study.infra.gradient_checkpointing:
+        elif not infra.gradient_checkpointing:
             change = "set infra.gradient_checkpointing to true"
         else:
             change = "take a smaller base.llm"
@@ -103,8 +107,9 @@ class Bill:
             said,
             f"An estimate: work on frozen parts at {cost.FROZEN:.0%} of the GPU's peak and on "
             f"trained parts at {cost.TRAINED:.0%}, as fitted to the published cost of Eagle-X5 on "
-            f"Vicuna-7B, answers at {cost.ANSWERING:.0%}; a usual length of text; the model whole "
-            "on one GPU, with infra.micro_batch_size samples at a time.",
+            f"Vicuna-7B, answers at {cost.ANSWERING:.0%}; a usual length of text; the model in "
+            "shares over infra.devices where infra.strategy has it so, with "
+            "infra.micro_batch_size samples on a GPU at a time.",
         ]
 
     def _hours(self, step: Step) -> float:

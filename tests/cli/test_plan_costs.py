@@ -112,8 +112,8 @@ def test_what_is_done_is_no_longer_to_do(ablate: Call, own_home: Path) -> None:
     ("study", "sets", "change"),
     [
         ("rounds", "infra.micro_batch_size=null", "set infra.micro_batch_size to "),
-        ("rounds", "base.llm=vicuna-7b", "train fewer parts in recipe.finetune.train"),
-        ("rounds", "base.llm=yi-34b", "take a smaller base.llm"),
+        ("rounds", "base.llm=vicuna-7b", "set infra.strategy to fsdp and infra.devices to 2"),
+        ("rounds", "base.llm=yi-34b", "set infra.strategy to fsdp and infra.devices to 8"),
         ("released", "infra.gradient_checkpointing=false", "set infra.gradient_checkpointing to"),
     ],
 )

@@ -199,7 +199,6 @@ def test_memory_follows_the_micro_batch_what_learns_and_what_is_recomputed() -> 
     assert four.memory - four.held == pytest.approx(4 * (one.memory - one.held))
     assert memory("infra.gradient_checkpointing=false").memory > four.memory
     frozen = memory("base.recipe.finetune.train.encoders=null")
-    assert frozen.weights == four.weights
     saved = cost.UPDATE * encoder_cost.parameters(encoder_spec("clip-l14@448")) / 2**30
     assert four.held - frozen.held == pytest.approx(saved)
 

@@ -211,7 +211,7 @@ def small(name: str, folder: Path) -> str:
         "base": {"recipe": {"pretrain": {"batch_size": 2}, "finetune": {"batch_size": 4}}},
         "data": {},
         "suite": "toys.yaml",
-        "infra": {"device": "cpu", "num_workers": 0, "micro_batch_size": None},
+        "infra": {"device": "cpu", "devices": 1, "num_workers": 0, "micro_batch_size": None},
     }
     if load_study(name).base.recipe.prealign:
         study["base"]["recipe"]["prealign"] = {"batch_size": 4}
