@@ -142,15 +142,16 @@ def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> di
         "published": value,
         "published_mark": _mark(found, name, column, bool(tasks)),
     }
-    ours = study.scoreboard.score(one, tasks) if tasks else None
-    if ours is not None:
+    if tasks and one.scores:
         scale = (published.book().columns[column].full or 0.0) / 100.0
         here = scale * sum(one.scores[task] for task in tasks) / len(tasks)
-        row |= _numbers("here", here, scale * ours.low, scale * ours.high)
+        ours = study.scoreboard.score(one, tasks)
+        ends = (
+            (scale * ours.low, scale * ours.high) if ours else ()
+        )  # none if all is right or wrong
+        row |= _numbers("here", here, *ends)
         if value is not None:
-            row |= _numbers(
-                "delta", here - value, scale * ours.low - value, scale * ours.high - value
-            )
+            row |= _numbers("delta", here - value, *(end - value for end in ends))
     return row
 
 
@@ -185,11 +186,13 @@ def _composite(study: StudyResult, one: CandidateResult, name: str | None) -> di
         "published_row": name,
         "measure": f"mean over {study.suite}",
         "published_mark": MISSING,
-        **(_numbers("here", one.composite, ours.low, ours.high) if ours else {}),
+        **_numbers("here", one.composite, *((ours.low, ours.high) if ours else ())),
     }
 
 
-def _numbers(name: str, value: float | None, low: float, high: float) -> dict[str, float | None]:
+def _numbers(
+    name: str, value: float | None, low: float | None = None, high: float | None = None
+) -> dict[str, float | None]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 

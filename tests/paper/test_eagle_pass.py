@@ -90,7 +90,8 @@ def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_tabl
     compared = [row for row in rows if row["delta"] is not None]
     for row in compared:
         assert row["delta"] == pytest.approx(row["here"] - row["published"], abs=0.11)
-        assert row["delta_low"] <= row["delta"] <= row["delta_high"]
+        if row["delta_low"] is not None:  # where all is wrong, as it may be, there is no interval
+            assert row["delta_low"] <= row["delta"] <= row["delta_high"]
     if name == "released":  # the only table with cells of single benchmarks on the same data
         arms = {row["candidate"] for row in compared}
         assert arms == {f"Eagle-X{n}-{size}" for n in (4, 5) for size in ("7B", "13B")}
