@@ -18,7 +18,7 @@ import fusion_zoo
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource
 from ablate.evaluate import suites
-from ablate.study import Candidate, Design, Fusion, Stage, Study, encoder_spec, llm_spec
+from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
@@ -140,9 +140,12 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
             prealigned[f"prealign:{title}"] = _prealign(title, *common, seed)
     slug, fusion = f"{name}.{candidate.fusion.name}", candidate.fusion.model_dump_json()
     model = _model(candidate.encoders, fusion, candidate.llm, recipe.feature_norm)
-    pretrain = Step("pretrain", slug, _spec(model, recipe.pretrain, study.data, seed), prealigned)
-    spec = _spec(model, recipe.finetune, study.data, seed)
-    finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
+    specs = [
+        _spec(model, stage.model_dump_json(), study.data[stage.data], seed)
+        for stage in (recipe.pretrain, recipe.finetune)
+    ]
+    pretrain = Step("pretrain", slug, specs[0], prealigned)
+    finetune = Step("finetune", slug, specs[1], {"pretrain": pretrain})
     evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
 
@@ -189,13 +192,11 @@ def _prealign(
     """
     fusion = _fusion_of_one(grid).model_dump_json()
     model = _model((title,), fusion, llm, feature_norm)
-    spec = {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
-    return Step("prealign", title, spec)
+    return Step("prealign", title, _spec(model, stage, source, seed))
 
 
-def _spec(model: Part, stage: Stage, data: Mapping[str, DataSource], seed: int) -> dict[str, Any]:
-    learnt = _stage(stage.model_dump_json())
-    return {"model": model, "stage": learnt, "data": _source(data[stage.data]), "seed": seed}
+def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
+    return {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
 
 
 @lru_cache(maxsize=4096)

@@ -158,8 +158,8 @@ _WORST: tuple[State, ...] = ("failed", "running")
 class Eye:
     """Looks at a study in the store, again and again: what it has read of finished steps it keeps.
 
-    Lists each folder of the store once a look, reads what is new there, and changes nothing. As a
-    `Lookup` it takes records at their word where `StoredResults` checks every answer.
+    A look asks once for each record's file whether it is still the same, and reads what is new. As
+    a `Lookup` it takes records at their word where `StoredResults` checks every answer.
     """
 
     def __init__(self, study: Study, store: Store, last: int | None = None) -> None:
