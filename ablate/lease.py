@@ -20,11 +20,12 @@ import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any
 
 from ablate.files import MISSHAPEN, patiently
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 BEAT = 2.0
 """Seconds between two beats of a lease that is held."""
@@ -261,9 +262,13 @@ def look(folder: Path) -> Holding | None:
     try:
         fields = json.loads(text)
         del fields["beat"]
-        return _HOLDING.validate_python({"number": number, "text": text, **fields})
+        return _holding().validate_python({"number": number, "text": text, **fields})
     except MISSHAPEN:  # its owner is writing, or died in the middle
         return Holding(number, text)
 
 
-_HOLDING = TypeAdapter(Holding)
+@cache
+def _holding() -> "TypeAdapter[Holding]":
+    from pydantic import TypeAdapter  # dataclasses take it long to import; most looks see no lease
+
+    return TypeAdapter(Holding)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.evaluate import suites
-from ablate.files import read_json, read_sealed, sealed, write_json
+from ablate.files import read_sealed, sealed, write_json
 from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
@@ -24,12 +24,12 @@ class Evaluation:
     key: str
     scores: Mapping[str, float]
     composite: float
-    answers: Path
+    answers: str
     measure: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers: task, id, image, question, truth, answer, score (0..1) and weight."""
-        with self.answers.open(encoding="utf-8") as file:
+        with Path(self.answers).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
 
@@ -56,9 +56,11 @@ def load_evaluation(store: Store, step: Step) -> Evaluation | None:
 
     Raises BadArtifactError (after setting it aside) if it is not what was committed.
     """
-    if store.record(step) is None:
+    record = store.record(step)
+    if record is None:
         return None
-    return evaluation(store, step, read_json(store.verified(step) / "record.json"))
+    store.verified(step)
+    return evaluation(store, step, record)
 
 
 def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluation:
@@ -66,7 +68,7 @@ def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluatio
     result = record["result"]
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
     measure = suites.measure(step.spec["suite"], result.get("sets", {}))
-    answers = store.folder(step) / "answers.jsonl"
+    answers = store.file(step, "answers.jsonl")
     return Evaluation(step.key, scores, float(result["composite"]), answers, measure)
 
 

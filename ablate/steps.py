@@ -18,7 +18,7 @@ import fusion_zoo
 from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource
 from ablate.evaluate import suites
-from ablate.study import Candidate, Design, Fusion, Stage, Study, encoder_spec, llm_spec
+from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
@@ -34,11 +34,15 @@ def canonical(value: Any) -> str:
     Raises TypeError for what JSON would change or lose (tuples aside), ValueError for NaN.
     """
     _check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _JSON.encode(value)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_quoted = cache(_JSON.encode)
 
 
 def _check(value: Any) -> None:
-    if type(value) is dict:
+    if type(value) is dict or type(value) is Part:
         for key, child in value.items():
             if type(key) is not str:
                 raise TypeError(f"the key {key!r} is no string")
@@ -70,6 +74,19 @@ def _identity(value: Any) -> Any:
     return [_identity(child) for child in value] if isinstance(value, list) else value
 
 
+class Part(dict[str, Any]):
+    """A part of specs, one object for all that share it, so that its share of keys is made once."""
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical JSON of what it is by content."""
+        return canonical(_identity(dict(self)))
+
+
+def _text(value: Any) -> str:
+    return value.text if type(value) is Part else canonical(_identity(value))
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One cached unit of work. `spec`: fully resolved JSON; `parents`: the steps it starts from."""
@@ -82,19 +99,20 @@ class Step:
     @cached_property
     def key(self) -> str:
         """sha256 of what determines the result, 64 hex digits."""
-        identity = {
-            "kind": self.kind,
-            "schema": SCHEMAS[self.kind],
-            "spec": _identity(self.spec),
-            "parents": {role: parent.key for role, parent in self.parents.items()},
-        }
-        return hashlib.sha256(canonical(identity).encode()).hexdigest()
+        parents = ",".join(
+            f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())
+        )
+        spec = ",".join(f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec))
+        identity = (  # the canonical JSON of all four, put together of its parts
+            f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{SCHEMAS[self.kind]},'
+            f'"spec":{{{spec}}}}}'
+        )
+        return hashlib.sha256(identity.encode()).hexdigest()
 
     @cached_property
     def dirname(self) -> str:
         """`<slug>-<first 12 digits of the key>`, a safe name of a folder."""
-        slug = re.sub(r"[^A-Za-z0-9@+_.]+", "-", self.slug).strip("-.")[:120] or "step"
-        return f"{slug}-{self.key[:12]}"
+        return f"{_safe(self.slug)}-{self.key[:12]}"
 
     def to_json(self) -> dict[str, Any]:
         """The step and, inside, its parents, as a worker is given them."""
@@ -113,18 +131,21 @@ def steps_for(candidate: Candidate, study: Study) -> list[Step]:
 
     Steps of equal keys are one step, whichever candidate or study they come from.
     """
-    recipe, name = candidate.recipe, "+".join(candidate.encoders)
+    recipe, name, seed = candidate.recipe, "+".join(candidate.encoders), candidate.seed
     prealigned = {}
     if recipe.prealign is not None:
         source, stage = study.data[recipe.prealign.data], recipe.prealign.model_dump_json()
         common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
         for title in candidate.encoders:
-            prealigned[f"prealign:{title}"] = _prealign(title, *common, candidate.seed)
-    slug = f"{name}.{candidate.fusion.name}"
-    spec = _training(candidate, recipe.pretrain, study.data, candidate.seed)
-    pretrain = Step("pretrain", slug, spec, prealigned)
-    spec = _training(candidate, recipe.finetune, study.data, candidate.seed)
-    finetune = Step("finetune", slug, spec, {"pretrain": pretrain})
+            prealigned[f"prealign:{title}"] = _prealign(title, *common, seed)
+    slug, fusion = f"{name}.{candidate.fusion.name}", candidate.fusion.model_dump_json()
+    model = _model(candidate.encoders, fusion, candidate.llm, recipe.feature_norm)
+    specs = [
+        _spec(model, stage.model_dump_json(), study.data[stage.data], seed)
+        for stage in (recipe.pretrain, recipe.finetune)
+    ]
+    pretrain = Step("pretrain", slug, specs[0], prealigned)
+    finetune = Step("finetune", slug, specs[1], {"pretrain": pretrain})
     evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
     return [*prealigned.values(), pretrain, finetune, evaluate]
 
@@ -150,6 +171,11 @@ def ancestors(steps: Iterable[Step]) -> list[Step]:
     return list(found.values())
 
 
+@cache
+def _safe(slug: str) -> str:
+    return re.sub(r"[^A-Za-z0-9@+_.]+", "-", slug).strip("-.")[:120] or "step"
+
+
 @lru_cache(maxsize=4096)
 def _prealign(
     title: str,
@@ -164,34 +190,30 @@ def _prealign(
 
     `stage`: as JSON.
     """
-    model = _model((title,), _fusion_of_one(grid), llm, feature_norm)
-    spec = _spec(model, Stage.model_validate_json(stage), source, seed)
-    return Step("prealign", title, spec)
+    fusion = _fusion_of_one(grid).model_dump_json()
+    model = _model((title,), fusion, llm, feature_norm)
+    return Step("prealign", title, _spec(model, stage, source, seed))
 
 
-def _training(
-    design: Design, stage: Stage, data: Mapping[str, DataSource], seed: int
-) -> dict[str, Any]:
-    model = _model(design.encoders, design.fusion, design.llm, design.recipe.feature_norm)
-    return _spec(model, stage, data[stage.data], seed)
+def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
+    return {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
 
 
-def _spec(model: dict[str, Any], stage: Stage, source: DataSource, seed: int) -> dict[str, Any]:
-    return {
-        "model": model,
-        "stage": stage.model_dump(mode="json", exclude={"data"}),
-        "data": _source(source),
-        "seed": seed,
-    }
+@lru_cache(maxsize=4096)
+def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) -> Part:
+    """`fusion`: as JSON."""
+    return Part(
+        encoders=[_encoder(title) for title in titles],
+        fusion=json.loads(fusion),
+        feature_norm=feature_norm,
+        llm=llm_spec(llm).to_json(),
+    )
 
 
-def _model(titles: Iterable[str], fusion: Fusion, llm: str, feature_norm: str) -> dict[str, Any]:
-    return {
-        "encoders": [_encoder(title) for title in titles],
-        "fusion": fusion.model_dump(mode="json"),
-        "feature_norm": feature_norm,
-        "llm": llm_spec(llm).to_json(),
-    }
+@lru_cache(maxsize=4096)
+def _stage(stage: str) -> Part:
+    """A stage, given as JSON; its data have a place of their own."""
+    return Part({name: value for name, value in json.loads(stage).items() if name != "data"})
 
 
 @cache
@@ -206,10 +228,10 @@ def _encoder(title: str) -> dict[str, Any]:
 
 
 @cache
-def _source(source: DataSource) -> dict[str, Any]:
-    return {**source.model_dump(mode="json"), "fingerprint": fingerprint(source)}
+def _source(source: DataSource) -> Part:
+    return Part(source.model_dump(mode="json"), fingerprint=fingerprint(source))
 
 
 @cache
-def _suite(name: str) -> dict[str, Any]:
-    return suites.resolve(name).identity()
+def _suite(name: str) -> Part:
+    return Part(suites.resolve(name).identity())

@@ -15,6 +15,7 @@ Nothing here imports torch.
 
 import contextlib
 import errno
+import functools
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import (
+    NO_FILE,
     clear_drafts,
     flush,
     patiently,
@@ -37,6 +39,7 @@ from ablate.files import (
     write_json,
 )
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
+from ablate.readings import Readings, signatures
 from ablate.steps import Step
 
 MANIFEST = "manifest.json"
@@ -49,16 +52,23 @@ class BadArtifactError(UserError):
 
 
 class Store:
-    """The results below one folder. Cheap to make; holds no lock and no open file."""
+    """The results below one folder. Cheap to make; holds no lock and no open file.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    `checks`: where to remember which artifacts were whole, so as not to hash their files again.
+    """
+
+    def __init__(self, home: Path, checks: Readings | None = None) -> None:
+        self.home, self.checks = home, checks
         self.watch = Watch()
         self._whole: set[str] = set()
 
     def folder(self, step: Step) -> Path:
         """Where the step's artifact lies once it is committed."""
-        return self.home / "store" / step.kind / step.dirname
+        return self.home.joinpath("store", step.kind, step.dirname)
+
+    def file(self, step: Step, name: str) -> str:
+        """Where a file of the artifact lies; as text, for a look at ten thousand of them."""
+        return f"{self.home}/store/{step.kind}/{step.dirname}/{name}"
 
     def attempt(self, step: Step, owner: int) -> Path:
         """Where the owner of this number makes the step."""
@@ -255,6 +265,16 @@ class Store:
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
     def _problem(self, step: Step, up_to: float) -> str | None:
+        """What is wrong with an artifact (see `sound`); remembered while no file in it changes."""
+        if self.checks is None:
+            return self._found(step, up_to)
+        with contextlib.suppress(*NO_FILE):
+            files = signatures(str(self.folder(step)))
+            read = functools.partial(self._found, step, up_to)
+            return str(self.checks.get(f"{step.key} {up_to}", files, read) or "") or None
+        return self._found(step, up_to)
+
+    def _found(self, step: Step, up_to: float) -> str | None:
         if self.record(step) is None and not self.committed(step):
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, up_to)

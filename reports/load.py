@@ -8,6 +8,7 @@ from typing import Any
 from ablate.evaluate import suites
 from ablate.files import home as default_home
 from ablate.files import read_json
+from ablate.readings import Readings
 from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import Step, ancestors
@@ -28,7 +29,9 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
     """
     if isinstance(study, str):
         study = load_study(study)
-    store = Store(home or default_home())
+    home = home or default_home()
+    checks = Readings(home / "remembered" / "checks" / f"{study.name}.json", of="problems")
+    store = Store(home, checks)
     results = StoredResults(store, study)
     rounds, steps = [], _Steps(store)
     for turn in explore(study, results, last):
@@ -39,6 +42,7 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
                 points.setdefault(candidate.point, []).append(candidate)
             made = tuple(_candidate(seeds, results, steps) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
+    checks.keep()
     suite = suites.resolve(study.suite)
     suites.require_one(
         (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
@@ -108,11 +112,7 @@ def _candidate(
                 for task in results[0]["scores"]
             },
             "seed_scores": tuple(float(one["composite"]) for one in results),
-            "rows": tuple(
-                row if len(last) == 1 else {**row, "id": f"{row['id']}/{candidate.seed}"}
-                for candidate, step in zip(seeds, last, strict=True)
-                for row in _answers(step)
-            ),
+            "rows": _rows(seeds, last),
             "images": _images(last[0], stored.store),
         }
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
@@ -141,20 +141,31 @@ class _Steps:
         return self._known[step.key]
 
     def _read(self, step: Step) -> StepResult:
-        work = self.store.work(step)
-        folder = work if work.is_dir() else None
+        folder: Path | None = self.store.folder(step)
         record = self.store.record(step)
         if record is not None and self.store.sound(step, SMALL):
-            status, folder = "done", self.store.folder(step)
-        elif self.store.progress(step):
-            status = "running"
-        elif record := self.store.failure(step):
-            status = "failed"
+            status = "done"
         else:
-            status = "waiting"
+            folder = work if (work := self.store.work(step)).is_dir() else None
+            if self.store.progress(step):
+                status = "running"
+            else:
+                record = self.store.failure(step)
+                status = "failed" if record else "waiting"
         return StepResult(
             step.kind, step.key, step.slug, step.dirname, status, step.spec, record or {}, folder
         )
+
+
+def _rows(seeds: Sequence[Candidate], last: Sequence[StepResult]) -> tuple[dict[str, Any], ...]:
+    """The answers of all seeds; of several, each id is followed by its seed."""
+    if len(last) == 1:
+        return tuple(_answers(last[0]))
+    return tuple(
+        {**row, "id": f"{row['id']}/{candidate.seed}"}
+        for candidate, step in zip(seeds, last, strict=True)
+        for row in _answers(step)
+    )
 
 
 def _answers(step: StepResult) -> list[dict[str, Any]]:

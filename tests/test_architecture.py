@@ -19,6 +19,7 @@ LIGHT = (
     "ablate.search.arms",
     "ablate.scheduler",
     "ablate.store",
+    "ablate.readings",
     "ablate.launch",
     "ablate.hub",
     "ablate.download",

@@ -116,7 +116,8 @@ def as_text(found: Survey, work: Work) -> str:
 
 def queue(found: Survey, work: Work) -> list[str]:
     """The jobs that wait in Slurm's queue, a line for each reason."""
-    names = {step.key: f"{step.kind} {step.slug}" for step in found.steps}
+    steps = found.steps if work.waiting else ()
+    names = {step.key: f"{step.kind} {step.slug}" for step in steps}
     reasons: dict[str, list[str]] = {}
     for one in work.waiting:
         name = names.get(one.step, f"job {one.job.number}")

@@ -1,6 +1,7 @@
 """A study as it stands: its rounds, and where each step is. Imports no torch."""
 
 import contextlib
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ablate.commands.output import note
-from ablate.files import UNREADABLE, home
+from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.lease import Holding
+from ablate.readings import Readings, signature
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors, steps_for
@@ -148,22 +150,25 @@ class Survey:
         return total / max(at_work, 1)
 
 
+KEPT = ("seconds", "device_seconds", "device", "restarts", "result")
+"""What a look keeps of the record of a step that is done."""
 _WORST: tuple[State, ...] = ("failed", "running")
 
 
 class Eye:
     """Looks at a study in the store, again and again: what it has read of finished steps it keeps.
 
-    Lists each folder of the store once a look, reads what is new there, and changes nothing. As a
-    `Lookup` it takes records at their word where `StoredResults` checks every answer.
+    A look asks once for each record's file whether it is still the same, and reads what is new. As
+    a `Lookup` it takes records at their word where `StoredResults` checks every answer.
     """
 
     def __init__(self, study: Study, store: Store, last: int | None = None) -> None:
         self.study, self.store, self.last = study, store, last
         self.checked = StoredResults(store, study)
+        memory = store.home / "remembered" / "records" / f"{study.name}.json"
+        self.records = Readings(memory, of=" ".join(KEPT))
         self._chains: dict[str, list[Step]] = {}
-        self._records: dict[str, tuple[int, dict[str, Any] | None]] = {}
-        self._listed: dict[tuple[str, str], dict[str, int]] = {}
+        self._listed: dict[tuple[str, str], set[str]] = {}
         self._standings: dict[str, Standing] = {}
 
     def look(self) -> Survey:
@@ -233,14 +238,14 @@ class Eye:
         return self._chains[candidate.name]
 
     def _record(self, step: Step) -> dict[str, Any] | None:
-        """The record of a committed step; read once for as long as its folder is the same one."""
-        folder = self._list("store", step.kind).get(step.dirname)
-        if folder is None:
+        """What is `KEPT` of a committed step's record; read once for as long as it stays."""
+        try:
+            file = signature(self.store.file(step, "record.json"))
+        except NO_FILE:
             return None
-        known = self._records.get(step.key)
-        if known is None or known[0] != folder:
-            known = self._records[step.key] = folder, self.store.record(step)
-        return known[1]
+        found: dict[str, Any] | None
+        found = self.records.get(step.key, file, lambda: _kept(self.store.record(step)))
+        return found
 
     def _holding(self, step: Step) -> Holding | None:
         """Who works on it; nobody, once an owner elsewhere has shown no life while we watched."""
@@ -249,16 +254,19 @@ class Eye:
     def _has(self, what: str, step: Step) -> bool:
         return step.dirname in self._list(what, step.kind)
 
-    def _list(self, what: str, kind: str) -> dict[str, int]:
-        """The folders of a kind of step in a part of the store, and what tells each from another
-        that may take its place."""
+    def _list(self, what: str, kind: str) -> set[str]:
+        """The names of the folders of a kind of step in a part of the store."""
         if (what, kind) not in self._listed:
             try:
                 with os.scandir(self.store.home / what / kind) as entries:
-                    self._listed[what, kind] = {one.name: one.inode() for one in entries}
+                    self._listed[what, kind] = {entry.name for entry in entries}
             except (FileNotFoundError, NotADirectoryError):
-                self._listed[what, kind] = {}
+                self._listed[what, kind] = set()
         return self._listed[what, kind]
+
+
+def _kept(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {field: record[field] for field in KEPT if field in record} if record else None
 
 
 def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Survey:
@@ -268,4 +276,11 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Surv
 
 def look(study: Study, store: Store, last: int | None = None) -> Survey:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
-    return Eye(study, store, last).look()
+    eye = Eye(study, store, last)
+    gc.disable()  # of many candidates there are many objects, and all are of use to the end
+    try:
+        found = eye.look()
+    finally:
+        gc.enable()
+    eye.records.keep()
+    return found

@@ -52,7 +52,7 @@ def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Calls the command line as a new process would find things."""
 
     def call(*words: str) -> Answer:
-        for remembered in download.repository, steps._source:
+        for remembered in download.repository, steps._source, steps._model:
             remembered.cache_clear()
         monkeypatch.setattr(sys, "argv", ["ablate", *words])
         with pytest.raises(SystemExit) as ended:

@@ -39,7 +39,7 @@ class Table:
         rows = [{"task": "t", "id": f"{n}", "image": f"{n}", "score": float(ok), "weight": 1.0}
                 for n, ok in enumerate(right)]  # fmt: skip
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return Evaluation(f"key of {candidate.name} at {score}", {"t": score}, score, path)
+        return Evaluation(f"key of {candidate.name} at {score}", {"t": score}, score, str(path))
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.decisions.get(number)

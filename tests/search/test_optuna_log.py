@@ -27,7 +27,7 @@ class Results:
         score = self.scores.get(candidate.encoders[-1])
         if isinstance(score, str):
             return Failure(step, score)
-        rows = Path("answers.jsonl")
+        rows = "answers.jsonl"
         return score and Evaluation(step.key, {"abl_ocr": score}, score, rows)
 
     def decision(self, number):
