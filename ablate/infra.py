@@ -83,7 +83,7 @@ class Infra(Fields):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
     nodes: PositiveInt = 1
-    strategy: Literal["ddp", "fsdp"] = "ddp"
+    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     micro_batch_size: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
     gradient_checkpointing: bool = False

@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 from ablate.files import flush
 from ablate.team import World
 from ablate.train.devices import share_of
+from ablate.train.zero import in_pieces, pieces, put_pieces
 
 WEIGHT = "weight"
 
@@ -33,10 +34,12 @@ def save(
     parts: the modules that are trained in the stage, by name.
     """
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts).items()}
+    own = {}
     for name, parameter in parts.named_parameters():
-        moments = optimizer.state.get(parameter, {})
-        tensors.update({f"{kind}:{name}": tensor for kind, tensor in moments.items()})
-    own = {
+        cut = in_pieces(parameter)
+        moments = pieces(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
+        (own if cut else tensors).update({f"{kind}:{name}": one for kind, one in moments.items()})
+    own |= {
         name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for name, tensor in tensors.items()
         if world.leads or isinstance(tensor, DTensor)
@@ -93,7 +96,13 @@ class State:
             moments = {
                 kind: self._tensor(f"{kind}:{name}") for kind in kinds if self._has(kind, name)
             }
-            if moments:
+            moments = {
+                kind: moment.reshape(parameter.shape) if moment.ndim else moment
+                for kind, moment in moments.items()
+            }
+            if in_pieces(parameter):
+                put_pieces(parameter, optimizer, moments)
+            elif moments:
                 optimizer.state[parameter] = {
                     kind: share_of(moment, parameter)
                     if moment.ndim
@@ -108,7 +117,7 @@ class State:
         """The whole tensor, of the shares there are; shares are of the first dimension."""
         held = zip(self._files, self._names, strict=True)
         shares = [file.get_tensor(name) for file, names in held if name in names]
-        return shares[0] if len(shares) == 1 else torch.cat(shares)
+        return shares[0] if len(shares) == 1 or not shares[0].ndim else torch.cat(shares)
 
 
 def _files(state: Path) -> list[Path]:

@@ -65,7 +65,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         seed=ctx.spec["seed"],
         states=ctx.work / "checkpoint",
         world=ctx.world,
-        sharded=ctx.world.size > 1 and ctx.infra.get("strategy") == "fsdp",
+        strategy=_strategy(ctx),
     )
     module.set_learning(steps - 1)
     table = parameter_table(model)
@@ -73,7 +73,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
     started = time.monotonic()
-    with connected(ctx.world, ctx.device):
+    with connected(ctx.world, ctx.device, _strategy(ctx)):
         _fit(ctx, module, batches)
         unshard(model, ctx.world)
     seconds = time.monotonic() - started
@@ -132,6 +132,11 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
     return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size)
 
 
+def _strategy(ctx: "StepContext") -> str:
+    strategy: str = ctx.infra.get("strategy", "ddp")
+    return strategy
+
+
 def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     cuda = ctx.device.startswith("cuda")
     half = module.plan.precision == "bf16" or (module.plan.precision == "auto" and cuda)
@@ -143,7 +148,9 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     )
     budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
-        **trainer_options(ctx.world, ctx.infra.get("strategy", "ddp")),
+        **trainer_options(
+            ctx.world, _strategy(ctx), ctx.device, clip=module.plan.clip, half=half
+        ),
         "accelerator": "gpu" if cuda else "cpu",
         "precision": "bf16-mixed" if half else "32-true",
         "max_epochs": 1,

@@ -67,7 +67,7 @@ def assert_close(job: Job, other: Job) -> None:
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
-@pytest.mark.parametrize(("strategy", "tasks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4), ("fsdp", 3)])
+@pytest.mark.parametrize(("strategy", "tasks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4), ("fsdp", 3), ("deepspeed", 2)])
 def test_several_processes_do_the_steps_of_one(
     make_job: MakeJob, tmp_path: Path, strategy: str, tasks: int
 ) -> None:
