@@ -5,7 +5,8 @@
 Weights and optimizer moments are all there is to keep: the data, the learning rates and the random
 numbers of a step follow from its number. Tensors that every process holds are the leader's to
 write; of those that are sharded each process writes its share, and they are put together again in
-the order of the ranks, for any number of processes. A state is there at once, in one rename.
+the order of the ranks, for any number of processes and any strategy. A state is there at once, in
+one rename.
 """
 
 import shutil
@@ -34,11 +35,12 @@ def save(
     parts: the modules that are trained in the stage, by name.
     """
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts).items()}
-    own = {}
+    own: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
         cut = in_pieces(parameter)
         moments = pieces(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
-        (own if cut else tensors).update({f"{kind}:{name}": one for kind, one in moments.items()})
+        named = {f"{kind}:{name}": tensor for kind, tensor in moments.items()}
+        (own if cut else tensors).update(named)
     own |= {
         name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for name, tensor in tensors.items()
@@ -96,15 +98,11 @@ class State:
             moments = {
                 kind: self._tensor(f"{kind}:{name}") for kind in kinds if self._has(kind, name)
             }
-            moments = {
-                kind: moment.reshape(parameter.shape) if moment.ndim else moment
-                for kind, moment in moments.items()
-            }
             if in_pieces(parameter):
                 put_pieces(parameter, optimizer, moments)
             elif moments:
                 optimizer.state[parameter] = {
-                    kind: share_of(moment, parameter)
+                    kind: share_of(moment.reshape(parameter.shape), parameter)
                     if moment.ndim
                     else moment.to(parameter.device)
                     for kind, moment in moments.items()
@@ -114,7 +112,7 @@ class State:
         return any(f"{kind}:{name}" in names for names in self._names)
 
     def _tensor(self, name: str) -> Tensor:
-        """The whole tensor, of the shares there are; shares are of the first dimension."""
+        """The whole tensor, of the shares there are: of its first dimension or, flat, of all."""
         held = zip(self._files, self._names, strict=True)
         shares = [file.get_tensor(name) for file, names in held if name in names]
         return shares[0] if len(shares) == 1 or not shares[0].ndim else torch.cat(shares)

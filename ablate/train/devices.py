@@ -9,7 +9,7 @@ brings a block's weights together while it is at work. `deepspeed` is in `ablate
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,19 +67,20 @@ def trainer_options(
     """What Lightning's Trainer is told of the devices; clip and half: see `Zero`."""
     if world.size == 1:
         return {"devices": 1, "plugins": [LightningEnvironment()]}
+    strategies: dict[str, Callable[[], Strategy]] = {
+        # Which parameters a step uses depends on its samples and its number.
+        "ddp": lambda: DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
+        "fsdp": lambda: ModelParallelStrategy(
+            data_parallel_size=world.size, tensor_parallel_size=1
+        ),
+        "deepspeed": lambda: Zero(device, clip, half),
+    }
     return {
         "devices": world.devices,
         "num_nodes": world.nodes,
-        "strategy": Zero(device, clip, half) if strategy == "deepspeed" else _strategy(world, strategy),
+        "strategy": strategies[strategy](),
         "plugins": [Environment(world)],
     }
-
-
-def _strategy(world: World, name: str) -> Strategy:
-    if name == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
-    # Which parameters a step uses depends on its samples and its number.
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names for `steps` optimiser steps.
 
     micro_batches: of one optimiser step in each process of `world`; states: the folder of its
-    checkpoint, gone on from if it is there; strategy: how several processes share the work.
+    checkpoint, gone on from if it is there; strategy: how the processes share the work.
     `step` counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss`
     (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and `lr` of
     each part; they are of the whole batch, and the same in all processes. Raises `UserError` at a
@@ -40,7 +40,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         seed: int,
         states: Path,
         world: World,
-        strategy: str = "ddp",
+        strategy: str = "alone",
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,7 +50,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.seed = seed
         self.states = states
         self.world = world
-        self.strategy = strategy if world.size > 1 else "alone"
+        self.strategy = strategy
         self.step: int = world.agree(checkpoint.step_of(states))
         self.metrics: dict[str, Any] = {}
         self._micro_batch = self.step * micro_batches  # the number of the current one
@@ -88,7 +88,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []
         for name, part in self.parts.items():
-            parameters = list(part.parameters())
+            parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             matrices = [parameter for parameter in parameters if parameter.ndim > 1]
             vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
             decays = (matrices, self.plan.weight_decay), (vectors, 0.0)

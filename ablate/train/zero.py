@@ -20,6 +20,7 @@ class Zero(DeepSpeedStrategy):  # type: ignore[misc]
 
     It follows Lightning's count of micro-batches in place of DeepSpeed's own, and computes in
     bfloat16 as the other strategies do: in autocast, with weights and sums of gradients in float32.
+    clip: the largest norm of a gradient; half: whether it computes in bfloat16.
     """
 
     handles_gradient_accumulation = False
@@ -87,7 +88,7 @@ def pieces(parameter: Any, optimizer: Any) -> dict[str, Tensor]:
     [flat] = optimizer.param_groups[mine.param_group_index]["params"]
     place = mine.get_hp_fragment_address()
     return {
-        kind: moment.narrow(0, place.start, place.numel) if moment.ndim else moment
+        kind: moment.narrow(0, place.start, place.numel) if moment.ndim else moment.clone()
         for kind, moment in optimizer.state.get(flat, {}).items()
     }
 
