@@ -13,8 +13,8 @@ test: .venv/ready  ## the whole test suite
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear .venv/deepspeed
 	cd .venv && lib=$$(echo lib/python*/site-packages) && echo "$$PWD/$$lib" > deepspeed/$$lib/ablate.pth
-	.venv/deepspeed/bin/python -m pip install --quiet 'deepspeed==0.19.8'
-	.venv/deepspeed/bin/python -m pytest -m deepspeed tests/train
+	.venv/deepspeed/bin/python -m pip install --quiet --constraint constraints.txt deepspeed
+	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed tests/train
 
 check: .venv/ready  ## lint, format, types, architecture
 	$(BIN)/ruff check .

@@ -83,7 +83,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
         if self.strategy == "fsdp" and not self._is_shared:
             shard(self.model, self.device_mesh["data_parallel"])
             self._is_shared = True
-        self.model.in_lockstep = self.strategy in ("fsdp", "deepspeed")
+        if self.strategy == "deepspeed":  # all reduce the gradients of the same parameters
+            self.model.in_lockstep = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []

@@ -69,10 +69,16 @@ class Zero(DeepSpeedStrategy):  # type: ignore[misc]
 
 
 def disconnect() -> None:
-    """End the process group, with the groups that DeepSpeed has made of it."""
+    """End the process group, with the groups that DeepSpeed has made of it.
+
+    The variables by which Lightning tells it of the processes go, too: to libraries that a later
+    step imports, such as accelerate, they would mean that there is a group.
+    """
     import deepspeed.comm
 
     deepspeed.comm.destroy_process_group()
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        os.environ.pop(name, None)
 
 
 def in_pieces(parameter: Tensor) -> bool:

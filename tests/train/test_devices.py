@@ -159,6 +159,17 @@ def test_a_state_goes_on_under_another_strategy(make_job: MakeJob, first: str, t
     assert_close(job.with_(infra={**job.infra, "strategy": then}).done(), alone)
 
 
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.deepspeed
+def test_deepspeed_computes_in_bfloat16_with_weights_and_gradients_in_float32(
+    make_job: MakeJob,
+) -> None:
+    infra = {"strategy": "deepspeed", "micro_batch_size": 1}  # the same rounding in any process
+    alone = make_job("alone", 1, infra, precision="bf16", steps=4).done()
+    shared = make_job("shared", 2, infra, precision="bf16", steps=4).done()
+    assert_close(shared, alone)
+
+
 @pytest.mark.deepspeed
 def test_the_processes_of_a_job_do_several_steps_by_deepspeed(make_job: MakeJob) -> None:
     infra = {"strategy": "deepspeed"}
