@@ -1,11 +1,13 @@
 """Where and how steps run. Never part of a step's identity: it must not change a result."""
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, Strict, field_validator
 from pydantic_core import PydanticCustomError
 
+from ablate.errors import UserError
 from ablate.validate import Fields, Option
 
 Kind = Literal["prealign", "pretrain", "finetune", "evaluate", "bake", "driver"]
@@ -28,6 +30,8 @@ OURS = {
     "wrap": "",
 }
 """What `ablate` itself tells sbatch, which `extra` must not change, and the field that may."""
+DEEPSPEED = "0.19.8"
+"""The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
 
 
 class Slurm(Fields):
@@ -83,7 +87,7 @@ class Infra(Fields):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
     nodes: PositiveInt = 1
-    strategy: Literal["ddp", "fsdp"] = "ddp"
+    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     micro_batch_size: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
     gradient_checkpointing: bool = False
@@ -106,6 +110,11 @@ class Infra(Fields):
         """The same of gradients and moments."""
         return 1 if self.strategy == "ddp" else self.processes
 
+    @property
+    def by_deepspeed(self) -> bool:
+        """Whether several processes share a step by DeepSpeed."""
+        return self.strategy == "deepspeed" and self.processes > 1
+
     def of(self, kind: str) -> "Infra":
         """What holds for a kind of step."""
         changes = {str(name): more for name, more in self.kinds.items()}.get(kind)
@@ -126,6 +135,22 @@ class Infra(Fields):
         """What a step may know of this, as JSON values; what is said to Slurm is not among it."""
         private: Any = {"cluster": True, "slurm": True, "kinds": {"__all__": {"slurm"}}}
         return self.model_dump(mode="json", exclude_unset=True, exclude=private)
+
+
+def require_deepspeed() -> None:
+    """Raises UserError unless a DeepSpeed is installed that lets others count micro-batches."""
+    from packaging.version import Version
+
+    try:
+        found = version("deepspeed")
+    except PackageNotFoundError:
+        found = ""
+    if not found or Version(found) < Version(DEEPSPEED):
+        here = f"{found} is" if found else "none is"
+        raise UserError(
+            f"infra.strategy is deepspeed, which needs DeepSpeed {DEEPSPEED} or newer, but {here} "
+            f"installed here; `pip install 'deepspeed>={DEEPSPEED}'`, or choose ddp or fsdp"
+        )
 
 
 def _over(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

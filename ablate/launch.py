@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ablate.errors import UserError, nearest
-from ablate.infra import Infra
+from ablate.infra import Infra, require_deepspeed
 from ablate.record import threads
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
@@ -97,6 +97,8 @@ def _local(
     processes = max(infra.of(kind).devices for kind in executors)
     if max(infra.of(kind).nodes for kind in executors) > 1:
         raise UserError("infra.nodes is above 1, but the backend local is one; choose slurm")
+    if any(infra.of(kind).by_deepspeed for kind in executors):
+        require_deepspeed()
     if place.device == "cuda" and processes > len(cards):
         raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")
     on_cpu = place.device == "cpu"

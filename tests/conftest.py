@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose programs or devices are missing; in CI that is a failure (GPUs aside)."""
+    """Skip a test whose programs or devices are missing; in CI that is a failure (GPUs and
+    DeepSpeed aside)."""
     for marker, programs in NEEDS.items():
         if item.get_closest_marker(marker):
             missing = [program for program in programs if not shutil.which(program)]
@@ -31,6 +33,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.fail(f"CI lacks {', '.join(missing)}, which this test needs")
             if missing:
                 pytest.skip(f"needs {', '.join(missing)}")
+    if item.get_closest_marker("deepspeed") and not find_spec("deepspeed"):
+        pytest.skip("needs DeepSpeed, which `make test-deepspeed` installs apart")
     if item.get_closest_marker("gpu"):
         import torch
 

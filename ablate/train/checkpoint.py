@@ -5,7 +5,8 @@
 Weights and optimizer moments are all there is to keep: the data, the learning rates and the random
 numbers of a step follow from its number. Tensors that every process holds are the leader's to
 write; of those that are sharded each process writes its share, and they are put together again in
-the order of the ranks, for any number of processes. A state is there at once, in one rename.
+the order of the ranks, for any number of processes and any strategy. A state is there at once, in
+one rename.
 """
 
 import shutil
@@ -21,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from ablate.files import flush
 from ablate.team import World
 from ablate.train.devices import share_of
+from ablate.train.zero import in_pieces, pieces, put_pieces
 
 WEIGHT = "weight"
 
@@ -33,10 +35,13 @@ def save(
     parts: the modules that are trained in the stage, by name.
     """
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts).items()}
+    own: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
-        moments = optimizer.state.get(parameter, {})
-        tensors.update({f"{kind}:{name}": tensor for kind, tensor in moments.items()})
-    own = {
+        cut = in_pieces(parameter)
+        moments = pieces(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
+        named = {f"{kind}:{name}": tensor for kind, tensor in moments.items()}
+        (own if cut else tensors).update(named)
+    own |= {
         name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for name, tensor in tensors.items()
         if world.leads or isinstance(tensor, DTensor)
@@ -93,9 +98,11 @@ class State:
             moments = {
                 kind: self._tensor(f"{kind}:{name}") for kind in kinds if self._has(kind, name)
             }
-            if moments:
+            if in_pieces(parameter):
+                put_pieces(parameter, optimizer, moments)
+            elif moments:
                 optimizer.state[parameter] = {
-                    kind: share_of(moment, parameter)
+                    kind: share_of(moment.reshape(parameter.shape), parameter)
                     if moment.ndim
                     else moment.to(parameter.device)
                     for kind, moment in moments.items()
@@ -105,10 +112,10 @@ class State:
         return any(f"{kind}:{name}" in names for names in self._names)
 
     def _tensor(self, name: str) -> Tensor:
-        """The whole tensor, of the shares there are; shares are of the first dimension."""
+        """The whole tensor, of the shares there are: of its first dimension or, flat, of all."""
         held = zip(self._files, self._names, strict=True)
         shares = [file.get_tensor(name) for file, names in held if name in names]
-        return shares[0] if len(shares) == 1 else torch.cat(shares)
+        return shares[0] if len(shares) == 1 or not shares[0].ndim else torch.cat(shares)
 
 
 def _files(state: Path) -> list[Path]:

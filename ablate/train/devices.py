@@ -3,13 +3,13 @@
 Each process sums the gradients of its share of the samples; once a step they are added up over all,
 so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
 `fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
-brings a block's weights together while it is at work.
+brings a block's weights together while it is at work. `deepspeed` is in `ablate.train.zero`.
 """
 
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.team import LOOPBACK, World
+from ablate.train.zero import Zero, disconnect
 
 
 class Environment(ClusterEnvironment):  # type: ignore[misc]
@@ -60,28 +61,31 @@ class Environment(ClusterEnvironment):  # type: ignore[misc]
         return self.world.rank // self.world.devices
 
 
-def trainer_options(world: World, strategy: str) -> dict[str, Any]:
-    """What Lightning's Trainer is told of the devices."""
+def trainer_options(
+    world: World, strategy: str, device: str, *, clip: float, half: bool
+) -> dict[str, Any]:
+    """What Lightning's Trainer is told of the devices; clip and half: see `Zero`."""
     if world.size == 1:
         return {"devices": 1, "plugins": [LightningEnvironment()]}
+    strategies: dict[str, Callable[[], Strategy]] = {
+        # Which parameters a step uses depends on its samples and its number.
+        "ddp": lambda: DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
+        "fsdp": lambda: ModelParallelStrategy(
+            data_parallel_size=world.size, tensor_parallel_size=1
+        ),
+        "deepspeed": lambda: Zero(device, clip, half),
+    }
     return {
         "devices": world.devices,
         "num_nodes": world.nodes,
-        "strategy": _strategy(world, strategy),
+        "strategy": strategies[strategy](),
         "plugins": [Environment(world)],
     }
 
 
-def _strategy(world: World, name: str) -> Strategy:
-    if name == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
-    # Which parameters a step uses depends on its samples and its number.
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
-
-
 @contextmanager
-def connected(world: World, device: str) -> Iterator[None]:
-    """The processes of a step connected for torch's collectives.
+def connected(world: World, device: str, strategy: str = "ddp") -> Iterator[None]:
+    """The processes of a step connected for the collectives of torch and of the strategy.
 
     After an exception they stay so: others may wait in one, and are ended with their team.
     """
@@ -110,7 +114,8 @@ def connected(world: World, device: str) -> Iterator[None]:
         world_size=world.size,
     )
     yield
-    distributed.destroy_process_group()
+    end = disconnect if strategy == "deepspeed" else distributed.destroy_process_group
+    end()
 
 
 def _loopback() -> str:

@@ -23,7 +23,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names for `steps` optimiser steps.
 
     micro_batches: of one optimiser step in each process of `world`; states: the folder of its
-    checkpoint, gone on from if it is there; sharded: whether the processes share the weights too.
+    checkpoint, gone on from if it is there; strategy: how the processes share the work.
     `step` counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss`
     (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and `lr` of
     each part; they are of the whole batch, and the same in all processes. Raises `UserError` at a
@@ -40,7 +40,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         seed: int,
         states: Path,
         world: World,
-        sharded: bool = False,
+        strategy: str = "alone",
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,11 +50,12 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.seed = seed
         self.states = states
         self.world = world
-        self.sharded = sharded
+        self.strategy = strategy
         self.step: int = world.agree(checkpoint.step_of(states))
         self.metrics: dict[str, Any] = {}
         self._micro_batch = self.step * micro_batches  # the number of the current one
         self._last_loss = "none yet"
+        self._active: frozenset[str] = frozenset()  # the parts that take the current step
         self._is_shared = False
         self._saved = checkpoint.State(states, self.step) if self.step else None
         if self._saved:
@@ -79,14 +80,16 @@ class Training(L.LightningModule):  # type: ignore[misc]
                     layer.training = True
 
     def configure_model(self) -> None:
-        if self.sharded and not self._is_shared:
+        if self.strategy == "fsdp" and not self._is_shared:
             shard(self.model, self.device_mesh["data_parallel"])
             self._is_shared = True
+        if self.strategy == "deepspeed":  # all reduce the gradients of the same parameters
+            self.model.in_lockstep = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []
         for name, part in self.parts.items():
-            parameters = list(part.parameters())
+            parameters = [parameter for parameter in part.parameters() if parameter.requires_grad]
             matrices = [parameter for parameter in parameters if parameter.ndim > 1]
             vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
             decays = (matrices, self.plan.weight_decay), (vectors, 0.0)
@@ -96,10 +99,14 @@ class Training(L.LightningModule):  # type: ignore[misc]
                 if params
             ]
         optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        if self._saved:
-            self._saved.load_moments(self.parts, optimizer)
-            self._saved = None
+        if self.strategy == "deepspeed":  # only in its step are there gradients to drop
+            optimizer.register_step_pre_hook(self._drop_idle_gradients)
         return optimizer
+
+    def on_train_start(self) -> None:
+        if self._saved:
+            self._saved.load_moments(self.parts, self.trainer.optimizers[0])
+            self._saved = None
 
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> None:
         if self._micro_batch % self.micro_batches == 0:
@@ -128,31 +135,42 @@ class Training(L.LightningModule):  # type: ignore[misc]
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         loss, tokens, images = summed(self.world, self._loss, self._tokens, self._images)
-        self._drop_idle_gradients(images)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = total(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip))
-        self._stop_unless_finite(loss, norm)
+        self._stop_unless_finite("loss", loss)
+        self._active = self.plan.learning(self.step) & ({*self.model.parts} if images else {"llm"})
         for group in optimizer.param_groups:
             group["lr"] = self.plan.rate(group["part"], self.step, self.steps)
         self.metrics = {
             "step": self.step + 1,
             "loss": loss,
-            "grad_norm": norm,
+            "grad_norm": math.nan,  # until the gradients are clipped
             "tokens": int(tokens),
             "lr": {group["part"]: group["lr"] for group in optimizer.param_groups},
         }
-        self._last_loss = f"{loss:.4g} at step {self.step + 1}"
+        if self.strategy != "deepspeed":  # which does it in its step
+            self._drop_idle_gradients(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self._note_norm(total(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip)))
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        super().optimizer_step(*args, **options)
+        if self.strategy == "deepspeed":
+            self._note_norm(self.trainer.strategy.norm)
 
     def on_train_batch_end(self, outputs: Any, batch: MicroBatch, batch_idx: int) -> None:
         self._micro_batch += 1
         self.step = self._micro_batch // self.micro_batches
 
-    def _drop_idle_gradients(self, images: float) -> None:
+    def _drop_idle_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Take the zeros away that are no gradients: of parts that do not learn or had no input."""
-        active = self.plan.learning(self.step) & ({*self.model.parts} if images else {"llm"})
-        for name, part in self.parts.items():
-            if name not in active:
-                part.zero_grad()
+        for group in optimizer.param_groups:
+            if group["part"] not in self._active:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def _note_norm(self, norm: float) -> None:
+        self._stop_unless_finite("gradient norm", norm)
+        self.metrics["grad_norm"] = norm
+        self._last_loss = f"{self.metrics['loss']:.4g} at step {self.step + 1}"
 
     def _seed_dropout(self) -> None:
         """Draw the micro-batch's random numbers from its number, so that none need be stored."""
@@ -163,10 +181,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
         if self.device.type == "cuda":
             torch.cuda.manual_seed(int(words[0]))
 
-    def _stop_unless_finite(self, loss: float, norm: float) -> None:
-        for name, value in ("loss", loss), ("gradient norm", norm):
-            if not math.isfinite(value):
-                raise UserError(
-                    f"the {name} is {value} at step {self.step + 1} of {self.steps} (last loss: "
-                    f"{self._last_loss}); lower the learning rates or use more warm-up"
-                )
+    def _stop_unless_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                f"the {name} is {value} at step {self.step + 1} of {self.steps} (last loss: "
+                f"{self._last_loss}); lower the learning rates or use more warm-up"
+            )

@@ -28,6 +28,7 @@ from ablate.encoders.cost import flops
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.hub import weights_home
+from ablate.infra import require_deepspeed
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
@@ -51,6 +52,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     the bad rows that were passed over and what is noted of fetched weights. Raises `UserError` for
     missing, changed or bad data (file and row) and for a loss that is not finite.
     """
+    strategy = ctx.infra.get("strategy", "ddp") if ctx.world.size > 1 else "alone"
+    if strategy == "deepspeed":
+        require_deepspeed()
     plan = Plan(**ctx.spec["stage"])
     model = starting_model(ctx.spec, ctx.parents)
     if ctx.infra.get("gradient_checkpointing"):
@@ -65,7 +69,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         seed=ctx.spec["seed"],
         states=ctx.work / "checkpoint",
         world=ctx.world,
-        sharded=ctx.world.size > 1 and ctx.infra.get("strategy") == "fsdp",
+        strategy=strategy,
     )
     module.set_learning(steps - 1)
     table = parameter_table(model)
@@ -73,7 +77,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
     started = time.monotonic()
-    with connected(ctx.world, ctx.device):
+    with connected(ctx.world, ctx.device, strategy):
         _fit(ctx, module, batches)
         unshard(model, ctx.world)
     seconds = time.monotonic() - started
@@ -143,7 +147,7 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     )
     budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
-        **trainer_options(ctx.world, ctx.infra.get("strategy", "ddp")),
+        **trainer_options(ctx.world, module.strategy, ctx.device, clip=module.plan.clip, half=half),
         "accelerator": "gpu" if cuda else "cpu",
         "precision": "bf16-mixed" if half else "32-true",
         "max_epochs": 1,

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,11 @@ def test_all_processes_end_with_their_driver(
     assert not any(born(int(path.read_text())) for path in pids)
 
 
+def absent(name: str) -> str:
+    """What `importlib.metadata.version` does for a package that is not installed."""
+    raise PackageNotFoundError(name)
+
+
 def test_what_this_machine_cannot_give_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,11 +133,15 @@ def test_what_this_machine_cannot_give_is_one_line(
         return open_backend(name, None, tmp_path, tmp_path / "d", Infra(**infra))
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr("ablate.infra.version", absent)
     with pytest.raises(UserError, match="finetune asks for 2 processes on each of 1 nodes, but"):
         opened("inline", kinds={"finetune": Infra(devices=2)})
     with pytest.raises(UserError, match=r"infra\.devices is 4, but there are 2 GPUs here"):
         opened("local", devices=4)
     with pytest.raises(UserError, match=r"infra\.nodes is above 1, but the backend local is one"):
         opened("local", nodes=2)
+    with pytest.raises(UserError, match=r"infra\.strategy is deepspeed, which needs DeepSpeed"):
+        opened("local", devices=2, strategy="deepspeed")
+    assert opened("local", strategy="deepspeed").slots == 2  # one process has nothing to share
     assert opened("local", devices=2).slots == 1
     assert opened("local").slots == 2

@@ -26,13 +26,17 @@ def nothing(task: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One step, done below `home` by `tasks` processes; `prepare` is called in each of them."""
+    """A step, done below `home` by `tasks` processes after the steps `before` it.
+
+    `prepare` is called in each process.
+    """
 
     ctx: Context
     home: Path
     tasks: int
     infra: dict[str, Any]
     prepare: Callable[[int], None] = nothing
+    before: tuple[Step, ...] = ()
 
     @property
     def step(self) -> Step:
@@ -105,7 +109,8 @@ class Job:
         place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:
-            outcome = run_chain(self.home, [self.step], place, EXECUTORS, team, answer)
+            steps = [*self.before, self.step]
+            outcome = run_chain(self.home, steps, place, EXECUTORS, team, answer)
             team.close(in_order=outcome.status == "done")
         else:
             follow(self.home, place, EXECUTORS, team)

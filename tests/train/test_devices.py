@@ -26,6 +26,8 @@ SETTINGS: dict[str, Any] = {
     "group_by_length": True,
 }
 ENCODERS = ("clip-micro@32", "sam-micro@32")
+DEEPSPEED = pytest.param("deepspeed", marks=pytest.mark.deepspeed)
+STRATEGIES = ["ddp", "fsdp", DEEPSPEED]
 MakeJob = Callable[..., Job]
 
 
@@ -67,7 +69,17 @@ def assert_close(job: Job, other: Job) -> None:
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
-@pytest.mark.parametrize(("strategy", "tasks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4), ("fsdp", 3)])
+@pytest.mark.parametrize(
+    ("strategy", "tasks"),
+    [
+        ("ddp", 2),
+        ("fsdp", 2),
+        ("ddp", 4),
+        ("fsdp", 3),
+        pytest.param("deepspeed", 2, marks=pytest.mark.deepspeed),
+        pytest.param("deepspeed", 3, marks=pytest.mark.deepspeed),
+    ],
+)
 def test_several_processes_do_the_steps_of_one(
     make_job: MakeJob, tmp_path: Path, strategy: str, tasks: int
 ) -> None:
@@ -103,10 +115,11 @@ def failed() -> None:
 
 @pytest.mark.usefixtures("llm_without_dropout")
 @pytest.mark.parametrize("tasks", [1, 3])
+@pytest.mark.parametrize("strategy", ["fsdp", DEEPSPEED])
 def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
-    make_job: MakeJob, tmp_path: Path, tasks: int
+    make_job: MakeJob, tmp_path: Path, tasks: int, strategy: str
 ) -> None:
-    data, infra = with_text(tmp_path), {"strategy": "fsdp", "checkpoint_every_steps": 2}
+    data, infra = with_text(tmp_path), {"strategy": strategy, "checkpoint_every_steps": 2}
     alone = make_job("alone", data=data).done()
     two = make_job("moved", 2, infra, data=data)
     assert two.with_(prepare=dies(1, 10, killed)).run().status == "lost"
@@ -117,7 +130,7 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
     assert_close(two.with_(tasks=tasks).done(), alone)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("task", [0, 1])
 def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for_bit(
     make_job: MakeJob, strategy: str, task: int
@@ -135,6 +148,37 @@ def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for
     assert job.rows() == calm.rows()
 
 
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.parametrize(("first", "then"), [("deepspeed", "ddp"), ("ddp", "deepspeed")])
+@pytest.mark.deepspeed
+def test_a_state_goes_on_under_another_strategy(make_job: MakeJob, first: str, then: str) -> None:
+    alone = make_job("alone").done()
+    job = make_job("moved", 2, {"strategy": first, "checkpoint_every_steps": 2})
+    assert job.with_(prepare=dies(1, 10, killed)).run().status == "lost"
+    assert checkpoint.step_of(job.work / "checkpoint") == 4
+    assert_close(job.with_(infra={**job.infra, "strategy": then}).done(), alone)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.deepspeed
+def test_deepspeed_computes_in_bfloat16_with_weights_and_gradients_in_float32(
+    make_job: MakeJob,
+) -> None:
+    infra = {"strategy": "deepspeed", "micro_batch_size": 1}  # the same rounding in any process
+    alone = make_job("alone", 1, infra, precision="bf16", steps=4).done()
+    shared = make_job("shared", 2, infra, precision="bf16", steps=4).done()
+    assert_close(shared, alone)
+
+
+@pytest.mark.deepspeed
+def test_the_processes_of_a_job_do_several_steps_by_deepspeed(make_job: MakeJob) -> None:
+    infra = {"strategy": "deepspeed"}
+    alone = make_job("alone", 2, infra).done()
+    first = make_job("first", 2, infra, steps=3)
+    second = make_job("second", 2, infra).with_(before=(first.step,)).done()
+    assert_same(weights(second.artifact), weights(alone.artifact))
+
+
 def test_an_error_of_any_process_is_the_failure_of_the_step(make_job: MakeJob) -> None:
     job = make_job("job", 2)
     outcome = job.with_(prepare=dies(1, 3, failed)).run()
@@ -142,8 +186,9 @@ def test_an_error_of_any_process_is_the_failure_of_the_step(make_job: MakeJob) -
     assert "RuntimeError: out of something" in job.log()
 
 
+@pytest.mark.parametrize("strategy", ["ddp", DEEPSPEED])
 def test_a_loss_that_is_not_finite_stops_all_and_keeps_the_last_good_state(
-    make_job: MakeJob,
+    make_job: MakeJob, strategy: str
 ) -> None:
     def prepare(number: int) -> None:
         forward, passes = Mllm.forward, iter(range(6))
@@ -155,7 +200,8 @@ def test_a_loss_that_is_not_finite_stops_all_and_keeps_the_last_good_state(
 
         Mllm.forward = spoilt  # type: ignore[method-assign]
 
-    job = make_job("job", 2, {"checkpoint_every_steps": 1}).with_(prepare=prepare)
+    infra = {"strategy": strategy, "checkpoint_every_steps": 1}
+    job = make_job("job", 2, infra).with_(prepare=prepare)
     outcome = job.run()
     assert outcome.status == "failed"
     assert outcome.message.startswith("the loss is nan at step 4 of 7")
@@ -167,6 +213,18 @@ def test_fewer_processes_than_were_asked_for_do_not_train(make_job: MakeJob) -> 
     outcome = make_job("job", 2, {"devices": 3}).run()
     assert outcome.status == "failed"
     assert outcome.message.startswith("the step asks for 3 processes on each of 1 nodes, but its")
+
+
+def test_a_step_by_a_deepspeed_that_is_too_old_fails_in_one_line(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.infra.version", lambda name: "0.19.7")
+    outcome = make_job("job", 2, {"strategy": "deepspeed"}).run()
+    assert outcome.status == "failed"
+    assert outcome.message == (
+        "infra.strategy is deepspeed, which needs DeepSpeed 0.19.8 or newer, but 0.19.7 is "
+        "installed here; `pip install 'deepspeed>=0.19.8'`, or choose ddp or fsdp"
+    )
 
 
 def test_processes_that_a_step_has_no_use_for_wait(make_job: MakeJob) -> None:
@@ -188,7 +246,7 @@ def test_broken_images_of_all_processes_count_against_one_budget(
     assert outcome.message.startswith("own: 3 bad rows, but max_bad allows 2; the first: ")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_encoders_of_every_family_train_in_shares(make_job: MakeJob, strategy: str) -> None:
     names = ("clip", "convnext", "eva02", "pix2struct", "sam", "dinov2")
     sizes = [64 if name == "dinov2" else 32 for name in names]
