@@ -2,12 +2,12 @@
 
 What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
 a hint, which is asked for only where there is no answer: whether it is still to come, and else why
-not. A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
+not. One that has begun a step must show by the step's lease that it lives, whatever Slurm believes.
+A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
 """
 
 import math
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -24,25 +24,14 @@ from ablate.arrays import Array
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.infra import Infra
+from ablate.lease import BEAT, Watch
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
+from ablate.squeue import Queue, Queued
 from ablate.steps import Step
 from ablate.team import Team
 from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, follow, run_chain
 
-ALIVE = {
-    "CONFIGURING",
-    "COMPLETING",
-    "PENDING",
-    "REQUEUED",
-    "RESIZING",
-    "RUNNING",
-    "SIGNALING",
-    "STAGE_OUT",
-    "STOPPED",
-    "SUSPENDED",
-}
-"""Slurm's words for a job that has not ended."""
 STOPPED = {
     "BOOT_FAIL": "its node did not boot",
     "DEADLINE": "it ran into its deadline",
@@ -51,11 +40,9 @@ STOPPED = {
     "TIMEOUT": "it ran into its time limit",
 }
 """Slurm's words for a job that was ended through no fault of the step's, and ours."""
-ASK = 10.0
-"""Seconds between two questions to Slurm, one for all jobs."""
 GRACE = 30.0
 """Seconds that the answer of a job which has ended may take to be seen on a network file system:
-with `ASK`, a job that is lost is known to be within a minute."""
+with `squeue.ASK`, a job that is lost is known to be within a minute."""
 LOST = {
     "CANCELLED": "was cancelled",
     "COMPLETED": "ended without an answer",
@@ -66,7 +53,7 @@ LOST = {
 LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
 LATER = 30.0
-"""Seconds until sbatch is asked again after it refused."""
+"""Seconds until sbatch is asked again after it refused, or Slurm did not answer."""
 ARRAY = 1000
 """Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
 
@@ -119,47 +106,32 @@ def _listen(leads: bool) -> None:
     signal.signal(signal.SIGTERM, hear)
 
 
-class Queue:
-    """Slurm's word on the jobs of some arrays, asked for once for all, every `ASK` seconds."""
+class Pulses:
+    """Which Slurm jobs show no life in the steps that they hold, looked at once for all."""
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self._states: dict[tuple[str, str], str] = {}
-        self._tried = self._told = -math.inf
+    def __init__(self, home: Path) -> None:
+        self.leases, self.watch = home / "leases", Watch()
+        self._silent: dict[str, Path] = {}
+        self._looked = -math.inf
 
-    def state(self, array: Array, index: int, since: float) -> str | None:
-        """The state of a job that was submitted at `since`; `""` if Slurm does not know it (any
-        more), None while it has not answered after that."""
-        self.ask(ASK)
-        task = str(index) if len(array.chains) > 1 else "N/A"
-        return self._states.get((array.name, task), "") if self._told > since else None
-
-    def busy(self) -> bool:
-        """Whether any of the jobs has not ended, as far as Slurm tells."""
-        return self.ask(0) and any(state in ALIVE for state in self._states.values())
-
-    def ask(self, pause: float) -> bool:
-        """Ask, if not asked for `pause` seconds; whether Slurm answered the last time."""
-        if self.names and time.monotonic() - self._tried > pause:
-            self._tried = time.monotonic()
-            which = f"--name={','.join(sorted(self.names))}"
-            each = ("--all", "--array", "--states=all", "--noheader", "--format=%j|%K|%T")
-            said = told("squeue", which, *each)
-            if said is not None:
-                found = re.findall(r"^(\S+)\|(\S+)\|(\S+)$", said, re.MULTILINE)
-                self._states = {(name, task): state for name, task, state in found}
-                self._told = self._tried
-        return self._told == self._tried
+    def silent(self, job: str) -> bool:
+        """Whether the job of this number holds the lease of a step, and shows no life."""
+        if time.monotonic() - self._looked > BEAT / 2:
+            self._looked = time.monotonic()
+            found = {folder: self.watch.silent(folder) for folder in self.leases.glob("*/*")}
+            self._silent = {one.owner.job: at for at, one in found.items() if one and one.owner}
+        return job in self._silent and self.watch.silent(self._silent[job]) is not None
 
 
 @dataclass
 class SlurmJob:
-    """A chain on the cluster: over when its answer is there, or when Slurm says it ended and no
-    answer is seen for `GRACE` seconds after that."""
+    """A chain on the cluster: over when its answer is there, when Slurm says it ended and no answer
+    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life."""
 
     array: Array
     index: int
     queue: Queue
+    pulses: Pulses
     since: float
     outcome: Outcome | None = None
     ended: float | None = None
@@ -175,14 +147,17 @@ class SlurmJob:
             return None
 
     def _loss(self) -> Outcome | None:
-        state = self.queue.state(self.array, self.index, self.since)
-        if state is None or state in ALIVE:
-            self.ended = None
+        found = self.queue.job(self.array.name, self.array.task(self.index), self.since)
+        if found is None:
             return None
+        if found.alive:
+            self.ended = None
+            return self._silence(found)
         self.ended = self.ended or time.monotonic()
         if time.monotonic() - self.ended <= GRACE:
             return None
-        job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
+        state, said = found.state, self.array.log(self.index)
+        job = f"Slurm job {self.array.job(self.index)}"
         if killed_for_it(state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if state in STOPPED:
@@ -190,6 +165,16 @@ class SlurmJob:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
         return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}", log=said)
+
+    def _silence(self, found: Queued) -> Outcome | None:
+        """The loss of a job that lives for Slurm alone: its node hangs, or is cut off. It is
+        cancelled, lest it stay; should it wake up before that, it finds its step taken over."""
+        if found.still or not self.pulses.silent(found.number):
+            return None
+        if told("scancel", found.number) is None:
+            return None
+        said = f"shows no life, though Slurm calls it {found.state}; it was cancelled"
+        return Outcome("lost", f"Slurm job {found.number} {said}", log=self.array.log(self.index))
 
 
 class OnSlurm:
@@ -213,7 +198,7 @@ class OnSlurm:
         self.home, self.folder, self.executors = home, folder, executors
         self.place = replace(place, whole_process=True)
         self.infra, self.at_once = infra, at_once
-        self.queue = Queue()
+        self.queue, self.pulses = Queue(), Pulses(home)
         self.arrays: list[list[SlurmJob]] = []
         self._later = -math.inf
 
@@ -253,6 +238,9 @@ class OnSlurm:
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
+        if not _answers():
+            self._later = time.monotonic() + LATER
+            return []
         keys = [[step.key for step in chain] for chain in chains]
         array = arrays.new(self.folder, keys, min(room, len(chains)))
         infra = self.infra.of(chains[0][0].kind)
@@ -269,7 +257,7 @@ class OnSlurm:
             self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            if not self.arrays and told("squeue", "--noheader", "--me") is not None:
+            if not self.arrays and _answers():
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
@@ -278,8 +266,8 @@ class OnSlurm:
     def _watch(self, array: Array) -> list[SlurmJob]:
         """The jobs of an array."""
         self.queue.names.add(array.name)
-        now = time.monotonic()
-        self.arrays.append([SlurmJob(array, n, self.queue, now) for n in range(len(array.chains))])
+        known = (self.queue, self.pulses, time.monotonic())
+        self.arrays.append([SlurmJob(array, n, *known) for n in range(len(array.chains))])
         return self.arrays[-1]
 
     def _taken(self) -> int:
@@ -304,6 +292,11 @@ class OnSlurm:
 def _lasting(jobs: Sequence[SlurmJob]) -> int:
     """How many of the jobs are not over."""
     return sum(job.poll() is None for job in jobs)
+
+
+def _answers() -> bool:
+    """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""
+    return told("squeue", "--noheader", "--me") is not None
 
 
 def scancel(jobs: Sequence[str]) -> None:

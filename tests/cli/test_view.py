@@ -184,8 +184,8 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
     Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
     script = tmp_path / "squeue"
-    lines = ["41_0|RUNNING|None", "41_1|PENDING|Resources", "41_2|PENDING|Resources"]
-    script.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    lines = ["0|me|RUNNING|None", "1|me|PENDING|Resources", "2|me|PENDING|Resources"]
+    script.write_text("#!/bin/sh\n" + "".join(f"echo '41_{line}'\n" for line in lines))
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return script
