@@ -5,11 +5,12 @@ array-N/I.outcome.json    what the job I came to
 array-N/                  also submitit's scripts and pickles, and what the jobs printed
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.files import read_sealed, sealed, write_json
+from ablate.files import UNREADABLE, read_sealed, sealed, write_json
 
 
 @dataclass
@@ -64,9 +65,11 @@ class Array:
 def arrays(drive: Path) -> list[Array]:
     """The arrays of the drive whose folder this is, in the order they were submitted; of one that
     is not as it was written nobody knows, but the leases of its steps."""
-    folders = [drive / f"array-{number}" for number in _numbers(drive)]
-    known = [(folder, read_sealed(folder / "array.json")) for folder in folders]
-    return [Array(folder, **found) for folder, found in known if found]
+    found = []
+    for folder in (drive / f"array-{number}" for number in _numbers(drive)):
+        with contextlib.suppress(*UNREADABLE):  # or another version's
+            found.append(Array(folder, **(read_sealed(folder / "array.json") or {})))
+    return found
 
 
 def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:

@@ -34,6 +34,7 @@ from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, follow, run_cha
 
 STOPPED = {
     "BOOT_FAIL": "its node did not boot",
+    "COMPLETING": "it was ended, which its node does not bring to an end",
     "DEADLINE": "it ran into its deadline",
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "it was preempted",
@@ -50,6 +51,8 @@ LOST = {
     "": "is gone from Slurm's memory and left no answer",
 }
 """What is said of a job that was lost, by Slurm's last word on it."""
+SILENT = "shows no life, though Slurm calls it {}; it was cancelled"
+"""What is said of a job that was given up in that state."""
 LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
 LATER = 30.0
@@ -152,29 +155,27 @@ class SlurmJob:
             return None
         if found.alive:
             self.ended = None
-            return self._silence(found)
+            return self._why(found) if self._given_up(found) else None
         self.ended = self.ended or time.monotonic()
-        if time.monotonic() - self.ended <= GRACE:
-            return None
-        state, said = found.state, self.array.log(self.index)
-        job = f"Slurm job {self.array.job(self.index)}"
-        if killed_for_it(state, said):
+        return self._why(found) if time.monotonic() - self.ended > GRACE else None
+
+    def _given_up(self, found: Queued) -> bool:
+        """Whether a job lives for Slurm alone, as where its node hangs or is cut off: then it is
+        cancelled, lest it stay. Should it wake up before that, it finds its step taken over."""
+        silent = not found.still and self.pulses.silent(found.number)
+        return silent and told("scancel", found.number) is not None
+
+    def _why(self, found: Queued) -> Outcome:
+        """What became of a job that leaves no answer, by Slurm's last word and its log."""
+        job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
+        if killed_for_it(found.state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
-        if state in STOPPED:
-            return Outcome("stopped", f"{job}: {STOPPED[state]}")
+        if found.state in STOPPED:
+            return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
-        return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}", log=said)
-
-    def _silence(self, found: Queued) -> Outcome | None:
-        """The loss of a job that lives for Slurm alone: its node hangs, or is cut off. It is
-        cancelled, lest it stay; should it wake up before that, it finds its step taken over."""
-        if found.still or not self.pulses.silent(found.number):
-            return None
-        if told("scancel", found.number) is None:
-            return None
-        said = f"shows no life, though Slurm calls it {found.state}; it was cancelled"
-        return Outcome("lost", f"Slurm job {found.number} {said}", log=self.array.log(self.index))
+        how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
+        return Outcome("lost", f"{job} {how}{words}", log=said)
 
 
 class OnSlurm:

@@ -147,7 +147,7 @@ def waits_on(job: SlurmJob, patience: float = 0.3) -> bool:
     return False
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "REQUEUED"])
+@pytest.mark.parametrize("state", ["RUNNING", "REQUEUED"])
 def test_a_job_whose_step_shows_no_life_is_lost_and_cancelled_whatever_slurm_says(
     tmp_path: Path, squeue: Says, state: str
 ) -> None:
@@ -156,10 +156,26 @@ def test_a_job_whose_step_shows_no_life_is_lost_and_cancelled_whatever_slurm_say
     (job.array.folder / "7_0_0_log.err").write_text("epoch 3\n")
     holder(tmp_path, "7_0")
     assert not waits_on(job)
-    said = f"Slurm job 7_0 shows no life, though Slurm calls it {state}; it was cancelled"
+    said = f"Slurm job 7_0 shows no life, though Slurm calls it {state}; it was cancelled: epoch 3"
     assert job.outcome == Outcome("lost", said, log="epoch 3\n")
     assert (tmp_path / "bin" / "cancelled").read_text() == "7_0\n"
     assert waits_on(replace(job, index=1, outcome=None))
+
+
+@pytest.mark.parametrize(
+    ("log", "status"),
+    [("", "stopped"), ("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", "memory")],
+)
+def test_a_job_that_slurm_ends_and_does_not_come_to_the_end_of_is_told_from_one_that_was_lost(
+    tmp_path: Path, squeue: Says, log: str, status: str
+) -> None:
+    job = job_of(tmp_path / "d")
+    squeue("7|ablate-d-1|COMPLETING|None")
+    (job.array.folder / "7_0_log.err").write_text(log)
+    holder(tmp_path, "7")
+    assert not waits_on(job)
+    assert job.outcome
+    assert job.outcome.status == status
 
 
 def test_a_job_that_has_begun_no_step_or_given_it_back_is_not_touched(
