@@ -273,6 +273,20 @@ def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
     assert asked == "update JobId=2 ArrayTaskThrottle=2\n"
 
 
+def test_an_array_has_the_room_that_scontrol_gave_it_and_complained(
+    tmp_path: Path, squeue: Says
+) -> None:
+    here = backend(tmp_path, 2)
+    squeue("\n".join(f"{a}_{n}|ablate-d-{a}|PENDING|None" for a in (1, 2) for n in range(3)))
+    (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 2_0: already finished; exit 1\n")
+    here.start(chains(1))
+    here.start(chains(3))
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0])
+    here.start([])
+    assert at_once(tmp_path) == [(1, 1), (3, 2)]
+    assert here.start(chains(1)) == [None]
+
+
 def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
     here = backend(tmp_path, None)
     assert None not in here.start(chains(5))
