@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.files import UNREADABLE, read_json, write_json
+from ablate.files import UNREADABLE, read_sealed, sealed, write_json
 
 
 @dataclass
@@ -29,7 +29,11 @@ class Array:
     @property
     def name(self) -> str:
         """`ablate-<drive>-<N>`."""
-        return f"ablate-{self.folder.parent.name}-{_number(self.folder)}"
+        return f"ablate-{self.folder.parent.name}-{self.folder.name.partition('-')[2]}"
+
+    def task(self, index: int) -> str:
+        """What Slurm calls one of its jobs within the array; `""` where it is the only one."""
+        return str(index) if len(self.chains) > 1 else ""
 
     def job(self, index: int) -> str:
         """The number of one of its jobs; the array's name where that is not known."""
@@ -55,22 +59,22 @@ class Array:
         """Write it down; what lies in the folder is for the user alone."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = {"chains": self.chains, "at_once": self.at_once, "number": self.number}
-        write_json(self.folder / "array.json", known)
+        write_json(self.folder / "array.json", sealed(known))
 
 
 def arrays(drive: Path) -> list[Array]:
     """The arrays of the drive whose folder this is, in the order they were submitted; of one that
-    cannot be read nobody knows, but the leases of its steps."""
+    is not as it was written nobody knows, but the leases of its steps."""
     found = []
-    for path in sorted(drive.glob("array-*/array.json"), key=lambda path: _number(path.parent)):
-        with contextlib.suppress(*UNREADABLE):
-            found.append(Array(path.parent, **read_json(path)))
+    for folder in (drive / f"array-{number}" for number in _numbers(drive)):
+        with contextlib.suppress(*UNREADABLE):  # or another version's
+            found.append(Array(folder, **(read_sealed(folder / "array.json") or {})))
     return found
 
 
 def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:
     """The next array of the drive, written down."""
-    number = 1 + max(map(_number, drive.glob("array-*")), default=0)
+    number = max(_numbers(drive), default=0) + 1
     array = Array(drive / f"array-{number}", chains, at_once)
     array.save()
     return array
@@ -87,6 +91,7 @@ def left_behind(drive: Path) -> dict[str, Sequence[str]]:
     }
 
 
-def _number(folder: Path) -> int:
-    """The N of `array-N`."""
-    return int(folder.name.partition("-")[2])
+def _numbers(drive: Path) -> list[int]:
+    """The N of every `array-N`, in order."""
+    names = (path.name.partition("-")[2] for path in drive.glob("array-*"))
+    return sorted(int(name) for name in names if name.isdecimal())

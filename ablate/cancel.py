@@ -17,7 +17,7 @@ from ablate import squeue
 from ablate.drives import Drive, drives
 from ablate.lease import Process, Watch
 from ablate.slots import GRACE, end
-from ablate.slurm import ALIVE, scancel
+from ablate.slurm import scancel
 
 ORDERLY = 30.0
 """Seconds a driver is given to end its workers and jobs, and itself."""
@@ -108,7 +108,7 @@ def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
 def _alive(jobs: Sequence[str]) -> list[str] | None:
     """Those of the jobs that have not ended; None if Slurm does not say."""
     known = squeue.ask(jobs)
-    return known if known is None else [job for job, one in known.items() if one.state in ALIVE]
+    return known if known is None else [job for job, one in known.items() if one.alive]
 
 
 def _within(seconds: float, done: Callable[[], bool]) -> bool:

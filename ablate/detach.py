@@ -19,7 +19,6 @@ from ablate.files import write_json
 from ablate.infra import Infra, Slurm
 from ablate.lease import Watch
 from ablate.sbatch import RefusedError, Request, request, submit
-from ablate.slurm import ALIVE
 from ablate.squeue import ask
 from ablate.study import Study
 
@@ -110,4 +109,4 @@ def _alone(study: Study, home: Path, watch: Watch) -> None:
 def _waits(job: str) -> bool:
     """Whether the job has not ended, or Slurm does not say."""
     known = ask([job])
-    return known is None or any(one.state in ALIVE for one in known.values())
+    return known is None or any(one.alive for one in known.values())

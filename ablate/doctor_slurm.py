@@ -23,7 +23,7 @@ from ablate.files import home, read_json, write_json
 from ablate.infra import Infra
 from ablate.record import git_commit, versions
 from ablate.sbatch import RefusedError, request, submit
-from ablate.slurm import ALIVE, scancel, told
+from ablate.slurm import scancel, told
 from ablate.squeue import Queued, ask
 
 START = 120.0
@@ -176,7 +176,7 @@ def _awaited(sample: Sample, name: str) -> dict[str, Any] | None:
         if found := sample.read(name):
             return found
         job = sample.queued()
-        if job and job.state not in ALIVE:
+        if job and not job.alive:
             ended = ended or time.monotonic()
             if time.monotonic() - ended > SEEN:
                 return None

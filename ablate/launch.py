@@ -138,7 +138,7 @@ class Inline:
     """Chains in this process, one after the other."""
 
     slots = 1
-    pause = 0.0
+    pause = 0.1  # it waits only for what another driver has at hand
 
     def __init__(self, home: Path, place: Place, executors: Executors) -> None:
         self.home, self.place, self.executors = home, place, executors

@@ -60,19 +60,30 @@ def born(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def _job() -> str:
+    """The Slurm job that this process is of; `""` if it is of none."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+    return task if array else os.environ.get("SLURM_JOB_ID", "")
+
+
 @dataclass(frozen=True)
 class Process:
-    """A process of some machine, told apart from a later one of the same number."""
+    """A process of some machine, told apart from a later one of the same number.
+
+    `job`: the Slurm job that it is of, as squeue numbers it; `""` if it is of none.
+    """
 
     host: str
     machine: str
     pid: int
     born: str | None
+    job: str = ""
 
     @classmethod
     def this(cls) -> "Process":
         """The process that asks."""
-        return cls(socket.gethostname(), machine(), os.getpid(), born(os.getpid()))
+        return cls(socket.gethostname(), machine(), os.getpid(), born(os.getpid()), _job())
 
     @property
     def near(self) -> bool:
@@ -124,6 +135,14 @@ class Watch:
         holding = look(folder)
         return None if holding is None or self._free(folder, holding) else holding
 
+    def silent(self, folder: Path) -> Holding | None:
+        """The lease in `folder` if it was not given back, and its owner shows no life for as long
+        as our patience lasts; also one on this machine, which may run and get nowhere."""
+        holding = look(folder)
+        if holding is None or holding.released or not self._still_too_long(folder, holding):
+            return None
+        return holding
+
     def take(self, folder: Path) -> "Lease | None":
         """The lease in `folder`, or None while another process holds it.
 
@@ -156,8 +175,10 @@ class Watch:
         if holding.released:
             return True
         runs = holding.owner.runs() if holding.owner else None
-        if runs is not None:
-            return not runs
+        return self._still_too_long(folder, holding) if runs is None else not runs
+
+    def _still_too_long(self, folder: Path, holding: Holding) -> bool:
+        """Whether there was no beat for longer than our patience, as we watched."""
         now, still = time.monotonic(), self._still.get(folder)
         if still is None or still.beat != holding.beat:
             self._still[folder] = _Stillness(holding.beat, now)

@@ -16,6 +16,8 @@ from ablate.infra import Infra
 
 NOTICE = 120
 """Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
+PATIENCE = 60
+"""Seconds that sbatch is given: while slurmctld is away it would try for minutes."""
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
 
@@ -86,6 +88,9 @@ def submit(
         raise UserError("no sbatch and srun on the PATH: run on a login node of the cluster")
     python = shlex.join(asked.python)
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=FOREVER, python=python)
+    within = ("timeout", "--foreground", "--kill-after=5", str(PATIENCE))
+    sbatch = executor._make_submission_command  # submitit waits for it for as long as it takes
+    executor._make_submission_command = lambda script: [*within, *sbatch(script)]
     options = dict(asked.options)
     executor.update_parameters(
         time=options.pop("time"),
@@ -102,7 +107,8 @@ def submit(
         with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):
             return str(executor.submit_array(calls)[0].job_id).partition("_")[0]
     except submitit.core.utils.FailedJobError as error:
-        raise RefusedError(" ".join(str(error).split())) from None
+        said = " ".join(str(error).split())
+        raise RefusedError(said or f"it did not answer in {PATIENCE} s") from None
 
 
 @contextlib.contextmanager

@@ -2,12 +2,12 @@
 
 What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
 a hint, which is asked for only where there is no answer: whether it is still to come, and else why
-not. A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
+not. One that has begun a step must show by the step's lease that it lives, whatever Slurm believes.
+A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
 """
 
 import math
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -24,38 +24,26 @@ from ablate.arrays import Array
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.infra import Infra
+from ablate.lease import BEAT, Watch
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
+from ablate.squeue import Queue, Queued
 from ablate.steps import Step
 from ablate.team import Team
 from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, follow, run_chain
 
-ALIVE = {
-    "CONFIGURING",
-    "COMPLETING",
-    "PENDING",
-    "REQUEUED",
-    "RESIZING",
-    "RUNNING",
-    "SIGNALING",
-    "STAGE_OUT",
-    "STOPPED",
-    "SUSPENDED",
-}
-"""Slurm's words for a job that has not ended."""
 STOPPED = {
     "BOOT_FAIL": "its node did not boot",
+    "COMPLETING": "it was ended, which its node does not bring to an end",
     "DEADLINE": "it ran into its deadline",
     "NODE_FAIL": "its node failed",
     "PREEMPTED": "it was preempted",
     "TIMEOUT": "it ran into its time limit",
 }
 """Slurm's words for a job that was ended through no fault of the step's, and ours."""
-ASK = 10.0
-"""Seconds between two questions to Slurm, one for all jobs."""
 GRACE = 30.0
 """Seconds that the answer of a job which has ended may take to be seen on a network file system:
-with `ASK`, a job that is lost is known to be within a minute."""
+with `squeue.ASK`, a job that is lost is known to be within a minute."""
 LOST = {
     "CANCELLED": "was cancelled",
     "COMPLETED": "ended without an answer",
@@ -63,10 +51,12 @@ LOST = {
     "": "is gone from Slurm's memory and left no answer",
 }
 """What is said of a job that was lost, by Slurm's last word on it."""
+SILENT = "shows no life, though Slurm calls it {}; it was cancelled"
+"""What is said of a job that was given up in that state."""
 LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
 LATER = 30.0
-"""Seconds until sbatch is asked again after it refused."""
+"""Seconds until sbatch is asked again after it refused, or Slurm did not answer."""
 ARRAY = 1000
 """Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
 
@@ -119,47 +109,32 @@ def _listen(leads: bool) -> None:
     signal.signal(signal.SIGTERM, hear)
 
 
-class Queue:
-    """Slurm's word on the jobs of some arrays, asked for once for all, every `ASK` seconds."""
+class Pulses:
+    """Which Slurm jobs show no life in the steps that they hold, looked at once for all."""
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        self._states: dict[tuple[str, str], str] = {}
-        self._tried = self._told = -math.inf
+    def __init__(self, home: Path) -> None:
+        self.leases, self.watch = home / "leases", Watch()
+        self._silent: dict[str, Path] = {}
+        self._looked = -math.inf
 
-    def state(self, array: Array, index: int, since: float) -> str | None:
-        """The state of a job that was submitted at `since`; `""` if Slurm does not know it (any
-        more), None while it has not answered after that."""
-        self.ask(ASK)
-        task = str(index) if len(array.chains) > 1 else "N/A"
-        return self._states.get((array.name, task), "") if self._told > since else None
-
-    def busy(self) -> bool:
-        """Whether any of the jobs has not ended, as far as Slurm tells."""
-        return self.ask(0) and any(state in ALIVE for state in self._states.values())
-
-    def ask(self, pause: float) -> bool:
-        """Ask, if not asked for `pause` seconds; whether Slurm answered the last time."""
-        if self.names and time.monotonic() - self._tried > pause:
-            self._tried = time.monotonic()
-            which = f"--name={','.join(sorted(self.names))}"
-            each = ("--all", "--array", "--states=all", "--noheader", "--format=%j|%K|%T")
-            said = told("squeue", which, *each)
-            if said is not None:
-                found = re.findall(r"^(\S+)\|(\S+)\|(\S+)$", said, re.MULTILINE)
-                self._states = {(name, task): state for name, task, state in found}
-                self._told = self._tried
-        return self._told == self._tried
+    def silent(self, job: str) -> bool:
+        """Whether the job of this number holds the lease of a step, and shows no life."""
+        if time.monotonic() - self._looked > BEAT / 2:
+            self._looked = time.monotonic()
+            found = {folder: self.watch.silent(folder) for folder in self.leases.glob("*/*")}
+            self._silent = {one.owner.job: at for at, one in found.items() if one and one.owner}
+        return job in self._silent and self.watch.silent(self._silent[job]) is not None
 
 
 @dataclass
 class SlurmJob:
-    """A chain on the cluster: over when its answer is there, or when Slurm says it ended and no
-    answer is seen for `GRACE` seconds after that."""
+    """A chain on the cluster: over when its answer is there, when Slurm says it ended and no answer
+    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life."""
 
     array: Array
     index: int
     queue: Queue
+    pulses: Pulses
     since: float
     outcome: Outcome | None = None
     ended: float | None = None
@@ -175,21 +150,32 @@ class SlurmJob:
             return None
 
     def _loss(self) -> Outcome | None:
-        state = self.queue.state(self.array, self.index, self.since)
-        if state is None or state in ALIVE:
+        found = self.queue.job(self.array.name, self.array.task(self.index), self.since)
+        if found is None:
+            return None
+        if found.alive:
             self.ended = None
-            return None
+            return self._why(found) if self._given_up(found) else None
         self.ended = self.ended or time.monotonic()
-        if time.monotonic() - self.ended <= GRACE:
-            return None
+        return self._why(found) if time.monotonic() - self.ended > GRACE else None
+
+    def _given_up(self, found: Queued) -> bool:
+        """Whether a job lives for Slurm alone, as where its node hangs or is cut off: then it is
+        cancelled, lest it stay. Should it wake up before that, it finds its step taken over."""
+        silent = not found.still and self.pulses.silent(found.number)
+        return silent and told("scancel", found.number) is not None
+
+    def _why(self, found: Queued) -> Outcome:
+        """What became of a job that leaves no answer, by Slurm's last word and its log."""
         job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
-        if killed_for_it(state, said):
+        if killed_for_it(found.state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
-        if state in STOPPED:
-            return Outcome("stopped", f"{job}: {STOPPED[state]}")
+        if found.state in STOPPED:
+            return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
-        return Outcome("lost", f"{job} {LOST.get(state, LOST[''])}{words}", log=said)
+        how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
+        return Outcome("lost", f"{job} {how}{words}", log=said)
 
 
 class OnSlurm:
@@ -213,7 +199,7 @@ class OnSlurm:
         self.home, self.folder, self.executors = home, folder, executors
         self.place = replace(place, whole_process=True)
         self.infra, self.at_once = infra, at_once
-        self.queue = Queue()
+        self.queue, self.pulses = Queue(), Pulses(home)
         self.arrays: list[list[SlurmJob]] = []
         self._later = -math.inf
 
@@ -253,6 +239,9 @@ class OnSlurm:
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
+        if not _answers():
+            self._later = time.monotonic() + LATER
+            return []
         keys = [[step.key for step in chain] for chain in chains]
         array = arrays.new(self.folder, keys, min(room, len(chains)))
         infra = self.infra.of(chains[0][0].kind)
@@ -269,7 +258,7 @@ class OnSlurm:
             self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            if not self.arrays and told("squeue", "--noheader", "--me") is not None:
+            if not self.arrays and _answers():
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
@@ -278,8 +267,8 @@ class OnSlurm:
     def _watch(self, array: Array) -> list[SlurmJob]:
         """The jobs of an array."""
         self.queue.names.add(array.name)
-        now = time.monotonic()
-        self.arrays.append([SlurmJob(array, n, self.queue, now) for n in range(len(array.chains))])
+        known = (self.queue, self.pulses, time.monotonic())
+        self.arrays.append([SlurmJob(array, n, *known) for n in range(len(array.chains))])
         return self.arrays[-1]
 
     def _taken(self) -> int:
@@ -296,7 +285,8 @@ class OnSlurm:
             if room > 0 and array.number:
                 wider = array.at_once + room
                 change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
-                if told("scontrol", "update", *change) is not None:
+                done = told("scontrol", "update", *change) is not None
+                if done or _answers():  # done too where it only complains of tasks that have ended
                     array.at_once = wider
                     array.save()
 
@@ -304,6 +294,11 @@ class OnSlurm:
 def _lasting(jobs: Sequence[SlurmJob]) -> int:
     """How many of the jobs are not over."""
     return sum(job.poll() is None for job in jobs)
+
+
+def _answers() -> bool:
+    """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""
+    return told("squeue", "--noheader", "--me") is not None
 
 
 def scancel(jobs: Sequence[str]) -> None:

@@ -1,12 +1,30 @@
-"""What Slurm's queue says of our jobs: hints for people. No result and no decision hangs on them.
+"""What Slurm's queue says of our jobs: hints, for people and for drivers. No result hangs on them.
 
 Slurm may be away, or slow, or not here at all: nobody waits for it longer than they say.
 """
 
+import math
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+ASK = 10.0
+"""Seconds between two questions of a `Queue`."""
+ALIVE = {
+    "CONFIGURING",
+    "COMPLETING",
+    "PENDING",
+    "REQUEUED",
+    "RESIZING",
+    "RUNNING",
+    "SIGNALING",
+    "STAGE_OUT",
+    "STOPPED",
+    "SUSPENDED",
+}
+"""Slurm's words for a job that has not ended."""
 
 REASONS = {
     "Priority": "others in the queue go first",
@@ -39,11 +57,23 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Queued:
-    """A job as Slurm sees it: its state in Slurm's word, and why it waits (`None`: it does not)."""
+    """A job as Slurm sees it: its number, an array's task as `12_3`, the name that it was submitted
+    under, its state in Slurm's word, and why it waits (`None`: it does not)."""
 
     number: str
+    name: str
     state: str
     reason: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ALIVE
+
+    @property
+    def still(self) -> bool:
+        """Whether Slurm has it hold still, as where jobs take turns on a node."""
+        return self.state in ("STOPPED", "SUSPENDED")
 
     @property
     def waits(self) -> bool:
@@ -76,7 +106,8 @@ def ask(jobs: Sequence[str], patience: float = 10.0) -> dict[str, Queued] | None
 
 def _ask(selected: str, patience: float) -> dict[str, Queued] | None:
     each_task = "-r"
-    command = ["squeue", each_task, "--noheader", "--states=all", "--format=%i|%T|%r", selected]
+    which = ("--all", each_task, "--states=all", selected)
+    command = ["squeue", "--noheader", "--format=%i|%j|%T|%r", *which]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=patience, check=False
@@ -85,5 +116,37 @@ def _ask(selected: str, patience: float) -> dict[str, Queued] | None:
         return None
     if done.returncode:  # Slurm has forgotten a job that was asked for alone, or is away
         return {} if "Invalid job id" in done.stderr else None
-    lines = re.findall(r"^(\S+)\|(\S+)\|(.*)$", done.stdout, re.MULTILINE)
-    return {number: Queued(number, state, reason) for number, state, reason in lines}
+    lines = re.findall(r"^(\S+)\|(.*)\|(\S+)\|(.*)$", done.stdout, re.MULTILINE)
+    return {line[0]: Queued(*line) for line in lines}
+
+
+class Queue:
+    """Slurm's word on the jobs of some names, asked for once for all, every `ASK` seconds."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._jobs: dict[tuple[str, str], Queued] = {}
+        self._tried = self._told = -math.inf
+
+    def job(self, name: str, task: str, since: float) -> Queued | None:
+        """A job that was submitted at `since`, of an array this task; one without a state if Slurm
+        does not know it (any more), None while it does not answer."""
+        self._ask(ASK)
+        if self._told < max(since, self._tried):
+            return None
+        return self._jobs.get((name, task), Queued("", name, "", ""))
+
+    def busy(self) -> bool:
+        """Whether any of the jobs has not ended, as far as Slurm tells now."""
+        self._ask(0)
+        return self._told == self._tried and any(job.alive for job in self._jobs.values())
+
+    def _ask(self, pause: float) -> None:
+        """Ask, if not asked for `pause` seconds."""
+        if self.names and time.monotonic() - self._tried > pause:
+            self._tried = time.monotonic()
+            found = ask(sorted(self.names), patience=30.0)
+            if found is not None:
+                self._told = self._tried
+                each = found.values()
+                self._jobs = {(job.name, job.number.partition("_")[2]): job for job in each}

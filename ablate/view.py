@@ -114,7 +114,7 @@ class Scene:
 
     def on_event(self, event: Event) -> None:
         """Take note of what happened that the store does not tell."""
-        if event.what in ("lost", "corrupt", "waiting"):
+        if event.what in ("lost", "stopped", "corrupt", "waiting"):
             self.messages = [*self.messages, describe(event)][-5:]
 
     def draw(self) -> "RenderableType":

@@ -109,7 +109,7 @@ def test_without_slurm_it_says_where_to_run(
 def test_why_it_stays_pending_is_said_in_words(
     slurm: Path, reason: str, status: str, words: str
 ) -> None:
-    script(slurm, "squeue", f"echo '7|PENDING|{reason}'")
+    script(slurm, "squeue", f"echo '7|ablate-doctor|PENDING|{reason}'")
     found = examined(slurm)["queue"]
     assert found.status == status
     assert words in found.found
@@ -127,7 +127,7 @@ def test_why_it_stays_pending_is_said_in_words(
 def test_a_job_that_ends_without_a_word_of_ours_is_judged_by_what_it_printed(
     slurm: Path, log: str, check: str, words: str
 ) -> None:
-    script(slurm, "squeue", "echo '7|FAILED|NonZeroExitCode'")
+    script(slurm, "squeue", "echo '7|ablate-doctor|FAILED|NonZeroExitCode'")
     written = f'echo "{log}" >$in/7_0_log.err; ' if log else ""
     script(slurm, "sbatch", f"{written}echo Submitted batch job 7")
     found = examined(slurm)[check]
@@ -196,7 +196,7 @@ def test_a_process_that_did_not_begin_is_missed(
 ) -> None:
     (tmp_path / "clusters.yaml").write_text("default: two\nclusters: {two: {devices: 2}}\n")
     monkeypatch.setenv("ABLATE_CLUSTERS", str(tmp_path / "clusters.yaml"))
-    script(slurm, "squeue", "echo '7|COMPLETED|None'")
+    script(slurm, "squeue", "echo '7|ablate-doctor|COMPLETED|None'")
     answering(slurm, report(visible="0,1", torch={"cuda": "12.8", "gpus": 2}))
     found = examined(slurm)
     assert found["processes"].found == "1 of 2 processes ran, on node7"

@@ -89,13 +89,15 @@ def test_without_a_terminal_each_event_is_a_line(
 def test_the_picture_shows_scores_winner_and_failure(study: Study, own_home: Path) -> None:
     found = run(study, own_home)
     failed = next(step for step in found.steps if found.standings[step.key].state == "failed")
-    text = picture(study, own_home, [Event("lost", failed, "its process died")])
+    events = [Event("lost", failed, "its process died"), Event("stopped", failed, "preempted")]
+    text = picture(study, own_home, events)
     assert "round 1  clip-micro@32" in text
     assert text.count("winner") == 2
     assert "20.0" in text
     assert "failed: finetune clip-micro@32+sam-micro@128.channel_concat: no luck" in text
     assert f"`ablate logs {failed.key[:12]}` says more, `ablate retry micro/rounds`" in text
     assert "lost     finetune clip-micro@32+sam-micro@128.channel_concat: its process died" in text
+    assert "stopped  finetune clip-micro@32+sam-micro@128.channel_concat: preempted" in text
 
 
 def test_the_picture_shows_what_is_at_work_and_what_is_not_known(
@@ -184,8 +186,8 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
     Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
     script = tmp_path / "squeue"
-    lines = ["41_0|RUNNING|None", "41_1|PENDING|Resources", "41_2|PENDING|Resources"]
-    script.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    lines = ["0|me|RUNNING|None", "1|me|PENDING|Resources", "2|me|PENDING|Resources"]
+    script.write_text("#!/bin/sh\n" + "".join(f"echo '41_{line}'\n" for line in lines))
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return script

@@ -126,7 +126,9 @@ def test_a_driver_that_cannot_be_reached_is_left_with_its_machine_named(
 def test_only_the_studys_own_jobs_are_cancelled_array_tasks_too(
     own_home: Path, slurm: Path
 ) -> None:
-    (slurm / "queue").write_text("12_0|RUNNING|None\n12_1|PENDING|Resources\n13|COMPLETED|None\n")
+    (slurm / "queue").write_text(
+        "12_0|a|RUNNING|None\n12_1|a|PENDING|Resources\n13|b|COMPLETED|None\n"
+    )
     left_by(own_home, GONE, jobs=("12_0", "12_1", "13", "14"))
     theirs = left_by(own_home, GONE, "micro/fusion", jobs=("20",))
     assert list(cancel(own_home, NAME)) == [
@@ -141,7 +143,7 @@ def test_jobs_that_do_not_end_or_are_not_known_of_are_left(
     own_home: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ends, "ORDERLY", 0.2)
-    (slurm / "queue").write_text("7|RUNNING|None\n")
+    (slurm / "queue").write_text("7|a|RUNNING|None\n")
     (slurm / "scancel").write_text("#!/bin/sh\n")
     drive = left_by(own_home, GONE, jobs=("7", "8"))
     (only,) = cancel(own_home)

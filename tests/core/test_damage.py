@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from in_process import ablate, faked
 
+from ablate import arrays
 from ablate.commands import reporting
 from ablate.errors import UserError
-from ablate.files import remembered
+from ablate.files import remembered, write_json
 from ablate.lease import Process
 from ablate.scheduler import drive
 from ablate.store import Store
@@ -61,6 +62,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         gone = asdict(replace(Process.this(), born="1"))
         (folder / "driver.json").write_text(json.dumps({"study": study.name, "process": gone}))
         failed = next(path.parent for path in home.glob("failed/pretrain/*/record.json"))
+        array = arrays.new(
+            folder, [[json.loads((failed / "record.json").read_text())["key"]]] * 2, 2
+        )
+        write_json(array.answer(0), {"status": "done", "message": "", "step": ""})
+        (folder / "driver-job.json").write_text('"12"')
         lease = store.watch.take(home / "leases" / "pretrain" / failed.name)
         assert lease
         lease.release()

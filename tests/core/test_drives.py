@@ -117,3 +117,15 @@ def test_a_drive_that_cannot_be_read_stops_nobody(tmp_path: Path, name: str, tex
     with tenure(tmp_path) as mine:
         assert mine.inherited() == []
         assert mine.spoken_for <= {"a", "b"}
+
+
+def test_an_array_that_is_not_as_it_was_written_cancels_nobody_elses_job(tmp_path: Path) -> None:
+    array = arrays.new(tmp_path / "d", [["a"], ["b"]], 2)
+    array.number = "41"
+    array.save()
+    (tmp_path / "d" / "array-1 (copy)").mkdir()
+    assert list(arrays.left_behind(tmp_path / "d")) == ["41_0", "41_1"]
+    written = array.folder / "array.json"
+    written.write_text(written.read_text().replace('"41"', '"45"'))
+    assert arrays.left_behind(tmp_path / "d") == {}
+    assert arrays.new(tmp_path / "d", [["c"]], 1).folder.name == "array-2"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from ablate import launch
 from ablate.errors import UserError
 from ablate.infra import Infra
-from ablate.launch import cores, gpus, open_backend
+from ablate.launch import Inline, cores, gpus, open_backend
 from ablate.lease import Process
 from ablate.record import threads
+from ablate.results import StoredResults
 from ablate.scheduler import drive
+from ablate.search.explore import explore
 from ablate.slots import Local
+from ablate.steps import steps_for
 from ablate.store import Store
 from ablate.study import Study
 from ablate.worker import StepContext
@@ -118,6 +122,19 @@ def test_a_worker_that_cannot_begin_says_why(
     assert rounds[0].decision is None
     failure = next((own_home / "failed" / "prealign").glob("*/record.json"))
     assert "its process died" in json.loads(failure.read_text())["error"]["message"]
+
+
+def test_a_driver_whose_steps_another_has_at_hand_looks_now_and_then(
+    small: Study, own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, start = [], Inline.start
+    monkeypatch.setattr(Inline, "start", lambda *words: turns.append(1) or start(*words))
+    store = Store(own_home)
+    base = steps_for(explore(small, StoredResults(store, small))[0].candidates[0], small)
+    held = [store.watch.take(store.leases(step)) for step in base]
+    threading.Timer(1.0, lambda: [lease.release() for lease in held if lease]).start()
+    drive(small, 1, "inline", home=own_home, executors=fakes)
+    assert len(turns) < 40
 
 
 def test_closing_ends_slots_that_never_had_work(tmp_path: Path) -> None:

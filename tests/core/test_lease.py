@@ -99,6 +99,42 @@ def test_a_stopped_owner_on_this_machine_is_waited_for(tmp_path: Path) -> None:
         process.wait()
 
 
+def test_a_lease_is_silent_whose_owner_shows_no_life_wherever_it_is(tmp_path: Path) -> None:
+    process, watch = holder(tmp_path / "lease"), Watch(patience=0.1)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert watch.silent(tmp_path / "lease") is None
+        time.sleep(0.2)
+        found = watch.silent(tmp_path / "lease")
+        assert found
+        assert found.owner
+        assert found.owner.pid == process.pid
+    finally:
+        process.kill()
+        process.wait()
+    lease = Watch().take(tmp_path / "lease")
+    assert lease
+    lease.release()
+    for _ in range(3):
+        assert watch.silent(tmp_path / "lease") is None
+        time.sleep(0.2)
+    assert watch.silent(tmp_path / "no lease") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [({}, ""), ({"JOB_ID": "7"}, "7"), ({"JOB_ID": "9", "ARRAY_JOB_ID": "7"}, "7_2")],
+)
+def test_an_owner_says_which_job_it_is_of(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], job: str
+) -> None:
+    for name in ("JOB_ID", "ARRAY_JOB_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in {**said, "ARRAY_TASK_ID": "2"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert Process.this().job == job
+
+
 def test_a_later_process_of_the_same_number_is_not_the_owner(tmp_path: Path) -> None:
     lease = Watch().take(tmp_path / "lease")
     assert lease

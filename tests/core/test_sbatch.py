@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,17 @@ def test_a_refusal_is_one_line(
     with pytest.raises(RefusedError, match=r"^sbatch: error: no such partition$"):
         submitted(Infra(), tmp_path / "jobs")
     assert capfd.readouterr().err == ""
+
+
+def test_an_sbatch_that_does_not_come_back_is_not_waited_for(
+    tmp_path: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.sbatch.PATIENCE", 1)
+    program(sbatch / "sbatch", "exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(RefusedError, match="it did not answer in 1 s"):
+        submitted(Infra(), tmp_path / "jobs")
+    assert time.monotonic() - began < 10
 
 
 def test_where_there_is_no_slurm_it_is_said(

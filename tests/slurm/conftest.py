@@ -13,7 +13,7 @@ from rounds import Driver, results, run
 sys.path.append(str(CORE))
 import core_fakes
 
-from ablate import slurm
+from ablate import slurm, squeue
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", loopback.conf)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, ROOT))))
     monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
-    monkeypatch.setattr(slurm, "ASK", 1.0)
+    monkeypatch.setattr(squeue, "ASK", 1.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import pytest
 import slurm_fakes
 from conftest import told
 
-from ablate import detach
+from ablate import detach, slurm
 from ablate.clusters import placed
 from ablate.commands import running
 from ablate.errors import UserError
+from ablate.lease import Watch, look
 from ablate.results import Failure, StoredResults
 from ablate.sbatch import request, submit
 from ablate.scheduler import Event, drive
@@ -185,6 +187,32 @@ def test_a_controller_that_is_away_for_a_while_loses_nothing(
     done = core_fakes.executed(tmp_path, "begin")
     assert len(done) == len(set(done)) == 9
     assert not {"lost", "stopped", "failed"} & {event.what for event in events}
+
+
+def test_a_job_that_hangs_is_given_up_though_slurm_calls_it_running(
+    tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "4")
+    monkeypatch.setattr(slurm, "Watch", partial(Watch, 6.0))
+    hung: list[str] = []
+
+    def hang() -> None:
+        until(lambda: len(core_fakes.executed(tmp_path, "begin")) == 2)
+        owner = next(filter(None, map(look, tmp_path.glob("leases/pretrain/*")))).owner
+        assert owner
+        hung.append(owner.job)
+        os.kill(owner.pid, signal.SIGSTOP)
+
+    helper = threading.Thread(target=hang)
+    helper.start()
+    events = on_slurm(of_seeds(2), tmp_path, fakes)
+    helper.join()
+    said = f"Slurm job {hung[0]} shows no life, though Slurm calls it RUNNING; it was cancelled"
+    assert [event.message for event in events if event.what in ("lost", "stopped")] == [said]
+    assert len(core_fakes.executed(tmp_path, "begin")) == 7
+    done = core_fakes.executed(tmp_path)
+    assert len(done) == len(set(done)) == 6
+    until(lambda: state(hung[0]) == "CANCELLED")
 
 
 def start_driver(home: Path, seeds: int) -> "subprocess.Popen[str]":
