@@ -12,7 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads o
 # A shell's background job starts with Ctrl-C ignored, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-NEEDS = {"slurm": ("slurmctld", "munged"), "browser": ("chromium",)}
+NEEDS = {
+    "slurm": ("slurmctld", "munged"),
+    "browser": ("chromium",),
+    "latex": ("pdflatex",),
+}
 
 
 @pytest.fixture(autouse=True)
