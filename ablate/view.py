@@ -41,19 +41,21 @@ def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
     if not moving(sys.stderr):
         yield Lines(eye)
         return
-    scene = Scene(eye, Hints(store.home, study.name))
-    with _live(scene, sys.stderr) as live:
-        yield scene.on_event
-        scene.due = 0.0
-        live.refresh()
+    with Hints(store.home, study.name) as hints:
+        scene = Scene(eye, hints)
+        with _live(scene, sys.stderr) as live:
+            yield scene.on_event
+            scene.due = 0.0
+            live.refresh()
 
 
 def watch(study: Study, store: Store) -> None:
     """Show the study on stdout until it is complete, whoever works on it."""
-    scene = Scene(Eye(study, store), Hints(store.home, study.name))
-    with _live(scene, sys.stdout):
-        while not scene.found.complete:
-            time.sleep(0.2)
+    with Hints(store.home, study.name) as hints:
+        scene = Scene(Eye(study, store), hints)
+        with _live(scene, sys.stdout):
+            while not scene.found.complete:
+                time.sleep(0.2)
 
 
 def moving(stream: TextIO) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +46,24 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
 
 
 class Hints:
-    """`work`, looked at again and again beside the view, which so never waits for Slurm."""
+    """`work`, looked at again and again beside the view, which so never waits for Slurm.
+
+    As a context manager it does so until the block ends; before, there is what one look saw.
+    """
 
     def __init__(self, home: Path, study: str) -> None:
         self.home, self.study, self.watch = home, study, Watch()
         self.work = at_hand(home, study, self.watch)
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Hints":
         threading.Thread(target=self._ask, daemon=True, name="squeue").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
 
     def _ask(self) -> None:
-        while True:
-            time.sleep(PAUSE)
+        while not self._over.wait(PAUSE):
             with contextlib.suppress(OSError, ValueError):  # what is seen may vanish while we look
                 self.work = at_hand(self.home, self.study, self.watch, patience=60.0)

@@ -40,18 +40,18 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if view.moving(sys.stdout) and not as_json:
         view.watch(study, store)
         return
-    eye, hints = Eye(study, store), Hints(store.home, study.name)
-    before: Any = None
-    while True:
-        found, work = eye.look(), hints.work
-        now = moved(found, work)
-        if now != before:
-            data = as_data(found, work)
-            print(json.dumps(data) if as_json else f"{as_text(found, work)}\n", flush=True)
-        if found.complete:
-            return
-        before = now
-        time.sleep(LOOK)
+    eye, before = Eye(study, store), None
+    with Hints(store.home, study.name) as hints:
+        while True:
+            found, work = eye.look(), hints.work
+            now = moved(found, work)
+            if now != before:
+                data = as_data(found, work)
+                print(json.dumps(data) if as_json else f"{as_text(found, work)}\n", flush=True)
+            if found.complete:
+                return
+            before = now
+            time.sleep(LOOK)
 
 
 def moved(found: Survey, work: Work) -> tuple[Any, ...]:

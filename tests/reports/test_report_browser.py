@@ -28,9 +28,12 @@ TEXTS = texts(300)
 PHONE = {"width": 390, "height": 800}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
-    """One browser for all tests; each has a profile of its own in it."""
+    """One browser for the tests here; each has a profile of its own in it.
+
+    It is gone before other tests fork: a child that outlives them would keep its pipe open.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(
