@@ -78,6 +78,7 @@ class Cluster:
         self.quiet = False
         self.errors: list[BaseException] = []
         self.committed: list[str] = []
+        self._threads: set[int] = set()
 
     def run(self, works: dict[str, Callable[[Machine], None]]) -> None:
         """Let a worker run on each machine; one that is killed begins anew a little later."""
@@ -94,7 +95,12 @@ class Cluster:
         for error in self.errors:
             raise error
 
+    def plays(self) -> bool:
+        """Whether the calling thread is one of ours: what other tests have left is let be."""
+        return threading.get_ident() in self._threads
+
     def _live(self, machine: Machine, work: Callable[[Machine], None]) -> None:
+        self._threads.add(threading.get_ident())
         machine.turn.acquire()
         while not machine.ended and not self.errors:
             machine.dead, machine.born = False, machine.born + 1
@@ -155,7 +161,7 @@ class Cluster:
     def call(self, path: Any, do: Callable[[], Any], answer: int = 0) -> Any:
         """One call to the server. `answer`: what it says when asked again for what it has done."""
         machine, chances, draw = self.here, self.chances, self.chance.random
-        if machine is None or not str(path).startswith(self.home):
+        if machine is None or not self.plays() or not str(path).startswith(self.home):
             return do()
         if self.quiet:
             return self._serve(machine, str(path), do, answer)
@@ -216,6 +222,7 @@ def unkind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     real: dict[str, Any] = {name: getattr(os, name) for name in ("open", "rename", "mkdir")}
     real |= {name: getattr(os, name) for name in ("unlink", "rmdir", "stat", "utime", "replace")}
     opened, removed = io.open, shutil.rmtree
+    sleep, clock = time.sleep, time.monotonic
     exists, absent = errno.EEXIST, errno.ENOENT
 
     def reading(name: str) -> Callable[..., Any]:
@@ -280,8 +287,8 @@ def unkind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(io, "open", io_open)
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(shutil, "rmtree", rmtree)
-        patch.setattr(time, "sleep", lambda seconds: cluster.sleep(seconds))
-        patch.setattr(time, "monotonic", lambda: cluster.now)
+        patch.setattr(time, "sleep", lambda s: cluster.sleep(s) if cluster.plays() else sleep(s))
+        patch.setattr(time, "monotonic", lambda: cluster.now if cluster.plays() else clock())
         patch.setattr(stores, "ThreadPoolExecutor", _InTurn)
         patch.setattr(workers, "captured", lambda *_: nullcontext())
         patch.setattr(Process, "this", staticmethod(process))

@@ -68,7 +68,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_and_curve(
     restarts: int,
 ) -> None:
     driver = Driver(own_home, {}, run("slurm", *ONE))
-    until(lambda: [*own_home.glob("work/finetune/**/checkpoint/*.safetensors")], 240)
+    until(lambda: [*own_home.glob("work/finetune/**/checkpoint/*/*.safetensors")], 240)
     [job] = loopback.queue()
     interrupt(loopback, job.number, job.node)
     driver.finish(300)
