@@ -203,7 +203,7 @@ def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, A
 def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) -> Part:
     """`fusion`: as JSON."""
     return Part(
-        encoders=[_encoder(title) for title in titles],
+        encoders=[encoder_spec(title).to_json() for title in titles],
         fusion=json.loads(fusion),
         feature_norm=feature_norm,
         llm=llm_spec(llm).to_json(),
@@ -220,11 +220,6 @@ def _stage(stage: str) -> Part:
 def _fusion_of_one(grid: tuple[int, int]) -> Fusion:
     options = fusion_zoo.options("channel_concat")
     return Fusion(name="channel_concat", grid=grid, options=options)
-
-
-@cache
-def _encoder(title: str) -> dict[str, Any]:
-    return encoder_spec(title).to_json()
 
 
 @cache

@@ -1,7 +1,7 @@
 """A machine on which nothing published is, and a toy hub that has what toy studies need."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
-from ablate import cli, download, steps, study
+from ablate import cli, cost, download, steps, study
 from ablate.encoders import registry
 from ablate.model import llms
 
@@ -26,8 +26,18 @@ class Answer:
 Call = Callable[..., Answer]
 
 
+def forget() -> None:
+    """Drops what this process remembers of names and files, of which toys are others."""
+    for module in cost, download, steps, study:
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
 @pytest.fixture(autouse=True)
-def _bare_machine(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _bare_machine(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Toys have names, but no files: the home is empty, and so is the hub's own cache."""
     for name in "ABLATE_DATA", "ABLATE_WEIGHTS", "HF_HUB_OFFLINE":
         monkeypatch.delenv(name, raising=False)
@@ -35,8 +45,9 @@ def _bare_machine(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatc
     known = registry._known()
     monkeypatch.setattr(registry, "_known", lambda: (*known, *ENCODERS))
     monkeypatch.setattr(llms, "SPECS", [*llms.SPECS, LLM])
-    for remembered in study.encoder_spec, study.llm_spec, download.unreachable:
-        remembered.cache_clear()
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture
@@ -52,8 +63,7 @@ def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Calls the command line as a new process would find things."""
 
     def call(*words: str) -> Answer:
-        for remembered in download.repository, steps._source, steps._model:
-            remembered.cache_clear()
+        forget()
         monkeypatch.setattr(sys, "argv", ["ablate", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main()

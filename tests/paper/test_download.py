@@ -70,7 +70,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its tries
-        download.repository.cache_clear()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()

@@ -14,8 +14,6 @@ import pytest
 from benchmark_toys import TOYS, plug_in_judge
 from hub_toys import plug_in
 
-from ablate import steps
-from ablate import study as studies
 from ablate.encoders import registry
 from ablate.files import read_json
 from ablate.model import llms
@@ -44,8 +42,6 @@ def toys(
     monkeypatch.setenv("ABLATE_HOME", str(cluster / "home"))
     monkeypatch.setattr(registry, "_known", lambda: eagle_toys.ENCODERS)
     monkeypatch.setattr(llms, "SPECS", eagle_toys.LLMS)
-    for remembered in studies.encoder_spec, studies.llm_spec, steps._model:
-        remembered.cache_clear()
     plug_in_judge(monkeypatch)
     eagle_toys.publish(plug_in(monkeypatch, tmp_path / "hub"))
     return cluster
