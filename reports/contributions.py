@@ -16,7 +16,7 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from ablate.evaluate.significance import holm
+from ablate.evaluate.significance import ALPHA, holm
 from ablate.evaluate.statistics import Interval
 from reports.frame import estimate, framed
 from reports.model import CandidateResult, StudyResult
@@ -239,6 +239,6 @@ def pairs(study: StudyResult) -> pd.DataFrame:
 def _verdict(found: Interval | None, p: float) -> str:
     if found is None:
         return "not trained together"
-    if p >= 0.05:
+    if p >= ALPHA:
         return "not told from none"
     return "complement" if found.estimate > 0 else "duplicate"

@@ -1,9 +1,11 @@
 """Which differences of a study are more than chance, all of its comparisons taken together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from ablate.evaluate.significance import Halves, detectable, holm
+from ablate.evaluate.significance import ALPHA, Halves, detectable, holm
 from ablate.evaluate.statistics import Interval
 from reports.frame import LEAST_P, ends, estimate, framed
 from reports.model import CandidateResult, RoundResult, StudyResult, best_first
@@ -19,12 +21,10 @@ def significance(study: StudyResult) -> pd.DataFrame:
     rows = []
     for turn in study.rounds:
         scored = [one for one in best_first(turn.candidates) if one.rows]
-        board = study.scoreboard
-        deltas = board.differences([(one, study.reference(one)) for one in scored])
-        behind = board.differences([(one, scored[0]) for one in scored])
-        behind[:1] = [None] * len(scored[:1])
-        for one, delta, p, gap, p_best in zip(
-            scored, deltas, _corrected(deltas), behind, _corrected(behind), strict=True
+        deltas = differences(study, [(one, study.reference(one)) for one in scored])
+        behind = differences(study, [(one, scored[0]) for one in scored[1:]])
+        for one, (delta, p), (gap, p_best) in zip(
+            scored, deltas, [(None, None), *behind], strict=False
         ):
             rows.append(
                 {
@@ -32,7 +32,7 @@ def significance(study: StudyResult) -> pd.DataFrame:
                     "candidate": one.name,
                     "mark": _mark(one, scored[0], p_best),
                     "score": one.composite,
-                    **ends("score", board.score(one)),
+                    **ends("score", study.scoreboard.score(one)),
                     **estimate("delta", delta),
                     "p": p,
                     **estimate("behind", gap),
@@ -40,6 +40,17 @@ def significance(study: StudyResult) -> pd.DataFrame:
                 }
             )
     return framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
+
+
+def differences(
+    study: StudyResult, pairs: Sequence[tuple[CandidateResult, CandidateResult | None]]
+) -> list[tuple[Interval | None, float | None]]:
+    """The first of each pair minus the second, and its p, corrected over all of the pairs."""
+    found = study.scoreboard.differences(pairs)
+    corrected = holm([one.p if one else np.nan for one in found])
+    return [
+        (one, None if np.isnan(p) else float(p)) for one, p in zip(found, corrected, strict=True)
+    ]
 
 
 def notes(study: StudyResult) -> list[str]:
@@ -103,12 +114,7 @@ def _curse(study: StudyResult, turn: RoundResult, found: Halves) -> str:
     )
 
 
-def _corrected(found: list[Interval | None]) -> list[float | None]:
-    p = holm([one.p if one else np.nan for one in found])
-    return [None if np.isnan(value) else float(value) for value in p]
-
-
 def _mark(one: CandidateResult, best: CandidateResult, p_best: float | None) -> str:
     if one is best:
         return "best"
-    return "tie" if p_best is not None and p_best >= 0.05 else ""
+    return "tie" if p_best is not None and p_best >= ALPHA else ""

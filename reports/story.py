@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from ablate.evaluate.significance import ALPHA
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.significance import covered
+from reports.significance import covered, differences
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,16 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     if best is study.base:
         tried = ": nothing tried beats the base." if study.complete else "."
         return f"{so_far}{name} scores best, {score}{tried}"
-    gain = study.scoreboard.difference(best, study.base)
+    rivals = [best, *(one for one in study.candidates if one not in (best, study.base))]
+    gain, p = differences(study, [(one, study.base) for one in rivals])[0]
     if gain is None:
         return f"{so_far}{name} scores best, {score}."
-    sure = (
-        "more than the choice of test questions can explain"
-        if gain.low > 0
-        else "less than this test can tell from chance"
-    )
+    if p is not None and p < ALPHA:
+        sure = "more than the choice of test questions can explain"
+    elif gain.tie:
+        sure = "less than this test can tell from chance"
+    else:
+        sure = f"no more than chance may give the best of {len(rivals)} candidates"
     return (
         f"{so_far}{name} scores best, {score}: {gain.estimate:+.1f} points against "
         f"{study.base.name} (95 % interval {span(gain.low, gain.high)}), {sure}."
@@ -78,14 +81,15 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     """Each later winner against the one before it, and the ties."""
     lines = []
     for turn in study.rounds[1:]:
-        winner = turn.winner
-        before = study.reference(winner) if winner else None
-        step = study.scoreboard.difference(winner, before) if winner else None
-        if step is None:
+        if turn.winner is None:
             continue
-        verdict = (
-            "a gain" if step.low > 0 else "a loss" if step.high < 0 else "no difference it can tell"
-        )
+        rivals = [turn.winner, *(one for one in turn.candidates if one is not turn.winner)]
+        step, p = differences(study, [(one, study.reference(one)) for one in rivals])[0]
+        if step is None or p is None:
+            continue
+        verdict = "no difference it can tell"
+        if p < ALPHA:
+            verdict = "a gain" if step.estimate > 0 else "a loss"
         lines.append(
             f"Round {turn.number} changed the score by {step.estimate:+.1f} "
             f"({span(step.low, step.high)}): {verdict}."

@@ -11,6 +11,8 @@ from scipy.special import stdtrit
 
 from ablate.evaluate.statistics import LEVEL, SEED, Floats, Sample
 
+ALPHA = 0.05
+"""A (corrected) p-value below it is more than chance."""
 POWER = 0.8
 SPLITS = 500
 
