@@ -1,18 +1,27 @@
-"""The command line in this process, with executors that train nothing."""
+"""The command line in this process: what it prints and how it ends."""
 
 import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 from unittest.mock import patch
 
-import core_fakes
+from ablate import scheduler
+from ablate.__main__ import main
+from ablate.worker import Executors
 
-from ablate import cli, scheduler
+
+class Answer(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
 
 
-def ablate(*words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command."""
+def ablate(*words: str) -> Answer:
+    """What comes of a command."""
     out, err = io.StringIO(), io.StringIO()
     with (
         patch.object(sys, "argv", ["ablate", *words]),
@@ -20,15 +29,15 @@ def ablate(*words: str) -> tuple[int, str, str]:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main()
         except SystemExit as ended:
-            return int(ended.code or 0), out.getvalue(), err.getvalue()
+            return Answer(int(ended.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("a command ends with an exit code")
 
 
 @contextlib.contextmanager
-def faked() -> Iterator[None]:
-    """`ablate run` does its steps by the fakes."""
+def faked(executors: Executors) -> Iterator[None]:
+    """`ablate run` does its steps by these."""
     drive = scheduler.drive
-    with patch.dict(drive.__kwdefaults__, {"executors": core_fakes.EXECUTORS}):
+    with patch.dict(drive.__kwdefaults__, {"executors": executors}):
         yield
