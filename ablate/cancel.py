@@ -7,9 +7,9 @@ stays in its work folder.
 
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ablate.drives import Drive, drives
 from ablate.lease import Process, Watch
 from ablate.slots import GRACE, end
 from ablate.slurm import scancel
+from ablate.waiting import within
 
 ORDERLY = 30.0
 """Seconds a driver is given to end its workers and jobs, and itself."""
@@ -48,7 +49,7 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
 
 
 def _ended(drive: Drive) -> Iterator[Ending]:
-    workers = [worker for worker in drive.workers() if worker.runs() is not False]
+    workers = [worker for worker in drive.workers() if not _gone(worker)]
     jobs = _alive(list(drive.jobs()))
     whole = True
     for ending in chain(_driver(drive), _workers(drive, workers), _jobs(drive, jobs)):
@@ -65,7 +66,8 @@ def _driver(drive: Drive) -> Iterator[Ending]:
         return
     what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
     end(driver, signal.SIGTERM)
-    if _within(ORDERLY if driver.near else FAR, lambda: watch.held(drive.leases) is None):
+    patience = ORDERLY if driver.near else FAR
+    if within(patience, lambda: watch.held(drive.leases) is None, PAUSE):
         yield Ending(what)
     elif driver.near:
         yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
@@ -80,7 +82,7 @@ def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
     for worker in workers:
         what = f"worker of {drive.study}, process {worker.pid} on {worker.host}"
         if worker.near:
-            if not _within(GRACE, lambda: worker.runs() is False):  # noqa: B023
+            if not within(GRACE, partial(_gone, worker), PAUSE):
                 end(worker, signal.SIGKILL)
             yield Ending(what)
         elif drive.folder.exists():
@@ -90,6 +92,11 @@ def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
             yield Ending(what)
 
 
+def _gone(worker: Process) -> bool:
+    """Whether it is known to have ended."""
+    return worker.runs() is False
+
+
 def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
     """Its jobs in Slurm that are alive, each task of an array by itself; None: unknown."""
     if jobs is None:
@@ -97,7 +104,7 @@ def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
         yield Ending(what, "Slurm does not answer here; run the same again where it does")
         return
     scancel(jobs)
-    _within(ORDERLY, lambda: _alive(jobs) == [])
+    within(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
     rest = _alive(jobs)
     for job in jobs:
         hurry = f"`scancel --signal=KILL --full {job}` hurries it"
@@ -109,13 +116,3 @@ def _alive(jobs: Sequence[str]) -> list[str] | None:
     """Those of the jobs that have not ended; None if Slurm does not say."""
     known = squeue.ask(jobs)
     return known if known is None else [job for job, one in known.items() if one.alive]
-
-
-def _within(seconds: float, done: Callable[[], bool]) -> bool:
-    """Whether it comes true in that time."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE)
-    return True

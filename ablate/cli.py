@@ -1,12 +1,10 @@
 """The command line: its commands and their help. What each does is imported when it runs."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from ablate.errors import UserError
-from ablate.files import home, writing
 from ablate.options import (
     DEFAULT_STUDY,
     Against,
@@ -36,9 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-LINE = 1500  # characters of an error
-STOPPED = 130  # what typer makes of a Ctrl-C
 
 
 @app.command()
@@ -381,37 +376,3 @@ def bake(
     from ablate.commands import baking
 
     baking.run(names or [], install, json)
-
-
-def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    debug = "--debug" in sys.argv[1:]
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    try:
-        with writing(home()):
-            code = app(arguments, standalone_mode=False)
-    except (typer.TyperException, UserError) as error:
-        if debug:
-            raise
-        said = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        fail(said, 2)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception as error:
-        if debug:
-            raise
-        said = f"{type(error).__name__}: {error}"
-        fail(f"internal error: {said} (--debug shows where)", 1)
-    if code == STOPPED:
-        fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def fail(said: str, code: int) -> None:
-    """One line on stderr, then exit; of a very long one, beginning and end."""
-    line = " ".join(said.split())
-    if len(line) > LINE:
-        line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
-    print(f"ablate: {line}", file=sys.stderr)
-    sys.exit(code)

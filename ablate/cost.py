@@ -24,6 +24,7 @@ from ablate.encoders.cost import cost as encoder_cost
 from ablate.errors import UserError
 from ablate.evaluate import suites
 from ablate.files import remembered
+from ablate.infra import QUESTIONS
 from ablate.model.llms import LlmSpec
 from ablate.steps import Step, alone
 from ablate.study import Candidate, Design, Stage, Study, encoder_spec, llm_spec
@@ -51,8 +52,6 @@ float32, about a tenth; and one block whole, of 24 to 40."""
 LOGITS = 14
 """Bytes for each token learnt and word of the vocabulary: logits in bfloat16 and float32, their
 logarithmic softmax and its gradient in float32."""
-QUESTIONS = 64
-"""Questions at once in evaluation where the study does not say (`AblateLMM`)."""
 
 
 class Gpu(NamedTuple):

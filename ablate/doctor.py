@@ -15,6 +15,7 @@ from typing import Literal
 
 from ablate.commands.output import columns, emit_json
 from ablate.files import home, sha256_file
+from ablate.launch import cores
 
 ROOM = 2 * 2**30  # bytes a micro study takes at most, data and report included
 
@@ -92,9 +93,8 @@ def packages() -> Iterator[Finding]:
 
 
 def _threads() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS")
-    found = f"{cores} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    found = f"{cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
     return Finding("threads", "ok", found)
 
 

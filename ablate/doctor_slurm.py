@@ -100,7 +100,7 @@ def examine() -> Iterator[Finding]:
     try:
         job = submit(asked, folder, "ablate-doctor", [probe.Probe(folder)])
         note(f"job {job} is the probe; it has {START:.0f} s to leave the queue")
-        sample = Sample(folder, job, infra.devices * infra.nodes)
+        sample = Sample(folder, job, infra.processes)
         yield from _examined(sample, int(asked.options.get("gpus-per-node", 0)))
     except RefusedError as error:
         yield _refused(str(error))

@@ -13,7 +13,6 @@ logs of jobs may hold what is nobody else's business. Nothing here imports torch
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ablate.arrays import left_behind
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.lease import PATIENCE, Lease, Process, Watch
+from ablate.waiting import within
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,8 @@ class Tenure:
     def hold(self, folder: Path) -> None:
         """Take a drive once its last owner is known to be dead; TakenOverError if another lives."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        deadline = time.monotonic() + PATIENCE + 5
-        while not self._take(folder):
-            if time.monotonic() > deadline:
-                raise TakenOverError("another driver goes on with the study; this one may end")
-            time.sleep(1)
+        if not within(PATIENCE + 5, lambda: self._take(folder), pause=1.0):
+            raise TakenOverError("another driver goes on with the study; this one may end")
 
     def _take(self, folder: Path) -> bool:
         lease = self.watch.take(folder / "lease")

@@ -32,6 +32,8 @@ OURS = {
 """What `ablate` itself tells sbatch, which `extra` must not change, and the field that may."""
 DEEPSPEED = "0.19.8"
 """The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
+QUESTIONS = 64
+"""Questions that an evaluation answers at once on a device, where the study does not say."""
 
 
 class Slurm(Fields):
@@ -78,8 +80,9 @@ class Infra(Fields):
 
     `devices`: processes of a step on each of `nodes`, with a GPU each where there are GPUs; they
     share its batches in the way `strategy` says. `micro_batch_size`: samples on a device at once
-    (null: all that are its share); and questions, when it answers (null: 64). `kinds`: what is
-    different for a kind of step, any of these fields; `driver` is the driver where it is a job.
+    (null: all that are its share); and questions, when it answers (null: `QUESTIONS`). `kinds`:
+    what is different for a kind of step, any of these fields; `driver` is the driver where it is a
+    job.
     `cluster`: the profile that these fields go over (null: the default one).
     """
 

@@ -77,7 +77,7 @@ def open_backend(
 def _one_process(infra: Infra, kinds: Iterable[str]) -> None:
     for kind in kinds:
         one = infra.of(kind)
-        if one.devices * one.nodes > 1:
+        if one.processes > 1:
             raise UserError(
                 f"{kind} asks for {one.devices} processes on each of {one.nodes} nodes, but the "
                 "backend inline is one process; choose local or slurm"

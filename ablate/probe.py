@@ -10,12 +10,12 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ablate.files import home, write_json
 from ablate.record import git_commit, versions
+from ablate.waiting import within
 
 ANSWER = 90.0
 """Seconds the job waits for the doctor's answer: longer than a network file system hides a file."""
@@ -39,9 +39,9 @@ class Probe:
         if rank == 0:
             write_json(folder / "hello.json", {"time": time.time(), **found})
             began = time.monotonic()
-            answered = _within(ANSWER, (folder / "answer.json").exists)
+            answered = within(ANSWER, (folder / "answer.json").exists, PAUSE)
             found["back"] = time.monotonic() - began if answered else None
-            found["signal"] = answered and _within(SIGNAL, lambda: bool(heard))
+            found["signal"] = answered and within(SIGNAL, lambda: bool(heard), PAUSE)
         write_json(folder / f"report-{rank}.json", found | surroundings())
 
 
@@ -73,13 +73,3 @@ def _torch() -> dict[str, Any]:
     except Exception as error:  # a broken installation fails in many ways
         return {"error": f"{type(error).__name__}: {error}"}
     return {"cuda": torch.version.cuda, "gpus": torch.cuda.device_count()}
-
-
-def _within(seconds: float, done: Callable[[], bool]) -> bool:
-    """Whether it comes true in that time."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(PAUSE)
-    return True

@@ -30,6 +30,7 @@ from ablate.sbatch import RefusedError, on_gpus, request, submit
 from ablate.squeue import Queue, Queued
 from ablate.steps import Step
 from ablate.team import Team
+from ablate.waiting import within
 from ablate.worker import TOLD_TO_GO, Executors, Outcome, Place, follow, run_chain
 
 STOPPED = {
@@ -228,9 +229,7 @@ class OnSlurm:
         """Cancel the jobs that have not ended, and let the others write their last lines."""
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
-        deadline = time.monotonic() + LEAVE
-        while self.queue.busy() and time.monotonic() < deadline:
-            time.sleep(self.pause)
+        within(LEAVE, lambda: not self.queue.busy(), self.pause)
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""

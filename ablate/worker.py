@@ -191,7 +191,7 @@ def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
                 log = store.logs(step) / f"process-{team.task}.log"
                 with captured(log, place.whole_process):
                     _executor(step.kind, executors)(StepContext(step, store, place, work, world))
-        except Exception as error:
+        except Exception as error:  # whatever a step's libraries raise
             team.fail(_told(error, step, place))
 
 
@@ -253,7 +253,7 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
         worker.store.commit(step, attempt.record("done", result=result), lease)
     except LeaseLostError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a step's libraries raise
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
         worker.team.listen()
@@ -269,8 +269,7 @@ class Attempt:
 
     def __init__(self, worker: Worker, step: Step, lease: Lease) -> None:
         self.worker, self.step, self.lease = worker, step, lease
-        infra = worker.place.of(step.kind)
-        self.devices = infra.devices * infra.nodes
+        self.devices = worker.place.of(step.kind).processes
         self.started, self._clock = time.time(), time.monotonic()
         self.work = worker.store.attempt(step, lease.number)
         forget_peak_memory()

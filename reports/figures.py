@@ -5,7 +5,6 @@ fragment for a page, whose colours are CSS variables, so that it follows the pag
 """
 
 import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -23,7 +22,7 @@ from ablate.errors import UserError, nearest
 from ablate.files import drafted
 from reports import tables
 from reports.frame import records
-from reports.model import KINDS, CandidateResult, StepResult, StudyResult, best_first
+from reports.model import KINDS, CandidateResult, StudyResult, best_first
 from reports.published import Table
 from reports.sizes import Size, pareto_front, size
 
@@ -58,7 +57,6 @@ _STYLE: Any = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
-
 ARMS = 40  # that fit a figure
 
 
@@ -272,34 +270,6 @@ def where_time_went(study: StudyResult) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
-def loss(step: StepResult) -> Figure | None:
-    """Training loss of a step, smoothed over the raw points; `None` without a log of it."""
-    points = loss_points(step.folder / "metrics.jsonl") if step.folder else []
-    if not points:
-        return None
-    figure = Figure(figsize=(3.4, 2.1))
-    FigureCanvasSVG(figure)
-    axes = figure.add_axes((0.11, 0.13, 0.87, 0.84))
-    xs, ys = zip(*points, strict=True)
-    axes.plot(xs, ys, color=SOFT, linewidth=0.8)
-    axes.plot(xs, _smooth(ys), color=ACCENT, linewidth=1.5)
-    axes.set_ylim(bottom=0)
-    axes.locator_params(nbins=5)
-    return figure
-
-
-def loss_points(path: Path, most: int = 300) -> list[tuple[int, float]]:
-    """`(step, loss)` from a step's `metrics.jsonl`, thinned evenly to at most `most` points."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    points = [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
-    stride = -(-len(points) // most) or 1
-    return points[::stride]
-
-
 COLUMNS = MappingProxyType({1: 3.25, 2: 6.875})
 """Inches of a figure over one or two columns of a two-column page (that of CVPR and IEEE)."""
 PRINT = 8.0
@@ -389,17 +359,3 @@ def _label(study: StudyResult, one: CandidateResult) -> str:
     """A candidate's name where there is little room: in a search its round and what it adds."""
     added = _added(study.reference(one), one) if study.kind == "rounds" else ""
     return f"{one.round}: {added}" if added and one.round > 1 else one.name
-
-
-def _has_loss(row: Mapping[str, object]) -> bool:
-    loss = row.get("loss")
-    return "step" in row and isinstance(loss, int | float) and loss == loss
-
-
-def _smooth(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """An exponential moving average, corrected for its start."""
-    total, weight, result = 0.0, 0.0, []
-    for value in values:
-        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        result.append(total / weight)
-    return result

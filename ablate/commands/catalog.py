@@ -37,10 +37,7 @@ def fusions() -> list[Row]:
     return [
         {
             "fusion": name,
-            "options": ", ".join(
-                f"{key}={value}" for key, value in fusion_zoo.options(name).items()
-            )
-            or "-",
+            "options": _settings(fusion_zoo.options(name)),
             "description": fusion_zoo.describe(name),
         }
         for name in fusion_zoo.names()
@@ -104,8 +101,6 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "studies": studies,
     "suites": suites,
 }
-
-
 DETAILS = {"family", "flops", "weights", "template"}
 """What only `--json` shows."""
 

@@ -28,6 +28,7 @@ from ablate.data.images import Colour, as_array
 from ablate.data.spec import MEAN_COLOUR, parse
 from ablate.errors import UserError
 from ablate.files import read_json
+from ablate.infra import QUESTIONS
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.team import World
@@ -104,7 +105,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def __init__(
         self,
         pretrained: str | Answerer,
-        batch_size: int | str = 64,
+        batch_size: int | str = "auto",
         device: str | None = None,
         blank: bool = False,
         watch: Callable[[int], None] | None = None,
@@ -117,7 +118,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
         self.canvas, self.padding = answerer.canvas, answerer.padding
-        self.batch_size = 64 if batch_size == "auto" else int(batch_size)
+        self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
         self.world = world or World()

@@ -45,7 +45,8 @@ class Halves:
     """Chosen on one half of the images and scored again on the other, a mean over many splits.
 
     `chosen`: the score of each half's winner on that half; `held`: on the half that had no part in
-    the choice. `gain`, `held_gain`: the same over the reference. `again`: the share of halves that
+    the choice, so that the gap is what being chosen flatters by; on all images, twice as many, it
+    is less. `gain`, `held_gain`: the same over the reference. `again`: the share of halves that
     the winner on all images wins.
     """
 
@@ -54,11 +55,6 @@ class Halves:
     gain: float
     held_gain: float
     again: float
-
-    @property
-    def curse(self) -> float:
-        """By how many points being chosen flatters. On all images, twice as many, it is less."""
-        return self.chosen - self.held
 
 
 def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLITS) -> Halves:

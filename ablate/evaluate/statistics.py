@@ -96,18 +96,14 @@ class Estimates(NamedTuple):
         return Interval(*(float(field[k]) for field in self))
 
 
-def bootstrap(scores: Scored, groups: Names, tasks: Names, draws: int = DRAWS) -> Interval:
-    """The composite (mean over tasks of each task's metric) of one candidate.
-
-    `groups` (the image) and `tasks`: one entry a question.
-    """
-    return Sample(groups, tasks, [scores]).draw(draws=draws).scores().interval(0)
-
-
 def paired_bootstrap(
     a: Scored, b: Scored, groups: Names, tasks: Names, draws: int = DRAWS
 ) -> Interval:
-    """The difference of two composites, `a` minus `b`, on the same questions in the same order."""
+    """The difference of two composites, `a` minus `b`, on the same questions in the same order.
+
+    A composite is the mean over tasks of each task's metric. `groups` (the image) and `tasks`: one
+    entry a question.
+    """
     drawn = Sample(groups, tasks, [a, b]).draw(draws=draws)
     return drawn.differences([0], [1]).interval(0)
 

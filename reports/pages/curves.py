@@ -1,14 +1,17 @@
 """Loss curves as points of a small SVG: a thousand pages of them are made in seconds."""
 
+import json
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from reports.figures import loss_points
 from reports.model import StepResult
 
 WIDTH, HEIGHT = 300.0, 120.0
+MOST = 300  # points of a line
 _KEEP = 0.9  # of the moving average, from one step to the next
 
 
@@ -25,8 +28,7 @@ class Curve:
 
 def curve(step: StepResult) -> Curve | None:
     """The loss of a step, from 0 to its largest value; `None` without a log of it."""
-    logged = loss_points(step.folder / "metrics.jsonl") if step.folder else []
-    points = [(number, loss) for number, loss in logged if isfinite(loss)]
+    points = _points(step.folder / "metrics.jsonl") if step.folder else []
     if not points:
         return None
     steps, losses = zip(*points, strict=True)
@@ -42,3 +44,18 @@ def curve(step: StepResult) -> Curve | None:
 
     ends = (f"{top:.2f}", f"{steps[-1]:,}", f"{smooth.iloc[-1]:.2f}")
     return Curve(line(raw), line(smooth), *ends)
+
+
+def _points(path: Path) -> list[tuple[int, float]]:
+    """`(step, loss)` from a step's `metrics.jsonl`, thinned evenly to at most `MOST` of them."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    points = [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
+    return points[:: -(-len(points) // MOST) or 1]
+
+
+def _has_loss(row: dict[str, Any]) -> bool:
+    loss = row.get("loss")
+    return "step" in row and isinstance(loss, int | float) and isfinite(loss)

@@ -3,15 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from in_process import ablate
 
-from ablate import cli
+from ablate.__main__ import main
 from ablate.commands import planning
 from ablate.errors import UserError
+from ablate.options import Catalog
 
 COMMANDS = (
     *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),
@@ -19,53 +19,26 @@ COMMANDS = (
 )
 
 
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Result]
-
-
-@pytest.fixture
-def ablate(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
-    """Calls the command line in this process, with an empty home."""
-    monkeypatch.setenv("ABLATE_HOME", str(tmp_path / "home"))
-
-    def call(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["ablate", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Result(int(ended.value.code or 0), said.out, said.err)
-
-    return call
-
-
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself_with_an_example(ablate: Call, command: str) -> None:
+def test_each_command_explains_itself_with_an_example(command: str) -> None:
     result = ablate(command, "--help")
     assert result.code == 0
     assert f"  ablate {command}" in result.out.split("Example")[1]
 
 
-def test_help_names_every_command(ablate: Call) -> None:
+def test_help_names_every_command() -> None:
     result = ablate("--help")
     assert result.code == 0
     assert all(f"\n  {command} " in result.out for command in COMMANDS)
 
 
-def test_without_arguments_it_shows_its_help(ablate: Call) -> None:
+def test_without_arguments_it_shows_its_help() -> None:
     result = ablate()
     assert result.code == 2
     assert "Commands:" in result.out + result.err
 
 
-def test_list_prints_json(ablate: Call) -> None:
+def test_list_prints_json() -> None:
     encoders = json.loads(ablate("list", "encoders", "--json").out)
     by_title = {row["encoder"]: row for row in encoders}
     assert "clip-micro@32" in by_title
@@ -83,8 +56,8 @@ def test_list_prints_json(ablate: Call) -> None:
     assert "micro/rounds" in [row["study"] for row in studies]
 
 
-@pytest.mark.parametrize("what", list(cli.Catalog))
-def test_list_prints_columns(ablate: Call, what: str) -> None:
+@pytest.mark.parametrize("what", list(Catalog))
+def test_list_prints_columns(what: str) -> None:
     lines = ablate("list", what).out.splitlines()
     assert len(lines) > 1
     assert lines[0] == lines[0].upper()
@@ -93,9 +66,7 @@ def test_list_prints_columns(ablate: Call, what: str) -> None:
         assert {"PARAMETERS", "LICENCE", "SOURCE"} <= {*lines[0].split()}
 
 
-def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once(
-    ablate: Call,
-) -> None:
+def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once() -> None:
     plan = json.loads(ablate("plan", "--round", "3", "--json").out)
     assert plan["study"] == "micro/rounds"
     assert [one["round"] for one in plan["candidates"]] == [1] + [2] * 5 + [3] * 4
@@ -106,15 +77,13 @@ def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once
     assert not any(step["cached"] for step in plan["steps"])
 
 
-def test_plan_in_words_says_what_is_provisional(ablate: Call) -> None:
+def test_plan_in_words_says_what_is_provisional() -> None:
     text = ablate("plan").out
     assert text.count("if the first of the pool wins") == 4
     assert "10 candidates, 36 steps: 0 cached, 36 to do" in text
 
 
-def test_a_study_is_planned_without_its_data_and_run_only_with_it(
-    ablate: Call, tmp_path: Path
-) -> None:
+def test_a_study_is_planned_without_its_data_and_run_only_with_it(tmp_path: Path) -> None:
     source = {"conversations": "$ABLATE_DATA/pairs.json", "rows": 558000}
     study = {"extends": "micro/smoke", "data": {"pairs": source}}
     (tmp_path / "mine.yaml").write_text(json.dumps(study))
@@ -129,7 +98,7 @@ def test_a_study_is_planned_without_its_data_and_run_only_with_it(
     assert result.err == f"ablate: data is missing: pairs (558,000 rows): nothing at {place}\n"
 
 
-def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:
+def test_an_override_changes_the_steps_it_concerns() -> None:
     before = json.loads(ablate("plan", "--json").out)["steps"]
     changed = "base.recipe.finetune.steps=7"
     after = json.loads(ablate("plan", "--set", changed, "--json").out)["steps"]
@@ -137,13 +106,13 @@ def test_an_override_changes_the_steps_it_concerns(ablate: Call) -> None:
     assert kept == {"prealign", "pretrain"}
 
 
-def test_a_dry_run_prints_the_plan_and_leaves_nothing(ablate: Call, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
     result = ablate("run", "--dry-run", "--round", "2")
     assert "6 candidates" in result.out
     assert not (tmp_path / "home").exists()
 
 
-def test_status_of_a_study_that_never_ran(ablate: Call) -> None:
+def test_status_of_a_study_that_never_ran() -> None:
     status = json.loads(ablate("status", "micro/smoke", "--json").out)
     assert not status["complete"]
     assert {one["state"] for turn in status["rounds"] for one in turn["candidates"]} == {"waiting"}
@@ -168,7 +137,7 @@ def test_status_of_a_study_that_never_ran(ablate: Call) -> None:
         (["bake", "clip-mini"], "did you mean 'clip-micro'?"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(ablate: Call, words: list[str], said: str) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
     result = ablate(*words)
     assert result.code == 2
     assert said in result.err
@@ -176,16 +145,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(ablate: Call, words: list[str], s
     assert result.out == ""
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(
-    ablate: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["--debug", "plan", "nothing"], ["plan", "nothing", "--debug"]):
         monkeypatch.setattr(sys, "argv", ["ablate", *words])
         with pytest.raises(UserError, match="no study"):
-            cli.main()
+            main()
 
 
-def test_ctrl_c_is_130(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
@@ -194,9 +161,7 @@ def test_ctrl_c_is_130(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.code, result.err.count("\n")) == (130, 1)
 
 
-def test_a_fault_of_ours_is_one_line_and_exit_code_1(
-    ablate: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_of_ours_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: object) -> None:
         raise RuntimeError("two\nlines")
 
@@ -218,7 +183,7 @@ def test_quick_commands_import_nothing_heavy(tmp_path: Path) -> None:
     heavy = ["torch", "numpy", "pandas", "matplotlib", "rich", "lightning", "timm", "submitit"]
     program = f"""
 import contextlib, io, sys
-from ablate.cli import main
+from ablate.__main__ import main
 for words in {words}:
     sys.argv = ["ablate", *words]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):

@@ -1,19 +1,16 @@
 """What `ablate plan` says of a study's cost."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import ablate
 
-from ablate import cli
 from ablate.scheduler import drive
 from ablate.study import load_study
 from ablate.worker import StepContext
 
-Call = Callable[..., str]
 CANDIDATE = {
     "visual_tokens",
     "vision_parameters",
@@ -24,74 +21,67 @@ CANDIDATE = {
 }
 
 
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """What a command line prints; what it says on stderr, where it fails."""
-
-    def call(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["ablate", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return said.err if ended.value.code else said.out
-
-    return call
+def plan(*words: str) -> str:
+    """What `ablate plan` prints."""
+    code, out, err = ablate("plan", *words)
+    assert code == 0, err
+    return out
 
 
-def test_json_has_the_cost_of_every_candidate_and_step(ablate: Call) -> None:
-    plan = json.loads(ablate("plan", "eagle/rounds", "--round", "5", "--json"))
-    for one in plan["candidates"]:
+def test_json_has_the_cost_of_every_candidate_and_step() -> None:
+    found = json.loads(plan("eagle/rounds", "--round", "5", "--json"))
+    for one in found["candidates"]:
         assert one.keys() > CANDIDATE
         assert one["visual_tokens"] == 1024
         assert one["trainable_parameters"] <= one["parameters"]
-        hours = {step["key"]: step["gpu_hours"] for step in plan["steps"]}
+        hours = {step["key"]: step["gpu_hours"] for step in found["steps"]}
         assert one["gpu_hours"] == pytest.approx(sum(hours[key] for key in one["steps"]))
-    for step in plan["steps"]:
+    for step in found["steps"]:
         assert min(step["gpu_hours"], step["flops"], step["gpu_memory_gib"]) > 0
-    base = plan["candidates"][0]
+    base = found["candidates"][0]
     assert 300e6 < base["vision_parameters"] < 305e6
     assert base["parameters"] - base["vision_parameters"] > 6.7e9
-    totals = plan["totals"]
+    totals = found["totals"]
     assert totals["gpu"] == "a100"
-    assert totals["gpu_hours"] == pytest.approx(sum(step["gpu_hours"] for step in plan["steps"]))
+    assert totals["gpu_hours"] == pytest.approx(sum(step["gpu_hours"] for step in found["steps"]))
     assert totals["gpu_hours"] == totals["gpu_hours_to_do"]
     assert totals["money"] is None
 
 
-def test_json_has_the_cost_of_a_micro_study_too(ablate: Call) -> None:
-    plan = json.loads(ablate("plan", "micro/smoke", "--json"))
-    assert all(one.keys() > CANDIDATE for one in plan["candidates"])
-    assert plan["totals"]["gpu_hours"] > 0
+def test_json_has_the_cost_of_a_micro_study_too() -> None:
+    found = json.loads(plan("micro/smoke", "--json"))
+    assert all(one.keys() > CANDIDATE for one in found["candidates"])
+    assert found["totals"]["gpu_hours"] > 0
 
 
-def test_a_study_on_gpus_is_shown_with_its_cost_and_another_without(ablate: Call) -> None:
-    text = ablate("plan", "eagle/prealign")
+def test_a_study_on_gpus_is_shown_with_its_cost_and_another_without() -> None:
+    text = plan("eagle/prealign")
     assert {"TOKENS", "TRAINED", "GPU-HOURS", "GIB"} <= set(text.split())
     assert "An estimate: " in text
     assert "money" not in text
-    assert "GPU-HOURS" not in ablate("plan", "micro/smoke")
-    assert "On h200 GPUs: " in ablate("plan", "micro/smoke", "--gpu", "h200")
+    assert "GPU-HOURS" not in plan("micro/smoke")
+    assert "On h200 GPUs: " in plan("micro/smoke", "--gpu", "h200")
 
 
-def test_what_sharing_saves_is_what_training_from_scratch_would_repeat(ablate: Call) -> None:
-    plan = json.loads(ablate("plan", "eagle/prealign", "--json"))
-    repeated = sum(step["gpu_hours"] * (len(step["used_by"]) - 1) for step in plan["steps"])
-    totals = plan["totals"]
+def test_what_sharing_saves_is_what_training_from_scratch_would_repeat() -> None:
+    found = json.loads(plan("eagle/prealign", "--json"))
+    repeated = sum(step["gpu_hours"] * (len(step["used_by"]) - 1) for step in found["steps"])
+    totals = found["totals"]
     saved = totals["gpu_hours_from_scratch"] - totals["gpu_hours"]
     assert saved == pytest.approx(repeated)
     assert saved > 0
-    assert f"sharing steps saves {saved:,.0f}." in ablate("plan", "eagle/prealign")
+    assert f"sharing steps saves {saved:,.0f}." in plan("eagle/prealign")
 
 
-def test_a_price_makes_money_of_the_hours(ablate: Call) -> None:
-    words = ("plan", "eagle/rounds", "--round", "1", "--gpu", "h100", "--price", "2.5")
-    totals = json.loads(ablate(*words, "--json"))["totals"]
+def test_a_price_makes_money_of_the_hours() -> None:
+    words = ("eagle/rounds", "--round", "1", "--gpu", "h100", "--price", "2.5")
+    totals = json.loads(plan(*words, "--json"))["totals"]
     assert totals["money"] == pytest.approx(2.5 * totals["gpu_hours"])
-    assert f"At 2.50 a GPU-hour: {totals['money']:,.0f} in all" in ablate(*words)
+    assert f"At 2.50 a GPU-hour: {totals['money']:,.0f} in all" in plan(*words)
 
 
-def test_what_is_done_is_no_longer_to_do(ablate: Call, own_home: Path) -> None:
-    before = json.loads(ablate("plan", "micro/smoke", "--json"))
+def test_what_is_done_is_no_longer_to_do(own_home: Path) -> None:
+    before = json.loads(plan("micro/smoke", "--json"))
 
     def only_align(context: StepContext) -> dict[str, Any]:
         if context.step_kind != "prealign":
@@ -100,7 +90,7 @@ def test_what_is_done_is_no_longer_to_do(ablate: Call, own_home: Path) -> None:
 
     executors = dict.fromkeys(("prealign", "pretrain", "finetune", "evaluate"), only_align)
     drive(load_study("micro/smoke"), None, "inline", home=own_home, executors=executors)
-    after = json.loads(ablate("plan", "micro/smoke", "--json"))
+    after = json.loads(plan("micro/smoke", "--json"))
     spent = sum(step["gpu_hours"] for step in after["steps"] if step["cached"])
     assert spent > 0
     assert after["totals"]["gpu_hours"] == before["totals"]["gpu_hours"]
@@ -118,27 +108,28 @@ def test_what_is_done_is_no_longer_to_do(ablate: Call, own_home: Path) -> None:
     ],
 )
 def test_a_step_too_large_for_the_gpu_says_what_to_change(
-    ablate: Call, study: str, sets: str, change: str
+    study: str, sets: str, change: str
 ) -> None:
-    fits = ("plan", f"eagle/proxy/{study}", "--round", "1", "--gpu", "h100")
-    assert "more than" not in ablate(*fits)
-    assert f"more than the 79 GiB of one h100: {change}" in ablate(*fits, "--set", sets)
+    fits = (f"eagle/proxy/{study}", "--round", "1", "--gpu", "h100")
+    assert "more than" not in plan(*fits)
+    assert f"more than the 79 GiB of one h100: {change}" in plan(*fits, "--set", sets)
 
 
-def test_to_do_as_told_makes_it_fit(ablate: Call) -> None:
-    def plan(micro_batch: str) -> str:
+def test_to_do_as_told_makes_it_fit() -> None:
+    def of(micro_batch: str) -> str:
         fields = ("--set", f"infra.micro_batch_size={micro_batch}")
-        return ablate("plan", "eagle/proxy/rounds", "--round", "1", "--gpu", "h100", *fields)
+        return plan("eagle/proxy/rounds", "--round", "1", "--gpu", "h100", *fields)
 
-    told = [line.split("set infra.micro_batch_size to ")[1:] for line in plan("null").splitlines()]
+    lines = of("null").splitlines()
+    told = [line.split("set infra.micro_batch_size to ")[1:] for line in lines]
     fitting = min(int(one[0]) for one in told if one)
-    assert "more than" not in plan(str(fitting))
-    assert "more than" in plan(str(fitting + 1))
+    assert "more than" not in of(str(fitting))
+    assert "more than" in of(str(fitting + 1))
 
 
-def test_images_without_room_for_text_are_an_error_of_plan_and_run(ablate: Call) -> None:
+def test_images_without_room_for_text_are_an_error_of_plan_and_run() -> None:
     short = ("--set", "explore.arms.5.set={fusion.name: sequence_append}")
     for words in (("plan", "eagle/fusion", *short), ("run", "eagle/fusion", *short)):
-        said = ablate(*words)
+        said = ablate(*words).err
         assert "Sequence Append, with SAM: sequence_append of 2 encoders makes 2048 tokens" in said
         assert said.count("\n") == 1

@@ -1,29 +1,18 @@
 """What failed stays as it is and is said, with the command that runs it again."""
 
-import sys
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "core"))
 import core_fakes
+import pytest
+from in_process import ablate, faked
 
-from ablate import cli, scheduler
 from ablate.commands import reporting
 from ablate.errors import UserError
 from ablate.worker import StepContext
 
 WORDS = ("--set", "seeds=[0]", "--backend", "inline")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit code of the command line."""
-    monkeypatch.setattr(sys, "argv", ["ablate", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def train(ctx: StepContext) -> dict[str, Any]:
@@ -36,21 +25,21 @@ def train(ctx: StepContext) -> dict[str, Any]:
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Steps are done by fakes, and no report is built of them."""
     trained = dict.fromkeys(("prealign", "pretrain", "finetune"), train)
-    executors = {**trained, "evaluate": core_fakes.evaluate}
-    monkeypatch.setattr(scheduler, "drive", partial(scheduler.drive, executors=executors))
     monkeypatch.setattr(reporting, "build", lambda study: "nowhere")
+    with faked({**trained, "evaluate": core_fakes.evaluate}):
+        yield
 
 
 def test_a_failure_is_said_at_the_end_and_is_run_again_by_retry_alone(
-    fakes: None, own_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    fakes: None, own_home: Path
 ) -> None:
     name = "clip-micro@32+pix2struct-micro@128"
     for _ in range(2):
-        assert run(monkeypatch, "run", "micro/smoke", *WORDS) == 0
-        said = capsys.readouterr()
+        said = ablate("run", "micro/smoke", *WORDS)
+        assert said.code == 0
         reason = f"pretrain {name}.channel_concat: the loss is not a number"
         assert f"failed: {reason}" in said.err.splitlines()
         assert "`ablate retry micro/smoke --set 'seeds=[0]'` runs them again" in said.err
@@ -58,17 +47,15 @@ def test_a_failure_is_said_at_the_end_and_is_run_again_by_retry_alone(
     begun = [line for line in core_fakes.executed(own_home, "begin") if "pix2struct" in line]
     assert [line.split()[0] for line in begun] == ["prealign", "pretrain"]
     (own_home / "mended").touch()
-    assert run(monkeypatch, "retry", "micro/smoke", *WORDS) == 0
-    assert "failed" not in capsys.readouterr().err
-    assert run(monkeypatch, "retry", "micro/smoke", *WORDS) == 0
-    assert capsys.readouterr().err == "nothing of micro/smoke has failed\n"
+    said = ablate("retry", "micro/smoke", *WORDS)
+    assert said.code == 0
+    assert "failed" not in said.err
+    again = ablate("retry", "micro/smoke", *WORDS)
+    assert (again.code, again.err) == (0, "nothing of micro/smoke has failed\n")
 
 
 def test_a_dry_run_says_what_sbatch_will_be_asked_for(
-    own_home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profiles = tmp_path / "clusters.yaml"
     profiles.write_text(
@@ -76,8 +63,9 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
     )
     monkeypatch.setenv("ABLATE_CLUSTERS", str(profiles))
     change = ("--set", "infra.kinds.evaluate.slurm.cpus=1")
-    assert run(monkeypatch, "run", "-n", "--backend", "slurm", "--detach", *change) == 0
-    said = capsys.readouterr().out.partition("sbatch for ")[2]
+    code, out, _ = ablate("run", "-n", "--backend", "slurm", "--detach", *change)
+    assert code == 0
+    said = out.partition("sbatch for ")[2]
     blocks = dict(block.split(":\n", 1) for block in said.split("sbatch for "))
     assert list(blocks) == ["prealign, pretrain, finetune", "evaluate", "driver"]
     for words, block in zip(
@@ -86,14 +74,14 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
         assert {f"    --{words}", "    --partition=gpu", "    module load x"} <= {
             *block.splitlines()
         }
-    assert run(monkeypatch, "run", "--dry-run") == 0
-    assert "sbatch" not in capsys.readouterr().out
+    code, out, _ = ablate("run", "--dry-run")
+    assert code == 0
+    assert "sbatch" not in out
     assert not own_home.exists()
 
 
 @pytest.mark.parametrize("command", ["run", "retry"])
-def test_only_a_cluster_can_drive_by_itself(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    assert run(monkeypatch, command, "--detach") == 2
-    assert capsys.readouterr().err.startswith("ablate: --detach needs --backend slurm")
+def test_only_a_cluster_can_drive_by_itself(command: str) -> None:
+    code, _, err = ablate(command, "--detach")
+    assert code == 2
+    assert err.startswith("ablate: --detach needs --backend slurm")

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from in_process import ablate
 from rich.console import Console
 
-from ablate import cli
 from ablate.arrays import Array
 from ablate.commands import queue, state
 from ablate.commands.queue import Hints, Work
@@ -162,18 +161,14 @@ def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
     assert "\x1b" not in text
 
 
-def test_ctrl_c_ends_watching_with_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_ends_watching_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(state, "time", SimpleNamespace(sleep=interrupted))
-    monkeypatch.setattr(sys, "argv", ["ablate", "status", "-w", "micro/smoke"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 130
-    assert "0 of 12 steps done; nothing works on it: `ablate run" in capsys.readouterr().out
+    answer = ablate("status", "-w", "micro/smoke")
+    assert answer.code == 130
+    assert "0 of 12 steps done; nothing works on it: `ablate run" in answer.out
 
 
 @pytest.fixture

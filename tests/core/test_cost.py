@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fusion_zoo
 from ablate import cost
-from ablate.cli import GpuKind
 from ablate.encoders import cost as encoder_cost
 from ablate.encoders import micro
 from ablate.encoders.build import build_encoder
@@ -22,6 +21,7 @@ from ablate.files import home
 from ablate.model.language import load_llm
 from ablate.model.llms import LlmSpec, resolve
 from ablate.model.mllm import ModelSpec, build_model
+from ablate.options import GpuKind
 from ablate.search.explore import explore
 from ablate.steps import steps_for
 from ablate.study import Candidate, Stage, Study, encoder_spec, llm_spec, load_study

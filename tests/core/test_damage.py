@@ -70,7 +70,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         lease = store.watch.take(home / "leases" / "pretrain" / failed.name)
         assert lease
         lease.release()
-        with faked():
+        with faked(core_fakes.EXECUTORS):
             assert ablate("table", *STUDY)[0] == 0
         yield home
 
@@ -86,7 +86,7 @@ def scores(said: str) -> dict[str, dict[str, Any]]:
 def true(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The table once all is done, where nothing was damaged."""
     home = tmp_path_factory.mktemp("whole") / "home"
-    with pytest.MonkeyPatch.context() as patch, faked():
+    with pytest.MonkeyPatch.context() as patch, faked(core_fakes.EXECUTORS):
         patch.setenv("ABLATE_HOME", str(home))
         assert ablate(*RUN)[0] == 0
         return scores(ablate("table", *STUDY, "--json")[1])
@@ -130,7 +130,7 @@ def test_damage_is_mended_or_said_in_a_line_and_no_number_is_wrong(
     home = tmp_path / "home"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(template, home)
-    with pytest.MonkeyPatch.context() as patch, faked():
+    with pytest.MonkeyPatch.context() as patch, faked(core_fakes.EXECUTORS):
         patch.setenv("ABLATE_HOME", str(home))
         files = sorted(path for path in home.rglob("*") if path.is_file())
         for path in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=3)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import core_fakes
 import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -155,7 +156,7 @@ def tried(folder: Path, *words: str) -> bool:
         return False
     steps = int(re.findall(r"^\d+ candidates, (\d+) steps", out, re.MULTILINE)[0])
     if steps <= MOST:
-        with faked():
+        with faked(core_fakes.EXECUTORS):
             code, out, err = ablate("run", *words, "--backend", "inline")
         last = err.splitlines()[-1] if err else ""
         assert code == 0 or (code == 2 and last.startswith("ablate: ")), err

@@ -2,13 +2,13 @@
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import RAISED, codes, forked
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,35 +20,18 @@ from ablate.team import IncompleteError, Team, World
 
 def started(folder: Path, tasks: int, do: Callable[[Team], None]) -> list[int]:
     """Processes that meet in `folder` and then each `do` something; their numbers."""
-    return [_forked(folder, Team(task, tasks), do) for task in range(tasks)]
+    return [started_as(task, tasks, folder, do) for task in range(tasks)]
 
 
-def _forked(folder: Path, team: Team, do: Callable[[Team], None]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    code = 99
-    try:
+def started_as(task: int, tasks: int, folder: Path, do: Callable[[Team], None]) -> int:
+    """One of them."""
+    team = Team(task, tasks)
+
+    def meet_and_do() -> None:
         team.meet(folder)
         do(team)
-        code = 0
-    except BaseException as error:
-        print(repr(error), file=sys.stderr)
-    finally:
-        os._exit(code)
 
-
-def codes(children: list[int]) -> list[int]:
-    """How they ended, within seconds."""
-    deadline, found = time.monotonic() + 15, {}
-    while len(found) < len(children):
-        assert time.monotonic() < deadline, f"only {found} have ended"
-        for child in children:
-            pid, status = os.waitpid(child, os.WNOHANG) if child not in found else (0, 0)
-            if pid:
-                found[pid] = os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    return [found[child] for child in children]
+    return forked(meet_and_do)
 
 
 def test_values_of_all_come_together_and_the_leaders_go_out(tmp_path: Path) -> None:
@@ -94,9 +77,9 @@ def test_one_that_dies_takes_the_others_along_whatever_they_are_at(
             os._exit(9)
         time.sleep(60)
 
-    ended = codes(started(tmp_path / "team", 3, do))
-    assert ended[dead] == 9
-    assert all(code in {1, 99} for task, code in enumerate(ended) if task != dead)
+    found = codes(started(tmp_path / "team", 3, do))
+    assert found[dead] == 9
+    assert all(code in {1, RAISED} for task, code in enumerate(found) if task != dead)
 
 
 @pytest.mark.parametrize("error", [("OSError", "no such file"), None])
@@ -165,12 +148,12 @@ def test_strangers_and_what_an_earlier_attempt_left_are_no_leader_and_no_followe
         else:
             assert list(team.turns()) == []
 
-    follower = _forked(tmp_path / "team", Team(1, 2), do)
+    follower = started_as(1, 2, tmp_path / "team", do)
     time.sleep(0.2)
-    leader = _forked(tmp_path / "team", Team(0, 2), do)
+    leader = started_as(0, 2, tmp_path / "team", do)
     assert codes([leader, follower]) == [0, 0]
 
-    leader = _forked(tmp_path / "other", Team(0, 2), do)
+    leader = started_as(0, 2, tmp_path / "other", do)
     while not (tmp_path / "other" / "leader.json").exists():
         time.sleep(0.01)
     place = team_file.read_json(tmp_path / "other" / "leader.json")
@@ -178,7 +161,7 @@ def test_strangers_and_what_an_earlier_attempt_left_are_no_leader_and_no_followe
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert stranger.recv(100) == b""
     assert place["host"] == "127.0.0.1"
-    follower = _forked(tmp_path / "other", Team(1, 2), do)
+    follower = started_as(1, 2, tmp_path / "other", do)
     assert codes([leader, follower]) == [0, 0]
     assert (tmp_path / "other").stat().st_mode & 0o077 == 0
 

@@ -15,6 +15,7 @@ import datasets
 import pytest
 from PIL import Image
 
+from ablate.data.world.metrics import levenshtein
 from ablate.evaluate.benchmarks import hub
 from ablate.evaluate.suites import SuiteTask
 
@@ -302,15 +303,5 @@ def plug_in_judge(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module("Levenshtein")
     except ImportError:
         stand_in = types.ModuleType("Levenshtein")
-        stand_in.distance = edits  # type: ignore[attr-defined]
+        stand_in.distance = levenshtein  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "Levenshtein", stand_in)
-
-
-def edits(a: str, b: str) -> int:
-    """The edit distance, which MathVista's scorer takes from a package we do not depend on."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        last, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import random
-import traceback
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from forks import codes, forked
 
 from ablate.bake.tokenizer import build_tokenizer
 from ablate.data.chat import Chat
@@ -171,35 +172,25 @@ def test_in_half_precision_on_a_gpu_every_question_is_answered_as_before(step):
 
 def shared(ctx, size, kill_at=None):
     """Score in `size` processes, of which the last dies at its question number `kill_at`."""
-    children = [fork(ctx, task, size, kill_at) for task in range(size)]
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    processes = [partial(score_as, ctx, task, size, kill_at) for task in range(size)]
+    return codes([forked(process) for process in processes])
 
 
-def fork(ctx, task, size, kill_at):
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        torch.set_num_threads(1)  # the parent's threads are not there after a fork
-        if kill_at is not None and task == size - 1:
-            asks, ask = iter(range(kill_at)), AblateLMM._images
-            AblateLMM._images = lambda self, one: (
-                os._exit(9) if next(asks, None) is None else ask(self, one)
-            )
-        team = Team(task, size)
-        team.meet(ctx.work.parent / "team")
-        result = score.evaluate(replace(ctx, world=team.world(size, 1)))
-        if team.leads:
-            write_json(ctx.work.parent / "result.json", result)
-            team.close(in_order=True)
-        else:
-            next(team.turns(), None)  # waits for the leader, as a worker does
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def score_as(ctx, task, size, kill_at):
+    torch.set_num_threads(1)  # the parent's threads are not there after a fork
+    if kill_at is not None and task == size - 1:
+        asks, ask = iter(range(kill_at)), AblateLMM._images
+        AblateLMM._images = lambda self, one: (
+            os._exit(9) if next(asks, None) is None else ask(self, one)
+        )
+    team = Team(task, size)
+    team.meet(ctx.work.parent / "team")
+    result = score.evaluate(replace(ctx, world=team.world(size, 1)))
+    if team.leads:
+        write_json(ctx.work.parent / "result.json", result)
+        team.close(in_order=True)
+    else:
+        next(team.turns(), None)  # waits for the leader, as a worker does
 
 
 @pytest.mark.parametrize("size", [2, 3])

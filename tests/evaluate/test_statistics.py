@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from ablate.evaluate import statistics
-from ablate.evaluate.statistics import Interval, Sample, bootstrap, compare, paired_bootstrap
+from ablate.evaluate.statistics import DRAWS, Interval, Sample, compare, paired_bootstrap
 
 
 def world(rng, images, per_image, tasks, studies=1, gain=0.05, runs=1, spread=0.0):
@@ -30,6 +30,11 @@ def world(rng, images, per_image, tasks, studies=1, gain=0.05, runs=1, spread=0.
         return (rng.random((studies, runs, len(groups))) < chance + better + luck).astype(float)
 
     return answers(gain), answers(0.0), groups, kinds
+
+
+def bootstrap(scores, groups, tasks, draws=DRAWS) -> Interval:
+    """The composite of one candidate."""
+    return Sample(groups, tasks, [scores]).draw(draws).scores().interval(0)
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,18 @@
 """A machine on which nothing published is, and a toy hub that has what toy studies need."""
 
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import in_process
 import pytest
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
-from ablate import cli, cost, download, steps, study
+from ablate import cost, download, steps, study
 from ablate.encoders import registry
 from ablate.model import llms
 
-
-@dataclass
-class Answer:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
+Call = Callable[..., in_process.Answer]
 
 
 def forget() -> None:
@@ -59,15 +48,11 @@ def toy_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyHub:
 
 
 @pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def ablate() -> Call:
     """Calls the command line as a new process would find things."""
 
-    def call(*words: str) -> Answer:
+    def call(*words: str) -> in_process.Answer:
         forget()
-        monkeypatch.setattr(sys, "argv", ["ablate", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Answer(int(ended.value.code or 0), said.out, said.err)
+        return in_process.ablate(*words)
 
     return call

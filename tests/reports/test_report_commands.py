@@ -1,18 +1,18 @@
 """`run` of a finished study, `table` and `report`, over a store that was played."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from in_process import Answer
+from in_process import ablate as command
 from synthetic import ROUNDS, STUDY, Run, study
 
-from ablate import cli
 from reports import against, formats, tables
 from reports.load import load
 
-Call = Callable[..., tuple[int, str, str]]
+Call = Callable[..., Answer]
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +25,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ablate(
-    played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
+def ablate(played: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """A command with that study."""
     monkeypatch.setenv("ABLATE_HOME", str(played.parent / "home"))
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ablate", words[0], str(played), *words[1:]])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
+    return lambda name, *words: command(name, str(played), *words)
 
 
 def test_a_finished_study_run_again_prints_its_tables_and_the_report(ablate: Call) -> None:

@@ -1,17 +1,16 @@
 """Jobs of several processes on this machine, as a backend starts them: all the worker does, too."""
 
 import json
-import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from forks import codes, forked
 from training_toys import Context
 
 from ablate.steps import Step
@@ -67,15 +66,15 @@ class Job:
             (self.home / "data").symlink_to(self.ctx.home / "data")
         answer = self.home / "outcome.json"
         answer.unlink(missing_ok=True)
-        return [self._fork(task, answer) for task in range(self.tasks)]
+        return [forked(partial(self._process, task, answer)) for task in range(self.tasks)]
 
     def run(self) -> Outcome:
         """How it ended; `lost` if its first process died without a word. All have ended then."""
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.start()]
+        ends = codes(self.start())
         answer = self.home / "outcome.json"
         if not answer.exists():
-            assert codes[0] != 0, self.log()
-            return Outcome("lost", f"exit codes {codes}")
+            assert ends[0] != 0, self.log()
+            return Outcome("lost", f"exit codes {ends}")
         return Outcome(**json.loads(answer.read_text()))
 
     def done(self) -> "Job":
@@ -88,24 +87,11 @@ class Job:
         """The same step in the same home in another way."""
         return replace(self, **changes)
 
-    def _fork(self, task: int, answer: Path) -> int:
-        child = os.fork()
-        if child:
-            return child
-        code = 1
-        try:
-            torch.set_num_threads(1)  # the parent's threads are not there after a fork
-            signal.signal(signal.SIGTERM, _stop)
-            self.prepare(task)
-            self._work(Team(task, self.tasks), answer)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-
-    def _work(self, team: Team, answer: Path) -> None:
+    def _process(self, task: int, answer: Path) -> None:
+        torch.set_num_threads(1)  # the parent's threads are not there after a fork
+        signal.signal(signal.SIGTERM, _stop)
+        self.prepare(task)
+        team = Team(task, self.tasks)
         place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:

@@ -133,16 +133,21 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("task", [0, 1])
 def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for_bit(
-    make_job: MakeJob, strategy: str, task: int
+    make_job: MakeJob, tmp_path: Path, strategy: str, task: int
 ) -> None:
+    mark = tmp_path / "died"
+
+    def marked() -> None:
+        mark.touch()
+        killed()
+
     infra = {"strategy": strategy, "checkpoint_every_steps": 2}
     calm = make_job("calm", 2, infra).done()
     job = make_job("killed", 2, infra)
-    began = time.monotonic()
-    outcome = job.with_(prepare=dies(task, 10, killed)).run()  # in the middle of step 5
+    outcome = job.with_(prepare=dies(task, 10, marked)).run()  # in the middle of step 5
+    assert time.time() - mark.stat().st_mtime < 20
     assert outcome.status == "lost"
     assert task == 0 or outcome.message == "process 1 of 2 died"
-    assert time.monotonic() - began < 20
     job.done()
     assert_same(weights(job.artifact), weights(calm.artifact))
     assert job.rows() == calm.rows()

@@ -1,0 +1,43 @@
+"""The command line in this process: what it prints and how it ends."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+from unittest.mock import patch
+
+from ablate import scheduler
+from ablate.__main__ import main
+from ablate.worker import Executors
+
+
+class Answer(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ablate(*words: str) -> Answer:
+    """What comes of a command."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", ["ablate", *words]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            return Answer(int(ended.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("a command ends with an exit code")
+
+
+@contextlib.contextmanager
+def faked(executors: Executors) -> Iterator[None]:
+    """`ablate run` does its steps by these."""
+    drive = scheduler.drive
+    with patch.dict(drive.__kwdefaults__, {"executors": executors}):
+        yield
