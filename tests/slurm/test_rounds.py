@@ -36,13 +36,15 @@ def test_chaos_changes_nothing(
     chaos.run(seconds=3600)
     for kind in FAULTS:
         print(f"{chaos.struck[kind.__name__]:3} {kind.__name__}")
-    print(f"{chaos.struck.total():3} in all")
+    out_of_time = chaos.limited & loopback.timed_out()
+    print(f"{chaos.struck.total():3} in all; {len(out_of_time)} jobs ran into Slurm's limit")
     assert results(own_home) == undisturbed
     assert chaos.committed == records(own_home)
     assert len(chaos.committed) == STEPS
     assert_done_once(own_home)
     assert_tidy(loopback, own_home)
     assert chaos.struck.total() >= 30
+    assert out_of_time
 
 
 def assert_done_once(home: Path) -> None:
