@@ -9,8 +9,9 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
     """What to change for a step of this kind, as the end of an error line; `""` for other errors.
 
     A GPU's memory is told by torch's error, which is recognised by its name: torch is not imported.
+    That a data loader's process was killed, as the kernel does for memory, torch says in words.
     """
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or LOADER_KILLED.search(str(error)):
         return f"; {HOST}"
     names = {cls.__name__ for cls in type(error).__mro__}
     if "OutOfMemoryError" not in names and "CUDA out of memory" not in str(error):
@@ -25,6 +26,7 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
     return f"; set {', or '.join(changes)}" if changes else "; it takes a GPU with more memory"
 
 
+LOADER_KILLED = re.compile(r"DataLoader worker .* is killed by signal: Killed")
 HOST = "set infra.slurm.mem higher, or infra.num_workers lower"
 
 

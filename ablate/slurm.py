@@ -1,8 +1,9 @@
 """Jobs of a Slurm cluster: chains that are ready together go out as one array.
 
 What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
-a hint, which is asked for only where there is no answer: whether it is still to come, and else why
-not. One that has begun a step must show by the step's lease that it lives, whatever Slurm believes.
+a hint, which is asked for only where there is no answer, or one of a process that died: whether it
+is still to come, and else why not. A job that has begun a step must show by the step's lease that
+it lives, whatever Slurm believes.
 A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
 """
 
@@ -130,7 +131,10 @@ class Pulses:
 @dataclass
 class SlurmJob:
     """A chain on the cluster: over when its answer is there, when Slurm says it ended and no answer
-    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life."""
+    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life.
+
+    Where the answer is that a process died, Slurm has as long to say what it died of.
+    """
 
     array: Array
     index: int
@@ -141,7 +145,10 @@ class SlurmJob:
     ended: float | None = None
 
     def poll(self) -> Outcome | None:
-        self.outcome = self.outcome or self._answer() or self._loss()
+        if self.outcome is None:
+            answer = self._answer()
+            lost = answer is None or answer.status == "lost"
+            self.outcome = self._loss(answer) if lost else answer
         return self.outcome
 
     def _answer(self) -> Outcome | None:
@@ -150,15 +157,16 @@ class SlurmJob:
         except UNREADABLE:
             return None
 
-    def _loss(self) -> Outcome | None:
+    def _loss(self, answer: Outcome | None) -> Outcome | None:
         found = self.queue.job(self.array.name, self.array.task(self.index), self.since)
         if found is None:
             return None
-        if found.alive:
+        if found.alive and not answer:
             self.ended = None
             return self._why(found) if self._given_up(found) else None
         self.ended = self.ended or time.monotonic()
-        return self._why(found) if time.monotonic() - self.ended > GRACE else None
+        waited = time.monotonic() - self.ended > GRACE
+        return self._why(found, answer) if waited or (answer and not found.alive) else None
 
     def _given_up(self, found: Queued) -> bool:
         """Whether a job lives for Slurm alone, as where its node hangs or is cut off: then it is
@@ -166,13 +174,15 @@ class SlurmJob:
         silent = not found.still and self.pulses.silent(found.number)
         return silent and told("scancel", found.number) is not None
 
-    def _why(self, found: Queued) -> Outcome:
-        """What became of a job that leaves no answer, by Slurm's last word and its log."""
+    def _why(self, found: Queued, answer: Outcome | None = None) -> Outcome:
+        """What became of a job that was lost, by Slurm's last word, its log and its answer."""
         job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
         if killed_for_it(found.state, said):
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
+        if answer:
+            return answer
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         words = f": {lines[-1][:200]}" if lines else ""
         how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])

@@ -38,8 +38,12 @@ def test_a_gpu_that_is_full_names_what_can_still_change(
     assert advice(CUDA, kind, infra) == said
 
 
-def test_a_host_that_is_full_names_its_own_settings() -> None:
-    assert "infra.slurm.mem" in advice(MemoryError(), "finetune", {})
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")],
+)
+def test_a_host_that_is_full_names_its_own_settings(error: Exception) -> None:
+    assert "infra.slurm.mem" in advice(error, "finetune", {})
 
 
 def test_other_errors_get_no_advice() -> None:

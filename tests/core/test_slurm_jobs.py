@@ -117,6 +117,31 @@ def test_an_answer_counts_whatever_slurm_says_also_late(tmp_path: Path, squeue: 
     assert outcome.status == "done"
 
 
+@pytest.mark.parametrize(
+    ("state", "log", "status", "words"),
+    [
+        ("FAILED", "Detected 1 oom-kill event(s) in StepId=7.0.", "memory", "set infra.slurm.mem"),
+        ("NODE_FAIL", "", "stopped", "its node failed"),
+        ("FAILED", "srun: error: task 1: Killed", "lost", "process 1 of 2 died"),
+        ("RUNNING", "", "lost", "process 1 of 2 died"),
+    ],
+)
+def test_what_a_process_died_of_is_for_slurm_to_say_once_the_job_is_over(
+    tmp_path: Path, squeue: Says, state: str, log: str, status: str, words: str
+) -> None:
+    job = job_of(tmp_path / "d")
+    squeue("7|ablate-d-1|RUNNING|None")
+    write_json(job.array.answer(0), {"status": "lost", "message": "process 1 of 2 died"})
+    assert job.poll() is None
+    squeue(f"7|ablate-d-1|{state}|None")
+    (job.array.folder / "7_0_log.err").write_text(log)
+    time.sleep(0.15 if state == "RUNNING" else 0.0)
+    outcome = job.poll()
+    assert outcome
+    assert outcome.status == status
+    assert words in outcome.message
+
+
 def test_while_slurm_does_not_answer_nothing_is_lost(tmp_path: Path, squeue: Says) -> None:
     job = job_of(tmp_path / "d")
     squeue("away")

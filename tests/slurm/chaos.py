@@ -4,7 +4,7 @@ Faults are dealt from a shuffled deck that holds every kind, one about each step
 commits: so they fall on all of it, and it still gets on. A fault counts only if it hit something
 at work. Beside the monkey there is an administrator, who starts requeued jobs at once where Slurm
 would wait for two minutes, and brings nodes back. The nodes are machines of their own: none sees
-whether a process of another runs, and their clocks disagree by two hours.
+whether a process of another runs, their clocks disagree by two hours, and one gives no notice.
 """
 
 import math
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopback import MACHINES, Loopback, environment_of
+from loopback import MACHINES, Loopback, environment_of, runs
 from rounds import STEPS, Driver, records, run
 
 from ablate.lease import look
@@ -50,7 +50,8 @@ class Worker:
 class Chaos:
     """The study in `home`, driven on the cluster, and what befalls it.
 
-    `struck` counts faults by kind; `committed` are the records that were seen.
+    `struck` counts faults by kind; `limited` are the jobs whose time was over, `committed` the
+    records that were seen.
     """
 
     def __init__(self, cluster: Loopback, home: Path, seed: int) -> None:
@@ -63,6 +64,7 @@ class Chaos:
         self.drivers: list[Driver] = []
         self.lost: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
+        self.limited: set[str] = set()
         self.committed: dict[str, bytes] = {}
 
     def run(self, seconds: float) -> None:
@@ -139,7 +141,7 @@ class Chaos:
         return worker
 
     def at_work(self) -> list[Worker]:
-        """The workers that hold a lease."""
+        """The workers that hold a lease, and do not hold still."""
         found = []
         for folder in sorted(self.home.glob("leases/*/*")):
             holding = look(folder)
@@ -148,7 +150,7 @@ class Chaos:
                 said = environment_of(pid)
                 journals = self.home.glob(f"work/{kind}/**/{step}/metrics.jsonl")
                 learns = any(_age(journal) < 1.0 for journal in journals)
-                if said.get("ABLATE_HOME") == str(self.home):
+                if said.get("ABLATE_HOME") == str(self.home) and runs(pid):
                     found.append(Worker(pid, _job(said), said["SLURMD_NODENAME"], step, learns))
         return found
 
@@ -241,8 +243,12 @@ def sigterm(chaos: Chaos) -> str:
 
 
 def time_limit(chaos: Chaos) -> str:
-    """What a job has Slurm send ahead of it."""
-    return _command(chaos, chaos.worker(), "scancel", "--signal=USR2", "{job}")
+    """Slurm's own: it gives notice, and kills who is there five seconds later."""
+    worker = chaos.worker(to_lose=True)
+    if worker is None or not chaos.cluster.end_time(worker.job):
+        return ""
+    chaos.limited.add(worker.job)
+    return str(worker)
 
 
 def preempted(chaos: Chaos) -> str:

@@ -52,6 +52,20 @@ class Loopback:
         """Run one of Slurm's commands; whether it went well, for its daemon may be away."""
         return self._ask(*command).returncode == 0
 
+    def end_time(self, job: str) -> bool:
+        """Let the time of a job be over, and Slurm end it for that; whether it took note of it.
+
+        Slurm looks for such jobs twice a minute. It wakes those that it ends: until then the job
+        holds still, lest it come to its own end. Notice and limit arrive together.
+        """
+        over = self.run("scontrol", "update", f"JobId={job}", "EndTime=now+1")
+        return over and self.run("scancel", "--signal=STOP", job)
+
+    def timed_out(self) -> set[str]:
+        """The jobs that Slurm ended as their time was over."""
+        found = self._ask("squeue", "--noheader", "--array", "--states=TIMEOUT", "--format=%i")
+        return set(found.stdout.split())
+
     def queue(self) -> list[Job]:
         """The jobs that have not ended."""
         found = self._ask("squeue", "--noheader", "--array", "--format=%i|%T|%N|%r")
@@ -109,11 +123,21 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there, and was not made to hold still."""
+    return _stat(pid)[0] not in "TXZ"
+
+
 def _parent(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux says of a process, from its state on; as of a dead one if it is not there."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0
+        return ["X", "0"]
 
 
 def _name(pid: int) -> str:

@@ -38,9 +38,10 @@ def finetuned(home: Path) -> Path:
     return folder
 
 
-def told_to_go(cluster: Loopback, job: str, node: str) -> None:
-    """As when it is preempted, or almost out of time, where Slurm gives notice."""
-    assert cluster.run("scancel", "--signal=USR2", job)
+def out_of_time(cluster: Loopback, job: str, node: str) -> None:
+    """By Slurm's own limit, of which it gives notice: USR2."""
+    assert cluster.end_time(job)
+    until(lambda: job in cluster.timed_out(), 90)
 
 
 def thrown_out(cluster: Loopback, job: str, node: str) -> None:
@@ -58,7 +59,7 @@ def asked_to_end(cluster: Loopback, job: str, node: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("interrupt", "restarts"), [(told_to_go, 1), (thrown_out, 1), (asked_to_end, 0)]
+    ("interrupt", "restarts"), [(out_of_time, 1), (thrown_out, 1), (asked_to_end, 0)]
 )
 def test_an_interrupted_training_ends_with_the_same_weights_and_curve(
     loopback: Loopback,

@@ -1,18 +1,23 @@
 """Nodes that are machines of their own, for whoever has this folder on its PYTHONPATH.
 
 None can see whether a process of another runs, and their clocks disagree: those of two are an hour
-off, one ahead and one behind. Elsewhere a clock is off by as many seconds as CLOCK_OFF says.
+off, one ahead and one behind. Elsewhere a clock is off by as many seconds as CLOCK_OFF says. On the
+third no job hears the notice of its end that it asked Slurm for.
 """
 
 import os
+import signal
 import time
 
 import ablate.lease
 
 OFF = {"fake1": 3600.0, "fake3": -3600.0}
+DEAF = "fake2"
 node = os.environ.get("SLURMD_NODENAME", "")
 ahead = OFF.get(node, float(os.environ.get("CLOCK_OFF", "0")))
 now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + ahead
 time.time_ns = lambda: now_ns() + int(ahead * 1e9)
 ablate.lease.machine = lambda: node or "login"  # type: ignore[assignment]
+if node == DEAF:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
