@@ -63,7 +63,7 @@ def notes(study: StudyResult) -> list[str]:
     """What the marks stand for, what is not compared and why, the source and its cautions."""
     found, source = table_of(study), published.book().sources[table_of(study).source]
     if comparable(study):
-        lines = [*_legend(study), *_uncompared(study)]
+        lines = [*_legend(study), *_uncompared(study), *_gains(study)]
         lines.append(
             "A difference is here minus published. Intervals are ours, 95 % over the choice of "
             "questions; those of published numbers are not known."
@@ -71,8 +71,15 @@ def notes(study: StudyResult) -> list[str]:
     else:
         lines = [
             f"Not comparable number by number: {study.suite} asks no published benchmark. "
-            f"Published: {found.finding or found.title}"
+            f"Published: {found.finding or found.title}",
+            *_legend(study),
+            *_gains(study),
         ]
+    if study.kind == "rounds":
+        lines.append(
+            "A round's winner stands beside the published row of that round, which may be another "
+            "mixture of as many encoders."
+        )
     lines.append(f"Source: {source.what} ({found.version}).")
     if found.missing:
         lines.append(f"Not found: {found.missing}.")
@@ -99,16 +106,20 @@ def _legend(study: StudyResult) -> list[str]:
 
 
 def _uncompared(study: StudyResult) -> list[str]:
-    """The published scores that ours are not held against, and why; what a gain is in."""
-    found = table_of(study)
+    """The published scores that ours are not held against, and why."""
     left = [column for column in _scores(study) if not _tasks(study, column)]
-    lines = [f"{column} is not compared: {_why(study, column)}." for column in left]
-    if found.lead in left:
-        lines.append(
-            f"A gain is in points of {found.lead} as published and of the mean over "
-            f"{study.suite} here: hold their signs against each other, not their size."
-        )
-    return lines
+    return [f"{column} is not compared: {_why(study, column)}." for column in left]
+
+
+def _gains(study: StudyResult) -> list[str]:
+    """What a gain is in, where it stands in the table."""
+    lead = table_of(study).lead
+    if lead is None or _tasks(study, lead):
+        return []
+    return [
+        f"A gain is in points of {lead} as published and of the mean over {study.suite} here: hold "
+        "their signs against each other, not their size."
+    ]
 
 
 def _named(study: StudyResult) -> Repeats:

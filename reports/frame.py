@@ -22,7 +22,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "score": ("Score", 1),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),
-    "published_row": ("Published as", 0),
+    "published_row": ("Published row", 0),
     "measure": ("Measure", 0),
     "published": ("Published", 1),
     "here": ("Here", 1),

@@ -1,10 +1,11 @@
 """The tables of a study as data frames, e.g. `tables.rounds(load("micro/rounds"))` in a notebook.
 
-Here are those that the paper has too (rounds, fusion, resolution, experts, pre-alignment) and the
-cost; what experts contribute, how sure it all is and which answers flipped come from next door.
+Here are those that the paper has too (rounds; arms of fusion, resolution, experts, pre-alignment)
+and the cost; what experts contribute, how sure it all is and which answers flipped come from next
+door.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,8 +34,44 @@ def rounds(study: StudyResult) -> pd.DataFrame:
 
 
 def arms(study: StudyResult) -> pd.DataFrame:
-    """A row an arm, in the study's order: score, interval, delta against the base arm, tasks."""
-    return rounded(pd.DataFrame(_rows(study, study.candidates)))
+    """A row an arm, in the study's order: score, interval, delta against the base arm, tasks.
+
+    Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
+    """
+    frame = pd.DataFrame(_rows(study, study.candidates))
+    varied = VARIED.get(study.axis, {})
+    for place, (name, of) in enumerate(varied.items(), start=1):
+        frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
+    return rounded(frame)
+
+
+Fact = Callable[[CandidateResult], str | float | None]
+"""What an arm varies, or what that makes of it."""
+
+
+def _unfrozen(one: CandidateResult) -> str:
+    return "yes" if "encoders" in one.config["recipe"]["finetune"]["train"] else "no"
+
+
+VARIED: Mapping[str, Mapping[str, Fact]] = {
+    "fusion": {
+        "fusion": lambda one: one.fusion,
+        "visual_tokens": lambda one: size(one).visual_tokens,
+        "tokens_per_second": lambda one: size(one).tokens_per_second,
+    },
+    "resolution": {
+        "resolution": lambda one: int(one.encoders[0].rpartition("@")[2]),
+        "unfrozen": _unfrozen,
+    },
+    "expert": {"encoders": lambda one: " + ".join(one.encoders)},
+    "pre-alignment": {
+        "unfrozen": _unfrozen,
+        "prealigned": lambda one: "yes" if one.config["recipe"]["prealign"] else "no",
+    },
+}
+"""By a study's axis the columns of its arms: how each fuses, the visual tokens it makes and how
+quickly they are read; the base encoder's side in pixels, and whether fine-tuning trains encoders;
+the encoders; whether they were pre-aligned."""
 
 
 def cells(study: StudyResult) -> pd.DataFrame:
@@ -55,40 +92,6 @@ def cells(study: StudyResult) -> pd.DataFrame:
         for one, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
     ]
     return framed(rows, ["candidate", "benchmark", "score", "delta"])
-
-
-def fusion(study: StudyResult) -> pd.DataFrame:
-    """`arms` with how each fuses, the visual tokens it makes, and how quickly they are read."""
-    sizes = {one: size(one) for one in study.candidates}
-    return _arms_with(
-        study,
-        fusion=lambda one: one.fusion,
-        visual_tokens=lambda one: sizes[one].visual_tokens,
-        tokens_per_second=lambda one: sizes[one].tokens_per_second,
-    )
-
-
-def resolution(study: StudyResult) -> pd.DataFrame:
-    """`arms` with the base encoder's side in pixels, and whether fine-tuning trains it."""
-    return _arms_with(
-        study,
-        resolution=lambda one: int(one.encoders[0].rpartition("@")[2]),
-        unfrozen=_unfrozen,
-    )
-
-
-def experts(study: StudyResult) -> pd.DataFrame:
-    """`arms` with the experts of each."""
-    return _arms_with(study, encoders=lambda one: " + ".join(one.encoders))
-
-
-def prealign(study: StudyResult) -> pd.DataFrame:
-    """`arms` with whether experts were pre-aligned, and whether fine-tuning trains them."""
-    return _arms_with(
-        study,
-        unfrozen=_unfrozen,
-        prealigned=lambda one: "yes" if one.config["recipe"]["prealign"] else "no",
-    )
 
 
 def cost(study: StudyResult) -> pd.DataFrame:
@@ -190,16 +193,3 @@ def _seconds(one: CandidateResult) -> float | None:
     """What its steps took together; None while a record is missing."""
     known = all(step.record for step in one.steps)
     return (known and sum(step.seconds for step in one.steps)) or None
-
-
-def _arms_with(study: StudyResult, **columns: Callable[[CandidateResult], Any]) -> pd.DataFrame:
-    """The arms with more columns beside their names."""
-    rows = _rows(study, study.candidates)
-    frame = pd.DataFrame(rows)
-    for name, of in reversed(columns.items()):
-        frame.insert(1, name, pd.Series([of(one) for one in study.candidates], dtype=object))
-    return rounded(frame)
-
-
-def _unfrozen(one: CandidateResult) -> str:
-    return "yes" if "encoders" in one.config["recipe"]["finetune"]["train"] else "no"

@@ -62,15 +62,14 @@ def render(study: Study, form: str, last: int | None = None) -> str:
 
 
 def beside_paper(study: Study, form: str) -> str:
-    """Published, ours and the difference; of a study of our own tasks the finding in words."""
-    from reports import against, formats, tables
+    """Published, ours and the difference."""
+    from reports import against, formats
     from reports.load import load
 
     found = load(study)
-    notes = against.notes(found)
-    if against.comparable(found):
-        return formats.render(against.against(found), form, against.caption(found), notes)
-    return formats.render(tables.comparison(found), form, tables.caption(found), notes)
+    return formats.render(
+        against.against(found), form, against.caption(found), against.notes(found)
+    )
 
 
 def sure(study: Study, form: str) -> str:

@@ -62,9 +62,15 @@ def standing(study: StudyResult) -> str:
     if not comparable(study) or best is None:
         return f"Published: {found.finding or found.title}"
     frame = against(study)
-    held = frame[(frame["candidate"] == best.name) & frame["delta_low"].notna()]
+    own = frame[(frame["candidate"] == best.name) & frame["published_row"].notna()]
+    held = own[own["delta_low"].notna()]
+    if own.empty:
+        return f"No published row is {best.name}. Published: {found.finding or found.title}"
     if held.empty:
-        return f"{best.name} has no published row to be held against."
+        return (
+            f"No number published of {own['published_row'].iloc[0]} measures what is asked here. "
+            f"Published: {found.finding or found.title}"
+        )
     higher, lower = int((held["delta_low"] > 0).sum()), int((held["delta_high"] < 0).sum())
     return (
         f"Held against {held['published_row'].iloc[0]} as published, {best.name} is higher on "

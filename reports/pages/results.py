@@ -8,11 +8,11 @@ import pandas as pd
 
 from reports import significance, story
 from reports.formats import number
-from reports.frame import records
+from reports.frame import COLUMNS, records
 from reports.model import CandidateResult, RoundResult, StudyResult
 from reports.pages.common import label, path_of
 from reports.pages.published import published
-from reports.tables import comparison
+from reports.tables import VARIED, comparison
 
 ALPHA = 0.05  # a candidate whose corrected p is not below it is not told apart from the best
 
@@ -30,6 +30,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     span = _span(study)
     return {
         "heading": heading(study),
+        "varied": [COLUMNS[name][0] for name in _varied(study)],
         "families": _families(study),
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "published": published(study),
@@ -37,6 +38,11 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "sureness": significance.notes(study),
         "optuna": _optuna(study),
     }
+
+
+def _varied(study: StudyResult) -> list[str]:
+    """The columns of what arms vary."""
+    return list(VARIED.get(study.axis, ()))
 
 
 def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
@@ -90,6 +96,7 @@ def _row(
         **texts,
         "path": path_of(study, one),
         "label": label(study, one),
+        "varied": [number(row[name], name) for name in _varied(study)],
         "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
         "p": number(row["p"], "p"),
         "tasks": [

@@ -21,6 +21,7 @@ from reports.load import load
 from reports.model import Repeats, StudyResult
 from reports.pages.common import ABSENT
 from reports.pages.published import published as shown_beside
+from reports.pages.published import standing
 from reports.site import build
 
 EAGLE = (
@@ -150,6 +151,19 @@ def test_an_average_of_unknown_formula_has_its_gain_beside_ours(eagle: StudyResu
     assert not against.against(eagle)["measure"].str.startswith("gain").any()
 
 
+def test_how_the_best_stands_to_the_published_result_is_said_as_it_is(eagle: StudyResult) -> None:
+    assert eagle.best is not None
+    best, other = eagle.best.name, next(one for one in eagle.candidates if one is not eagle.best)
+    uncompared = standing(held(eagle, "T4_fusion", {best: "Channel Concat"}))
+    assert uncompared.startswith(
+        "No number published of Channel Concat measures what is asked here."
+    )
+    compared = standing(held(eagle, "T6_v2_headline", {best: "LLaVA-NeXT"}))
+    assert compared.startswith(f"Held against LLaVA-NeXT as published, {best} is higher on ")
+    unlike = standing(held(eagle, "T6_v2_headline", {other.name: "LLaVA-NeXT"}))
+    assert unlike.startswith(f"No published row is {best}. Published: ")
+
+
 def test_a_cell_that_was_not_found_is_marked_missing(eagle: StudyResult) -> None:
     gaps = held(eagle, "T6_v2_headline", {"four": "Mini-Gemini"})
     row = one(against.against(gaps), "four", "POPE")
@@ -194,8 +208,12 @@ def test_winners_of_rounds_are_held_against_the_row_of_their_round(
     assert frame["candidate"].nunique() == 2
 
 
-def test_a_study_of_drawn_images_has_the_finding_in_words_only(arms: StudyResult) -> None:
+def test_a_study_of_drawn_images_has_the_published_gains_and_the_finding_in_words(
+    arms: StudyResult,
+) -> None:
     assert not against.comparable(arms)
+    gain = one(against.against(arms), "sequence append", "gain over channel concat")
+    assert (gain["published"], gain["delta"]) == (9.0, None)
     first, *rest = against.notes(arms)
     assert first.startswith("Not comparable number by number: micro asks no published benchmark.")
     assert "Channel concatenation has the best average" in first

@@ -64,7 +64,7 @@ def test_table_against_paper_prints_each_format(ablate: Call, played: Path, form
     found = load(str(played))
     notes = against.notes(found)
     assert (code, err) == (0, "")
-    assert out == formats.render(tables.rounds(found), form, tables.caption(found), notes)
+    assert out == formats.render(against.against(found), form, against.caption(found), notes)
     assert "DINOv2 as the sixth takes away" in out
 
 
