@@ -3,7 +3,8 @@
 Each process sums the gradients of its share of the samples; once a step they are added up over all,
 so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
 `fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
-brings a block's weights together while it is at work. `deepspeed` is in `ablate.train.zero`.
+brings a block's weights together while it is at work; the leader alone reads weights and sends them
+to the others a block at a time. `deepspeed` is in `ablate.train.zero`.
 """
 
 import os
@@ -138,8 +139,9 @@ def total(norm: Tensor) -> float:
 def shard(model: Mllm, mesh: DeviceMesh) -> None:
     """Leave on each device of the mesh its share of every parameter; see `fully_shard`.
 
-    Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model holds, if
-    they have modules of their own.
+    The leader's model is whole, the others' has shapes alone: what they share comes from the
+    leader. Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model
+    holds, if they have modules of their own.
     """
     model.in_lockstep = True
     for part in [*model.mixture.encoders, model.llm]:
@@ -147,8 +149,31 @@ def shard(model: Mllm, mesh: DeviceMesh) -> None:
         for blocks in reversed(lists):  # what is inside comes first
             for block in blocks:
                 if any(True for _ in block.children()):
-                    fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+                    _shard(block, mesh)
+    _shard(model, mesh)
+
+
+def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Give all devices the leader's tensors, but for those of blocks inside, and share them out."""
+    sent: dict[Tensor, Tensor] = {}  # tied ones stay tied
+    for one in module.modules():
+        named = [*one.named_parameters(recurse=False), *one.named_buffers(recurse=False)]
+        for name, tensor in named:
+            if isinstance(tensor, DTensor):
+                continue
+            if tensor not in sent:
+                sent[tensor] = _sent(tensor, torch.device(mesh.device_type))
+            setattr(one, name, sent[tensor])
+    fully_shard(module, mesh=mesh)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The leader's tensor, on this process's device."""
+    empty = tensor.is_meta
+    own = torch.empty_like(tensor, device=device) if empty else tensor.detach().to(device)
+    distributed.broadcast(own, 0)
+    learns = tensor.requires_grad
+    return nn.Parameter(own, requires_grad=learns) if isinstance(tensor, nn.Parameter) else own
 
 
 def unshard(model: nn.Module, world: World) -> None:

@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ablate.encoders.tensors import load_module, undrawn
 from ablate.files import read_json
 from ablate.model.mllm import Mllm, ModelSpec, build_model
@@ -42,6 +44,14 @@ def starting_model(spec: Mapping[str, Any], parents: Mapping[str, Path]) -> Mllm
     if folder := parents.get("pretrain"):
         load_parts(model, folder, stored_parts(folder))
     return model
+
+
+def blank_model(spec: Mapping[str, Any]) -> Mllm:
+    """The model of a training step without weights: tensors on the meta device, shapes alone."""
+    with torch.device("meta"):
+        return build_model(
+            ModelSpec.from_json(spec["model"]), load_weights=False, seed=spec["seed"]
+        )
 
 
 def stored_parts(folder: Path) -> list[str]:

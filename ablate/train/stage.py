@@ -37,7 +37,7 @@ from ablate.train.callbacks import BadImages, Journal, OuterSigterm
 from ablate.train.devices import connected, trainer_options, unshard
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
-from ablate.train.restore import starting_model, stored_parts
+from ablate.train.restore import blank_model, starting_model, stored_parts
 
 if TYPE_CHECKING:
     from ablate.worker import StepContext
@@ -56,7 +56,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if strategy == "deepspeed":
         require_deepspeed()
     plan = Plan(**ctx.spec["stage"])
-    model = starting_model(ctx.spec, ctx.parents)
+    shares = strategy == "fsdp" and not ctx.world.leads  # of weights, which the leader alone reads
+    model = blank_model(ctx.spec) if shares else starting_model(ctx.spec, ctx.parents)
     if ctx.infra.get("gradient_checkpointing"):
         model.checkpoint_activations()
     batches = _batches(ctx, plan, model)
