@@ -136,14 +136,21 @@ def total(norm: Tensor) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def shard(model: Mllm, mesh: DeviceMesh) -> None:
+def shard(model: Mllm, mesh: DeviceMesh, world: World) -> None:
     """Leave on each device of the mesh its share of every parameter; see `fully_shard`.
 
     The leader's model is whole, the others' has shapes alone: what they share comes from the
     leader. Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model
-    holds, if they have modules of their own.
+    holds, if they have modules of their own. Raises `UserError` where the leader's weights are not
+    those that the language model's config describes.
     """
     model.in_lockstep = True
+    shapes = [list(parameter.shape) for parameter in model.parameters()]
+    if world.agree(shapes) != shapes:
+        raise UserError(
+            f"llm '{model.spec.llm.name}': its files hold other tensors than its config.json says; "
+            "is tie_word_embeddings right in it?"
+        )
     for part in [*model.mixture.encoders, model.llm]:
         lists = [one for one in part.modules() if isinstance(one, nn.Sequential | nn.ModuleList)]
         for blocks in reversed(lists):  # what is inside comes first
@@ -169,17 +176,19 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     """The leader's tensor, on this process's device."""
-    empty = tensor.is_meta
-    own = torch.empty_like(tensor, device=device) if empty else tensor.detach().to(device)
+    if tensor.is_meta:
+        own = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    else:
+        own = tensor.detach().to(device).contiguous()
     distributed.broadcast(own, 0)
     learns = tensor.requires_grad
     return nn.Parameter(own, requires_grad=learns) if isinstance(tensor, nn.Parameter) else own
 
 
-def unshard(model: nn.Module, world: World) -> None:
-    """Make every parameter whole again in the leader, on the CPU; called by all processes."""
+def unshard(part: nn.Module, world: World) -> None:
+    """Make a part's parameters whole again in the leader, on the CPU; called by all processes."""
     whole: dict[Tensor, nn.Parameter] = {}  # tied ones stay tied
-    for module in model.modules():
+    for module in part.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not isinstance(parameter, DTensor):
                 continue
