@@ -117,8 +117,8 @@ def main() -> None:
     here = str(Path(__file__).parent)
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)  # what is freed counts no longer
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryDirectory(dir=".") as place:
-        folder = Path(place).absolute()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         make_llm(folder / "small", 64, 1)
         weights = make_llm(folder / "large", given.width, given.layers)
         print(f"{weights:.0f} MiB of weights, {given.processes} processes")
