@@ -8,13 +8,13 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.errors import UserError
-from ablate.files import drafted, sha256_file, write_atomic, write_json
+from ablate.files import drafted, sha256_file, write_json
 from ablate.hub import safetensors_name, shards
 
 
@@ -51,41 +51,45 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write named tensors to `path` as safetensors."""
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomic(path, save(own, metadata={"format": "pt"}))
+    """Write named tensors to `path` as safetensors, without a copy of them in memory."""
+    own = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
+    with drafted(path) as draft:
+        save_file(own, draft, metadata={"format": "pt"})
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; UserError if it is missing or damaged."""
-    try:
-        tensors: dict[str, Tensor] = load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read weights {path}: {error}") from error
-    return tensors
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor, copied where it is a part of something larger: safetensors refuses those."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> None:
-    """Fill `module` from `path`, in the module's own precision.
+    """Fill `module` from `path`, a tensor at a time, in the module's own precision.
 
     Raises UserError naming the file, and the first tensor that is missing, unknown or of another
     shape; or if `sha256` is given and is not the file's.
     """
-    tensors = load_tensors(path)
-    if sha256 is not None and sha256_file(path) != sha256:
-        raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
     wanted = distinct(module)
-    for name in sorted(wanted.keys() | tensors.keys()):
-        if name not in tensors:
-            raise UserError(f"weights {path}: tensor '{name}' is missing")
-        if name not in wanted:
-            raise UserError(f"weights {path}: tensor '{name}' is unknown to the model")
-        if tensors[name].shape != wanted[name].shape:
-            got, want = tuple(tensors[name].shape), tuple(wanted[name].shape)
-            raise UserError(
-                f"weights {path}: tensor '{name}' has shape {got}, the model's is {want}"
-            )
-    module.load_state_dict(tensors, strict=False)  # tied tensors come under one name only
+    try:
+        with safe_open(path, framework="pt") as file:
+            if sha256 is not None and sha256_file(path) != sha256:
+                expected = f"sha256 is not {sha256[:12]}..."
+                raise UserError(f"weights {path} are not those expected: {expected}")
+            found = frozenset(file.keys())
+            for name in sorted(wanted.keys() | found):
+                if name not in found:
+                    raise UserError(f"weights {path}: tensor '{name}' is missing")
+                if name not in wanted:
+                    raise UserError(f"weights {path}: tensor '{name}' is unknown to the model")
+                got, want = tuple(file.get_slice(name).get_shape()), tuple(wanted[name].shape)
+                if got != want:
+                    raise UserError(
+                        f"weights {path}: tensor '{name}' has shape {got}, the model's is {want}"
+                    )
+            with torch.no_grad():
+                for name, tensor in wanted.items():
+                    tensor.copy_(file.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read weights {path}: {error}") from error
 
 
 def distinct(module: nn.Module) -> dict[str, Tensor]:

@@ -86,10 +86,11 @@ class State:
         self._names = [frozenset(file.keys()) for file in self._files]
 
     def load_weights(self, parts: nn.ModuleDict) -> None:
-        """Put the weights into the parts, before they are sharded."""
+        """Put the weights into the parts, before they are sharded; those without stay so."""
         with torch.no_grad():
             for name, tensor in _weights(parts).items():
-                tensor.copy_(self._tensor(f"{WEIGHT}:{name}"))
+                if not tensor.is_meta:
+                    tensor.copy_(self._tensor(f"{WEIGHT}:{name}"))
 
     def load_moments(self, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimizer's moments into `optimizer`, after the parts have been sharded."""

@@ -3,7 +3,8 @@
 Each process sums the gradients of its share of the samples; once a step they are added up over all,
 so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
 `fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
-brings a block's weights together while it is at work. `deepspeed` is in `ablate.train.zero`.
+brings a block's weights together while it is at work; the leader alone reads weights and sends them
+to the others a block at a time. `deepspeed` is in `ablate.train.zero`.
 """
 
 import os
@@ -135,26 +136,59 @@ def total(norm: Tensor) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def shard(model: Mllm, mesh: DeviceMesh) -> None:
+def shard(model: Mllm, mesh: DeviceMesh, world: World) -> None:
     """Leave on each device of the mesh its share of every parameter; see `fully_shard`.
 
-    Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model holds, if
-    they have modules of their own.
+    The leader's model is whole, the others' has shapes alone: what they share comes from the
+    leader. Blocks are what a `Sequential` or `ModuleList` of an encoder or the language model
+    holds, if they have modules of their own. Raises `UserError` where the leader's weights are not
+    those that the language model's config describes.
     """
     model.in_lockstep = True
+    shapes = [list(parameter.shape) for parameter in model.parameters()]
+    if world.agree(shapes) != shapes:
+        raise UserError(
+            f"llm '{model.spec.llm.name}': its files hold other tensors than its config.json says; "
+            "is tie_word_embeddings right in it?"
+        )
     for part in [*model.mixture.encoders, model.llm]:
         lists = [one for one in part.modules() if isinstance(one, nn.Sequential | nn.ModuleList)]
         for blocks in reversed(lists):  # what is inside comes first
             for block in blocks:
                 if any(True for _ in block.children()):
-                    fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+                    _shard(block, mesh)
+    _shard(model, mesh)
 
 
-def unshard(model: nn.Module, world: World) -> None:
-    """Make every parameter whole again in the leader, on the CPU; called by all processes."""
+def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Give all devices the leader's tensors, but for those of blocks inside, and share them out."""
+    sent: dict[Tensor, Tensor] = {}  # tied ones stay tied
+    for one in module.modules():
+        named = [*one.named_parameters(recurse=False), *one.named_buffers(recurse=False)]
+        for name, tensor in named:
+            if isinstance(tensor, DTensor):
+                continue
+            if tensor not in sent:
+                sent[tensor] = _sent(tensor, torch.device(mesh.device_type))
+            setattr(one, name, sent[tensor])
+    fully_shard(module, mesh=mesh)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The leader's tensor, on this process's device."""
+    if tensor.is_meta:
+        own = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    else:
+        own = tensor.detach().to(device).contiguous()
+    distributed.broadcast(own, 0)
+    learns = tensor.requires_grad
+    return nn.Parameter(own, requires_grad=learns) if isinstance(tensor, nn.Parameter) else own
+
+
+def unshard(part: nn.Module, world: World) -> None:
+    """Make a part's parameters whole again in the leader, on the CPU; called by all processes."""
     whole: dict[Tensor, nn.Parameter] = {}  # tied ones stay tied
-    for module in model.modules():
+    for module in part.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not isinstance(parameter, DTensor):
                 continue

@@ -23,11 +23,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names for `steps` optimiser steps.
 
     micro_batches: of one optimiser step in each process of `world`; states: the folder of its
-    checkpoint, gone on from if it is there; strategy: how the processes share the work.
-    `step` counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss`
-    (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and `lr` of
-    each part; they are of the whole batch, and the same in all processes. Raises `UserError` at a
-    loss or gradient that is not finite, before any weight takes it up.
+    checkpoints; step: of the one to go on from, 0 for none; strategy: how the processes share the
+    work. `step` counts the steps done. After each, `metrics` holds its number `step` (from 1),
+    `loss` (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and
+    `lr` of each part; they are of the whole batch, and the same in all processes. Raises
+    `UserError` at a loss or gradient that is not finite, before any weight takes it up.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         micro_batches: int,
         seed: int,
         states: Path,
+        step: int = 0,
         world: World,
         strategy: str = "alone",
     ) -> None:
@@ -51,7 +52,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.states = states
         self.world = world
         self.strategy = strategy
-        self.step: int = world.agree(checkpoint.step_of(states))
+        self.step = step
         self.metrics: dict[str, Any] = {}
         self._micro_batch = self.step * micro_batches  # the number of the current one
         self._last_loss = "none yet"
@@ -81,7 +82,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def configure_model(self) -> None:
         if self.strategy == "fsdp" and not self._is_shared:
-            shard(self.model, self.device_mesh["data_parallel"])
+            shard(self.model, self.device_mesh["data_parallel"], self.world)
             self._is_shared = True
         if self.strategy == "deepspeed":  # all reduce the gradients of the same parameters
             self.model.in_lockstep = True

@@ -1,9 +1,11 @@
 """Models from the weights that steps left behind."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ablate.encoders.tensors import load_module, undrawn
 from ablate.files import read_json
@@ -19,22 +21,23 @@ def load_trained(folder: Path) -> Mllm:
     """
     spec = read_json(folder / "spec.json")["spec"]
     parts = stored_parts(folder)
-    whole = set(parts) == set(PARTS)
-    with undrawn() if whole else nullcontext():
-        model = build_model(
-            ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
-        )
+    model = _shipped_model(spec, parts)
     load_parts(model, folder, parts)
     return model
 
 
-def starting_model(spec: Mapping[str, Any], parents: Mapping[str, Path]) -> Mllm:
+def starting_model(
+    spec: Mapping[str, Any], parents: Mapping[str, Path], held: Collection[str] = ()
+) -> Mllm:
     """The model a training step starts from: shipped weights, and over them its parents' parts.
 
     From a `prealign:<title>` parent comes its encoder alone: the projector it was aligned with
-    fits no mixture.
+    fits no mixture. `held`: the parts to be filled from a checkpoint; if that is all of them, no
+    weights are read here.
     """
-    model = build_model(ModelSpec.from_json(spec["model"]), seed=spec["seed"])
+    model = _shipped_model(spec, held)
+    if set(held) == set(PARTS):
+        return model
     for encoder, module in zip(model.spec.encoders, model.mixture.encoders, strict=True):
         if folder := parents.get(f"prealign:{encoder.title}"):
             [file] = folder.glob("encoder-*.safetensors")
@@ -42,6 +45,23 @@ def starting_model(spec: Mapping[str, Any], parents: Mapping[str, Path]) -> Mllm
     if folder := parents.get("pretrain"):
         load_parts(model, folder, stored_parts(folder))
     return model
+
+
+def _shipped_model(spec: Mapping[str, Any], held: Collection[str]) -> Mllm:
+    """With shipped weights; with none, not even drawn ones, if all parts are held elsewhere."""
+    whole = set(held) == set(PARTS)
+    with undrawn() if whole else nullcontext():
+        return build_model(
+            ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
+        )
+
+
+def blank_model(spec: Mapping[str, Any]) -> Mllm:
+    """The model of a training step without weights: tensors on the meta device, shapes alone."""
+    with torch.device("meta"):
+        return build_model(
+            ModelSpec.from_json(spec["model"]), load_weights=False, seed=spec["seed"]
+        )
 
 
 def stored_parts(folder: Path) -> list[str]:

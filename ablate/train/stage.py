@@ -33,11 +33,12 @@ from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
 from ablate.model.spec import ModelSpec
+from ablate.train import checkpoint
 from ablate.train.callbacks import BadImages, Journal, OuterSigterm
 from ablate.train.devices import connected, trainer_options, unshard
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
-from ablate.train.restore import starting_model, stored_parts
+from ablate.train.restore import blank_model, starting_model, stored_parts
 
 if TYPE_CHECKING:
     from ablate.worker import StepContext
@@ -56,7 +57,12 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if strategy == "deepspeed":
         require_deepspeed()
     plan = Plan(**ctx.spec["stage"])
-    model = starting_model(ctx.spec, ctx.parents)
+    states = ctx.work / "checkpoint"
+    step = ctx.world.agree(checkpoint.step_of(states))
+    if strategy == "fsdp" and not ctx.world.leads:
+        model = blank_model(ctx.spec)  # the leader will send its share
+    else:
+        model = starting_model(ctx.spec, ctx.parents, plan.train if step else ())
     if ctx.infra.get("gradient_checkpointing"):
         model.checkpoint_activations()
     batches = _batches(ctx, plan, model)
@@ -67,7 +73,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         steps=steps,
         micro_batches=batches.parts,
         seed=ctx.spec["seed"],
-        states=ctx.work / "checkpoint",
+        states=states,
+        step=step,
         world=ctx.world,
         strategy=strategy,
     )
@@ -76,16 +83,18 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     _show(table)
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
+    kept = _kept(ctx, plan)
     started = time.monotonic()
     with connected(ctx.world, ctx.device, strategy):
         _fit(ctx, module, batches)
-        unshard(model, ctx.world)
+        for part in kept:
+            unshard(model.parts[part], ctx.world)
     seconds = time.monotonic() - started
 
     if ctx.world.leads:
-        save_parts(model, ctx.work, _kept(ctx, plan))
+        save_parts(model, ctx.work, kept)
         write_json(ctx.work / "parameters.json", table)
-        shutil.rmtree(module.states, ignore_errors=True)
+        shutil.rmtree(states, ignore_errors=True)
     return {
         "steps": steps,
         "samples": steps * plan.batch_size,

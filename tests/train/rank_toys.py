@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ def nothing(task: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A step, done below `home` by `tasks` processes after the steps `before` it.
+    """A step, done below `home` by `tasks` processes after its parents and the steps `before` it.
 
     `prepare` is called in each process.
     """
@@ -36,10 +36,11 @@ class Job:
     infra: dict[str, Any]
     prepare: Callable[[int], None] = nothing
     before: tuple[Step, ...] = ()
+    parents: dict[str, Step] = field(default_factory=dict)
 
     @property
     def step(self) -> Step:
-        return Step(self.ctx.step_kind, "step", self.ctx.spec)
+        return Step(self.ctx.step_kind, "step", self.ctx.spec, self.parents)
 
     @property
     def artifact(self) -> Path:
@@ -95,7 +96,7 @@ class Job:
         place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:
-            steps = [*self.before, self.step]
+            steps = [*self.before, *self.parents.values(), self.step]
             outcome = run_chain(self.home, steps, place, EXECUTORS, team, answer)
             team.close(in_order=outcome.status == "done")
         else:

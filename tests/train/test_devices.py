@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -11,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 from rank_toys import Job
+from safetensors.torch import load_file, save_file
 from training_toys import Make, assert_same, own_data, weights
 
+from ablate.model import llms
 from ablate.model.mllm import Mllm
-from ablate.train import checkpoint
+from ablate.steps import Step
+from ablate.train import checkpoint, module
 from fusion_zoo import options
 
 LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
@@ -65,7 +70,8 @@ def assert_close(job: Job, other: Job) -> None:
     left, right = weights(job.artifact), weights(other.artifact)
     assert left.keys() == right.keys()
     for name, tensor in left.items():
-        torch.testing.assert_close(tensor, right[name], rtol=0, atol=2e-5, msg=name)
+        said = f"{name}: {{}}".format
+        torch.testing.assert_close(tensor, right[name], rtol=0, atol=2e-5, msg=said)
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
@@ -87,6 +93,52 @@ def test_several_processes_do_the_steps_of_one(
     alone = make_job("alone", data=data).done()
     shared = make_job("shared", tasks, {"strategy": strategy}, data=data).done()
     assert_close(shared, alone)
+
+
+def says_what_it_holds(task: int) -> None:
+    """Prepares processes that say what they hold of the model before it is shared out."""
+    shard = module.shard
+
+    def told(model: Mllm, *more: Any) -> None:
+        held = [tensor for tensor in [*model.parameters(), *model.buffers()] if not tensor.is_meta]
+        os.write(2, f"process {task} holds {'weights' if held else 'nothing'}\n".encode())
+        shard(model, *more)
+
+    module.shard = told
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_where_weights_are_shared_the_first_process_alone_reads_them_and_those_of_parents(
+    make_job: MakeJob, make_context: Make
+) -> None:
+    aligned = make_context("aligned", steps=2, train={"projector": 2e-3, "encoders": 1e-3}).spec
+    pretrained = make_context("pretrained", encoders=ENCODERS, steps=2, train={"projector": 2e-3})
+    parents = {f"prealign:{ENCODERS[0]}": Step("prealign", ENCODERS[0], aligned)}
+    parents["pretrain"] = Step("pretrain", "step", pretrained.spec, dict(parents))
+    one = {kind: {"devices": 1} for kind in ("prealign", "pretrain")}
+    alone, shared = (
+        make_job(name, tasks, {"strategy": "fsdp", "kinds": one}, encoders=ENCODERS, steps=3)
+        .with_(parents=parents, prepare=says_what_it_holds)
+        .done()
+        for name, tasks in (("alone", 1), ("shared", 3))
+    )
+    assert_close(shared, alone)
+    told = sorted(re.findall(r"process . holds \w+", shared.log()))
+    assert told == [f"process {task} holds {'nothing' if task else 'weights'}" for task in range(3)]
+
+
+def test_weights_that_are_not_as_their_config_says_are_not_shared_out(
+    make_job: MakeJob, llm_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(llm_folder, tmp_path / "untied")
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 1  # the config ties the two
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    job = make_job("job", 2, {"strategy": "fsdp"})
+    job.ctx.spec["model"]["llm"] = llms.resolve(str(folder)).to_json()
+    outcome = job.run()
+    assert outcome.status == "failed"
+    assert "its files hold other tensors than its config.json says" in outcome.message
 
 
 def dies(task: int, step: int, how: Callable[[], Any]) -> Callable[[int], None]:
@@ -251,13 +303,19 @@ def test_broken_images_of_all_processes_count_against_one_budget(
     assert outcome.message.startswith("own: 3 bad rows, but max_bad allows 2; the first: ")
 
 
+@pytest.mark.usefixtures("llm_without_dropout")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_encoders_of_every_family_train_in_shares(make_job: MakeJob, strategy: str) -> None:
     names = ("clip", "convnext", "eva02", "pix2struct", "sam", "dinov2")
     sizes = [64 if name == "dinov2" else 32 for name in names]
     encoders = tuple(f"{name}-micro@{size}" for name, size in zip(names, sizes, strict=True))
-    job = make_job("job", 2, {"strategy": strategy}, encoders=encoders, steps=2).done()
+    alone, job = (
+        make_job(f"of-{tasks}", tasks, {"strategy": strategy}, encoders=encoders, steps=2).done()
+        for tasks in (1, 2)
+    )
     assert len(list(job.artifact.glob("encoder-*.safetensors"))) == len(names)
+    losses = [[row["loss"] for row in each.rows()] for each in (job, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.usefixtures("llm_without_dropout")

@@ -14,6 +14,7 @@ import torch
 from rank_toys import Job
 from training_toys import Make, assert_same, own_data, weights
 
+from ablate.model import language
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
 from ablate.train.stage import train
@@ -138,6 +139,23 @@ def test_a_checkpoint_the_disk_has_damaged_costs_time_only(make_context: Make) -
     state.write_bytes(b"\x00" * 100)
     train(ctx)
     assert [row["step"] for row in ctx.rows()] == [1, 2]
+
+
+def test_what_a_checkpoint_holds_is_read_nowhere_else(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning = {"projector": 2e-3, "fusion": 1e-3, "llm": 1e-3, "encoders": 1e-3}
+    whole = make_context("whole", train=learning)
+    train(whole)
+    ctx = make_context("stopped", train=learning, infra={"checkpoint_every_steps": 2})
+    with monkeypatch.context() as during:
+        during.setattr(ctx, "log", lambda metrics: 1 // (4 - metrics["step"]))
+        with pytest.raises(ZeroDivisionError):
+            train(ctx)
+    monkeypatch.setattr(language.AutoModelForCausalLM, "from_pretrained", None)
+    train(ctx)
+    assert [row["step"] for row in ctx.rows()] == [3, 4, 5, 6]  # after the checkpoint of step 2
+    assert_same(weights(ctx.work), weights(whole.work))
 
 
 def test_cutting_the_batch_differently_after_a_kill_keeps_the_order_of_samples(
