@@ -42,6 +42,8 @@ STOPPED = {
     "TIMEOUT": "it ran into its time limit",
 }
 """Slurm's words for a job that was ended through no fault of the step's, and ours."""
+EARLY = "User defined signal 2"
+"""What srun says of a process that did not listen yet when the notice to go, USR2, ended it."""
 GRACE = 30.0
 """Seconds that the answer of a job which has ended may take to be seen on a network file system:
 with `squeue.ASK`, a job that is lost is known to be within a minute."""
@@ -180,6 +182,8 @@ class SlurmJob:
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
+        if EARLY in said:
+            return Outcome("stopped", f"{job} was told to go before it had begun")
         if answer:
             return answer
         lines = [line.strip() for line in said.splitlines() if line.strip()]
