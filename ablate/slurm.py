@@ -1,10 +1,10 @@
 """Jobs of a Slurm cluster: chains that are ready together go out as one array.
 
 What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
-a hint, which is asked for only where there is no answer, or one of a process that died: whether it
-is still to come, and else why not. A job that has begun a step must show by the step's lease that
-it lives, whatever Slurm believes.
-A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
+a hint, which is asked for only where there is no answer, or the answer is that a process died:
+whether one is still to come, and else why not. A job that has begun a step must show by the step's
+lease that it lives, whatever Slurm believes. It is never begun again by Slurm, submitit or
+Lightning: its driver submits another.
 """
 
 import math
