@@ -1,10 +1,10 @@
 """Jobs of a Slurm cluster: chains that are ready together go out as one array.
 
 What a job came to is read from the answer that it leaves in the drive folder. Slurm's word on it is
-a hint, which is asked for only where there is no answer, or one of a process that died: whether it
-is still to come, and else why not. A job that has begun a step must show by the step's lease that
-it lives, whatever Slurm believes.
-A job is never begun again by Slurm, submitit or Lightning: its driver submits another.
+a hint, which is asked for only where there is no answer, or the answer is that a process died:
+whether one is still to come, and else why not. A job that has begun a step must show by the step's
+lease that it lives, whatever Slurm believes. It is never begun again by Slurm, submitit or
+Lightning: its driver submits another.
 """
 
 import math
@@ -43,6 +43,8 @@ STOPPED = {
     "TIMEOUT": "it ran into its time limit",
 }
 """Slurm's words for a job that was ended through no fault of the step's, and ours."""
+EARLY = "User defined signal 2"
+"""What srun says of a process that did not listen yet when the notice to go, USR2, ended it."""
 GRACE = 30.0
 """Seconds that the answer of a job which has ended may take to be seen on a network file system:
 with `squeue.ASK`, a job that is lost is known to be within a minute."""
@@ -181,6 +183,8 @@ class SlurmJob:
             return Outcome("memory", f"{job} ran out of memory; {HOST}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
+        if EARLY in said:
+            return Outcome("stopped", f"{job} was told to go before it had begun")
         if answer:
             return answer
         lines = [line.strip() for line in said.splitlines() if line.strip()]

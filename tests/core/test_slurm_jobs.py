@@ -98,6 +98,16 @@ def test_its_last_words_are_told(tmp_path: Path, squeue: Says) -> None:
     assert after_grace(job) == ("lost", "Slurm job 7_0 died: bash: modul: command not found")
 
 
+def test_a_notice_to_go_that_nobody_listened_for_yet_is_no_loss(
+    tmp_path: Path, squeue: Says
+) -> None:
+    job = job_of(tmp_path / "d")
+    squeue("7|ablate-d-1|FAILED|None")
+    said = "srun: error: fake3: task 0: User defined signal 2\n"
+    (job.array.folder / "7_0_log.err").write_text(said)
+    assert after_grace(job) == ("stopped", "Slurm job 7 was told to go before it had begun")
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"])
 def test_a_job_that_is_alive_is_waited_for(tmp_path: Path, squeue: Says, state: str) -> None:
     job = job_of(tmp_path / "d")

@@ -244,7 +244,7 @@ def sigterm(chaos: Chaos) -> str:
 
 def time_limit(chaos: Chaos) -> str:
     """Slurm's own: it gives notice, and kills who is there five seconds later."""
-    worker = chaos.worker(to_lose=True)
+    worker = chaos.worker(to_lose=True)  # it holds still for so long that it may count as dead
     if worker is None or not chaos.cluster.end_time(worker.job):
         return ""
     chaos.limited.add(worker.job)
