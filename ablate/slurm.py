@@ -156,15 +156,18 @@ class SlurmJob:
             return None
         if found.alive:
             self.ended = None
-            return self._why(found) if self._given_up(found) else None
+            return self._given_up(found)
         self.ended = self.ended or time.monotonic()
         return self._why(found) if time.monotonic() - self.ended > GRACE else None
 
-    def _given_up(self, found: Queued) -> bool:
-        """Whether a job lives for Slurm alone, as where its node hangs or is cut off: then it is
-        cancelled, lest it stay. Should it wake up before that, it finds its step taken over."""
-        silent = not found.still and self.pulses.silent(found.number)
-        return silent and told("scancel", found.number) is not None
+    def _given_up(self, found: Queued) -> Outcome | None:
+        """What became of a job that lives for Slurm alone, as where its node hangs or is cut off:
+        it is cancelled, lest it stay. Should it wake up before that, it finds its step taken over.
+        """
+        if found.still or not self.pulses.silent(found.number):
+            return None
+        outcome = self._why(found)  # before its log speaks of being cancelled
+        return outcome if told("scancel", found.number) is not None else None
 
     def _why(self, found: Queued) -> Outcome:
         """What became of a job that leaves no answer, by Slurm's last word and its log."""
