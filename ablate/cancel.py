@@ -7,7 +7,7 @@ stays in its work folder.
 
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -41,29 +41,28 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
 
     Says of each thing, as soon as that is known, that it ended or why it is left.
     """
-    mine = list(drives(home, study))
+    watch, mine = Watch(), list(drives(home, study))
+    alive = [drive for drive in mine if watch.held(drive.leases)]
     for drive in mine:  # all of them first: none shall take up what another leaves
         drive.stop()
     for drive in mine:
-        yield from _ended(drive)
+        yield from _ended(drive, _driver(drive, watch) if drive in alive else ())
 
 
-def _ended(drive: Drive) -> Iterator[Ending]:
+def _ended(drive: Drive, driver: Iterable[Ending]) -> Iterator[Ending]:
     workers = [worker for worker in drive.workers() if not _gone(worker)]
     jobs = _alive(list(drive.jobs()))
     whole = True
-    for ending in chain(_driver(drive), _workers(drive, workers), _jobs(drive, jobs)):
+    for ending in chain(driver, _workers(drive, workers), _jobs(drive, jobs)):
         yield ending
         whole = whole and not ending.left
     if whole:
         shutil.rmtree(drive.folder, ignore_errors=True)
 
 
-def _driver(drive: Drive) -> Iterator[Ending]:
-    """The driver, which ends what it started on its way out; nothing where it is gone."""
-    driver, watch = drive.driver, Watch()
-    if watch.held(drive.leases) is None:
-        return
+def _driver(drive: Drive, watch: Watch) -> Iterator[Ending]:
+    """The driver, which ends what it started on its way out."""
+    driver = drive.driver
     what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
     end(driver, signal.SIGTERM)
     patience = ORDERLY if driver.near else FAR

@@ -165,16 +165,19 @@ class SlurmJob:
             return None
         if found.alive and not answer:
             self.ended = None
-            return self._why(found) if self._given_up(found) else None
+            return self._given_up(found)
         self.ended = self.ended or time.monotonic()
         waited = time.monotonic() - self.ended > GRACE
         return self._why(found, answer) if waited or (answer and not found.alive) else None
 
-    def _given_up(self, found: Queued) -> bool:
-        """Whether a job lives for Slurm alone, as where its node hangs or is cut off: then it is
-        cancelled, lest it stay. Should it wake up before that, it finds its step taken over."""
-        silent = not found.still and self.pulses.silent(found.number)
-        return silent and told("scancel", found.number) is not None
+    def _given_up(self, found: Queued) -> Outcome | None:
+        """What became of a job that lives for Slurm alone, as where its node hangs or is cut off:
+        it is cancelled, lest it stay. Should it wake up before that, it finds its step taken over.
+        """
+        if found.still or not self.pulses.silent(found.number):
+            return None
+        outcome = self._why(found)  # before its log speaks of being cancelled
+        return outcome if told("scancel", found.number) is not None else None
 
     def _why(self, found: Queued, answer: Outcome | None = None) -> Outcome:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""

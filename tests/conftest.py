@@ -16,6 +16,7 @@ NEEDS = {
     "slurm": ("slurmctld", "munged"),
     "browser": ("chromium",),
     "latex": ("pdflatex",),
+    "compiler": ("g++",),
 }
 
 

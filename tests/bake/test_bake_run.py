@@ -1,6 +1,7 @@
 """`ablate bake` leaves weights that load, with cards; and the shipped ones keep their promises."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ablate.bake import run
+from ablate.bake.language import probe_language
 from ablate.bake.targets import TARGETS
 from ablate.encoders.build import build_encoder
 from ablate.encoders.micro import WEIGHTS
@@ -53,6 +55,7 @@ def test_baked_language_model_loads_from_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "LAYOUTS", {1: "one token a cell"})
+    monkeypatch.setattr(run, "probe_language", partial(probe_language, count=20))
     card = run.bake(context(tmp_path, "llama-micro", 2))
     assert set(card["exact_answers"]["one token a cell"]) >= {"abl_vqa", "abl_ocr"}
     spec = llms.resolve(str(tmp_path / "llama-micro"))

@@ -110,6 +110,14 @@ def test_a_driver_on_another_machine_that_answers_has_ended(own_home: Path) -> N
     other.join()
 
 
+def test_a_driver_that_ends_as_soon_as_it_is_asked_is_said_to_have_ended(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_by(own_home, ELSEWHERE)
+    monkeypatch.setattr(Drive, "stop", lambda drive: shutil.rmtree(drive.folder))
+    assert [one.left for one in cancel(own_home)] == [""]
+
+
 def test_a_driver_that_cannot_be_reached_is_left_with_its_machine_named(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -188,7 +188,10 @@ def test_a_job_whose_step_shows_no_life_is_lost_and_cancelled_whatever_slurm_say
 ) -> None:
     job = job_of(tmp_path / "d", 2)
     squeue(f"7_0|ablate-d-1|{state}|None\n7_1|ablate-d-1|RUNNING|None")
-    (job.array.folder / "7_0_0_log.err").write_text("epoch 3\n")
+    log = job.array.folder / "7_0_0_log.err"
+    log.write_text("epoch 3\n")
+    with (tmp_path / "bin" / "scancel").open("a") as script:
+        script.write(f"echo srun: got SIGCONT >>{log}\n")  # as it does when it is cancelled
     holder(tmp_path, "7_0")
     assert not waits_on(job)
     said = f"Slurm job 7_0 shows no life, though Slurm calls it {state}; it was cancelled: epoch 3"

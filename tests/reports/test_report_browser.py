@@ -7,35 +7,33 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from hostile import texts
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from reports.live import Server, Shelf
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages import navigation
 from reports.site import build, build_single
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-Open = Callable[..., "Page"]
+Open = Callable[..., Page]
 pytestmark = pytest.mark.browser
 TEXTS = texts(300)
 PHONE = {"width": 390, "height": 800}
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator["Browser"]:
+def chromium() -> Iterator[Browser]:
     """One browser for the tests here; each has a profile of its own in it.
 
     It is gone before other tests fork: a child that outlives them would keep its pipe open.
     """
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         yield playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
@@ -43,12 +41,12 @@ def chromium() -> Iterator["Browser"]:
 
 
 @pytest.fixture
-def page(chromium: "Browser") -> Iterator[Open]:
+def page(chromium: Browser) -> Iterator[Open]:
     """Makes pages that fail the test on an error, a dialog, or a request that leaves the disk."""
     wrong: list[str] = []
     contexts = []
 
-    def opened(near: str = "file:", **options: Any) -> "Page":
+    def opened(near: str = "file:", **options: Any) -> Page:
         context = chromium.new_context(**{"viewport": PHONE, **options})
         context.set_default_timeout(10_000)
         contexts.append(context)
@@ -86,7 +84,7 @@ def addresses(
     return {path: f"{single.as_uri()}#{path}" for path in paths}
 
 
-def shown(page: "Page") -> "Any":
+def shown(page: Page) -> Any:
     """The section that is shown."""
     return page.locator("main > article:visible")
 
@@ -105,7 +103,7 @@ def test_every_page_opens_and_none_is_wider_than_a_phone(
 def test_axe_finds_nothing_serious(
     page: Open, greedy: StudyResult, site: Path, scheme: str
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     wide = page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     paths = [path for path, _ in navigation(greedy)]
     for path in [*paths, "candidates/004", "candidates/010"]:
