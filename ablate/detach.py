@@ -18,7 +18,7 @@ from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.infra import Infra, Slurm
 from ablate.lease import Watch
-from ablate.sbatch import RefusedError, Request, request, submit
+from ablate.sbatch import RefusedError, Request, request, require_slurm, submit
 from ablate.squeue import ask
 from ablate.study import Study
 
@@ -67,8 +67,9 @@ def driver_request(infra: Infra) -> Request:
 def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
     """Submit the driver of the study as a job; its number, and where it prints.
 
-    Raises UserError where the study has a driver, or sbatch refuses.
+    Raises UserError where the study has a driver, Slurm is not here, or sbatch refuses.
     """
+    require_slurm()
     watch = Watch()
     _alone(study, home, watch)
     token = uuid.uuid4().hex[:12]

@@ -18,6 +18,10 @@ NOTICE = 120
 """Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
 PATIENCE = 60
 """Seconds that sbatch is given: while slurmctld is away it would try for minutes."""
+SET_UP = "set-up line failed: "
+"""What a job's log says of the set-up line that ended it, before that line."""
+COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+"""What a driver runs of Slurm and cannot do without."""
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
 
@@ -39,6 +43,15 @@ class Request:
         """As a user would write it: an option a line, what the job begins with, what it runs."""
         said = [f"--{name}" if v is True else f"--{name}={v}" for name, v in self.options.items()]
         return [*said, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+
+
+def require_slurm() -> None:
+    """Raises UserError unless the commands of Slurm that a driver runs are here."""
+    missing = [name for name in COMMANDS if not shutil.which(name)]
+    if missing:
+        raise UserError(
+            f"no {', '.join(missing)} on the PATH: --backend slurm is for a login node of a cluster"
+        )
 
 
 def on_gpus(infra: Infra) -> bool:
@@ -75,17 +88,27 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
     )
 
 
+def guarded(setup: Sequence[str]) -> list[str]:
+    """The set-up lines as a job has them: the first whose exit status is not 0 ends it, by name.
+
+    `set -e` would not do: it also ends what fails inside scripts of modules and conda, which is
+    their own business. A line that ends the shell is named as well, by the trap.
+    """
+    script = [f'trap \'[ -z "$SET_UP" ] || echo "{SET_UP}$SET_UP" >&2\' EXIT']
+    for line in setup:
+        script += [f"SET_UP={shlex.quote(' '.join(line.split()))}", line, "[ $? = 0 ] || exit"]
+    return [*script, "SET_UP="]
+
+
 def submit(
     asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]], at_once: int = 1
 ) -> str:
     """Submit one job, or one array where there are several `calls`; its number.
 
-    Scripts, pickles and logs go to `folder`. Raises RefusedError, or UserError where Slurm is not.
+    Scripts, pickles and logs go to `folder`. Raises RefusedError.
     """
     import submitit
 
-    if not (shutil.which("sbatch") and shutil.which("srun")):
-        raise UserError("no sbatch and srun on the PATH: run on a login node of the cluster")
     python = shlex.join(asked.python)
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=FOREVER, python=python)
     within = ("timeout", "--foreground", "--kill-after=5", str(PATIENCE))
@@ -98,7 +121,7 @@ def submit(
         ntasks_per_node=options.pop("ntasks-per-node"),
         job_name=name,
         wckey=None,  # submitit's own; a cluster that checks keys would not know it
-        setup=list(asked.setup),
+        setup=guarded(asked.setup),
         srun_args=list(asked.srun),
         array_parallelism=at_once,
         additional_parameters=options,

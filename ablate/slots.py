@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ablate.files import read_json, write_json
+from ablate.lastwords import last_words
 from ablate.lease import Process
 from ablate.steps import Step
 from ablate.team import Team
@@ -58,8 +59,7 @@ class Slot:
         return bool(self.job.done()) or (outcome is not None and outcome.status != "done")
 
     def _lost(self, log: str) -> Outcome:
-        said = [line.strip() for line in log.split("\n") if line.strip()]
-        words = said[-1][:200] if said else "it was killed, or out of memory"
+        words = last_words(log) or "it was killed, or out of memory"
         return Outcome("lost", f"its process died: {words}", log=log)
 
     def worker(self) -> Process | None:
@@ -75,6 +75,8 @@ class Local:
 
     Each is of so many `processes`, and those of so many `threads`.
     """
+
+    notice = ""
 
     def __init__(
         self,

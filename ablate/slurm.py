@@ -25,6 +25,7 @@ from ablate.arrays import Array
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.infra import Infra
+from ablate.lastwords import failed_set_up, last_words
 from ablate.lease import BEAT, Watch
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
@@ -59,6 +60,7 @@ LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
 LATER = 30.0
 """Seconds until sbatch is asked again after it refused, or Slurm did not answer."""
+AWAY, BACK = "Slurm does not answer; waiting for it", "Slurm answers again"
 ARRAY = 1000
 """Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
 
@@ -183,10 +185,12 @@ class SlurmJob:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         if answer:
             return answer
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        words = f": {lines[-1][:200]}" if lines else ""
+        line = failed_set_up(said)
+        if line and found.state != "CANCELLED":  # then it is the cancelling that ended the line
+            return Outcome("setup", f"{job} ended at a line of infra.slurm.setup, {line}", log=said)
         how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
-        return Outcome("lost", f"{job} {how}{words}", log=said)
+        words = last_words(said)
+        return Outcome("lost", f"{job} {how}: {words}" if words else f"{job} {how}", log=said)
 
 
 class OnSlurm:
@@ -197,6 +201,7 @@ class OnSlurm:
 
     pause = 0.5
     slots = sys.maxsize
+    notice = ""
 
     def __init__(
         self,
@@ -225,6 +230,10 @@ class OnSlurm:
                 for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
                     jobs[n] = job
         self._widen()
+        if self.queue.away:
+            self.notice = AWAY
+        elif self.notice:
+            self.notice = BACK
         return jobs
 
     def adopt(self, drive: Path) -> dict[str, SlurmJob]:
@@ -237,9 +246,17 @@ class OnSlurm:
 
     def close(self) -> None:
         """Cancel the jobs that have not ended, and let the others write their last lines."""
+        at_work = [jobs[0].array for jobs in self.arrays if _lasting(jobs)]
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
-        within(LEAVE, lambda: not self.queue.busy(), self.pause)
+        ended = within(LEAVE, lambda: not self.queue.busy(), self.pause)
+        which = " ".join(array.number or array.name for array in at_work)
+        if at_work and self.queue.away:
+            self.notice = (
+                f"Slurm does not answer; once it does, `scancel {which}` ends what it runs"
+            )
+        elif at_work and not ended:
+            self.notice = f"cancelled jobs are still ending, of which Slurm takes care: {which}"
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""
@@ -248,7 +265,7 @@ class OnSlurm:
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
-        if not _answers():
+        if not self.queue.answers():
             self._later = time.monotonic() + LATER
             return []
         keys = [[step.key for step in chain] for chain in chains]
@@ -267,7 +284,7 @@ class OnSlurm:
             self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            if not self.arrays and _answers():
+            if not self.arrays and self.queue.answers():
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
@@ -295,7 +312,9 @@ class OnSlurm:
                 wider = array.at_once + room
                 change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
                 done = told("scontrol", "update", *change) is not None
-                if done or _answers():  # done too where it only complains of tasks that have ended
+                if (
+                    done or self.queue.answers()
+                ):  # done too where it only complains of tasks that have ended
                     array.at_once = wider
                     array.save()
 
@@ -303,11 +322,6 @@ class OnSlurm:
 def _lasting(jobs: Sequence[SlurmJob]) -> int:
     """How many of the jobs are not over."""
     return sum(job.poll() is None for job in jobs)
-
-
-def _answers() -> bool:
-    """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""
-    return told("squeue", "--noheader", "--me") is not None
 
 
 def scancel(jobs: Sequence[str]) -> None:

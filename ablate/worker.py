@@ -53,11 +53,11 @@ class Outcome:
 
     `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
     hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
-    step's; `memory`: it was killed for the memory it took. `log`: what its process printed that is
-    in no step's log.
+    step's; `memory`: it was killed for the memory it took; `setup`: a line that its job begins with
+    failed. `log`: what its process printed that is in no step's log.
     """
 
-    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory"]
+    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory", "setup"]
     message: str = ""
     step: str = ""
     log: str = ""

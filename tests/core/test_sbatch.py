@@ -1,15 +1,20 @@
 """Everything a study or profile says of jobs reaches sbatch, to the letter and nothing else."""
 
 import json
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from ablate.detach import Command, detach
 from ablate.errors import UserError
 from ablate.infra import Infra
-from ablate.sbatch import RefusedError, on_gpus, request, submit
+from ablate.lastwords import failed_set_up
+from ablate.launch import open_backend
+from ablate.sbatch import RefusedError, guarded, on_gpus, request, submit
 from ablate.study import load_study
 
 
@@ -159,9 +164,71 @@ def test_an_sbatch_that_does_not_come_back_is_not_waited_for(
     assert time.monotonic() - began < 10
 
 
-def test_where_there_is_no_slurm_it_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("here", [[], ["sbatch", "srun"]])
+def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: list[str]
 ) -> None:
+    for name in here:
+        program(tmp_path / name, "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="no sbatch and srun on the PATH"):
-        submitted(Infra(), tmp_path / "jobs")
+    missing = ", ".join(
+        name for name in ("sbatch", "srun", "squeue", "scancel") if name not in here
+    )
+    with pytest.raises(UserError, match=f"^no {missing} on the PATH: .* login node"):
+        open_backend("slurm", None, tmp_path, tmp_path / "drive", Infra())
+    with pytest.raises(UserError, match=f"^no {missing} on the PATH"):
+        detach(Command("micro/smoke", [], None, None), load_study("micro/smoke"), tmp_path)
+    assert not (tmp_path / "drives").exists()
+
+
+def ran(setup: Sequence[str], tmp_path: Path) -> tuple[int, str]:
+    """The exit status of a job that begins with these lines, and its standard error."""
+    script = [*guarded(setup), "echo it ran >&2", "exit 9"]
+    (tmp_path / "script").write_text("\n".join(script))
+    done = subprocess.run(["bash", tmp_path / "script"], capture_output=True, text=True, timeout=10)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        ["cd / && true", "false || true", "# a comment", "true; true"],
+        [
+            "if true; then",
+            "  X='a  b'",
+            "fi",
+            "for x in 1 2; do\n  true\ndone",
+            "[ \"$X\" = 'a  b' ]",
+        ],
+        ['activate() { grep -q nothing /dev/null; [ -z "$NOWHERE" ]; }', "activate"],
+        ["set -euo pipefail", 'export WORD="it\'s"'],
+        ["trap 'true' EXIT"],
+    ],
+)
+def test_set_up_lines_that_do_well_are_as_if_nobody_watched(
+    tmp_path: Path, setup: list[str]
+) -> None:
+    assert ran(setup, tmp_path) == (9, "it ran\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("module load 'a  b'/12", "module: command not found"),
+        ("cd /nowhere && true", "No such file or directory"),
+        ("source /nowhere/bin/activate", "No such file or directory"),
+        ("exit 0", ""),
+        ("exit 7", ""),
+        ("set -e; false", ""),
+        ("if then", "line 6: `if then'"),
+    ],
+)
+def test_a_set_up_line_that_fails_ends_the_job_and_is_named(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    _, said = ran(["true", line, "true"], tmp_path)
+    assert "it ran" not in said
+    named = failed_set_up(said)
+    assert named
+    assert named.startswith(f"`{' '.join(line.split())}`")
+    assert words in named
