@@ -26,5 +26,6 @@ def failed_set_up(said: str) -> str | None:
     before, marked, after = said.rpartition(SET_UP)
     if not marked:
         return None
-    line, words = redacted(after.partition("\n")[0])[:LONGEST], last_words(before)
+    line = redacted(after.partition("\n")[0])[:LONGEST]
+    words = re.sub(r"^\S+: line \d+: ", "", last_words(before))  # where bash has the line
     return f"`{line}`: {words}" if words else f"`{line}`"

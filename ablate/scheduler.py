@@ -22,7 +22,7 @@ from ablate import drives
 from ablate.attempts import Attempts
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import writing
+from ablate.files import unwritable, writing
 from ablate.launch import Backend, Job, open_backend
 from ablate.record import record
 from ablate.results import (
@@ -334,7 +334,7 @@ class _Driver:
                 if not self.store.committed(step):
                     self._again(step, Outcome("bad", "what it left is gone"))
             case "full":
-                raise UserError(f"{outcome.message}; make room and start again")
+                raise unwritable(self.store.home, outcome.message)
             case "failed":
                 self.failed[step.key] = outcome.message
                 self.tell(Event("failed", step, outcome.message))

@@ -220,7 +220,7 @@ def test_set_up_lines_that_do_well_are_as_if_nobody_watched(
         ("exit 0", ""),
         ("exit 7", ""),
         ("set -e; false", ""),
-        ("if then", "line 6: `if then'"),
+        ("if then", "`if then`: `if then'"),
     ],
 )
 def test_a_set_up_line_that_fails_ends_the_job_and_is_named(
