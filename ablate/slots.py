@@ -90,7 +90,7 @@ class Local:
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
         self.slots, self.pause = len(cards), PAUSE
-        self.place = replace(place, whole_process=True)
+        self.place = replace(place, whole_process=True, backend="local")
         self.threads = threads
         self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
 

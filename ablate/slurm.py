@@ -180,7 +180,7 @@ class SlurmJob:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""
         job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
         if killed_for_it(found.state, said):
-            return Outcome("memory", f"{job} ran out of memory; {HOST}")
+            return Outcome("memory", f"{job} ran out of memory; {HOST['slurm']}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         if answer:
@@ -213,7 +213,7 @@ class OnSlurm:
         executors: Executors,
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
-        self.place = replace(place, whole_process=True)
+        self.place = replace(place, whole_process=True, backend="slurm")
         self.infra, self.at_once = infra, at_once
         self.queue, self.pulses = Queue(), Pulses(home)
         self.arrays: list[list[SlurmJob]] = []
