@@ -8,8 +8,9 @@ from ablate.secrets import redacted
 LONGEST = 200
 """Characters of the words that are told."""
 AFTERWARDS = re.compile(
-    r"^(srun|slurmstepd)\S*: .*(Exited with exit code|Terminat\w+ StepId|Job step aborted|CANCELLED AT"
-    r"|First task exited|Timed out waiting for job step|tasks? [\d,-]+: (running|exited))"
+    r"^(srun|slurmstepd)\S*: .*(Exited with exit code|Terminat\w+ StepId|Job step aborted"
+    r"|CANCELLED AT|First task exited|Timed out waiting for job step"
+    r"|tasks? [\d,-]+: (running|exited))"
 )
 """What Slurm adds once a process has ended, which says that it did and not why."""
 

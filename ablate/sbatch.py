@@ -6,13 +6,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.infra import Infra
+from ablate.infra import Infra, Slurm
 
 NOTICE = 120
 """Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
@@ -24,6 +24,27 @@ COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 """What a driver runs of Slurm and cannot do without."""
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
+
+FOR_STEPS = {
+    "contiguous",
+    "cores-per-socket",
+    "cpus-per-gpu",
+    "exclusive",
+    "gpus",
+    "gpus-per-socket",
+    "gpus-per-task",
+    "gres",
+    "mem-per-cpu",
+    "mem-per-gpu",
+    "mincpus",
+    "nodelist",
+    "ntasks-per-core",
+    "ntasks-per-gpu",
+    "sockets-per-node",
+    "threads-per-core",
+    "tmp",
+}
+"""Options of sbatch that say what nodes steps need; a driver would hold that for weeks, unused."""
 
 
 class RefusedError(Exception):
@@ -39,10 +60,17 @@ class Request:
     srun: Sequence[str]
     python: Sequence[str]
 
+    @property
+    def words(self) -> list[str]:
+        """The options as one would type them."""
+        return [
+            f"--{name}" if value is True else f"--{name}={shlex.quote(str(value))}"
+            for name, value in self.options.items()
+        ]
+
     def lines(self) -> list[str]:
         """As a user would write it: an option a line, what the job begins with, what it runs."""
-        said = [f"--{name}" if v is True else f"--{name}={v}" for name, v in self.options.items()]
-        return [*said, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+        return [*self.words, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
 
 
 def require_slurm() -> None:
@@ -98,6 +126,31 @@ def guarded(setup: Sequence[str]) -> list[str]:
     for line in setup:
         script += [f"SET_UP={shlex.quote(' '.join(line.split()))}", line, "[ $? = 0 ] || exit"]
     return [*script, "SET_UP="]
+
+
+def driver_request(infra: Infra) -> Request:
+    """What a driver asks for: one core, none of what steps need beyond that (`FOR_STEPS`), and what
+    `infra.kinds.driver` says."""
+    extra = {name: value for name, value in infra.slurm.extra.items() if name not in FOR_STEPS}
+    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
+    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
+    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
+    own = infra.kinds.get("driver") or Infra()
+    return request(own.over(small.over(plain)), requeue=True)
+
+
+def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Request]]:
+    """What jobs of these kinds of steps ask for, `driver` among them; kinds that ask for the same
+    are together."""
+    found: list[tuple[list[str], Request]] = []
+    for kind in dict.fromkeys(kinds):
+        asked = driver_request(infra) if kind == "driver" else request(infra.of(kind))
+        alike = next((names for names, one in found if one == asked), None)
+        if alike is None:
+            found.append(([kind], asked))
+        else:
+            alike.append(kind)
+    return found
 
 
 def submit(

@@ -14,8 +14,18 @@ from ablate.errors import UserError
 from ablate.infra import Infra
 from ablate.lastwords import failed_set_up
 from ablate.launch import open_backend
-from ablate.sbatch import RefusedError, guarded, on_gpus, request, submit
+from ablate.sbatch import (
+    RefusedError,
+    driver_request,
+    guarded,
+    on_gpus,
+    request,
+    requests,
+    submit,
+)
 from ablate.study import load_study
+
+KINDS = ("pretrain", "finetune", "evaluate")
 
 
 @pytest.fixture
@@ -114,6 +124,30 @@ def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:
     assert request(asked.of("evaluate")).options["nice"] == 5
     assert "licenses" not in request(asked.of("finetune")).options
     assert asked.place("evaluate") != asked.place("finetune") == asked.place("pretrain")
+
+
+def test_a_driver_gets_the_options_of_the_profile_but_what_asks_for_nodes() -> None:
+    extra = "{comment: two words, reservation: days, gres: gpu:a100:4, exclusive: true, nice: 5}"
+    changes = [f"slurm.extra={extra}", "kinds.driver.slurm={cpus: 2, extra: {nice: false}}"]
+    steps, driver = request(infra(*changes)).options, driver_request(infra(*changes)).options
+    assert {"comment", "reservation", "gres", "exclusive", "nice"} <= set(steps)
+    assert (driver["comment"], driver["reservation"]) == ("two words", "days")
+    assert not {"gres", "exclusive", "nice", "gpus-per-node", "mem"} & set(driver)
+    assert (driver["cpus-per-task"], driver["requeue"]) == (2, True)
+
+
+def test_kinds_that_ask_for_the_same_ask_once() -> None:
+    asked = requests(infra("kinds.evaluate.slurm.cpus=1"), [*KINDS, "driver", *KINDS])
+    assert [kinds for kinds, _ in asked] == [["pretrain", "finetune"], ["evaluate"], ["driver"]]
+    assert [one.options["cpus-per-task"] for _, one in asked] == [4, 1, 1]
+
+
+def test_what_is_asked_for_can_be_pasted_into_a_shell() -> None:
+    said = request(infra("slurm.extra={comment: it's two words, exclusive: true}")).words
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {' '.join(said)}"], capture_output=True, text=True
+    )
+    assert {"--comment=it's two words", "--exclusive"} <= set(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(
