@@ -181,7 +181,6 @@ class _Driver:
                 if not ready and not self.running:
                     return
             self._start(ready, backend)
-            self._notice(backend)
             changed = self._collect()
             if not changed:
                 time.sleep(backend.pause)
@@ -287,7 +286,9 @@ class _Driver:
                     self.tell(Event("waiting", first, "another worker is at it"))
             else:
                 chains.append(chain)
-        for job, chain in zip(backend.start(chains), chains, strict=True):
+        jobs = backend.start(chains)
+        self._notice(backend)
+        for job, chain in zip(jobs, chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
 
