@@ -334,9 +334,13 @@ def report(
 
 @app.command()
 def doctor(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Probe for what its jobs ask for.")
+    ] = None,
     backend: Annotated[
         Backend, typer.Option(help="slurm: submit a probe to the cluster and examine it, too.")
     ] = Backend.local,
+    overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Check this machine: versions, devices, Slurm, disk, offline state, weights.
@@ -344,15 +348,17 @@ def doctor(
     Each finding that needs one comes with a remedy; the exit code is 1 if something must be mended.
     With --backend slurm a small job asks for what a step would (the default profile of
     clusters.yaml): does it start, does it see the same folder, Python, packages, code and GPUs?
+    With a STUDY there is a job for each thing that its steps, or its driver, would ask for.
 
     \b
     Examples:
       ablate doctor
       ablate doctor --backend slurm
+      ablate doctor my/study.yaml --backend slurm --set infra.cluster=site
     """
     from ablate import doctor as examination
 
-    raise typer.Exit(examination.show(json, backend.value))
+    raise typer.Exit(examination.show(json, backend.value, study, overrides or []))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from ablate.errors import UserError, nearest
 from ablate.infra import Infra
 from ablate.study import Study
 from ablate.validate import Fields, blame, validated
-from ablate.yaml_source import load
+from ablate.yaml_source import Located, load
 
 
 class Clusters(Fields):
@@ -43,12 +43,18 @@ def placed(study: Study) -> Study:
 
 def over(infra: Infra) -> Infra:
     """These fields over those of the profile that they name, or else of the default one."""
+    found = profile(infra)
+    return infra.over(found[0]) if found else infra
+
+
+def profile(infra: Infra) -> tuple[Infra, Located] | None:
+    """The profile that these fields go over, and how it is written; None where there is none."""
     path, name = profiles(), infra.cluster
     if not path.is_file():
         if name or "ABLATE_CLUSTERS" in os.environ:
             wanted = f"infra.cluster is '{name}', but there" if name else "$ABLATE_CLUSTERS: there"
             raise UserError(f"{wanted} is no file {path}")
-        return infra
+        return None
     tree = load(path)
     known = validated(Clusters, tree, [])
     with blame(tree, ["default"]):
@@ -56,7 +62,7 @@ def over(infra: Infra) -> Infra:
             raise UserError(f"no cluster '{known.default}'{nearest(known.default, known.clusters)}")
     name = name or known.default
     if name is None:
-        return infra
+        return None
     if name not in known.clusters:
         raise UserError(f"infra.cluster: no '{name}' in {path}{nearest(name, known.clusters)}")
-    return infra.over(known.clusters[name])
+    return known.clusters[name], tree.at(["clusters", name])

@@ -16,9 +16,8 @@ from typing import Any
 from ablate.drives import Tenure, drives
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.infra import Infra, Slurm
 from ablate.lease import Watch
-from ablate.sbatch import RefusedError, Request, request, submit
+from ablate.sbatch import RefusedError, driver_request, require_slurm, submit
 from ablate.squeue import ask
 from ablate.study import Study
 
@@ -55,20 +54,12 @@ class Driving:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def driver_request(infra: Infra) -> Request:
-    """What a driver asks for: one core and no GPU, and what `infra.kinds.driver` says."""
-    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
-    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
-    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": {}})})
-    own = infra.kinds.get("driver") or Infra()
-    return request(own.over(small.over(plain)), requeue=True)
-
-
 def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
     """Submit the driver of the study as a job; its number, and where it prints.
 
-    Raises UserError where the study has a driver, or sbatch refuses.
+    Raises UserError where the study has a driver, Slurm is not here, or sbatch refuses.
     """
+    require_slurm()
     watch = Watch()
     _alone(study, home, watch)
     token = uuid.uuid4().hex[:12]

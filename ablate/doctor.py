@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from ablate.commands.output import columns, emit_json
+from ablate.errors import UserError
 from ablate.files import home, sha256_file
 from ablate.launch import cores
 
@@ -42,14 +43,23 @@ def examine() -> Iterator[Finding]:
     yield from _weights()
 
 
-def show(as_json: bool, backend: str = "local") -> int:
-    """Print the findings, with `slurm` those of a job on the cluster too; 1 if there is a problem,
-    else 0."""
+def show(
+    as_json: bool,
+    backend: str = "local",
+    study: str | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
+    """Print the findings, with `slurm` those of a job on the cluster too, or of such jobs as the
+    `study` has; 1 if there is a problem, else 0."""
+    if backend != "slurm" and (study or overrides):
+        raise UserError("a study is examined for what its jobs ask for: add --backend slurm")
+    if overrides and not study:
+        raise UserError("--set changes a study: name one")
     findings = list(examine())
     if backend == "slurm":
         from ablate import doctor_slurm
 
-        findings += doctor_slurm.examine()
+        findings += doctor_slurm.examine(study, overrides)
     if as_json:
         emit_json([asdict(finding) for finding in findings])
     else:

@@ -1,28 +1,31 @@
 """`ablate doctor --backend slurm`: submits a probe (`ablate.probe`), says in words what is wrong.
 
 The probe asks for what a step of the user's default cluster asks for (see `ablate.clusters`), so
-what keeps it from running would keep a study from it.
+what keeps it from running would keep a study from it. Where a study is named, there is a probe for
+each request that its jobs would make.
 """
 
 import re
 import shlex
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ablate import clusters, probe
 from ablate.commands.output import duration, note
+from ablate.commands.survey import survey
 from ablate.doctor import Finding
 from ablate.errors import UserError
 from ablate.files import home, read_json, write_json
 from ablate.infra import Infra
+from ablate.lastwords import failed_set_up, last_words
+from ablate.origins import Origins
 from ablate.record import git_commit, versions
-from ablate.sbatch import RefusedError, request, submit
+from ablate.sbatch import RefusedError, Request, request, requests, require_slurm, submit
 from ablate.slurm import scancel, told
 from ablate.squeue import Queued, ask
 
@@ -61,11 +64,17 @@ REFUSALS = {
 
 @dataclass
 class Sample:
-    """The probe while it is out: its folder, its number, how many processes it has."""
+    """The probe while it is out: its folder, its number, what it asked for and in whose place."""
 
     folder: Path
     job: str
-    processes: int
+    asked: Request
+    kinds: Sequence[str]
+
+    @property
+    def processes(self) -> int:
+        """How many it has."""
+        return int(self.asked.options["nodes"] * self.asked.options["ntasks-per-node"])
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A file of its folder, or None while it is not seen here."""
@@ -79,42 +88,65 @@ class Sample:
         """The job as Slurm sees it; None while Slurm does not say, or has forgotten it."""
         return (ask([self.job]) or {}).get(self.job)
 
-    def printed(self) -> str:
-        """What the job printed, or Slurm for it."""
-        logs = sorted(self.folder.glob("*_log.*"))
-        return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+    def printed(self) -> str | None:
+        """What the job printed, or Slurm for it, errors last; None where nothing is seen of it."""
+        logs = sorted(self.folder.glob("*_log.*"), reverse=True)
+        said = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+        return said if logs else None
 
 
-def examine() -> Iterator[Finding]:
-    """Every finding; the probe and its folder are gone after the last."""
-    if not shutil.which("sbatch"):
-        remedy = "Run `ablate doctor --backend slurm` on a login node of the cluster."
-        yield Finding("sbatch", "problem", "not on the PATH", remedy)
+def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator[Finding]:
+    """Every finding; the probes and their folders are gone after the last."""
+    try:
+        require_slurm()
+    except UserError as error:
+        yield Finding("sbatch", "problem", str(error), "Run it on a login node of the cluster.")
         return
-    infra = clusters.over(Infra())
-    asked = request(infra, requeue=True)
-    yield Finding("request", "ok", shlex.join(line for line in asked.lines() if line[:2] == "--"))
+    own, kinds = Infra(), []
+    if study:
+        found = survey(study, overrides)
+        own, kinds = found.study.infra, [*(step.kind for step in found.steps), "driver"]
+    infra, origins = clusters.over(own), Origins.of(study, overrides, own)
+    for alike, asked in requests(infra, kinds) or [([], request(infra, requeue=True))]:
+        whose = f"{', '.join(alike)}: " if alike else ""
+        for finding in _probed(asked, alike):
+            placed = finding.remedy + _origin(finding, origins, alike)
+            yield replace(finding, check=whose + finding.check, remedy=placed)
+
+
+def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
+    """Where the fields that a finding names are set, or may be, as the end of its remedy."""
+    fields = re.findall(r"infra\.slurm\.(\w+)", f"{finding.found} {finding.remedy}")
+    if not fields or finding.status == "ok":
+        return ""
+    places = {name: origins.place(name, next(iter(kinds), None)) for name in fields}
+    said = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
+    anywhere = f"A study may say so, or {clusters.profiles()} for all studies."
+    return " " + " ".join(said or [anywhere])
+
+
+def _probed(asked: Request, kinds: Sequence[str]) -> Iterator[Finding]:
+    """What a probe in place of such jobs finds."""
+    yield Finding("request", "ok", " ".join(asked.words))
     folder = home() / f"doctor-{uuid.uuid4().hex[:12]}"
     folder.mkdir(mode=0o700, parents=True)
     job = ""
     try:
         job = submit(asked, folder, "ablate-doctor", [probe.Probe(folder)])
         note(f"job {job} is the probe; it has {START:.0f} s to leave the queue")
-        sample = Sample(folder, job, infra.processes)
-        yield from _examined(sample, int(asked.options.get("gpus-per-node", 0)))
+        yield from _examined(Sample(folder, job, asked, kinds))
     except RefusedError as error:
         yield _refused(str(error))
-    except UserError as error:
-        yield Finding("sbatch", "problem", str(error), "Run it on a login node of the cluster.")
     finally:
         scancel([job] if job else [])
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _examined(sample: Sample, gpus: int) -> Iterator[Finding]:
+def _examined(sample: Sample) -> Iterator[Finding]:
     """What can be said of a probe that was taken."""
     yield Finding("sbatch", "ok", f"took the probe as job {sample.job}")
-    yield _requeue(sample)
+    if "requeue" in sample.asked.options:
+        yield _requeue(sample)
     if waits := _waiting(sample):
         yield waits
         return
@@ -133,7 +165,7 @@ def _examined(sample: Sample, gpus: int) -> Iterator[Finding]:
         return
     yield from _folder(first, hello["time"], heard)
     yield _signal(first)
-    yield from _nodes(sample, reports, gpus)
+    yield from _nodes(sample, reports)
     yield _accounting(sample)
 
 
@@ -187,26 +219,27 @@ def _awaited(sample: Sample, name: str) -> dict[str, Any] | None:
 def _mute(sample: Sample) -> Finding:
     """Why a probe that began did not come to its end, by what it printed."""
     job, said = sample.queued(), sample.printed()
-    if not said and not sample.read("hello.json"):
+    if said is None and not sample.read("hello.json"):
         remedy = (
             "Set ABLATE_HOME to a folder that login nodes and compute nodes share, and that you "
             "may write to on both."
         )
         found = f"nothing that the job wrote is seen here, below {sample.folder.parent}"
         return Finding("shared folder", "problem", found, remedy)
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = lines[-1][:300] if lines else f"state {job.state}" if job else "no word"
+    said = said or ""
+    if line := failed_set_up(said):
+        remedy = "Mend that line of infra.slurm.setup: each has to end with exit status 0."
+        return Finding("set-up", "problem", f"the job ended at {line}", remedy)
+    last = last_words(said) or (f"state {job.state}" if job else "no word")
+    python = shlex.join(sample.asked.python)
     if module := re.search(r"No module named '?([\w.]+)|ModuleNotFoundError", said):
         remedy = (
-            f"The Python of the node is another one, or lacks {module[1] or 'a package'}: put the "
-            "environment on a shared file system, or start it in infra.slurm.setup or python."
+            f"On the node {python} is another Python, or lacks {module[1] or 'a package'}: put the "
+            "environment on a shared file system, or name another in infra.slurm.python."
         )
         return Finding("python there", "problem", last, remedy)
     if re.search(r"command not found|No such file|not found", said):
-        remedy = (
-            f"Check infra.slurm.setup, and that {sys.executable} (or infra.slurm.python) is there "
-            "on the node too."
-        )
+        remedy = f"See that {python} is there on the node, or name another in infra.slurm.python."
         return Finding("python there", "problem", last, remedy)
     remedy = "Read what the job says; infra.slurm.setup runs before it."
     return Finding("job", "problem", f"it ended without a report: {last}", remedy)
@@ -244,9 +277,7 @@ def _signal(report: Mapping[str, Any]) -> Finding:
     return Finding("signal", "note", "USR2 sent by scancel did not reach the job", remedy)
 
 
-def _nodes(
-    sample: Sample, reports: Sequence[Mapping[str, Any] | None], gpus: int
-) -> Iterator[Finding]:
+def _nodes(sample: Sample, reports: Sequence[Mapping[str, Any] | None]) -> Iterator[Finding]:
     """What its processes found where they ran."""
     found = [report for report in reports if report]
     hosts = sorted({report["host"] for report in found})
@@ -255,10 +286,13 @@ def _nodes(
     short = len(found) < sample.processes
     yield Finding("processes", "problem" if short else "ok", said, remedy * short)
     for host in hosts:
-        yield from _node(next(one for one in found if one["host"] == host), gpus)
+        report = next(one for one in found if one["host"] == host)
+        yield from _node(report)
+        if sample.kinds != ["driver"]:
+            yield _gpus(report, int(sample.asked.options.get("gpus-per-node", 0)))
 
 
-def _node(report: Mapping[str, Any], gpus: int) -> Iterator[Finding]:
+def _node(report: Mapping[str, Any]) -> Iterator[Finding]:
     host, there, here = report["host"], report["versions"], versions()
     same = "Let login node and compute nodes use one environment, on a shared file system."
     apart = [
@@ -273,7 +307,6 @@ def _node(report: Mapping[str, Any], gpus: int) -> Iterator[Finding]:
         said = f"{report['commit'] or 'an installed package'}, here {git_commit()}"
         remedy = "The node imports other code: check PYTHONPATH and where ablate is installed."
         yield Finding(f"code on {host}", "problem", said, remedy)
-    yield _gpus(report, gpus)
     place, free = report["temp"]
     if free < TEMP:
         remedy = "Free it, or set TMPDIR to a larger disk in infra.slurm.setup."

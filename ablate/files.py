@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -55,10 +56,16 @@ def writing(folder: Path) -> Iterator[None]:
         denied = isinstance(error, PermissionError) and str(error.filename).startswith(str(folder))
         if error.errno not in FULL and not denied:
             raise
-        raise UserError(
-            f"cannot write below {folder}: {error.strerror}; make room or choose another "
-            "$ABLATE_HOME and start again, what is finished stays"
-        ) from None
+        raise unwritable(folder, str(error.strerror)) from None
+
+
+def unwritable(folder: Path, said: str) -> UserError:
+    """What to do where nothing can be written below a folder, by what an error said of that."""
+    words = re.sub(r"^\[Errno \d+\] ", "", said)
+    return UserError(
+        f"cannot write below {folder}: {words}; make room or choose another $ABLATE_HOME and start "
+        "again, what is finished stays"
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Protocol
 from ablate.errors import UserError, nearest
 from ablate.infra import Infra, require_deepspeed
 from ablate.record import threads
+from ablate.sbatch import require_slurm
 from ablate.slots import Local
 from ablate.slurm import OnSlurm
 from ablate.steps import Step
@@ -29,10 +30,14 @@ class Job(Protocol):
 
 
 class Backend(Protocol):
-    """Starts chains, `slots` of them at a time, and is asked every `pause` seconds how they are."""
+    """Starts chains, `slots` of them at a time, and is asked every `pause` seconds how they are.
+
+    `notice`: what its user should know now, beyond how chains end; `""`: nothing.
+    """
 
     slots: int
     pause: float
+    notice: str
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
         """A job for each of the chains, of which all together no more than `slots` may run; None
@@ -57,7 +62,8 @@ def open_backend(
     """The backend `name`, running `jobs` chains at once (default: what the machine bears, or
     `infra.slurm.at_once`).
 
-    `folder` is the driver's own, for mailboxes and job logs. Raises UserError for an unknown name.
+    `folder` is the driver's own, for mailboxes and job logs. Raises UserError for an unknown name,
+    and for what the machine lacks.
     """
     cards = gpus()
     device = ("cuda" if cards else "cpu") if infra.device == "auto" else infra.device
@@ -70,6 +76,7 @@ def open_backend(
     if name == "local":
         return _local(jobs, home, folder, place, infra, cards, executors)
     if name == "slurm":
+        require_slurm()
         return OnSlurm(home, folder, place, jobs or infra.slurm.at_once, infra, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
 
@@ -139,6 +146,7 @@ class Inline:
 
     slots = 1
     pause = 0.1  # it waits only for what another driver has at hand
+    notice = ""
 
     def __init__(self, home: Path, place: Place, executors: Executors) -> None:
         self.home, self.place, self.executors = home, place, executors

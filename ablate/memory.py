@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
+def advice(error: BaseException, kind: str, infra: Mapping[str, Any], backend: str) -> str:
     """What to change for a step of this kind, as the end of an error line; `""` for other errors.
 
     A GPU's memory is told by torch's error, which is recognised by its name: torch is not imported.
     That a data loader's process was killed, as the kernel does for memory, torch says in words.
     """
     if isinstance(error, MemoryError) or LOADER_KILLED.search(str(error)):
-        return f"; {HOST}"
+        return f"; {HOST[backend]}"
     names = {cls.__name__ for cls in type(error).__mro__}
     if "OutOfMemoryError" not in names and "CUDA out of memory" not in str(error):
         return ""
@@ -27,7 +27,12 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any]) -> str:
 
 
 LOADER_KILLED = re.compile(r"DataLoader worker .* is killed by signal: Killed")
-HOST = "set infra.slurm.mem higher, or infra.num_workers lower"
+HOST = {
+    "inline": "set infra.num_workers lower, or choose a machine with more memory",
+    "local": "run fewer steps at once (--jobs), or set infra.num_workers lower",
+    "slurm": "set infra.slurm.mem higher, or infra.num_workers lower",
+}
+"""What to change where a machine's memory was not enough, by the backend."""
 
 
 def killed_for_it(state: str, said: str) -> bool:

@@ -6,20 +6,45 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.infra import Infra
+from ablate.infra import Infra, Slurm
 
 NOTICE = 120
 """Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
 PATIENCE = 60
 """Seconds that sbatch is given: while slurmctld is away it would try for minutes."""
+SET_UP = "set-up line failed: "
+"""What a job's log says of the set-up line that ended it, before that line."""
+COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+"""What a driver runs of Slurm and cannot do without."""
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
+
+FOR_STEPS = {
+    "contiguous",
+    "cores-per-socket",
+    "cpus-per-gpu",
+    "exclusive",
+    "gpus",
+    "gpus-per-socket",
+    "gpus-per-task",
+    "gres",
+    "mem-per-cpu",
+    "mem-per-gpu",
+    "mincpus",
+    "nodelist",
+    "ntasks-per-core",
+    "ntasks-per-gpu",
+    "sockets-per-node",
+    "threads-per-core",
+    "tmp",
+}
+"""Options of sbatch that say what nodes steps need; a driver would hold that for weeks, unused."""
 
 
 class RefusedError(Exception):
@@ -35,10 +60,26 @@ class Request:
     srun: Sequence[str]
     python: Sequence[str]
 
+    @property
+    def words(self) -> list[str]:
+        """The options as one would type them."""
+        return [
+            f"--{name}" if value is True else f"--{name}={shlex.quote(str(value))}"
+            for name, value in self.options.items()
+        ]
+
     def lines(self) -> list[str]:
         """As a user would write it: an option a line, what the job begins with, what it runs."""
-        said = [f"--{name}" if v is True else f"--{name}={v}" for name, v in self.options.items()]
-        return [*said, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+        return [*self.words, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+
+
+def require_slurm() -> None:
+    """Raises UserError unless the commands of Slurm that a driver runs are here."""
+    missing = [name for name in COMMANDS if not shutil.which(name)]
+    if missing:
+        raise UserError(
+            f"no {', '.join(missing)} on the PATH: --backend slurm is for a login node of a cluster"
+        )
 
 
 def on_gpus(infra: Infra) -> bool:
@@ -75,17 +116,52 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
     )
 
 
+def guarded(setup: Sequence[str]) -> list[str]:
+    """The set-up lines as a job has them: the first whose exit status is not 0 ends it, by name.
+
+    `set -e` would not do: it also ends what fails inside scripts of modules and conda, which is
+    their own business. A line that ends the shell is named as well, by the trap.
+    """
+    script = [f'trap \'[ -z "$SET_UP" ] || echo "{SET_UP}$SET_UP" >&2\' EXIT']
+    for line in setup:
+        script += [f"SET_UP={shlex.quote(' '.join(line.split()))}", line, "[ $? = 0 ] || exit"]
+    return [*script, "SET_UP="]
+
+
+def driver_request(infra: Infra) -> Request:
+    """What a driver asks for: one core, none of what steps need beyond that (`FOR_STEPS`), and what
+    `infra.kinds.driver` says."""
+    extra = {name: value for name, value in infra.slurm.extra.items() if name not in FOR_STEPS}
+    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
+    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
+    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
+    own = infra.kinds.get("driver") or Infra()
+    return request(own.over(small.over(plain)), requeue=True)
+
+
+def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Request]]:
+    """What jobs of these kinds of steps ask for, `driver` among them; kinds that ask for the same
+    are together."""
+    found: list[tuple[list[str], Request]] = []
+    for kind in dict.fromkeys(kinds):
+        asked = driver_request(infra) if kind == "driver" else request(infra.of(kind))
+        alike = next((names for names, one in found if one == asked), None)
+        if alike is None:
+            found.append(([kind], asked))
+        else:
+            alike.append(kind)
+    return found
+
+
 def submit(
     asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]], at_once: int = 1
 ) -> str:
     """Submit one job, or one array where there are several `calls`; its number.
 
-    Scripts, pickles and logs go to `folder`. Raises RefusedError, or UserError where Slurm is not.
+    Scripts, pickles and logs go to `folder`. Raises RefusedError.
     """
     import submitit
 
-    if not (shutil.which("sbatch") and shutil.which("srun")):
-        raise UserError("no sbatch and srun on the PATH: run on a login node of the cluster")
     python = shlex.join(asked.python)
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=FOREVER, python=python)
     within = ("timeout", "--foreground", "--kill-after=5", str(PATIENCE))
@@ -98,7 +174,7 @@ def submit(
         ntasks_per_node=options.pop("ntasks-per-node"),
         job_name=name,
         wckey=None,  # submitit's own; a cluster that checks keys would not know it
-        setup=list(asked.setup),
+        setup=guarded(asked.setup),
         srun_args=list(asked.srun),
         array_parallelism=at_once,
         additional_parameters=options,

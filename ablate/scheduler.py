@@ -22,7 +22,7 @@ from ablate import drives
 from ablate.attempts import Attempts
 from ablate.errors import UserError
 from ablate.evaluate import benchmarks, suites
-from ablate.files import writing
+from ablate.files import unwritable, writing
 from ablate.launch import Backend, Job, open_backend
 from ablate.record import record
 from ablate.results import (
@@ -48,10 +48,13 @@ SHARED = {"prealign"}
 @dataclass(frozen=True)
 class Event:
     """Something happened. `waiting`: another driver has the step; `lost`, `stopped`: it will be
-    tried again; `corrupt`: an artifact was set aside and will be made again.
+    tried again; `corrupt`: an artifact was set aside and will be made again; `notice`: no step, but
+    the backend has something to say.
     """
 
-    what: Literal["started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided"]
+    what: Literal[
+        "started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided", "notice"
+    ]
     step: Step | None = None
     message: str = ""
     decision: Decision | None = None
@@ -113,6 +116,7 @@ class _Driver:
         self.awaited: set[str] = set()
         self.tenure = drives.Tenure(store.home, study.name, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
+        self.noticed = ""
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
@@ -158,6 +162,7 @@ class _Driver:
                 if not leave:
                     if backend:
                         backend.close()
+                        self._notice(backend)
                     self.tenure.remove()
 
     def work(self, backend: Backend) -> None:
@@ -281,9 +286,17 @@ class _Driver:
                     self.tell(Event("waiting", first, "another worker is at it"))
             else:
                 chains.append(chain)
-        for job, chain in zip(backend.start(chains), chains, strict=True):
+        jobs = backend.start(chains)
+        self._notice(backend)
+        for job, chain in zip(jobs, chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
+
+    def _notice(self, backend: Backend) -> None:
+        """Tell, once, what the backend has to say."""
+        if backend.notice != self.noticed:
+            self.noticed = backend.notice
+            self.tell(Event("notice", message=self.noticed))
 
     def _begun(self, job: Job, chain: list[Step]) -> None:
         self.tell(Event("started", chain[0]))
@@ -322,12 +335,14 @@ class _Driver:
                 if not self.store.committed(step):
                     self._again(step, Outcome("bad", "what it left is gone"))
             case "full":
-                raise UserError(f"{outcome.message}; make room and start again")
+                raise unwritable(self.store.home, outcome.message)
             case "failed":
                 self.failed[step.key] = outcome.message
                 self.tell(Event("failed", step, outcome.message))
             case "memory":
                 self._give_up(step, "OutOfMemory", outcome.message)
+            case "setup":  # it would fail again
+                self._give_up(step, "SetUp", outcome.message)
             case "bad":
                 self._forget(ancestors(chain), outcome.message)
                 self._again(step, outcome)

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ablate.files import read_json, write_json
+from ablate.lastwords import last_words
 from ablate.lease import Process
 from ablate.steps import Step
 from ablate.team import Team
@@ -58,8 +59,7 @@ class Slot:
         return bool(self.job.done()) or (outcome is not None and outcome.status != "done")
 
     def _lost(self, log: str) -> Outcome:
-        said = [line.strip() for line in log.split("\n") if line.strip()]
-        words = said[-1][:200] if said else "it was killed, or out of memory"
+        words = last_words(log) or "it was killed, or out of memory"
         return Outcome("lost", f"its process died: {words}", log=log)
 
     def worker(self) -> Process | None:
@@ -76,6 +76,8 @@ class Local:
     Each is of so many `processes`, and those of so many `threads`.
     """
 
+    notice = ""
+
     def __init__(
         self,
         home: Path,
@@ -88,7 +90,7 @@ class Local:
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
         self.slots, self.pause = len(cards), PAUSE
-        self.place = replace(place, whole_process=True)
+        self.place = replace(place, whole_process=True, backend="local")
         self.threads = threads
         self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
 

@@ -25,6 +25,7 @@ from ablate.arrays import Array
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.infra import Infra
+from ablate.lastwords import failed_set_up, last_words
 from ablate.lease import BEAT, Watch
 from ablate.memory import HOST, killed_for_it
 from ablate.sbatch import RefusedError, on_gpus, request, submit
@@ -61,6 +62,7 @@ LEAVE = 10.0
 """Seconds that jobs which have answered are given to leave the queue."""
 LATER = 30.0
 """Seconds until sbatch is asked again after it refused, or Slurm did not answer."""
+AWAY, BACK = "Slurm does not answer; waiting for it", "Slurm answers again"
 ARRAY = 1000
 """Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
 
@@ -183,17 +185,19 @@ class SlurmJob:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""
         job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
         if killed_for_it(found.state, said):
-            return Outcome("memory", f"{job} ran out of memory; {HOST}")
+            return Outcome("memory", f"{job} ran out of memory; {HOST['slurm']}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         if EARLY in said:
             return Outcome("stopped", f"{job} was told to go before it had begun")
         if answer:
             return answer
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        words = f": {lines[-1][:200]}" if lines else ""
+        line = failed_set_up(said)
+        if line and found.state != "CANCELLED":  # then it is the cancelling that ended the line
+            return Outcome("setup", f"{job} ended at a line of infra.slurm.setup, {line}", log=said)
         how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
-        return Outcome("lost", f"{job} {how}{words}", log=said)
+        words = last_words(said)
+        return Outcome("lost", f"{job} {how}: {words}" if words else f"{job} {how}", log=said)
 
 
 class OnSlurm:
@@ -204,6 +208,7 @@ class OnSlurm:
 
     pause = 0.5
     slots = sys.maxsize
+    notice = ""
 
     def __init__(
         self,
@@ -215,7 +220,7 @@ class OnSlurm:
         executors: Executors,
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
-        self.place = replace(place, whole_process=True)
+        self.place = replace(place, whole_process=True, backend="slurm")
         self.infra, self.at_once = infra, at_once
         self.queue, self.pulses = Queue(), Pulses(home)
         self.arrays: list[list[SlurmJob]] = []
@@ -232,6 +237,10 @@ class OnSlurm:
                 for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
                     jobs[n] = job
         self._widen()
+        if self.queue.away:
+            self.notice = AWAY
+        elif self.notice:
+            self.notice = BACK
         return jobs
 
     def adopt(self, drive: Path) -> dict[str, SlurmJob]:
@@ -244,9 +253,17 @@ class OnSlurm:
 
     def close(self) -> None:
         """Cancel the jobs that have not ended, and let the others write their last lines."""
+        at_work = [jobs[0].array for jobs in self.arrays if _lasting(jobs)]
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
-        within(LEAVE, lambda: not self.queue.busy(), self.pause)
+        ended = within(LEAVE, lambda: not self.queue.busy(), self.pause)
+        which = " ".join(array.number or array.name for array in at_work)
+        if at_work and self.queue.away:
+            self.notice = (
+                f"Slurm does not answer; once it does, `scancel {which}` ends what it runs"
+            )
+        elif at_work and not ended:
+            self.notice = f"cancelled jobs are still ending, of which Slurm takes care: {which}"
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""
@@ -255,7 +272,7 @@ class OnSlurm:
         room = len(chains) if self.at_once is None else self.at_once - self._taken()
         if room < 1 or time.monotonic() < self._later:
             return []
-        if not _answers():
+        if not self.queue.answers():
             self._later = time.monotonic() + LATER
             return []
         keys = [[step.key for step in chain] for chain in chains]
@@ -274,7 +291,7 @@ class OnSlurm:
             self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
             self._later = time.monotonic() + LATER
-            if not self.arrays and _answers():
+            if not self.arrays and self.queue.answers():
                 raise UserError(f"sbatch refused: {error}") from None
             return []
         array.save()
@@ -302,7 +319,9 @@ class OnSlurm:
                 wider = array.at_once + room
                 change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
                 done = told("scontrol", "update", *change) is not None
-                if done or _answers():  # done too where it only complains of tasks that have ended
+                if (
+                    done or self.queue.answers()
+                ):  # done too where it only complains of tasks that have ended
                     array.at_once = wider
                     array.save()
 
@@ -310,11 +329,6 @@ class OnSlurm:
 def _lasting(jobs: Sequence[SlurmJob]) -> int:
     """How many of the jobs are not over."""
     return sum(job.poll() is None for job in jobs)
-
-
-def _answers() -> bool:
-    """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""
-    return told("squeue", "--noheader", "--me") is not None
 
 
 def scancel(jobs: Sequence[str]) -> None:

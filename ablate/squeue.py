@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 ASK = 10.0
 """Seconds between two questions of a `Queue`."""
+PATIENCE = 30.0
+"""Seconds that a `Queue` waits for an answer."""
 ALIVE = {
     "CONFIGURING",
     "COMPLETING",
@@ -121,10 +123,14 @@ def _ask(selected: str, patience: float) -> dict[str, Queued] | None:
 
 
 class Queue:
-    """Slurm's word on the jobs of some names, asked for once for all, every `ASK` seconds."""
+    """Slurm's word on the jobs of some names, asked for once for all, every `ASK` seconds.
+
+    `away`: whether Slurm did not answer when it was last asked for anything.
+    """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.away = False
         self._jobs: dict[tuple[str, str], Queued] = {}
         self._tried = self._told = -math.inf
 
@@ -141,11 +147,17 @@ class Queue:
         self._ask(0)
         return self._told == self._tried and any(job.alive for job in self._jobs.values())
 
+    def answers(self) -> bool:
+        """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""
+        self.away = _ask("--me", PATIENCE) is None
+        return not self.away
+
     def _ask(self, pause: float) -> None:
         """Ask, if not asked for `pause` seconds."""
         if self.names and time.monotonic() - self._tried > pause:
             self._tried = time.monotonic()
-            found = ask(sorted(self.names), patience=30.0)
+            found = ask(sorted(self.names), PATIENCE)
+            self.away = found is None
             if found is not None:
                 self._told = self._tried
                 each = found.values()

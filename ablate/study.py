@@ -221,6 +221,11 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
     return _checked(*_read(name_or_path, overrides))
 
 
+def as_written(name_or_path: str, overrides: Sequence[str] = ()) -> Located:
+    """The fields of a study as they are written, each with its place."""
+    return _read(name_or_path, overrides)[2]
+
+
 def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     """The language models that a study names, whether they are here or not."""
     _, written, _ = _read(name_or_path, overrides)

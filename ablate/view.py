@@ -100,9 +100,11 @@ def describe(event: Event) -> str:
         scores = f"{chosen.scores[chosen.winner]:.1f}"
         tie = ", a tie with the next" if chosen.tie else ""
         return f"round {chosen.round}: {chosen.winner} wins with {scores}{tie}"
-    what = f"{event.step.kind} {event.step.slug}" if event.step else ""
-    said = f": {' '.join(event.message.split())}" if event.message else ""
-    return f"{event.what:<8} {what}{said}"
+    said = " ".join(event.message.split())
+    if event.step is None:
+        return said
+    what = f"{event.what:<8} {event.step.kind} {event.step.slug}"
+    return f"{what}: {said}" if said else what
 
 
 class Scene:
@@ -116,7 +118,7 @@ class Scene:
 
     def on_event(self, event: Event) -> None:
         """Take note of what happened that the store does not tell."""
-        if event.what in ("lost", "stopped", "corrupt", "waiting"):
+        if event.what in ("lost", "stopped", "corrupt", "waiting", "notice"):
             self.messages = [*self.messages, describe(event)][-5:]
 
     def draw(self) -> "RenderableType":

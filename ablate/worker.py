@@ -53,11 +53,11 @@ class Outcome:
 
     `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
     hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
-    step's; `memory`: it was killed for the memory it took. `log`: what its process printed that is
-    in no step's log.
+    step's; `memory`: it was killed for the memory it took; `setup`: a line that its job begins with
+    failed. `log`: what its process printed that is in no step's log.
     """
 
-    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory"]
+    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory", "setup"]
     message: str = ""
     step: str = ""
     log: str = ""
@@ -69,13 +69,15 @@ class Place:
 
     `device`: `cpu` or `cuda`; `infra`: the study's; `drive`: token of the driver that asked, kept
     in records of failure so that it does not try again; `whole_process`: whether all that the
-    process prints belongs to the step, or (in the driver's own process) only what Python prints.
+    process prints belongs to the step, or (in the driver's own process) only what Python prints;
+    `backend`: which of them it is that runs the chain, for whom advice is meant.
     """
 
     device: str = "cpu"
     infra: Mapping[str, Any] = field(default_factory=dict)
     drive: str = ""
     whole_process: bool = False
+    backend: Literal["inline", "local", "slurm"] = "inline"
 
     def of(self, kind: str) -> Infra:
         """How a kind of step runs."""
@@ -353,7 +355,7 @@ def _disk_is_full(error: BaseException) -> bool:
 def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
     """Type and text of an error in a step, with what to change where it ran out of memory."""
     infra = place.of(step.kind).model_dump()
-    return type(error).__name__, _said(error) + advice(error, step.kind, infra)
+    return type(error).__name__, _said(error) + advice(error, step.kind, infra, place.backend)
 
 
 def _said(error: BaseException) -> str:

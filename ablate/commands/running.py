@@ -8,11 +8,11 @@ from ablate.commands.output import note
 from ablate.commands.survey import Survey, look
 from ablate.cost import check_room
 from ablate.data.spec import require
-from ablate.detach import Command, detach, driver_request
+from ablate.detach import Command, detach
 from ablate.errors import UserError
 from ablate.fetch import require_weights
 from ablate.files import home
-from ablate.sbatch import request
+from ablate.sbatch import requests
 from ablate.store import Store
 from ablate.study import Study, load_study
 
@@ -24,7 +24,7 @@ def run(command: Command, backend: str, dry_run: bool, detached: bool) -> None:
         found = look(_study(command, backend), Store(home()), command.last)
         print(planning.as_text(found))
         if backend == "slurm":
-            print(f"\n{_requests(found, detached)}")
+            print(f"\n{_requests(found, command.jobs, detached)}")
     else:
         _drive(command, backend, detached)
 
@@ -98,17 +98,16 @@ def _check(study: Study, found: Survey) -> None:
     require_weights(study)
 
 
-def _requests(found: Survey, detached: bool) -> str:
+def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     """What sbatch will be asked for, for each kind of step, as a user would write it."""
     infra = found.study.infra
-    asked = {step.kind: request(infra.of(step.kind)) for step in found.steps}
-    asked |= {"driver": driver_request(infra)} if detached else {}
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for kind, one in asked.items():
-        alike.setdefault(tuple(one.lines()), []).append(kind)
-    return "\n".join(
-        "\n    ".join([f"sbatch for {', '.join(kinds)}:", *lines]) for lines, kinds in alike.items()
-    )
+    limit = jobs or infra.slurm.at_once
+    kinds = [*(step.kind for step in found.steps), *["driver"] * detached]
+    blocks = []
+    for alike, asked in requests(infra, kinds):
+        array = [f"--array=0-N%{limit}"] if limit and alike != ["driver"] else []
+        blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
+    return "\n".join(blocks)
 
 
 def _tell_failures(found: Survey, command: Command) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import ablate
 
 from ablate import doctor_slurm, probe
 from ablate.doctor import Finding
@@ -118,9 +120,10 @@ def test_why_it_stays_pending_is_said_in_words(
 @pytest.mark.parametrize(
     ("log", "check", "words"),
     [
-        ("module: command not found", "python there", "infra.slurm.setup"),
+        ("execve(): /nope/python: No such file", "python there", f"See that {sys.executable} is"),
         ("No module named 'submitit'", "python there", "lacks submitit"),
         ("Bus error", "job", "Read what the job says"),
+        (" ", "job", "Read what the job says"),
         ("", "shared folder", "ABLATE_HOME"),
     ],
 )
@@ -133,7 +136,100 @@ def test_a_job_that_ends_without_a_word_of_ours_is_judged_by_what_it_printed(
     found = examined(slurm)[check]
     assert found.status == "problem"
     assert words in found.remedy
-    assert log in found.found
+    assert log.strip() in found.found
+
+
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    """The user's clusters, of which this is the default one."""
+    path = tmp_path / "clusters.yaml"
+    path.write_text(f"default: mine\nclusters:\n  mine:\n    {text}\n")
+    monkeypatch.setenv("ABLATE_CLUSTERS", str(path))
+    return path
+
+
+def test_a_set_up_line_that_fails_is_named_and_where_it_is_set(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake sbatch is the node, too: it runs the script."""
+    path = profile(tmp_path, monkeypatch, "slurm: {setup: ['true', module load cuda/12]}")
+    script(slurm, "squeue", "echo '7|ablate-doctor|FAILED|NonZeroExitCode'")
+    script(slurm, "sbatch", 'bash "$1" 2>$in/7_0_log.err; echo Submitted batch job 7')
+    found = examined(slurm)["set-up"]
+    assert found.status == "problem"
+    assert found.found == "the job ended at `module load cuda/12`: module: command not found"
+    assert found.remedy.endswith(f"infra.slurm.setup comes from {path}:4.")
+
+
+def test_it_is_the_configured_python_that_is_named(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile(tmp_path, monkeypatch, "slurm: {python: [/nope/python]}")
+    script(slurm, "squeue", "echo '7|ablate-doctor|FAILED|NonZeroExitCode'")
+    said = "slurmstepd: error: execve(): /nope/python: No such file or directory"
+    log = f"{said}\nsrun: error: n1: task 0: Exited with exit code 2"
+    script(slurm, "sbatch", f'echo "{log}" >$in/7_0_log.err; echo Submitted batch job 7')
+    found = examined(slurm)["python there"]
+    assert found.found == said
+    assert found.remedy.startswith("See that /nope/python is there on the node")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ((), "infra.slurm.partition comes from {path}:4."),
+        (
+            ("infra.slurm.partition=gpus",),
+            "infra.slurm.partition comes from --set infra.slurm.partition=gpus.",
+        ),
+        (("infra.cluster=other",), "A study may say so, or {path} for all studies."),
+    ],
+)
+def test_a_remedy_says_where_the_field_that_it_names_is_set(
+    slurm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, ...],
+    place: str,
+) -> None:
+    path = profile(tmp_path, monkeypatch, "slurm: {partition: gpu}\n  other: {}")
+    script(slurm, "sbatch", "echo invalid partition specified >&2; exit 1")
+    found = list(doctor_slurm.examine("micro/smoke", change))
+    remedies = {one.remedy for one in found if one.status == "problem"}
+    assert {one.partition(". ")[2] for one in remedies} == {place.format(path=path)}
+
+
+def test_a_study_is_probed_for_each_thing_that_its_jobs_ask_for(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = "kinds: {evaluate: {slurm: {cpus: 1}}, bake: {slurm: {cpus: 9}}}"
+    profile(tmp_path, monkeypatch, kinds)
+    answering(slurm, report())
+    found = list(doctor_slurm.examine("micro/smoke", ["infra.device=cuda"]))
+    asked = {one.check: one.found for one in found if one.check.endswith("request")}
+    train = "prealign, pretrain, finetune: request"
+    assert list(asked) == [train, "evaluate: request", "driver: request"]
+    assert [said.count("--cpus-per-task=1 ") for said in asked.values()] == [0, 1, 1]
+    checks = [one.check for one in found]
+    assert len(checks) == len(set(checks))
+    assert "evaluate: GPUs on node7" in checks
+    assert "driver: GPUs on node7" not in checks
+    assert [check for check in checks if check.endswith("requeue")] == ["driver: requeue"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["micro/smoke"], "add --backend slurm"),
+        (["--backend", "slurm", "--set", "seeds=[0]"], "--set changes a study: name one"),
+        (["micro/smok", "--backend", "slurm"], "did you mean 'micro/smoke'"),
+    ],
+)
+def test_a_study_that_cannot_be_probed_for_is_one_line(
+    slurm: Path, words: list[str], said: str
+) -> None:
+    code, _, err = ablate("doctor", *words)
+    assert code == 2
+    assert said in err
 
 
 def test_a_healthy_cluster_has_nothing_but_good_findings(slurm: Path) -> None:
@@ -194,8 +290,7 @@ def test_a_clock_that_is_off_is_noted(slurm: Path, apart: int, words: str) -> No
 def test_a_process_that_did_not_begin_is_missed(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "clusters.yaml").write_text("default: two\nclusters: {two: {devices: 2}}\n")
-    monkeypatch.setenv("ABLATE_CLUSTERS", str(tmp_path / "clusters.yaml"))
+    profile(tmp_path, monkeypatch, "devices: 2")
     script(slurm, "squeue", "echo '7|ablate-doctor|COMPLETED|None'")
     answering(slurm, report(visible="0,1", torch={"cuda": "12.8", "gpus": 2}))
     found = examined(slurm)

@@ -63,7 +63,7 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
     )
     monkeypatch.setenv("ABLATE_CLUSTERS", str(profiles))
     change = ("--set", "infra.kinds.evaluate.slurm.cpus=1")
-    code, out, _ = ablate("run", "-n", "--backend", "slurm", "--detach", *change)
+    code, out, _ = ablate("run", "-n", "--backend", "slurm", "--jobs", "3", "--detach", *change)
     assert code == 0
     said = out.partition("sbatch for ")[2]
     blocks = dict(block.split(":\n", 1) for block in said.split("sbatch for "))
@@ -74,6 +74,8 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
         assert {f"    --{words}", "    --partition=gpu", "    module load x"} <= {
             *block.splitlines()
         }
+    limited = ["    --array=0-N%3" in block.splitlines() for block in blocks.values()]
+    assert limited == [True, True, False]  # there is but one driver
     code, out, _ = ablate("run", "--dry-run")
     assert code == 0
     assert "sbatch" not in out

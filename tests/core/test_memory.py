@@ -35,19 +35,29 @@ CUDA = OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 def test_a_gpu_that_is_full_names_what_can_still_change(
     kind: str, infra: dict[str, Any], said: str
 ) -> None:
-    assert advice(CUDA, kind, infra) == said
+    assert advice(CUDA, kind, infra, "local") == said
 
 
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")],
 )
-def test_a_host_that_is_full_names_its_own_settings(error: Exception) -> None:
-    assert "infra.slurm.mem" in advice(error, "finetune", {})
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("inline", "; set infra.num_workers lower"),
+        ("local", "; run fewer steps at once (--jobs)"),
+        ("slurm", "; set infra.slurm.mem higher"),
+    ],
+)
+def test_a_host_that_is_full_names_the_settings_of_the_backend(
+    error: Exception, backend: str, said: str
+) -> None:
+    assert advice(error, "finetune", {}, backend).startswith(said)
 
 
 def test_other_errors_get_no_advice() -> None:
-    assert advice(ValueError("out of ideas"), "finetune", {}) == ""
+    assert advice(ValueError("out of ideas"), "finetune", {}, "slurm") == ""
 
 
 @pytest.mark.parametrize(

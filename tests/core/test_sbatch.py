@@ -1,16 +1,31 @@
 """Everything a study or profile says of jobs reaches sbatch, to the letter and nothing else."""
 
 import json
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from ablate.detach import Command, detach
 from ablate.errors import UserError
 from ablate.infra import Infra
-from ablate.sbatch import RefusedError, on_gpus, request, submit
+from ablate.lastwords import failed_set_up
+from ablate.launch import open_backend
+from ablate.sbatch import (
+    RefusedError,
+    driver_request,
+    guarded,
+    on_gpus,
+    request,
+    requests,
+    submit,
+)
 from ablate.study import load_study
+
+KINDS = ("pretrain", "finetune", "evaluate")
 
 
 @pytest.fixture
@@ -111,6 +126,30 @@ def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:
     assert asked.place("evaluate") != asked.place("finetune") == asked.place("pretrain")
 
 
+def test_a_driver_gets_the_options_of_the_profile_but_what_asks_for_nodes() -> None:
+    extra = "{comment: two words, reservation: days, gres: gpu:a100:4, exclusive: true, nice: 5}"
+    changes = [f"slurm.extra={extra}", "kinds.driver.slurm={cpus: 2, extra: {nice: false}}"]
+    steps, driver = request(infra(*changes)).options, driver_request(infra(*changes)).options
+    assert {"comment", "reservation", "gres", "exclusive", "nice"} <= set(steps)
+    assert (driver["comment"], driver["reservation"]) == ("two words", "days")
+    assert not {"gres", "exclusive", "nice", "gpus-per-node", "mem"} & set(driver)
+    assert (driver["cpus-per-task"], driver["requeue"]) == (2, True)
+
+
+def test_kinds_that_ask_for_the_same_ask_once() -> None:
+    asked = requests(infra("kinds.evaluate.slurm.cpus=1"), [*KINDS, "driver", *KINDS])
+    assert [kinds for kinds, _ in asked] == [["pretrain", "finetune"], ["evaluate"], ["driver"]]
+    assert [one.options["cpus-per-task"] for _, one in asked] == [4, 1, 1]
+
+
+def test_what_is_asked_for_can_be_pasted_into_a_shell() -> None:
+    said = request(infra("slurm.extra={comment: it's two words, exclusive: true}")).words
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {' '.join(said)}"], capture_output=True, text=True
+    )
+    assert {"--comment=it's two words", "--exclusive"} <= set(done.stdout.splitlines())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -159,9 +198,71 @@ def test_an_sbatch_that_does_not_come_back_is_not_waited_for(
     assert time.monotonic() - began < 10
 
 
-def test_where_there_is_no_slurm_it_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("here", [[], ["sbatch", "srun"]])
+def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: list[str]
 ) -> None:
+    for name in here:
+        program(tmp_path / name, "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="no sbatch and srun on the PATH"):
-        submitted(Infra(), tmp_path / "jobs")
+    missing = ", ".join(
+        name for name in ("sbatch", "srun", "squeue", "scancel") if name not in here
+    )
+    with pytest.raises(UserError, match=f"^no {missing} on the PATH: .* login node"):
+        open_backend("slurm", None, tmp_path, tmp_path / "drive", Infra())
+    with pytest.raises(UserError, match=f"^no {missing} on the PATH"):
+        detach(Command("micro/smoke", [], None, None), load_study("micro/smoke"), tmp_path)
+    assert not (tmp_path / "drives").exists()
+
+
+def ran(setup: Sequence[str], tmp_path: Path) -> tuple[int, str]:
+    """The exit status of a job that begins with these lines, and its standard error."""
+    script = [*guarded(setup), "echo it ran >&2", "exit 9"]
+    (tmp_path / "script").write_text("\n".join(script))
+    done = subprocess.run(["bash", tmp_path / "script"], capture_output=True, text=True, timeout=10)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        ["cd / && true", "false || true", "# a comment", "true; true"],
+        [
+            "if true; then",
+            "  X='a  b'",
+            "fi",
+            "for x in 1 2; do\n  true\ndone",
+            "[ \"$X\" = 'a  b' ]",
+        ],
+        ['activate() { grep -q nothing /dev/null; [ -z "$NOWHERE" ]; }', "activate"],
+        ["set -euo pipefail", 'export WORD="it\'s"'],
+        ["trap 'true' EXIT"],
+    ],
+)
+def test_set_up_lines_that_do_well_are_as_if_nobody_watched(
+    tmp_path: Path, setup: list[str]
+) -> None:
+    assert ran(setup, tmp_path) == (9, "it ran\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("module load 'a  b'/12", "module: command not found"),
+        ("cd /nowhere && true", "No such file or directory"),
+        ("source /nowhere/bin/activate", "No such file or directory"),
+        ("exit 0", ""),
+        ("exit 7", ""),
+        ("set -e; false", ""),
+        ("if then", "`if then`: `if then'"),
+    ],
+)
+def test_a_set_up_line_that_fails_ends_the_job_and_is_named(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    _, said = ran(["true", line, "true"], tmp_path)
+    assert "it ran" not in said
+    named = failed_set_up(said)
+    assert named
+    assert named.startswith(f"`{' '.join(line.split())}`")
+    assert words in named

@@ -1,6 +1,5 @@
 """What became of a job is read from its answer; Slurm's word is asked for where there is none."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,46 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ablate import arrays, slurm
-from ablate.arrays import Array
-from ablate.drives import Drive
+from ablate import arrays
 from ablate.files import write_json
-from ablate.infra import Infra
-from ablate.launch import open_backend
-from ablate.lease import Lease, Process, Watch
-from ablate.slurm import OnSlurm, Pulses, SlurmJob
+from ablate.lease import Lease, Watch
+from ablate.slurm import Pulses, SlurmJob
 from ablate.squeue import Queue
-from ablate.steps import Step
 from ablate.worker import Outcome
 
 Says = Callable[[str], None]
-
-
-@pytest.fixture
-def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Says:
-    """Makes squeue print this, and counts how often it is asked; `away`: it fails."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-
-    def says(text: str) -> None:
-        end = "exit 1" if text == "away" else f"cat <<'E'\n{text}\nE"
-        write(folder / "squeue", f"echo >>{folder}/asked\n{end}")
-
-    def write(path: Path, script: str) -> None:
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    write(folder / "srun", "")
-    write(folder / "scancel", f"echo $@ >>{folder}/cancelled")
-    write(folder / "scontrol", f"echo $@ >>{folder}/updated")
-    write(folder / "sbatch", f"echo x >>{folder}/sent; echo job $(wc -l <{folder}/sent)")
-    says("")
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("ablate.squeue.ASK", 0.0)
-    monkeypatch.setattr(slurm, "BEAT", 0.1)
-    monkeypatch.setattr(slurm, "GRACE", 0.1)
-    monkeypatch.setattr(slurm, "LEAVE", 0.1)
-    return says
 
 
 def job_of(drive: Path, chains: int = 1) -> SlurmJob:
@@ -106,6 +73,23 @@ def test_a_notice_to_go_that_nobody_listened_for_yet_is_no_loss(
     said = "srun: error: fake3: task 0: User defined signal 2\n"
     (job.array.folder / "7_0_log.err").write_text(said)
     assert after_grace(job) == ("stopped", "Slurm job 7 was told to go before it had begun")
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("FAILED", "setup"), ("", "setup"), ("CANCELLED", "lost"), ("TIMEOUT", "stopped")],
+)
+def test_a_job_that_a_set_up_line_ended_is_told_from_one_that_was_lost(
+    tmp_path: Path, squeue: Says, state: str, status: str
+) -> None:
+    job = job_of(tmp_path / "d")
+    squeue(f"7|ablate-d-1|{state}|None" if state else "")
+    log = "bash: module: command not found\nset-up line failed: module load cuda/12\n"
+    (job.array.folder / "7_0_log.err").write_text(log)
+    found, said = after_grace(job)
+    assert found == status
+    quoted = "infra.slurm.setup, `module load cuda/12`: bash: module: command not found"
+    assert (quoted in said) is (status == "setup")
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"])
@@ -274,108 +258,3 @@ def test_one_question_is_for_all_jobs(
     others = [SlurmJob(job.array, n, job.queue, job.pulses, job.since) for n in range(50)]
     assert [other.poll() for other in others] == [None] * 50
     assert len((tmp_path / "bin" / "asked").read_text().splitlines()) == 1
-
-
-def chains(number: int) -> list[list[Step]]:
-    return [[Step("pretrain", "one", {"n": n})] for n in range(number)]
-
-
-def backend(home: Path, jobs: int | None) -> OnSlurm:
-    found = open_backend("slurm", jobs, home, home / "drives" / "d", Infra(device="cpu"))
-    assert isinstance(found, OnSlurm)
-    return found
-
-
-def at_once(home: Path) -> list[tuple[int, int]]:
-    return [(len(one.chains), one.at_once) for one in arrays.arrays(home / "drives" / "d")]
-
-
-def answer(array: Array, indices: list[int]) -> None:
-    for index in indices:
-        write_json(array.answer(index), {"status": "done", "message": "", "step": ""})
-
-
-def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
-    here = backend(tmp_path, 3)
-    squeue("\n".join(f"{a}_{n}|ablate-d-{a}|PENDING|None" for a in (1, 2) for n in range(9)))
-    first = here.start(chains(5))
-    assert None not in first
-    assert here.start(chains(2)) == [None, None]  # three of the first may be running
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 1, 2])
-    assert None not in here.start(chains(4))
-    assert at_once(tmp_path) == [(5, 3), (4, 1)]
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [3])
-    assert here.start([]) == []  # the second has what the first left
-    assert at_once(tmp_path) == [(5, 3), (4, 2)]
-    asked = (tmp_path / "bin" / "updated").read_text()
-    assert asked == "update JobId=2 ArrayTaskThrottle=2\n"
-
-
-def test_an_array_has_the_room_that_scontrol_gave_it_and_complained(
-    tmp_path: Path, squeue: Says
-) -> None:
-    here = backend(tmp_path, 2)
-    squeue("\n".join(f"{a}_{n}|ablate-d-{a}|PENDING|None" for a in (1, 2) for n in range(3)))
-    (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 2_0: already finished; exit 1\n")
-    here.start(chains(1))
-    here.start(chains(3))
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0])
-    here.start([])
-    assert at_once(tmp_path) == [(1, 1), (3, 2)]
-    assert here.start(chains(1)) == [None]
-
-
-def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
-    here = backend(tmp_path, None)
-    assert None not in here.start(chains(5))
-    assert None not in here.start(chains(4))
-    assert at_once(tmp_path) == [(5, 5), (4, 4)]
-
-
-def test_while_sbatch_is_refused_by_a_controller_that_is_away_chains_wait(
-    tmp_path: Path, squeue: Says
-) -> None:
-    here = backend(tmp_path, None)
-    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho cannot contact slurmctld >&2; exit 1")
-    squeue("away")
-    assert here.start(chains(2)) == [None, None]
-    assert at_once(tmp_path) == []
-
-
-def test_closing_cancels_what_has_not_answered_and_nothing_else(
-    tmp_path: Path, squeue: Says
-) -> None:
-    here = backend(tmp_path, None)
-    here.start(chains(3))
-    squeue("\n".join(f"1_{n}|ablate-d-1|RUNNING|None" for n in range(3)))
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [1])
-    here.close()
-    assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
-
-
-def test_what_was_being_submitted_when_the_user_stopped_is_cancelled_by_its_name(
-    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> str:
-        raise KeyboardInterrupt
-
-    here = backend(tmp_path, None)
-    monkeypatch.setattr(slurm, "submit", stop)
-    with pytest.raises(KeyboardInterrupt):
-        here.start(chains(2))
-    here.close()
-    assert (tmp_path / "bin" / "cancelled").read_text().split("\n")[0] == "--name=ablate-d-1"
-
-
-def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(
-    tmp_path: Path, squeue: Says
-) -> None:
-    arrays.new(tmp_path / "d", [["a"], ["b"]], 2)
-    slurm.scancel(Drive(tmp_path / "d", "study", Process.this()).jobs())
-    assert (tmp_path / "bin" / "cancelled").read_text() == "--name=ablate-d-1\n"
-
-
-def test_what_a_drive_holds_is_for_its_user_alone(tmp_path: Path, squeue: Says) -> None:
-    backend(tmp_path, None).start(chains(2))
-    for folder in (tmp_path / "drives" / "d").glob("array-*"):
-        assert folder.stat().st_mode & 0o077 == 0

@@ -91,7 +91,8 @@ def test_a_broken_set_up_line_is_found_in_the_logs_of_the_step_that_never_began(
 ) -> None:
     study = of_seeds(1, "infra.slurm.setup=[module load cuda/99, exit 3]")
     events = on_slurm(study, own_home, fakes)
-    failed = next(event.step for event in events if event.what == "failed")
+    assert [event.what for event in events] == ["started", "failed"]
+    failed = events[-1].step
     assert failed
     assert logbook.show(f"pretrain/{failed.slug}", follow=True, as_json=False) == 1
     assert "module: command not found" in capsys.readouterr().out
@@ -134,8 +135,9 @@ def test_the_doctor_finds_a_cluster_well(
         ({"partition": "gpu"}, "sbatch", "infra.slurm.partition to one of yours: main, scavenge"),
         ({"gpus": 9}, "sbatch", "infra.slurm.gpus"),
         ({"extra": {"hold": True}}, "queue", "Change the request"),
-        ({"setup": ["module load cuda/99", "exit 3"]}, "python there", "infra.slurm.setup"),
-        ({"python": ["/nowhere/python"]}, "python there", "infra.slurm.python"),
+        ({"setup": ["module load cuda/99", "exit 3"]}, "set-up", "infra.slurm.setup comes from"),
+        ({"setup": ["exit 3"]}, "set-up", "Mend that line"),
+        ({"python": ["/nowhere/python"]}, "python there", "See that /nowhere/python is there"),
     ],
 )
 def test_the_doctor_says_what_to_mend(

@@ -1,0 +1,46 @@
+"""Of all that a log says at its end, the line that tells the cause is the one that is told."""
+
+import pytest
+
+from ablate.lastwords import failed_set_up, last_words
+
+ENDED = [
+    "srun: error: fake1: task 0: Exited with exit code 2",
+    "srun: error: n1: tasks 0-3: Exited with exit code 1",
+    "srun: Terminating StepId=7.0",
+    "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 ***",
+    "srun: Job step aborted: Waiting up to 32 seconds for job step to finish.",
+    "srun: First task exited 60s ago",
+    "srun: StepId=7.0 tasks 1-3: running",
+]
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "slurmstepd: error: execve(): /nope/python: No such file or directory",
+        "ModuleNotFoundError: No module named 'x'",
+        "srun: error: fake1: task 0: Segmentation fault",
+        "srun: error: Unable to create step for job 7: Invalid generic resource (gres)",
+    ],
+)
+def test_what_slurm_adds_once_a_process_has_ended_does_not_hide_the_cause(cause: str) -> None:
+    assert last_words("\n".join(["one", cause, "", *ENDED, ""])) == cause
+
+
+def test_where_there_is_nothing_else_that_is_told() -> None:
+    assert last_words("\n".join(ENDED[:3])) == ENDED[2]
+    assert last_words(" \n") == ""
+
+
+def test_a_set_up_line_is_quoted_with_the_words_before_it_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SITE_TOKEN", "hush-hush")
+    log = "one\n/spool/slurm_script: line 22: login: refused\nset-up line failed: login hush-hush\n"
+    assert (
+        failed_set_up(f"{log}srun: Terminating StepId=7.0\n")
+        == "`login $SITE_TOKEN`: login: refused"
+    )
+    assert failed_set_up("set-up line failed: exit 7\n") == "`exit 7`"
+    assert failed_set_up("bash: module: command not found\n") is None
