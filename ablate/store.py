@@ -15,7 +15,6 @@ Nothing here imports torch.
 
 import contextlib
 import errno
-import functools
 import json
 import math
 import os
@@ -28,7 +27,6 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import (
-    NO_FILE,
     clear_drafts,
     flush,
     patiently,
@@ -39,7 +37,6 @@ from ablate.files import (
     write_json,
 )
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
-from ablate.readings import Readings, signatures
 from ablate.steps import Step
 
 MANIFEST = "manifest.json"
@@ -52,13 +49,10 @@ class BadArtifactError(UserError):
 
 
 class Store:
-    """The results below one folder. Cheap to make; holds no lock and no open file.
+    """The results below one folder. Cheap to make; holds no lock and no open file."""
 
-    `checks`: where to remember which artifacts were whole, so as not to hash their files again.
-    """
-
-    def __init__(self, home: Path, checks: Readings | None = None) -> None:
-        self.home, self.checks = home, checks
+    def __init__(self, home: Path) -> None:
+        self.home = home
         self.watch = Watch()
         self._whole: set[str] = set()
 
@@ -265,16 +259,7 @@ class Store:
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
     def _problem(self, step: Step, up_to: float) -> str | None:
-        """What is wrong with an artifact (see `sound`); remembered while no file in it changes."""
-        if self.checks is None:
-            return self._found(step, up_to)
-        with contextlib.suppress(*NO_FILE):
-            files = signatures(str(self.folder(step)))
-            read = functools.partial(self._found, step, up_to)
-            return str(self.checks.get(f"{step.key} {up_to}", files, read) or "") or None
-        return self._found(step, up_to)
-
-    def _found(self, step: Step, up_to: float) -> str | None:
+        """What is wrong with an artifact (see `sound`)."""
         if self.record(step) is None and not self.committed(step):
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, up_to)

@@ -18,7 +18,7 @@ def significance(study: StudyResult) -> pd.DataFrame:
     """
     rows = []
     for turn in study.rounds:
-        scored = [one for one in best_first(turn.candidates) if one.rows]
+        scored = [one for one in best_first(turn.candidates) if one.answered]
         board = study.scoreboard
         deltas = board.differences([(one, study.reference(one)) for one in scored])
         behind = board.differences([(one, scored[0]) for one in scored])
