@@ -1,12 +1,12 @@
 """`ablate table` and `ablate report`."""
 
-import gc
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ablate.commands.output import emit_json, note
 from ablate.files import home
+from ablate.readings import all_of_use
 from ablate.study import Study, load_study
 
 
@@ -14,11 +14,8 @@ def table(
     name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
 ) -> None:
     """Print a table of the study that `make` makes in this format."""
-    gc.disable()  # of many candidates there are a million objects, and all are of use to the end
-    try:
+    with all_of_use():
         print(make(load_study(name, overrides), form), end="")
-    finally:
-        gc.enable()
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:

@@ -134,9 +134,9 @@ def summary(found: Survey, work: Work) -> str:
     said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
     if hours:
         said += f", {hours:.1f} {of}-hours" if hours >= 1 else f", {hours * 60:.1f} {of}-minutes"
-    left = found.seconds_left()
     if found.complete:
         return said
+    left = found.seconds_left()
     if not (found.at_work or work.drivers or work.waiting):
         return f"{said}; nothing works on it: `ablate run {found.study.name}` goes on"
     return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said

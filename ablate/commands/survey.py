@@ -1,7 +1,6 @@
 """A study as it stands: its rounds, and where each step is. Imports no torch."""
 
 import contextlib
-import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from ablate.commands.output import note
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.lease import Holding
-from ablate.readings import Readings, signature
+from ablate.readings import Readings, all_of_use, signature
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors, steps_for
@@ -85,10 +84,17 @@ class Survey:
 
     def state(self, candidate: Candidate) -> State:
         """A candidate is failed, running or done if one, one, or all of its steps are."""
-        states = [self.standings[step.key].state for step in self.chains[candidate.name]]
-        if all(state == "done" for state in states):
-            return "done"
-        return next((word for word in _WORST if word in states), "waiting")
+        return self._states[candidate.name]
+
+    @cached_property
+    def _states(self) -> dict[str, State]:
+        """The state of each candidate, by its name."""
+        found: dict[str, State] = {}
+        for name, chain in self.chains.items():
+            states = {self.standings[step.key].state for step in chain}
+            last: State = "done" if states == {"done"} else "waiting"
+            found[name] = next((word for word in _WORST if word in states), last)
+        return found
 
     def score(self, candidate: Candidate) -> float | None:
         """Its composite in 0-100, once it is scored."""
@@ -277,10 +283,7 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Surv
 def look(study: Study, store: Store, last: int | None = None) -> Survey:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
     eye = Eye(study, store, last)
-    gc.disable()  # of many candidates there are many objects, and all are of use to the end
-    try:
+    with all_of_use():
         found = eye.look()
-    finally:
-        gc.enable()
     eye.records.keep()
     return found
