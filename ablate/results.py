@@ -68,7 +68,7 @@ def load_evaluation(store: Store, step: Step) -> Evaluation | None:
     record = store.record(step)
     if record is None:
         return None
-    store.verified(step)
+    store.verified(step, record)
     return evaluation(store, step, record)
 
 

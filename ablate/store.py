@@ -19,7 +19,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.files import (
+    NO_FILE,
     clear_drafts,
     flush,
     patiently,
@@ -40,6 +42,8 @@ from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.steps import Step
 
 MANIFEST = "manifest.json"
+Record = Mapping[str, Any] | None
+"""A step's record where it has been read, so that it is not read again."""
 NOBODY = 0
 """In place of an owner's number: who made what is there has put it down."""
 
@@ -97,23 +101,23 @@ class Store:
         running = holding and not holding.released and holding.owner
         return holding if running and running.runs() is not False else None
 
-    def sound(self, step: Step, up_to: float = 0) -> bool:
+    def sound(self, step: Step, up_to: float = 0, record: Record = None) -> bool:
         """Whether a committed artifact is whole: sizes, and the sha256 of what is `up_to` so large.
 
         One that is not is set aside, so that the step counts as never done.
         """
-        problem = self._problem(step, up_to)
+        problem = self._problem(step, up_to, record)
         if problem:
             self.set_aside(step)
         return problem is None
 
-    def verified(self, step: Step) -> Path:
+    def verified(self, step: Step, record: Record = None) -> Path:
         """The step's folder, every checksum in it checked once by this process.
 
         Raises BadArtifactError, after setting the artifact aside, if one does not hold.
         """
         if step.key not in self._whole:
-            problem = self._problem(step, math.inf)
+            problem = self._problem(step, math.inf, record)
             if problem:
                 aside = self.set_aside(step)
                 now = f"moved to {aside}" if aside else "it is gone"
@@ -258,9 +262,9 @@ class Store:
         }
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
-    def _problem(self, step: Step, up_to: float) -> str | None:
+    def _problem(self, step: Step, up_to: float, record: Record = None) -> str | None:
         """What is wrong with an artifact (see `sound`)."""
-        if self.record(step) is None and not self.committed(step):
+        if (record or self.record(step)) is None and not self.committed(step):
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, up_to)
 
@@ -311,9 +315,13 @@ def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
-        if not patiently(path.is_file):
+        try:
+            found = patiently(path.stat)
+        except NO_FILE:
             return f"{name} is missing"
-        size = path.stat().st_size
+        if not stat.S_ISREG(found.st_mode):
+            return f"{name} is no file"
+        size = found.st_size
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
         if size <= up_to and sha256_file(path) != entry["sha256"]:

@@ -43,7 +43,7 @@ READY = {
     "results": ".dt-container",
     "cost": ".dt-container",
     "answers": "#browser > li",
-    "candidates/1": "h1",
+    "candidates/001": "h1",
 }
 
 

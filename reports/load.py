@@ -180,7 +180,7 @@ class Seen(StoredResults):
             found = self.memory.get(step.key, files, partial(self._artifact, step))
         if found:
             status, record = "done", found["record"]
-            self._marks[step.key] = found["marks"]
+            self._marks[step.key] = found.get("marks", {})
         else:
             folder = work if (work := self.store.work(step)).is_dir() else None
             running = self.store.progress(step)
@@ -193,13 +193,15 @@ class Seen(StoredResults):
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""
         record = self.store.record(step)
-        if record is None or (step.kind != "evaluate" and not self.store.sound(step, SMALL)):
+        if record is None:
             return None
-        return {"record": record, "marks": self._marked(step) if step.kind == "evaluate" else None}
+        if step.kind == "evaluate":
+            folder = self.store.verified(step, record)
+            return {"record": record, "marks": self._marked(step, folder)}
+        return {"record": record} if self.store.sound(step, SMALL, record) else None
 
-    def _marked(self, step: Step) -> dict[str, Any]:
+    def _marked(self, step: Step, folder: Path) -> dict[str, Any]:
         """What the answers are worth; their questions are remembered once for all candidates."""
-        folder = self.store.verified(step)
         rows = rows_in(self.store.file(step, ANSWERS))
         asked = _asked(rows)
         name = sha256_json(asked)
