@@ -13,7 +13,7 @@ from ablate.lease import Holding
 from ablate.readings import Readings, all_of_use, signature
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
-from ablate.steps import Step, ancestors, steps_for
+from ablate.steps import Step, ancestors
 from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study, load_study
 
@@ -173,7 +173,6 @@ class Eye:
         self.checked = StoredResults(store, study)
         memory = store.home / "remembered" / "records" / f"{study.name}.json"
         self.records = Readings(memory, of=" ".join(KEPT))
-        self._chains: dict[str, list[Step]] = {}
         self._listed: dict[tuple[str, str], set[str]] = {}
         self._standings: dict[str, Standing] = {}
 
@@ -185,7 +184,7 @@ class Eye:
         steps: dict[str, Step] = {}
         for turn in rounds:
             for candidate in turn.candidates:
-                chains[candidate.name] = ancestors(self._chain(candidate))
+                chains[candidate.name] = ancestors(self.checked.steps(candidate))
                 for step in chains[candidate.name]:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
@@ -225,7 +224,7 @@ class Eye:
         return Standing("waiting")
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = self._chain(candidate)
+        steps = self.checked.steps(candidate)
         for step in reversed(steps):
             found = self.standing(step)
             if found.state == "done" and found.record and step is steps[-1]:
@@ -236,12 +235,6 @@ class Eye:
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.checked.decision(number)
-
-    def _chain(self, candidate: Candidate) -> list[Step]:
-        """The candidate's steps, worked out once: a study's names are its designs'."""
-        if candidate.name not in self._chains:
-            self._chains[candidate.name] = steps_for(candidate, self.study)
-        return self._chains[candidate.name]
 
     def _record(self, step: Step) -> dict[str, Any] | None:
         """What is `KEPT` of a committed step's record; read once for as long as it stays."""
