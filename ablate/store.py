@@ -57,6 +57,7 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._artifacts = f"{home}/store"
         self.watch = Watch()
         self._whole: set[str] = set()
 
@@ -66,7 +67,7 @@ class Store:
 
     def file(self, step: Step, name: str) -> str:
         """Where a file of the artifact lies; as text, for a look at ten thousand of them."""
-        return f"{self.home}/store/{step.kind}/{step.dirname}/{name}"
+        return f"{self._artifacts}/{step.kind}/{step.dirname}/{name}"
 
     def attempt(self, step: Step, owner: int) -> Path:
         """Where the owner of this number makes the step."""
