@@ -58,8 +58,8 @@ class Readings:
 
 @contextmanager
 def all_of_use() -> Iterator[None]:
-    """No search for garbage among the objects made inside: of what a study has left there are many,
-    and all are of use to the end."""
+    """For a command that reads: no search for garbage, not even at the end of the process. Of what
+    a study has left there are many objects, and all are of use as long as it runs."""
     gc.disable()
     try:
         yield

@@ -10,12 +10,12 @@ from ablate.readings import all_of_use
 from ablate.study import Study, load_study
 
 
+@all_of_use()
 def table(
     name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
 ) -> None:
     """Print a table of the study that `make` makes in this format."""
-    with all_of_use():
-        print(make(load_study(name, overrides), form), end="")
+    print(make(load_study(name, overrides), form), end="")
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from ablate.commands.output import clock, columns, duration, emit_json, note, pa
 from ablate.commands.queue import Hints, Work, at_hand
 from ablate.commands.survey import Eye, Survey, look
 from ablate.files import home
+from ablate.readings import all_of_use
 from ablate.steps import Step
 from ablate.store import Store
 from ablate.study import load_study
@@ -18,6 +19,7 @@ LOOK = 1.0
 """Seconds between two looks at the store."""
 
 
+@all_of_use()
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ablate.commands.output import note
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.lease import Holding
-from ablate.readings import Readings, all_of_use, signature
+from ablate.readings import Readings, signature
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
 from ablate.steps import Step, ancestors
@@ -276,7 +276,6 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Surv
 def look(study: Study, store: Store, last: int | None = None) -> Survey:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
     eye = Eye(study, store, last)
-    with all_of_use():
-        found = eye.look()
+    found = eye.look()
     eye.records.keep()
     return found
