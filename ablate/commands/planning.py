@@ -7,12 +7,10 @@ from ablate.commands.bill import Bill
 from ablate.commands.output import columns, count, emit_json
 from ablate.commands.survey import Survey, survey
 from ablate.data.spec import missing, rows
-from ablate.readings import all_of_use
 from ablate.steps import Step
 from ablate.study import Candidate, Study
 
 
-@all_of_use()
 def show(
     name: str,
     overrides: Sequence[str],
