@@ -156,7 +156,7 @@ def patiently(read: Callable[[], Result]) -> Result:
 
 def sha256_file(path: Path) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,8 @@ from ablate.steps import Step, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
 
+ANSWERS = "answers.jsonl"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -28,9 +30,16 @@ class Evaluation:
     measure: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answers: task, id, image, question, truth, answer, score (0..1) and weight."""
-        with Path(self.answers).open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        """The answers (see `rows_in`)."""
+        return rows_in(self.answers)
+
+
+def rows_in(path: str) -> list[dict[str, Any]]:
+    """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
+    weight."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
+    return rows
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def load_evaluation(store: Store, step: Step) -> Evaluation | None:
     record = store.record(step)
     if record is None:
         return None
-    store.verified(step)
+    store.verified(step, record)
     return evaluation(store, step, record)
 
 
@@ -68,7 +77,7 @@ def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluatio
     result = record["result"]
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
     measure = suites.measure(step.spec["suite"], result.get("sets", {}))
-    answers = store.file(step, "answers.jsonl")
+    answers = store.file(step, ANSWERS)
     return Evaluation(step.key, scores, float(result["composite"]), answers, measure)
 
 

@@ -84,6 +84,8 @@ class Part(dict[str, Any]):
 
 
 def _text(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
     return value.text if type(value) is Part else canonical(_identity(value))
 
 
@@ -100,9 +102,9 @@ class Step:
     def key(self) -> str:
         """sha256 of what determines the result, 64 hex digits."""
         parents = ",".join(
-            f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())
+            [f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())]
         )
-        spec = ",".join(f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec))
+        spec = ",".join([f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec)])
         identity = (  # the canonical JSON of all four, put together of its parts
             f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{SCHEMAS[self.kind]},'
             f'"spec":{{{spec}}}}}'

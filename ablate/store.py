@@ -15,12 +15,12 @@ Nothing here imports torch.
 
 import contextlib
 import errno
-import functools
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +39,11 @@ from ablate.files import (
     write_json,
 )
 from ablate.lease import Holding, Lease, LeaseLostError, Watch, look
-from ablate.readings import Readings, signatures
 from ablate.steps import Step
 
 MANIFEST = "manifest.json"
+Record = Mapping[str, Any] | None
+"""A step's record where it has been read, so that it is not read again."""
 NOBODY = 0
 """In place of an owner's number: who made what is there has put it down."""
 
@@ -52,13 +53,11 @@ class BadArtifactError(UserError):
 
 
 class Store:
-    """The results below one folder. Cheap to make; holds no lock and no open file.
+    """The results below one folder. Cheap to make; holds no lock and no open file."""
 
-    `checks`: where to remember which artifacts were whole, so as not to hash their files again.
-    """
-
-    def __init__(self, home: Path, checks: Readings | None = None) -> None:
-        self.home, self.checks = home, checks
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._artifacts = f"{home}/store"
         self.watch = Watch()
         self._whole: set[str] = set()
 
@@ -68,7 +67,7 @@ class Store:
 
     def file(self, step: Step, name: str) -> str:
         """Where a file of the artifact lies; as text, for a look at ten thousand of them."""
-        return f"{self.home}/store/{step.kind}/{step.dirname}/{name}"
+        return f"{self._artifacts}/{step.kind}/{step.dirname}/{name}"
 
     def attempt(self, step: Step, owner: int) -> Path:
         """Where the owner of this number makes the step."""
@@ -103,23 +102,23 @@ class Store:
         running = holding and not holding.released and holding.owner
         return holding if running and running.runs() is not False else None
 
-    def sound(self, step: Step, up_to: float = 0) -> bool:
+    def sound(self, step: Step, up_to: float = 0, record: Record = None) -> bool:
         """Whether a committed artifact is whole: sizes, and the sha256 of what is `up_to` so large.
 
         One that is not is set aside, so that the step counts as never done.
         """
-        problem = self._problem(step, up_to)
+        problem = self._problem(step, up_to, record)
         if problem:
             self.set_aside(step)
         return problem is None
 
-    def verified(self, step: Step) -> Path:
+    def verified(self, step: Step, record: Record = None) -> Path:
         """The step's folder, every checksum in it checked once by this process.
 
         Raises BadArtifactError, after setting the artifact aside, if one does not hold.
         """
         if step.key not in self._whole:
-            problem = self._problem(step, math.inf)
+            problem = self._problem(step, math.inf, record)
             if problem:
                 aside = self.set_aside(step)
                 now = f"moved to {aside}" if aside else "it is gone"
@@ -264,18 +263,9 @@ class Store:
         }
         return {"kind": step.kind, "key": step.key, "spec": step.spec, "parents": parents}
 
-    def _problem(self, step: Step, up_to: float) -> str | None:
-        """What is wrong with an artifact (see `sound`); remembered while no file in it changes."""
-        if self.checks is None:
-            return self._found(step, up_to)
-        with contextlib.suppress(*NO_FILE):
-            files = signatures(str(self.folder(step)))
-            read = functools.partial(self._found, step, up_to)
-            return str(self.checks.get(f"{step.key} {up_to}", files, read) or "") or None
-        return self._found(step, up_to)
-
-    def _found(self, step: Step, up_to: float) -> str | None:
-        if self.record(step) is None and not self.committed(step):
+    def _problem(self, step: Step, up_to: float, record: Record = None) -> str | None:
+        """What is wrong with an artifact (see `sound`)."""
+        if (record or self.record(step)) is None and not self.committed(step):
             return "its record cannot be read"
         return _mismatch(self.folder(step), step, up_to)
 
@@ -326,9 +316,13 @@ def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
-        if not patiently(path.is_file):
+        try:
+            found = patiently(path.stat)
+        except NO_FILE:
             return f"{name} is missing"
-        size = path.stat().st_size
+        if not stat.S_ISREG(found.st_mode):
+            return f"{name} is no file"
+        size = found.st_size
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
         if size <= up_to and sha256_file(path) != entry["sha256"]:

@@ -12,11 +12,11 @@ seconds and seconds of CPU, at first and again: of the study itself, and of a sm
 store. All in one run, on one disk.
 
 On two cores shared with seven others (load 10), 9,999 steps on a disk in memory: disk 1.6 ms a
-step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most. On a real disk (load 3 to 6), status
-of all of them takes 1.3 s of CPU at first, again 0.63 (and 0.63 s, where nobody was in the way),
-plan 0.71, and status of a study of 12 steps in the same store 0.28, which is Python's start and its
-imports. Through Slurm on loopback, 201 steps in 67 jobs: 106 ms a step, where submitit alone takes
-102 for as many jobs that do nothing.
+step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most. On a real disk, status of all of them
+takes 1.3 s of CPU at first and 0.62 again, plan 0.64, and status of a study of 12 steps in the same
+store 0.31, which is Python's start and its imports (all at load 16; in turn with it, what was
+before took 0.81 again, and 0.63 s where nobody was in the way). Through Slurm on loopback, 201
+steps in 67 jobs: 106 ms a step, where submitit alone takes 102 for as many jobs that do nothing.
 """
 
 import argparse

@@ -67,14 +67,7 @@ def describe(name: str) -> str:
 
 def options(name: str) -> dict[str, Any]:
     """The fusion's options with their defaults. ValueError for an unknown name."""
-    entry = _entry(name)
-    for node in ast.walk(_source(entry)):
-        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
-            for item in node.body:
-                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-                    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
-    return {}
+    return dict(_options(_entry(name)))
 
 
 def check(name: str, given: Mapping[str, Any]) -> None:
@@ -128,6 +121,17 @@ def _entry(name: str) -> EntryPoint:
 @cache
 def _source(entry: EntryPoint) -> ast.Module:
     return ast.parse(_file(entry).read_text(encoding="utf-8"))
+
+
+@cache
+def _options(entry: EntryPoint) -> dict[str, Any]:
+    for node in ast.walk(_source(entry)):
+        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+                    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
+    return {}
 
 
 def _file(entry: EntryPoint) -> Path:

@@ -26,7 +26,7 @@ def candidate(study: StudyResult, name: str) -> CandidateResult:
     named |= {BASE: study.base, **({BEST: study.best} if study.best else {})} | named
     if name not in named:
         raise UserError(f"{study.name} has no candidate '{name}'{nearest(name, named)}")
-    if not named[name].rows:
+    if not named[name].answered:
         raise UserError(f"{name} of {study.name} is not scored ({named[name].status})")
     return named[name]
 

@@ -51,7 +51,7 @@ class Contributions:
         alike = [
             one
             for one in study.candidates
-            if one.rows and _apart_from_encoders(one) == _apart_from_encoders(base)
+            if one.answered and _apart_from_encoders(one) == _apart_from_encoders(base)
         ]
         self.base = tuple(
             name for name in base.encoders if all(name in one.encoders for one in alike)

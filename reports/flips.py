@@ -13,9 +13,10 @@ import pandas as pd
 from scipy.special import bdtr
 
 from ablate.evaluate.significance import holm
+from reports.answers import Key
 from reports.frame import estimate, framed
 from reports.model import CandidateResult, StudyResult
-from reports.scoreboard import Key, Scoreboard
+from reports.scoreboard import Scoreboard
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def flipped(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, task: str | None = None
 ) -> Flips:
     """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
-    if before not in board.rows or after not in board.rows:
+    if before not in board.runs or after not in board.runs:
         return Flips(0, (), ())
     counted = board.weights(before) + board.weights(after) > 0.0
     if task is not None:
@@ -49,7 +50,7 @@ def flipped(
     then, now = board.right(before) >= 0.5, board.right(after) >= 0.5
 
     def chosen(which: Any) -> tuple[Key, ...]:
-        return tuple(board.questions[index] for index in np.flatnonzero(which & counted))
+        return tuple(board.questions[int(index)] for index in np.flatnonzero(which & counted))
 
     return Flips(int(counted.sum()), chosen(now & ~then), chosen(then & ~now))
 
@@ -59,7 +60,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     """The questions with truth and both answers (of the first run), to be read."""
     place = {key: index for index, key in enumerate(board.questions)}
-    then, now = (board.rows[one][0] for one in (before, after))
+    then, now = (board.runs[one][0].rows for one in (before, after))
     return [_row(then[place[key]], now[place[key]]) for key in keys]
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from reports.frame import COLUMNS, SIGNED, digits, records
 
+_SPACES = re.compile(r"\s+")
 FORMATS = ("md", "csv", "latex", "json", "html")
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -41,8 +43,14 @@ def number(value: Any, column: str) -> str:
         return ""
     if isinstance(value, str | bool):
         return str(value)
+    return format(value, _spec(column))
+
+
+@cache
+def _spec(column: str) -> str:
+    """How `format` shows a column's numbers."""
     sign = "+" if column.removesuffix("_low").removesuffix("_high") in SIGNED else ""
-    return format(value, f"{sign}.{digits(column)}f")
+    return f"{sign}.{digits(column)}f"
 
 
 def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
@@ -130,17 +138,24 @@ def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and cells with each interval and each mark folded into the number it belongs to."""
     names = _names(frame)
     heads = [COLUMNS.get(name, (name, 1))[0] for name in names]
-    rows = []
-    for record in records(frame):
-        cells = []
-        for name in names:
-            cell = number(record[name], name)
-            low, high = record.get(f"{name}_low"), record.get(f"{name}_high")
-            if low is not None and high is not None:
-                cell += f" [{number(low, f'{name}_low')}, {number(high, f'{name}_high')}]"
-            cells.append(cell + (record.get(f"{name}_mark") or ""))
-        rows.append(cells)
-    return heads, rows
+    columns = [_cells(frame, name) for name in names]
+    return heads, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cells(frame: pd.DataFrame, name: str) -> list[str]:
+    """A column with its intervals and marks."""
+    ends = f"{name}_low", f"{name}_high"
+    cells = [number(value, name) for value in frame[name]]
+    if all(end in frame for end in ends):
+        pairs = zip(*([number(value, end) for value in frame[end]] for end in ends), strict=True)
+        cells = [
+            f"{cell} [{low}, {high}]" if low and high else cell
+            for cell, (low, high) in zip(cells, pairs, strict=True)
+        ]
+    if f"{name}_mark" in frame:
+        marks = frame[f"{name}_mark"]
+        cells = [cell + (mark or "") for cell, mark in zip(cells, marks, strict=True)]
+    return cells
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
@@ -156,7 +171,7 @@ def text_columns(frame: pd.DataFrame) -> list[bool]:
 
 
 def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text)
+    return _SPACES.sub(" ", text)
 
 
 def _tex(text: str) -> str:

@@ -1,19 +1,20 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ablate.evaluate import suites
+from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
-from ablate.files import read_json
-from ablate.readings import Readings
-from ablate.results import StoredResults
+from ablate.readings import Readings, signatures
+from ablate.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
 from ablate.search.explore import explore
 from ablate.steps import Step, ancestors
 from ablate.store import Store
 from ablate.study import Arms, Candidate, Study, load_study
+from reports.answers import Answers, Key, Rows
 from reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 
 SMALL = 2**22
@@ -29,20 +30,16 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
     """
     if isinstance(study, str):
         study = load_study(study)
-    home = home or default_home()
-    checks = Readings(home / "remembered" / "checks" / f"{study.name}.json", of="problems")
-    store = Store(home, checks)
-    results = StoredResults(store, study)
-    rounds, steps = [], _Steps(store)
-    for turn in explore(study, results, last):
+    seen, rounds = Seen(Store(home or default_home()), study), []
+    for turn in explore(study, seen, last):
         if not turn.provisional:
             decision = turn.decision.to_json() if turn.decision else None
             points: dict[str, list[Candidate]] = {}
             for candidate in turn.candidates:
                 points.setdefault(candidate.point, []).append(candidate)
-            made = tuple(_candidate(seeds, results, steps) for seeds in points.values())
+            made = tuple(_candidate(seeds, seen) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
-    checks.keep()
+    seen.memory.keep()
     suite = suites.resolve(study.suite)
     suites.require_one(
         (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
@@ -62,7 +59,7 @@ def load(study: Study | str, home: Path | None = None, last: int | None = None) 
         planned_rounds=study.rounds,
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
-        home=store.home,
+        home=seen.store.home,
         benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
         published=_repeats(study),
         families={task.task: task.family for task in suite.tasks},
@@ -96,13 +93,11 @@ def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
     return rounds[0].candidates[0].name
 
 
-def _candidate(
-    seeds: Sequence[Candidate], stored: StoredResults, steps: "_Steps"
-) -> CandidateResult:
+def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
-    chains = [stored.steps(candidate) for candidate in seeds]
-    last = [steps.result(chain[-1]) for chain in chains]
+    chains = [seen.steps(candidate) for candidate in seeds]
+    last = [seen.step(chain[-1]) for chain in chains]
     known: dict[str, Any] = {}
     if all(step.status == "done" for step in last):
         results = [step.record["result"] for step in last]
@@ -112,8 +107,8 @@ def _candidate(
                 for task in results[0]["scores"]
             },
             "seed_scores": tuple(float(one["composite"]) for one in results),
-            "rows": _rows(seeds, last),
-            "images": _images(last[0], stored.store),
+            "runs": tuple(seen.answers(chain[-1]) for chain in chains),
+            "images": seen.images(chains[0][-1]),
         }
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
@@ -122,60 +117,104 @@ def _candidate(
         encoders=first.encoders,
         fusion=first.fusion.name,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
-        steps=tuple(steps.result(step) for step in ancestors(chain[-1] for chain in chains)),
+        steps=tuple(seen.step(step) for step in ancestors(chain[-1] for chain in chains)),
         **known,
     )
 
 
-class _Steps:
-    """The steps of a study as the store has them, each read once."""
+class Seen(StoredResults):
+    """A study's results, each artifact read once: checked whole, or as it was when it last was.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._known: dict[str, StepResult] = {}
+    An artifact is remembered for as long as no file in it changes.
+    """
 
-    def result(self, step: Step) -> StepResult:
-        """Where a step stands: done, at work, failed at its last attempt, or waiting."""
-        if step.key not in self._known:
-            self._known[step.key] = self._read(step)
-        return self._known[step.key]
+    def __init__(self, store: Store, study: Study) -> None:
+        super().__init__(store, study)
+        path = store.home / "remembered" / "artifacts" / f"{study.name}.json"
+        self.memory = Readings(path, of="records and marks")
+        self._steps_seen: dict[str, StepResult] = {}
+        self._marks: dict[str, Mapping[str, Any]] = {}
+        self._asked: dict[str, tuple[list[Key], list[str]]] = {}
 
-    def _read(self, step: Step) -> StepResult:
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        steps = self.steps(candidate)
+        last = self.step(steps[-1])
+        if last.status == "done":
+            return evaluation(self.store, steps[-1], last.record)
+        return self.failure(steps)
+
+    def step(self, step: Step) -> StepResult:
+        """Where a step stands: done, at work, failed at its last attempt, or waiting.
+
+        A trained part that is damaged is set aside, and its step counts as never done; so are
+        answers that are, and BadArtifactError says it.
+        """
+        if step.key not in self._steps_seen:
+            self._steps_seen[step.key] = self._step(step)
+        return self._steps_seen[step.key]
+
+    def answers(self, step: Step) -> Answers:
+        """The answers of an evaluate step that is done."""
+        marks = self._marks[step.key]
+        rows = partial(rows_in, self.store.file(step, ANSWERS))
+        if (name := marks["asked"]) not in self._asked:
+            asked = self.memory.get(name, name, lambda: _asked(rows()))
+            self._asked[name] = (
+                [(task, question) for task, question, _ in asked],
+                [image for *_, image in asked],
+            )
+        return Answers(*self._asked[name], marks["scores"], marks["weights"], rows)
+
+    def images(self, step: Step) -> Path | None:
+        """The folder of the images that an evaluate step asked about which is done."""
+        folder = self._marks[step.key]["images"]
+        return self.store.home / "data" / folder if folder else None
+
+    def _step(self, step: Step) -> StepResult:
         folder: Path | None = self.store.folder(step)
-        record = self.store.record(step)
-        if record is not None and self.store.sound(step, SMALL):
-            status = "done"
+        try:
+            files = signatures(str(folder))
+        except NO_FILE:
+            found = self._artifact(step)
+        else:
+            found = self.memory.get(step.key, files, partial(self._artifact, step))
+        if found:
+            status, record = "done", found["record"]
+            self._marks[step.key] = found.get("marks", {})
         else:
             folder = work if (work := self.store.work(step)).is_dir() else None
-            if self.store.progress(step):
-                status = "running"
-            else:
-                record = self.store.failure(step)
-                status = "failed" if record else "waiting"
+            running = self.store.progress(step)
+            record = None if running else self.store.failure(step)
+            status = "running" if running else "failed" if record else "waiting"
         return StepResult(
             step.kind, step.key, step.slug, step.dirname, status, step.spec, record or {}, folder
         )
 
+    def _artifact(self, step: Step) -> dict[str, Any] | None:
+        """What is to be remembered of an artifact that is whole."""
+        record = self.store.record(step)
+        if record is None:
+            return None
+        if step.kind == "evaluate":
+            folder = self.store.verified(step, record)
+            return {"record": record, "marks": self._marked(step, folder)}
+        return {"record": record} if self.store.sound(step, SMALL, record) else None
 
-def _rows(seeds: Sequence[Candidate], last: Sequence[StepResult]) -> tuple[dict[str, Any], ...]:
-    """The answers of all seeds; of several, each id is followed by its seed."""
-    if len(last) == 1:
-        return tuple(_answers(last[0]))
-    return tuple(
-        {**row, "id": f"{row['id']}/{candidate.seed}"}
-        for candidate, step in zip(seeds, last, strict=True)
-        for row in _answers(step)
-    )
+    def _marked(self, step: Step, folder: Path) -> dict[str, Any]:
+        """What the answers are worth; their questions are remembered once for all candidates."""
+        rows = rows_in(self.store.file(step, ANSWERS))
+        asked = _asked(rows)
+        name = sha256_json(asked)
+        self.memory.get(name, name, lambda: asked)
+        note = folder / "data.json"
+        return {
+            "asked": name,
+            "scores": [row["score"] for row in rows],
+            "weights": [row["weight"] for row in rows],
+            "images": read_json(note)["folder"] if note.exists() else None,
+        }
 
 
-def _answers(step: StepResult) -> list[dict[str, Any]]:
-    assert step.folder is not None
-    lines = (step.folder / "answers.jsonl").read_text(encoding="utf-8").split("\n")
-    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
-    return rows
-
-
-def _images(step: StepResult, store: Store) -> Path | None:
-    assert step.folder is not None
-    note = step.folder / "data.json"
-    return store.home / "data" / str(read_json(note)["folder"]) if note.exists() else None
+def _asked(rows: Rows) -> list[tuple[str, str, str]]:
+    """Task, id and image of each question."""
+    return [(row["task"], row["id"], row["image"]) for row in rows]

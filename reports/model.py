@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from reports.answers import Answers, Rows
 from reports.scoreboard import Scoreboard
 
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
@@ -44,8 +45,8 @@ class CandidateResult:
     """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
 
     `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
-    `seed_scores` are the composites; `rows` are those of `answers.jsonl`, whose images lie below
-    `images`.
+    `seed_scores` are the composites and `runs` the answers of each seed; the images asked about lie
+    below `images`.
     """
 
     name: str
@@ -56,13 +57,29 @@ class CandidateResult:
     steps: tuple[StepResult, ...]
     scores: Mapping[str, float] = field(default_factory=dict)
     seed_scores: tuple[float, ...] = ()
-    rows: tuple[Mapping[str, Any], ...] = ()
+    runs: tuple[Answers, ...] = ()
     images: Path | None = None
 
     @cached_property
     def composite(self) -> float | None:
         """The score that counts, 0-100; `None` while it is not known."""
         return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there are answers to compare it by, of each of its runs."""
+        return bool(self.runs) and all(run.questions for run in self.runs)
+
+    @property
+    def rows(self) -> Rows:
+        """The answers of all runs; of several, each id is followed by its seed."""
+        if len(self.runs) < 2:
+            return [row for run in self.runs for row in run.rows]
+        return [
+            {**row, "id": f"{row['id']}/{seed}"}
+            for run, seed in zip(self.runs, self.config["seeds"], strict=True)
+            for row in run.rows
+        ]
 
     @cached_property
     def status(self) -> str:

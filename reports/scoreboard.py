@@ -6,20 +6,17 @@ shown; what they mean is in `ablate.evaluate.statistics`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ablate.evaluate.significance import Halves, halves
 from ablate.evaluate.statistics import Draws, Estimates, Floats, Interval, Sample
+from reports.answers import Answers, Key
 
 if TYPE_CHECKING:
     from reports.model import CandidateResult
 
-Key = tuple[str, str]
-"""A question: its task and its id."""
-Rows = Sequence[Mapping[str, Any]]
-"""Of `answers.jsonl`, one a question."""
 Tasks = tuple[str, ...] | None
 """The tasks whose mean is meant; None: all."""
 
@@ -32,38 +29,25 @@ class Scoreboard:
     """
 
     def __init__(self, candidates: "Iterable[CandidateResult]") -> None:
-        self.candidates = [one for one in candidates if one.rows]
+        self.candidates = [one for one in candidates if one.answered]
         self._place = {one: index for index, one in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
         self._columns: dict[tuple[CandidateResult, str], Floats] = {}
 
     @property
-    def questions(self) -> list[Key]:
+    def questions(self) -> Sequence[Key]:
         """The questions that every candidate answered in every run, in order."""
-        return self._aligned[0]
-
-    @property
-    def rows(self) -> "dict[CandidateResult, list[Rows]]":
-        """Each candidate's rows of `questions`, in their order, those of each training run."""
-        return self._aligned[1]
+        return self.runs[self.candidates[0]][0].questions if self.candidates else []
 
     @cached_property
-    def _aligned(self) -> "tuple[list[Key], dict[CandidateResult, list[Rows]]]":
-        runs = {one: _runs(one) for one in self.candidates}
-        several = [(one, run) for one, found in runs.items() for run in found]
-        first = _keys(*several[0]) if several else []
-        if all(_keys(*each) == first for each in several):
-            return first, runs
-        found = {
-            one: [dict(zip(_keys(one, run), run, strict=True)) for run in own]
-            for one, own in runs.items()
-        }
-        common = sorted(set.intersection(*(set(run) for own in found.values() for run in own)))
-        rows: dict[CandidateResult, list[Rows]] = {
-            one: [[run[key] for key in common] for run in own] for one, own in found.items()
-        }
-        return common, rows
+    def runs(self) -> "dict[CandidateResult, Sequence[Answers]]":
+        """Each candidate's training runs on `questions`."""
+        every = [run for one in self.candidates for run in one.runs]
+        if all(run.questions == every[0].questions for run in every):
+            return {one: one.runs for one in self.candidates}
+        common = sorted(set.intersection(*(set(run.questions) for run in every)))
+        return {one: [run.only(common) for run in one.runs] for one in self.candidates}
 
     @property
     def tasks(self) -> list[str]:
@@ -74,19 +58,22 @@ class Scoreboard:
     def sample(self) -> Sample:
         """The questions and scores as what is resampled."""
         return Sample(
-            [row["image"] for row in self.rows[self.candidates[0]][0]],
+            self.runs[self.candidates[0]][0].images,
             [task for task, _ in self.questions],
-            [(self._column(one, "score"), self._column(one, "weight")) for one in self.candidates],
+            [
+                (self._column(one, "scores"), self._column(one, "weights"))
+                for one in self.candidates
+            ],
         )
 
     def right(self, one: "CandidateResult") -> Floats:
         """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
-        mean: Floats = self._column(one, "score").mean(0)
+        mean: Floats = self._column(one, "scores").mean(0)
         return mean
 
     def weights(self, one: "CandidateResult") -> Floats:
         """How much each of `questions` weighs in its task's metric, a mean over the runs."""
-        mean: Floats = self._column(one, "weight").mean(0)
+        mean: Floats = self._column(one, "weights").mean(0)
         return mean
 
     def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
@@ -147,26 +134,8 @@ class Scoreboard:
             self._draws[tasks] = sample.draw()
         return self._draws[tasks]
 
-    def _column(self, one: "CandidateResult", name: str) -> Floats:
-        """A field of the candidate's rows, (runs, questions)."""
+    def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
+        """A field of the candidate's runs, (runs, questions)."""
         if (one, name) not in self._columns:
-            runs = self.rows[one]
-            self._columns[one, name] = np.array([[row[name] for row in run] for run in runs])
+            self._columns[one, name] = np.array([getattr(run, name) for run in self.runs[one]])
         return self._columns[one, name]
-
-
-def _runs(one: "CandidateResult") -> list[Rows]:
-    """The candidate's rows by run; with several seeds an id is `<question>/<seed>`."""
-    if len(one.seed_scores) < 2:
-        return [one.rows]
-    runs: dict[str, list[Mapping[str, Any]]] = {}
-    for row in one.rows:
-        runs.setdefault(row["id"].rpartition("/")[2], []).append(row)
-    return list(runs.values())
-
-
-def _keys(one: "CandidateResult", run: Rows) -> list[Key]:
-    """The questions of one of the candidate's runs."""
-    if len(one.seed_scores) < 2:
-        return [(row["task"], row["id"]) for row in run]
-    return [(row["task"], row["id"].rpartition("/")[0]) for row in run]

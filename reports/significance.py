@@ -20,7 +20,7 @@ def significance(study: StudyResult) -> pd.DataFrame:
     """
     rows = []
     for turn in study.rounds:
-        scored = [one for one in best_first(turn.candidates) if one.rows]
+        scored = [one for one in best_first(turn.candidates) if one.answered]
         deltas = differences(study, [(one, study.reference(one)) for one in scored])
         behind = differences(study, [(one, scored[0]) for one in scored[1:]])
         for one, (delta, p), (gap, p_best) in zip(

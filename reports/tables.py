@@ -77,7 +77,7 @@ the encoders; whether they were pre-aligned."""
 def cells(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and benchmark: score and difference there, each with its interval."""
     board = study.scoreboard
-    scored = [one for one in study.candidates if one.rows]
+    scored = [one for one in study.candidates if one.answered]
     pairs = [(one, study.reference(one)) for one in scored]
     rows = [
         {

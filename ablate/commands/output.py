@@ -20,12 +20,12 @@ def note(line: str) -> None:
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The rows under their headings, columns padded to align; the last one is left as it is."""
-    lines = [list(heads), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    padded = []
+    for column in zip(heads, *rows, strict=True):
+        cells = [str(cell) for cell in column]
+        width = max(map(len, cells))
+        padded.append([cell.ljust(width) for cell in cells])
+    return "\n".join(["  ".join(line).rstrip() for line in zip(*padded, strict=True)])
 
 
 def count(number: int) -> str:

@@ -1,24 +1,21 @@
 """`ablate table` and `ablate report`."""
 
-import gc
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ablate.commands.output import emit_json, note
 from ablate.files import home
+from ablate.readings import all_of_use
 from ablate.study import Study, load_study
 
 
+@all_of_use()
 def table(
     name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
 ) -> None:
     """Print a table of the study that `make` makes in this format."""
-    gc.disable()  # of many candidates there are a million objects, and all are of use to the end
-    try:
-        print(make(load_study(name, overrides), form), end="")
-    finally:
-        gc.enable()
+    print(make(load_study(name, overrides), form), end="")
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:

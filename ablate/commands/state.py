@@ -10,6 +10,7 @@ from ablate.commands.output import clock, columns, duration, emit_json, note, pa
 from ablate.commands.queue import Hints, Work, at_hand
 from ablate.commands.survey import Eye, Survey, look
 from ablate.files import home
+from ablate.readings import all_of_use
 from ablate.steps import Step
 from ablate.store import Store
 from ablate.study import load_study
@@ -18,6 +19,7 @@ LOOK = 1.0
 """Seconds between two looks at the store."""
 
 
+@all_of_use()
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())
@@ -134,9 +136,9 @@ def summary(found: Survey, work: Work) -> str:
     said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
     if hours:
         said += f", {hours:.1f} {of}-hours" if hours >= 1 else f", {hours * 60:.1f} {of}-minutes"
-    left = found.seconds_left()
     if found.complete:
         return said
+    left = found.seconds_left()
     if not (found.at_work or work.drivers or work.waiting):
         return f"{said}; nothing works on it: `ablate run {found.study.name}` goes on"
     return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said

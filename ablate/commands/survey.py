@@ -1,7 +1,6 @@
 """A study as it stands: its rounds, and where each step is. Imports no torch."""
 
 import contextlib
-import gc
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ablate.lease import Holding
 from ablate.readings import Readings, signature
 from ablate.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.search.explore import Round, explore
-from ablate.steps import Step, ancestors, steps_for
+from ablate.steps import Step, ancestors
 from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study, load_study
 
@@ -85,10 +84,17 @@ class Survey:
 
     def state(self, candidate: Candidate) -> State:
         """A candidate is failed, running or done if one, one, or all of its steps are."""
-        states = [self.standings[step.key].state for step in self.chains[candidate.name]]
-        if all(state == "done" for state in states):
-            return "done"
-        return next((word for word in _WORST if word in states), "waiting")
+        return self._states[candidate.name]
+
+    @cached_property
+    def _states(self) -> dict[str, State]:
+        """The state of each candidate, by its name."""
+        found: dict[str, State] = {}
+        for name, chain in self.chains.items():
+            states = {self.standings[step.key].state for step in chain}
+            last: State = "done" if states == {"done"} else "waiting"
+            found[name] = next((word for word in _WORST if word in states), last)
+        return found
 
     def score(self, candidate: Candidate) -> float | None:
         """Its composite in 0-100, once it is scored."""
@@ -167,7 +173,6 @@ class Eye:
         self.checked = StoredResults(store, study)
         memory = store.home / "remembered" / "records" / f"{study.name}.json"
         self.records = Readings(memory, of=" ".join(KEPT))
-        self._chains: dict[str, list[Step]] = {}
         self._listed: dict[tuple[str, str], set[str]] = {}
         self._standings: dict[str, Standing] = {}
 
@@ -179,7 +184,7 @@ class Eye:
         steps: dict[str, Step] = {}
         for turn in rounds:
             for candidate in turn.candidates:
-                chains[candidate.name] = ancestors(self._chain(candidate))
+                chains[candidate.name] = ancestors(self.checked.steps(candidate))
                 for step in chains[candidate.name]:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
@@ -219,7 +224,7 @@ class Eye:
         return Standing("waiting")
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = self._chain(candidate)
+        steps = self.checked.steps(candidate)
         for step in reversed(steps):
             found = self.standing(step)
             if found.state == "done" and found.record and step is steps[-1]:
@@ -230,12 +235,6 @@ class Eye:
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.checked.decision(number)
-
-    def _chain(self, candidate: Candidate) -> list[Step]:
-        """The candidate's steps, worked out once: a study's names are its designs'."""
-        if candidate.name not in self._chains:
-            self._chains[candidate.name] = steps_for(candidate, self.study)
-        return self._chains[candidate.name]
 
     def _record(self, step: Step) -> dict[str, Any] | None:
         """What is `KEPT` of a committed step's record; read once for as long as it stays."""
@@ -277,10 +276,6 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Surv
 def look(study: Study, store: Store, last: int | None = None) -> Survey:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
     eye = Eye(study, store, last)
-    gc.disable()  # of many candidates there are many objects, and all are of use to the end
-    try:
-        found = eye.look()
-    finally:
-        gc.enable()
+    found = eye.look()
     eye.records.keep()
     return found

@@ -58,9 +58,9 @@ def _candidates(
     designs: dict[str, Design], number: int, seeds: tuple[int, ...]
 ) -> Iterable[Candidate]:
     for point, design in designs.items():
+        fields = {field: getattr(design, field) for field in Design.model_fields}
         for seed in seeds:
             name = point if len(seeds) == 1 else f"{point} (seed {seed})"
-            fields = {field: getattr(design, field) for field in Design.model_fields}
             yield Candidate(**fields, name=name, point=point, round=number, seed=seed)
 
 

@@ -94,6 +94,12 @@ def scored_otherwise(home: Path) -> None:
     shutil.copyfile(second, first)
 
 
+def answered_otherwise(home: Path) -> None:
+    """The answers are a twin's."""
+    first, second, *_ = answers(home)
+    shutil.copyfile(second, first)
+
+
 def decided_otherwise(home: Path) -> None:
     path = next(home.glob("studies/**/round-2.json"))
     decision = read_sealed(path)
@@ -111,6 +117,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "a file more": lambda home: (answers(home)[1].parent / "more.txt").touch(),
     "artifacts that changed places": swap,
     "a record of another": scored_otherwise,
+    "answers of another": answered_otherwise,
     "a decision": decided_otherwise,
 }
 
@@ -149,10 +156,11 @@ def test_what_changes_in_a_store_is_seen_at_the_next_call(
     assert (warm == before) == (change == "a file more")
 
 
-def test_what_stays_is_not_hashed_again(
+def test_what_stays_is_neither_hashed_nor_parsed_again(
     done: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(done, own_home)
     before = ablate("table", *STUDY, "--json")
-    monkeypatch.setattr("ablate.store.sha256_file", lambda path: never())
+    for costly in "ablate.store.sha256_file", "ablate.store._record", "reports.load.rows_in":
+        monkeypatch.setattr(costly, lambda *given: never())
     assert ablate("table", *STUDY, "--json") == before

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports import tables
+from reports.answers import Answers
 from reports.contributions import Contributions
 from reports.model import CandidateResult, RoundResult, StudyResult
 
@@ -36,7 +37,7 @@ def mixture(experts: str, right: np.ndarray) -> CandidateResult:
     config = {"encoders": list(encoders), "recipe": {}, "seeds": [0]}
     composite = sum(scores.values()) / 2
     return CandidateResult(
-        "+".join(encoders), 1, encoders, "x", config, (), scores, (composite,), rows
+        "+".join(encoders), 1, encoders, "x", config, (), scores, (composite,), (Answers.of(rows),)
     )
 
 

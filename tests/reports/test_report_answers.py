@@ -7,6 +7,7 @@ import pytest
 from conftest import piece
 from PIL import Image
 
+from reports.answers import Answers
 from reports.browser import LONGEST, Browser, encode
 from reports.model import StudyResult
 from reports.site import build
@@ -59,7 +60,7 @@ def test_an_image_is_there_once_however_many_names_it_has(
     rows = tuple(
         {**row, "image": f"images/{number % 3}.png"} for number, row in enumerate(one.rows)
     )
-    copies = dataclasses.replace(one, rows=rows, images=tmp_path / "set")
+    copies = dataclasses.replace(one, runs=(Answers.of(rows),), images=tmp_path / "set")
     turn = dataclasses.replace(greedy.rounds[0], candidates=(copies,))
     browser = Browser(dataclasses.replace(greedy, rounds=(turn,)))
     names = encode(browser, tmp_path / "made")
@@ -76,7 +77,9 @@ def test_what_is_no_image_of_the_set_is_left_out(
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     one = greedy.base
     spoiled = dataclasses.replace(
-        one, rows=tuple({**row, "image": path} for row in one.rows), images=tmp_path / "set"
+        one,
+        runs=(Answers.of([{**row, "image": path} for row in one.rows]),),
+        images=tmp_path / "set",
     )
     turn = dataclasses.replace(greedy.rounds[0], candidates=(spoiled,))
     assert encode(Browser(dataclasses.replace(greedy, rounds=(turn,))), tmp_path / "made") == {}
@@ -85,7 +88,7 @@ def test_what_is_no_image_of_the_set_is_left_out(
 def test_a_long_text_is_cut_and_says_how_long_it_is(greedy: StudyResult, tmp_path: Path) -> None:
     one = greedy.base
     wordy = dataclasses.replace(
-        one, rows=tuple({**row, "answer": "x" * 10**6} for row in one.rows[:3])
+        one, runs=(Answers.of([{**row, "answer": "x" * 10**6} for row in one.rows[:3]]),)
     )
     turn = dataclasses.replace(greedy.rounds[0], candidates=(wordy,))
     build(dataclasses.replace(greedy, rounds=(turn,)), tmp_path / "report")

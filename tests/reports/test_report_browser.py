@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from reports.answers import Answers
 from reports.live import Server, Shelf
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages import navigation
@@ -316,7 +317,7 @@ def spoiled(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> St
             config={**one.config, "llm": next(words)}
             | {next(short): next(words) for _ in range(20)},
             steps=tuple(step(each) for each in one.steps),
-            rows=rows,
+            runs=(Answers.of(rows),),
             images=data,
         )
 

@@ -20,6 +20,7 @@ from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.steps import steps_for
 from reports import figures, formats, significance, story, tables
+from reports.answers import Answers
 from reports.load import load
 from reports.model import CandidateResult, StudyResult
 from reports.pages import navigation
@@ -274,7 +275,7 @@ def test_whatever_was_written_stays_text(greedy: StudyResult, tmp_path: Path) ->
             {**row, "question": nasty, "truth": nasty, "answer": nasty, "image": nasty}
             for row, nasty in zip(one.rows, NASTY * 8, strict=False)
         ]
-        return dataclasses.replace(one, name=name, encoders=(name,), rows=tuple(rows))
+        return dataclasses.replace(one, name=name, encoders=(name,), runs=(Answers.of(rows),))
 
     names = iter(words)
     spoiled = dataclasses.replace(

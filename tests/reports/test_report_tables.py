@@ -101,7 +101,7 @@ def test_significance_corrects_over_the_round_and_marks_ties(greedy: StudyResult
     board = greedy.scoreboard
     for turn in greedy.rounds[1:]:
         own = frame[frame["round"] == turn.number].set_index("candidate")
-        scored = [one for one in turn.candidates if one.rows]
+        scored = [one for one in turn.candidates if one.answered]
         found = [board.difference(one, greedy.reference(one)) for one in scored]
         expected = holm([one.p for one in found if one])
         for one, p in zip(scored, expected, strict=True):
@@ -136,7 +136,7 @@ def test_flips_add_up_to_the_questions_that_changed(greedy: StudyResult) -> None
 
 def test_every_cell_has_its_interval(greedy: StudyResult) -> None:
     frame = tables.cells(greedy)
-    assert len(frame) == len(greedy.tasks) * sum(bool(one.rows) for one in greedy.candidates)
+    assert len(frame) == len(greedy.tasks) * sum(one.answered for one in greedy.candidates)
     assert (frame["score_low"] <= frame["score"]).all()
     assert (frame["score"] <= frame["score_high"]).all()
     wide = tables.rounds(greedy).set_index("candidate")

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from ablate.evaluate.statistics import compare
+from reports.answers import Answers
 from reports.model import CandidateResult, StudyResult
 from reports.scoreboard import Scoreboard
 
@@ -20,13 +21,22 @@ def test_scores_are_the_composites_and_lie_in_their_intervals(greedy: StudyResul
 
 def test_of_several_seeds_the_score_is_the_mean_of_the_runs(arms: StudyResult) -> None:
     board, first = arms.scoreboard, arms.candidates[0]
-    assert [len(run) for run in board.rows[first]] == [80, 80]
+    assert [len(run.rows) for run in board.runs[first]] == [80, 80]
     found = board.score(first)
     assert found is not None
     assert found.estimate == pytest.approx(first.composite)
     for task, score in first.scores.items():
         cell = board.score(first, (task,))
         assert cell is None or cell.estimate == pytest.approx(score)
+
+
+def test_the_rows_of_several_seeds_are_told_apart_by_their_ids(arms: StudyResult) -> None:
+    first = arms.candidates[0]
+    rows = [dict(row) for run in first.runs for row in run.rows]
+    seeds = [seed for seed, run in enumerate(first.runs) for _ in run.rows]
+    told = [{**row, "id": f"{row['id']}/{seed}"} for row, seed in zip(rows, seeds, strict=True)]
+    assert list(first.rows) == told
+    assert first.config["seeds"] == [0, 1]
 
 
 def test_a_pair_has_the_interval_the_search_gives_it(greedy: StudyResult) -> None:
@@ -47,11 +57,11 @@ def test_a_pair_has_the_interval_the_search_gives_it(greedy: StudyResult) -> Non
 
 def test_only_questions_that_all_answered_are_compared(greedy: StudyResult) -> None:
     one, other = greedy.candidates[:2]
-    fewer = dataclasses.replace(other, rows=tuple(reversed(other.rows[10:])))
+    fewer = dataclasses.replace(other, runs=(Answers.of(other.rows[:9:-1]),))
     board = Scoreboard([one, fewer])
     assert len(board.questions) == len(one.rows) - 10
     for (task, name), row, again in zip(
-        board.questions, board.rows[one][0], board.rows[fewer][0], strict=True
+        board.questions, board.runs[one][0].rows, board.runs[fewer][0].rows, strict=True
     ):
         assert (row["task"], row["id"]) == (again["task"], again["id"]) == (task, name)
     assert board.difference(fewer, one) is not None
@@ -59,8 +69,8 @@ def test_only_questions_that_all_answered_are_compared(greedy: StudyResult) -> N
 
 def test_a_score_that_nothing_is_known_of_has_no_interval(greedy: StudyResult) -> None:
     right = tuple({**row, "score": 1.0} for row in greedy.base.rows)
-    perfect = dataclasses.replace(greedy.base, rows=right)
-    unknown = dataclasses.replace(greedy.base, rows=())
+    perfect = dataclasses.replace(greedy.base, runs=(Answers.of(right),))
+    unknown = dataclasses.replace(greedy.base, runs=())
     board = Scoreboard([perfect, greedy.base, unknown])
     assert board.score(perfect) is None
     assert board.score(unknown) is None

@@ -1,0 +1,51 @@
+"""The answers of a training run: their scores at hand, their text once it is asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+Key = tuple[str, str]
+"""A question: its task and its id."""
+Rows = Sequence[Mapping[str, Any]]
+"""Of `answers.jsonl`, one a question."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one training run of a candidate answered, an entry a question.
+
+    `scores` are in 0..1, `weights` those in the task's mean. `read` gives the rows of the same.
+    """
+
+    questions: Sequence[Key]
+    images: Sequence[str]
+    scores: Sequence[float]
+    weights: Sequence[float]
+    read: Callable[[], Rows]
+
+    @classmethod
+    def of(cls, rows: Rows) -> "Answers":
+        """The answers in these rows."""
+        questions = [(row["task"], row["id"]) for row in rows]
+        images, scores, weights = (
+            [row[name] for row in rows] for name in ("image", "score", "weight")
+        )
+        return cls(questions, images, scores, weights, lambda: rows)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The answers with their text."""
+        return self.read()
+
+    def only(self, questions: Sequence[Key]) -> "Answers":
+        """The answers to these of the questions, in this order."""
+        place = {key: index for index, key in enumerate(self.questions)}
+        chosen = [place[key] for key in questions]
+        return Answers(
+            questions,
+            [self.images[index] for index in chosen],
+            [self.scores[index] for index in chosen],
+            [self.weights[index] for index in chosen],
+            lambda: [self.rows[index] for index in chosen],
+        )
