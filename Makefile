@@ -2,18 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slurm test-rest test-deepspeed check clean
+.PHONY: demo test test-deepspeed check clean
 
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
 
-test: test-rest test-slurm  ## the whole test suite; with --jobs 2 its two parts side by side
-
-test-rest: .venv/ready
-	$(BIN)/pytest --ignore tests/slurm
-
-test-slurm: .venv/ready  ## the tests on a private Slurm, which wait more than they work
-	$(BIN)/pytest tests/slurm
+test: .venv/ready  ## the whole test suite
+	$(BIN)/pytest
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear .venv/deepspeed
