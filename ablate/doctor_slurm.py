@@ -210,7 +210,7 @@ def _awaited(sample: Sample, name: str) -> dict[str, Any] | None:
         job = sample.queued()
         if job and not job.alive:
             ended = ended or time.monotonic()
-            if time.monotonic() - ended > SEEN:
+            if time.monotonic() - ended > SEEN or failed_set_up(sample.printed() or ""):
                 return None
         time.sleep(LOOK)
     return None
@@ -288,8 +288,9 @@ def _nodes(sample: Sample, reports: Sequence[Mapping[str, Any] | None]) -> Itera
     for host in hosts:
         report = next(one for one in found if one["host"] == host)
         yield from _node(report)
-        if sample.kinds != ["driver"]:
-            yield _gpus(report, int(sample.asked.options.get("gpus-per-node", 0)))
+        gpus = int(sample.asked.options.get("gpus-per-node", 0))
+        if gpus or not sample.kinds:  # a study says by itself whether it wants any
+            yield _gpus(report, gpus)
 
 
 def _node(report: Mapping[str, Any]) -> Iterator[Finding]:

@@ -16,10 +16,13 @@ AFTERWARDS = re.compile(
 
 
 def last_words(said: str) -> str:
-    """The last line of a log before what Slurm adds, or of that alone; `""` of an empty one."""
+    """The last line of a log before what Slurm adds, or of that alone; `""` of an empty one.
+
+    As what is told goes into records, no secret of this process's environment is in it.
+    """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if not AFTERWARDS.match(line)] or lines
-    return telling[-1][:LONGEST] if telling else ""
+    return redacted(telling[-1])[:LONGEST] if telling else ""
 
 
 def failed_set_up(said: str) -> str | None:

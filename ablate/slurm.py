@@ -256,14 +256,14 @@ class OnSlurm:
         at_work = [jobs[0].array for jobs in self.arrays if _lasting(jobs)]
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
-        ended = within(LEAVE, lambda: not self.queue.busy(), self.pause)
-        which = " ".join(array.number or array.name for array in at_work)
+        within(LEAVE, lambda: not self.queue.alive(), self.pause)
         if at_work and self.queue.away:
+            which = " ".join(array.number or array.name for array in at_work)
             self.notice = (
                 f"Slurm does not answer; once it does, `scancel {which}` ends what it runs"
             )
-        elif at_work and not ended:
-            self.notice = f"cancelled jobs are still ending, of which Slurm takes care: {which}"
+        elif left := self.queue.alive():
+            self.notice = f"jobs still ending, of which Slurm takes care: {', '.join(left)}"
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array; none where there is no room, or Slurm does not take them now."""

@@ -142,10 +142,11 @@ class Queue:
             return None
         return self._jobs.get((name, task), Queued("", name, "", ""))
 
-    def busy(self) -> bool:
-        """Whether any of the jobs has not ended, as far as Slurm tells now."""
+    def alive(self) -> list[str]:
+        """The numbers of the jobs and arrays that have not ended, as far as Slurm tells now."""
         self._ask(0)
-        return self._told == self._tried and any(job.alive for job in self._jobs.values())
+        known = self._jobs.values() if self._told == self._tried else ()
+        return sorted({job.number.partition("_")[0] for job in known if job.alive})
 
     def answers(self) -> bool:
         """Whether Slurm answers: only then is what sbatch says about the job, not about Slurm."""

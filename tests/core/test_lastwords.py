@@ -38,9 +38,7 @@ def test_a_set_up_line_is_quoted_with_the_words_before_it_and_without_secrets(
 ) -> None:
     monkeypatch.setenv("SITE_TOKEN", "hush-hush")
     log = "one\n/spool/slurm_script: line 22: login: refused\nset-up line failed: login hush-hush\n"
-    assert (
-        failed_set_up(f"{log}srun: Terminating StepId=7.0\n")
-        == "`login $SITE_TOKEN`: login: refused"
-    )
+    assert failed_set_up(log + "srun: done") == "`login $SITE_TOKEN`: login: refused"
+    assert last_words("one\nno such key: hush-hush") == "no such key: $SITE_TOKEN"
     assert failed_set_up("set-up line failed: exit 7\n") == "`exit 7`"
     assert failed_set_up("bash: module: command not found\n") is None

@@ -125,7 +125,7 @@ def test_jobs_that_take_their_time_to_end_are_named_by_a_driver_that_goes(
     here.start(chains(1))
     squeue("1|ablate-d-1|COMPLETING|None")
     here.close()
-    assert here.notice == "cancelled jobs are still ending, of which Slurm takes care: 1"
+    assert here.notice == "jobs still ending, of which Slurm takes care: 1"
 
 
 def test_a_step_whose_job_a_set_up_line_ends_has_failed_and_is_not_tried_again(
