@@ -242,6 +242,11 @@ def sigterm(chaos: Chaos) -> str:
     return _command(chaos, chaos.worker(), "scancel", "--signal=TERM", "{job}")
 
 
+def announced(chaos: Chaos) -> str:
+    """A time limit that is minutes away yet: a job has Slurm tell of it with this signal."""
+    return _command(chaos, chaos.worker(), "scancel", "--signal=USR2", "{job}")
+
+
 def time_limit(chaos: Chaos) -> str:
     """Slurm's own: it gives notice, and kills who is there five seconds later."""
     worker = chaos.worker(to_lose=True)  # it holds still for so long that it may count as dead
@@ -307,7 +312,8 @@ FAULTS: Mapping[Fault, int] = {
     job_cancelled: 1,
     job_requeued: 2,
     sigterm: 4,
-    time_limit: 5,
+    announced: 3,
+    time_limit: 2,
     preempted: 4,
     node_lost: 2,
     slurmd_restarted: 3,
