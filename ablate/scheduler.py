@@ -47,11 +47,15 @@ SHARED = {"prealign"}
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened. `waiting`: another driver has the step; `lost`, `stopped`: it will be
-    tried again; `corrupt`: an artifact was set aside and will be made again.
+    """Something happened. `submitted`: the step is first in a chain that a backend took, where it
+    may wait for its turn; `started`: it comes next in a chain; `waiting`: another driver has it;
+    `lost`, `stopped`: it will be tried again; `corrupt`: an artifact was set aside and will be made
+    again.
     """
 
-    what: Literal["started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided"]
+    what: Literal[
+        "submitted", "started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided"
+    ]
     step: Step | None = None
     message: str = ""
     decision: Decision | None = None
@@ -286,7 +290,7 @@ class _Driver:
                 self._begun(job, chain)
 
     def _begun(self, job: Job, chain: list[Step]) -> None:
-        self.tell(Event("started", chain[0]))
+        self.tell(Event("submitted", chain[0]))
         self.running.append((job, chain))
 
     def _alike(self, chain: list[Step]) -> list[Step]:
