@@ -91,6 +91,7 @@ def _row(
         "path": path_of(study, one),
         "label": label(study, one),
         "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
+        "reason": row["reason"],
         "p": number(row["p"], "p"),
         "tasks": [
             {"text": number(row[title], title), "place": places[title].get(row[title], "")}
