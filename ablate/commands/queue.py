@@ -77,21 +77,20 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
     found = list(drives(home, study))
     steps = {job: tuple(keys) for drive in found for job, keys in drive.jobs().items()}
     known = ask(list(steps), patience)
-    drivers = tuple(_driver(drive, watch, known) for drive in found)
+    drivers = dict.fromkeys(_driver(drive, watch, known) for drive in found)  # one may hold several
     own = {drive.own_job for drive in found}
     alive = (job for job in (known or {}).values() if job.alive and job.number not in own)
     jobs = tuple(Submitted(job, steps.get(job.number, ())) for job in alive)
-    return Work(drivers, jobs, died.error, died.log)
+    return Work(tuple(drivers), jobs, died.error, died.log)
 
 
 def _driver(drive: "Drive", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
     """Whether a driver lives; `known`: its jobs and itself in Slurm, None if that does not say."""
-    process, own = drive.driver, drive.own_job
-    holding, log = watch.held(drive.leases), drive.log
-    if holding:
-        host = holding.owner.host if holding.owner else process.host
-        who = f"job {own}" if own else f"process {process.pid}"
-        return Driver(f"{who} on {host}", "alive", "", log)
+    process, own, log = drive.driver, drive.own_job, drive.log
+    if holding := watch.held(drive.leases):
+        owner = holding.owner or process  # may be another, which took it over
+        who = f"job {owner.job}" if owner.job else f"process {owner.pid}"
+        return Driver(f"{who} on {owner.host}", "alive", log=log if owner.job == own else "")
     if own is None:
         return Driver(f"process {process.pid} on {process.host}", "gone", "is gone")
     if known is None:
