@@ -3,12 +3,13 @@
 `python -m ablate` is the same.
 """
 
+import re
 import sys
 
 import typer
 
 from ablate.cli import app
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.files import home, writing
 
 LINE = 1500  # characters of an error
@@ -25,19 +26,36 @@ def main() -> None:
     except (typer.TyperException, UserError) as error:
         if debug:
             raise
-        said = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        fail(said, 2)
+        fail(_typed(error) if isinstance(error, typer.TyperException) else str(error), 2)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:  # what is left is a mistake of ours, whatever it is
         if debug:
             raise
+        if isinstance(error, OSError) and _homeless(error):
+            fail(f"cannot make {home()}: {error.strerror}; choose another $ABLATE_HOME", 2)
         said = f"{type(error).__name__}: {error}"
         fail(f"internal error: {said} (--debug shows where)", 1)
     if code == STOPPED:
         fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _typed(error: typer.TyperException) -> str:
+    """What is wrong with what was typed; of a choice that is none, the nearest one."""
+    said = error.format_message()
+    choice = re.fullmatch(r"(.*: )(?:Value error, )?'(.*)' is not one of (.+)\.", said)
+    if choice is None:
+        return said
+    about, word, choices = choice.groups()
+    valid = re.findall(r"'([^']*)'", choices)
+    return f"{about}'{word}' is no valid value{nearest(word, valid)}"
+
+
+def _homeless(error: OSError) -> bool:
+    """Whether there is no `home()`, and no way to make it."""
+    return not home().is_dir() and str(error.filename).startswith(str(home()))
 
 
 def fail(said: str, code: int) -> None:

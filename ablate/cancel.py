@@ -43,15 +43,15 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
     """
     watch, mine = Watch(), list(drives(home, study))
     alive = [drive for drive in mine if watch.held(drive.leases)]
+    jobs = [_alive(list(drive.jobs())) for drive in mine]  # a driver may end them soon
     for drive in mine:  # all of them first: none shall take up what another leaves
         drive.stop()
-    for drive in mine:
-        yield from _ended(drive, _driver(drive, watch) if drive in alive else ())
+    for drive, its in zip(mine, jobs, strict=True):
+        yield from _ended(drive, _driver(drive, watch) if drive in alive else (), its)
 
 
-def _ended(drive: Drive, driver: Iterable[Ending]) -> Iterator[Ending]:
+def _ended(drive: Drive, driver: Iterable[Ending], jobs: Sequence[str] | None) -> Iterator[Ending]:
     workers = [worker for worker in drive.workers() if not _gone(worker)]
-    jobs = _alive(list(drive.jobs()))
     whole = True
     for ending in chain(driver, _workers(drive, workers), _jobs(drive, jobs)):
         yield ending
@@ -71,7 +71,7 @@ def _driver(drive: Drive, watch: Watch) -> Iterator[Ending]:
     elif driver.near:
         yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
     else:
-        there = f"`ablate cancel` on {driver.host} ends it, if it is alive"
+        there = f"the same command on {driver.host} ends it, if it is alive"
         yield Ending(what, f"asked to stop, no answer in {FAR:.0f} s; {there}")
 
 
@@ -85,7 +85,7 @@ def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
                 end(worker, signal.SIGKILL)
             yield Ending(what)
         elif drive.folder.exists():
-            there = f"`ablate cancel` on {worker.host} ends it"
+            there = f"the same command on {worker.host} ends it"
             yield Ending(what, f"{there}; else it ends with its step")
         else:
             yield Ending(what)
@@ -97,11 +97,13 @@ def _gone(worker: Process) -> bool:
 
 
 def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
-    """Its jobs in Slurm that are alive, each task of an array by itself; None: unknown."""
+    """Its jobs in Slurm that were alive, each task of an array by itself; None: unknown. And those
+    that it has submitted since."""
     if jobs is None:
         what = f"jobs of {drive.study}: {', '.join(drive.jobs())}"
         yield Ending(what, "Slurm does not answer here; run the same again where it does")
         return
+    jobs = list(dict.fromkeys([*jobs, *(_alive(list(drive.jobs())) or ())]))
     scancel(jobs)
     within(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
     rest = _alive(jobs)

@@ -52,7 +52,8 @@ def run(
 
     Killed at any moment, the same command goes on where it stopped. At the end it prints the table
     of every round, the path of the report, and what failed; that stays as it is until `ablate
-    retry`. What jobs ask of a cluster is in the study or in ~/.config/ablate/clusters.yaml.
+    retry`, and the exit code is 1 for as long as something has failed. What jobs ask of a cluster
+    is in the study or in ~/.config/ablate/clusters.yaml.
 
     \b
     Examples:
@@ -62,16 +63,17 @@ def run(
       ablate run --set base.recipe.finetune.steps=200
       ablate run my/study.yaml --backend slurm --detach
     """
+    from ablate.command import Command
     from ablate.commands import running
-    from ablate.detach import Command
 
-    command = Command(study, overrides or [], round, jobs)
-    running.run(command, backend.value, dry_run, detach)
+    command = Command(study, overrides or [], round, jobs, backend.value, detach)
+    raise typer.Exit(running.run(command, dry_run))
 
 
 @app.command()
 def retry(
     study: StudyName = DEFAULT_STUDY,
+    round: Round = None,
     backend: Where = Backend.local,
     jobs: Jobs = None,
     overrides: Overrides = None,
@@ -79,14 +81,17 @@ def retry(
 ) -> None:
     """Run again what failed of a study, and all that waits for it.
 
+    It ends as `ablate run` does: the exit code is 1 if something failed anew.
+
     \b
     Example:
       ablate retry my/study.yaml --backend slurm
     """
+    from ablate.command import Command
     from ablate.commands import running
-    from ablate.detach import Command
 
-    running.retry(Command(study, overrides or [], None, jobs), backend.value, detach)
+    command = Command(study, overrides or [], round, jobs, backend.value, detach)
+    raise typer.Exit(running.retry(command))
 
 
 @app.command()
@@ -365,7 +370,7 @@ def doctor(
 def bake(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Which weights; default: all of them."),
+        typer.Argument(metavar="NAME", help="Which weights; default: all of them."),
     ] = None,
     install: Annotated[
         bool, typer.Option("--install", help="Put them in place of the shipped ones.")

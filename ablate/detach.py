@@ -8,35 +8,29 @@ begins anew.
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.drives import Tenure, drives
+from ablate.command import Command, Driven
+from ablate.drives import TakenOverError, Tenure, drives, log_of
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.lease import Watch
 from ablate.sbatch import RefusedError, driver_request, require_slurm, submit
+from ablate.secrets import redacted
 from ablate.squeue import ask
 from ablate.study import Study
 
 
-@dataclass(frozen=True)
-class Command:
-    """`ablate run STUDY --backend slurm`, as it was typed."""
-
-    study: str
-    overrides: Sequence[str]
-    last: int | None
-    jobs: int | None
-
-
 class Driving:
-    """What the driver's job runs. A class, so that submitit finds `checkpoint` when it must go."""
+    """What the job that drives the study of a name runs: it ends as `ablate run` would.
 
-    def __init__(self, command: Command, home: Path, folder: Path) -> None:
-        self.command, self.home, self.folder = command, str(home), str(folder)
+    A class, so that submitit finds `checkpoint` when it must go.
+    """
+
+    def __init__(self, command: Command, study: str, home: Path, folder: Path) -> None:
+        self.command, self.study = command, study
+        self.home, self.folder = str(home), str(folder)
 
     def __call__(self) -> None:
         from ablate.commands import running
@@ -44,9 +38,23 @@ class Driving:
         os.environ["ABLATE_HOME"] = self.home
         os.dup2(1, 2)  # what goes on and what came of it, in one log
         try:
-            running.to_its_end(self.command, "slurm", Path(self.folder))
-        except UserError as error:
+            code = running.to_its_end(self.command, Path(self.folder))
+        except TakenOverError as error:
             raise SystemExit(f"ablate: {error}") from None
+        except UserError as error:
+            self._died(str(error))
+            raise SystemExit(f"ablate: {error}") from None
+        except Exception as error:
+            self._died(f"internal error: {type(error).__name__}: {error}")
+            raise
+        if code:
+            raise SystemExit(code)
+
+    def _died(self, said: str) -> None:
+        """Leave word for `ablate status`, as nobody sees this job's last line."""
+        log = log_of(Path(self.folder), self.study, os.environ.get("SLURM_JOB_ID", ""))
+        driven = Driven.by(self.command, redacted(" ".join(said.split())), str(log))
+        driven.write(Path(self.home), self.study)
 
     def checkpoint(self) -> Any:
         import submitit
@@ -61,15 +69,15 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
     """
     require_slurm()
     watch = Watch()
-    _alone(study, home, watch)
+    _alone(command, study, home, watch)
     token = uuid.uuid4().hex[:12]
     folder = home / "drives" / token
-    logs = home / "studies" / study.name / "drivers" / token
+    logs = log_of(folder, study.name, "").parent
     logs.mkdir(mode=0o700, parents=True)
     tenure = Tenure(home, study.name, watch)
     tenure.hold(folder)  # until the job's number is there to be found
     try:
-        call = Driving(command, home, folder)
+        call = Driving(command, study.name, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
     except RefusedError as error:
@@ -78,10 +86,10 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
         raise UserError(f"sbatch refused: {error}") from None
     finally:
         tenure.close()
-    return job, logs / f"{job}_0_log.out"
+    return job, log_of(folder, study.name, job)
 
 
-def _alone(study: Study, home: Path, watch: Watch) -> None:
+def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
     for drive in drives(home, study.name):
         own = drive.own_job
@@ -92,8 +100,8 @@ def _alone(study: Study, home: Path, watch: Watch) -> None:
         else:
             continue
         raise UserError(
-            f"{study.name} has a driver: {who}; `ablate status {study.name}` shows how far it is, "
-            f"`ablate cancel {study.name}` ends it"
+            f"{study.name} has a driver: {who}; `{command.said('status')}` shows how far it is, "
+            f"`{command.said('cancel')}` ends it"
         )
 
 

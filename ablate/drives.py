@@ -52,6 +52,12 @@ class Drive:
             return str(read_json(self.folder / "driver-job.json"))
         return None
 
+    @property
+    def log(self) -> str:
+        """Where its own job prints; `""` where it is none."""
+        own = self.own_job
+        return str(log_of(self.folder, self.study, own)) if own else ""
+
     def jobs(self) -> dict[str, Sequence[str]]:
         """Its Slurm jobs without an answer, ended or not, by number or name: the keys of their
         steps. Its own job, which has none, is with them."""
@@ -66,6 +72,12 @@ class Drive:
         """Ask the driver to end, which sees it at its next look at the store, wherever it runs."""
         with contextlib.suppress(FileNotFoundError):  # it has just ended
             (self.folder / "stop").touch()
+
+
+def log_of(folder: Path, study: str, job: str) -> Path:
+    """What the driver of the study prints that has this folder and is the job of this number."""
+    logs = folder.parents[1] / "studies" / study / "drivers" / folder.name
+    return logs / f"{job}_0_log.out"
 
 
 def begin(folder: Path, study: str) -> None:

@@ -50,9 +50,10 @@ class Format(StrEnum):
     html = "html"
 
 
-StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="A study's name or YAML file.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name or YAML file.")]
 Round = Annotated[
-    int | None, typer.Option("--round", min=1, help="Rounds 1 to N only; default: all.")
+    int | None,
+    typer.Option("--round", min=1, help="Rounds 1 to N; default: as many as the study says."),
 ]
 Where = Annotated[
     Backend,

@@ -47,13 +47,23 @@ SHARED = {"prealign"}
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened. `waiting`: another driver has the step; `lost`, `stopped`: it will be
-    tried again; `corrupt`: an artifact was set aside and will be made again; `notice`: no step, but
-    the backend has something to say.
+    """Something happened. `submitted`: the step is first in a chain that a backend took, where it
+    may wait for its turn; `started`: it comes next in a chain; `waiting`: another driver has it;
+    `lost`, `stopped`: it will be tried again; `corrupt`: an artifact was set aside and will be made
+    again; `notice`: no step, but the backend has something to say.
     """
 
     what: Literal[
-        "started", "done", "failed", "lost", "stopped", "corrupt", "waiting", "decided", "notice"
+        "submitted",
+        "started",
+        "done",
+        "failed",
+        "lost",
+        "stopped",
+        "corrupt",
+        "waiting",
+        "decided",
+        "notice",
     ]
     step: Step | None = None
     message: str = ""
@@ -299,7 +309,7 @@ class _Driver:
             self.tell(Event("notice", message=self.noticed))
 
     def _begun(self, job: Job, chain: list[Step]) -> None:
-        self.tell(Event("started", chain[0]))
+        self.tell(Event("submitted", chain[0]))
         self.running.append((job, chain))
 
     def _alike(self, chain: list[Step]) -> list[Step]:

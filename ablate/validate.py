@@ -83,6 +83,8 @@ def _said(error: Any) -> str:
             )
         case "union_tag_not_found":
             return "kind is missing; choose one of arms, rounds"
+        case "tuple_type":
+            return f"should be a list, got {shown}"
     said = error["msg"][:1].lower() + error["msg"][1:]
     return f"{said.removeprefix('input ')}, got {shown}"
 

@@ -11,8 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ablate.command import Command
 from ablate.commands import state
 from ablate.commands.output import duration, note
 from ablate.commands.queue import Hints, Work
@@ -35,24 +37,24 @@ SHARE = 5
 
 
 @contextmanager
-def watching(study: Study, store: Store, last: int | None) -> Iterator[OnEvent]:
-    """Show the study while the block runs; gives the function that scheduler events go to."""
-    eye = Eye(study, store, last)
+def watching(study: Study, store: Store, command: Command) -> Iterator[OnEvent]:
+    """Show the study while the block drives it; gives the function that scheduler events go to."""
+    eye = Eye(study, store, command.last)
     if not moving(sys.stderr):
-        yield Lines(eye)
+        yield Lines(eye, command)
         return
     with Hints(store.home, study.name) as hints:
-        scene = Scene(eye, hints)
+        scene = Scene(eye, hints, command)
         with _live(scene, sys.stderr) as live:
             yield scene.on_event
             scene.due = 0.0
             live.refresh()
 
 
-def watch(study: Study, store: Store) -> None:
-    """Show the study on stdout until it is complete, whoever works on it."""
+def watch(study: Study, store: Store, command: Command) -> None:
+    """Show the study on stdout until it is complete, whoever works on it; `command` goes on."""
     with Hints(store.home, study.name) as hints:
-        scene = Scene(Eye(study, store), hints)
+        scene = Scene(Eye(study, store), hints, command)
         with _live(scene, sys.stdout):
             while not scene.found.complete:
                 time.sleep(0.2)
@@ -80,11 +82,14 @@ def _live(scene: "Scene", stream: TextIO) -> "Live":
 class Lines:
     """One plain line an event, numbered by the steps that have ended."""
 
-    def __init__(self, eye: Eye) -> None:
+    def __init__(self, eye: Eye, command: Command) -> None:
         found = eye.look()
         self.store, self.total, self.ended = eye.store, len(found.steps), found.done
+        self.queues = command.backend == "slurm"
 
     def __call__(self, event: Event) -> None:
+        if event.what == "submitted" and not self.queues:
+            event = replace(event, what="started")  # there was a place for it
         line = describe(event)
         if event.what in ("done", "failed"):
             self.ended += 1
@@ -103,15 +108,15 @@ def describe(event: Event) -> str:
     said = " ".join(event.message.split())
     if event.step is None:
         return said
-    what = f"{event.what:<8} {event.step.kind} {event.step.slug}"
+    what = f"{event.what:<9} {event.step.kind} {event.step.slug}"
     return f"{what}: {said}" if said else what
 
 
 class Scene:
     """The live view, drawn by rich's own thread from what the store holds then."""
 
-    def __init__(self, eye: Eye, hints: Hints) -> None:
-        self.eye, self.hints = eye, hints
+    def __init__(self, eye: Eye, hints: Hints, command: Command) -> None:
+        self.eye, self.hints, self.command = eye, hints, command
         self.found = eye.look()
         self.due = 0.0
         self.messages: list[str] = []
@@ -128,10 +133,12 @@ class Scene:
             with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
                 self.found = self.eye.look()
             self.due = time.monotonic() + (SHARE - 1) * (time.monotonic() - began)
-        return scene(self.found, self.hints.work, self.messages)
+        return scene(self.found, self.hints.work, self.command, self.messages)
 
 
-def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "RenderableType":
+def scene(
+    found: Survey, work: Work, command: Command, messages: Sequence[str] = ()
+) -> "RenderableType":
     """A survey as something rich can print."""
     from rich.console import Group
     from rich.text import Text
@@ -139,13 +146,15 @@ def scene(found: Survey, work: Work, messages: Sequence[str] = ()) -> "Renderabl
     failures = [
         line
         for step in found.failed[:SHOWN]
-        for line in (f"failed: {found.reason(step)}", f"  {state.remedy(found, step)}")
+        for line in (f"failed: {found.reason(step)}", f"  {state.remedy(step, command)}")
     ]
     return Group(
-        Text(state.summary(found, work), style="bold"),
+        Text(state.summary(found, work, command), style="bold"),
         _candidates(found),
         _steps(found),
         *(Text(f"in the queue: {line}", style="dim") for line in state.queue(found, work)),
+        *(Text(line, style="dim") for line in state.starting(found, work)),
+        *(Text(line, style="dim") for line in state.drivers(found, work, command)),
         *(Text(line) for line in [*failures, *_more(found.failed)]),
         *(Text(line) for line in messages),
     )

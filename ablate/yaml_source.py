@@ -128,8 +128,11 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
         items = list(inside)
         items[int(part)] = _assign(items[int(part)], rest, value, where, path)
         return Located(items, tree.where, tree.folder)
-    if part == "" or not (isinstance(inside, dict) or inside is None):
-        raise UserError(f"{where}: '{path}' leads nowhere: there is nothing in '{part or path}'")
+    if part == "":
+        said = f"the path '{path}' has an empty part" if path else "there is no path before the ="
+        raise UserError(f"{where}: {said}; write it as base.llm=value")
+    if not (isinstance(inside, dict) or inside is None):
+        raise UserError(f"{where}: '{path}' leads nowhere: there is nothing in '{part}'")
     old = inside or {}
     if (whole := ".".join(parts)) in old:  # a key that is itself a dotted path, as arms have them
         part, rest = whole, []

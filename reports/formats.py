@@ -2,8 +2,9 @@
 
 CSV and JSON keep a column for every number; the others show an interval beside its number,
 `61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand below the table, in CSV as lines
-that start with `#`; JSON with notes is an object of `rows` and `notes`. Everything a study's author
-or a model wrote is escaped.
+that start with `#`; JSON with notes is an object of `rows` and `notes`. Why a candidate failed is a
+column of CSV and JSON, and elsewhere a note. Everything a study's author or a model wrote is
+escaped.
 """
 
 import csv
@@ -72,7 +73,8 @@ def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) 
         for width, left in zip(widths, text, strict=True)
     ]
     table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
-    below = [line for note in notes for line in ("", _one_line(note))]
+    why = [re.sub(r"([<`\[])", r"\\\1", line) for line in failures(frame)]
+    below = [line for note in (*why, *notes) for line in ("", _one_line(note))]
     return "\n".join(([caption, ""] if caption else []) + table + below) + "\n"
 
 
@@ -103,7 +105,7 @@ def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> 
     body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
     body += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", line(heads), r"\midrule"]
     body += [*map(line, rows), r"\bottomrule", r"\end{tabular}"]
-    body += [rf"\par\footnotesize {_tex(note)}" for note in notes]
+    body += [rf"\par\footnotesize {_tex(note)}" for note in (*failures(frame), *notes)]
     return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
 
 
@@ -126,12 +128,19 @@ def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -
 def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A bare `<table>` with a caption and column headings, and a paragraph a note."""
     heads, rows = shown(frame)
+    below = (*failures(frame), *notes)
     lines = ["<table>", f"<caption>{escape(caption)}</caption>" if caption else ""]
     lines += ["<thead><tr>", *(f'<th scope="col">{escape(head)}</th>' for head in heads)]
     lines += ["</tr></thead>", "<tbody>"]
     lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    lines += ["</tbody>", "</table>", *(f"<p>{escape(note)}</p>" for note in notes)]
+    lines += ["</tbody>", "</table>", *(f"<p>{escape(note)}</p>" for note in below)]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def failures(frame: pd.DataFrame) -> list[str]:
+    """Why candidates failed, a line each, where there is no column for that."""
+    failed = [row for row in records(frame) if row.get("reason")]
+    return [f"Failed: {row['candidate']}, {row['reason']}" for row in failed]
 
 
 def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -159,10 +168,11 @@ def _cells(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
-    """The columns that are shown on their own: all but marks and the two ends of an interval."""
+    """The columns that are shown on their own: neither marks and the two ends of an interval, nor
+    reasons."""
     every = [str(name) for name in frame.columns]
     ends = {f"{name}{end}" for name in every for end in ("_low", "_high", "_mark")}
-    return [name for name in every if name not in ends]
+    return [name for name in every if name not in {*ends, "reason"}]
 
 
 def text_columns(frame: pd.DataFrame) -> list[bool]:

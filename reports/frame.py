@@ -19,6 +19,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "encoders": ("Encoders", 0),
     "fusion": ("Fusion", 0),
     "mark": ("Standing", 0),
+    "reason": ("Reason", 0),
     "score": ("Score", 1),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),

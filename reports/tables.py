@@ -20,11 +20,15 @@ from reports.model import KINDS, CandidateResult, StudyResult, best_first
 from reports.significance import significance as significance
 from reports.sizes import pareto_front, size
 
+LONGEST = 200
+"""Characters of the reason for which a candidate failed; its page in the report has all of it."""
+
 
 def rounds(study: StudyResult) -> pd.DataFrame:
     """A row a candidate, round by round, the best first: score, interval, delta, each task.
 
-    `delta` is against the previous round's winner; `mark` says winner, tie, failed, ...
+    `delta` is against the previous round's winner; `mark` says winner, tie, failed, ..., `reason`
+    why it failed.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [
@@ -173,12 +177,23 @@ def mark(study: StudyResult, candidate: CandidateResult) -> str:
     return ""
 
 
+def reason(candidate: CandidateResult) -> str | None:
+    """Why a candidate failed, in a short line: the step and its message; None if it did not."""
+    if candidate.failure is None:
+        return None
+    step, error = candidate.failure
+    which = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
+    said = " ".join(f"{which}: {error['message']}".split())
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+
+
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
     return [
         {
             "candidate": one.name,
             "mark": mark(study, one),
+            "reason": reason(one),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
             **estimate("delta", delta),

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,11 @@ from ablate.errors import UserError, nearest
 from ablate.files import home
 from ablate.lease import Watch
 
+QUIET = {
+    "queued": "its job is in Slurm's queue, starts, or is at a step before it",
+    "waiting": "nobody works on it now; waiting for the next attempt",
+}
+"""What is said of a step that prints nothing, by its state."""
 LOOK = 0.5
 """Seconds between two looks; a file system may show them late, so nothing is taken as final."""
 
@@ -40,7 +44,7 @@ def show(given: str, follow: bool, as_json: bool, attempt: int | None = None) ->
 
 def _follow(book: "Book", first: int) -> int:
     """Print what comes, attempt after attempt, wherever each runs; 1 if the step failed, else 0."""
-    watch, readers, idle = Watch(), dict[Path, Reader](), False
+    watch, readers, before = Watch(), dict[Path, Reader](), ""
     while True:
         state = book.state(watch)  # asked first, so that its last words are read after it
         for page in book.pages(first):
@@ -52,9 +56,9 @@ def _follow(book: "Book", first: int) -> int:
         sys.stdout.flush()
         if state in ("done", "failed"):
             return int(state == "failed")
-        if state == "waiting" and not idle:
-            note("--- nobody works on it now; waiting for the next attempt (Ctrl-C ends this)")
-        idle = state == "waiting"
+        if state != before and state in QUIET:
+            note(f"--- {QUIET[state]} (Ctrl-C ends this)")
+        before = state
         time.sleep(LOOK)
 
 
@@ -78,11 +82,23 @@ class Reader:
 
 
 class Book:
-    """The logs of one step. `name`: `<kind>-<slug>-<12 of the key>`, the name of its folder."""
+    """The logs of one step, of which a name is known: see `find`."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.home = name, home()
-        self.folder = self.home / "logs" / name
+        self.home, self.key, self._name = home(), _key(name), name
+
+    @property
+    def name(self) -> str:
+        """`<kind>-<slug>-<12 of the key>`, the name of its folder; its key until it is begun."""
+        if self._name == self.key:
+            names = (one for one in _begun(self.home) if _key(one) == self.key)
+            self._name = next(names, self.key)
+        return self._name
+
+    @property
+    def folder(self) -> Path:
+        """Where its attempts and jobs are kept."""
+        return self.home / "logs" / self.name
 
     def first(self, attempt: int | None) -> int:
         """The number to begin at: of that attempt, or of the last. UserError if it has none."""
@@ -103,20 +119,16 @@ class Book:
             attempts.append(ahead)
         return attempts or [*sorted(self.folder.glob("job-*.log")), *_printed_by_jobs(self.key)]
 
-    def state(self, watch: Watch) -> Literal["done", "running", "failed", "waiting"]:
-        """Where the step is."""
+    def state(self, watch: Watch) -> Literal["done", "running", "failed", "queued", "waiting"]:
+        """Where the step is; `queued`: a Slurm job that has not answered will come to it."""
         kind, _, dirname = self.name.partition("-")
         if (self.home / "store" / kind / dirname / "record.json").exists():
             return "done"
         if watch.held(self.home / "leases" / kind / dirname):
             return "running"
-        failed = (self.home / "failed" / kind / dirname / "record.json").exists()
-        return "failed" if failed else "waiting"
-
-    @property
-    def key(self) -> str:
-        """The first 12 digits of the step's key."""
-        return _key(self.name)
+        if (self.home / "failed" / kind / dirname / "record.json").exists():
+            return "failed"
+        return "queued" if self.key in _queued(self.home) else "waiting"
 
     def _attempts(self) -> list[Path]:
         return sorted(self.folder.glob("attempt-*.log"), key=_number)
@@ -125,34 +137,42 @@ class Book:
 def find(given: str) -> str:
     """The name (`<kind>-<slug>-<12 of the key>`) of the one step that `given` begins.
 
-    `given` is the start of a key, or `kind/name`, `kind name` or `name` in part. Raises UserError
-    for none or several.
+    `given` is the start of a key, or `kind/name`, `kind name` or `name` in part. Of a step that no
+    job has come to yet only the key is known, which is its name then. Raises UserError for none or
+    several.
     """
-    names = sorted(_names(home()))
-    if not names:
+    begun = sorted(_begun(home()))
+    queued = sorted(_queued(home()) - set(map(_key, begun)))
+    if not begun and not queued:
         raise UserError(f"no step has printed anything yet below {home()}")
     word = given.replace("/", "-", 1).replace(" ", "-", 1)
+    names = [*begun, *queued]
     exact = [one for one in names if one == word or _key(one).startswith(given[:12])]
-    found = exact or [one for one in names if one.startswith(word) or given in one]
+    found = exact or [one for one in begun if one.startswith(word) or given in one]
     if not found:
-        raise UserError(f"no step '{given}' has a log{nearest(word, names)}")
+        hint = nearest(word, begun) if begun else ""
+        if queued:
+            hint += "; those in Slurm's queue are found by their keys, which `ablate plan` shows"
+        raise UserError(f"no step '{given}' has a log{hint}")
     if len(found) > 1 and len({_key(one) for one in found}) > 1:
         shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
         raise UserError(f"'{given}' begins {len(found)} steps: {shown}")
     return found[0]
 
 
-def _names(home: Path) -> Iterator[str]:
-    """The names of steps that were begun, or failed without; `job-<key>` of those in a queue."""
+def _begun(home: Path) -> set[str]:
+    """The names of steps that were begun, or failed without."""
     known = set(_listed(home / "logs"))
     for part in ("leases", "failed"):
         for kind in _listed(home / part):
             known.update(f"{kind}-{name}" for name in _listed(home / part / kind))
-    yield from known
-    keys = {_key(name) for name in known}
-    queued = (array.chains for drive in drives(home) for array in arrays(drive.folder))
-    for key in {key[:12] for chains in queued for chain in chains for key in chain} - keys:
-        yield f"job-{key}"
+    return known
+
+
+def _queued(home: Path) -> set[str]:
+    """The first 12 digits of the keys of steps in Slurm jobs that have not answered."""
+    jobs = (keys for drive in drives(home) for keys in drive.jobs().values())
+    return {key[:12] for keys in jobs for key in keys}
 
 
 def _printed_by_jobs(key: str) -> list[Path]:

@@ -1,12 +1,18 @@
-"""Who drives a study, and which of its jobs wait in Slurm's queue, and why: hints for a view."""
+"""Who drives a study, and what becomes of its jobs in Slurm: hints for a view."""
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from ablate.command import last_driven
 from ablate.lease import Watch
 from ablate.squeue import Queued, ask
+
+if TYPE_CHECKING:
+    from ablate.drives import Drive
 
 PATIENCE = 2.0
 """Seconds a single look waits for Slurm."""
@@ -15,34 +21,85 @@ PAUSE = 10.0
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A job that has not begun, and the key of the step it begins with; `""` if not known."""
+class Driver:
+    """One that drives the study, or did. `who`: its job or process; `state`: `queued` until its job
+    begins, `gone` if it left in disorder; `said`: the same in words; `log`: what its job prints.
+    """
+
+    who: str
+    state: Literal["alive", "queued", "gone"]
+    said: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that Slurm has not ended, and the keys of its steps in order; none if not known."""
 
     job: Queued
-    step: str
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Work:
-    """`drivers`: how many are not known to be dead; `waiting`: jobs that have not begun."""
+    """Drivers of a study, and the jobs of its steps; `error`: what a driver died of that was a job,
+    `log`: what that printed; both `""` where the last one did not.
+    """
 
-    drivers: int = 0
-    waiting: tuple[Waiting, ...] = ()
+    drivers: tuple[Driver, ...] = ()
+    jobs: tuple[Submitted, ...] = ()
+    error: str = ""
+    log: str = ""
+
+    @property
+    def driven(self) -> bool:
+        """Whether a driver is not known to be dead."""
+        return any(one.state != "gone" for one in self.drivers)
+
+    @property
+    def waiting(self) -> list[Submitted]:
+        """The jobs that have not begun."""
+        return [one for one in self.jobs if one.job.waits]
+
+    @property
+    def begun(self) -> list[Submitted]:
+        """The jobs that have begun."""
+        return [one for one in self.jobs if not one.job.waits]
 
 
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
     """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
+    died = last_driven(home, study)
     if not (home / "drives").is_dir():
-        return Work()
+        return Work(error=died.error, log=died.log)
     from ablate.drives import drives
 
     found = list(drives(home, study))
-    alive = sum(watch.held(drive.leases) is not None for drive in found)
-    steps = {job: keys for drive in found for job, keys in drive.jobs().items()}
-    jobs = (ask(list(steps), patience) or {}).values()
-    first = {job: keys[0] for job, keys in steps.items() if keys}
-    waiting = (Waiting(job, first.get(job.number, "")) for job in jobs if job.waits)
-    return Work(alive, tuple(waiting))
+    steps = {job: tuple(keys) for drive in found for job, keys in drive.jobs().items()}
+    known = ask(list(steps), patience)
+    drivers = dict.fromkeys(_driver(drive, watch, known) for drive in found)  # one may hold several
+    own = {drive.own_job for drive in found}
+    alive = (job for job in (known or {}).values() if job.alive and job.number not in own)
+    jobs = tuple(Submitted(job, steps.get(job.number, ())) for job in alive)
+    return Work(tuple(drivers), jobs, died.error, died.log)
+
+
+def _driver(drive: "Drive", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
+    """Whether a driver lives; `known`: its jobs and itself in Slurm, None if that does not say."""
+    process, own, log = drive.driver, drive.own_job, drive.log
+    if holding := watch.held(drive.leases):
+        owner = holding.owner or process  # may be another, which took it over
+        who = f"job {owner.job}" if owner.job else f"process {owner.pid}"
+        return Driver(f"{who} on {owner.host}", "alive", log=log if owner.job == own else "")
+    if own is None:
+        return Driver(f"process {process.pid} on {process.host}", "gone", "is gone")
+    if known is None:
+        return Driver(f"job {own}", "queued", "does not run yet; Slurm does not say why", log)
+    job = known.get(own)
+    if job is None or not job.alive:
+        return Driver(f"job {own}", "gone", "is gone", log)
+    said = f"waits in the queue: {job.said()}" if job.waits else "is starting"
+    return Driver(f"job {own}", "queued", said, log)
 
 
 class Hints:

@@ -3,12 +3,13 @@
 import shlex
 from pathlib import Path
 
+from ablate.command import Command, Driven
 from ablate.commands import planning, reporting
 from ablate.commands.output import note
 from ablate.commands.survey import Survey, look
 from ablate.cost import check_room
 from ablate.data.spec import require
-from ablate.detach import Command, detach
+from ablate.detach import detach
 from ablate.errors import UserError
 from ablate.fetch import require_weights
 from ablate.files import home
@@ -17,76 +18,78 @@ from ablate.store import Store
 from ablate.study import Study, load_study
 
 
-def run(command: Command, backend: str, dry_run: bool, detached: bool) -> None:
-    """Make the rounds of the study true, or print what that takes."""
-    _check_detached(backend, detached)
-    if dry_run:
-        found = look(_study(command, backend), Store(home()), command.last)
-        print(planning.as_text(found))
-        if backend == "slurm":
-            print(f"\n{_requests(found, command.jobs, detached)}")
-    else:
-        _drive(command, backend, detached)
+def run(command: Command, dry_run: bool) -> int:
+    """Make the rounds of the study true, or print what that takes; 1 if one failed, else 0."""
+    _check_detached(command)
+    if not dry_run:
+        return _drive(command)
+    found = look(_study(command), Store(home()), command.last)
+    print(planning.as_text(found))
+    if command.backend == "slurm":
+        print(f"\n{_requests(found, command.jobs, command.detached)}")
+    return 0
 
 
-def retry(command: Command, backend: str, detached: bool) -> None:
-    """Run again what failed, with all that depends on it."""
-    _check_detached(backend, detached)
-    study, store = _study(command, backend), Store(home())
-    found = look(study, store)
-    failed = [step for step in found.steps if found.standings[step.key].state == "failed"]
-    for step in failed:
+def retry(command: Command) -> int:
+    """Run again what failed, with all that depends on it; 1 if something failed anew, else 0."""
+    _check_detached(command)
+    study, store = _study(command), Store(home())
+    found = look(study, store, command.last)
+    for step in found.failed:
         store.forgive(step)
-    if failed:
-        _drive(command, backend, detached)
-    else:
-        note(f"nothing of {study.name} has failed")
+    if found.failed:
+        return _drive(command)
+    note(f"nothing of {study.name} has failed")
+    return 0
 
 
-def _drive(command: Command, backend: str, detached: bool) -> None:
-    """Drive the study here or, `detached`, from a Slurm job of its own."""
-    if not detached:
-        return to_its_end(command, backend)
-    study = _study(command, backend)
+def _drive(command: Command) -> int:
+    """Drive the study here or from a Slurm job of its own; 1 if a candidate failed here, else 0."""
+    if not command.detached:
+        return to_its_end(command)
+    study = _study(command)
     _check(study, look(study, Store(home()), command.last))
+    Driven.by(command).write(home(), study.name)
     job, log = detach(command, study, home())
     print(f"job {job} drives {study.name}")
-    note(f"watch it with `ablate status {command.study}` or `tail -f {log}`")
-    note(f"end it, and all that it started, with `ablate cancel {command.study}`")
-    return None
+    note(f"watch it with `{command.said('status')}` or `tail -f {shlex.quote(str(log))}`")
+    note(f"end it, and all that it started, with `{command.said('cancel')}`")
+    return 0
 
 
-def to_its_end(command: Command, backend: str, folder: Path | None = None) -> None:
+def to_its_end(command: Command, folder: Path | None = None) -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
-    `folder`: of a drive that outlives its driver (see `ablate.detach`).
+    `folder`: of a drive that outlives its driver (see `ablate.detach`). 1 if a candidate failed,
+    now or before, else 0.
     """
-    study, store = _study(command, backend), Store(home())
+    study, store = _study(command), Store(home())
     _check(study, look(study, store, command.last))
     from ablate.scheduler import drive
     from ablate.view import watching
 
-    with watching(study, store, command.last) as on_event:
-        last, jobs = command.last, command.jobs
-        drive(study, last, backend, jobs, home=store.home, on_event=on_event, folder=folder)
+    Driven.by(command).write(store.home, study.name)
+    with watching(study, store, command) as on_event:
+        ways = (command.last, command.backend, command.jobs)
+        drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
     print(reporting.render(study, "md", command.last))
     note("building the report ...")
     print(f"report: {reporting.build(study)}")
-    _tell_failures(look(study, store, command.last), command)
+    return _tell_failures(look(study, store, command.last), command)
 
 
-def _study(command: Command, backend: str) -> Study:
+def _study(command: Command) -> Study:
     """The study, on Slurm with what the cluster's profile says."""
     study = load_study(command.study, command.overrides)
-    if backend != "slurm":
+    if command.backend != "slurm":
         return study
     from ablate.clusters import placed
 
     return placed(study)
 
 
-def _check_detached(backend: str, detached: bool) -> None:
-    if detached and backend != "slurm":
+def _check_detached(command: Command) -> None:
+    if command.detached and command.backend != "slurm":
         raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
 
 
@@ -110,12 +113,11 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     return "\n".join(blocks)
 
 
-def _tell_failures(found: Survey, command: Command) -> None:
-    """A line for each thing that failed, and how it is run again."""
+def _tell_failures(found: Survey, command: Command) -> int:
+    """A line for each thing that failed, and how it is run again; 1 if there is any, else 0."""
     failures = dict.fromkeys(filter(None, map(found.failure, found.candidates)))
     for line in failures:
         note(f"failed: {line}")
     if failures:
-        changes = [word for change in command.overrides for word in ("--set", change)]
-        again = shlex.join(["ablate", "retry", command.study, *changes])
-        note(f"failures stay in the table; `{again}` runs them again")
+        note(f"failures stay in the table; `{command.said('retry')}` runs them again")
+    return int(bool(failures))

@@ -4,16 +4,19 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from ablate.command import Command, last_driven
 from ablate.commands.output import clock, columns, duration, emit_json, note, pace
 from ablate.commands.queue import Hints, Work, at_hand
 from ablate.commands.survey import Eye, Survey, look
 from ablate.files import home
 from ablate.readings import all_of_use
+from ablate.squeue import Queued
 from ablate.steps import Step
 from ablate.store import Store
-from ablate.study import load_study
+from ablate.study import Study, load_study
 
 LOOK = 1.0
 """Seconds between two looks at the store."""
@@ -28,7 +31,7 @@ def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if as_json:
         emit_json(as_data(found, work))
     else:
-        print(as_text(found, work))
+        print(as_text(found, work, again(name, overrides, study)))
 
 
 def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
@@ -40,20 +43,26 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
 
     study, store = load_study(name, overrides), Store(home())
     if view.moving(sys.stdout) and not as_json:
-        view.watch(study, store)
+        view.watch(study, store, again(name, overrides, study))
         return
-    eye, before = Eye(study, store), None
+    eye, before, command = Eye(study, store), None, again(name, overrides, study)
     with Hints(store.home, study.name) as hints:
         while True:
             found, work = eye.look(), hints.work
             now = moved(found, work)
             if now != before:
                 data = as_data(found, work)
-                print(json.dumps(data) if as_json else f"{as_text(found, work)}\n", flush=True)
+                text = json.dumps(data) if as_json else f"{as_text(found, work, command)}\n"
+                print(text, flush=True)
             if found.complete:
                 return
             before = now
             time.sleep(LOOK)
+
+
+def again(name: str, overrides: Sequence[str], study: Study) -> Command:
+    """What to type to go on with the study in the way that it was last driven."""
+    return last_driven(home(), study.name).again(Command(name, overrides))
 
 
 def moved(found: Survey, work: Work) -> tuple[Any, ...]:
@@ -73,7 +82,9 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
         "complete": found.complete,
         "seconds_left": found.seconds_left(),
         f"{of.lower()}_hours": hours,
-        "drivers": work.drivers,
+        "drivers": [asdict(one) for one in work.drivers],
+        "driver_error": work.error or None,
+        "driver_log": work.log or None,
         "rounds": [
             {
                 "number": turn.number,
@@ -93,14 +104,18 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
         ],
         "steps": [_step(found, step) for step in found.steps],
         "queue": [
-            {"job": one.job.number, "reason": one.job.reason, "step": one.step or None}
+            {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
             for one in work.waiting
         ],
+        "starting": [{"job": job.number, "step": step.key} for job, step in _starting(found, work)],
     }
 
 
-def as_text(found: Survey, work: Work) -> str:
-    """The same in columns: candidates, what is at work, waits in Slurm's queue, or failed."""
+def as_text(found: Survey, work: Work, command: Command) -> str:
+    """The same in columns: candidates, what is at work, waits in Slurm's queue, or failed.
+
+    `command`: what goes on with the study, when its user types it.
+    """
     rows = []
     for turn in found.rounds:
         winner = turn.decision.winner if turn.decision else None
@@ -112,8 +127,12 @@ def as_text(found: Survey, work: Work) -> str:
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *_at_work(found)]
     if lines := queue(found, work):
         parts.append("\n".join(("IN THE QUEUE", *lines)))
-    parts += [f"failed: {found.reason(step)}\n  {remedy(found, step)}" for step in found.failed]
-    return "\n\n".join((*parts, summary(found, work)))
+    if lines := starting(found, work):
+        parts.append("\n".join(lines))
+    parts += [f"failed: {found.reason(step)}\n  {remedy(step, command)}" for step in found.failed]
+    if lines := drivers(found, work, command):
+        parts.append("\n".join(lines))
+    return "\n\n".join((*parts, summary(found, work, command)))
 
 
 def queue(found: Survey, work: Work) -> list[str]:
@@ -122,7 +141,7 @@ def queue(found: Survey, work: Work) -> list[str]:
     names = {step.key: f"{step.kind} {step.slug}" for step in steps}
     reasons: dict[str, list[str]] = {}
     for one in work.waiting:
-        name = names.get(one.step, f"job {one.job.number}")
+        name = names.get(next(iter(one.steps), ""), f"job {one.job.number}")
         reasons.setdefault(one.job.said(), []).append(name)
     return [
         f"{len(jobs)} {said}: {', '.join(jobs[:3])}{', ...' if len(jobs) > 3 else ''}"
@@ -130,7 +149,32 @@ def queue(found: Survey, work: Work) -> list[str]:
     ]
 
 
-def summary(found: Survey, work: Work) -> str:
+def starting(found: Survey, work: Work) -> list[str]:
+    """The jobs that run but are at no step yet, as while they import: a line if there are any."""
+    names = [f"{step.kind} {step.slug}" for _, step in _starting(found, work)]
+    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    return [f"starting: {', '.join(names[:3])}{more}"] if names else []
+
+
+def drivers(found: Survey, work: Work, command: Command) -> list[str]:
+    """Who drives the study; of one that died before the study was complete, what to do about it."""
+    lines = []
+    for one in work.drivers:
+        if one.state != "gone":
+            lines.append(f"driver: {one.who} {one.said}".rstrip())
+        elif not found.complete:
+            takes = f"`{command.said('run')}` takes over what it left"
+            lines.append(f"driver: {one.who} {one.said}; {takes}{_printed(one.log)}")
+    if work.error and not (work.driven or found.complete):
+        lines.append(f"the last driver failed: {work.error}{_printed(work.log)}")
+    return lines
+
+
+def _printed(log: str) -> str:
+    return f"; what it printed: {log}" if log else ""
+
+
+def summary(found: Survey, work: Work, command: Command) -> str:
     """How far the study is, what that took, and when it will end if it goes on like this."""
     hours, of = found.hours()
     said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
@@ -139,15 +183,14 @@ def summary(found: Survey, work: Work) -> str:
     if found.complete:
         return said
     left = found.seconds_left()
-    if not (found.at_work or work.drivers or work.waiting):
-        return f"{said}; nothing works on it: `ablate run {found.study.name}` goes on"
+    if not (found.at_work or work.driven or work.jobs):
+        return f"{said}; nothing works on it: `{command.said('run')}` goes on"
     return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said
 
 
-def remedy(found: Survey, step: Step) -> str:
+def remedy(step: Step, command: Command) -> str:
     """What to do about a step that failed."""
-    name = found.study.name
-    return f"`ablate logs {step.key[:12]}` says more, `ablate retry {name}` tries it again"
+    return f"`ablate logs {step.key[:12]}` says more, `{command.said('retry')}` tries it again"
 
 
 def progress(found: Survey, step: Step) -> tuple[str, str, str, str]:
@@ -187,6 +230,18 @@ def _at_work(found: Survey) -> list[str]:
         said = holding.note if holding else ""
         rows.append((step.key[:12], step.kind, step.slug, *progress(found, step), said))
     return [columns(heads, rows)] if rows else []
+
+
+def _starting(found: Survey, work: Work) -> list[tuple[Queued, Step]]:
+    """The jobs that run, each with the step it comes to next, where nobody is at that step."""
+    steps = {step.key: step for step in found.steps} if work.begun else {}
+    pairs = []
+    for one in work.begun:
+        ahead = (key for key in one.steps if key in steps and found.standings[key].state != "done")
+        key = next(ahead, "")
+        if key and found.standings[key].state == "waiting":
+            pairs.append((one.job, steps[key]))
+    return pairs
 
 
 def _step(found: Survey, step: Step) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def explore(study: Study, lookup: Lookup, last: int | None = None) -> list[Round
     last = study.rounds if last is None else last
     most = len(study.explore.pool) + 1 if not isinstance(study.explore, Arms) else 1
     if not 1 <= last <= most:
-        raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}")
+        more = "" if most == study.rounds else f" (without --round it makes {study.rounds})"
+        raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
     found: list[Round] = []
     for number in range(1, last + 1):
         if isinstance(study.explore, Arms):

@@ -98,6 +98,7 @@ def _row(
         "label": label(study, one),
         "varied": [number(row[name], name) for name in _varied(study)],
         "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
+        "reason": row["reason"],
         "p": number(row["p"], "p"),
         "tasks": [
             {"text": number(row[title], title), "place": places[title].get(row[title], "")}

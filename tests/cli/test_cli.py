@@ -24,6 +24,7 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
     result = ablate(command, "--help")
     assert result.code == 0
     assert f"  ablate {command}" in result.out.split("Example")[1]
+    assert "[[" not in result.out
 
 
 def test_help_names_every_command() -> None:
@@ -123,12 +124,13 @@ def test_status_of_a_study_that_never_ran() -> None:
     ("words", "said"),
     [
         (["plan", "micro/round"], "did you mean 'micro/rounds'?"),
-        (["plan", "--round", "9"], "no round 9"),
+        (["plan", "--round", "9"], "no round 9; choose one of 1 to 6 (without --round it makes 3)"),
         (["plan", "--set", "base.lm=x"], "did you mean 'llm'?"),
         (["plan", "--rond", "3"], "--round"),
         (["plann"], "Did you mean 'plan'?"),
         (["list", "encoder"], "encoders"),
-        (["table", "--format", "xml"], "latex"),
+        (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
+        (["run", "--backend", "slrm"], "'slrm' is no valid value; did you mean 'slurm'?"),
         (["table", "--significance", "--against", "paper"], "ask for one of them"),
         (["compare", "clip-micro", "base"], "did you mean 'clip-micro@32'?"),
         (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),
@@ -143,6 +145,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], said: str) -> N
     assert said in result.err
     assert result.err.count("\n") == 1
     assert result.out == ""
+
+
+@pytest.mark.parametrize("words", [("run", "--backend", "inline"), ("report",)])
+def test_a_home_that_cannot_be_made_is_a_mistake_in_one_line(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ABLATE_HOME", str(tmp_path / "file" / "home"))
+    result = ablate(*words)
+    assert result.code == 2
+    assert result.err.splitlines()[-1] == (
+        f"ablate: cannot make {tmp_path}/file/home: Not a directory; choose another $ABLATE_HOME"
+    )
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,3 +187,49 @@ def test_of_a_step_that_never_began_its_jobs_last_words_are_shown(
     kept.write_text("module: no cuda/99\n")
     assert logbook.show("prealign/clip-dddd", follow=True, as_json=False) == 1
     assert capsys.readouterr().out == "module: no cuda/99\n"
+
+
+QUEUED = "dddddddddddd"
+
+
+@pytest.fixture
+def queued(sam: Path) -> Array:
+    """A job of a driver on the way to a step that nobody has begun, by way of another one."""
+    home = sam.parents[1]
+    mine = {"study": "micro/smoke", "process": asdict(Process.this())}
+    write_json(home / "drives" / "abc" / "driver.json", mine)
+    array = Array(home / "drives" / "abc" / "array-1", [["e" * 64, QUEUED + "0" * 52]], 1, "7")
+    array.save()
+    return array
+
+
+def test_a_step_in_the_queue_is_followed_from_there_to_its_end(
+    sam: Path, queued: Array, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, place = sam.parents[1], f"clip-{QUEUED}"
+
+    def work() -> None:
+        lease = Watch().take(home / "leases" / "pretrain" / place)
+        assert lease is not None
+        attempt = home / "logs" / f"pretrain-{place}" / "attempt-1.log"
+        attempt.parent.mkdir()
+        attempt.write_text("loss 2.1\n")
+        time.sleep(0.1)
+        write_json(home / "store" / "pretrain" / place / "record.json", {})
+        lease.release()
+
+    other = threading.Timer(0.1, work)
+    other.start()
+    assert logbook.show(QUEUED[:6], follow=True, as_json=False) == 0
+    other.join()
+    said = capsys.readouterr()
+    assert said.out == "loss 2.1\n"
+    assert said.err.startswith("--- its job is in Slurm's queue, starts, or is at a step before it")
+    assert "nobody works on it" not in said.err
+
+
+def test_what_waits_in_the_queue_is_named_by_key_only(queued: Array) -> None:
+    assert logbook.find("eeee") == "eeeeeeeeeeee"
+    with pytest.raises(UserError, match="found by their keys") as error:
+        logbook.find("evaluate/clip")
+    assert QUEUED not in str(error.value)

@@ -1,5 +1,8 @@
 """What failed stays as it is and is said, with the command that runs it again."""
 
+import contextlib
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,9 @@ import core_fakes
 import pytest
 from in_process import ablate, faked
 
-from ablate.commands import reporting
+from ablate.command import Command, Driven, last_driven
+from ablate.commands import reporting, running
+from ablate.detach import Driving
 from ablate.errors import UserError
 from ablate.worker import StepContext
 
@@ -39,11 +44,14 @@ def test_a_failure_is_said_at_the_end_and_is_run_again_by_retry_alone(
     name = "clip-micro@32+pix2struct-micro@128"
     for _ in range(2):
         said = ablate("run", "micro/smoke", *WORDS)
-        assert said.code == 0
+        assert said.code == 1
         reason = f"pretrain {name}.channel_concat: the loss is not a number"
         assert f"failed: {reason}" in said.err.splitlines()
-        assert "`ablate retry micro/smoke --set 'seeds=[0]'` runs them again" in said.err
+        hint = "`ablate retry micro/smoke --set 'seeds=[0]' --backend inline` runs them again"
+        assert hint in said.err
         assert name in said.out  # it keeps its place in the table
+    asked = ablate("status", "micro/smoke", *WORDS[:2]).out
+    assert "`ablate retry micro/smoke --set 'seeds=[0]' --backend inline` tries it again" in asked
     begun = [line for line in core_fakes.executed(own_home, "begin") if "pix2struct" in line]
     assert [line.split()[0] for line in begun] == ["prealign", "pretrain"]
     (own_home / "mended").touch()
@@ -87,3 +95,48 @@ def test_only_a_cluster_can_drive_by_itself(command: str) -> None:
     code, _, err = ablate(command, "--detach")
     assert code == 2
     assert err.startswith("ablate: --detach needs --backend slurm")
+
+
+def test_a_hint_says_all_that_was_typed_for_a_shell() -> None:
+    command = Command("my study.yaml", ["seeds=[0, 1]", "infra.cluster=b"], 2, 4, "slurm", True)
+    assert shlex.split(command.said("retry")) == [
+        *("ablate", "retry", "my study.yaml", "--set", "seeds=[0, 1]", "--set", "infra.cluster=b"),
+        *("--round", "2", "--backend", "slurm", "--jobs", "4", "--detach"),
+    ]
+    assert "--backend" not in command.said("status")
+    assert Command("micro/rounds").said("run") == "ablate run micro/rounds"
+
+
+def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_begins(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: Command, folder: Path) -> int:
+        raise UserError("sbatch refused:\nno such partition")
+
+    monkeypatch.setenv("ABLATE_HOME", str(own_home))
+    monkeypatch.setenv("SLURM_JOB_ID", "27")
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
+    monkeypatch.setattr(running, "to_its_end", fail)
+    command = Command("micro/smoke", backend="slurm", detached=True)
+    with pytest.raises(SystemExit, match="sbatch refused"):
+        Driving(command, "micro/smoke", own_home, own_home / "drives" / "abc")()
+    said = ablate("status", "micro/smoke").out
+    log = own_home / "studies" / "micro/smoke" / "drivers" / "abc" / "27_0_log.out"
+    reason = "the last driver failed: sbatch refused: no such partition"
+    assert f"{reason}; what it printed: {log}\n" in said
+    assert "`ablate run micro/smoke --backend slurm --detach` goes on" in said
+    Driven.by(command).write(own_home, "micro/smoke")
+    assert "failed" not in ablate("status", "micro/smoke").out
+
+
+def test_the_job_of_a_driver_fails_where_a_candidate_did(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_HOME", str(own_home))
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
+    for code in (0, 1):
+        monkeypatch.setattr(running, "to_its_end", lambda *_, code=code: code)
+        ended = contextlib.nullcontext() if code == 0 else pytest.raises(SystemExit, match="1")
+        with ended:
+            Driving(Command("micro/smoke"), "micro/smoke", own_home, own_home / "drives" / "a")()
+    assert last_driven(own_home, "micro/smoke").error == ""

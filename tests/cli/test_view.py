@@ -16,6 +16,7 @@ from in_process import ablate
 from rich.console import Console
 
 from ablate.arrays import Array
+from ablate.command import Command, Driven
 from ablate.commands import queue, state
 from ablate.commands.queue import Hints, Work
 from ablate.commands.survey import Eye, Survey, look
@@ -56,13 +57,14 @@ def study() -> Study:
 def run(study: Study, home: Path) -> Survey:
     """Run two rounds with executors that do nothing."""
     store = Store(home)
-    with watching(study, store, 2) as on_event:
+    with watching(study, store, Command(study.name, last=2)) as on_event:
         drive(study, 2, "inline", home=home, on_event=on_event, executors=EXECUTORS)
     return look(study, store, 2)
 
 
 def picture(study: Study, home: Path, events: Sequence[Event] = (), last: int | None = 2) -> str:
-    scene = Scene(Eye(study, Store(home), last), Hints(home, study.name))
+    command = Command(study.name, backend="slurm")
+    scene = Scene(Eye(study, Store(home), last), Hints(home, study.name), command)
     for event in events:
         scene.on_event(event)
     console = Console(file=io.StringIO(), width=120)
@@ -79,9 +81,9 @@ def test_without_a_terminal_each_event_is_a_line(
     lines = said.err.splitlines()
     assert said.out == ""
     total = len(found.steps)
-    assert lines[0] == f"[0/{total}] started  prealign clip-micro@32"
-    assert any(line.startswith(f"[1/{total}] done     prealign clip-micro@32 (") for line in lines)
-    assert any("failed   finetune" in line and "no luck with this one" in line for line in lines)
+    assert lines[0] == f"[0/{total}] started   prealign clip-micro@32"
+    assert any(line.startswith(f"[1/{total}] done      prealign clip-micro@32 (") for line in lines)
+    assert any("failed    finetune" in line and "no luck with this one" in line for line in lines)
     assert any("round 2: clip-micro@32+pix2struct-micro@128 wins with 20.0" in one for one in lines)
 
 
@@ -94,9 +96,10 @@ def test_the_picture_shows_scores_winner_and_failure(study: Study, own_home: Pat
     assert text.count("winner") == 2
     assert "20.0" in text
     assert "failed: finetune clip-micro@32+sam-micro@128.channel_concat: no luck" in text
-    assert f"`ablate logs {failed.key[:12]}` says more, `ablate retry micro/rounds`" in text
-    assert "lost     finetune clip-micro@32+sam-micro@128.channel_concat: its process died" in text
-    assert "stopped  finetune clip-micro@32+sam-micro@128.channel_concat: preempted" in text
+    assert f"`ablate logs {failed.key[:12]}` says more, " in text
+    assert "`ablate retry micro/rounds --backend slurm` tries it again" in text
+    assert "lost      finetune clip-micro@32+sam-micro@128.channel_concat: its process died" in text
+    assert "stopped   finetune clip-micro@32+sam-micro@128.channel_concat: preempted" in text
 
 
 def test_the_picture_shows_what_is_at_work_and_what_is_not_known(
@@ -136,7 +139,7 @@ def test_status_says_score_failure_and_decision(study: Study, own_home: Path) ->
     assert second["clip-micro@32+sam-micro@128"]["state"] == "failed"
     reason = "finetune clip-micro@32+sam-micro@128.channel_concat: no luck with this one"
     assert second["clip-micro@32+sam-micro@128"]["failure"] == reason
-    assert f"failed: {reason}" in state.as_text(found, Work())
+    assert f"failed: {reason}" in state.as_text(found, Work(), Command(study.name))
 
 
 def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
@@ -205,12 +208,69 @@ def test_jobs_that_wait_are_shown_with_slurms_reason_in_words(
     ]
 
 
+def test_a_job_that_runs_but_has_begun_no_step_is_starting(
+    queued: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = load_study("micro/smoke")
+    assert "starting: prealign clip-micro@32\n" in picture(study, own_home, last=None)
+    state.show("micro/smoke", [], as_json=True)
+    (one,) = json.loads(capsys.readouterr().out)["starting"]
+    store = Store(own_home)
+    first = look(study, store).steps[0]
+    assert one == {"job": "41_0", "step": first.key}
+    assert Watch().take(store.leases(first))
+    assert "starting: " not in picture(study, own_home, last=None)
+
+
+def test_drivers_are_named_dead_ones_with_how_to_take_over(
+    queued: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = replace(Process.this(), born="0", host="login1")
+    for name, process, job in ("dead", gone, None), ("job", gone, "50"), ("ended", gone, "51"):
+        folder = own_home / "drives" / name
+        driven = {"study": "micro/smoke", "process": asdict(process)}
+        write_json(folder / "driver.json", driven)
+        if job:
+            write_json(folder / "driver-job.json", job)
+    queued.write_text("#!/bin/sh\necho '50|me|PENDING|Priority'\n")
+    Driven("slurm", 2, detached=False).write(own_home, "micro/smoke")
+    state.show("micro/smoke", ["seeds=[0]"], as_json=False)
+    said = capsys.readouterr().out
+    again = "`ablate run micro/smoke --set 'seeds=[0]' --backend slurm --jobs 2`"
+    me = Process.this()
+    assert f"driver: process {me.pid} on {me.host}\n" in said
+    takes = f"process {me.pid} on login1 is gone; {again} takes over what it left\n"
+    assert f"driver: {takes}" in said
+    waits = "job 50 waits in the queue: others in the queue go first (Priority)"
+    assert f"driver: {waits}\n" in said
+    assert f"driver: job 51 is gone; {again} takes over what it left; what it printed: " in said
+    assert "IN THE QUEUE" not in said
+    state.show("micro/smoke", [], as_json=True)
+    found = json.loads(capsys.readouterr().out)["drivers"]
+    assert [one["state"] for one in found] == ["alive", "gone", "gone", "queued"]
+
+
+def test_on_a_cluster_a_chain_is_submitted_and_its_steps_start_one_by_one(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, store = load_study("micro/smoke"), Store(own_home)
+    first, second = look(study, store).steps[:2]
+    for backend, word in ("slurm", "submitted"), ("local", "started"):
+        with watching(study, store, Command(study.name, backend=backend)) as on_event:
+            on_event(Event("submitted", first))
+            on_event(Event("started", second))
+        words = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+        assert words == [word, "started"]
+
+
 @pytest.mark.parametrize("script", ["sleep 60", "exit 1", "echo what?"])
 def test_a_slurm_that_does_not_answer_keeps_nobody_waiting(
     queued: Path, own_home: Path, script: str
 ) -> None:
     queued.write_text(f"#!/bin/sh\nexec {script}\n")
-    assert queue.at_hand(own_home, "micro/smoke", Watch(), 0.2) == Work(1)
+    work = queue.at_hand(own_home, "micro/smoke", Watch(), 0.2)
+    assert [one.state for one in work.drivers] == ["alive"]
+    assert work.jobs == ()
 
 
 def test_of_many_candidates_those_that_matter_are_shown(own_home: Path) -> None:

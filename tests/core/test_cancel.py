@@ -127,7 +127,7 @@ def test_a_driver_that_cannot_be_reached_is_left_with_its_machine_named(
     assert state.cancel(NAME, []) == 1
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"left  driver of {NAME}, process {os.getpid()} on login2: asked to")
-    assert "`ablate cancel` on login2 ends it" in second
+    assert "the same command on login2 ends it" in second
     assert (drive.folder / "driver.json").exists()
 
 
@@ -145,6 +145,23 @@ def test_only_the_studys_own_jobs_are_cancelled_array_tasks_too(
     ]
     assert (slurm / "cancelled").read_text().split() == ["12_0", "12_1"]
     assert [drive.folder for drive in drives(own_home)] == [theirs.folder]
+
+
+def test_jobs_that_a_driver_ends_by_itself_have_a_line_each(own_home: Path, slurm: Path) -> None:
+    (slurm / "queue").write_text("12|a|RUNNING|None\n13|a|PENDING|Resources\n")
+    drive = left_by(own_home, ELSEWHERE, jobs=("12", "13"))
+
+    def end() -> None:
+        until((drive.folder / "stop").exists)
+        (slurm / "queue").write_text("")
+        shutil.rmtree(drive.folder)
+
+    other = threading.Thread(target=end)
+    other.start()
+    first, *jobs = cancel(own_home, NAME)
+    other.join()
+    assert first.what.startswith(f"driver of {NAME}")
+    assert jobs == [Ending(f"job of {NAME}: 12"), Ending(f"job of {NAME}: 13")]
 
 
 def test_jobs_that_do_not_end_or_are_not_known_of_are_left(

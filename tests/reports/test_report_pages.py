@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
-from conftest import FAILED, piece
+from conftest import FAILED, REASON, piece
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.lease import Watch
@@ -127,7 +127,9 @@ def test_images_have_alternative_text_and_figures_a_label(site: Path) -> None:
 
 
 def test_a_failed_candidate_is_there_with_its_reason(site: Path, greedy: StudyResult) -> None:
-    assert f"Failed: {FAILED}." in Page(site / "results.html").text
+    results = Page(site / "results.html").text
+    assert f"Failed: {FAILED}." in results
+    assert f"finetune: {REASON}" in results
     failed = next(one for one in greedy.candidates if one.status == "failed")
     number = greedy.candidates.index(failed) + 1
     page = (site / "candidates" / f"{number:03d}.html").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import FAILED, REASON
 
 from ablate.evaluate.significance import holm
 from reports import formats, significance, tables
@@ -50,6 +51,32 @@ def test_marks_follow_the_decision(greedy: StudyResult) -> None:
     failed = frame[frame["mark"] == "failed"]
     assert len(failed) == 1
     assert failed["score"].tolist() == [None]
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_a_failed_candidate_keeps_its_place_with_the_reason_in_every_format(
+    greedy: StudyResult, form: str
+) -> None:
+    text = formats.render(tables.rounds(greedy), form)
+    shown = unescape(text).replace(r"\textless{}", "<").replace(r"\textgreater{}", ">")
+    assert shown.replace(r"\<", "<").count(f"finetune: {REASON}") == 1
+    assert shown.count(FAILED) == (1 if form in ("csv", "json") else 2)
+    if form in ("md", "html"):
+        assert not re.search(r"(?<!\\)<script", text)
+
+
+def test_a_reason_is_short_and_of_failed_candidates_alone(greedy: StudyResult) -> None:
+    frame = tables.rounds(greedy)
+    assert frame["reason"].notna().tolist() == (frame["mark"] == "failed").tolist()
+    (failed,) = (one for one in greedy.candidates if one.name == FAILED)
+    step, error = failed.failure or (None, {})
+    assert step
+    long = replace(step, record={**step.record, "error": {**error, "message": "a\nb " * 999}})
+    found = tables.reason(replace(failed, steps=(*failed.steps[:-2], long)))
+    assert found
+    assert len(found) == tables.LONGEST
+    assert found.startswith("finetune: a b a b")
+    assert found.endswith("...")
 
 
 def test_an_interval_holds_its_score(greedy: StudyResult) -> None:

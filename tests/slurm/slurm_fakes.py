@@ -14,6 +14,7 @@ import core_fakes
 import submitit
 
 from ablate import detach, scheduler
+from ablate.command import Command
 from ablate.commands import reporting
 from ablate.errors import UserError
 from ablate.worker import StepContext
@@ -91,6 +92,5 @@ class Driving(detach.Driving):
 
 if __name__ == "__main__":
     HOME = Path(sys.argv[1])
-    Driving(
-        detach.Command("micro/smoke", sys.argv[2:], None, None), HOME, HOME / "drives" / HOME.name
-    )()
+    COMMAND = Command("micro/smoke", sys.argv[2:], backend="slurm", detached=True)
+    Driving(COMMAND, "micro/smoke", HOME, HOME / "drives" / HOME.name)()

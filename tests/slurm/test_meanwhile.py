@@ -48,9 +48,9 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
     driver.start()
     until(lambda: core_fakes.executed(own_home, "begin"))
     work = at_hand(own_home, study.name, Watch())
-    assert work.drivers == 1
+    assert [one.state for one in work.drivers] == ["alive"]
     assert {one.job.reason for one in work.waiting} == {"JobArrayTaskLimit"}
-    assert all(one.step for one in work.waiting)
+    assert all(one.steps for one in work.waiting)
     (drive_found,) = drives(own_home, study.name)
     jobs = list(drive_found.jobs())
     assert len(jobs) == 3

@@ -20,6 +20,7 @@ from conftest import told
 
 from ablate import detach, slurm
 from ablate.clusters import placed
+from ablate.command import Command
 from ablate.commands import running
 from ablate.errors import UserError
 from ablate.lease import Watch, look
@@ -159,7 +160,7 @@ def test_an_impossible_request_is_said_in_one_line(
     tmp_path: Path, fakes: Mapping[str, str]
 ) -> None:
     study = of_seeds(1, "infra.slurm.partition=nowhere")
-    command = detach.Command("micro/smoke", [], None, None)
+    command = Command("micro/smoke", backend="slurm", detached=True)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
         on_slurm(study, tmp_path, fakes)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
@@ -264,12 +265,12 @@ def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
     monkeypatch.setenv("FAKE_SECONDS", "2")
     monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
     before = set(jobs())
-    command = detach.Command("micro/smoke", changes_for(3), None, jobs=1)
-    running.run(command, "slurm", dry_run=False, detached=True)
+    command = Command("micro/smoke", changes_for(3), None, 1, "slurm", detached=True)
+    running.run(command, dry_run=False)
     said = capsys.readouterr()
     job, log = said.out.split()[1], Path(said.err.split("tail -f ")[1].split("`")[0])
     with pytest.raises(UserError, match=f"has a driver: job {job}"):
-        running.run(command, "slurm", dry_run=False, detached=True)
+        running.run(command, dry_run=False)
     until(lambda: core_fakes.executed(own_home, "begin"))
     begun = set(jobs()) - before  # one at work, two that wait
     told(*end.split(), job)
