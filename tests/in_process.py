@@ -1,6 +1,7 @@
 """The command line in this process: what it prints and how it ends."""
 
 import contextlib
+import gc
 import io
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ def ablate(*words: str) -> Answer:
             main()
         except SystemExit as ended:
             return Answer(int(ended.code or 0), out.getvalue(), err.getvalue())
+        finally:
+            gc.unfreeze()  # the process goes on, unlike that of a command
     raise AssertionError("a command ends with an exit code")
 
 
