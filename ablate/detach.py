@@ -102,8 +102,9 @@ def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
     for drive in drives(home, study.name):
         own = drive.own_job
-        if watch.held(drive.leases):
-            who = f"job {own}" if own else f"process {drive.driver.pid} on {drive.driver.host}"
+        if holding := watch.held(drive.leases):
+            owner = holding.owner or drive.driver  # may be another, which took it over
+            who = f"job {owner.job}" if owner.job else f"process {owner.pid} on {owner.host}"
         elif own and _waits(own):
             who = f"job {own}, which waits in the queue"
         else:
