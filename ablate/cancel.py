@@ -42,9 +42,7 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
     Says of each thing, as soon as that is known, that it ended or why it is left.
     """
     mine = list(drives(home, study))
-    jobs = [
-        _alive(list(drive.jobs())) for drive in mine
-    ]  # a driver that is asked may end them soon
+    jobs = [_alive(list(drive.jobs())) for drive in mine]  # before their driver ends them
     for drive in mine:  # all of them first: none shall take up what another leaves
         drive.stop()
     for drive, alive in zip(mine, jobs, strict=True):

@@ -5,6 +5,7 @@ time runs out, it goes back to the queue, leaves its jobs at work, and takes the
 begins anew.
 """
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -55,7 +56,8 @@ class Driving:
         """Leave word for `ablate status`, as nobody sees this job's last line."""
         log = log_of(Path(self.folder), self.study, os.environ.get("SLURM_JOB_ID", ""))
         driven = Driven.by(self.command, redacted(" ".join(said.split())), str(log))
-        driven.write(Path(self.home), self.study)
+        with contextlib.suppress(OSError, UserError):  # its log still says it
+            driven.write(Path(self.home), self.study)
 
     def checkpoint(self) -> Any:
         import submitit
