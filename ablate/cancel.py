@@ -43,7 +43,7 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
     """
     watch, mine = Watch(), list(drives(home, study))
     alive = [drive for drive in mine if watch.held(drive.leases)]
-    jobs = [_alive(list(drive.jobs())) for drive in mine]  # a driver may end them soon
+    jobs = [_alive(list(drive.jobs())) for drive in mine]  # before their driver ends them
     for drive in mine:  # all of them first: none shall take up what another leaves
         drive.stop()
     for drive, its in zip(mine, jobs, strict=True):

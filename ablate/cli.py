@@ -159,7 +159,7 @@ def status(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Show how far a study is: candidates, steps at work, failures and what to do about them.
+    """Show how far a study is: candidates, steps at work, failures, drivers, and what to do.
 
     It reads the store alone, so it works on any machine that shares it. With --watch it draws a
     live picture on a terminal; elsewhere it prints once more whenever something has moved.

@@ -5,6 +5,7 @@ time runs out, it goes back to the queue, leaves its jobs at work, and takes the
 begins anew.
 """
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -54,7 +55,8 @@ class Driving:
         """Leave word for `ablate status`, as nobody sees this job's last line."""
         log = log_of(Path(self.folder), self.study, os.environ.get("SLURM_JOB_ID", ""))
         driven = Driven.by(self.command, redacted(" ".join(said.split())), str(log))
-        driven.write(Path(self.home), self.study)
+        with contextlib.suppress(OSError, UserError):  # its log still says it
+            driven.write(Path(self.home), self.study)
 
     def checkpoint(self) -> Any:
         import submitit
@@ -93,8 +95,9 @@ def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
     for drive in drives(home, study.name):
         own = drive.own_job
-        if watch.held(drive.leases):
-            who = f"job {own}" if own else f"process {drive.driver.pid} on {drive.driver.host}"
+        if holding := watch.held(drive.leases):
+            owner = holding.owner or drive.driver  # may be another, which took it over
+            who = f"job {owner.job}" if owner.job else f"process {owner.pid} on {owner.host}"
         elif own and _waits(own):
             who = f"job {own}, which waits in the queue"
         else:

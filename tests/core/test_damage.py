@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from in_process import ablate, faked
 
 from ablate import arrays
+from ablate.command import Command, Driven
 from ablate.commands import reporting
 from ablate.errors import UserError
 from ablate.files import remembered, write_json
@@ -57,6 +58,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         executors = {**core_fakes.EXECUTORS, **training}
         drive(study, backend="inline", home=home, executors=executors)
         remembered("checksums", "of something", lambda: "abc")
+        Driven.by(Command("micro/smoke")).write(home, study.name)
         store, folder = Store(home), home / "drives" / "abc"
         folder.mkdir(parents=True)
         gone = asdict(replace(Process.this(), born="1"))
@@ -77,7 +79,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def scores(said: str) -> dict[str, dict[str, Any]]:
     """The numbers of a table by candidate."""
-    unlike = ("mark", "seconds", "round")  # follow from other candidates, or from the machine
+    unlike = (
+        "mark",
+        "reason",
+        "seconds",
+        "round",
+    )  # follow from other candidates, or from the machine
     rows = {row["candidate"]: row for row in json.loads(said)}
     return {name: {k: v for k, v in row.items() if k not in unlike} for name, row in rows.items()}
 
@@ -132,6 +139,7 @@ def test_damage_is_mended_or_said_in_a_line_and_no_number_is_wrong(
     shutil.copytree(template, home)
     with pytest.MonkeyPatch.context() as patch, faked(core_fakes.EXECUTORS):
         patch.setenv("ABLATE_HOME", str(home))
+        (home / "executed.log").unlink()  # the fakes' own
         files = sorted(path for path in home.rglob("*") if path.is_file())
         for path in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=3)):
             if path.is_file():
@@ -154,7 +162,7 @@ def test_damage_is_mended_or_said_in_a_line_and_no_number_is_wrong(
         while code == 2 and "is a folder and should be a file" in err:
             Path(re.findall(r"ablate: (.*) is a folder", err)[0]).rmdir()
             code, _, err = ablate(*RUN)
-        assert code == 0, err
+        assert code == 0 or (code == 1 and "failures stay in the table" in err), err
         code, _, err = ablate(*RETRY)
         assert code == 0, err
         assert scores(ablate("table", *STUDY, "--json")[1]) == true

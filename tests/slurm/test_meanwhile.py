@@ -1,6 +1,7 @@
 """What a user does while a study runs on Slurm: watch it, read logs, end it, ask the doctor."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import core_fakes
 import pytest
+import slurm_fakes
 from conftest import told
-from test_slurm import of_seeds, on_slurm, until
+from test_slurm import changes_for, of_seeds, on_slurm, until
 
-from ablate import doctor_slurm
+from ablate import detach, doctor_slurm
 from ablate.cancel import cancel
-from ablate.commands import logbook
+from ablate.command import Command, last_driven
+from ablate.commands import logbook, running, state
 from ablate.commands.queue import at_hand
 from ablate.doctor import Finding
 from ablate.drives import drives
@@ -98,6 +101,22 @@ def test_a_broken_set_up_line_is_found_in_the_logs_of_the_step_that_never_began(
     assert "module: command not found" in capsys.readouterr().out
     kept = Store(own_home).logs(failed) / "job-1.log"
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
+    there = ["infra.slurm.partition=nowhere", "infra.kinds.driver.slurm.partition=main"]
+    command = Command("micro/smoke", [*changes_for(1), *there], None, 1, "slurm", detached=True)
+    assert running.run(command, dry_run=False) == 0
+    until(lambda: last_driven(own_home, "micro/smoke").error)
+    state.show("micro/smoke", command.overrides, as_json=False)
+    said = capsys.readouterr().out
+    log = last_driven(own_home, "micro/smoke").log
+    assert re.search(rf"the last driver failed: sbatch refused: .*; what it printed: {log}", said)
+    assert f"nothing works on it: `{command.said('run')}` goes on" in said
+    until(lambda: "ablate: sbatch refused: " in Path(log).read_text())
 
 
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **slurm: object) -> None:
