@@ -192,6 +192,12 @@ class StudyResult:
         before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
         return before[-1] if before else None
 
+    def label(self, candidate: CandidateResult) -> str:
+        """A short name: in a search what it adds to the winner before; elsewhere its name."""
+        before = self.reference(candidate) if self.kind == "rounds" else None
+        added = [name for name in candidate.encoders if before and name not in before.encoders]
+        return f"+ {', '.join(added)}" if added else candidate.name
+
     @cached_property
     def scoreboard(self) -> Scoreboard:
         """How sure every score and difference of the study is."""

@@ -11,7 +11,7 @@ from reports.browser import LONGEST, Browser, shortened
 from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages.benchmarks import Benchmark
-from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
+from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
 from reports.tables import mark
@@ -29,7 +29,7 @@ def candidate(
         "base": study.base,
         "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
-        "label": label(study, one),
+        "label": study.label(one),
         "mark": mark(study, one),
         "reference": reference,
         "flips": _flips(browser, one, reference),

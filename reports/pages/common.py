@@ -25,13 +25,6 @@ def _places(study: StudyResult) -> dict[CandidateResult, int]:
     return {one: place for place, one in enumerate(study.candidates, start=1)}
 
 
-def label(study: StudyResult, one: CandidateResult) -> str:
-    """A candidate in its round: what it adds to the winner before; elsewhere its name."""
-    reference = study.reference(one) if study.kind == "rounds" else None
-    added = [name for name in one.encoders if reference and name not in reference.encoders]
-    return f"+ {', '.join(added)}" if added else one.name
-
-
 def table(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
     """A frame as the template's `plain` shows it; empty if it has no row."""
     if frame.empty:

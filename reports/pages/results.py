@@ -10,7 +10,7 @@ from reports import significance, story
 from reports.formats import number
 from reports.frame import records
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.pages.common import label, path_of
+from reports.pages.common import path_of
 from reports.pages.published import published
 from reports.tables import comparison
 
@@ -89,7 +89,7 @@ def _row(
     return {
         **texts,
         "path": path_of(study, one),
-        "label": label(study, one),
+        "label": study.label(one),
         "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
         "p": number(row["p"], "p"),
         "tasks": [

@@ -102,15 +102,16 @@ def test_every_page_opens_and_none_is_wider_than_a_phone(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_nothing_serious(
-    page: Open, greedy: StudyResult, site: Path, scheme: str
+    page: Open, greedy: StudyResult, site: Path, width: int, scheme: str
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    wide = page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    opened = page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     paths = [path for path, _ in navigation(greedy)]
     for path in [*paths, "candidates/004", "candidates/010"]:
-        wide.goto((site / f"{path}.html").as_uri())
-        found = axe.run(wide, options={"preload": False}).response["violations"]
+        opened.goto((site / f"{path}.html").as_uri())
+        found = axe.run(opened, options={"preload": False}).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         said = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
         assert said == [], path
@@ -232,12 +233,27 @@ def test_it_prints_with_every_row_and_without_what_cannot_be_clicked(
 ) -> None:
     wide = page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
     wide.goto(addresses["results"])
-    assert wide.pdf(format="A4").startswith(b"%PDF")
+    paper = wide.pdf(prefer_css_page_size=True)
+    [box] = set(re.findall(rb"/MediaBox \[0 0 (\d+)[\d.]* (\d+)", paper))
+    assert int(box[0]) > int(box[1])  # wide tables lie on their side
     wide.emulate_media(media="print")
     assert wide.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not wide.locator(".bar").is_visible()
     assert not shown(wide).get_by_label("Filter").first.is_visible()
     assert shown(wide).locator("table.live").first.is_visible()
+    wide.set_viewport_size({"width": round((297 - 2 * 12) / 25.4 * 96), "height": 700})  # A4
+    assert wide.evaluate("document.documentElement.scrollWidth") <= wide.evaluate("innerWidth")
+    assert shown(wide).locator("tbody td.num").evaluate_all(_BROKEN) == []
+    pill = shown(wide).locator(".pill.winner").first
+    assert pill.evaluate("one => getComputedStyle(one).printColorAdjust") == "exact"
+
+
+_BROKEN = """cells => cells.flatMap((cell) => [...cell.childNodes]).filter((text) => {
+  const range = document.createRange();
+  range.selectNodeContents(text);
+  return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
+}).map((text) => text.textContent)"""
+"""Of cells, the numbers that stand on several lines."""
 
 
 def test_the_first_stop_of_the_keyboard_skips_to_the_content(page: Open, site: Path) -> None:
