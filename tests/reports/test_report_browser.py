@@ -183,8 +183,15 @@ def test_the_browser_of_answers_filters_by_flip_benchmark_and_words(
     image = phone.locator("#browser img").first
     phone.wait_for_function("image => image.complete", arg=image.element_handle())
     assert image.evaluate("image => image.naturalWidth") == 128
-    cards.first.locator("summary").click()
-    cards.first.locator("details dl > div").nth(6).wait_for()
+    small = image.bounding_box()
+    image.click()
+    large = image.bounding_box()
+    assert small
+    assert large
+    assert large["width"] > 2 * small["width"]
+    assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    cards.first.locator(".others summary").click()
+    cards.first.locator(".others dl > div").nth(6).wait_for()
     assert "show=all" in phone.url
 
 
@@ -224,6 +231,10 @@ def test_without_scripts_everything_can_be_read(page: Open, addresses: dict[str,
         plain.goto(addresses[path])
         assert plain.get_by_text(words).first.is_visible()
     assert plain.locator("#fallback tbody tr").count() == 50
+    image = plain.locator("#fallback .picture img").first
+    small = image.bounding_box()
+    image.click()
+    assert image.bounding_box() != small
     assert not plain.locator("#filters").is_visible()
     assert plain.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
