@@ -1,8 +1,8 @@
 """Figures of a study (matplotlib, no display needed): the same input gives the same bytes of SVG.
 
 Each function returns a `Figure` for notebooks; `save` writes one for print. `svg` turns one into a
-fragment for a page, whose colours are CSS variables, so that it follows the page into dark mode. All
-are `WIDTH` wide, so that their text has one size on a page, and a phone shows them whole.
+fragment for a page, whose colours are CSS variables, so that it follows the page into dark mode.
+All are `WIDTH` wide, so that their text has one size on a page, and a phone shows them whole.
 """
 
 import io
@@ -189,7 +189,8 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
                 color=INK,
             )
     if cost == "parameters":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        count = EngFormatter(sep=" ")
+        axes.xaxis.set_major_formatter(lambda value, _: count(value).replace("G", "B"))
     axes.set_xlabel(f"{words}{' (more is better)' if quick else ''}")
     axes.set_ylabel(f"{study.suite} score")
     axes.margins(x=0.3, y=0.12)

@@ -26,6 +26,8 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
     frame = frame.merge(sure[["candidate", "p", "p_best"]], on="candidate", how="left")
+    if study.kind == "arms":
+        frame = frame.sort_values("score", ascending=False, kind="stable")
     frame = frame.astype(object).where(frame.notna(), None)
     span = _span(study)
     return {
@@ -69,9 +71,10 @@ def _turn(
 
 
 def _places(values: list[float | None]) -> dict[float, str]:
-    """The marks of the best and the second best value, where there is something to choose from."""
+    """The marks of the best value, and of the second where others are worse still."""
     ranked = sorted({value for value in values if value is not None}, reverse=True)
-    return dict(zip(ranked, ("top", "second"), strict=False)) if len(ranked) > 1 else {}
+    marks = ("top", "second") if len(ranked) > 2 else ("top",)
+    return dict(zip(ranked, marks, strict=False)) if len(ranked) > 1 else {}
 
 
 def _row(
