@@ -82,8 +82,15 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
     )
     for page in pages(study, browser, names, list(tables)):
         links = Links("../" * page.path.count("/"))
-        named = {"title": page.title, "current": page.path}
-        parts = _shell(study, [page], links, **named, policy=policy, scripts=scripts)
+        parts = _shell(
+            study,
+            [page],
+            links,
+            title=page.title,
+            current=page.path,
+            policy=policy,
+            scripts=scripts,
+        )
         _put(folder / f"{page.path}.html", parts)
     for name in (STYLE, THEME, *scripts):
         _put(folder / "assets" / name, [asset(name)])

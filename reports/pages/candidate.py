@@ -138,7 +138,7 @@ def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchma
             spanned(one.scores.get(own.task), own.score, "score"),
         ]
         if own.fixed is not None:
-            row += [spanned(own.delta and own.delta.estimate, own.delta, "delta")]
+            row += [spanned(own.delta.estimate if own.delta else None, own.delta, "delta")]
             row += [str(own.fixed), str(own.broken)]
         rows.append(row)
     return rows
