@@ -2,70 +2,22 @@
 
 import dataclasses
 import re
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import texts
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from conftest import PHONE, Open
 
 from reports.live import Server, Shelf
-from reports.model import CandidateResult, StepResult, StudyResult
+from reports.model import StudyResult
 from reports.pages import navigation
 from reports.site import build, build_single
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-Open = Callable[..., "Page"]
 pytestmark = pytest.mark.browser
-TEXTS = texts(300)
-PHONE = {"width": 390, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator["Browser"]:
-    """One browser for the tests here; each has a profile of its own in it.
-
-    It is gone before other tests fork: a child that outlives them would keep its pipe open.
-    """
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-
-
-@pytest.fixture
-def page(chromium: "Browser") -> Iterator[Open]:
-    """Makes pages that fail the test on an error, a dialog, or a request that leaves the disk."""
-    wrong: list[str] = []
-    contexts = []
-
-    def opened(near: str = "file:", **options: Any) -> "Page":
-        context = chromium.new_context(**{"viewport": PHONE, **options})
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        made = context.new_page()
-        made.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        made.on("pageerror", lambda error: wrong.append(str(error)))
-        made.on("dialog", lambda dialog: wrong.append(dialog.message) or dialog.dismiss())
-        made.on(
-            "request",
-            lambda r: None if r.url.startswith((near, "data:")) else wrong.append(r.url),
-        )
-        return made
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
 
 
 @pytest.fixture(scope="session")
@@ -328,100 +280,3 @@ def test_a_served_page_loads_itself_anew_when_there_is_a_newer_one(
         finally:
             server.shutdown()
             thread.join()
-
-
-@pytest.fixture(scope="module")
-def spoiled(greedy: StudyResult, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    """The study with hostile words wherever someone may write some: an author, a set, a model."""
-    home = tmp_path_factory.mktemp("spoiled")
-    words, short = cycle(TEXTS), cycle(text for text in TEXTS if len(text) < 10_000)
-    data = home / "data"
-    for number, text in enumerate(TEXTS[12:40]):  # names that a file system takes
-        path = data / "images" / f"{number} {text[:80].replace('/', '_')}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), "teal").save(path, pnginfo=_comment(text))
-    names = sorted(f"images/{path.name}" for path in (data / "images").iterdir())
-
-    def step(one: StepResult) -> StepResult:
-        log = home / "logs" / f"{one.kind}-{one.dirname}" / "attempt-1.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("\n".join(next(words) for _ in range(20)), "utf-8", "replace")
-        error = {"type": next(short), "message": next(words)}
-        versions = {next(short): next(words) for _ in range(3)}
-        record = {**one.record, "host": next(words), "versions": versions, "error": error}
-        return dataclasses.replace(one, slug=next(short), record=record)
-
-    def candidate(one: CandidateResult, asked: Sequence[str]) -> CandidateResult:
-        rows = tuple(
-            {**row, "question": text, "truth": next(words), "answer": next(words), "image": image}
-            for row, text, image in zip(one.rows, asked, cycle(names), strict=False)
-        )
-        return dataclasses.replace(
-            one,
-            name=next(short),
-            encoders=(next(short), next(short)),
-            fusion=next(short),
-            config={**one.config, "llm": next(words)}
-            | {next(short): next(words) for _ in range(20)},
-            steps=tuple(step(each) for each in one.steps),
-            rows=rows,
-            images=data,
-        )
-
-    asked = list(islice(cycle(TEXTS), 320))
-    rounds = tuple(
-        dataclasses.replace(
-            turn, decision=None, candidates=tuple(candidate(one, asked) for one in turn.candidates)
-        )
-        for turn in greedy.rounds
-    )
-    return dataclasses.replace(
-        greedy,
-        name=next(short),
-        title=next(short),
-        question=next(short),
-        base_name=rounds[0].candidates[0].name,
-        tasks={task: next(short) for task in greedy.tasks},
-        families={task: next(short) for task in greedy.tasks},
-        rounds=rounds,
-        home=home,
-    )
-
-
-def _comment(text: str) -> PngInfo:
-    """A comment inside a PNG."""
-    info = PngInfo()
-    info.add_text("Comment", text.encode("utf-8", "replace").decode())
-    return info
-
-
-@pytest.mark.parametrize("form", ["folder", "one file"])
-def test_of_300_hostile_texts_none_runs_and_none_breaks_the_layout(
-    page: Open, spoiled: StudyResult, tmp_path: Path, form: str
-) -> None:
-    if form == "folder":
-        build(spoiled, tmp_path / "report")
-        addresses = [path.as_uri() for path in sorted((tmp_path / "report").rglob("*.html"))]
-    else:
-        whole = build_single(spoiled, tmp_path / "report.html").as_uri()
-        addresses = [
-            f"{whole}#{path}" for path in ("index", "results", "answers", "candidates/010")
-        ]
-    assert len(set(TEXTS)) == 300
-    for width in (390, 1280):
-        opened = page(viewport={"width": width, "height": 900})
-        for address in addresses:
-            opened.goto(address)
-            if "answers" in address:
-                opened.locator("#browser > li").nth(40).wait_for()
-                for _ in range(6):
-                    opened.locator("#more").click()
-            assert opened.evaluate("window.ran") is None
-            assert opened.evaluate("document.documentElement.scrollWidth") <= width, address
-            assert opened.evaluate(_FOREIGN) == []
-
-
-_FOREIGN = """() => [...document.querySelectorAll("*")]
-  .filter((one) => [...one.attributes].some(({ name }) => name.startsWith("on"))
-    || ["IFRAME", "OBJECT", "EMBED", "BASE", "MATH", "VIDEO", "TEMPLATE"].includes(one.tagName))
-  .map((one) => one.outerHTML.slice(0, 200))"""

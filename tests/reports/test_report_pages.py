@@ -23,7 +23,6 @@ from reports import figures, formats, significance, story, tables
 from reports.load import load
 from reports.model import CandidateResult, StudyResult, best_first
 from reports.pages import navigation
-from reports.pages.benchmarks import benchmarks
 from reports.pages.logs import tail
 from reports.site import build, build_single
 
@@ -224,23 +223,6 @@ def test_a_candidate_is_compared_by_benchmark_with_the_winner_before(
         score = f"{one.scores[task]:.1f} [{own['score_low']:.1f}, {own['score_high']:.1f}]"
         delta = f"{row['delta']:+.1f} [{row['delta_low']:+.1f}, {row['delta_high']:+.1f}]"
         assert f"{title} {row['questions']} {score} {delta} {row['fixed']} {row['broken']}" in text
-
-
-def test_a_question_that_weighs_nothing_is_asked_but_never_flipped(greedy: StudyResult) -> None:
-    def weightless(one: CandidateResult) -> CandidateResult:
-        rows = tuple({**row, "weight": float(row["task"] != "abl_pope")} for row in one.rows)
-        return dataclasses.replace(one, rows=rows)
-
-    rounds = tuple(
-        dataclasses.replace(turn, candidates=tuple(map(weightless, turn.candidates)))
-        for turn in greedy.rounds
-    )
-    study = dataclasses.replace(greedy, rounds=rounds)
-    _, second, *_ = study.winners
-    told = tables.flips(study, study.base, second).set_index("benchmark").loc["POPE"]
-    assert [told[name] for name in ("questions", "fixed", "broken")] == [40, 0, 0]
-    page = next(row for row in benchmarks(study)[second] if row.task == "abl_pope")
-    assert (page.questions, page.fixed, page.broken) == (40, 0, 0)
 
 
 def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
