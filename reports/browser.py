@@ -19,12 +19,14 @@ from PIL import Image
 
 from reports.model import CandidateResult, StudyResult
 
-LARGEST = 512  # pixels of a side; the browser shows images small
+LARGEST = 512  # pixels of an image's longer side at most
+READABLE = 1024  # the same where there is text to read: a benchmark of the family `TEXT` asks
+TEXT = "Text"
 QUALITY = 82  # of the re-encoded images, 0 to 100
 LONGEST = 2000  # characters of a text that are shown
 MOST = 5000  # questions a report holds; the published benchmarks have 50 times as many
 _QUESTION = ["task", "id", "image", "question", "truth"]
-_HOW = f"webp {LARGEST} {QUALITY} {PIL.__version__}".encode()
+_HOW = f"webp {QUALITY} {PIL.__version__}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,11 @@ class Browser:
         given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
         return given.reindex(self._wanted)
 
+    def _label(self, one: CandidateResult) -> str:
+        """A name that fits a card: in a search the round, and what is added there."""
+        label = self.study.label(one)
+        return label if label == one.name else f"Round {one.round}: {label}"
+
     @cached_property
     def _wanted(self) -> pd.Index:
         return self._keys(self.questions)
@@ -91,6 +98,7 @@ class Browser:
             {
                 "tasks": dict(self.study.tasks),
                 "candidates": [shortened(one.name, 200) for one in self.candidates],
+                "labels": [shortened(self._label(one), 200) for one in self.candidates],
                 "asked": len(self.every),
                 "a": a,
                 "b": b,
@@ -136,14 +144,17 @@ def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[s
     """
     folder.mkdir(parents=True, exist_ok=True)
     roots = {one.images.resolve() for one in browser.candidates if one.images}
-    sources = sorted(set(browser.questions["source"]) - {""})
+    asked = browser.questions
+    sources = sorted(set(asked["source"]) - {""})
+    text = set(asked["source"][asked["task"].map(browser.study.families) == TEXT])
 
     def one(source: str) -> str | None:
         try:
             path = Path(source).resolve()
             if not any(path.is_relative_to(root) for root in roots):
                 return None
-            return _encode(path.read_bytes(), folder, before)
+            side = READABLE if source in text else LARGEST
+            return _encode(path.read_bytes(), side, folder, before)
         except (OSError, ValueError):  # no path, or no file
             return None
 
@@ -152,8 +163,9 @@ def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[s
         return {source: name for source, name in made if name}
 
 
-def _encode(content: bytes, folder: Path, before: Path | None) -> str | None:
-    name = f"{hashlib.sha256(_HOW + content).hexdigest()[:16]}.webp"
+def _encode(content: bytes, side: int, folder: Path, before: Path | None) -> str | None:
+    how = f"{_HOW} {side}".encode()
+    name = f"{hashlib.sha256(how + content).hexdigest()[:16]}.webp"
     if (folder / name).exists():
         return name
     if before is not None and (before / name).is_file():
@@ -164,6 +176,6 @@ def _encode(content: bytes, folder: Path, before: Path | None) -> str | None:
             small = image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):  # no image
         return None
-    small.thumbnail((LARGEST, LARGEST))
+    small.thumbnail((side, side))
     small.save(folder / name, "WEBP", quality=QUALITY, method=4)
     return name

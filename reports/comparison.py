@@ -99,7 +99,7 @@ class Comparison:
         whole = pd.concat([frame, framed([mean], [])], ignore_index=True)
         scores = self.board.drawn().here
         for place, (name, one) in enumerate((("a", self.a), ("b", self.b)), start=2):
-            tasks = [self.board.drawn((task,)).here for task in self.board.tasks]
+            tasks = [self.board.drawn((task,)).here for task in titles if task in self.board.tasks]
             at = self.board.candidates.index(one)
             whole.insert(place, name, [*(float(found[at]) for found in tasks), float(scores[at])])
         return rounded(whole)

@@ -54,15 +54,18 @@ class Finding:
 def check(study: StudyResult) -> list[Finding]:
     """The findings among all candidates that a study compares, the gravest first.
 
-    In a search those of each round with the winner before; of arms all.
+    In a search those of each round with the winner before, notes once for all rounds; of arms all.
     """
+    if study.kind == "arms":
+        return among(study.candidates, study.varies, "arms")
     found = []
     for turn in study.rounds:
-        before = study.reference(turn.candidates[0]) if study.kind == "rounds" else None
-        where = f"round {turn.number}" if study.kind == "rounds" else "arms"
+        before = study.reference(turn.candidates[0])
         group = [before, *turn.candidates] if before else turn.candidates
-        found += among(group, study.varies, where)
-    return _gravest_first(found)
+        here = among(group, study.varies, f"round {turn.number}")
+        found += [one for one in here if one.severity != "note"]
+    notes = among(study.candidates, study.varies, "all rounds")
+    return _gravest_first([*found, *(one for one in notes if one.severity == "note")])
 
 
 def among(

@@ -2,6 +2,7 @@
 
 Each function returns a `Figure` for notebooks; `save` writes one for print. `svg` turns one into a
 fragment for a page, whose colours are CSS variables, so that it follows the page into dark mode.
+All are `WIDTH` wide, so that their text has one size on a page, and a phone shows them whole.
 """
 
 import io
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter
 
 from ablate.errors import UserError, nearest
 from ablate.files import drafted
@@ -33,6 +35,8 @@ SECOND = "#d55e00"
 """Of a second series. It and `ACCENT` are Okabe and Ito's blue and vermilion (Color Universal
 Design, 2008), told apart by the colour-blind; what they stand for has a marker or hatch of its own
 too."""
+WIDTH = 6.0
+"""Inches of every figure on a page."""
 LABELS = 8
 """Points of a front that are named; of more only the ends."""
 _STYLE: Any = {
@@ -57,13 +61,14 @@ _STYLE: Any = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
-ARMS = 40  # that fit a figure
+ARMS = 20
+"""Arms of a figure at most: the best."""
 
 
 @matplotlib.rc_context(_STYLE)
 def greedy_path(study: StudyResult) -> Figure:
     """Score of every candidate by round with its 95 % interval, the winners joined by a line."""
-    figure, axes = _canvas(7.2, 3.4)
+    figure, axes = _canvas(3.4)
     for turn in study.rounds:
         losers = [one for one in turn.candidates if one is not turn.winner]
         spread = [0.09 * (index + 1) for index in range(len(losers))]
@@ -76,7 +81,7 @@ def greedy_path(study: StudyResult) -> Figure:
         first = "\n".join(one.encoders)
         rising = before is None or (one.composite or 0.0) >= (before.composite or 0.0)
         axes.annotate(
-            f"{_added(before, one) if before else first}\n{one.composite:.1f}",
+            f"{study.label(one) if before else first}\n{one.composite:.1f}",
             (one.round, one.composite or 0.0),
             xytext=(-8, 5 if rising else -5),
             textcoords="offset points",
@@ -96,7 +101,7 @@ def greedy_path(study: StudyResult) -> Figure:
 @matplotlib.rc_context(_STYLE)
 def paths(study: StudyResult, reference: Table) -> Figure:
     """The winners by round beside a published path; two scales, for they are not comparable."""
-    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
     FigureCanvasSVG(figure)
     left, right = figure.subplots(1, 2)
     ours = [(one.round, one.composite) for one in study.winners if one.composite is not None]
@@ -119,10 +124,9 @@ def paths(study: StudyResult, reference: Table) -> Figure:
 
 @matplotlib.rc_context(_STYLE)
 def arm_scores(study: StudyResult) -> Figure:
-    """Score of every arm with its 95 % interval, in the study's order; of many the best `ARMS`."""
-    best = set(best_first([one for one in study.candidates if one.composite is not None])[:ARMS])
-    scored = [one for one in study.candidates if one in best]
-    figure, axes = _canvas(7.2, 0.7 + 0.42 * len(scored))
+    """Score of every arm with its 95 % interval, the best first; of many the best `ARMS`."""
+    scored = best_first([one for one in study.candidates if one.composite is not None])[:ARMS]
+    figure, axes = _canvas(0.7 + 0.42 * len(scored))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     for row, one in enumerate(reversed(scored)):
@@ -161,7 +165,7 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
     scored = [one for one in study.candidates if one.composite is not None]
     costs = {one: of(size(one)) for one in scored}
     front = pareto_front(scored, costs.__getitem__, more_is_better=quick)
-    figure, axes = _canvas(7.2, 3.8)
+    figure, axes = _canvas(3.8)
     axes.grid(axis="x", visible=True)
     for one in scored:
         if (x := costs[one]) is not None and one not in front:
@@ -174,8 +178,9 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
     for number, (one, point) in enumerate(zip(front, points, strict=True)):
         axes.plot([point[0]] * 2, _ends(study, one), color=ACCENT, linewidth=1.0, zorder=3)
         if len(front) <= LABELS or number in (0, len(front) - 1):
+            name = study.label(one)
             axes.annotate(
-                _label(study, one),
+                f"{one.round}: {name}" if name != one.name else name,
                 point,
                 xytext=(5 if quick else -5, 5),  # where the front leaves room
                 textcoords="offset points",
@@ -183,6 +188,9 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
                 fontsize=8,
                 color=INK,
             )
+    if cost == "parameters":
+        count = EngFormatter(sep=" ")
+        axes.xaxis.set_major_formatter(lambda value, _: count(value).replace("G", "B"))
     axes.set_xlabel(f"{words}{' (more is better)' if quick else ''}")
     axes.set_ylabel(f"{study.suite} score")
     axes.margins(x=0.3, y=0.12)
@@ -193,7 +201,7 @@ def pareto(study: StudyResult, cost: str = "visual_tokens") -> Figure:
 def contributions(study: StudyResult) -> Figure:
     """What each expert adds to trained mixtures; its Shapley value, or the bounds of it."""
     frame = tables.contributions(study)
-    figure, axes = _canvas(7.2, 0.9 + 0.5 * len(frame))
+    figure, axes = _canvas(0.9 + 0.5 * len(frame))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     axes.axvline(0.0, color=INK, linewidth=0.8)
@@ -230,7 +238,7 @@ def flips(
 ) -> Figure:
     """Questions fixed (to the right) and broken (to the left) by benchmark; base and best."""
     frame = tables.flips(study, before, after)
-    figure, axes = _canvas(7.2, 0.9 + 0.32 * len(frame))
+    figure, axes = _canvas(0.9 + 0.32 * len(frame))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     rows = range(len(frame))
@@ -250,7 +258,7 @@ def flips(
 def where_time_went(study: StudyResult) -> Figure:
     """One bar: the seconds of each kind of step, and beside it what sharing steps saved."""
     frame = tables.costs(study)
-    figure, axes = _canvas(7.2, 1.5)
+    figure, axes = _canvas(1.5)
     axes.grid(visible=False)
     left = 0.0
     for kind, color in zip(KINDS, (SOFT, MUTED, ACCENT, INK), strict=True):
@@ -266,7 +274,10 @@ def where_time_went(study: StudyResult) -> Figure:
     axes.set_yticks([])
     axes.set_xlabel("seconds")
     axes.spines["left"].set_visible(False)
-    axes.legend(ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=9)
+    axes.legend(
+        ncols=5, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, fontsize=9,
+        handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip
     return figure
 
 
@@ -320,12 +331,11 @@ def svg(figure: Figure, name: str, title: str) -> str:
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var(--{variable})")
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _canvas(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.subplots()
 
@@ -348,14 +358,3 @@ def _ends(study: StudyResult, candidate: CandidateResult) -> tuple[float, float]
     own = study.scoreboard.score(candidate)
     middle = candidate.composite or 0.0
     return (own.low, own.high) if own else (middle, middle)
-
-
-def _added(before: CandidateResult | None, candidate: CandidateResult) -> str:
-    known = before.encoders if before else ()
-    return " ".join(f"+ {name}" for name in candidate.encoders if name not in known)
-
-
-def _label(study: StudyResult, one: CandidateResult) -> str:
-    """A candidate's name where there is little room: in a search its round and what it adds."""
-    added = _added(study.reference(one), one) if study.kind == "rounds" else ""
-    return f"{one.round}: {added}" if added and one.round > 1 else one.name

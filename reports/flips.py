@@ -1,7 +1,7 @@
 """What changed in the answers between two candidates: the questions fixed, and those broken.
 
-A question counts as right from half of its score on (a mean over seeds where there are several);
-those that weigh nothing in their task's metric are left out.
+A question counts as right from half of its score on (a mean over seeds where there are several).
+One that weighs nothing in its task's metric with either answer is asked, but never flipped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,15 +44,14 @@ def flipped(
     """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
     if before not in board.runs or after not in board.runs:
         return Flips(0, (), ())
-    counted = board.weights(before) + board.weights(after) > 0.0
-    if task is not None:
-        counted &= np.array([one == task for one, _ in board.questions])
+    asked = np.array([task in (None, one) for one, _ in board.questions])
+    counted = asked & (board.weights(before) + board.weights(after) > 0.0)
     then, now = board.right(before) >= 0.5, board.right(after) >= 0.5
 
     def chosen(which: Any) -> tuple[Key, ...]:
         return tuple(board.questions[int(index)] for index in np.flatnonzero(which & counted))
 
-    return Flips(int(counted.sum()), chosen(now & ~then), chosen(then & ~now))
+    return Flips(int(asked.sum()), chosen(now & ~then), chosen(then & ~now))
 
 
 def rows(
@@ -82,17 +81,18 @@ def flips(
 def by_benchmark(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, titles: Mapping[str, str]
 ) -> pd.DataFrame:
-    """A row a benchmark: questions, those fixed and broken, the difference, `p` corrected over the
-    benchmarks, and McNemar's, which is not.
+    """A row a benchmark, in the order of `titles`: questions, those fixed and broken, the
+    difference, `p` corrected over the benchmarks, and McNemar's, which is not.
     """
-    deltas = [board.difference(after, before, (task,)) for task in board.tasks]
+    tasks = [task for task in titles if task in board.tasks]
+    deltas = [board.difference(after, before, (task,)) for task in tasks]
     corrected = holm([one.p if one else np.nan for one in deltas])
     rows = []
-    for task, delta, p in zip(board.tasks, deltas, corrected, strict=True):
+    for task, delta, p in zip(tasks, deltas, corrected, strict=True):
         found = flipped(board, before, after, task)
         rows.append(
             {
-                "benchmark": titles.get(task, task),
+                "benchmark": titles[task],
                 "questions": found.asked,
                 "fixed": len(found.fixed),
                 "broken": len(found.broken),

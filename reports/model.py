@@ -198,9 +198,9 @@ class StudyResult:
 
     @cached_property
     def best(self) -> CandidateResult | None:
-        """The highest composite of all; the earlier one of equals."""
+        """The highest composite of all; of equals the first by name, as in a search."""
         scored = [one for one in self.candidates if one.composite is not None]
-        return max(scored, key=lambda one: one.composite or 0.0, default=None)
+        return next(iter(best_first(scored)), None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:
         """What `candidate` is held against: the previous round's winner, or the base arm."""
@@ -208,6 +208,12 @@ class StudyResult:
             return None if candidate is self.base else self.base
         before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
         return before[-1] if before else None
+
+    def label(self, candidate: CandidateResult) -> str:
+        """A short name: in a search what it adds to the winner before; elsewhere its name."""
+        before = self.reference(candidate) if self.kind == "rounds" else None
+        added = [name for name in candidate.encoders if before and name not in before.encoders]
+        return f"+ {', '.join(added)}" if added else candidate.name
 
     @cached_property
     def scoreboard(self) -> Scoreboard:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablate.files import write_atomic
+from ablate.files import drafted
 from reports import against, formats
 from reports.browser import Browser, encode
 from reports.links import Links, Within
@@ -57,15 +58,17 @@ def build_single(study: StudyResult, path: Path) -> Path:
         images = {name: _data_uri(scratch / name) for name in sorted(set(names.values()))}
     scripts = {name: asset(name) for name in (THEME, *SCRIPTS)}
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
-    text = _shell(
+    parts = _shell(
         study,
         pages(study, browser, names, list(tables)),
         Within(tables, images),
+        title=study.title,
         policy=f"img-src data:; style-src 'unsafe-inline'; script-src {hashes}",
         inline={name: Markup(text) for name, text in {STYLE: asset(STYLE), **scripts}.items()},
-        pieces={"images": images, **dict(browser.pieces(names))},
+        pieces=chain([("images", images)], browser.pieces(names)),
     )
-    write_atomic(path, text)
+    with drafted(path) as draft:
+        _put(draft, parts)
     return path
 
 
@@ -79,15 +82,23 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
     )
     for page in pages(study, browser, names, list(tables)):
         links = Links("../" * page.path.count("/"))
-        text = _shell(study, [page], links, policy=policy, scripts=scripts)
-        _put(folder / f"{page.path}.html", text)
+        parts = _shell(
+            study,
+            [page],
+            links,
+            title=page.title,
+            current=page.path,
+            policy=policy,
+            scripts=scripts,
+        )
+        _put(folder / f"{page.path}.html", parts)
     for name in (STYLE, THEME, *scripts):
-        _put(folder / "assets" / name, asset(name))
+        _put(folder / "assets" / name, [asset(name)])
     for name, text in tables.items():
-        _put(folder / "tables" / name, text)
+        _put(folder / "tables" / name, [text])
     for name, piece in browser.pieces(names):
         value = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
-        _put(folder / "data" / f"{name}.js", f"report.take({json.dumps(name)}, {value});\n")
+        _put(folder / "data" / f"{name}.js", [f"report.take({json.dumps(name)}, {value});\n"])
 
 
 def _shell(
@@ -95,34 +106,40 @@ def _shell(
     shown: Iterable[Page],
     to: Links,
     *,
+    title: str,
+    current: str = "",
     policy: str,
     scripts: Iterable[str] = (),
     inline: dict[str, Markup] | None = None,
-    pieces: dict[str, Any] | None = None,
-) -> str:
-    """One HTML file with these pages in it; style and scripts are files, or `inline`."""
+    pieces: Iterable[tuple[str, Any]] = (),
+) -> Iterator[str]:
+    """One HTML file with these pages in it, part by part; style and scripts are files, or `inline`.
+
+    `current`: the page that is marked in the navigation, if the file holds one alone.
+    """
     environment = _environment()
     common: dict[str, Any] = {"study": study, "to": to}
-    bodies = [
+    bodies = (
         {
             "path": page.path,
             "title": page.title,
             "body": Markup(environment.get_template(page.template).render(common, **page.values)),
         }
         for page in shown
-    ]
-    text = environment.get_template("shell.html").render(
+    )
+    return environment.get_template("shell.html").generate(
         common,
         navigation=navigation(study),
+        title=title,
+        current=current,
         pages=bodies,
         policy=policy,
         style=STYLE,
         theme=THEME,
         scripts=list(scripts),
         inline=inline or {},
-        pieces=pieces or {},
+        pieces=pieces,
     )
-    return text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
 
 
 @cache
@@ -164,9 +181,10 @@ def _scratch(parent: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _put(path: Path, text: str) -> None:
+def _put(path: Path, parts: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", errors="replace")
+    with path.open("w", encoding="utf-8", errors="replace") as file:  # a lone surrogate is no text
+        file.writelines(parts)
 
 
 def _data_uri(path: Path) -> str:

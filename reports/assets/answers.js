@@ -1,7 +1,8 @@
 // The browser of answers. Everything shown is set as text, never as HTML.
 "use strict";
 {
-  const page = 48;
+  const page = 48; // questions shown at a time
+  const few = 20; // other candidates of one question shown at a time
   let found = []; // places of the questions that pass the filters
   let shown = 0;
   let turn = 0; // how often it was filtered
@@ -9,9 +10,7 @@
   let images; // in one file: the images by name
   const answers = new Map(); // of the candidates compared: {answer, score}, a list each
 
-  const form = document.getElementById("filters");
-  const list = document.getElementById("browser");
-  const more = document.getElementById("more");
+  let [form, list, more] = []; // of the page, which may not be there at first
 
   function element(tag, name, text) {
     const made = document.createElement(tag);
@@ -78,27 +77,43 @@
     );
     item.append(picture(place), about, said(place, chosen));
     const others = data.candidates.map((_, index) => index).filter((index) => !chosen.includes(index));
-    if (others.length) {
-      const rest = element("details");
-      rest.append(element("summary", "", others.length > 1 ? `The ${others.length} others` : "The other"));
-      const fill = async () => {
-        await Promise.all(others.map(given));
-        rest.append(said(place, others));
-      };
-      rest.addEventListener("toggle", fill, { once: true });
-      item.append(rest);
-    }
+    if (others.length) item.append(rest(place, others));
     return item;
   }
 
+  // What the candidates say that are not compared, asked for as they are shown.
+  function rest(place, others) {
+    const box = element("details", "others");
+    const next = element("button", "more", "Show more");
+    let listed = 0;
+    async function fill() {
+      const some = others.slice(listed, listed + few);
+      listed += some.length;
+      next.hidden = listed >= others.length;
+      await Promise.all(some.map(given));
+      next.before(said(place, some));
+    }
+    next.type = "button";
+    next.addEventListener("click", fill);
+    box.append(element("summary", "", others.length > 1 ? `The ${others.length} others` : "The other"), next);
+    box.addEventListener("toggle", fill, { once: true });
+    return box;
+  }
+
+  // An image, larger while it is open.
   function picture(place) {
     const name = data.image[place];
     if (!name) return element("span", "blank");
+    const box = element("details", "picture");
+    const hold = element("summary");
     const image = element("img");
+    hold.title = "Larger or smaller";
     image.loading = "lazy";
     image.alt = `Image of question ${data.id[place]}`;
     image.src = images ? images[name] : `${report.root}images/${name}`;
-    return image;
+    hold.append(image);
+    box.append(hold);
+    return box;
   }
 
   function said(place, indexes) {
@@ -110,13 +125,16 @@
       const words = element("dd", "", `${answer[place]} `);
       const verdict = score[place] >= 1 ? "right" : score[place] > 0 ? "partly" : "wrong";
       words.append(element("span", `verdict ${verdict}`, verdict));
-      row.append(element("dt", "", data.candidates[index]), words);
+      const name = element("dt", "", data.labels[index]);
+      name.title = data.candidates[index];
+      row.append(name, words);
       rows.append(row);
     }
     return rows;
   }
 
   async function start() {
+    [form, list, more] = ["filters", "browser", "more"].map((name) => document.getElementById(name));
     data = await report.piece("questions");
     if (document.querySelector('script[data-piece="images"]')) images = await report.piece("images");
     for (const [name, chosen] of [["a", data.a], ["b", data.b]]) {

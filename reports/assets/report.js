@@ -54,12 +54,15 @@ const report = {
   button.hidden = false;
 }
 
-// One section at a time, by the address behind the #. In a folder a file holds only one.
+// One section at a time, by the address behind the #. In a folder a file holds only one; in one file
+// a section is mere text until it is shown for the first time.
 report.show = () => {
   const [path, query] = location.hash.slice(1).split("?");
+  const asleep = [...document.querySelectorAll("main > noscript")].find((one) => one.dataset.page === path);
+  if (asleep) asleep.outerHTML = asleep.textContent;
   const sections = [...document.querySelectorAll("main > article")];
   const shown = sections.find((one) => one.id === path) ?? sections[0];
-  if (sections.length > 1) {
+  if (document.querySelector("main.many")) {
     for (const one of sections) one.classList.toggle("shown", one === shown);
     for (const link of document.querySelectorAll(".bar nav a")) {
       if (link.hash === `#${shown.id}`) link.setAttribute("aria-current", "page");

@@ -8,10 +8,9 @@ from ablate.commands.output import duration
 from ablate.files import read_json
 from reports import story
 from reports.browser import LONGEST, Browser, shortened
-from reports.formats import number
 from reports.model import CandidateResult, StepResult, StudyResult
 from reports.pages.benchmarks import Benchmark
-from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
+from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, spanned, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
 from reports.tables import mark
@@ -29,7 +28,7 @@ def candidate(
         "base": study.base,
         "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
-        "label": label(study, one),
+        "label": study.label(one),
         "mark": mark(study, one),
         "reference": reference,
         "flips": _flips(browser, one, reference),
@@ -126,7 +125,7 @@ def _flips(
 def _task_heads(reference: CandidateResult | None) -> Heads:
     heads = [("Benchmark", False), ("Questions", True), ("Score", True)]
     if reference is not None:
-        heads += [("Difference", True), ("95 % interval", True), ("Fixed", True), ("Broken", True)]
+        heads += [("Difference", True), ("Fixed", True), ("Broken", True)]
     return heads
 
 
@@ -136,12 +135,10 @@ def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchma
         row = [
             study.tasks.get(own.task, own.task),
             str(own.questions),
-            number(one.scores.get(own.task), "score"),
+            spanned(one.scores.get(own.task), own.score, "score"),
         ]
         if own.fixed is not None:
-            delta = own.delta
-            row += [number(delta.estimate, "delta") if delta else ABSENT]
-            row += [story.span(delta.low, delta.high) if delta else ABSENT]
+            row += [spanned(own.delta.estimate if own.delta else None, own.delta, "delta")]
             row += [str(own.fixed), str(own.broken)]
         rows.append(row)
     return rows
@@ -157,17 +154,21 @@ def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
 
 
 def _trainable(one: CandidateResult) -> dict[str, Any]:
-    """Parameters by part (rows) and stage (columns), from each step's `parameters.json`."""
+    """Parameters by part (rows) and stage (columns), from each step's `parameters.json`.
+
+    Pre-alignment is one stage, of all experts; a part of each is its own.
+    """
     stages: dict[str, dict[str, Mapping[str, Any]]] = {}
     for step in one.steps:
         path = step.folder / "parameters.json" if step.folder else None
-        if path and path.exists() and step.kind != "prealign":
-            stages[step.kind] = {row["part"]: row for row in read_json(path)}
+        if path and path.exists():
+            own = {row["part"]: row for row in read_json(path)}
+            stages[step.kind] = stages.get(step.kind, {}) | own
     parts = sorted({part for table in stages.values() for part in table})
     rows = []
     for part in parts:
         found = [table.get(part) for table in stages.values()]
-        size = next(int(row["parameters"]) for row in found if row)
+        size = next(int(row["parameters"]) for row in reversed(found) if row)
         rows.append([part, f"{size:,}", *map(_trained, found)])
     heads: Heads = [("Part", False), ("Parameters", True), *((one, False) for one in stages)]
     return {"trainable_heads": heads, "trainable": rows}

@@ -2,17 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ablate.evaluate.statistics import Interval
 from reports import formats
 from reports.browser import shortened
+from reports.formats import number
 from reports.model import CandidateResult, StudyResult
 
 Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
 Rows = list[list[str]]
 ABSENT = "-"
+
+
+class Cell(NamedTuple):
+    """A cell that is more than its text: what it sorts by, or the page it leads to."""
+
+    text: str
+    order: str = ""
+    page: str = ""
 
 
 def path_of(study: StudyResult, one: CandidateResult) -> str:
@@ -23,13 +33,6 @@ def path_of(study: StudyResult, one: CandidateResult) -> str:
 @cache
 def _places(study: StudyResult) -> dict[CandidateResult, int]:
     return {one: place for place, one in enumerate(study.candidates, start=1)}
-
-
-def label(study: StudyResult, one: CandidateResult) -> str:
-    """A candidate in its round: what it adds to the winner before; elsewhere its name."""
-    reference = study.reference(one) if study.kind == "rounds" else None
-    added = [name for name in one.encoders if reference and name not in reference.encoders]
-    return f"+ {', '.join(added)}" if added else one.name
 
 
 def table(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
@@ -50,6 +53,22 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
         for key, child in value.items()
         for path, leaf in flatten(child, f"{prefix}.{key}" if prefix else str(key)).items()
     }
+
+
+def spanned(estimate: float | None, found: Interval | None, column: str) -> str:
+    """A number with its interval as in every table, `61.2 [58.9, 63.4]`."""
+    if estimate is None:
+        return ABSENT
+    low, high = (number(getattr(found, end, None), f"{column}_{end}") for end in ("low", "high"))
+    return number(estimate, column) + (f" [{low}, {high}]" if found else "")
+
+
+def short(text: str) -> Cell | str:
+    """A large count as it is read: `4.0 M` for 4,000,000."""
+    for scale, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if text and float(text) >= scale:
+            return Cell(f"{float(text) / scale:.1f} {unit}", order=text)
+    return text
 
 
 def tile(label: str, value: str, note: str = "") -> dict[str, str]:

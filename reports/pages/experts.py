@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from ablate.evaluate.significance import ALPHA
 from reports import figures
 from reports.contributions import contributions, moves, pairs
+from reports.formats import number
+from reports.frame import records
 from reports.model import StudyResult
 from reports.pages.common import table
 
@@ -16,7 +19,19 @@ def experts(study: StudyResult) -> dict[str, Any]:
     return {
         "figure": figures.svg(figures.contributions(study), "experts", title) if told else "",
         "figure_caption": title,
-        "added": table(frame, "What each expert adds, in points"),
-        "moves": table(moves(study), "By benchmark"),
+        "added": table(frame.drop(columns="wants"), "What each expert adds, in points"),
+        "wants": [[row["expert"], row["wants"]] for row in records(frame) if row["wants"]],
+        "moves": _moves(study),
         "pairs": table(pairs(study), "Two experts together"),
     }
+
+
+def _moves(study: StudyResult) -> dict[str, Any]:
+    """`moves` as a matrix, a row an expert and a column a benchmark; empty if nothing is told."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in records(moves(study)):
+        cell = {name: number(row[name], name) for name in ("added", "added_low", "added_high")}
+        found.setdefault(row["expert"], {})[row["benchmark"]] = {**cell, "told": row["p"] < ALPHA}
+    titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
+    rows = [[expert, [row.get(title) for title in titles]] for expert, row in found.items()]
+    return {"titles": titles, "rows": rows} if rows else {}

@@ -10,7 +10,7 @@ from reports import significance, story
 from reports.formats import number
 from reports.frame import COLUMNS, records
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.pages.common import label, path_of
+from reports.pages.common import path_of
 from reports.pages.published import published
 from reports.tables import VARIED, comparison
 
@@ -26,6 +26,8 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
     frame = frame.merge(sure[["candidate", "p", "p_best"]], on="candidate", how="left")
+    if study.kind == "arms":
+        frame = frame.sort_values("score", ascending=False, kind="stable")
     frame = frame.astype(object).where(frame.notna(), None)
     span = _span(study)
     return {
@@ -75,9 +77,10 @@ def _turn(
 
 
 def _places(values: list[float | None]) -> dict[float, str]:
-    """The marks of the best and the second best value, where there is something to choose from."""
+    """The marks of the best value, and of the second where others are worse still."""
     ranked = sorted({value for value in values if value is not None}, reverse=True)
-    return dict(zip(ranked, ("top", "second"), strict=False)) if len(ranked) > 1 else {}
+    marks = ("top", "second") if len(ranked) > 2 else ("top",)
+    return dict(zip(ranked, marks, strict=False)) if len(ranked) > 1 else {}
 
 
 def _row(
@@ -95,7 +98,7 @@ def _row(
     return {
         **texts,
         "path": path_of(study, one),
-        "label": label(study, one),
+        "label": study.label(one),
         "varied": [number(row[name], name) for name in _varied(study)],
         "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
         "reason": row["reason"],

@@ -1,8 +1,10 @@
-"""Studies that were played once for all the tests here; none of them changes what is below them."""
+"""Studies that were played once for all the tests here, and are changed by none; a browser."""
 
 import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from synthetic import ARMS, ROUNDS, STUDY, Run, study
@@ -11,6 +13,11 @@ from reports.load import load
 from reports.model import StudyResult
 from reports.site import build
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Open = Callable[..., "Page"]
+PHONE = {"width": 390, "height": 800}
 FAILED = "clip-micro@32+pix2struct-micro@128+dinov2-micro@64"
 REASON = "the loss became NaN at step 41 </pre><script>alert(1)</script>"
 
@@ -43,6 +50,47 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 def empty(tmp_path: Path) -> StudyResult:
     """A study that never ran."""
     return load(study(tmp_path, STUDY + ROUNDS), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """One browser for the tests here; each has a profile of its own in it.
+
+    It is gone before other tests fork: a child that outlives them would keep its pipe open.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+
+
+@pytest.fixture
+def page(chromium: "Browser") -> Iterator[Open]:
+    """Makes pages that fail the test on an error, a dialog, or a request that leaves the disk."""
+    wrong: list[str] = []
+    contexts = []
+
+    def opened(near: str = "file:", **options: Any) -> "Page":
+        context = chromium.new_context(**{"viewport": PHONE, **options})
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        made = context.new_page()
+        made.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("dialog", lambda dialog: wrong.append(dialog.message) or dialog.dismiss())
+        made.on(
+            "request",
+            lambda r: None if r.url.startswith((near, "data:")) else wrong.append(r.url),
+        )
+        return made
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
 
 
 def piece(folder: Path, name: str) -> Any:

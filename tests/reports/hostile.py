@@ -50,7 +50,15 @@ _CODE = [
     '=HYPERLINK("//evil.example/{n}")',
     "%00%0d%0aSet-Cookie:{n}",
 ]
-_BEFORE = ["", '">', "'>", "</script>", "</pre></td></table>", "\u202e", "--></title></textarea>"]
+_BEFORE = [
+    "",
+    '">',
+    "'>",
+    "</script>",
+    "</pre></td></table>",
+    "\u202e",
+    "--></title></textarea></noscript>",
+]
 _ODD = [
     "\u202eright to left {n}\u202c",
     "\u2066\u2067\u202bnested{n}",

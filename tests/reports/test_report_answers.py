@@ -8,7 +8,7 @@ from conftest import piece
 from PIL import Image
 
 from reports.answers import Answers
-from reports.browser import LONGEST, Browser, encode
+from reports.browser import LARGEST, LONGEST, READABLE, TEXT, Browser, encode
 from reports.model import StudyResult
 from reports.site import build
 
@@ -47,6 +47,29 @@ def test_images_are_encoded_anew(site: Path, greedy: StudyResult) -> None:
         with Image.open(path) as image:
             assert (image.format, image.size) == ("WEBP", (128, 128))
             assert image.info.get("exif") is None
+
+
+def test_an_image_with_text_to_read_keeps_more_pixels(greedy: StudyResult, tmp_path: Path) -> None:
+    for name in ("page", "photo"):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.new("RGB", (3000, 1500), "teal" if name == "page" else "navy").save(
+            tmp_path / "set" / f"{name}.png"
+        )
+    one = greedy.base
+    rows = tuple(
+        {**row, "image": "page.png" if greedy.families[row["task"]] == TEXT else "photo.png"}
+        for row in one.rows
+    )
+    turn = dataclasses.replace(
+        greedy.rounds[0],
+        candidates=(dataclasses.replace(one, runs=(Answers.of(rows),), images=tmp_path / "set"),),
+    )
+    names = encode(Browser(dataclasses.replace(greedy, rounds=(turn,))), tmp_path / "made")
+    widths = {}
+    for source, name in names.items():
+        with Image.open(tmp_path / "made" / name) as image:
+            widths[Path(source).stem] = image.width
+    assert widths == {"page": READABLE, "photo": LARGEST}
 
 
 def test_an_image_is_there_once_however_many_names_it_has(

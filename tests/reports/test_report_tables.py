@@ -1,6 +1,7 @@
 """The tables: right numbers, and the same digits in every format."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -16,9 +17,11 @@ from conftest import FAILED, REASON
 
 from ablate.evaluate.significance import holm
 from reports import formats, significance, tables
+from reports.answers import Answers
 from reports.flips import Flips
 from reports.frame import records
-from reports.model import StudyResult
+from reports.model import CandidateResult, StudyResult
+from reports.pages.benchmarks import benchmarks
 
 
 def test_rounds_lists_each_round_best_first(greedy: StudyResult) -> None:
@@ -299,3 +302,20 @@ def test_a_study_that_never_ran_has_a_table_without_numbers(empty: StudyResult) 
     assert set(frame["mark"]) == {"waiting"}
     for form in formats.FORMATS:
         assert "waiting" in formats.render(frame, form)
+
+
+def test_a_question_that_weighs_nothing_is_asked_but_never_flipped(greedy: StudyResult) -> None:
+    def weightless(one: CandidateResult) -> CandidateResult:
+        rows = tuple({**row, "weight": float(row["task"] != "abl_pope")} for row in one.rows)
+        return dataclasses.replace(one, runs=(Answers.of(rows),))
+
+    rounds = tuple(
+        dataclasses.replace(turn, candidates=tuple(map(weightless, turn.candidates)))
+        for turn in greedy.rounds
+    )
+    study = dataclasses.replace(greedy, rounds=rounds)
+    _, second, *_ = study.winners
+    told = tables.flips(study, study.base, second).set_index("benchmark").loc["POPE"]
+    assert [told[name] for name in ("questions", "fixed", "broken")] == [40, 0, 0]
+    page = next(row for row in benchmarks(study)[second] if row.task == "abl_pope")
+    assert (page.questions, page.fixed, page.broken) == (40, 0, 0)
