@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ablate.evaluate.intervals import Floats
 from ablate.evaluate.significance import Halves, halves
-from ablate.evaluate.statistics import Draws, Estimates, Floats, Interval, Sample
+from ablate.evaluate.statistics import Draws, Estimates, Interval, Sample
 
 if TYPE_CHECKING:
     from reports.model import CandidateResult
