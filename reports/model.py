@@ -181,9 +181,10 @@ class StudyResult:
 
     @cached_property
     def best(self) -> CandidateResult | None:
-        """The highest composite of all; the earlier one of equals."""
+        """The highest composite of all; of equals one of the earliest round, the first by name."""
         scored = [one for one in self.candidates if one.composite is not None]
-        return max(scored, key=lambda one: one.composite or 0.0, default=None)
+        ranked = sorted(scored, key=lambda one: (-(one.composite or 0.0), one.round, one.name))
+        return next(iter(ranked), None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:
         """What `candidate` is held against: the previous round's winner, or the base arm."""

@@ -91,14 +91,12 @@ class Scoreboard:
         return mean
 
     def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
-        """The composite of a candidate; None too where its answers are all right or all wrong,
-        for of these resampling tells nothing."""
+        """The composite of a candidate."""
         if one not in self._place or not self.questions:
             return None
         if tasks not in self._scores:
             self._scores[tasks] = self.drawn(tasks).scores()
-        found = self._scores[tasks].interval(self._place[one])
-        return found if found.error else None
+        return self._scores[tasks].interval(self._place[one])
 
     def difference(
         self, one: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None

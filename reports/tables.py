@@ -17,13 +17,14 @@ from reports.flips import flips as flips
 from reports.frame import ends, estimate, framed, rounded
 from reports.model import KINDS, CandidateResult, StudyResult, best_first
 from reports.significance import significance as significance
+from reports.significance import standing
 from reports.sizes import pareto_front, size
 
 
 def rounds(study: StudyResult) -> pd.DataFrame:
     """A row a candidate, round by round, the best first: score, interval, delta, each task.
 
-    `delta` is against the previous round's winner; `mark` says winner, tie, failed, ...
+    `delta` is against the previous round's winner; `mark`: see `standing`.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [
@@ -152,30 +153,12 @@ def costs(study: StudyResult) -> pd.DataFrame:
     return rounded(frame)
 
 
-def mark(study: StudyResult, candidate: CandidateResult) -> str:
-    """The standing of a candidate in its round: winner, tie, failed, running, waiting or nothing.
-
-    A tie is what the search wrote down: winner and runner-up differ by less than the test can tell.
-    """
-    if candidate.status != "done":
-        return candidate.status
-    turn = next(turn for turn in study.rounds if candidate in turn.candidates)
-    if study.kind == "arms":
-        return "best" if candidate is study.best else ""
-    decision = turn.decision or {}
-    if candidate.name == decision.get("winner"):
-        return "winner"
-    if decision.get("tie") and candidate.name == decision.get("runner_up"):
-        return "tie"
-    return ""
-
-
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
     return [
         {
             "candidate": one.name,
-            "mark": mark(study, one),
+            "mark": standing(study, one),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
             **estimate("delta", delta),

@@ -14,7 +14,7 @@ from reports.pages.benchmarks import Benchmark
 from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, label, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
-from reports.tables import mark
+from reports.significance import standing
 
 
 def candidate(
@@ -30,7 +30,7 @@ def candidate(
         "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
         "label": label(study, one),
-        "mark": mark(study, one),
+        "mark": standing(study, one),
         "reference": reference,
         "flips": _flips(browser, one, reference),
         "failure": _failure(one),

@@ -14,8 +14,6 @@ from reports.pages.common import label, path_of
 from reports.pages.published import published
 from reports.tables import comparison
 
-ALPHA = 0.05  # a candidate whose corrected p is not below it is not told apart from the best
-
 
 def heading(study: StudyResult) -> str:
     """What the page is called: Rounds, or what the arms vary."""
@@ -25,7 +23,7 @@ def heading(study: StudyResult) -> str:
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
-    frame = frame.merge(sure[["candidate", "p", "p_best"]], on="candidate", how="left")
+    frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     frame = frame.astype(object).where(frame.notna(), None)
     span = _span(study)
     return {
@@ -61,7 +59,7 @@ def _turn(
     failed = (turn.decision or {}).get("failed") or {}
     return {
         "number": turn.number,
-        "sentence": story.chose(turn) if study.kind == "rounds" else "",
+        "sentence": story.chose(study, turn) if study.kind == "rounds" else "",
         "failed": ", ".join(sorted(failed)),
         "caption": caption,
         "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
@@ -90,7 +88,7 @@ def _row(
         **texts,
         "path": path_of(study, one),
         "label": label(study, one),
-        "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
+        "mark": row["mark"],
         "p": number(row["p"], "p"),
         "tasks": [
             {"text": number(row[title], title), "place": places[title].get(row[title], "")}

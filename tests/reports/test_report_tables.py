@@ -38,14 +38,13 @@ def test_a_delta_is_against_the_winner_before(greedy: StudyResult) -> None:
     assert won.loc[2, "delta_low"] < won.loc[2, "delta"] < won.loc[2, "delta_high"]
 
 
-def test_marks_follow_the_decision(greedy: StudyResult) -> None:
+def test_the_winner_is_the_search_s_and_what_it_calls_a_tie_is_one(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy).set_index("candidate")
     for turn in greedy.rounds:
         assert turn.decision is not None
         assert frame.loc[turn.decision["winner"], "mark"] == "winner"
-        if turn.decision["runner_up"]:
-            expected = "tie" if turn.decision["tie"] else ""
-            assert frame.loc[turn.decision["runner_up"], "mark"] == expected
+        if turn.decision["tie"]:
+            assert frame.loc[turn.decision["runner_up"], "mark"] == "tie"
     failed = frame[frame["mark"] == "failed"]
     assert len(failed) == 1
     assert failed["score"].tolist() == [None]
@@ -107,7 +106,7 @@ def test_significance_corrects_over_the_round_and_marks_ties(greedy: StudyResult
             assert own.loc[one.name, "p"] == max(round(float(p), 4), 1e-4)
         ties = own[(own["p_best"] >= 0.05) == True]  # noqa: E712  (None is no comparison)
         assert set(ties["mark"]) <= {"tie"}
-        assert own["mark"].tolist()[0] == "best"
+        assert own["mark"].tolist()[0] == "winner"
 
 
 def test_the_notes_say_what_can_be_seen_and_what_choosing_is_worth(
