@@ -24,7 +24,6 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
-    frame = frame.astype(object).where(frame.notna(), None)
     span = _span(study)
     return {
         "heading": heading(study),
