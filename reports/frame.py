@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "fusion": ("Fusion", 0),
     "mark": ("Standing", 0),
     "score": ("Score", 1),
+    "spread": ("Spread over seeds", 1),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),
     "published_row": ("Published as", 0),

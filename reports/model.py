@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
@@ -63,6 +64,11 @@ class CandidateResult:
     def composite(self) -> float | None:
         """The score that counts, 0-100; `None` while it is not known."""
         return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation of the composite over seeds (n - 1); `None` of less than two."""
+        return stdev(self.seed_scores) if len(self.seed_scores) > 1 else None
 
     @cached_property
     def status(self) -> str:

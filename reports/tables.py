@@ -24,6 +24,7 @@ from reports.sizes import pareto_front, size
 def rounds(study: StudyResult) -> pd.DataFrame:
     """A row a candidate, round by round, the best first: score, interval, delta, each task.
 
+    With several seeds the score is their mean, `spread` their standard deviation.
     `delta` is against the previous round's winner; `mark`: see `standing`.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
@@ -155,12 +156,14 @@ def costs(study: StudyResult) -> pd.DataFrame:
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
+    seeds = len(study.base.config["seeds"])
     return [
         {
             "candidate": one.name,
             "mark": standing(study, one),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
+            **({"spread": one.spread} if seeds > 1 else {}),
             **estimate("delta", delta),
             **{title: one.scores.get(task) for task, title in study.tasks.items()},
             "seconds": _seconds(one),

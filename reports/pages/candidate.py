@@ -103,7 +103,8 @@ def _tiles(
         note = f"95 % interval {story.span(own.low, own.high)}"
         tiles.append(tile("Score", f"{one.composite:.1f}", note))
     if len(one.seed_scores) > 1:
-        tiles.append(tile("By seed", ", ".join(f"{score:.1f}" for score in one.seed_scores)))
+        scores = ", ".join(f"{score:.1f}" for score in one.seed_scores)
+        tiles.append(tile("By seed", scores, f"standard deviation {one.spread:.1f}"))
     delta = study.scoreboard.difference(one, reference)
     if delta and reference:
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"

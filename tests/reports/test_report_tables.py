@@ -25,6 +25,7 @@ from reports.model import StudyResult
 def test_rounds_lists_each_round_best_first(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy)
     assert frame["round"].tolist() == [1] + [2] * 5 + [3] * 4
+    assert "spread" not in frame.columns  # of one seed
     for _, turn in frame.groupby("round"):
         scores = turn["score"].dropna().tolist()
         assert scores == sorted(scores, reverse=True)
@@ -84,6 +85,7 @@ def test_arms_are_held_against_the_first_and_average_their_seeds(arms: StudyResu
     first = arms.candidates[0]
     assert len(first.seed_scores) == 2
     assert frame["score"].tolist()[0] == round(sum(first.seed_scores) / 2, 1)
+    assert frame["spread"].tolist()[0] == round(float(np.std(first.seed_scores, ddof=1)), 1)
 
 
 def test_costs_count_a_shared_step_once_and_its_reuse_as_saved(greedy: StudyResult) -> None:
@@ -241,13 +243,14 @@ def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_pat
         (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
     inputs = "".join(rf"\input{{{name}}}" for name in made)
     (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}\usepackage{{booktabs}}"
+        rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}"
         rf"\begin{{document}}{inputs}\end{{document}}"
     )
     for name in (*made, "paper"):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout
         assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
 
 
