@@ -13,6 +13,7 @@ class Benchmark(NamedTuple):
 
     task: str
     questions: int
+    score: Interval | None
     delta: Interval | None
     fixed: int | None
     broken: int | None
@@ -33,6 +34,7 @@ def benchmarks(study: StudyResult) -> dict[CandidateResult, list[Benchmark]]:
             Benchmark(
                 task,
                 len(own),
+                board.score(one, (task,)),
                 deltas[task][place],
                 None if then is None else int((now & ~then)[own].sum()),
                 None if then is None else int((then & ~now)[own].sum()),

@@ -125,9 +125,9 @@ def _flips(
 
 
 def _task_heads(reference: CandidateResult | None) -> Heads:
-    heads = [("Benchmark", False), ("Questions", True), ("Score", True)]
+    heads = [("Benchmark", False), ("Questions", True), ("Score", True), ("95 % interval", True)]
     if reference is not None:
-        heads += [("Difference", True), ("95 % interval", True), ("Fixed", True), ("Broken", True)]
+        heads += [("Difference", True), ("Its interval", True), ("Fixed", True), ("Broken", True)]
     return heads
 
 
@@ -138,6 +138,7 @@ def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchma
             study.tasks.get(own.task, own.task),
             str(own.questions),
             number(one.scores.get(own.task), "score"),
+            story.span(own.score.low, own.score.high) if own.score else ABSENT,
         ]
         if own.fixed is not None:
             delta = own.delta

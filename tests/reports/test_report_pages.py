@@ -191,7 +191,10 @@ def test_a_candidate_is_compared_by_benchmark_with_the_winner_before(
     for row in tables.flips(greedy, greedy.base, one).to_dict("records"):
         title = row["benchmark"]
         task = next(task for task, name in greedy.tasks.items() if name == title)
-        line = f"{title} {row['questions']} {one.scores[task]:.1f} {row['delta']:+.1f}"
+        own = greedy.scoreboard.score(one, (task,))
+        assert own is not None
+        score = f"{one.scores[task]:.1f} {story.span(own.low, own.high)}"
+        line = f"{title} {row['questions']} {score} {row['delta']:+.1f}"
         assert line in text
         assert f"{row['delta_high']:.1f} {row['fixed']} {row['broken']}" in text.split(line)[1][:40]
 
@@ -339,6 +342,11 @@ def test_one_file_holds_the_same_pages_data_and_tables(
     assert json.loads(kept["answers/2"]) == piece(site, "answers/2")
     offered = next(link for link in whole.links if link.startswith("data:text/plain"))
     assert unquote(offered.partition(",")[2]) == (site / "tables" / "rounds.csv").read_text()
+
+
+def test_every_cell_s_interval_can_be_downloaded(site: Path, greedy: StudyResult) -> None:
+    assert (site / "tables" / "cells.csv").read_text() == formats.to_csv(tables.cells(greedy))
+    assert 'href="tables/cells.csv"' in (site / "results.html").read_text()
 
 
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:
