@@ -144,7 +144,7 @@ def asset(name: str) -> str:
 
 
 def _tables(study: StudyResult) -> dict[str, str]:
-    """The main table, the one beside the published numbers, every cell's interval: files by name."""
+    """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
     made = [(study.kind, comparison(study), caption(study), [])]
     if study.published and against.comparable(study):
