@@ -11,7 +11,6 @@ from ablate.evaluate.statistics import Interval
 from reports.frame import LEAST_P, ends, estimate, framed
 from reports.model import CandidateResult, RoundResult, StudyResult, best_first
 
-TIE = "A tie is a candidate that, so corrected, is not told apart from the round's best."
 Compared = tuple[Interval | None, float | None]
 """A difference and its corrected p; None where there is nothing to compare."""
 
@@ -90,7 +89,8 @@ def notes(study: StudyResult) -> list[str]:
     """How to read `significance`, and what this suite can see at all."""
     lines = [
         "Values of p are two-sided, corrected by Holm's method over the candidates of a round; "
-        f"those below {LEAST_P} stand as {LEAST_P}. {TIE}",
+        f"those below {LEAST_P} stand as {LEAST_P}. A tie is a candidate that is not told apart "
+        "from the round's best.",
         covered(study),
     ]
     if found := detectable_difference(study):
