@@ -89,7 +89,10 @@ def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) ->
 
 
 def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
-    r"""A booktabs table: a document as it is, and in another document a table to `\input`."""
+    r"""A booktabs table: a document as it is, and in another document a table to `\input`.
+
+    One that is wider than a line is scaled down to it.
+    """
     heads, rows = shown(frame)
     text = text_columns(frame)
 
@@ -101,18 +104,26 @@ def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> 
         return f"  {' & '.join(texts)} \\\\"
 
     align = "".join("l" if words else "r" for words in text)
-    body = [*_ALONE, r"\begin{table}", r"\centering", r"\small"]
+    body = [*_ALONE, r"\begin{table}", r"\centering\small\sloppy\setlength{\tabcolsep}{4pt}"]
     body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
-    body += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", line(heads), r"\midrule"]
-    body += [*map(line, rows), r"\bottomrule", r"\end{tabular}"]
-    body += [rf"\par\footnotesize {_tex(note)}" for note in (*failures(frame), *notes)]
+    body += [
+        rf"\setbox0=\hbox{{\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        line(heads),
+        r"\midrule",
+    ]
+    body += [*map(line, rows), r"\bottomrule", r"\end{tabular}}\leavevmode"]
+    body += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi"]
+    below = [*failures(frame), *notes]
+    body += [r"\par\smallskip\raggedright\footnotesize"] if below else []
+    body += [rf"{_tex(note)}\par" for note in below]
     return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
 
 
 _ALONE = (
-    r"% Compiles as it is; \input it into a document that has \usepackage{booktabs}.",
+    r"% Compiles as it is; \input it into a document that has \usepackage{booktabs,graphicx}.",
     r"\expandafter\ifx\csname @nodocument\endcsname\relax\def\ablateend{}\else",
-    r"\documentclass{article}\usepackage{booktabs}",
+    r"\documentclass{article}\usepackage{booktabs,graphicx}",
     r"\usepackage[landscape,margin=1cm]{geometry}\pagestyle{empty}",
     r"\def\ablateend{\end{document}}\begin{document}\fi",
 )

@@ -21,6 +21,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "mark": ("Standing", 0),
     "reason": ("Reason", 0),
     "score": ("Score", 1),
+    "spread": ("Spread over seeds", 1),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),
     "published_row": ("Published row", 0),
@@ -101,26 +102,40 @@ def framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Data
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with numbers rounded as shown (and no minus zero), empty cells as `None`."""
-    result = pd.DataFrame(index=frame.index)
-    for name in frame.columns:
-        places, values = digits(name), frame[name].tolist()
-        if name in P_VALUES:
-            values = [None if value is None else max(value, LEAST_P) for value in values]
-        values = [_round(value, places) for value in values]
-        result[name] = pd.Series(values, index=frame.index, dtype=object)
-    return result
+    """The frame with numbers rounded as shown (and no minus zero), as `float64` or `Int64`.
+
+    Unknown ones are NaN or NA; in a column of words (`object`) None.
+    """
+    known = {str(name): _plain(frame[name]).tolist() for name in frame.columns}
+    columns = {name: _column(name, values, frame.index) for name, values in known.items()}
+    return pd.DataFrame(columns, index=frame.index, columns=list(known))
+
+
+def _column(name: str, values: list[Any], index: pd.Index) -> pd.Series:
+    places = digits(name)
+    if name in P_VALUES:
+        values = [value if value is None else max(value, LEAST_P) for value in values]
+    values = [_round(value, places) for value in values]
+    words = not places and all(value is None for value in values)
+    words = words or any(isinstance(value, str | bool) for value in values)
+    return pd.Series(values, index, object if words else "float64" if places else "Int64")
 
 
 def _round(value: Any, places: int) -> Any:
-    if value is None or isinstance(value, str | bool) or value != value:
-        return None if value is None or value != value else value
+    if value is None or isinstance(value, str | bool):
+        return value
     return round(float(value), places) + 0.0 if places else round(value)
 
 
+def _plain(data: Any) -> Any:
+    """A frame or a column of Python's own values, None where one is unknown."""
+    return data.astype(object).where(data.notna(), None)
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The frame's rows as dicts by column."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    """The frame's rows as dicts by column; what is unknown is None."""
+    rows = _plain(frame).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def ends(name: str, found: Interval | None) -> dict[str, float | None]:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ablate.errors import UserError
 from ablate.evaluate import suites
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
@@ -21,16 +22,22 @@ SMALL = 2**22
 """Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
 
 
-def load(study: Study | str, home: Path | None = None, last: int | None = None) -> StudyResult:
+def load(
+    study: Study | str, home: Path | str | None = None, last: int | None = None
+) -> StudyResult:
     """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
 
     `study`: a loaded one, or its name or path; `last`: rounds 1 to it only. Rounds whose
-    candidates hang on an open decision are left out. Raises UserError where candidates were scored
-    by different measures.
+    candidates hang on an open decision are left out. Raises UserError where a `home` that is given
+    has no store, or candidates were scored by different measures.
     """
     if isinstance(study, str):
         study = load_study(study)
-    seen, rounds = Seen(Store(home or default_home()), study), []
+    if home is not None and not (Path(home) / "store").is_dir():
+        raise UserError(
+            f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
+        )
+    seen, rounds = Seen(Store(Path(home or default_home())), study), []
     for turn in explore(study, seen, last):
         if not turn.provisional:
             decision = turn.decision.to_json() if turn.decision else None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
@@ -80,6 +81,11 @@ class CandidateResult:
             for run, seed in zip(self.runs, self.config["seeds"], strict=True)
             for row in run.rows
         ]
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation of the composite over seeds (n - 1); `None` of less than two."""
+        return stdev(self.seed_scores) if len(self.seed_scores) > 1 else None
 
     @cached_property
     def status(self) -> str:
@@ -198,9 +204,10 @@ class StudyResult:
 
     @cached_property
     def best(self) -> CandidateResult | None:
-        """The highest composite of all; of equals the first by name, as in a search."""
+        """The highest composite of all; of equals one of the earliest round, the first by name."""
         scored = [one for one in self.candidates if one.composite is not None]
-        return next(iter(best_first(scored)), None)
+        ranked = sorted(scored, key=lambda one: (-(one.composite or 0.0), one.round, one.name))
+        return next(iter(ranked), None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:
         """What `candidate` is held against: the previous round's winner, or the base arm."""

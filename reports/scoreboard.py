@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ablate.evaluate.intervals import Floats
 from ablate.evaluate.significance import Halves, halves
-from ablate.evaluate.statistics import Draws, Estimates, Floats, Interval, Sample
+from ablate.evaluate.statistics import Draws, Estimates, Interval, Sample
 from reports.answers import Answers, Key
 
 if TYPE_CHECKING:
@@ -77,14 +78,12 @@ class Scoreboard:
         return mean
 
     def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
-        """The composite of a candidate; None too where its answers are all right or all wrong,
-        for of these resampling tells nothing."""
+        """The composite of a candidate."""
         if one not in self._place or not self.questions:
             return None
         if tasks not in self._scores:
             self._scores[tasks] = self.drawn(tasks).scores()
-        found = self._scores[tasks].interval(self._place[one])
-        return found if found.error else None
+        return self._scores[tasks].interval(self._place[one])
 
     def difference(
         self, one: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None

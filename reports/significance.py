@@ -1,6 +1,7 @@
 """Which differences of a study are more than chance, all of its comparisons taken together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -10,27 +11,27 @@ from ablate.evaluate.statistics import Interval
 from reports.frame import LEAST_P, ends, estimate, framed
 from reports.model import CandidateResult, RoundResult, StudyResult, best_first
 
+Compared = tuple[Interval | None, float | None]
+"""A difference and its corrected p; None where there is nothing to compare."""
+
 
 def significance(study: StudyResult) -> pd.DataFrame:
     """A row a scored candidate, round by round, the best first.
 
     `delta`: against what it is held against, `p` corrected over the candidates of the round (or the
-    arms). `behind`: against the round's best, `p_best` corrected likewise; `mark` says `tie` where
-    it does not tell the two apart.
+    arms). `behind` and `p_best`: see `behind`; `mark`: see `standing`.
     """
-    rows = []
+    rows, gaps = [], behind(study)
     for turn in study.rounds:
         scored = [one for one in best_first(turn.candidates) if one.answered]
         deltas = differences(study, [(one, study.reference(one)) for one in scored])
-        behind = differences(study, [(one, scored[0]) for one in scored[1:]])
-        for one, (delta, p), (gap, p_best) in zip(
-            scored, deltas, [(None, None), *behind], strict=False
-        ):
+        for one, (delta, p) in zip(scored, deltas, strict=True):
+            gap, p_best = gaps[one]
             rows.append(
                 {
                     **({"round": turn.number} if study.kind == "rounds" else {}),
                     "candidate": one.name,
-                    "mark": _mark(one, scored[0], p_best),
+                    "mark": standing(study, one),
                     "score": one.composite,
                     **ends("score", study.scoreboard.score(one)),
                     **estimate("delta", delta),
@@ -42,9 +43,40 @@ def significance(study: StudyResult) -> pd.DataFrame:
     return framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
 
 
+@lru_cache(maxsize=1)
+def behind(study: StudyResult) -> Mapping[CandidateResult, Compared]:
+    """Each scored candidate less the best of its round (or arm), the p corrected over them all.
+
+    Of the best itself both are None.
+    """
+    found: dict[CandidateResult, Compared] = {}
+    for turn in study.rounds:
+        scored = [one for one in best_first(turn.candidates) if one.answered]
+        found |= dict.fromkeys(scored[:1], (None, None))
+        found |= zip(
+            scored[1:], differences(study, [(one, scored[0]) for one in scored[1:]]), strict=True
+        )
+    return found
+
+
+def standing(study: StudyResult, one: CandidateResult) -> str:
+    """How a candidate stands in its round (or among the arms).
+
+    `winner`, or `best` of arms and of a round that is not decided; `tie` where the corrected p does
+    not tell it apart from that one; `failed`, `running`, `waiting`; else nothing.
+    """
+    if one.status != "done":
+        return one.status
+    gap, p = behind(study)[one]
+    if gap is None or p is None:
+        turn = next(turn for turn in study.rounds if one in turn.candidates)
+        return "winner" if study.kind == "rounds" and turn.decision else "best"
+    return "tie" if p >= ALPHA else ""
+
+
 def differences(
     study: StudyResult, pairs: Sequence[tuple[CandidateResult, CandidateResult | None]]
-) -> list[tuple[Interval | None, float | None]]:
+) -> list[Compared]:
     """The first of each pair minus the second, and its p, corrected over all of the pairs."""
     found = study.scoreboard.differences(pairs)
     corrected = holm([one.p if one else np.nan for one in found])
@@ -112,9 +144,3 @@ def _curse(study: StudyResult, turn: RoundResult, found: Halves) -> str:
         f"{found.held:.1f} on the other; its gain {found.gain:+.1f} there, {found.held_gain:+.1f} "
         f"on the other. {found.again:.0%} of the halves choose what the whole does."
     )
-
-
-def _mark(one: CandidateResult, best: CandidateResult, p_best: float | None) -> str:
-    if one is best:
-        return "best"
-    return "tie" if p_best is not None and p_best >= ALPHA else ""

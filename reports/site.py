@@ -25,7 +25,7 @@ from reports.browser import Browser, encode
 from reports.links import Links, Within
 from reports.model import StudyResult
 from reports.pages import Page, navigation, pages
-from reports.tables import caption, comparison
+from reports.tables import caption, cells, comparison
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
 SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
@@ -161,17 +161,18 @@ def asset(name: str) -> str:
 
 
 def _tables(study: StudyResult) -> dict[str, str]:
-    """The main table, and the one beside the published numbers, as files by name."""
+    """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
     made = [(study.kind, comparison(study), caption(study), [])]
     if study.published and against.comparable(study):
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
-    return {
+    found = {
         f"{name}.{suffix}": formats.render(frame, form, title, notes)
         for name, frame, title, notes in made
         for form, suffix in _SUFFIXES.items()
     }
+    return {**found, "cells.csv": formats.to_csv(cells(study))}
 
 
 @contextmanager

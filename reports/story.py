@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ablate.evaluate.significance import ALPHA
 from reports.model import CandidateResult, RoundResult, StudyResult
-from reports.significance import covered, differences
+from reports.significance import covered, differences, standing
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def span(low: float, high: float) -> str:
     return f"{low:.1f} to {high:.1f}"
 
 
-def chose(turn: RoundResult) -> str:
+def chose(study: StudyResult, turn: RoundResult) -> str:
     """How a round was decided, in a sentence; it says so when it is a tie."""
     decision = turn.decision
     if not decision:
@@ -45,12 +45,17 @@ def chose(turn: RoundResult) -> str:
         return f"{decision['winner']} is the only candidate."
     low, high = decision["interval"]
     gap = f"{decision['difference']:+.1f} points (95 % interval {span(low, high)})"
-    if decision["tie"]:
+    if ties := _ties(study, turn):
         return (
-            f"{decision['winner']} is ahead of {decision['runner_up']} by {gap}, less than this "
-            f"test can tell: a tie, chosen by {decision['rule']}."
+            f"{decision['winner']} is ahead of {decision['runner_up']} by {gap}: a tie with "
+            f"{ties} of the round, chosen by {decision['rule']}."
         )
     return f"{decision['winner']} beats {decision['runner_up']} by {gap}."
+
+
+def _ties(study: StudyResult, turn: RoundResult) -> int:
+    """How many candidates of the round (or arms) are not told apart from its best."""
+    return sum(standing(study, one) == "tie" for one in turn.candidates)
 
 
 def _answer(study: StudyResult, best: CandidateResult) -> str:
@@ -58,6 +63,8 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
     name = mixture(best) if study.kind == "rounds" else best.name
+    if ties := _ties(study, next(turn for turn in study.rounds if best in turn.candidates)):
+        score += f", a tie with {ties} other{'s' if ties > 1 else ''}"
     if best is study.base:
         tried = ": nothing tried beats the base." if study.complete else "."
         return f"{so_far}{name} scores best, {score}{tried}"
@@ -78,7 +85,7 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
 
 
 def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
-    """Each later winner against the one before it, and the ties."""
+    """Each later winner against the one before it, and whom it is a tie with."""
     lines = []
     for turn in study.rounds[1:]:
         if turn.winner is None:
@@ -90,13 +97,12 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
         verdict = "no difference it can tell"
         if p < ALPHA:
             verdict = "a gain" if step.estimate > 0 else "a loss"
+        ties = _ties(study, turn)
         lines.append(
             f"Round {turn.number} changed the score by {step.estimate:+.1f} "
-            f"({span(step.low, step.high)}): {verdict}."
+            f"({span(step.low, step.high)}): {verdict}"
+            + (f"; its winner is a tie with {ties} of the round." if ties else ".")
         )
-    ties = [str(turn.number) for turn in study.rounds if turn.decision and turn.decision["tie"]]
-    if ties:
-        lines.append(f"The choice of round {' and '.join(ties)} is a tie with its runner-up.")
     return tuple(lines)
 
 

@@ -18,6 +18,7 @@ from reports.flips import flips as flips
 from reports.frame import ends, estimate, framed, rounded
 from reports.model import KINDS, CandidateResult, StudyResult, best_first
 from reports.significance import significance as significance
+from reports.significance import standing
 from reports.sizes import pareto_front, size
 
 LONGEST = 200
@@ -27,8 +28,8 @@ LONGEST = 200
 def rounds(study: StudyResult) -> pd.DataFrame:
     """A row a candidate, round by round, the best first: score, interval, delta, each task.
 
-    `delta` is against the previous round's winner; `mark` says winner, tie, failed, ..., `reason`
-    why it failed.
+    With several seeds the score is their mean, `spread` their standard deviation.
+    `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [
@@ -159,24 +160,6 @@ def costs(study: StudyResult) -> pd.DataFrame:
     return rounded(frame)
 
 
-def mark(study: StudyResult, candidate: CandidateResult) -> str:
-    """The standing of a candidate in its round: winner, tie, failed, running, waiting or nothing.
-
-    A tie is what the search wrote down: winner and runner-up differ by less than the test can tell.
-    """
-    if candidate.status != "done":
-        return candidate.status
-    turn = next(turn for turn in study.rounds if candidate in turn.candidates)
-    if study.kind == "arms":
-        return "best" if candidate is study.best else ""
-    decision = turn.decision or {}
-    if candidate.name == decision.get("winner"):
-        return "winner"
-    if decision.get("tie") and candidate.name == decision.get("runner_up"):
-        return "tie"
-    return ""
-
-
 def reason(candidate: CandidateResult) -> str | None:
     """Why a candidate failed, in a short line: the step and its message; None if it did not."""
     if candidate.failure is None:
@@ -189,13 +172,15 @@ def reason(candidate: CandidateResult) -> str | None:
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
+    seeds = len(study.base.config["seeds"])
     return [
         {
             "candidate": one.name,
-            "mark": mark(study, one),
+            "mark": standing(study, one),
             "reason": reason(one),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
+            **({"spread": one.spread} if seeds > 1 else {}),
             **estimate("delta", delta),
             **{title: one.scores.get(task) for task, title in study.tasks.items()},
             "seconds": _seconds(one),

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from ablate.evaluate.statistics import LEVEL, SEED, Floats, Sample
+from ablate.evaluate.intervals import LEVEL, Floats
+from ablate.evaluate.statistics import SEED, Sample
 
 ALPHA = 0.05
 """A (corrected) p-value below it is more than chance."""

@@ -9,20 +9,16 @@ recomputes each task's metric exactly, from sums per image, with two matrix prod
 categories weigh the same, with the weights of the whole set). All candidates share the draws, so
 what is hard for two of them cancels in their difference.
 
-Percentile intervals of few images are too narrow, and know nothing of the seed. So they are widened
-about the estimate, by the ratio of two standard errors, both linearised:
+Draws of few images spread too little, and know nothing of the seed. So each is moved away from the
+estimate, by the ratio of two standard errors, both linearised:
 
-- few images: each task's variance is that of a sample, n / (n - 1) times the resampled one, and
-  Student's quantile takes the place of the normal one (Hesterberg, What Teachers Should Know about
-  the Bootstrap, The American Statistician 69, 2015), with Satterthwaite's degrees of
-  freedom over the tasks;
+- few images: each task's variance is that of a sample, n / (n - 1) times the resampled one;
 - seeds: where candidates have several training runs, the variance between runs is added, less the
   part of it that the choice of questions makes (two crossed random effects, images and runs). It is
   pooled over the candidates, since two or three runs of one tell little.
 
-A p-value is that of the same interval turned round: two-sided, the level at which it just holds
-zero. So p < 0.05 says the same as a 95 % interval without zero. Where fewer than `TAIL` draws lie
-beyond zero it is the normal tail of the same spread, for draws cannot show one so small.
+Student's quantile takes the place of the normal one, with Satterthwaite's degrees of freedom over
+the tasks. From draws and standard error to interval and p-value it goes in `intervals`.
 
 Shapes: D draws, C candidates, R training runs (one or several a candidate), I images, K contrasts.
 """
@@ -35,11 +31,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
 
 from ablate.errors import UserError
+from ablate.evaluate.intervals import TINY, Bound, Bounds, Floats, alike, expanded, student, widest
 
-LEVEL = 0.95
 DRAWS = 10_000
 """Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
 FEWEST, WORK = 1_000, 2**26
@@ -48,11 +43,8 @@ are only as many resamples as make `WORK` images and metrics, or `KEPT` composit
 `FEWEST`: the ends then move by up to 0.1 standard errors.
 """
 KEPT = 2**21
-TAIL = 10
-TINY = 1e-9
 SEED = 0
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Contrast = Callable[[Floats], Floats]
 """Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
@@ -63,7 +55,7 @@ Scored = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate in points and the interval that covers the truth with probability `LEVEL`.
+    """An estimate in points and the interval that covers the truth with probability 95 %.
 
     `error` is its standard error, with `freedom` degrees of freedom; `p` of being zero (two-sided).
     """
@@ -252,7 +244,7 @@ class Draws:
 
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
-        found = self._estimates(lambda values: values, lambda variances: variances)
+        found = self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
         return found._replace(low=found.low.clip(0.0, 100.0), high=found.high.clip(0.0, 100.0))
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
@@ -261,35 +253,33 @@ class Draws:
         return self._estimates(
             lambda values: values[..., a] - values[..., b],
             lambda variances: variances[..., a] + variances[..., b],
+            -100.0,
+            100.0,
         )
 
     def contrasts(self, shares: Floats) -> Estimates:
         """Sums of composites, each times its share: (K, C)."""
         return self._estimates(
-            lambda values: values @ shares.T, lambda variances: variances @ shares.T**2
+            lambda values: values @ shares.T,
+            lambda variances: variances @ shares.T**2,
+            100.0 * shares.clip(max=0.0).sum(1),
+            100.0 * shares.clip(min=0.0).sum(1),
         )
 
-    def _estimates(self, of: Contrast, added: Contrast) -> Estimates:
-        """Contrasts `of` the candidates' values, and the sums of independent variances `added`."""
-        estimate, drawn = of(self.here), of(self.drawn)
+    def _estimates(self, of: Contrast, added: Contrast, least: Bound, most: Bound) -> Estimates:
+        """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
+
+        `least` and `most`, one for all or (K): what a contrast can be at all.
+        """
+        estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added)
-        normal, student = ndtri(0.5 + LEVEL / 2), stdtrit(freedom, 0.5 + LEVEL / 2)
-        flat = resampled == 0.0  # no draw differs from another: all there is, the runs make
-        wider = np.where(flat, 1.0, _ratio(student * error, normal * resampled))
-        ends = np.quantile(drawn, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
-        low, high = estimate + wider * (ends - estimate)
-        low = np.where(flat, estimate - student * error, low)
-        high = np.where(flat, estimate + student * error, high)
-        zero = estimate - estimate / wider  # where a draw is zero once it is widened
-        beyond = np.minimum((drawn <= zero + TINY).sum(0), (drawn >= zero - TINY).sum(0))
-        reach = np.where(error > 0.0, _ratio(normal * estimate, student * error), np.inf)
-        tail = np.where(abs(estimate) > TINY, 2.0 * ndtr(-abs(reach)), 1.0)
-        p = np.where(
-            flat | (beyond < TAIL),
-            np.where(flat, tail, np.minimum(tail, 2.0 * TAIL / len(drawn))),
-            np.minimum(2.0 * beyond / len(drawn), 1.0),
-        )
-        return Estimates(estimate, low, high, p, error, freedom)
+        drawn = estimate + _ratio(error, resampled) * (of(self.drawn) - estimate)
+        found = widest([student(estimate, error, freedom), expanded(drawn, freedom)])
+        flat = resampled < TINY  # no image says anything else than the others
+        if flat.any():
+            known = widest([found, alike(estimate, self._images, least, most)])
+            found = Bounds(*np.where(flat, known, found))
+        return Estimates(estimate, *found, error, freedom)
 
     def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""

@@ -13,7 +13,7 @@ from reports.pages.benchmarks import Benchmark
 from reports.pages.common import ABSENT, Heads, Rows, environment, flatten, spanned, text_of, tile
 from reports.pages.curves import Curve, curve
 from reports.pages.logs import tail
-from reports.tables import mark
+from reports.significance import standing
 
 
 def candidate(
@@ -29,7 +29,7 @@ def candidate(
         "parent": parent,
         "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
         "label": study.label(one),
-        "mark": mark(study, one),
+        "mark": standing(study, one),
         "reference": reference,
         "flips": _flips(browser, one, reference),
         "failure": _failure(one),
@@ -102,7 +102,8 @@ def _tiles(
         note = f"95 % interval {story.span(own.low, own.high)}"
         tiles.append(tile("Score", f"{one.composite:.1f}", note))
     if len(one.seed_scores) > 1:
-        tiles.append(tile("By seed", ", ".join(f"{score:.1f}" for score in one.seed_scores)))
+        scores = ", ".join(f"{score:.1f}" for score in one.seed_scores)
+        tiles.append(tile("By seed", scores, f"standard deviation {one.spread:.1f}"))
     delta = study.scoreboard.difference(one, reference)
     if delta and reference:
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"
@@ -123,7 +124,7 @@ def _flips(
 
 
 def _task_heads(reference: CandidateResult | None) -> Heads:
-    heads = [("Benchmark", False), ("Questions", True), ("Score", True)]
+    heads = [("Benchmark", False), ("Questions", True), ("Score", True), ("95 % interval", True)]
     if reference is not None:
         heads += [("Difference", True), ("Fixed", True), ("Broken", True)]
     return heads

@@ -14,8 +14,6 @@ from reports.pages.common import path_of
 from reports.pages.published import published
 from reports.tables import VARIED, comparison
 
-ALPHA = 0.05  # a candidate whose corrected p is not below it is not told apart from the best
-
 
 def heading(study: StudyResult) -> str:
     """What the page is called: Rounds, or what the arms vary."""
@@ -25,10 +23,9 @@ def heading(study: StudyResult) -> str:
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
-    frame = frame.merge(sure[["candidate", "p", "p_best"]], on="candidate", how="left")
+    frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     if study.kind == "arms":
         frame = frame.sort_values("score", ascending=False, kind="stable")
-    frame = frame.astype(object).where(frame.notna(), None)
     span = _span(study)
     return {
         "heading": heading(study),
@@ -69,7 +66,7 @@ def _turn(
     failed = (turn.decision or {}).get("failed") or {}
     return {
         "number": turn.number,
-        "sentence": story.chose(turn) if study.kind == "rounds" else "",
+        "sentence": story.chose(study, turn) if study.kind == "rounds" else "",
         "failed": ", ".join(sorted(failed)),
         "caption": caption,
         "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
@@ -100,7 +97,7 @@ def _row(
         "path": path_of(study, one),
         "label": study.label(one),
         "varied": [number(row[name], name) for name in _varied(study)],
-        "mark": row["mark"] or ("tie" if (row["p_best"] or 0.0) >= ALPHA else ""),
+        "mark": row["mark"],
         "reason": row["reason"],
         "p": number(row["p"], "p"),
         "tasks": [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, ttest_1samp
 
 from ablate.errors import UserError
 from ablate.evaluate import statistics
@@ -39,7 +40,16 @@ def bootstrap(scores, groups, tasks, draws=DRAWS) -> Interval:
 
 @pytest.mark.parametrize(
     ("images", "per_image", "tasks"),
-    [(12, 4, 4), (25, 4, 2), (100, 4, 4), (300, 8, 8), (60, 1, 4), (200, 2, 16)],
+    [
+        (12, 1, 1),
+        (12, 4, 4),
+        (20, 1, 1),
+        (25, 4, 2),
+        (100, 4, 4),
+        (300, 8, 8),
+        (60, 1, 4),
+        (200, 2, 16),
+    ],
 )
 def test_the_95_percent_interval_covers_the_true_difference_about_95_percent_of_the_time(
     images, per_image, tasks
@@ -163,8 +173,7 @@ def test_p_is_below_5_percent_where_the_interval_leaves_zero_out(data):
     a, b = np.array(data.draw(bits), dtype=float).T
     found = paired_bootstrap(a, b, np.arange(len(a)), np.zeros(len(a)), draws=400)
     assert 0.0 <= found.p <= 1.0
-    if abs(found.p - 0.05) > 0.01:
-        assert (found.p < 0.05) == (not found.tie)
+    assert (found.p < 0.05) == (not found.tie)
 
 
 def test_a_p_value_can_be_smaller_than_draws_can_show():
@@ -173,6 +182,26 @@ def test_a_p_value_can_be_smaller_than_draws_can_show():
     found = paired_bootstrap(a, b, np.arange(2000), np.zeros(2000), draws=1000)
     assert 0.0 < found.p < 1e-12
     assert paired_bootstrap(a, a, np.arange(2000), np.zeros(2000), draws=1000).p == 1.0
+
+
+@pytest.mark.parametrize("images", [1, 5, 6, 40])
+def test_where_every_image_says_the_same_the_interval_is_the_exact_one(images):
+    """Clopper and Pearson's for scores that are all right; the sign test where all turned right."""
+    right, wrong, one = np.ones(images), np.zeros(images), np.zeros(images)
+    score = bootstrap(right, np.arange(images), one)
+    assert score.high == 100.0
+    assert score.low == pytest.approx(100 * binomtest(images, images).proportion_ci().low)
+    gain = paired_bootstrap(right, wrong, np.arange(images), one)
+    assert gain.p == pytest.approx(binomtest(images, images).pvalue)
+    assert gain.tie == (gain.p >= 0.05)
+    same = paired_bootstrap(right, right, np.arange(images), one)
+    assert (same.estimate, same.p) == (0.0, 1.0)
+    assert same.high == pytest.approx(-same.low) == pytest.approx(100.0 - score.low)
+
+
+def test_five_flips_of_six_images_are_worth_what_student_s_t_says():
+    found = paired_bootstrap([1, 1, 1, 1, 1, 0], [0] * 6, range(6), ["t"] * 6)
+    assert found.p == pytest.approx(ttest_1samp([1, 1, 1, 1, 1, 0], 0.0).pvalue, rel=0.01)
 
 
 def test_a_tie_is_an_interval_that_holds_zero():

@@ -49,6 +49,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 @pytest.fixture
 def empty(tmp_path: Path) -> StudyResult:
     """A study that never ran."""
+    (tmp_path / "store").mkdir()
     return load(study(tmp_path, STUDY + ROUNDS), tmp_path)
 
 

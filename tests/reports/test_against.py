@@ -17,6 +17,7 @@ from ablate.results import StoredResults
 from ablate.search.explore import explore
 from ablate.study import Candidate
 from reports import against, formats, published
+from reports.frame import records
 from reports.load import load
 from reports.model import Repeats, StudyResult
 from reports.pages.common import ABSENT
@@ -56,9 +57,7 @@ def held(found: StudyResult, table: str, rows: dict[str | int, str]) -> StudyRes
 
 
 def one(frame: pd.DataFrame, candidate: str, measure: str) -> dict[str, object]:
-    [row] = frame[(frame["candidate"] == candidate) & (frame["measure"] == measure)].to_dict(
-        "records"
-    )
+    [row] = records(frame[(frame["candidate"] == candidate) & (frame["measure"] == measure)])
     return row
 
 
@@ -176,9 +175,8 @@ def test_every_format_shows_the_same_digits_marks_and_legend(eagle: StudyResult,
     frame, notes = against.against(eagle), against.notes(eagle)
     text = formats.render(frame, form, against.caption(eagle), notes)
     for column in ("published", "here", "delta", "delta_low"):
-        for value in frame[column]:
-            if value is not None:
-                assert f"{abs(value):.1f}" in text
+        for value in frame[column].dropna():
+            assert f"{abs(value):.1f}" in text
     for line in notes:
         plain = re.sub(r"[^\w ]", " ", line).split()
         assert all(word in text for word in plain)
@@ -192,7 +190,7 @@ def test_csv_and_json_keep_numbers_apart_from_marks(eagle: StudyResult) -> None:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
     printed = [float(row["published"]) if row["published"] else None for row in rows]
-    assert printed == frame["published"].tolist()
+    assert printed == [row["published"] for row in records(frame)]
     data = json.loads(formats.to_json(frame, "", notes))
     assert [row["published"] for row in data["rows"]] == printed
     assert data["notes"] == notes

@@ -158,8 +158,8 @@ def test_the_rounds_have_corrected_p_and_what_the_suite_can_tell(
     site: Path, greedy: StudyResult
 ) -> None:
     text = words(site / "results.html")
-    for p in significance.significance(greedy)["p"]:
-        assert p is None or f" {p:.4f} " in text
+    for p in significance.significance(greedy)["p"].dropna():
+        assert f" {p:.4f} " in text
     for line in significance.notes(greedy):
         assert line in text
 
@@ -374,6 +374,11 @@ def test_one_file_holds_the_same_pages_data_and_tables(
     assert json.loads(kept["answers/2"]) == piece(site, "answers/2")
     offered = next(link for link in whole.links if link.startswith("data:text/plain"))
     assert unquote(offered.partition(",")[2]) == (site / "tables" / "rounds.csv").read_text()
+
+
+def test_every_cell_s_interval_can_be_downloaded(site: Path, greedy: StudyResult) -> None:
+    assert (site / "tables" / "cells.csv").read_text() == formats.to_csv(tables.cells(greedy))
+    assert 'href="tables/cells.csv"' in (site / "results.html").read_text()
 
 
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:

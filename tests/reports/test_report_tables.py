@@ -11,15 +11,18 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import FAILED, REASON
 
+from ablate.errors import UserError
 from ablate.evaluate.significance import holm
 from reports import formats, significance, tables
 from reports.answers import Answers
 from reports.flips import Flips
 from reports.frame import records
+from reports.load import load
 from reports.model import CandidateResult, StudyResult
 from reports.pages.benchmarks import benchmarks
 
@@ -27,8 +30,9 @@ from reports.pages.benchmarks import benchmarks
 def test_rounds_lists_each_round_best_first(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy)
     assert frame["round"].tolist() == [1] + [2] * 5 + [3] * 4
+    assert "spread" not in frame.columns  # of one seed
     for _, turn in frame.groupby("round"):
-        scores = [score for score in turn["score"] if score is not None]
+        scores = turn["score"].dropna().tolist()
         assert scores == sorted(scores, reverse=True)
 
 
@@ -38,22 +42,39 @@ def test_a_delta_is_against_the_winner_before(greedy: StudyResult) -> None:
     base, second = greedy.winners[0].composite, greedy.winners[1].composite
     assert base is not None
     assert second is not None
-    assert won.loc[1, "delta"] is None
+    assert np.isnan(won.loc[1, "delta"])
     assert won.loc[2, "delta"] == round(second - base, 1)
     assert won.loc[2, "delta_low"] < won.loc[2, "delta"] < won.loc[2, "delta_high"]
 
 
-def test_marks_follow_the_decision(greedy: StudyResult) -> None:
+def test_the_winner_is_the_search_s_and_what_it_calls_a_tie_is_one(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy).set_index("candidate")
     for turn in greedy.rounds:
         assert turn.decision is not None
         assert frame.loc[turn.decision["winner"], "mark"] == "winner"
-        if turn.decision["runner_up"]:
-            expected = "tie" if turn.decision["tie"] else ""
-            assert frame.loc[turn.decision["runner_up"], "mark"] == expected
+        if turn.decision["tie"]:
+            assert frame.loc[turn.decision["runner_up"], "mark"] == "tie"
     failed = frame[frame["mark"] == "failed"]
     assert len(failed) == 1
-    assert failed["score"].tolist() == [None]
+    assert failed["score"].isna().tolist() == [True]
+
+
+def test_numbers_are_numbers_in_a_notebook(greedy: StudyResult, arms: StudyResult) -> None:
+    frame = tables.rounds(greedy)
+    best = frame.nlargest(3, "score")["score"].tolist()
+    assert best == sorted(frame["score"].dropna(), reverse=True)[:3]
+    assert frame.describe().loc["mean", "delta"] == pytest.approx(frame["delta"].mean())
+    assert {str(frame[name].dtype) for name in ("score", "delta_low", "OCR")} == {"float64"}
+    assert str(frame["round"].dtype) == str(frame["seconds"].dtype) == "Int64"
+    assert tables.arms(arms)["visual_tokens"].sum() == 64
+    assert str(frame["mark"].dtype) == "object"
+
+
+def test_a_folder_without_a_store_is_a_user_s_mistake(greedy: StudyResult, tmp_path: Path) -> None:
+    assert load("micro/rounds", str(greedy.home)).home == greedy.home
+    for wrong in (str(tmp_path), tmp_path / "nowhere", greedy.home / "store"):
+        with pytest.raises(UserError, match=r"has no store: give the folder that `ablate run`"):
+            load("micro/rounds", wrong)
 
 
 @pytest.mark.parametrize("form", formats.FORMATS)
@@ -91,10 +112,11 @@ def test_an_interval_holds_its_score(greedy: StudyResult) -> None:
 def test_arms_are_held_against_the_first_and_average_their_seeds(arms: StudyResult) -> None:
     frame = tables.arms(arms)
     assert frame["candidate"].tolist() == ["channel concat", "sequence append", "llava-hr"]
-    assert frame["delta"].tolist()[0] is None
+    assert np.isnan(frame["delta"][0])
     first = arms.candidates[0]
     assert len(first.seed_scores) == 2
     assert frame["score"].tolist()[0] == round(sum(first.seed_scores) / 2, 1)
+    assert frame["spread"].tolist()[0] == round(float(np.std(first.seed_scores, ddof=1)), 1)
 
 
 def test_costs_count_a_shared_step_once_and_its_reuse_as_saved(greedy: StudyResult) -> None:
@@ -111,9 +133,8 @@ def test_every_format_shows_the_same_digits(greedy: StudyResult, form: str) -> N
     frame = tables.rounds(greedy)
     text = formats.render(frame, form, "A caption").replace("$-$", "-")
     for column in ("score", "delta_low", "GQA"):
-        for value in frame[column]:
-            if value is not None:
-                assert f"{value:.1f}" in text
+        for value in frame[column].dropna():
+            assert f"{value:.1f}" in text
     assert formats.render(frame, form) == formats.render(tables.rounds(greedy), form)
     assert text.endswith("\n")
 
@@ -121,7 +142,8 @@ def test_every_format_shows_the_same_digits(greedy: StudyResult, form: str) -> N
 def test_csv_and_json_read_back_equal(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy)
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
-    assert [float(row["score"]) if row["score"] else None for row in rows] == list(frame["score"])
+    scores = [float(row["score"]) if row["score"] else None for row in rows]
+    assert scores == [row["score"] for row in records(frame)]
     again = pd.DataFrame(json.loads(formats.to_json(frame)), dtype=object)
     assert again.where(again.notna(), None).to_dict("records") == records(frame)
 
@@ -136,9 +158,9 @@ def test_significance_corrects_over_the_round_and_marks_ties(greedy: StudyResult
         expected = holm([one.p for one in found if one])
         for one, p in zip(scored, expected, strict=True):
             assert own.loc[one.name, "p"] == max(round(float(p), 4), 1e-4)
-        ties = own[(own["p_best"] >= 0.05) == True]  # noqa: E712  (None is no comparison)
+        ties = own[own["p_best"] >= 0.05]
         assert set(ties["mark"]) <= {"tie"}
-        assert own["mark"].tolist()[0] == "best"
+        assert own["mark"].tolist()[0] == "winner"
 
 
 def test_the_notes_say_what_can_be_seen_and_what_choosing_is_worth(
@@ -258,13 +280,14 @@ def test_latex_compiles_as_it_is_and_within_a_paper(greedy: StudyResult, tmp_pat
         (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
     inputs = "".join(rf"\input{{{name}}}" for name in made)
     (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}\usepackage{{booktabs}}"
+        rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}"
         rf"\begin{{document}}{inputs}\end{{document}}"
     )
     for name in (*made, "paper"):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout
         assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
 
 

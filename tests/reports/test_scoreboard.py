@@ -67,12 +67,16 @@ def test_only_questions_that_all_answered_are_compared(greedy: StudyResult) -> N
     assert board.difference(fewer, one) is not None
 
 
-def test_a_score_that_nothing_is_known_of_has_no_interval(greedy: StudyResult) -> None:
+def test_a_score_that_is_not_known_has_no_interval_and_one_that_is_perfect_has(
+    greedy: StudyResult,
+) -> None:
     right = tuple({**row, "score": 1.0} for row in greedy.base.rows)
     perfect = dataclasses.replace(greedy.base, runs=(Answers.of(right),))
     unknown = dataclasses.replace(greedy.base, runs=())
     board = Scoreboard([perfect, greedy.base, unknown])
-    assert board.score(perfect) is None
+    found = board.score(perfect)
+    assert found is not None
+    assert found.low < found.high == found.estimate == 100.0
     assert board.score(unknown) is None
     assert board.difference(unknown, perfect) is None
     gain = board.difference(perfect, greedy.base)
