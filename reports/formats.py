@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.frame import COLUMNS, SIGNED, digits, records
+from reports.frame import COLUMNS, SIGNED, digits, plain, records
 
 _SPACES = re.compile(r"\s+")
 FORMATS = ("md", "csv", "latex", "json", "html")
@@ -150,8 +150,10 @@ def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> s
 
 def failures(frame: pd.DataFrame) -> list[str]:
     """Why candidates failed, a line each, where there is no column for that."""
-    failed = [row for row in records(frame) if row.get("reason")]
-    return [f"Failed: {row['candidate']}, {row['reason']}" for row in failed]
+    if "reason" not in frame:
+        return []
+    failed = zip(frame["candidate"], plain(frame["reason"]), strict=True)
+    return [f"Failed: {name}, {reason}" for name, reason in failed if reason]
 
 
 def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -165,15 +167,17 @@ def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def _cells(frame: pd.DataFrame, name: str) -> list[str]:
     """A column with its intervals and marks."""
     ends = f"{name}_low", f"{name}_high"
-    cells = [number(value, name) for value in frame[name]]
+    cells = [number(value, name) for value in plain(frame[name])]
     if all(end in frame for end in ends):
-        pairs = zip(*([number(value, end) for value in frame[end]] for end in ends), strict=True)
+        pairs = zip(
+            *([number(value, end) for value in plain(frame[end])] for end in ends), strict=True
+        )
         cells = [
             f"{cell} [{low}, {high}]" if low and high else cell
             for cell, (low, high) in zip(cells, pairs, strict=True)
         ]
     if f"{name}_mark" in frame:
-        marks = frame[f"{name}_mark"]
+        marks = plain(frame[f"{name}_mark"])
         cells = [cell + (mark or "") for cell, mark in zip(cells, marks, strict=True)]
     return cells
 

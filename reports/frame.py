@@ -106,7 +106,7 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
     Unknown ones are NaN or NA; in a column of words (`object`) None.
     """
-    known = {str(name): _plain(frame[name]).tolist() for name in frame.columns}
+    known = {str(name): plain(frame[name]).tolist() for name in frame.columns}
     columns = {name: _column(name, values, frame.index) for name, values in known.items()}
     return pd.DataFrame(columns, index=frame.index, columns=list(known))
 
@@ -127,14 +127,14 @@ def _round(value: Any, places: int) -> Any:
     return round(float(value), places) + 0.0 if places else round(value)
 
 
-def _plain(data: Any) -> Any:
+def plain(data: Any) -> Any:
     """A frame or a column of Python's own values, None where one is unknown."""
     return data.astype(object).where(data.notna(), None)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The frame's rows as dicts by column; what is unknown is None."""
-    rows = _plain(frame).to_dict("records")
+    rows = plain(frame).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

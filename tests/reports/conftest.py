@@ -1,13 +1,13 @@
 """Studies that were played once for all the tests here, and are changed by none; a browser."""
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from synthetic import ARMS, ROUNDS, STUDY, Run, study
+from opened import PHONE, Open
+from synthetic import ARMS, FAILED, REASON, ROUNDS, STUDY, Run, study
 
 from reports.load import load
 from reports.model import StudyResult
@@ -15,11 +15,6 @@ from reports.site import build
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-Open = Callable[..., "Page"]
-PHONE = {"width": 390, "height": 800}
-FAILED = "clip-micro@32+pix2struct-micro@128+dinov2-micro@64"
-REASON = "the loss became NaN at step 41 </pre><script>alert(1)</script>"
 
 
 @pytest.fixture(scope="session")
@@ -92,11 +87,3 @@ def page(chromium: "Browser") -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert wrong == []
-
-
-def piece(folder: Path, name: str) -> Any:
-    """A piece of the report's data, as its script hands it to the page."""
-    text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")
-    start = f'report.take("{name}", '
-    assert text.startswith(start)
-    return json.loads(text.removeprefix(start).removesuffix(");\n"))

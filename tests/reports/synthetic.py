@@ -59,6 +59,8 @@ explore:
   pool: [convnext-micro, eva02-micro, pix2struct-micro, sam-micro, dinov2-micro]
   rounds: 3
 """
+FAILED = "clip-micro@32+pix2struct-micro@128+dinov2-micro@64"
+REASON = "the loss became NaN at step 41 </pre><script>alert(1)</script>"
 ARMS = """
 published: T4_fusion
 explore:

@@ -1,5 +1,6 @@
 """`ablate report --live`: loopback only, nothing but its own files, anew when a step finishes."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -141,10 +142,14 @@ def test_from_the_command_line_it_follows_the_store_and_ends_with_ctrl_c(tmp_pat
     run = Run(tmp_path / "home", subject, images=2)
     environment = {**os.environ, "ABLATE_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "ablate", "report", str(tmp_path / "greedy.yaml"), "--live"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as live:
+    with (
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as live,
+        contextlib.ExitStack() as kept,
+    ):
         assert live.stdout is not None
+        kept.callback(live.kill)  # where the test fails
         address = live.stdout.readline()
         found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", address)
         assert found, live.stderr and live.stderr.read()

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from conftest import piece
+from opened import piece
 from PIL import Image
 
 from reports.answers import Answers

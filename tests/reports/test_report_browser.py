@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import PHONE, Open
+from opened import PHONE, Open
 from playwright.sync_api import Page
 
 from reports.live import Server, Shelf

@@ -6,8 +6,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
-from conftest import Open
 from hostile import texts
+from opened import Open
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
-from conftest import FAILED, REASON, piece
-from synthetic import ROUNDS, STUDY, Run, study
+from opened import piece
+from synthetic import FAILED, REASON, ROUNDS, STUDY, Run, study
 
 from ablate.lease import Watch
 from ablate.results import StoredResults

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAILED, REASON
+from synthetic import FAILED, REASON
 
 from ablate.errors import UserError
 from ablate.evaluate.significance import holm

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports import story, tables
+from reports.answers import Answers
 from reports.model import CandidateResult, RoundResult, StepResult, StudyResult
 from reports.significance import standing
 
@@ -36,7 +37,7 @@ def candidate(name: str, right: Sequence[int], turn: int = 1) -> CandidateResult
         steps=(StepResult("evaluate", name, name, name, "done"),),
         scores={"abl_ocr": score},
         seed_scores=(score,),
-        rows=rows,
+        runs=(Answers.of(rows),),
     )
 
 

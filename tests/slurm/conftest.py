@@ -1,7 +1,6 @@
 """A private Slurm on loopback that the tests of this folder share, without any accounting."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,9 +52,3 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     home = tmp_path_factory.mktemp("undisturbed")
     Driver(home, {}, run("local")).finish()
     return results(home)
-
-
-def told(*command: str) -> list[str]:
-    """The lines that a command of Slurm's prints."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout.splitlines()

@@ -158,3 +158,9 @@ def _free_ports() -> int:
             except OSError:
                 continue
             return first
+
+
+def told(*command: str) -> list[str]:
+    """The lines that a command of Slurm's prints."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()

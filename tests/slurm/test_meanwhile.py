@@ -11,7 +11,7 @@ from pathlib import Path
 import core_fakes
 import pytest
 import slurm_fakes
-from conftest import told
+from loopback import told
 from test_slurm import changes_for, of_seeds, on_slurm, until
 
 from ablate import detach, doctor_slurm

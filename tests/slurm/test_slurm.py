@@ -16,7 +16,7 @@ from typing import Any
 import core_fakes
 import pytest
 import slurm_fakes
-from conftest import told
+from loopback import told
 
 from ablate import detach, slurm
 from ablate.clusters import placed
