@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ablate.evaluate import suites
 from ablate.files import read_sealed, sealed, write_json
-from ablate.steps import Step, ancestors, steps_for
+from ablate.steps import Step, Texts, ancestors, steps_for
 from ablate.store import Store
 from ablate.study import Candidate, Study
 
@@ -87,11 +87,12 @@ class StoredResults:
     def __init__(self, store: Store, study: Study) -> None:
         self.store, self.study = store, study
         self._steps: dict[str, list[Step]] = {}
+        self._texts = Texts()
 
     def steps(self, candidate: Candidate) -> list[Step]:
         """The candidate's steps, made once: a thousand candidates' keys take a while."""
         if candidate.name not in self._steps:
-            self._steps[candidate.name] = steps_for(candidate, self.study)
+            self._steps[candidate.name] = steps_for(candidate, self.study, self._texts)
         return self._steps[candidate.name]
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:

@@ -8,7 +8,7 @@ schema version of that kind, its resolved spec, and its parents' keys. Where and
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from ablate.data.fingerprint import fingerprint
 from ablate.data.spec import DataSource
 from ablate.evaluate import suites
 from ablate.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
+from ablate.validate import Fields
 
 SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
 """Raised by one when a kind's executor would make another result of the same spec."""
@@ -128,22 +129,37 @@ class Step:
         return cls(value["kind"], value["slug"], value["spec"], parents)
 
 
-def steps_for(candidate: Candidate, study: Study) -> list[Step]:
+class Texts:
+    """Parts of designs as JSON, each made once: a thousand candidates share a few of them."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Fields, str]] = {}  # the part, too: its id stays its own
+
+    def __call__(self, part: Fields) -> str:
+        if id(part) not in self._made:
+            self._made[id(part)] = part, part.model_dump_json()
+        return self._made[id(part)][1]
+
+
+def steps_for(
+    candidate: Candidate, study: Study, text: Callable[[Fields], str] = Fields.model_dump_json
+) -> list[Step]:
     """The candidate's steps, parents before children; the last is its evaluation.
 
-    Steps of equal keys are one step, whichever candidate or study they come from.
+    Steps of equal keys are one step, whichever candidate or study they come from. `text`: a part as
+    JSON.
     """
     recipe, name, seed = candidate.recipe, "+".join(candidate.encoders), candidate.seed
     prealigned = {}
     if recipe.prealign is not None:
-        source, stage = study.data[recipe.prealign.data], recipe.prealign.model_dump_json()
+        source, stage = study.data[recipe.prealign.data], text(recipe.prealign)
         common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
         for title in candidate.encoders:
             prealigned[f"prealign:{title}"] = _prealign(title, *common, seed)
-    slug, fusion = f"{name}.{candidate.fusion.name}", candidate.fusion.model_dump_json()
+    slug, fusion = f"{name}.{candidate.fusion.name}", text(candidate.fusion)
     model = _model(candidate.encoders, fusion, candidate.llm, recipe.feature_norm)
     specs = [
-        _spec(model, stage.model_dump_json(), study.data[stage.data], seed)
+        _spec(model, text(stage), study.data[stage.data], seed)
         for stage in (recipe.pretrain, recipe.finetune)
     ]
     pretrain = Step("pretrain", slug, specs[0], prealigned)
