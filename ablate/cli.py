@@ -340,7 +340,7 @@ def report(
 @app.command()
 def doctor(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="Probe for what its jobs ask for.")
+        str | None, typer.Argument(metavar="STUDY", help="Probe for what its jobs ask for.")
     ] = None,
     backend: Annotated[
         Backend, typer.Option(help="slurm: submit a probe to the cluster and examine it, too.")

@@ -15,10 +15,8 @@ def tail(home: Path, step: StepResult) -> str:
 
     Of a line that was drawn over, as a progress bar is, what stood there last.
     """
-    attempts = sorted(
-        (home / "logs" / f"{step.kind}-{step.dirname}").glob("attempt-*.log"),
-        key=lambda path: (len(path.name), path.name),
-    )
+    logs = (home / "logs" / f"{step.kind}-{step.dirname}").glob("attempt-*.log")
+    attempts = sorted(filter(Path.is_file, logs), key=lambda path: (len(path.name), path.name))
     if not attempts:
         return ""
     with attempts[-1].open("rb") as file:

@@ -148,7 +148,7 @@ def test_a_step_whose_job_a_set_up_line_ends_has_failed_and_is_not_tried_again(
     )
     folder, said = own_home / "drives" / "d", list[Event]()
     drive(study, None, "slurm", home=own_home, folder=folder, executors=fakes, on_event=said.append)
-    assert [event.what for event in said] == ["started", "failed"]
+    assert [event.what for event in said] == ["submitted", "failed"]
     assert "infra.slurm.setup, `module load cuda/12`: " in said[-1].message
     assert said[-1].message.endswith("module: command not found")
     (record,) = own_home.glob("failed/*/*/record.json")
