@@ -151,7 +151,7 @@ def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> di
         "published_row": name,
         "measure": column,
         "published": value,
-        "published_mark": _mark(found, name, column, bool(tasks)),
+        "published_mark": mark(found, name, column, bool(tasks)),
     }
     if tasks and one.scores:
         scale = (published.book().columns[column].full or 0.0) / 100.0
@@ -177,7 +177,7 @@ def _gain(
     if found.lead is None or _tasks(study, found.lead):
         return []
     now, then = (found.cell(row, found.lead) for row in (name, before))
-    marks = _mark(found, name, found.lead, False) + _mark(found, before, found.lead, False)
+    marks = mark(found, name, found.lead, False) + mark(found, before, found.lead, False)
     ours = study.scoreboard.difference(one, reference)
     gain = {
         "candidate": one.name,
@@ -207,7 +207,8 @@ def _numbers(
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _mark(found: published.Table, row: str, column: str, compared: bool) -> str:
+def mark(found: published.Table, row: str, column: str, compared: bool) -> str:
+    """What is to be known of a published number, in the marks of the legend."""
     book = published.book()
     if found.cell(row, column) is None:
         return MISSING

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from reports import figures
-from reports.against import against, caption, comparable, notes, table_of
+from reports.against import against, caption, comparable, mark, notes, table_of
 from reports.formats import number
 from reports.frame import records
 from reports.model import CandidateResult, StudyResult
@@ -92,12 +92,12 @@ def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
     before = study.published.rows.get(study.base.name, found.rows[0].name)
     for row in found.rows:
         score, last = (found.cell(name, found.lead) for name in (row.name, before))
-        doubt = " (doubtful)" if found.doubt(row.name, found.lead) else ""
         change = ABSENT
         if score is not None and last is not None and row.name != before:
             change = f"{score - last:+.1f}"
         before = row.name if study.kind == "rounds" else before
-        shown = ABSENT if score is None else f"{score:.1f}{doubt}"
+        marked = mark(found, row.name, found.lead, compared=False)
+        shown = ABSENT if score is None else f"{score:.1f}{marked}"
         rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
     return {"heads": heads, "rows": rows, "ours": bool(ours)}
 
