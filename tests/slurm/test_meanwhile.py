@@ -94,7 +94,7 @@ def test_a_broken_set_up_line_is_found_in_the_logs_of_the_step_that_never_began(
 ) -> None:
     study = of_seeds(1, "infra.slurm.setup=[module load cuda/99, exit 3]")
     events = on_slurm(study, own_home, fakes)
-    assert [event.what for event in events] == ["started", "failed"]
+    assert [event.what for event in events] == ["submitted", "failed"]
     failed = events[-1].step
     assert failed
     assert logbook.show(f"pretrain/{failed.slug}", follow=True, as_json=False) == 1
