@@ -103,19 +103,23 @@ def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **given:
 
 
 @cache
+def _ours() -> dict[str, EntryPoint]:
+    return {
+        name: EntryPoint(name, f"fusion_zoo.{name}:{name.title().replace('_', '')}", "fusion_zoo")
+        for name in (file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    }
+
+
+@cache
 def _entries() -> dict[str, EntryPoint]:
-    group = "fusion_zoo"
-    ours = [
-        EntryPoint(file.stem, f"fusion_zoo.{file.stem}:{file.stem.title().replace('_', '')}", group)
-        for file in Path(__file__).parent.glob("[!_]*.py")
-    ]
-    return {entry.name: entry for entry in [*entry_points(group=group), *ours]}
+    return {entry.name: entry for entry in entry_points(group="fusion_zoo")} | _ours()
 
 
 def _entry(name: str) -> EntryPoint:
-    if name not in _entries():
+    entries = _ours() if name in _ours() else _entries()  # finding those of others takes a while
+    if name not in entries:
         raise ValueError(f"no fusion '{name}'{_nearest(name, names())}")
-    return _entries()[name]
+    return entries[name]
 
 
 @cache
