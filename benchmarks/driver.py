@@ -12,10 +12,10 @@ seconds and seconds of CPU, at first and again: of the study itself, and of a sm
 store. All in one run, on one disk.
 
 On two cores shared with seven others (load 10), 9,999 steps on a disk in memory: disk 1.6 ms a
-step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most. On a real disk, status of all of them
-takes 1.3 s of CPU at first and 0.62 again, plan 0.64, and status of a study of 12 steps in the same
-store 0.31, which is Python's start and its imports (all at load 16; in turn with it, what was
-before took 0.81 again, and 0.63 s where nobody was in the way). Through Slurm on loopback, 201
+step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most. On a real disk, with one core busy,
+status of all of them takes 1.3 s at first and 0.47 to 0.49 again (0.63 before it remembered what it
+does now), and that of a study of 12 steps in the same store 0.26, which is Python's start and its
+imports. Plan takes 0.64 s of CPU. Through Slurm on loopback, 201
 steps in 67 jobs: 106 ms a step, where submitit alone takes 102 for as many jobs that do nothing.
 """
 

@@ -8,9 +8,8 @@ counts as ready when its table sorts or its first answers stand there, seen from
 median of `OPENED` times, in a browser that was started before. `table`: seconds of `ablate table`
 and of its CPU, at first and again.
 
-On two cores shared with five others (load 16 to 19), `ablate table` of 1,000 candidates took 2.6 s
-of CPU at first and 1.5 again, once it remembers what each artifact says; before it did, in turn
-with it, 3.5 and 2.7, which on a quiet machine were 3.4 s and 2.05. It was not timed on a quiet one.
+On two cores, one of them busy, `ablate table` of 1,000 candidates takes 1.4 s, and 3.2 s of CPU at
+first, when it remembers what each artifact says; before it did, 2.05 s and 3.4 on a quiet machine.
 """
 
 import argparse
