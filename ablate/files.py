@@ -77,10 +77,11 @@ def drafted(path: Path) -> Iterator[Path]:
     with suppress(FileExistsError):  # a network file system may not show it yet
         path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     draft = Path(name)
     try:
         yield draft
-        os.fsync(handle)
+        flush(draft)  # which may be another file by now: safetensors puts a new one in its place
         draft.chmod(0o644)  # mkstemp gives 0600; results are meant to be read by a team
         if path.is_dir():
             raise UserError(f"{path} is a folder and should be a file; move it away")
@@ -88,14 +89,14 @@ def drafted(path: Path) -> Iterator[Path]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(handle)
 
 
 def clear_drafts(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in `folder` and below."""
-    for draft in folder.rglob(".*.*"):
-        draft.unlink(missing_ok=True)
+    """Remove what a process that was killed while it wrote has left in `folder` and below: hidden
+    files, ours and those of libraries (safetensors: `.tmpIyWz07`)."""
+    for draft in folder.rglob(".*"):
+        if not draft.is_dir():
+            draft.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

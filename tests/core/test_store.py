@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
-from ablate.files import writing
+from ablate.files import clear_drafts, drafted, writing
 from ablate.record import record
 from ablate.steps import Step
 from ablate.store import BadArtifactError, Store
@@ -171,3 +171,21 @@ def test_a_disk_that_cannot_be_written_is_one_clear_line(tmp_path: Path, number:
 def test_other_errors_of_the_system_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Too many"), writing(tmp_path):
         raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_what_a_killed_writer_left_goes_whoever_named_it(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    for name in ("llm.safetensors", ".llm.safetensors.x1", ".tmpIyWz07", "checkpoint/.tmp9"):
+        (tmp_path / name).touch()
+    clear_drafts(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {"llm.safetensors", "checkpoint"}
+
+
+def test_a_draft_that_a_library_put_another_file_in_place_of_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    with drafted(path) as draft:
+        (tmp_path / "other").write_text("whole")
+        (tmp_path / "other").rename(draft)
+    assert path.read_text() == "whole"
+    assert [one.name for one in tmp_path.iterdir()] == ["weights"]
