@@ -45,7 +45,7 @@ class Driving:
         except UserError as error:
             self._died(str(error))
             raise SystemExit(f"ablate: {error}") from None
-        except Exception as error:
+        except Exception as error:  # whatever it is, its user is not there to see it
             self._died(f"internal error: {type(error).__name__}: {error}")
             raise
         if code:

@@ -34,7 +34,7 @@ from ablate.results import (
 )
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
-from ablate.steps import Step, ancestors, steps_for
+from ablate.steps import Step, ancestors
 from ablate.store import BadArtifactError, Store
 from ablate.study import Candidate, Study
 from ablate.worker import EXECUTORS, Executors, Outcome
@@ -115,7 +115,6 @@ class _Driver:
         self.tell = on_event
         self.stored = StoredResults(store, study)
         self.place = cache(study.infra.place)
-        self.steps: dict[str, list[Step]] = {}
         self.results: dict[str, Evaluation] = {}
         self.failed: dict[str, str] = {}
         self.failing = store.failing()
@@ -196,7 +195,7 @@ class _Driver:
                 time.sleep(backend.pause)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = self._steps(candidate)
+        steps = self.stored.steps(candidate)
         last = steps[-1]
         if last.key not in self.results and self._is_done(last):
             try:
@@ -213,12 +212,6 @@ class _Driver:
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.stored.decision(number)
-
-    def _steps(self, candidate: Candidate) -> list[Step]:
-        """The candidate's steps, worked out once: a study's names are its designs'."""
-        if candidate.name not in self.steps:
-            self.steps[candidate.name] = steps_for(candidate, self.study)
-        return self.steps[candidate.name]
 
     def _is_done(self, step: Step) -> bool:
         if step.key in self.done:
@@ -271,7 +264,7 @@ class _Driver:
             for candidate in one.candidates:
                 if not one.provisional and self.result(candidate) is not None:
                     continue
-                missing = self._missing(self._steps(candidate)[-1])
+                missing = self._missing(self.stored.steps(candidate)[-1])
                 shared = [[step] for step in missing if step.kind in SHARED]
                 for chain in shared if shared or one.provisional else [missing]:
                     keys = {step.key for step in chain}
