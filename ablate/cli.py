@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ablate.errors import UserError
-from ablate.options import (
+from ablate.commands.options import (
     DEFAULT_STUDY,
     Against,
     Backend,
@@ -20,6 +19,7 @@ from ablate.options import (
     StudyName,
     Where,
 )
+from ablate.errors import UserError
 
 app = typer.Typer(
     name="ablate",
@@ -63,8 +63,8 @@ def run(
       ablate run --set base.recipe.finetune.steps=200
       ablate run my/study.yaml --backend slurm --detach
     """
-    from ablate.command import Command
-    from ablate.commands import running
+    from ablate.commands import run as running
+    from ablate.driver.invocation import Command
 
     command = Command(study, overrides or [], round, jobs, backend.value, detach)
     raise typer.Exit(running.run(command, dry_run))
@@ -87,8 +87,8 @@ def retry(
     Example:
       ablate retry my/study.yaml --backend slurm
     """
-    from ablate.command import Command
-    from ablate.commands import running
+    from ablate.commands import run as running
+    from ablate.driver.invocation import Command
 
     command = Command(study, overrides or [], round, jobs, backend.value, detach)
     raise typer.Exit(running.retry(command))
@@ -110,7 +110,7 @@ def plan(
     """Show every candidate and step of a study: what is cached, what is shared by whom, the cost.
 
     Candidates of rounds that cannot be decided yet are shown as if the first of the pool won. The
-    cost is an estimate (`ablate/cost.py` says of what), shown for studies on GPUs, and with --json.
+    cost is an estimate (`ablate/cost/estimate.py` says of what), shown for studies on GPUs, and with --json.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def plan(
       ablate plan micro/fusion --json
       ablate plan eagle/rounds --round 5 --gpu h100 --price 2.5
     """
-    from ablate.commands import planning
+    from ablate.commands import plan as planning
 
     planning.show(study, overrides or [], round, gpu and gpu.value, price, json)
 
@@ -145,7 +145,7 @@ def fetch(
       ablate fetch my/study.yaml --dry-run     also without a network
       ABLATE_HOME=/disk ablate fetch my/study.yaml
     """
-    from ablate.commands import fetching
+    from ablate.commands import fetch as fetching
 
     raise typer.Exit(fetching.run(study, overrides or [], dry_run, json))
 
@@ -204,7 +204,7 @@ def logs(
       ablate logs prealign/sam-micro -f  by kind and the start of the name
       ablate logs 3f9a12 --attempt 1
     """
-    from ablate.commands import logbook
+    from ablate.commands import logs as logbook
 
     raise typer.Exit(logbook.show(step, follow, json, attempt))
 
@@ -236,7 +236,7 @@ def list_(
       ablate list encoders
       ablate list studies --json
     """
-    from ablate.commands import catalog
+    from ablate.commands import list as catalog
 
     catalog.show(what.value, json)
 
@@ -265,7 +265,7 @@ def table(
       ablate table my/study.yaml --against paper
       ablate table --significance
     """
-    from ablate.commands import reporting
+    from ablate.commands import report as reporting
 
     if against and significance:
         raise UserError("--against and --significance are two tables: ask for one of them")
@@ -295,7 +295,7 @@ def compare(
       ablate compare "channel concat" LLaVA-HR micro/fusion --flips 5
       ablate compare micro/rounds:best micro/blind:CLIP
     """
-    from ablate.commands import comparing
+    from ablate.commands import compare as comparing
 
     comparing.show(a, b, study, overrides or [], flips, json)
 
@@ -327,7 +327,7 @@ def report(
       ablate report micro/rounds --single-file
       ablate report micro/rounds --live        beside `ablate run micro/rounds`
     """
-    from ablate.commands import reporting
+    from ablate.commands import report as reporting
 
     if live and (single or json):
         raise typer.BadParameter("--live makes no file: leave out --single-file and --json")
@@ -361,7 +361,7 @@ def doctor(
       ablate doctor --backend slurm
       ablate doctor my/study.yaml --backend slurm --set infra.cluster=site
     """
-    from ablate import doctor as examination
+    from ablate.commands.doctor import machine as examination
 
     raise typer.Exit(examination.show(json, backend.value, study, overrides or []))
 
@@ -384,6 +384,6 @@ def bake(
       ablate bake clip-micro
       ablate bake --install
     """
-    from ablate.commands import baking
+    from ablate.commands import bake as baking
 
     baking.run(names or [], install, json)

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ablate.bake.tokenizer import build_tokenizer, words
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import FileData
 from ablate.data.chat import Chat
 from ablate.data.conversations import conversation
 from ablate.data.dataset import Conversations
-from ablate.data.fingerprint import fingerprint
 from ablate.data.index import Index
-from ablate.data.spec import FileData
 
 MB = 1e6
 

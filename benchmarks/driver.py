@@ -32,11 +32,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ablate.config.infra import Infra
+from ablate.config.study import Study, load_study
+from ablate.driver.scheduler import Event, drive
 from ablate.files import write_json
-from ablate.infra import Infra
-from ablate.scheduler import Event, drive
-from ablate.study import Study, load_study
-from ablate.worker import StepContext
+from ablate.worker.run import StepContext
 
 ON_SLURM = {"device": "cpu", "slurm": {"cpus": 1, "gpus": 0, "timeout_min": 60}}
 TASK = {"metric": "none", "value": 0.0, "n": 0}

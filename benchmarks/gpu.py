@@ -6,7 +6,7 @@ X5 (five experts, 32x32 tokens) at its true shape with random weights and random
 and 250 tokens of text each, in bfloat16, activations recomputed: the projector alone, then all but
 the language model, then everything, each with and without `torch.compile` of the encoders and the
 language model's layers. A row a case: samples a second, the most memory in use, the share of the
-GPU's peak (operations as `ablate.cost` counts them, recomputed ones among them), and the
+GPU's peak (operations as `ablate.cost.estimate` counts them, recomputed ones among them), and the
 milliseconds of a step in each part's forward pass, in the backward pass, and in the optimizer.
 What does not fit is said. `--tiny` is the same on the micro scale, for which a CPU will do.
 """
@@ -22,15 +22,15 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from ablate import cost
+from ablate.config.study import Candidate, Study, load_study
+from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.search.explore import explore
-from ablate.steps import Step, steps_for
-from ablate.study import Candidate, Study, load_study
-from ablate.team import World
+from ablate.store.steps import Step, steps_for
 from ablate.train.module import Training
 from ablate.train.plan import Plan
+from ablate.worker.process_group import World
 
 X5 = (
     "clip-l14@448",

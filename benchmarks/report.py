@@ -29,8 +29,8 @@ BUILD = """
 import resource, sys, time
 start = time.perf_counter()
 from pathlib import Path
-from reports.load import load
-from reports.site import build, build_single
+from ablate.reports.load import load
+from ablate.reports.site import build, build_single
 made = (build_single if sys.argv[3] == "single" else build)(
     load(sys.argv[1], Path(sys.argv[1]).parent), Path(sys.argv[2])
 )

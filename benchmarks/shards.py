@@ -20,9 +20,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ablate.scheduler import drive
-from ablate.study import Study, load_study
-from ablate.worker import StepContext
+from ablate.config.study import Study, load_study
+from ablate.driver.scheduler import drive
+from ablate.worker.run import StepContext
 
 EXECUTORS = {
     "pretrain": "shards:nothing",
@@ -70,8 +70,8 @@ def make_llm(folder: Path, width: int, layers: int) -> float:
     """A language model with the micro scale's tokenizer in `folder`; MiB of it in float32."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from ablate.catalog.llms import resolve
     from ablate.model.language import load_tokenizer
-    from ablate.model.llms import resolve
 
     tokenizer = load_tokenizer(resolve("llama-micro"))
     config = LlamaConfig(

@@ -24,11 +24,11 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.collate import collate
 from ablate.data.dataset import Sample
-from ablate.encoders import registry
-from ablate.model import llms
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.splice import places
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from unittest.mock import patch
 
-from ablate import scheduler
 from ablate.__main__ import main
-from ablate.worker import Executors
+from ablate.driver import scheduler
+from ablate.worker.run import Executors
 
 
 class Answer(NamedTuple):

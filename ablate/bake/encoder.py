@@ -8,10 +8,10 @@ from random import Random
 import torch
 
 from ablate.bake.tasks import Detection, Instances, Reading, RegionCaptions, Segmentation, Task
+from ablate.catalog.encoders import resolve
 from ablate.data.world.scenes import KINDS
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
-from ablate.encoders.registry import resolve
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ from transformers import LlamaForCausalLM
 from ablate.bake.encoder import COURSES, train_encoder
 from ablate.bake.language import probe_language, train_language
 from ablate.bake.probe import probe
-from ablate.bake.targets import TARGETS
 from ablate.bake.tokenizer import build_tokenizer
-from ablate.data.world.version import WORLD_VERSION
+from ablate.catalog.bake_targets import TARGETS
+from ablate.catalog.encoders import resolve
+from ablate.catalog.micro_encoders import WEIGHTS
+from ablate.catalog.world_version import WORLD_VERSION
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
-from ablate.encoders.micro import WEIGHTS
-from ablate.encoders.registry import resolve
 from ablate.encoders.tensors import load_module, save_module
 from ablate.errors import UserError, nearest
 from ablate.files import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
-    from ablate.worker import StepContext
+    from ablate.worker.run import StepContext
 
 LOG_EVERY = 20
 BASE = "clip-micro"

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ablate.command import Command, last_driven
+from ablate.commands.drivers_and_jobs import Hints, Work, at_hand
 from ablate.commands.output import clock, columns, duration, emit_json, note, pace
-from ablate.commands.queue import Hints, Work, at_hand
-from ablate.commands.survey import Eye, Survey, look
+from ablate.commands.study_status import Eye, Survey, look
+from ablate.config.study import Study, load_study
+from ablate.driver.invocation import Command, last_driven
 from ablate.files import home
-from ablate.readings import all_of_use
-from ablate.squeue import Queued
-from ablate.steps import Step
-from ablate.store import Store
-from ablate.study import Study, load_study
+from ablate.launch.slurm.squeue import Queued
+from ablate.store.artifacts import Store
+from ablate.store.read_cache import all_of_use
+from ablate.store.steps import Step
 
 LOOK = 1.0
 """Seconds between two looks at the store."""
@@ -39,7 +39,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
 
     Elsewhere print it whenever a step, a decision or a job has moved; as JSON a line each time.
     """
-    from ablate import view
+    from ablate.commands import live_view as view
 
     study, store = load_study(name, overrides), Store(home())
     if view.moving(sys.stdout) and not as_json:
@@ -206,7 +206,7 @@ def progress(found: Survey, step: Step) -> tuple[str, str, str, str]:
 
 def cancel(name: str, overrides: Sequence[str]) -> int:
     """End what works on the study, a line each on stdout; 1 if something is left, else 0."""
-    from ablate import cancel as ends
+    from ablate.driver import cancel as ends
 
     study = load_study(name, overrides)
     found = []

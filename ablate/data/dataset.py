@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ablate.catalog.data_sources import DataSource, Files, WorldData
 from ablate.data.chat import Chat
 from ablate.data.images import read_image
 from ablate.data.prepare import Part, indexed, prepare
-from ablate.data.spec import DataSource, Files, WorldData
 from ablate.errors import UserError
 
 

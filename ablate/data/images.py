@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ablate.data.spec import MEAN_COLOUR
+from ablate.catalog.data_sources import MEAN_COLOUR
 from ablate.errors import UserError
 
 Colour = tuple[int, int, int]

@@ -13,13 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import DataSource, Files, WorldData, parse
 from ablate.data.bad import Budget
 from ablate.data.chat import Chat
 from ablate.data.conversations import Conversation, conversation
-from ablate.data.fingerprint import fingerprint
 from ablate.data.index import Index, Writer
 from ablate.data.readers import Reader, reader
-from ablate.data.spec import DataSource, Files, WorldData, parse
 from ablate.errors import UserError
 
 VERSION = 2

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ablate.encoders.spec import EncoderSpec
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.errors import UserError
 from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
 

@@ -6,11 +6,11 @@ from importlib.metadata import entry_points
 
 import torch
 
-from ablate import hub
+from ablate.catalog import weights as hub
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
-from ablate.encoders.micro import WEIGHTS
 from ablate.encoders.published import load_published
-from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.encoders.tensors import load_module, undrawn
 from ablate.errors import UserError, nearest
 

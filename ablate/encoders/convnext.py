@@ -9,8 +9,8 @@ from typing import ClassVar
 from timm.models.convnext import ConvNeXt
 from torch import Tensor
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import Encoder, Names
-from ablate.encoders.spec import EncoderSpec
 
 
 class ConvNextEncoder(Encoder):

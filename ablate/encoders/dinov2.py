@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names
-from ablate.encoders.spec import EncoderSpec
 
 
 class Dinov2Encoder(BlockEncoder):

@@ -8,8 +8,8 @@ antialiasing, rotary ones stretched to the trained range.
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, resample_positions
-from ablate.encoders.spec import EncoderSpec
 
 
 class Eva02Encoder(BlockEncoder):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import Names, cut_tiles, join_tiles
 from ablate.encoders.eva02 import Eva02Encoder
-from ablate.encoders.spec import EncoderSpec
 
 
 class Eva02DetEncoder(Eva02Encoder):

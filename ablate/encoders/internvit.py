@@ -11,8 +11,8 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names
-from ablate.encoders.spec import EncoderSpec
 
 _LAYER = r"encoder\.layers\.(\d+)\."
 _OURS = r"model.encoder.layer.\1."

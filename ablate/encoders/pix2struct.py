@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Pix2StructVisionConfig, Pix2StructVisionModel
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names
-from ablate.encoders.spec import EncoderSpec
 
 
 class Pix2StructEncoder(BlockEncoder):

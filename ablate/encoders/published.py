@@ -8,11 +8,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ablate.catalog.weights import shards
 from ablate.encoders.base import Encoder
 from ablate.encoders.tensors import distinct
 from ablate.errors import UserError
 from ablate.files import sha256_file
-from ablate.hub import shards
 
 
 def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> None:

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import Encoder, Names, resample_positions
-from ablate.encoders.spec import EncoderSpec
 
 
 class SamEncoder(Encoder):

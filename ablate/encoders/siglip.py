@@ -10,8 +10,8 @@ from typing import ClassVar
 from torch import Tensor
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names, resample_positions
-from ablate.encoders.spec import EncoderSpec
 
 
 class SiglipEncoder(BlockEncoder):

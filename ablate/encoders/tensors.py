@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ablate.catalog.weights import safetensors_name, shards
 from ablate.errors import UserError
 from ablate.files import drafted, sha256_file, write_json
-from ablate.hub import safetensors_name, shards
 
 
 @contextmanager

@@ -20,19 +20,19 @@ from lmms_eval.api.model import lmms
 from PIL import Image, ImageFile
 from transformers import PreTrainedTokenizerBase
 
+from ablate.catalog.data_sources import MEAN_COLOUR, parse
+from ablate.config.infra import QUESTIONS
 from ablate.data.chat import Chat
 from ablate.data.collate import collate
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.data.images import Colour, as_array
-from ablate.data.spec import MEAN_COLOUR, parse
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.infra import QUESTIONS
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
-from ablate.team import World
 from ablate.train.restore import load_trained
+from ablate.worker.process_group import World
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
 ImageFile.LOAD_TRUNCATED_IMAGES = False

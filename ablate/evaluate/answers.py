@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ablate.evaluate.suites import SuiteTask
+from ablate.catalog.suites import SuiteTask
 
 Row = dict[str, Any]
 Scores = list[tuple[float, float]]

@@ -23,17 +23,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
-from ablate.evaluate import answers, benchmarks, suites
+from ablate.evaluate import answers
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
+from ablate.hub import benchmark_sets as benchmarks
 
 if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
 
     from ablate.evaluate.adapter import AblateLMM
-    from ablate.worker import StepContext
+    from ablate.worker.run import StepContext
 
 Row = dict[str, Any]
 

@@ -18,8 +18,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from ablate.catalog.suites import TASK_FILES, resolve, task_files_fingerprint
 from ablate.errors import UserError
-from ablate.evaluate.suites import TASK_FILES, resolve, task_files_fingerprint
 from ablate.files import home, write_atomic
 
 BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself

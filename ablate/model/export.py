@@ -9,10 +9,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ablate.catalog.llms import LlmSpec
 from ablate.encoders.tensors import load_module, save_module
 from ablate.errors import UserError
 from ablate.files import read_json, write_atomic, write_json
-from ablate.model.llms import LlmSpec
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.parts import parameter_table
 

@@ -13,9 +13,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ablate import hub
+from ablate.catalog import weights as hub
+from ablate.catalog.llms import LlmSpec, checksum
 from ablate.errors import UserError
-from ablate.model.llms import LlmSpec, checksum
 
 
 def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) -> PreTrainedModel:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel
 
+from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
@@ -19,7 +20,6 @@ from ablate.errors import UserError
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.projector import Projector
-from ablate.model.spec import ModelSpec
 from ablate.model.splice import Places, places
 
 __all__ = ["Mllm", "ModelSpec", "Output", "build_model"]

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablate.evaluate import suites
-from ablate.results import Evaluation, Failure
+from ablate.catalog import suites
+from ablate.store.results import Evaluation, Failure
 
 RULE = "highest composite (mean over seeds); equal ones by name"
 DRAWS = 10_000
@@ -97,7 +97,7 @@ def _compared(
     winner: Sequence[Evaluation], other: Sequence[Evaluation]
 ) -> tuple[float, tuple[float, float]]:
     """Difference of two points, each with one evaluation a seed, and its interval."""
-    from ablate.evaluate.statistics import compare  # numpy: only when there is something to decide
+    from ablate.stats.bootstrap import compare  # numpy: only when there is something to decide
 
     a, b = ([one.rows() for one in seeds] for seeds in (winner, other))
     interval = compare(a, b, DRAWS)

@@ -6,11 +6,12 @@ Killed at any moment and asked again, it proposes the same candidates and decide
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ablate.config.study import Arms, Candidate, Design, Study
 from ablate.errors import UserError
-from ablate.results import Evaluation, Failure, Lookup
-from ablate.search import arms, rounds
+from ablate.search import greedy as rounds
+from ablate.search import grid as arms
 from ablate.search.decision import Decision, decide
-from ablate.study import Arms, Candidate, Design, Study
+from ablate.store.results import Evaluation, Failure, Lookup
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fusion_zoo
+from ablate.config.study import Arms, Candidate, Study
 from ablate.files import drafted
-from ablate.results import Evaluation, Failure, Lookup
 from ablate.search.explore import Round
-from ablate.steps import steps_for
-from ablate.study import Arms, Candidate, Study
+from ablate.store.results import Evaluation, Failure, Lookup
+from ablate.store.steps import steps_for
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -13,12 +13,12 @@ import lightning as L
 from ablate.data.bad import Budget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
-from ablate.team import World
 from ablate.train import checkpoint
 from ablate.train.module import Training
+from ablate.worker.process_group import World
 
 if TYPE_CHECKING:
-    from ablate.worker import StepContext
+    from ablate.worker.run import StepContext
 
 
 class Journal(L.Callback):  # type: ignore[misc]

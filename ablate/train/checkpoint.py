@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ablate.files import flush
-from ablate.team import World
 from ablate.train.devices import share_of
 from ablate.train.zero import in_pieces, pieces, put_pieces
+from ablate.worker.process_group import World
 
 WEIGHT = "weight"
 

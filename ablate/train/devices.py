@@ -24,8 +24,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
-from ablate.team import LOOPBACK, World
 from ablate.train.zero import Zero, disconnect
+from ablate.worker.process_group import LOOPBACK, World
 
 
 class Environment(ClusterEnvironment):  # type: ignore[misc]

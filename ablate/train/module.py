@@ -13,10 +13,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
-from ablate.team import World
 from ablate.train import checkpoint
 from ablate.train.devices import shard, summed, total
 from ablate.train.plan import Plan
+from ablate.worker.process_group import World
 
 
 class Training(L.LightningModule):  # type: ignore[misc]

@@ -10,7 +10,7 @@ PARTS = ("encoders", "fusion", "projector", "llm")
 
 @dataclass(frozen=True)
 class Plan:
-    """A stage as a step's spec holds it, every default resolved; see `ablate.study.Stage`.
+    """A stage as a step's spec holds it, every default resolved; see `ablate.config.study.Stage`.
 
     `train` gives the learning rate of each part that learns; the others stay frozen. In the first
     `warm_projector` steps the projector learns alone; the others' schedule starts after them.

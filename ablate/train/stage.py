@@ -17,22 +17,22 @@ import lightning as L
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch.utils.data import DataLoader
 
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import parse, require
+from ablate.catalog.model_spec import ModelSpec
+from ablate.catalog.weights import weights_home
+from ablate.config.infra import require_deepspeed
+from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
-from ablate.data.fingerprint import fingerprint
 from ablate.data.sampler import GroupedOrder, Order
-from ablate.data.spec import parse, require
-from ablate.download import notes
-from ablate.encoders.cost import flops
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.hub import weights_home
-from ablate.infra import require_deepspeed
+from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
-from ablate.model.spec import ModelSpec
 from ablate.train import checkpoint
 from ablate.train.callbacks import BadImages, Journal, OuterSigterm
 from ablate.train.devices import connected, trainer_options, unshard
@@ -41,7 +41,7 @@ from ablate.train.plan import PARTS, Plan
 from ablate.train.restore import blank_model, starting_model, stored_parts
 
 if TYPE_CHECKING:
-    from ablate.worker import StepContext
+    from ablate.worker.run import StepContext
 
 
 def train(ctx: "StepContext") -> dict[str, Any]:

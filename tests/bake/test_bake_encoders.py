@@ -7,8 +7,8 @@ import torch
 
 from ablate.bake.encoder import COURSES, train_encoder
 from ablate.bake.pages import ATTRIBUTES, crowded_scene, draw_pages, draw_scenes
-from ablate.bake.targets import TARGETS
 from ablate.bake.tasks import Instances, _redrawn, by_cell
+from ablate.catalog.bake_targets import TARGETS
 from ablate.data.world.scenes import GRID, KINDS, sample_scene
 
 

@@ -10,14 +10,14 @@ import torch
 
 from ablate.bake import run
 from ablate.bake.language import probe_language
-from ablate.bake.targets import TARGETS
+from ablate.catalog import llms
+from ablate.catalog.bake_targets import TARGETS
+from ablate.catalog.encoders import resolve
+from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.build import build_encoder
-from ablate.encoders.micro import WEIGHTS
-from ablate.encoders.registry import resolve
 from ablate.encoders.tensors import load_module
 from ablate.errors import UserError
 from ablate.files import sha256_file
-from ablate.model import llms
 from ablate.model.language import load_llm, load_tokenizer
 
 MICRO = WEIGHTS / "micro"

@@ -9,9 +9,9 @@ import pytest
 from in_process import ablate
 
 from ablate.__main__ import main
-from ablate.commands import planning
+from ablate.commands import plan as planning
+from ablate.commands.options import Catalog
 from ablate.errors import UserError
-from ablate.options import Catalog
 
 COMMANDS = (
     *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),

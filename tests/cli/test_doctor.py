@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ablate import doctor
-from ablate.encoders import micro, registry
+from ablate.catalog import encoders as registry
+from ablate.catalog import micro_encoders as micro
+from ablate.commands.doctor import machine as doctor
 
 WEIGHTS = micro.WEIGHTS / "micro"
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from in_process import ablate
 
-from ablate import doctor_slurm, probe
-from ablate.doctor import Finding
+from ablate.commands.doctor import cluster as doctor_slurm
+from ablate.commands.doctor import probe_job as probe
+from ablate.commands.doctor.machine import Finding
 from ablate.files import home
-from ablate.record import git_commit, versions
+from ablate.store.record import git_commit, versions
 
 GIB = 2**30
 

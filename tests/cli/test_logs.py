@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ablate.arrays import Array
-from ablate.commands import logbook
+from ablate.commands import logs as logbook
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.lease import Lease, Process, Watch
+from ablate.launch.slurm.arrays import Array
+from ablate.store.lease import Lease, Process, Watch
 
 
 @pytest.fixture

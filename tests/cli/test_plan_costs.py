@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from in_process import ablate
 
-from ablate.scheduler import drive
-from ablate.study import load_study
-from ablate.worker import StepContext
+from ablate.config.study import load_study
+from ablate.driver.scheduler import drive
+from ablate.worker.run import StepContext
 
 CANDIDATE = {
     "visual_tokens",

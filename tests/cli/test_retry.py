@@ -11,11 +11,12 @@ import core_fakes
 import pytest
 from in_process import ablate, faked
 
-from ablate.command import Command, Driven, last_driven
-from ablate.commands import reporting, running
-from ablate.detach import Driving
+from ablate.commands import report as reporting
+from ablate.commands import run as running
+from ablate.driver.detach import Driving
+from ablate.driver.invocation import Command, Driven, last_driven
 from ablate.errors import UserError
-from ablate.worker import StepContext
+from ablate.worker.run import StepContext
 
 WORDS = ("--set", "seeds=[0]", "--backend", "inline")
 

@@ -15,18 +15,19 @@ import pytest
 from in_process import ablate
 from rich.console import Console
 
-from ablate.arrays import Array
-from ablate.command import Command, Driven
-from ablate.commands import queue, state
-from ablate.commands.queue import Hints, Work
-from ablate.commands.survey import Eye, Survey, look
+from ablate.commands import drivers_and_jobs as queue
+from ablate.commands import state
+from ablate.commands.drivers_and_jobs import Hints, Work
+from ablate.commands.live_view import Scene, watching
+from ablate.commands.study_status import Eye, Survey, look
+from ablate.config.study import Study, load_study
+from ablate.driver.invocation import Command, Driven
+from ablate.driver.scheduler import Event, drive
 from ablate.files import write_atomic, write_json
-from ablate.lease import Process, Watch
-from ablate.scheduler import Event, drive
-from ablate.store import Store
-from ablate.study import Study, load_study
-from ablate.view import Scene, watching
-from ablate.worker import StepContext
+from ablate.launch.slurm.arrays import Array
+from ablate.store.artifacts import Store
+from ablate.store.lease import Process, Watch
+from ablate.worker.run import StepContext
 
 TASKS = ("abl_gqa", "abl_ocr")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import core_fakes
 import pytest
 
-from ablate.study import Study, load_study
+from ablate.config.study import Study, load_study
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     write(folder / "sbatch", f"echo x >>{folder}/sent; echo job $(wc -l <{folder}/sent)")
     says("")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("ablate.squeue.ASK", 0.0)
+    monkeypatch.setattr("ablate.launch.slurm.squeue.ASK", 0.0)
     for name in ("BEAT", "GRACE", "LEAVE"):
-        monkeypatch.setattr(f"ablate.slurm.{name}", 0.1)
+        monkeypatch.setattr(f"ablate.launch.slurm.jobs.{name}", 0.1)
     return says

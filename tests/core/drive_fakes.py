@@ -6,9 +6,9 @@ from pathlib import Path
 
 import core_fakes
 
+from ablate.config.study import load_study
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.scheduler import drive
-from ablate.study import load_study
 
 if __name__ == "__main__":
     home, backend, jobs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -26,10 +26,10 @@ from typing import Any
 
 import pytest
 
-from ablate import lease as leases
-from ablate import store as stores
-from ablate import worker as workers
-from ablate.lease import BEAT, Lease, Process
+from ablate.store import artifacts as stores
+from ablate.store import lease as leases
+from ablate.store.lease import BEAT, Lease, Process
+from ablate.worker import run as workers
 
 TICK = 0.01
 """Seconds a call takes."""

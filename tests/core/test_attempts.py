@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ablate.attempts import LIMITS, Attempts
-from ablate.lease import Watch
-from ablate.steps import Step
-from ablate.store import Store
+from ablate.driver.retries import LIMITS, Attempts
+from ablate.store.artifacts import Store
+from ablate.store.lease import Watch
+from ablate.store.steps import Step
 
 STEP = Step("pretrain", "one", {"n": 1})
 

@@ -14,13 +14,13 @@ import core_fakes
 import pytest
 from test_killed import kill, start, until, workers
 
-from ablate import cancel as ends
-from ablate.arrays import Array
-from ablate.cancel import Ending, cancel
 from ablate.commands import state
-from ablate.drives import Drive, drives
+from ablate.driver import cancel as ends
+from ablate.driver.cancel import Ending, cancel
+from ablate.driver.sessions import Drive, drives
 from ablate.files import write_json
-from ablate.lease import Process, Watch
+from ablate.launch.slurm.arrays import Array
+from ablate.store.lease import Process, Watch
 
 NAME = "micro/smoke"
 ELSEWHERE = replace(Process.this(), host="login2", machine="another")

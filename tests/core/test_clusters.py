@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ablate.clusters import placed
+from ablate.config.clusters import placed
+from ablate.config.infra import Infra
+from ablate.config.study import load_study
 from ablate.errors import UserError
-from ablate.infra import Infra
-from ablate.study import load_study
 
 TWO = """
 default: small

@@ -12,19 +12,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fusion_zoo
-from ablate import cost
-from ablate.encoders import cost as encoder_cost
-from ablate.encoders import micro
+from ablate.catalog import micro_encoders as micro
+from ablate.catalog.llms import LlmSpec, resolve
+from ablate.commands.options import GpuKind
+from ablate.config.study import Candidate, Stage, Study, encoder_spec, llm_spec, load_study
+from ablate.cost import encoders as encoder_cost
+from ablate.cost import estimate as cost
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import home
 from ablate.model.language import load_llm
-from ablate.model.llms import LlmSpec, resolve
 from ablate.model.mllm import ModelSpec, build_model
-from ablate.options import GpuKind
 from ablate.search.explore import explore
-from ablate.steps import steps_for
-from ablate.study import Candidate, Stage, Study, encoder_spec, llm_spec, load_study
+from ablate.store.steps import steps_for
 
 A100, H100 = cost.GPUS["a100"], cost.GPUS["h100"]
 PARTS = ("encoders", "fusion", "projector", "llm")
@@ -258,7 +258,7 @@ def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -
 
 def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:
     program = (
-        "import sys; from ablate import cost; from ablate.study import load_study; "
+        "import sys; from ablate import cost; from ablate.config.study import load_study; "
         "print(cost.model_cost(load_study('eagle/rounds').base).visual_tokens, "
         "'torch' in sys.modules)"
     )

@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from in_process import ablate, faked
 
-from ablate import arrays
-from ablate.command import Command, Driven
-from ablate.commands import reporting
+from ablate.commands import report as reporting
+from ablate.config.study import load_study
+from ablate.driver.invocation import Command, Driven
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.files import remembered, write_json
-from ablate.lease import Process
-from ablate.scheduler import drive
-from ablate.store import Store
-from ablate.study import load_study
-from ablate.worker import StepContext
+from ablate.launch.slurm import arrays
+from ablate.store.artifacts import Store
+from ablate.store.lease import Process
+from ablate.worker.run import StepContext
 
 CASES = 20 * int(os.environ.get("ABLATE_FUZZ", "1"))
 STUDY = ("micro/smoke", "--set", "seeds=[0]")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ablate import arrays, drives
-from ablate.drives import TakenOverError, Tenure
+from ablate.driver import sessions as drives
+from ablate.driver.sessions import TakenOverError, Tenure
 from ablate.files import read_json, write_json
-from ablate.lease import Process, Watch
+from ablate.launch.slurm import arrays
+from ablate.store.lease import Process, Watch
 
 ELSEWHERE = replace(Process.this(), host="login2", machine="another")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import cost
-from ablate.commands.bill import Bill
-from ablate.commands.survey import survey
+from ablate.catalog import published
+from ablate.commands.cost_estimate import Bill
+from ablate.commands.study_status import survey
+from ablate.config.study import Arms, Design, encoder_spec, llm_spec, load_study, study_names
+from ablate.cost import estimate as cost
 from ablate.encoders.build import build_encoder
 from ablate.model.mixture import Mixture
 from ablate.model.projector import Projector
-from ablate.study import Arms, Design, encoder_spec, llm_spec, load_study, study_names
 from fusion_zoo import FeatureMap
-from reports import published
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
 PAPER = [name for name in STUDIES if "/proxy/" not in name]

@@ -11,10 +11,10 @@ from typing import Any
 import core_fakes
 import pytest
 
+from ablate.config.study import Study
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.scheduler import drive
-from ablate.study import Study
-from ablate.worker import EXECUTORS, StepContext
+from ablate.worker.run import EXECUTORS, StepContext
 
 PAGE = 4096
 

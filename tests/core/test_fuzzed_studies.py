@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from in_process import ablate, faked
 
-from ablate.commands import reporting
-from ablate.study import SHELF
+from ablate.commands import report as reporting
+from ablate.config.study import SHELF
 
 CASES = 500 * int(os.environ.get("ABLATE_FUZZ", "1"))
 BASE = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {"title": "t", "question": "?"}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ablate.config.study import load_study
 from ablate.errors import UserError
-from ablate.study import load_study
 
 
 def test_a_kind_of_step_changes_the_fields_it_names_and_no_others() -> None:

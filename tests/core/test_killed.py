@@ -17,9 +17,9 @@ from typing import Any
 import core_fakes
 import pytest
 
-from ablate.lease import Process
-from ablate.scheduler import drive
-from ablate.study import Study
+from ablate.config.study import Study
+from ablate.driver.scheduler import drive
+from ablate.store.lease import Process
 
 DRIVE = Path(__file__).parent / "drive_fakes.py"
 

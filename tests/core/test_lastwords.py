@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.lastwords import failed_set_up, last_words
+from ablate.launch.log_tail import failed_set_up, last_words
 
 ENDED = [
     "srun: error: fake1: task 0: Exited with exit code 2",

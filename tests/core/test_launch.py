@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from ablate import launch
+from ablate.config.infra import Infra
+from ablate.config.study import Study
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.infra import Infra
-from ablate.launch import Inline, cores, gpus, open_backend
-from ablate.lease import Process
-from ablate.record import threads
-from ablate.results import StoredResults
-from ablate.scheduler import drive
+from ablate.launch import backends as launch
+from ablate.launch.backends import Inline, cores, gpus, open_backend
+from ablate.launch.local import Local
 from ablate.search.explore import explore
-from ablate.slots import Local
-from ablate.steps import steps_for
-from ablate.store import Store
-from ablate.study import Study
-from ablate.worker import StepContext
+from ablate.store.artifacts import Store
+from ablate.store.lease import Process
+from ablate.store.record import threads
+from ablate.store.results import StoredResults
+from ablate.store.steps import steps_for
+from ablate.worker.run import StepContext
 
 
 def surroundings(ctx: StepContext) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ablate.lease import BEAT, Process, Watch, look
+from ablate.store.lease import BEAT, Process, Watch, look
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ablate.lease import Watch
+from ablate.store.lease import Watch
 with Watch().take(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ablate.memory import advice, killed_for_it
+from ablate.worker.out_of_memory import advice, killed_for_it
 
 
 class OutOfMemoryError(RuntimeError):

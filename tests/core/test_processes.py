@@ -12,14 +12,14 @@ from typing import Any
 import core_fakes
 import pytest
 
+from ablate.config.infra import Infra
+from ablate.config.study import Study, load_study
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.infra import Infra
-from ablate.launch import open_backend
-from ablate.lease import born
-from ablate.scheduler import drive
-from ablate.steps import Step
-from ablate.study import Study, load_study
-from ablate.worker import StepContext
+from ablate.launch.backends import open_backend
+from ablate.store.lease import born
+from ablate.store.steps import Step
+from ablate.worker.run import StepContext
 
 
 def follower_dies_once(ctx: StepContext) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def test_what_this_machine_cannot_give_is_one_line(
         return open_backend(name, None, tmp_path, tmp_path / "d", Infra(**infra))
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr("ablate.infra.version", absent)
+    monkeypatch.setattr("ablate.config.infra.version", absent)
     with pytest.raises(UserError, match="finetune asks for 2 processes on each of 1 nodes, but"):
         opened("inline", kinds={"finetune": Infra(devices=2)})
     with pytest.raises(UserError, match=r"infra\.devices is 4, but there are 2 GPUs here"):

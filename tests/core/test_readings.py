@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import ablate
 
+from ablate.config.study import load_study
+from ablate.driver.scheduler import drive
 from ablate.files import read_sealed, sealed, write_json
-from ablate.readings import Readings, signature, signatures
-from ablate.scheduler import drive
-from ablate.study import load_study
+from ablate.store.read_cache import Readings, signature, signatures
 
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 
@@ -161,6 +161,10 @@ def test_what_stays_is_neither_hashed_nor_parsed_again(
 ) -> None:
     shutil.copytree(done, own_home)
     before = ablate("table", *STUDY, "--json")
-    for costly in "ablate.store.sha256_file", "ablate.store._record", "reports.load.rows_in":
+    for costly in (
+        "ablate.store.artifacts.sha256_file",
+        "ablate.store.artifacts._record",
+        "ablate.reports.load.rows_in",
+    ):
         monkeypatch.setattr(costly, lambda *given: never())
     assert ablate("table", *STUDY, "--json") == before

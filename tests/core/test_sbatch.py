@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ablate.detach import Command, detach
+from ablate.config.infra import Infra
+from ablate.config.study import load_study
+from ablate.driver.detach import Command, detach
 from ablate.errors import UserError
-from ablate.infra import Infra
-from ablate.lastwords import failed_set_up
-from ablate.launch import open_backend
-from ablate.sbatch import (
+from ablate.launch.backends import open_backend
+from ablate.launch.log_tail import failed_set_up
+from ablate.launch.slurm.sbatch import (
     RefusedError,
     driver_request,
     guarded,
@@ -23,7 +24,6 @@ from ablate.sbatch import (
     requests,
     submit,
 )
-from ablate.study import load_study
 
 KINDS = ("pretrain", "finetune", "evaluate")
 
@@ -190,7 +190,7 @@ def test_a_refusal_is_one_line(
 def test_an_sbatch_that_does_not_come_back_is_not_waited_for(
     tmp_path: Path, sbatch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablate.sbatch.PATIENCE", 1)
+    monkeypatch.setattr("ablate.launch.slurm.sbatch.PATIENCE", 1)
     program(sbatch / "sbatch", "exec sleep 60")
     began = time.monotonic()
     with pytest.raises(RefusedError, match="it did not answer in 1 s"):

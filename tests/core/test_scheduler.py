@@ -12,15 +12,15 @@ from typing import Any
 import core_fakes
 import pytest
 
+from ablate.config.study import Study, load_study
+from ablate.driver.scheduler import LOOK, Event, drive
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.results import StoredResults
-from ablate.scheduler import LOOK, Event, drive
 from ablate.search.explore import explore
-from ablate.steps import Step, ancestors, steps_for
-from ablate.store import Store
-from ablate.study import Study, load_study
-from ablate.worker import StepContext
+from ablate.store.artifacts import Store
+from ablate.store.results import StoredResults
+from ablate.store.steps import Step, ancestors, steps_for
+from ablate.worker.run import StepContext
 
 SMOKE_STEPS = {"prealign": 3, "pretrain": 3, "finetune": 3, "evaluate": 3}
 
@@ -269,8 +269,8 @@ def test_driving_imports_nothing_heavy(
     code = f"""
 import sys
 from pathlib import Path
-from ablate.scheduler import drive
-from ablate.study import load_study
+from ablate.driver.scheduler import drive
+from ablate.config.study import load_study
 drive(load_study("micro/smoke", ["seeds=[0]"]), home=Path({str(own_home)!r}))
 print(*(name for name in ("torch", "numpy", "optuna", "submitit") if name in sys.modules))
 """

@@ -7,10 +7,10 @@ from typing import Any
 import core_fakes
 import pytest
 
-from ablate.scheduler import drive
-from ablate.secrets import redacted
-from ablate.study import Study
-from ablate.worker import StepContext
+from ablate.config.study import Study
+from ablate.driver.scheduler import drive
+from ablate.redaction import redacted
+from ablate.worker.run import StepContext
 
 SECRETS = {
     "HF_TOKEN": "hf_abcdefghijklmnop",

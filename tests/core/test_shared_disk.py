@@ -17,13 +17,13 @@ import core_fakes
 import pytest
 from shared_disk import Chances, Cluster, Machine, unkind
 
+from ablate.config.study import Study
+from ablate.driver.scheduler import drive
 from ablate.files import write_atomic
-from ablate.lease import PATIENCE
-from ablate.scheduler import drive
-from ablate.steps import Step
-from ablate.store import Store
-from ablate.study import Study
-from ablate.worker import Place, StepContext, run_chain
+from ablate.store.artifacts import Store
+from ablate.store.lease import PATIENCE
+from ablate.store.steps import Step
+from ablate.worker.run import Place, StepContext, run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})

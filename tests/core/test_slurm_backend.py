@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ablate import arrays, slurm
-from ablate.arrays import Array
-from ablate.drives import Drive
+from ablate.commands.live_view import describe
+from ablate.config.infra import Infra
+from ablate.config.study import Study, load_study
+from ablate.driver.scheduler import Event, drive
+from ablate.driver.sessions import Drive
 from ablate.files import write_json
-from ablate.infra import Infra
-from ablate.launch import Inline, open_backend
-from ablate.lease import Process
-from ablate.scheduler import Event, drive
-from ablate.slurm import OnSlurm
-from ablate.steps import Step
-from ablate.study import Study, load_study
-from ablate.view import describe
+from ablate.launch.backends import Inline, open_backend
+from ablate.launch.slurm import arrays
+from ablate.launch.slurm import jobs as slurm
+from ablate.launch.slurm.arrays import Array
+from ablate.launch.slurm.jobs import OnSlurm
+from ablate.store.lease import Process
+from ablate.store.steps import Step
 
 Says = Callable[[str], None]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ablate import arrays
 from ablate.files import write_json
-from ablate.lease import Lease, Watch
-from ablate.slurm import Pulses, SlurmJob
-from ablate.squeue import Queue
-from ablate.worker import Outcome
+from ablate.launch.slurm import arrays
+from ablate.launch.slurm.jobs import Pulses, SlurmJob
+from ablate.launch.slurm.squeue import Queue
+from ablate.store.lease import Lease, Watch
+from ablate.worker.run import Outcome
 
 Says = Callable[[str], None]
 
@@ -252,7 +252,7 @@ def test_a_silent_job_that_cannot_be_cancelled_now_is_cancelled_later(
 def test_one_question_is_for_all_jobs(
     tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablate.squeue.ASK", 60.0)
+    monkeypatch.setattr("ablate.launch.slurm.squeue.ASK", 60.0)
     job = job_of(tmp_path / "d", 50)
     squeue("\n".join(f"7_{n}|ablate-d-1|RUNNING|None" for n in range(50)))
     others = [SlurmJob(job.array, n, job.queue, job.pulses, job.since) for n in range(50)]

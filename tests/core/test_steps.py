@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.results import StoredResults
+from ablate.config.study import Candidate, Study, load_study
 from ablate.search.explore import explore
-from ablate.steps import SCHEMAS, Part, Step, _identity, ancestors, canonical, steps_for
-from ablate.store import Store
-from ablate.study import Candidate, Study, load_study
+from ablate.store.artifacts import Store
+from ablate.store.results import StoredResults
+from ablate.store.steps import SCHEMAS, Part, Step, _identity, ancestors, canonical, steps_for
 
 SPEC = {"rate": 1e-3, "steps": 60, "train": {"llm": 1.0, "projector": 2}, "note": "é", "none": None}
 JSON = st.recursive(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ablate.errors import UserError
 from ablate.files import clear_drafts, drafted, writing
-from ablate.record import record
-from ablate.steps import Step
-from ablate.store import BadArtifactError, Store
+from ablate.store.artifacts import BadArtifactError, Store
+from ablate.store.record import record
+from ablate.store.steps import Step
 
 STEP = Step("pretrain", "thing", {"a": 1})
 

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.data.spec import MixData, rows
+from ablate.catalog.data_sources import MixData, rows
+from ablate.config.study import SHELF, load_study, study_names
 from ablate.errors import UserError
 from ablate.files import home
-from ablate.study import SHELF, load_study, study_names
 
 ROUNDS = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {
     "title": "t",

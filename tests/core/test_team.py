@@ -12,10 +12,10 @@ from forks import RAISED, codes, forked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate import team as team_file
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.team import IncompleteError, Team, World
+from ablate.worker import process_group as team_file
+from ablate.worker.process_group import IncompleteError, Team, World
 
 
 def started(folder: Path, tasks: int, do: Callable[[Team], None]) -> list[int]:

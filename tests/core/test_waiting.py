@@ -2,7 +2,7 @@
 
 import time
 
-from ablate.waiting import within
+from ablate.polling import within
 
 
 def test_what_is_true_already_takes_no_time_and_none_has_to_be_given() -> None:

@@ -13,11 +13,11 @@ import core_fakes
 import pytest
 
 from ablate.errors import UserError
-from ablate.lease import Watch
-from ablate.record import record
-from ablate.steps import Step
-from ablate.store import Store
-from ablate.worker import TOLD_TO_GO, LeaseLostError, Outcome, Place, StepContext, run_chain
+from ablate.store.artifacts import Store
+from ablate.store.lease import Watch
+from ablate.store.record import record
+from ablate.store.steps import Step
+from ablate.worker.run import TOLD_TO_GO, LeaseLostError, Outcome, Place, StepContext, run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})
@@ -237,7 +237,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_worker
-from ablate.store import Store
+from ablate.store.artifacts import Store
 
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 setattr(*{"before": (Store, "commit", die), "after": (Store, "_publish", die)}[sys.argv[3]])

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.bake.tokenizer import build_tokenizer
+from ablate.catalog.llms import VICUNA
 from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.chat import Chat, Messages
 from ablate.errors import UserError
-from ablate.model.llms import VICUNA
 
 CASES = {
     "llama3": (byte_level, LLAMA3, "<|eot_id|>"),

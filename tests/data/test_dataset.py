@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import parse
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches, collate
 from ablate.data.dataset import BadImage, Conversations, Sample
-from ablate.data.fingerprint import fingerprint
 from ablate.data.images import read_image
 from ablate.data.sampler import Order
-from ablate.data.spec import parse
 from ablate.errors import UserError
 
 CHAT = Chat(byte_level(LLAMA3))

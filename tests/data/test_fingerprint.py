@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from data_toys import image, jsonl, row
 
-from ablate.data import fingerprint as fingerprint_module
-from ablate.data.fingerprint import digest, fingerprint
+from ablate.catalog import data_fingerprint as fingerprint_module
+from ablate.catalog.data_fingerprint import digest, fingerprint
 from ablate.errors import UserError
 
 WORLD = {"world": "conversations", "images": 3, "seed": 1}

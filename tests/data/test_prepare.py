@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from data_toys import CHATML, LLAMA3, byte_level, image, jsonl, row, turns
 
+from ablate.catalog.data_sources import Files
 from ablate.data import prepare as prepare_module
 from ablate.data.chat import Chat
 from ablate.data.prepare import Part, indexed, prepare
-from ablate.data.spec import Files
 from ablate.errors import UserError
 
 WORLD = {"world": "conversations", "images": 3, "seed": 1}

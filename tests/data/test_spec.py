@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ablate.data.spec import FileData, MixData, WorldData, missing, parse, require, rows
+from ablate.catalog.data_sources import FileData, MixData, WorldData, missing, parse, require, rows
+from ablate.config.study import SHELF
 from ablate.errors import UserError
-from ablate.study import SHELF
 
 WORLD = {"world": "conversations", "images": 3, "seed": 1}
 FILES = {"conversations": "a.json", "images": "photos"}

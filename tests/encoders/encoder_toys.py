@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from ablate.encoders import micro
-from ablate.encoders.spec import EncoderSpec, Weights
+from ablate.catalog import micro_encoders as micro
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
 
 HALF = (0.5, 0.5, 0.5)
 CLIP, SAM = (next(s for s in micro.SPECS if s.family == family) for family in ("clip", "sam"))

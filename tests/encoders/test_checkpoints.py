@@ -26,11 +26,11 @@ from transformers import (
     SiglipModel,
 )
 
-from ablate.encoders import registry
+from ablate.catalog import encoders as registry
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.encoders.published import translated
-from ablate.encoders.spec import EncoderSpec, Weights
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from references import resampling
 from torch import Tensor
 
-from ablate.encoders import build, micro, registry
+from ablate.catalog import encoders as registry
+from ablate.catalog import micro_encoders as micro
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.encoders import build
 from ablate.encoders.base import BlockEncoder, Encoder, resample_positions
 from ablate.encoders.build import build_encoder
-from ablate.encoders.spec import EncoderSpec, Weights
 from ablate.encoders.tensors import save_module
 from ablate.errors import UserError
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
-from ablate.encoders import registry
+from ablate.catalog import encoders as registry
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 

@@ -10,10 +10,14 @@ from encoder_toys import SPECS as TOYS
 from torch import Tensor
 
 import fusion_zoo
-from ablate.encoders import build, cost, micro, paper, registry
+from ablate.catalog import encoders as registry
+from ablate.catalog import micro_encoders as micro
+from ablate.catalog import paper_encoders as paper
+from ablate.catalog.encoder_spec import EncoderSpec
+from ablate.cost import encoders as cost
+from ablate.encoders import build
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
-from ablate.encoders.spec import EncoderSpec
 from ablate.errors import UserError
 from ablate.model.mixture import Mixture
 

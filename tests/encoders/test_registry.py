@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.encoders import micro, registry
-from ablate.encoders.registry import EncoderSpec
+from ablate.catalog import encoders as registry
+from ablate.catalog import micro_encoders as micro
+from ablate.catalog.encoders import EncoderSpec
 from ablate.errors import UserError
 
 OURS = [

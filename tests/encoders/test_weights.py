@@ -14,10 +14,10 @@ from encoder_toys import INTERNVIT
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ablate import hub
-from ablate.encoders import registry
+from ablate.catalog import encoders as registry
+from ablate.catalog import weights as hub
+from ablate.catalog.encoder_spec import Weights
 from ablate.encoders.build import build_encoder
-from ablate.encoders.spec import Weights
 from ablate.encoders.tensors import convert
 from ablate.errors import UserError
 from ablate.files import sha256_file

@@ -10,15 +10,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablate.bake.tokenizer import build_tokenizer
-from ablate.data.spec import WorldData
-from ablate.encoders import registry
-from ablate.evaluate import suites
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms, suites
+from ablate.catalog.data_sources import WorldData
+from ablate.catalog.model_spec import ModelSpec
 from ablate.files import write_json
-from ablate.model import llms
 from ablate.model.mllm import build_model
 from ablate.model.parts import save_parts
-from ablate.model.spec import ModelSpec
-from ablate.team import World
+from ablate.worker.process_group import World
 
 
 @dataclass

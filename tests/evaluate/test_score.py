@@ -22,7 +22,7 @@ from ablate.evaluate import score
 from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json, write_json
-from ablate.team import Team
+from ablate.worker.process_group import Team
 
 
 class Oracle(torch.nn.Module):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.evaluate.significance import detectable, halves, holm
-from ablate.evaluate.statistics import DRAWS, Sample
+from ablate.stats.bootstrap import DRAWS, Sample
+from ablate.stats.significance import detectable, halves, holm
 
 
 def test_holm_of_a_known_case():

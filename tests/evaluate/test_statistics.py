@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
 
 from ablate.errors import UserError
-from ablate.evaluate import statistics
-from ablate.evaluate.statistics import DRAWS, Interval, Sample, compare, paired_bootstrap
+from ablate.stats import bootstrap as statistics
+from ablate.stats.bootstrap import DRAWS, Interval, Sample, compare, paired_bootstrap
 
 
 def world(rng, images, per_image, tasks, studies=1, gain=0.05, runs=1, spread=0.0):

@@ -4,8 +4,8 @@ import importlib.metadata
 
 import pytest
 
+from ablate.catalog import suites
 from ablate.errors import UserError
-from ablate.evaluate import suites
 
 
 def test_the_micro_suite_asks_the_eight_families():

@@ -8,8 +8,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ablate.encoders import registry
-from ablate.model import llms
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 
 VOCABULARY = 40

@@ -8,13 +8,13 @@ import pytest
 import sentencepiece
 import torch
 
+from ablate.catalog import llms
+from ablate.catalog.llms import LlmSpec
 from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
 from ablate.encoders.tensors import convert
 from ablate.errors import UserError
-from ablate.model import llms
 from ablate.model.language import load_llm, load_tokenizer
-from ablate.model.llms import LlmSpec
 
 
 def numbers_of(spec: LlmSpec) -> int:

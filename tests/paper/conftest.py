@@ -8,9 +8,12 @@ import pytest
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
-from ablate import cost, download, steps, study
-from ablate.encoders import registry
-from ablate.model import llms
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
+from ablate.config import study
+from ablate.cost import estimate as cost
+from ablate.hub import download
+from ablate.store import steps
 
 Call = Callable[..., in_process.Answer]
 

@@ -30,15 +30,14 @@ from transformers import (
     Pix2StructForConditionalGeneration,
 )
 
+from ablate.catalog import llms, suites
+from ablate.catalog import paper_encoders as paper
+from ablate.catalog.data_sources import MixData
+from ablate.catalog.encoder_spec import EncoderSpec
+from ablate.catalog.llms import LlmSpec
+from ablate.catalog.micro_encoders import WEIGHTS
+from ablate.config.study import load_study
 from ablate.data.chat import Chat
-from ablate.data.spec import MixData
-from ablate.encoders import paper
-from ablate.encoders.micro import WEIGHTS
-from ablate.encoders.spec import EncoderSpec
-from ablate.evaluate import suites
-from ablate.model import llms
-from ablate.model.llms import LlmSpec
-from ablate.study import load_study
 
 SMALL = {
     "hidden_size": 32,

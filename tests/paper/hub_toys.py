@@ -9,7 +9,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from ablate import download
+from ablate.hub import download
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 

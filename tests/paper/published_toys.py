@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from ablate.encoders.spec import EncoderSpec, Weights
-from ablate.model import llms
-from ablate.model.llms import LlmSpec
+from ablate.catalog import llms
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.catalog.llms import LlmSpec
 
 
 def _toy(name: str, spec: EncoderSpec, repository: str, file: str, **more: int) -> EncoderSpec:

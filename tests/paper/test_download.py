@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hub_toys import COMMIT
 
-from ablate import download
 from ablate.errors import UserError
 from ablate.files import sha256_file
+from ablate.hub import download
 
 WEIGHTS = bytes(range(256)) * 2**16  # the client writes down 10 MB at a time
 

@@ -14,9 +14,9 @@ import pytest
 from benchmark_toys import TOYS, plug_in_judge
 from hub_toys import plug_in
 
-from ablate.encoders import registry
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
 from ablate.files import read_json
-from ablate.model import llms
 
 STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "released")
 Call = Callable[..., Any]

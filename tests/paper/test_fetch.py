@@ -14,12 +14,13 @@ from benchmark_toys import save
 from hub_toys import COMMIT, ToyHub
 from published_toys import DETECTOR, INTERN, LLM
 
-from ablate import download, hub
+from ablate.catalog import llms, suites
+from ablate.catalog import weights as hub
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
-from ablate.evaluate import benchmarks, suites
 from ablate.files import read_json, sha256_file
-from ablate.model import llms
+from ablate.hub import benchmark_sets as benchmarks
+from ablate.hub import download
 from ablate.model.language import load_llm, load_tokenizer
 
 STUDY = """

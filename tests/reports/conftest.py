@@ -9,9 +9,9 @@ import pytest
 from opened import PHONE, Open
 from synthetic import ARMS, FAILED, REASON, ROUNDS, STUDY, Run, study
 
-from reports.load import load
-from reports.model import StudyResult
-from reports.site import build
+from ablate.reports.load import load
+from ablate.reports.model import StudyResult
+from ablate.reports.site import build
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -13,13 +13,13 @@ from unittest import mock
 
 from PIL import Image, ImageDraw
 
-from ablate.evaluate import suites
+from ablate.catalog import suites
+from ablate.config.study import Candidate, Study, load_study
 from ablate.files import write_json
-from ablate.results import StoredResults
 from ablate.search.explore import explore
-from ablate.steps import Step, steps_for
-from ablate.store import Store
-from ablate.study import Candidate, Study, load_study
+from ablate.store.artifacts import Store
+from ablate.store.results import StoredResults
+from ablate.store.steps import Step, steps_for
 
 WORDS = ("red", "blue", "circle", "seven", "three", "yes", "no", "left", "above", "square")
 SKILL: dict[str, dict[str, float]] = {

@@ -12,18 +12,19 @@ import pandas as pd
 import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
+from ablate.catalog import published
+from ablate.config.study import Candidate
 from ablate.errors import UserError
-from ablate.results import StoredResults
+from ablate.reports import against, formats
+from ablate.reports.frame import records
+from ablate.reports.load import load
+from ablate.reports.model import Repeats, StudyResult
+from ablate.reports.pages.common import ABSENT
+from ablate.reports.pages.published import published as shown_beside
+from ablate.reports.pages.published import standing
+from ablate.reports.site import build
 from ablate.search.explore import explore
-from ablate.study import Candidate
-from reports import against, formats, published
-from reports.frame import records
-from reports.load import load
-from reports.model import Repeats, StudyResult
-from reports.pages.common import ABSENT
-from reports.pages.published import published as shown_beside
-from reports.pages.published import standing
-from reports.site import build
+from ablate.store.results import StoredResults
 
 EAGLE = (
     STUDY.replace("suite: micro", "suite: eagle")

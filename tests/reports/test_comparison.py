@@ -10,9 +10,9 @@ import pytest
 from in_process import Answer, ablate
 from synthetic import ARMS, ROUNDS, STUDY, Run, study
 
-from reports import tables
-from reports.load import load
-from reports.model import StudyResult
+from ablate.reports import tables
+from ablate.reports.load import load
+from ablate.reports.model import StudyResult
 
 Call = Callable[..., Answer]
 PAIR = "clip-micro@32+pix2struct-micro@128"

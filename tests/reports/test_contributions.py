@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import tables
-from reports.answers import Answers
-from reports.contributions import Contributions
-from reports.model import CandidateResult, RoundResult, StudyResult
+from ablate.reports import tables
+from ablate.reports.answers import Answers
+from ablate.reports.contributions import Contributions
+from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 
 QUESTIONS = 60
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from reports import fairness, tables
-from reports.frame import records
-from reports.model import CandidateResult, StudyResult
+from ablate.reports import fairness, tables
+from ablate.reports.frame import records
+from ablate.reports.model import CandidateResult, StudyResult
 
 
 def changed(one: CandidateResult, **config: Any) -> CandidateResult:

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from ablate.errors import UserError
-from reports import figures
-from reports.model import StudyResult
+from ablate.reports import figures
+from ablate.reports.model import StudyResult
 
 
 def drawn(study: StudyResult) -> dict[str, Figure]:

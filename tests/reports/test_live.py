@@ -17,9 +17,9 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.errors import UserError
-from ablate.results import StoredResults
+from ablate.reports.live import Server, Shelf, state
 from ablate.search.explore import explore
-from reports.live import Server, Shelf, state
+from ablate.store.results import StoredResults
 
 SECRET = "not for the network"
 

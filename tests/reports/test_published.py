@@ -12,9 +12,8 @@ import pytest
 from pydantic import ValidationError
 from synthetic import ARMS, STUDY, study
 
+from ablate.catalog import published, suites
 from ablate.errors import UserError
-from ablate.evaluate import suites
-from reports import published
 
 RAW = json.loads(files("reports").joinpath("published.json").read_text(encoding="utf-8"))
 

@@ -7,10 +7,10 @@ import pytest
 from opened import piece
 from PIL import Image
 
-from reports.answers import Answers
-from reports.browser import LARGEST, LONGEST, READABLE, TEXT, Browser, encode
-from reports.model import StudyResult
-from reports.site import build
+from ablate.reports.answers import Answers
+from ablate.reports.browser import LARGEST, LONGEST, READABLE, TEXT, Browser, encode
+from ablate.reports.model import StudyResult
+from ablate.reports.site import build
 
 
 def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult) -> None:
@@ -30,7 +30,7 @@ def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult)
 def test_of_too_many_questions_the_report_holds_an_even_part_and_says_so(
     greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.browser.MOST", 100)
+    monkeypatch.setattr("ablate.reports.browser.MOST", 100)
     build(greedy, tmp_path / "report")
     data = piece(tmp_path / "report", "questions")
     assert len(data["id"]) == 80

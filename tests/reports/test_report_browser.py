@@ -11,10 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from opened import PHONE, Open
 from playwright.sync_api import Page
 
-from reports.live import Server, Shelf
-from reports.model import StudyResult
-from reports.pages import navigation
-from reports.site import build, build_single
+from ablate.reports.live import Server, Shelf
+from ablate.reports.model import StudyResult
+from ablate.reports.pages import navigation
+from ablate.reports.site import build, build_single
 
 pytestmark = pytest.mark.browser
 

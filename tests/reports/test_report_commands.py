@@ -9,8 +9,8 @@ from in_process import Answer
 from in_process import ablate as command
 from synthetic import ROUNDS, STUDY, Run, study
 
-from reports import against, formats, tables
-from reports.load import load
+from ablate.reports import against, formats, tables
+from ablate.reports.load import load
 
 Call = Callable[..., Answer]
 

@@ -15,17 +15,17 @@ import pytest
 from opened import piece
 from synthetic import FAILED, REASON, ROUNDS, STUDY, Run, study
 
-from ablate.lease import Watch
-from ablate.results import StoredResults
+from ablate.reports import figures, formats, significance, story, tables
+from ablate.reports.answers import Answers
+from ablate.reports.load import load
+from ablate.reports.model import CandidateResult, StudyResult, best_first
+from ablate.reports.pages import navigation
+from ablate.reports.pages.logs import tail
+from ablate.reports.site import build, build_single
 from ablate.search.explore import explore
-from ablate.steps import steps_for
-from reports import figures, formats, significance, story, tables
-from reports.answers import Answers
-from reports.load import load
-from reports.model import CandidateResult, StudyResult, best_first
-from reports.pages import navigation
-from reports.pages.logs import tail
-from reports.site import build, build_single
+from ablate.store.lease import Watch
+from ablate.store.results import StoredResults
+from ablate.store.steps import steps_for
 
 VOID = {"meta", "link", "img", "br", "input", "line", "path", "polyline", "use", "circle", "rect"}
 

@@ -17,14 +17,14 @@ import pytest
 from synthetic import FAILED, REASON
 
 from ablate.errors import UserError
-from ablate.evaluate.significance import holm
-from reports import formats, significance, tables
-from reports.answers import Answers
-from reports.flips import Flips
-from reports.frame import records
-from reports.load import load
-from reports.model import CandidateResult, StudyResult
-from reports.pages.benchmarks import benchmarks
+from ablate.reports import formats, significance, tables
+from ablate.reports.answers import Answers
+from ablate.reports.flips import Flips
+from ablate.reports.frame import records
+from ablate.reports.load import load
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.pages.benchmarks import benchmarks
+from ablate.stats.significance import holm
 
 
 def test_rounds_lists_each_round_best_first(greedy: StudyResult) -> None:

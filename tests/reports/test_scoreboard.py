@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from ablate.evaluate.statistics import compare
-from reports.answers import Answers
-from reports.model import CandidateResult, StudyResult
-from reports.scoreboard import Scoreboard
+from ablate.reports.answers import Answers
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.scoreboard import Scoreboard
+from ablate.stats.bootstrap import compare
 
 
 def test_scores_are_the_composites_and_lie_in_their_intervals(greedy: StudyResult) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports import story, tables
-from reports.answers import Answers
-from reports.model import CandidateResult, RoundResult, StepResult, StudyResult
-from reports.significance import standing
+from ablate.reports import story, tables
+from ablate.reports.answers import Answers
+from ablate.reports.model import CandidateResult, RoundResult, StepResult, StudyResult
+from ablate.reports.significance import standing
 
 IMAGES = 100
 BASE = range(40)

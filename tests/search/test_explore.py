@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ablate.config.study import Candidate, Study, load_study
 from ablate.errors import UserError
-from ablate.results import Evaluation, Failure
 from ablate.search import decision
 from ablate.search.explore import Round, explore
-from ablate.steps import Step
-from ablate.study import Candidate, Study, load_study
+from ablate.store.results import Evaluation, Failure
+from ablate.store.steps import Step
 
 STEP = Step("finetune", "x", {})
 POOL = ["convnext", "eva02", "pix2struct", "sam", "dinov2"]

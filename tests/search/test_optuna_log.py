@@ -9,11 +9,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from ablate.results import Evaluation, Failure
+from ablate.config.study import load_study
 from ablate.search.explore import explore
 from ablate.search.optuna_log import record_rounds
-from ablate.steps import steps_for
-from ablate.study import load_study
+from ablate.store.results import Evaluation, Failure
+from ablate.store.steps import steps_for
 
 
 class Results:

@@ -20,7 +20,7 @@ from pathlib import Path
 from loopback import MACHINES, Loopback, environment_of, runs
 from rounds import STEPS, Driver, records, run
 
-from ablate.lease import look
+from ablate.store.lease import look
 
 SPREAD = 0.9
 """The part of the study's steps over which the faults are spread."""

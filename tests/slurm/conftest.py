@@ -12,7 +12,8 @@ from rounds import Driver, results, run
 sys.path.append(str(CORE))
 import core_fakes
 
-from ablate import slurm, squeue
+from ablate.launch.slurm import jobs as slurm
+from ablate.launch.slurm import squeue
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from typing import Any
 import core_fakes
 import submitit
 
-from ablate import detach, scheduler
-from ablate.command import Command
-from ablate.commands import reporting
+from ablate.commands import report as reporting
+from ablate.driver import detach, scheduler
+from ablate.driver.invocation import Command
 from ablate.errors import UserError
-from ablate.worker import StepContext
+from ablate.worker.run import StepContext
 
 
 def die(job: str) -> None:

@@ -14,15 +14,18 @@ import slurm_fakes
 from loopback import told
 from test_slurm import changes_for, of_seeds, on_slurm, until
 
-from ablate import detach, doctor_slurm
-from ablate.cancel import cancel
-from ablate.command import Command, last_driven
-from ablate.commands import logbook, running, state
-from ablate.commands.queue import at_hand
-from ablate.doctor import Finding
-from ablate.drives import drives
-from ablate.lease import Watch
-from ablate.store import Store
+from ablate.commands import logs as logbook
+from ablate.commands import run as running
+from ablate.commands import state
+from ablate.commands.doctor import cluster as doctor_slurm
+from ablate.commands.doctor.machine import Finding
+from ablate.commands.drivers_and_jobs import at_hand
+from ablate.driver import detach
+from ablate.driver.cancel import cancel
+from ablate.driver.invocation import Command, last_driven
+from ablate.driver.sessions import drives
+from ablate.store.artifacts import Store
+from ablate.store.lease import Watch
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
 

@@ -18,18 +18,19 @@ import pytest
 import slurm_fakes
 from loopback import told
 
-from ablate import detach, slurm
-from ablate.clusters import placed
-from ablate.command import Command
-from ablate.commands import running
+from ablate.commands import run as running
+from ablate.config.clusters import placed
+from ablate.config.study import Study, load_study
+from ablate.driver import detach
+from ablate.driver.invocation import Command
+from ablate.driver.scheduler import Event, drive
 from ablate.errors import UserError
-from ablate.lease import Watch, look
-from ablate.results import Failure, StoredResults
-from ablate.sbatch import request, submit
-from ablate.scheduler import Event, drive
+from ablate.launch.slurm import jobs as slurm
+from ablate.launch.slurm.sbatch import request, submit
 from ablate.search.explore import explore
-from ablate.store import Store
-from ablate.study import Study, load_study
+from ablate.store.artifacts import Store
+from ablate.store.lease import Watch, look
+from ablate.store.results import Failure, StoredResults
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 ARMS = {"kind": "arms", "axis": "none", "arms": [{"name": "base"}]}

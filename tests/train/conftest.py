@@ -10,11 +10,11 @@ from training_toys import STAGE, Context, Make
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablate.bake.tokenizer import build_tokenizer
-from ablate.data.fingerprint import fingerprint
-from ablate.encoders import registry
-from ablate.encoders.spec import Weights
-from ablate.model import llms
-from ablate.model.spec import ModelSpec
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.encoder_spec import Weights
+from ablate.catalog.model_spec import ModelSpec
 
 
 @pytest.fixture(scope="session")

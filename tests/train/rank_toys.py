@@ -13,10 +13,10 @@ import torch
 from forks import codes, forked
 from training_toys import Context
 
-from ablate.steps import Step
-from ablate.store import Store
-from ablate.team import Team
-from ablate.worker import EXECUTORS, Outcome, Place, follow, run_chain
+from ablate.store.artifacts import Store
+from ablate.store.steps import Step
+from ablate.worker.process_group import Team
+from ablate.worker.run import EXECUTORS, Outcome, Place, follow, run_chain
 
 
 def nothing(task: int) -> None:

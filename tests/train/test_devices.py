@@ -16,9 +16,9 @@ from rank_toys import Job
 from safetensors.torch import load_file, save_file
 from training_toys import Make, assert_same, own_data, weights
 
-from ablate.model import llms
+from ablate.catalog import llms
 from ablate.model.mllm import Mllm
-from ablate.steps import Step
+from ablate.store.steps import Step
 from ablate.train import checkpoint, module
 from fusion_zoo import options
 
@@ -275,7 +275,7 @@ def test_fewer_processes_than_were_asked_for_do_not_train(make_job: MakeJob) -> 
 def test_a_step_by_a_deepspeed_that_is_too_old_fails_in_one_line(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablate.infra.version", lambda name: "0.19.7")
+    monkeypatch.setattr("ablate.config.infra.version", lambda name: "0.19.7")
     outcome = make_job("job", 2, {"strategy": "deepspeed"}).run()
     assert outcome.status == "failed"
     assert outcome.message == (

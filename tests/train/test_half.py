@@ -7,8 +7,8 @@ import pytest
 import torch
 from training_toys import Make, train_apart, weights
 
-from ablate.scheduler import drive
-from ablate.study import load_study
+from ablate.config.study import load_study
+from ablate.driver.scheduler import drive
 from ablate.train.stage import train
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -1,4 +1,4 @@
-"""A stage's settings, and a context as `ablate.worker` would give it."""
+"""A stage's settings, and a context as `ablate.worker.run` would give it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ablate.team import World
+from ablate.worker.process_group import World
 
 STAGE = {
     "steps": 6,
@@ -33,7 +33,7 @@ STAGE = {
 
 @dataclass
 class Context:
-    """What `ablate.worker` gives an executor, with a log that lies in `work`."""
+    """What `ablate.worker.run` gives an executor, with a log that lies in `work`."""
 
     step_kind: str
     spec: dict[str, Any]

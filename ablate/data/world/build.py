@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from ablate.catalog.world_version import TEST_QUESTIONS
 from ablate.data.world.draw import draw_scene
 from ablate.data.world.questions import (
     CAPTION_PROMPT,
@@ -19,7 +20,6 @@ from ablate.data.world.questions import (
     dialogue,
 )
 from ablate.data.world.scenes import Scene, sample_scene
-from ablate.data.world.version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 from ablate.files import write_atomic
 

@@ -1,0 +1,118 @@
+"""What an encoder is, as data: everything needed to build it, and nothing that needs torch."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablate.errors import UserError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where an encoder's weights come from.
+
+    kind: "shipped" (a safetensors file under `ablate/weights`), "published" (a file of a repository
+    on the Hugging Face hub, tensors under their published names; `ablate.catalog.weights` finds it) or "none"
+    (random, from the spec's `init_seed`). ref: the file's path under `ablate/weights`, or the
+    repository. file: the published file, or the index of several. revision: the repository's
+    commit, None for whichever is there. sha256: of the file; None where it is not known, or while
+    shipped weights do not exist.
+    """
+
+    kind: str
+    ref: str = ""
+    sha256: str | None = None
+    file: str = ""
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """One vision encoder at one input resolution.
+
+    family: the class that builds it (`ablate.encoders.build`); architecture: the arguments of that
+    family's configuration in transformers or timm. resolution and patch in pixels, patch being
+    the encoder's whole stride; unshuffle: k of the `pixel_unshuffle` of its last map (1: none);
+    width: channels of its feature map, after that. mean, std: its own normalisation, for pixels in
+    [0, 1]. max_patches: an image of more patches is shrunk, keeping its shape (Pix2Struct; None:
+    never). tile: pixels of the tiles' side into which the image is cut, each seen by itself and
+    their maps put side by side again (None: the image is seen whole, its positions interpolated).
+    ragged: a border too narrow for a patch is left out instead of refused (SigLIP at 384 pixels).
+    task, licence, source say what it was trained for and where it is from: they decide no result.
+    """
+
+    name: str
+    family: str
+    resolution: int
+    patch: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    architecture: Mapping[str, Any]
+    weights: Weights
+    unshuffle: int = 1
+    max_patches: int | None = None
+    tile: int | None = None
+    ragged: bool = False
+    init_seed: int = 0
+    task: str = field(default="", compare=False)
+    licence: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+
+    @property
+    def title(self) -> str:
+        """`family-size@resolution`, the encoder's name everywhere."""
+        return f"{self.name}@{self.resolution}"
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(H, W) of its feature map at its resolution."""
+        rows, columns = self.patches(self.resolution, self.resolution)
+        return rows // self.unshuffle, columns // self.unshuffle
+
+    def patches(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of patches it sees in an image of `height` x `width` pixels.
+
+        Raises UserError if the encoder cannot take this size.
+        """
+        step = self.tile or self.patch * self.unshuffle
+        for pixels in {height, width}:
+            if pixels < step or (pixels % step and not self.ragged):
+                below = max(step, pixels // step * step)
+                raise UserError(
+                    f"encoder '{self.name}' cannot take {pixels} pixels: its sides are multiples "
+                    f"of {step}; the nearest are {below} and {below + step}"
+                )
+        rows, columns = height // self.patch, width // self.patch
+        if self.max_patches is None or rows * columns <= self.max_patches:
+            return rows, columns
+        scale = math.sqrt(self.max_patches / (rows * columns))
+        fit = [int(scale * n) // self.unshuffle * self.unshuffle for n in (rows, columns)]
+        return max(fit[0], self.unshuffle), max(fit[1], self.unshuffle)
+
+    def at(self, resolution: int) -> "EncoderSpec":
+        """The same encoder at another input resolution; UserError if it cannot take it."""
+        self.patches(resolution, resolution)
+        return dataclasses.replace(self, resolution=resolution)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that decides the encoder's output, as JSON values."""
+        fields = (f.name for f in dataclasses.fields(self) if f.compare)
+        values = {name: getattr(self, name) for name in fields}
+        values |= {"weights": dataclasses.asdict(self.weights)}
+        values |= {"architecture": dict(self.architecture)}
+        result: dict[str, Any] = json.loads(json.dumps(values))
+        return result
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "EncoderSpec":
+        """The inverse of `to_json`; UserError names the first field that does not fit."""
+        fields = {f.name: f for f in dataclasses.fields(cls) if f.compare}
+        for name in sorted(values.keys() ^ fields.keys()):
+            raise UserError(f"encoder: {'unknown' if name in values else 'missing'} field '{name}'")
+        mean, std = tuple(values["mean"]), tuple(values["std"])
+        weights = Weights(**values["weights"])
+        return cls(**{**values, "mean": mean, "std": std, "weights": weights})

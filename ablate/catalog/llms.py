@@ -1,0 +1,312 @@
+"""The language models a study can name. Imports no torch."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ablate.catalog import weights as hub
+from ablate.catalog.micro_encoders import WEIGHTS
+from ablate.errors import UserError, nearest
+from ablate.files import sha256_files
+
+
+@dataclass(frozen=True)
+class LlmSpec:
+    """A causal language model in Hugging Face's folder format.
+
+    kind: "shipped" (ref: a folder under `ablate/weights`), "published" (ref: a repository on the
+    Hugging Face hub; `ablate.catalog.weights` finds it) or "path" (ref: any folder); width: its embedding's;
+    context: tokens it can take; sha256: of all that decides its output (weights, configuration,
+    tokenizer), None while there are no weights, and for published models: they are known by
+    repository and revision (its commit, None for whichever is there), so that a study can be
+    planned without them. template: the chat template in place of its tokenizer's own (None).
+
+    What decides no result: layers, parameters, licence, source, and config, the `transformers`
+    configuration of a published model for as long as it is not here.
+    """
+
+    name: str
+    kind: str
+    ref: str
+    width: int
+    context: int
+    sha256: str | None = None
+    revision: str | None = None
+    template: str | None = None
+    layers: int = field(default=0, compare=False)
+    parameters: int = field(default=0, compare=False)
+    licence: str = field(default="", compare=False)
+    source: str = field(default="", compare=False)
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, or would lie."""
+        if self.kind == "published":
+            config = hub.find(self.ref, "config.json", self.revision)
+            return config.parent if config else hub.weights_home() / self.ref
+        return WEIGHTS / self.ref if self.kind == "shipped" else Path(self.ref)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that decides its output, as JSON values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "LlmSpec":
+        """The inverse of `to_json`; UserError names a field that does not fit."""
+        fields = {f.name for f in dataclasses.fields(cls) if f.compare}
+        for name in sorted(values.keys() ^ fields):
+            raise UserError(f"llm: {'unknown' if name in values else 'missing'} field '{name}'")
+        return cls(**values)
+
+
+def _published(
+    name: str,
+    repository: str,
+    licence: str,
+    parameters: int,
+    config: Mapping[str, Any],
+    **more: Any,
+) -> LlmSpec:
+    return LlmSpec(
+        name,
+        "published",
+        repository,
+        width=config["hidden_size"],
+        context=config["max_position_embeddings"],
+        layers=config["num_hidden_layers"],
+        parameters=parameters,
+        licence=licence,
+        source=repository,
+        config=config,
+        **more,
+    )
+
+
+VICUNA = (
+    "{{ bos_token }} "  # its tokenizer puts a blank before a text, but not after a special token
+    "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% else %}"
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+    "{% endif %} {% for message in messages %}"
+    "{% if message['role'] == 'user' %}"  # likewise a blank before what follows an image
+    "USER: {{ message['content'] | replace('<image>', '<image> ') }} "
+    "{% elif message['role'] == 'assistant' %}"
+    "ASSISTANT:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""Vicuna's conversations, version 1.1, as LLaVA-1.5 writes them; its tokenizer has no template."""
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+}
+QWEN = {
+    "model_type": "qwen2",
+    "vocab_size": 151936,
+    "max_position_embeddings": 32768,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+    "tie_word_embeddings": True,
+}
+
+SPECS = [
+    LlmSpec(
+        "llama-micro",
+        "shipped",
+        "micro/llama-micro",
+        width=128,
+        context=1024,
+        layers=4,
+        parameters=671_360,
+        licence="Apache-2.0",
+        source="this project",
+    ),
+    _published(
+        "vicuna-7b",
+        "lmsys/vicuna-7b-v1.5",
+        "Llama 2",
+        6_738_415_616,
+        LLAMA,
+        template=VICUNA,
+    ),
+    _published(
+        "vicuna-13b",
+        "lmsys/vicuna-13b-v1.5",
+        "Llama 2",
+        13_015_864_320,
+        {
+            **LLAMA,
+            "hidden_size": 5120,
+            "intermediate_size": 13824,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 40,
+        },
+        template=VICUNA,
+    ),
+    _published(
+        "llama3-8b",
+        "meta-llama/Meta-Llama-3-8B-Instruct",
+        "Llama 3",
+        8_030_261_248,
+        {
+            **LLAMA,
+            "vocab_size": 128256,
+            "intermediate_size": 14336,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
+        },
+    ),
+    _published(
+        "yi-34b",
+        "01-ai/Yi-34B-Chat",
+        "Apache-2.0",
+        34_388_917_248,
+        {
+            **LLAMA,
+            "vocab_size": 64000,
+            "hidden_size": 7168,
+            "intermediate_size": 20480,
+            "num_hidden_layers": 60,
+            "num_attention_heads": 56,
+            "num_key_value_heads": 8,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e6},
+        },
+    ),
+    _published(
+        "qwen2.5-0.5b",
+        "Qwen/Qwen2.5-0.5B-Instruct",
+        "Apache-2.0",
+        494_032_768,
+        {
+            **QWEN,
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+        },
+    ),
+    _published(
+        "qwen2.5-1.5b",
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        "Apache-2.0",
+        1_543_714_304,
+        {
+            **QWEN,
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 12,
+        },
+    ),
+    _published(
+        "smollm2-1.7b",
+        "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        "Apache-2.0",
+        1_711_376_384,
+        {
+            **LLAMA,
+            "vocab_size": 49152,
+            "hidden_size": 2048,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 24,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1.3e5},
+            "tie_word_embeddings": True,
+        },
+    ),
+]
+
+
+def specs() -> list[LlmSpec]:
+    """The language models with a name."""
+    return [_with_checksum(spec) for spec in SPECS]
+
+
+def known(name: str) -> LlmSpec | None:
+    """Which of `specs` has this name, its own or its repository's."""
+    return next((spec for spec in SPECS if name in (spec.name, spec.ref)), None)
+
+
+def resolve(name: str) -> LlmSpec:
+    """The language model called `name`, one of `specs` by its own name or its repository's.
+
+    Or any other in Hugging Face's format, a folder or a repository on this machine, which is then
+    known by its content. UserError if there is none.
+    """
+    if spec := known(name):
+        return _with_checksum(spec)
+    folder = Path(name).expanduser()
+    here = folder / "config.json"
+    if not here.is_file():
+        here = hub.find(name, "config.json") or here
+    if not here.is_file():
+        choices = [spec.name for spec in SPECS]
+        remedy = "; `ablate fetch STUDY` gets a repository from the hub"
+        remedy *= bool(hub.REPOSITORY.fullmatch(name))
+        raise UserError(
+            f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
+            f"or the hub's cache{nearest(name, choices)}{remedy}"
+        )
+    folder, config = here.parent, json.loads(here.read_text(encoding="utf-8"))
+    try:
+        width, context = int(config["hidden_size"]), int(config["max_position_embeddings"])
+    except KeyError as error:
+        raise UserError(f"{here} does not say {error}") from None
+    return LlmSpec(
+        Path(name).name,
+        "path",
+        str(folder.absolute()),
+        width,
+        context,
+        checksum(folder),
+        layers=int(config.get("num_hidden_layers", 0)),
+        parameters=_parameters(folder),
+    )
+
+
+def from_json(values: Mapping[str, Any]) -> LlmSpec:
+    """The spec that `LlmSpec.to_json` wrote."""
+    return LlmSpec.from_json(values)
+
+
+def checksum(folder: Path) -> str | None:
+    """One sha256 for all in `folder` that decides the model's output; None without weights."""
+    wanted = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "*.jinja")
+    files = sorted({file for pattern in wanted for file in folder.glob(pattern)})
+    if not any(file.suffix == ".safetensors" for file in files):
+        return None
+    return sha256_files(files, folder)
+
+
+def _with_checksum(spec: LlmSpec) -> LlmSpec:
+    if spec.kind != "shipped":
+        return spec
+    return dataclasses.replace(spec, sha256=checksum(spec.folder))
+
+
+def _parameters(folder: Path) -> int:
+    """How many numbers its weights hold, by the headers of their files; 0 without weights."""
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="numpy") as opened:
+                shapes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"cannot read weights {file}: {error}") from error
+        total += sum(prod(shape) for shape in shapes)
+    return total

@@ -1,0 +1,233 @@
+"""Suites: pinned lists of tasks whose mean is the composite score. Imports no torch.
+
+A suite is a YAML file, one of `suites/` or a user's own. What it asks, of which data, scored how
+and by which lmms-eval is its `identity()`, and so part of the key of every evaluate step.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import DataSource, WorldData, parse
+from ablate.catalog.world_version import TEST_QUESTIONS
+from ablate.errors import UserError, nearest
+
+_HERE = Path(__file__).parent
+TASK_FILES = _HERE / "tasks"
+
+
+class SuiteTask(BaseModel):
+    """One lmms-eval task of a suite, and the metric of it that counts.
+
+    `metric`: its name, and after a comma the filter of the answers if there is one. `to_percent`
+    takes the metric to 0..100. For a published benchmark, `file` is lmms-eval's own YAML below its
+    `tasks` folder, without `.yaml`, and `questions` how many its set holds; a task of ours has
+    neither. `judge`: the language model the scorer asks (default: none). `title` heads its column,
+    `benchmark` is the published benchmark it is or mirrors, `family` the group of columns it stands
+    in; none of these three moves a score.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    task: str
+    metric: str
+    to_percent: float = 100.0
+    file: str | None = None
+    questions: PositiveInt | None = None
+    judge: str | None = None
+    title: str = ""
+    benchmark: str = ""
+    family: str = ""
+
+    @property
+    def result(self) -> str:
+        """The metric as lmms-eval names it in its results: `exact_match,none`."""
+        return self.metric if "," in self.metric else f"{self.metric},none"
+
+
+class Suite(BaseModel):
+    """Tasks, the data they ask about, and whether every image is blanked to mean grey.
+
+    `data` is what our own tasks ask about; the published benchmarks bring theirs (`benchmarks.py`).
+    A blank suite scores the language prior alone: what can be answered without looking.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    title: str = ""
+    tasks: tuple[SuiteTask, ...] = Field(min_length=1)
+    data: WorldData | None = None
+    blank: bool = False
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _source(cls, raw: Any) -> DataSource | None:
+        return None if raw is None else parse(raw)
+
+    @model_validator(mode="after")
+    def _ours_or_published(self) -> "Suite":
+        for task in self.tasks:
+            if (task.file is None) == (self.data is None):
+                raise ValueError(
+                    f"{task.task}: give the suite `data` for tasks of ours, or every task the "
+                    "`file` that lmms-eval has of it"
+                )
+        return self
+
+    @property
+    def published(self) -> bool:
+        """Whether it asks the published benchmarks."""
+        return self.data is None
+
+    @property
+    def questions(self) -> int | None:
+        """How many questions it asks, as declared; None where a task does not say."""
+        if self.data is not None:
+            return TEST_QUESTIONS * self.data.images
+        counts = [task.questions for task in self.tasks if task.questions]
+        return sum(counts) if len(counts) == len(self.tasks) else None
+
+    def identity(self) -> dict[str, Any]:
+        """All that determines a score, as JSON: the `suite` of an evaluate step's spec.
+
+        Of a published benchmark it holds the name and size: its set need not be here to plan.
+        """
+        ours: dict[str, Any] = {}
+        if self.data is not None:
+            ours = {
+                "data": {
+                    **self.data.model_dump(mode="json"),
+                    "fingerprint": fingerprint(self.data),
+                },
+                "task_files": task_files_fingerprint(),
+            }
+        return {
+            "name": self.name,
+            "tasks": [task.model_dump(include=_SCORING, exclude_none=True) for task in self.tasks],
+            "blank": self.blank,
+            "lmms_eval": version("lmms_eval"),
+            **ours,
+        }
+
+
+_YAML = (".yaml", ".yml")
+_SCORING = {"task", "metric", "to_percent", "file", "questions", "judge"}
+
+
+def names() -> list[str]:
+    """The suites there are."""
+    return sorted(path.stem for path in (_HERE / "suites").glob("*.yaml"))
+
+
+def place(name: str, folder: Path) -> str:
+    """A suite's name as it is; of a suite in a file the whole path, relative ones from `folder`."""
+    return str(folder / name) if name.endswith(_YAML) else name
+
+
+@cache
+def resolve(name: str) -> Suite:
+    """The suite of that name, or in the YAML file at that path. Raises `UserError`."""
+    path = _path(name)
+    try:
+        return Suite(name=path.stem, **_read(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "suite"
+        raise UserError(f"{path}: {field}: {first['msg']}") from None
+
+
+def from_identity(identity: Mapping[str, Any]) -> Suite:
+    """The suite in a step's spec, without the titles."""
+    fields = ("name", "tasks", "data", "blank")
+    return Suite.model_validate({field: identity.get(field) for field in fields})
+
+
+def measure(identity: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
+    """What a composite is the mean of: a suite's `identity` by content, and the `sets` it asked.
+
+    `sets`: the fingerprints an evaluation found. Only composites of one measure may be compared.
+    """
+    data = (identity.get("data") or {}).get("fingerprint")
+    return {**{key: identity[key] for key in identity if key != "name"}, "data": data, "sets": sets}
+
+
+def require_one(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise `UserError` unless all the candidates (name, measure) were scored by one measure."""
+    named = iter(measures)
+    first, expected = next(named, ("", {}))
+    for name, found in named:
+        if found != expected:
+            raise UserError(
+                f"{first} and {name} were scored by different measures, so cannot be compared: "
+                f"not the same {_apart(expected, found)}; score both on one suite and one copy of "
+                "its sets"
+            )
+
+
+def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What two measures differ in, first of all."""
+    part = min(part for part in one.keys() | other.keys() if one.get(part) != other.get(part))
+    if part != "sets":
+        return part
+    sets, others = one[part], other[part]
+    tasks = sorted(task for task in sets.keys() | others if sets.get(task) != others.get(task))
+    return f"questions of {', '.join(tasks)}"
+
+
+def _path(name: str) -> Path:
+    if name in names():
+        return _HERE / "suites" / f"{name}.yaml"
+    if name.endswith(_YAML):
+        return Path(name)
+    raise UserError(f"no suite '{name}'{nearest(name, names())}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The YAML file's fields, over those of the suite it `extends`.
+
+    A task written as its name alone is the one of that name in the suite below.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"suite {path}: cannot be read: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"suite {path}: a suite is a mapping of fields")
+    parent = fields.pop("extends", None)
+    under = _read(_path(place(str(parent), path.parent))) if parent else {}
+    known = {task["task"]: task for task in under.get("tasks", ())}
+    if "tasks" in fields:
+        fields["tasks"] = [_task(task, known, path) for task in fields["tasks"]]
+    return {**under, **fields}
+
+
+def _task(written: Any, known: Mapping[str, Any], path: Path) -> Any:
+    if not isinstance(written, str):
+        return written
+    if written not in known:
+        raise UserError(f"suite {path}: tasks: no '{written}' below{nearest(written, known)}")
+    return known[written]
+
+
+@cache
+def task_files_fingerprint() -> str:
+    """sha256 over the names and contents of the task files, and of the metrics they call."""
+    metrics = _HERE.parent / "data" / "world" / "metrics.py"
+    digest = hashlib.sha256()
+    for path in (*sorted(TASK_FILES.glob("*.yaml")), TASK_FILES / "utils.py", metrics):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""What a study as it stands costs: its candidates, its steps, and all of it. Imports no torch."""
+
+import math
+from typing import Any
+
+from ablate.commands.study_status import Survey
+from ablate.config.study import Candidate
+from ablate.cost import estimate as cost
+from ablate.store.steps import Step
+
+
+class Bill:
+    """The cost of a survey on GPUs of a kind (of `cost.GPUS`), at a price for a GPU-hour.
+
+    UserError if a candidate cannot be built, or leaves no room for text.
+    """
+
+    def __init__(self, found: Survey, kind: str | None = None, price: float | None = None) -> None:
+        self.kind, self.price = kind or "a100", price
+        self.gpu = cost.GPUS[self.kind]
+        self._found = found
+        cost.check_room(found.candidates)
+        self.models = {one.name: cost.model_cost(one) for one in found.candidates}
+        users = {one.name: one for one in found.candidates}
+        self.costs = {
+            step.key: cost.step_cost(found.study, users[found.used_by[step.key][0]], step, self.gpu)
+            for step in found.steps
+        }
+
+    def candidate(self, one: Candidate) -> dict[str, Any]:
+        """The size of a candidate, and the GPU-hours of all its steps, whoever shares them."""
+        model = self.models[one.name]
+        hours = [self._hours(step) for step in self._found.chains[one.name]]
+        return {
+            "visual_tokens": model.visual_tokens,
+            "vision_parameters": model.encoders.parameters + model.fusion.parameters,
+            "vision_flops": model.encoders.flops + model.fusion.flops,
+            "parameters": model.parameters,
+            "trainable_parameters": model.trained(*one.recipe.stages().values()),
+            "gpu_hours": sum(hours),
+        }
+
+    def step(self, step: Step) -> dict[str, Any]:
+        """What a step costs; None where that is not known."""
+        found = self.costs[step.key]
+        return {
+            "flops": found and found.flops,
+            "gpu_hours": found and found.gpu_hours,
+            "gpu_memory_gib": found and found.memory,
+        }
+
+    def totals(self) -> dict[str, Any]:
+        """The whole study's GPU-hours and money; `from_scratch`: if nothing were shared."""
+        steps, standings = self._found.steps, self._found.standings
+        hours = sum(map(self._hours, steps))
+        to_do = sum(self._hours(one) for one in steps if standings[one.key].state != "done")
+        chains = self._found.chains.values()
+        price = self.price
+        return {
+            "gpu": self.kind,
+            "gpu_hours": hours,
+            "gpu_hours_to_do": to_do,
+            "gpu_hours_from_scratch": sum(self._hours(step) for one in chains for step in one),
+            "steps_of_unknown_cost": sum(one is None for one in self.costs.values()),
+            "price": price,
+            "money": None if price is None else price * hours,
+            "money_to_do": None if price is None else price * to_do,
+        }
+
+    def remedy(self, step: Step) -> str:
+        """What to change if the step takes more memory than the GPU has; nothing if it fits."""
+        found, room = self.costs[step.key], self.gpu.memory
+        if found is None or found.memory <= room:
+            return ""
+        infra = self._found.study.infra.of(step.kind)
+        if found.held >= room:
+            change = "take a smaller base.llm"
+            if step.kind != "evaluate":
+                fewest = found.held * infra.shares_of_weights / room
+                devices = max(2 * infra.processes, 2 ** math.ceil(math.log2(fewest)))
+                change = f"set infra.strategy to fsdp and infra.devices to {devices}"
+        elif fitting := int(found.at_once * (room - found.held) / (found.memory - found.held)):
+            change = f"set infra.micro_batch_size to {fitting}"
+        elif not infra.gradient_checkpointing:
+            change = "set infra.gradient_checkpointing to true"
+        else:
+            change = "take a smaller base.llm"
+        return f"more than the {room} GiB of one {self.kind}: {change}"
+
+    def words(self) -> list[str]:
+        """The totals as a paragraph, and another on what is assumed."""
+        total = self.totals()
+        hours, scratch = total["gpu_hours"], total["gpu_hours_from_scratch"]
+        said = (
+            f"On {self.kind} GPUs: {hours:,.0f} GPU-hours in all, "
+            f"{total['gpu_hours_to_do']:,.0f} still to do. Each candidate trained from scratch "
+            f"would take {scratch:,.0f}: sharing steps saves {scratch - hours:,.0f}."
+        )
+        if self.price is not None:
+            said += (
+                f" At {self.price:,.2f} a GPU-hour: {total['money']:,.0f} in all, "
+                f"{total['money_to_do']:,.0f} still to do."
+            )
+        if total["steps_of_unknown_cost"]:
+            said += f" {total['steps_of_unknown_cost']} steps of unknown length are not counted."
+        return [
+            said,
+            f"An estimate: work on frozen parts at {cost.FROZEN:.0%} of the GPU's peak and on "
+            f"trained parts at {cost.TRAINED:.0%}, as fitted to the published cost of Eagle-X5 on "
+            f"Vicuna-7B, answers at {cost.ANSWERING:.0%}; a usual length of text; the model in "
+            "shares over infra.devices where infra.strategy has it so, with "
+            "infra.micro_batch_size samples on a GPU at a time.",
+        ]
+
+    def _hours(self, step: Step) -> float:
+        found = self.costs[step.key]
+        return found.gpu_hours if found else 0.0

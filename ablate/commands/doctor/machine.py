@@ -1,0 +1,195 @@
+"""`ablate doctor`: what this machine has and lacks, each finding with a remedy."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ablate.commands.output import columns, emit_json
+from ablate.errors import UserError
+from ablate.files import home, sha256_file
+from ablate.launch.backends import cores
+
+ROOM = 2 * 2**30  # bytes a micro study takes at most, data and report included
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: `ok`, a `note` worth knowing, or a `problem` that will stop a study."""
+
+    check: str
+    status: Literal["ok", "note", "problem"]
+    found: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, the cheap ones first."""
+    yield _python()
+    yield from packages()
+    yield _threads()
+    yield from _devices()
+    yield _slurm()
+    yield _disk()
+    yield _network()
+    yield from _weights()
+
+
+def show(
+    as_json: bool,
+    backend: str = "local",
+    study: str | None = None,
+    overrides: Sequence[str] = (),
+) -> int:
+    """Print the findings, with `slurm` those of a job on the cluster too, or of such jobs as the
+    `study` has; 1 if there is a problem, else 0."""
+    if backend != "slurm" and (study or overrides):
+        raise UserError("a study is examined for what its jobs ask for: add --backend slurm")
+    if overrides and not study:
+        raise UserError("--set changes a study: name one")
+    findings = list(examine())
+    if backend == "slurm":
+        from ablate.commands.doctor import cluster as doctor_slurm
+
+        findings += doctor_slurm.examine(study, overrides)
+    if as_json:
+        emit_json([asdict(finding) for finding in findings])
+    else:
+        print(columns(["CHECK", "", "FOUND"], [(f.check, f.status, f.found) for f in findings]))
+        for finding in findings:
+            if finding.remedy:
+                print(f"\n{finding.check}: {finding.remedy}")
+    return int(any(finding.status == "problem" for finding in findings))
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def packages() -> Iterator[Finding]:
+    """What `ablate` declares as needed, and whether it is installed."""
+    try:
+        needed = importlib.metadata.requires("ablate") or []
+    except importlib.metadata.PackageNotFoundError:
+        remedy = "Run `pip install -e . -c constraints.txt` in the project's folder."
+        yield Finding("ablate", "problem", "not installed", remedy)
+        return
+    yield Finding("ablate", "ok", importlib.metadata.version("ablate"))
+    from packaging.requirements import Requirement
+
+    for line in needed:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
+            yield Finding(requirement.name, "problem", "not installed", remedy)
+            continue
+        if found in requirement.specifier:
+            yield Finding(requirement.name, "ok", found)
+        else:
+            remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
+            yield Finding(requirement.name, "problem", f"{found}, needs {requirement}", remedy)
+
+
+def _threads() -> Finding:
+    limit = os.environ.get("OMP_NUM_THREADS")
+    found = f"{cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    return Finding("threads", "ok", found)
+
+
+def _devices() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception as error:  # a broken installation fails in many ways
+        remedy = "Install torch for this machine (https://pytorch.org/get-started/locally)."
+        yield Finding("devices", "problem", f"torch does not import: {error}", remedy)
+        return
+    if not torch.cuda.is_available():
+        remedy = "Micro studies need no GPU. For the paper's scale, check `nvidia-smi` and torch."
+        yield Finding("devices", "note", "CPU only", remedy)
+        return
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        size = properties.total_memory / 2**30
+        yield Finding(f"cuda:{index}", "ok", f"{properties.name}, {size:.0f} GiB")
+
+
+def _slurm() -> Finding:
+    if not shutil.which("sinfo"):
+        remedy = "Only `--backend slurm` needs it: run on a login node of the cluster."
+        return Finding("slurm", "note", "no sinfo on the PATH", remedy)
+    try:
+        done = subprocess.run(
+            ["sinfo", "--noheader", "--format=%P %a %D"], capture_output=True, text=True, timeout=10
+        )
+    except subprocess.TimeoutExpired:
+        return Finding("slurm", "note", "sinfo does not answer", "Ask the cluster's operators.")
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        return Finding("slurm", "note", said, "Check that slurmctld runs and the PATH is right.")
+    return Finding("slurm", "ok", "; ".join(done.stdout.split("\n")[:4]).strip("; "))
+
+
+def _disk() -> Finding:
+    place = home()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{free / 2**30:.1f} GiB free at {place}"
+    try:
+        with tempfile.NamedTemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        remedy = "Set ABLATE_HOME to a folder you may write to."
+        return Finding("disk", "problem", f"{place}: {error.strerror}", remedy)
+    if free < ROOM:
+        remedy = "Make room, or set ABLATE_HOME to a larger disk; a micro study takes up to 2 GiB."
+        return Finding("disk", "problem", found, remedy)
+    return Finding("disk", "ok", found)
+
+
+def _network() -> Finding:
+    """Only what is configured: nothing is contacted."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+    offline = [name for name in names if os.environ.get(name, "").lower() in ("1", "true", "yes")]
+    found = f"offline by {', '.join(offline)}" if offline else "no offline switch is set"
+    return Finding("network", "ok", f"{found}; micro studies need none")
+
+
+def _weights() -> Iterator[Finding]:
+    """Each shipped weights file against the checksum on its card."""
+    from ablate.catalog import encoders as registry
+    from ablate.catalog import llms
+    from ablate.catalog.micro_encoders import WEIGHTS
+
+    for spec in registry.specs():
+        if spec.weights.kind == "shipped":
+            path = WEIGHTS / spec.weights.ref
+            yield _shipped(spec.title, path, path.with_suffix(".json"))
+    for llm in llms.specs():
+        if llm.kind == "shipped":
+            yield _shipped(llm.name, llm.folder / "model.safetensors", llm.folder / "card.json")
+
+
+def _shipped(name: str, path: Path, card: Path) -> Finding:
+    check = f"weights {name}"
+    again = "Install the project again, or make the weights anew with `ablate bake`."
+    try:
+        stated = json.loads(card.read_text(encoding="utf-8")).get("sha256")
+        actual = sha256_file(path)
+    except (OSError, ValueError):
+        return Finding(check, "problem", f"{path.name} or its card is missing", again)
+    size = f"{path.stat().st_size / 2**20:.1f} MiB"
+    if stated != actual:
+        return Finding(check, "problem", f"the checksum of {path.name} does not hold", again)
+    return Finding(check, "ok", f"{size}, checksum holds")

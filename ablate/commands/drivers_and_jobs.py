@@ -1,0 +1,126 @@
+"""Who drives a study, and what becomes of its jobs in Slurm: hints for a view."""
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ablate.driver.invocation import last_driven
+from ablate.launch.slurm.squeue import Queued, ask
+from ablate.store.lease import Watch
+
+if TYPE_CHECKING:
+    from ablate.driver.sessions import Drive
+
+PATIENCE = 2.0
+"""Seconds a single look waits for Slurm."""
+PAUSE = 10.0
+"""Seconds between two questions to Slurm."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One that drives the study, or did. `who`: its job or process; `state`: `queued` until its job
+    begins, `gone` if it left in disorder; `said`: the same in words; `log`: what its job prints.
+    """
+
+    who: str
+    state: Literal["alive", "queued", "gone"]
+    said: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that Slurm has not ended, and the keys of its steps in order; none if not known."""
+
+    job: Queued
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """Drivers of a study, and the jobs of its steps; `error`: what a driver died of that was a job,
+    `log`: what that printed; both `""` where the last one did not.
+    """
+
+    drivers: tuple[Driver, ...] = ()
+    jobs: tuple[Submitted, ...] = ()
+    error: str = ""
+    log: str = ""
+
+    @property
+    def driven(self) -> bool:
+        """Whether a driver is not known to be dead."""
+        return any(one.state != "gone" for one in self.drivers)
+
+    @property
+    def waiting(self) -> list[Submitted]:
+        """The jobs that have not begun."""
+        return [one for one in self.jobs if one.job.waits]
+
+    @property
+    def begun(self) -> list[Submitted]:
+        """The jobs that have begun."""
+        return [one for one in self.jobs if not one.job.waits]
+
+
+def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
+    """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
+    died = last_driven(home, study)
+    if not (home / "drives").is_dir():
+        return Work(error=died.error, log=died.log)
+    from ablate.driver.sessions import drives
+
+    found = list(drives(home, study))
+    steps = {job: tuple(keys) for drive in found for job, keys in drive.jobs().items()}
+    known = ask(list(steps), patience)
+    drivers = dict.fromkeys(_driver(drive, watch, known) for drive in found)  # one may hold several
+    own = {drive.own_job for drive in found}
+    alive = (job for job in (known or {}).values() if job.alive and job.number not in own)
+    jobs = tuple(Submitted(job, steps.get(job.number, ())) for job in alive)
+    return Work(tuple(drivers), jobs, died.error, died.log)
+
+
+def _driver(drive: "Drive", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
+    """Whether a driver lives; `known`: its jobs and itself in Slurm, None if that does not say."""
+    process, own, log = drive.driver, drive.own_job, drive.log
+    if holding := watch.held(drive.leases):
+        owner = holding.owner or process  # may be another, which took it over
+        who = f"job {owner.job}" if owner.job else f"process {owner.pid}"
+        return Driver(f"{who} on {owner.host}", "alive", log=log if owner.job == own else "")
+    if own is None:
+        return Driver(f"process {process.pid} on {process.host}", "gone", "is gone")
+    if known is None:
+        return Driver(f"job {own}", "queued", "does not run yet; Slurm does not say why", log)
+    job = known.get(own)
+    if job is None or not job.alive:
+        return Driver(f"job {own}", "gone", "is gone", log)
+    said = f"waits in the queue: {job.said()}" if job.waits else "is starting"
+    return Driver(f"job {own}", "queued", said, log)
+
+
+class Hints:
+    """`work`, looked at again and again beside the view, which so never waits for Slurm.
+
+    As a context manager it does so until the block ends; before, there is what one look saw.
+    """
+
+    def __init__(self, home: Path, study: str) -> None:
+        self.home, self.study, self.watch = home, study, Watch()
+        self.work = at_hand(home, study, self.watch)
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Hints":
+        threading.Thread(target=self._ask, daemon=True, name="squeue").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _ask(self) -> None:
+        while not self._over.wait(PAUSE):
+            with contextlib.suppress(OSError, ValueError):  # what is seen may vanish while we look
+                self.work = at_hand(self.home, self.study, self.watch, patience=60.0)

@@ -1,0 +1,120 @@
+"""`ablate list`: what can be named in a study, each in a row."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ablate.commands.output import columns, count, emit_json
+
+Row = dict[str, Any]
+
+
+def encoders() -> list[Row]:
+    """Every encoder at the resolutions it is known for; any other may be given."""
+    from ablate.catalog import encoders as registry
+    from ablate.cost import encoders as cost
+
+    return [
+        {
+            "encoder": spec.title,
+            "grid": "x".join(map(str, spec.grid)),
+            "width": spec.width,
+            "parameters": cost.parameters(spec),
+            "licence": spec.licence,
+            "task": spec.task,
+            "source": spec.source,
+            "family": spec.family,
+            "flops": cost.flops(spec),
+            "weights": dataclasses.asdict(spec.weights),
+        }
+        for spec in registry.specs()
+    ]
+
+
+def fusions() -> list[Row]:
+    """Every fusion, ours and other packages'."""
+    import fusion_zoo
+
+    return [
+        {
+            "fusion": name,
+            "options": _settings(fusion_zoo.options(name)),
+            "description": fusion_zoo.describe(name),
+        }
+        for name in fusion_zoo.names()
+    ]
+
+
+def _settings(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items()) or "-"
+
+
+def llms() -> list[Row]:
+    """Every language model with a name; a study may also give a folder or a repository."""
+    from ablate.catalog import llms
+
+    return [
+        {
+            "llm": spec.name,
+            "width": spec.width,
+            "layers": spec.layers,
+            "context": spec.context,
+            "parameters": spec.parameters,
+            "licence": spec.licence,
+            "source": spec.source,
+            "weights": {"kind": spec.kind, "ref": spec.ref, "revision": spec.revision},
+            "template": spec.template,
+        }
+        for spec in llms.SPECS
+    ]
+
+
+def studies() -> list[Row]:
+    """Every study that comes with the project."""
+    from ablate.config.study import load_study, study_names
+
+    rows = []
+    for name in study_names():
+        study = load_study(name)
+        rows.append({"study": name, "rounds": study.rounds, "question": study.question})
+    return rows
+
+
+def suites() -> list[Row]:
+    """Every suite and its tasks."""
+    from ablate.catalog import suites
+
+    found = [suites.resolve(name) for name in suites.names()]
+    return [
+        {
+            "suite": suite.name,
+            "tasks": ", ".join(task.title or task.task for task in suite.tasks),
+            "title": suite.title,
+        }
+        for suite in found
+    ]
+
+
+CATALOGS: dict[str, Callable[[], list[Row]]] = {
+    "encoders": encoders,
+    "fusions": fusions,
+    "llms": llms,
+    "studies": studies,
+    "suites": suites,
+}
+DETAILS = {"family", "flops", "weights", "template"}
+"""What only `--json` shows."""
+
+
+def show(what: str, as_json: bool) -> None:
+    """Print one of `CATALOGS`."""
+    rows = CATALOGS[what]()
+    if as_json:
+        emit_json(rows)
+        return
+    shown = [{key: value for key, value in row.items() if key not in DETAILS} for row in rows]
+    for row in shown:
+        if "parameters" in row:
+            row["parameters"] = count(row["parameters"])
+    heads = list(shown[0]) if shown else [what]
+    print(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))

@@ -1,0 +1,216 @@
+"""What a study looks like while it runs: a live view on a terminal, else a line an event.
+
+What is shown is read from the store, so that it holds whoever does the work, and wherever.
+`ablate run` shows it on stderr, `ablate status --watch` on stdout.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ablate.commands import state
+from ablate.commands.drivers_and_jobs import Hints, Work
+from ablate.commands.output import duration, note
+from ablate.commands.study_status import Eye, Survey
+from ablate.config.study import Candidate, Study
+from ablate.driver.invocation import Command
+from ablate.driver.scheduler import Event
+from ablate.errors import UserError
+from ablate.store.artifacts import Store
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+OnEvent = Callable[[Event], None]
+MARKS = {"done": "[green]done[/]", "failed": "[red]failed[/]", "running": "[cyan]running[/]"}
+SHOWN = 16
+"""Candidates, steps, jobs and failures that are shown, of each; of more only the number."""
+SHARE = 5
+"""A look at the store takes at most one part in so many of the time."""
+
+
+@contextmanager
+def watching(study: Study, store: Store, command: Command) -> Iterator[OnEvent]:
+    """Show the study while the block drives it; gives the function that scheduler events go to."""
+    eye = Eye(study, store, command.last)
+    if not moving(sys.stderr):
+        yield Lines(eye, command)
+        return
+    with Hints(store.home, study.name) as hints:
+        scene = Scene(eye, hints, command)
+        with _live(scene, sys.stderr) as live:
+            yield scene.on_event
+            scene.due = 0.0
+            live.refresh()
+
+
+def watch(study: Study, store: Store, command: Command) -> None:
+    """Show the study on stdout until it is complete, whoever works on it; `command` goes on."""
+    with Hints(store.home, study.name) as hints:
+        scene = Scene(Eye(study, store), hints, command)
+        with _live(scene, sys.stdout):
+            while not scene.found.complete:
+                time.sleep(0.2)
+
+
+def moving(stream: TextIO) -> bool:
+    """Whether a picture on it can be drawn anew."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _live(scene: "Scene", stream: TextIO) -> "Live":
+    from rich.console import Console
+    from rich.live import Live
+
+    # The stream as it is now: a step in this process has its own sys.stderr for a while.
+    return Live(
+        get_renderable=scene.draw,
+        console=Console(file=stream, highlight=False),
+        refresh_per_second=2,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+class Lines:
+    """One plain line an event, numbered by the steps that have ended."""
+
+    def __init__(self, eye: Eye, command: Command) -> None:
+        found = eye.look()
+        self.store, self.total, self.ended = eye.store, len(found.steps), found.done
+        self.queues = command.backend == "slurm"
+
+    def __call__(self, event: Event) -> None:
+        if event.what == "submitted" and not self.queues:
+            event = replace(event, what="started")  # there was a place for it
+        line = describe(event)
+        if event.what in ("done", "failed"):
+            self.ended += 1
+        record = self.store.record(event.step) if event.what == "done" and event.step else None
+        took = f" ({duration(record['seconds'])})" if record else ""
+        note(f"[{self.ended}/{self.total}] {line}{took}")
+
+
+def describe(event: Event) -> str:
+    """An event in a line."""
+    if event.decision:
+        chosen = event.decision
+        scores = f"{chosen.scores[chosen.winner]:.1f}"
+        tie = ", a tie with the next" if chosen.tie else ""
+        return f"round {chosen.round}: {chosen.winner} wins with {scores}{tie}"
+    said = " ".join(event.message.split())
+    if event.step is None:
+        return said
+    what = f"{event.what:<9} {event.step.kind} {event.step.slug}"
+    return f"{what}: {said}" if said else what
+
+
+class Scene:
+    """The live view, drawn by rich's own thread from what the store holds then."""
+
+    def __init__(self, eye: Eye, hints: Hints, command: Command) -> None:
+        self.eye, self.hints, self.command = eye, hints, command
+        self.found = eye.look()
+        self.due = 0.0
+        self.messages: list[str] = []
+
+    def on_event(self, event: Event) -> None:
+        """Take note of what happened that the store does not tell."""
+        if event.what in ("lost", "stopped", "corrupt", "waiting", "notice"):
+            self.messages = [*self.messages, describe(event)][-5:]
+
+    def draw(self) -> "RenderableType":
+        """Rounds and candidates, the steps at work, what waits or failed, when it will end."""
+        began = time.monotonic()
+        if began >= self.due:
+            with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
+                self.found = self.eye.look()
+            self.due = time.monotonic() + (SHARE - 1) * (time.monotonic() - began)
+        return scene(self.found, self.hints.work, self.command, self.messages)
+
+
+def scene(
+    found: Survey, work: Work, command: Command, messages: Sequence[str] = ()
+) -> "RenderableType":
+    """A survey as something rich can print."""
+    from rich.console import Group
+    from rich.text import Text
+
+    failures = [
+        line
+        for step in found.failed[:SHOWN]
+        for line in (f"failed: {found.reason(step)}", f"  {state.remedy(step, command)}")
+    ]
+    return Group(
+        Text(state.summary(found, work, command), style="bold"),
+        _candidates(found),
+        _steps(found),
+        *(Text(f"in the queue: {line}", style="dim") for line in state.queue(found, work)),
+        *(Text(line, style="dim") for line in state.starting(found, work)),
+        *(Text(line, style="dim") for line in state.drivers(found, work, command)),
+        *(Text(line) for line in [*failures, *_more(found.failed)]),
+        *(Text(line) for line in messages),
+    )
+
+
+def _candidates(found: Survey) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    few = len(found.candidates) <= SHOWN
+    for turn in found.rounds:
+        number = f"[dim]round {turn.number}[/]"
+        if turn.provisional:
+            table.add_row(number, "[dim]not known yet[/]")
+            continue
+        winner = turn.decision.winner if turn.decision else None
+        shown = [one for one in turn.candidates if few or _matters(found, one, winner)][:SHOWN]
+        for one in shown:
+            score = found.score(one)
+            now = found.state(one)
+            table.add_row(
+                number,
+                escape(one.name),
+                f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
+                "[bold cyan]winner[/]" if one.point == winner else "",
+            )
+        rest = Counter(found.state(one) for one in turn.candidates if one not in shown)
+        if rest:
+            said = ", ".join(f"{count:,} {word}" for word, count in rest.items())
+            table.add_row(number, f"[dim]and {said}[/]")
+    return table
+
+
+def _matters(found: Survey, candidate: Candidate, winner: str | None) -> bool:
+    """Whether it is worth a line where there are many."""
+    return candidate.point == winner or found.state(candidate) in ("running", "failed")
+
+
+def _steps(found: Survey) -> Any:
+    from rich.markup import escape
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for step in found.at_work[:SHOWN]:
+        holding = found.standings[step.key].holding
+        if holding:
+            bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
+            kind, doing = f"[cyan]{step.kind}[/]", f"[dim]{escape(holding.note)}[/]"
+            table.add_row(kind, escape(step.slug), bar, *state.progress(found, step), doing)
+    for line in _more(found.at_work):
+        table.add_row("", f"[dim]{line}[/]")
+    return table
+
+
+def _more(things: Sequence[object]) -> list[str]:
+    """Of how many things there was no room, as a line; none where there was room for all."""
+    return [f"and {len(things) - SHOWN:,} more"] if len(things) > SHOWN else []

@@ -1,0 +1,204 @@
+"""`ablate logs`: what a step printed, found by the start of its key or of its name."""
+
+import codecs
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+from ablate.commands.output import emit_json, note
+from ablate.driver.sessions import drives
+from ablate.errors import UserError, nearest
+from ablate.files import home
+from ablate.launch.slurm.arrays import arrays
+from ablate.store.lease import Watch
+
+QUIET = {
+    "queued": "its job is in Slurm's queue, starts, or is at a step before it",
+    "waiting": "nobody works on it now; waiting for the next attempt",
+}
+"""What is said of a step that prints nothing, by its state."""
+LOOK = 0.5
+"""Seconds between two looks; a file system may show them late, so nothing is taken as final."""
+
+
+def show(given: str, follow: bool, as_json: bool, attempt: int | None = None) -> int:
+    """Print a step's last attempt, or that of a number; with `follow`, go on until the step ends.
+
+    The exit code: 1 if it was followed to a failure, else 0.
+    """
+    book = Book(find(given))
+    first = book.first(attempt)
+    if follow:
+        return _follow(book, first)
+    pages = [page for page in book.pages(first) if attempt in (None, _number(page))]
+    text = "".join(page.read_text(encoding="utf-8", errors="replace") for page in pages)
+    if as_json:
+        emit_json({"step": book.name, "paths": [str(page) for page in pages], "text": text})
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _follow(book: "Book", first: int) -> int:
+    """Print what comes, attempt after attempt, wherever each runs; 1 if the step failed, else 0."""
+    watch, readers, before = Watch(), dict[Path, Reader](), ""
+    while True:
+        state = book.state(watch)  # asked first, so that its last words are read after it
+        for page in book.pages(first):
+            if page not in readers:
+                readers[page] = Reader(page)
+                if len(readers) > 1:
+                    note(f"--- {page.stem.replace('-', ' ')}")
+            sys.stdout.write(readers[page].more())
+        sys.stdout.flush()
+        if state in ("done", "failed"):
+            return int(state == "failed")
+        if state != before and state in QUIET:
+            note(f"--- {QUIET[state]} (Ctrl-C ends this)")
+        before = state
+        time.sleep(LOOK)
+
+
+class Reader:
+    """Reads a file as it grows. Opens it anew each time: a network file system looks only then."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.at = path, 0
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def more(self) -> str:
+        """What was written since the last time."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.at)
+                found = file.read()
+        except FileNotFoundError:  # its driver has ended, and taken the logs of its jobs along
+            return ""
+        self.at += len(found)
+        return self.decoder.decode(found)
+
+
+class Book:
+    """The logs of one step, of which a name is known: see `find`."""
+
+    def __init__(self, name: str) -> None:
+        self.home, self.key, self._name = home(), _key(name), name
+
+    @property
+    def name(self) -> str:
+        """`<kind>-<slug>-<12 of the key>`, the name of its folder; its key until it is begun."""
+        if self._name == self.key:
+            names = (one for one in _begun(self.home) if _key(one) == self.key)
+            self._name = next(names, self.key)
+        return self._name
+
+    @property
+    def folder(self) -> Path:
+        """Where its attempts and jobs are kept."""
+        return self.home / "logs" / self.name
+
+    def first(self, attempt: int | None) -> int:
+        """The number to begin at: of that attempt, or of the last. UserError if it has none."""
+        numbers = [_number(page) for page in self._attempts()]
+        if attempt is not None and attempt not in numbers:
+            known = f"; it has {', '.join(map(str, numbers))}" if numbers else ""
+            raise UserError(f"{self.name} has no attempt {attempt}{known}")
+        return attempt or max(numbers, default=1)
+
+    def pages(self, first: int) -> list[Path]:
+        """The logs of the attempts from that number on; before there are any, those of its jobs.
+
+        What a job printed before the step began, or instead: a broken line of its set-up, say.
+        """
+        attempts = [page for page in self._attempts() if _number(page) >= first]
+        ahead = self.folder / f"attempt-{1 + max(map(_number, attempts), default=0)}.log"
+        if ahead.exists():  # it may be there though the listing of the folder does not show it yet
+            attempts.append(ahead)
+        return attempts or [*sorted(self.folder.glob("job-*.log")), *_printed_by_jobs(self.key)]
+
+    def state(self, watch: Watch) -> Literal["done", "running", "failed", "queued", "waiting"]:
+        """Where the step is; `queued`: a Slurm job that has not answered will come to it."""
+        kind, _, dirname = self.name.partition("-")
+        if (self.home / "store" / kind / dirname / "record.json").exists():
+            return "done"
+        if watch.held(self.home / "leases" / kind / dirname):
+            return "running"
+        if (self.home / "failed" / kind / dirname / "record.json").exists():
+            return "failed"
+        return "queued" if self.key in _queued(self.home) else "waiting"
+
+    def _attempts(self) -> list[Path]:
+        return sorted(self.folder.glob("attempt-*.log"), key=_number)
+
+
+def find(given: str) -> str:
+    """The name (`<kind>-<slug>-<12 of the key>`) of the one step that `given` begins.
+
+    `given` is the start of a key, or `kind/name`, `kind name` or `name` in part. Of a step that no
+    job has come to yet only the key is known, which is its name then. Raises UserError for none or
+    several.
+    """
+    begun = sorted(_begun(home()))
+    queued = sorted(_queued(home()) - set(map(_key, begun)))
+    if not begun and not queued:
+        raise UserError(f"no step has printed anything yet below {home()}")
+    word = given.replace("/", "-", 1).replace(" ", "-", 1)
+    names = [*begun, *queued]
+    exact = [one for one in names if one == word or _key(one).startswith(given[:12])]
+    found = exact or [one for one in begun if one.startswith(word) or given in one]
+    if not found:
+        hint = nearest(word, begun) if begun else ""
+        if queued:
+            hint += "; those in Slurm's queue are found by their keys, which `ablate plan` shows"
+        raise UserError(f"no step '{given}' has a log{hint}")
+    if len(found) > 1 and len({_key(one) for one in found}) > 1:
+        shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
+        raise UserError(f"'{given}' begins {len(found)} steps: {shown}")
+    return found[0]
+
+
+def _begun(home: Path) -> set[str]:
+    """The names of steps that were begun, or failed without."""
+    known = set(_listed(home / "logs"))
+    for part in ("leases", "failed"):
+        for kind in _listed(home / part):
+            known.update(f"{kind}-{name}" for name in _listed(home / part / kind))
+    return known
+
+
+def _queued(home: Path) -> set[str]:
+    """The first 12 digits of the keys of steps in Slurm jobs that have not answered."""
+    jobs = (keys for drive in drives(home) for keys in drive.jobs().values())
+    return {key[:12] for keys in jobs for key in keys}
+
+
+def _printed_by_jobs(key: str) -> list[Path]:
+    """What the Slurm jobs of living drivers that have the step of this key printed themselves."""
+    return [
+        page
+        for drive in drives(home())
+        for array in arrays(drive.folder)
+        for n, chain in enumerate(array.chains)
+        if any(one.startswith(key) for one in chain)
+        for page in array.logs(n)
+    ]
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _key(name: str) -> str:
+    return name.rpartition("-")[2]
+
+
+def _number(page: Path) -> int:
+    """The N of `attempt-N.log`; 0 of any other log."""
+    found = re.fullmatch(r"attempt-(\d+)", page.stem)
+    return int(found[1]) if found else 0

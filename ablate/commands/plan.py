@@ -1,0 +1,143 @@
+"""`ablate plan`: every candidate and step, what is cached, what is shared by whom, the cost."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ablate.catalog.data_sources import missing, rows
+from ablate.commands.cost_estimate import Bill
+from ablate.commands.output import columns, count, emit_json
+from ablate.commands.study_status import Survey, survey
+from ablate.config.study import Candidate, Study
+from ablate.store.steps import Step
+
+
+def show(
+    name: str,
+    overrides: Sequence[str],
+    last: int | None,
+    kind: str | None,
+    price: float | None,
+    as_json: bool,
+) -> None:
+    """Print the plan of rounds 1 to `last`, on GPUs of a kind, at a price for a GPU-hour."""
+    found = survey(name, overrides, last)
+    if as_json:
+        emit_json(as_data(found, Bill(found, kind, price)))
+    elif kind or price is not None:
+        print(as_text(found, Bill(found, kind, price)))
+    else:
+        print(as_text(found))
+
+
+def as_data(found: Survey, bill: Bill) -> dict[str, Any]:
+    """The plan as JSON values."""
+    return {
+        "study": found.study.name,
+        "title": found.study.title,
+        "candidates": [
+            {
+                "name": one.name,
+                "round": turn.number,
+                "provisional": turn.provisional,
+                "encoders": list(one.encoders),
+                "fusion": one.fusion.model_dump(mode="json"),
+                "llm": one.llm,
+                "seed": one.seed,
+                "steps": [step.key for step in found.chains[one.name]],
+                **bill.candidate(one),
+            }
+            for turn in found.rounds
+            for one in turn.candidates
+        ],
+        "steps": [
+            {
+                "kind": step.kind,
+                "slug": step.slug,
+                "key": step.key,
+                "cached": found.standings[step.key].state == "done",
+                "used_by": found.used_by[step.key],
+                **bill.step(step),
+            }
+            for step in found.steps
+        ],
+        "totals": bill.totals(),
+        "data": {
+            name: {"rows": rows(source), "here": not missing(source)}
+            for name, source in found.study.learnt_from.items()
+        },
+    }
+
+
+def as_text(found: Survey, bill: Bill | None = None) -> str:
+    """The plan in columns, with a line that sums it up; of a study on GPUs with its cost."""
+    if bill is None and found.study.infra.device == "cuda":
+        bill = Bill(found)
+    cached = sum(one.state == "done" for one in found.standings.values())
+    shared = sum(len(names) > 1 for names in found.used_by.values())
+    candidates = [
+        (
+            turn.number,
+            one.name,
+            one.fusion.name,
+            *(_size(bill, one) if bill else ()),
+            "if the first of the pool wins" * turn.provisional,
+        )
+        for turn in found.rounds
+        for one in turn.candidates
+    ]
+    steps = [
+        (
+            step.key[:12],
+            step.kind,
+            step.slug,
+            "cached" if found.standings[step.key].state == "done" else "to do",
+            len(found.used_by[step.key]),
+            *(_price(bill, step) if bill else ()),
+        )
+        for step in found.steps
+    ]
+    sizes = ("TOKENS", "FROZEN", "TRAINED", "VISION TFLOPS") if bill else ()
+    costs = ("GPU-HOURS", "GIB", "") if bill else ()
+    return "\n\n".join(
+        (
+            f"{found.study.name}: {found.study.title}",
+            columns(("ROUND", "CANDIDATE", "FUSION", *sizes, ""), candidates),
+            columns(("KEY", "STEP", "WHAT", "STATE", "USED BY", *costs), steps),
+            f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
+            f"{len(steps) - cached} to do; {shared} shared by several candidates.",
+            *(bill.words() if bill else ()),
+            *_absent(found.study),
+        )
+    )
+
+
+def _size(bill: Bill, candidate: Candidate) -> tuple[object, ...]:
+    """Visual tokens, parameters that stay and that learn, and an image's TFLOPs."""
+    size = bill.candidate(candidate)
+    learnt = size["trainable_parameters"]
+    return (
+        size["visual_tokens"],
+        count(size["parameters"] - learnt) if learnt < size["parameters"] else 0,
+        count(learnt),
+        f"{size['vision_flops'] / 1e12:.2f}",
+    )
+
+
+def _price(bill: Bill, step: Step) -> tuple[object, ...]:
+    """GPU-hours, GiB of memory, and what to change if that is too much."""
+    found = bill.costs[step.key]
+    if found is None:
+        return "?", "?", "its data, or suite, does not declare how long it is"
+    return f"{found.gpu_hours:,.1f}", f"{found.memory:.0f}", bill.remedy(step)
+
+
+def _absent(study: Study) -> list[str]:
+    """What there is to say of data that is planned with but not here."""
+    absent = [
+        f"{name} ({rows(source):,} rows)"
+        for name, source in study.learnt_from.items()
+        if missing(source)
+    ]
+    said = "Not on this machine, counted as declared: "
+    note = ". The keys above are made of that; with the data there they are others."
+    return [said + ", ".join(absent) + note] if absent else []

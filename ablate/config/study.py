@@ -1,0 +1,389 @@
+"""A study: what is compared, how it is trained and scored. Loaded from YAML and checked whole.
+
+Every mistake is found before anything is launched and named with its file, line, field, value and
+the nearest valid one. Nothing here imports torch.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+import fusion_zoo
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms, published, suites
+from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
+from ablate.config.infra import Infra
+from ablate.errors import UserError, nearest
+from ablate.files import placed
+from ablate.parsing.tree import Located, assign, load, parse
+from ablate.parsing.validation import Fields, Option, blame, known, validated
+
+encoder_spec = cache(registry.resolve)
+llm_spec = cache(llms.resolve)
+"""As the registries have them, but read from the disk once: specs carry checksums of weights."""
+SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
+
+
+def _trained(value: Any) -> Any:
+    """The learning rates of the parts that train: a part that is absent or null is frozen."""
+    if isinstance(value, dict):
+        return {part: rate for part, rate in value.items() if rate is not None}
+    return value
+
+
+Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
+Part = Literal["encoders", "fusion", "projector", "llm"]
+
+
+def _source(value: Any) -> Any:
+    """Names the nearest field; the rest is checked by the source's own model."""
+    return known(value, fields(value))
+
+
+Placed = TypeVar("Placed", bound=Files)
+Source = Annotated[DataSource, BeforeValidator(_source)]
+
+
+class Fusion(Fields):
+    """A fusion of `fusion_zoo`, the (H, W) grid of visual tokens it makes, and its options."""
+
+    name: str
+    grid: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]
+    options: dict[str, Option] = Field(default={})
+
+
+class Stage(Fields):
+    """One training stage. `train`: learning rate of each part that trains; the others are frozen.
+
+    Its length is `steps` (of the optimizer) or `epochs` (over `data`); `batch_size` samples a step
+    on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
+    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
+    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
+    `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
+    """
+
+    data: str
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+    batch_size: PositiveInt
+    train: Annotated[dict[Part, PositiveFloat], BeforeValidator(_trained), Field(min_length=1)]
+    weight_decay: NonNegativeFloat = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: PositiveFloat = 1.0
+    max_length: PositiveInt = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    warm_projector: NonNegativeInt = 0
+    group_by_length: bool = False
+    # Came later: a step of before it is still the same step.
+    prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Stage":
+        if (self.steps is None) == (self.epochs is None):
+            raise PydanticCustomError(
+                "length", "give steps or epochs, one of the two (null takes one away)"
+            )
+        if self.warm_projector and "projector" not in self.train:
+            raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+        return self
+
+
+class Recipe(Fields):
+    """The stages of training. `prealign: null` starts from the experts as they are."""
+
+    feature_norm: Literal["none", "layer"] = "none"
+    prealign: Stage | None = None
+    pretrain: Stage
+    finetune: Stage
+
+    def stages(self) -> dict[str, Stage]:
+        """The stages there are, by the kind of their step."""
+        named = {"prealign": self.prealign, "pretrain": self.pretrain, "finetune": self.finetune}
+        return {kind: stage for kind, stage in named.items() if stage is not None}
+
+
+class Design(Fields):
+    """One point of the design space, without a seed. The first encoder is the base."""
+
+    encoders: Names
+    fusion: Fusion
+    llm: str
+    recipe: Recipe
+
+
+class Candidate(Design):
+    """A design with its seed, as the search proposes it.
+
+    `point` names the design; the candidates of one point differ in their seed only.
+    """
+
+    name: str
+    point: str
+    round: PositiveInt
+    seed: NonNegativeInt
+
+
+class Rounds(Fields):
+    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool.
+
+    `published`: the row of the published table that the winner of each round is held against.
+    """
+
+    kind: Literal["rounds"]
+    pool: Names
+    rounds: PositiveInt
+    published: Annotated[tuple[str, ...], Strict(False)] = ()
+
+
+class Arm(Fields):
+    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values.
+
+    `published`: the row of the published table that it repeats.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    published: str | None = None
+    set: dict[str, Any] = Field(default={})
+
+
+class Arms(Fields):
+    """Variants of the base side by side, in one round. `axis` says in a word what they vary."""
+
+    kind: Literal["arms"]
+    axis: str
+    arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
+
+
+class Written(Fields):
+    """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats."""
+
+    title: str
+    question: str
+    base: Design
+    data: Annotated[dict[str, Source], Strict(False)]
+    suite: str
+    seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
+    explore: Annotated[Rounds | Arms, Discriminator("kind")]
+    published: str | None = None
+    infra: Infra = Infra()
+
+
+class Study(Written):
+    """A checked study. `designs`: the design of each arm, in the order of `explore.arms`."""
+
+    name: str
+    designs: tuple[Design, ...] = ()
+
+    @property
+    def learnt_from(self) -> dict[str, DataSource]:
+        """The data sources that a stage of any of its candidates names."""
+        designs = self.designs or (self.base,)
+        names = {stage.data for one in designs for stage in one.recipe.stages().values()}
+        return {name: self.data[name] for name in sorted(names)}
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds the study has; arms are one round."""
+        return self.explore.rounds if isinstance(self.explore, Rounds) else 1
+
+
+def study_names() -> list[str]:
+    """The studies that ship with `ablate`, such as `micro/rounds`; files to extend are left out."""
+    files = sorted(SHELF.glob("*/**/*.yaml"))
+    names = (file.relative_to(SHELF).with_suffix("").as_posix() for file in files)
+    return [name for name in names if not name.endswith(("/base", "/data"))]
+
+
+def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
+    """The study of this name or in this YAML file, with `a.b=c` overrides applied on top.
+
+    Raises UserError at the first mistake, naming file, line and field.
+    """
+    return _checked(*_read(name_or_path, overrides))
+
+
+def as_written(name_or_path: str, overrides: Sequence[str] = ()) -> Located:
+    """The fields of a study as they are written, each with its place."""
+    return _read(name_or_path, overrides)[2]
+
+
+def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
+    """The language models that a study names, whether they are here or not."""
+    _, written, _ = _read(name_or_path, overrides)
+    arms = written.explore.arms if isinstance(written.explore, Arms) else ()
+    return {written.base.llm, *(str(arm.set["llm"]) for arm in arms if "llm" in arm.set)}
+
+
+def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, Written, Located]:
+    """A study's name, what is written in it (its fields checked one by one), and where."""
+    path, name = _find(name_or_path)
+    tree = load(path, SHELF)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        where = f"--set {override}"
+        if not equals:
+            raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
+        tree = assign(tree, key, parse(text, where), where)
+    return name, validated(Written, tree, []), tree
+
+
+def _find(given: str) -> tuple[Path, str]:
+    if given in study_names():
+        return SHELF / f"{given}.yaml", given
+    path = Path(given)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        return path, re.sub(r"[^\w.@+-]+", "-", path.stem).strip("-.") or "study"
+    raise UserError(f"no study '{given}'{nearest(given, study_names())}")
+
+
+def _distinct(words: Iterable[str]) -> None:
+    """UserError if a word comes twice."""
+    for word, times in Counter(words).items():
+        if times > 1:
+            raise UserError(f"'{word}' is there {times} times")
+
+
+def _checked(name: str, written: Written, tree: Located) -> Study:
+    """The study, if everything it names exists and fits together."""
+    base_tree = tree.value["base"]
+    base = _design(written.base, base_tree, written.data)
+    explore: Rounds | Arms = written.explore
+    designs: list[Design] = []
+    with blame(tree, ["suite"]):
+        suite = suites.place(written.suite, tree.at(["suite"]).folder)
+        suites.resolve(suite)
+    with blame(tree, ["seeds"]):
+        _distinct(map(str, written.seeds))
+    if isinstance(explore, Rounds):
+        explore = _rounds(explore, base, tree)
+    else:
+        with blame(tree, ["explore", "arms"]):
+            _distinct(arm.name for arm in explore.arms)
+        arms = tree.at(["explore", "arms"]).value
+        designs = [_arm(arm, base_tree, written.data) for arm in arms]
+    _check_published(written, tree)
+    fields = {key: getattr(written, key) for key in Written.model_fields}
+    data = {key: _placed(key, source, tree) for key, source in written.data.items()}
+    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
+    return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
+
+
+def _check_published(written: Written, tree: Located) -> None:
+    """Every published row that the study names is one of the published table that it names."""
+    table = None
+    if written.published is not None:
+        with blame(tree, ["published"]):
+            table = published.table(written.published)
+    for place, row in _published_rows(written.explore):
+        with blame(tree, ["explore", *place]):
+            if table is None:
+                raise UserError(f"'{row}' is a row, but the study names no `published` table")
+            table.row(row)
+
+
+def _published_rows(explore: Rounds | Arms) -> Iterator[tuple[list[str | int], str]]:
+    """The published rows a study names, and where in `explore` it does."""
+    if isinstance(explore, Rounds):
+        for n, row in enumerate(explore.published):
+            yield ["published", n], row
+    else:
+        for n, arm in enumerate(explore.arms):
+            if arm.published is not None:
+                yield ["arms", n, "published"], arm.published
+
+
+def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:
+    """The design with its encoders' full titles and every option of its fusion."""
+    titles = []
+    for n, encoder in enumerate(written.encoders):
+        with blame(tree, ["encoders", n], ["base"]):
+            titles.append(encoder_spec(encoder).title)
+    with blame(tree, ["encoders"], ["base"]):
+        _distinct(titles)
+    fusion = written.fusion
+    with blame(tree, ["fusion", "name"], ["base"]):
+        options = fusion_zoo.options(fusion.name)
+    with blame(tree, ["fusion", "options"], ["base"]):
+        fusion_zoo.check(fusion.name, fusion.options)
+    for option, default in options.items():
+        options[option] = type(default)(fusion.options.get(option, default))
+    with blame(tree, ["llm"], ["base"]):
+        context = llm_spec(written.llm).context
+    tokens = fusion.grid[0] * fusion.grid[1]
+    for kind, stage in written.recipe.stages().items():
+        with blame(tree, ["recipe", kind, "data"], ["base"]):
+            if stage.data not in data:
+                raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
+        with blame(tree, ["fusion", "grid"], ["base"]):
+            room = min(context, stage.max_length)
+            if tokens >= room:
+                raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
+    filled = fusion.model_copy(update={"options": options})
+    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled})
+
+
+def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
+    """The rounds with the full titles of their pool."""
+    pool = []
+    for n, encoder in enumerate(explore.pool):
+        with blame(tree, ["explore", "pool", n]):
+            pool.append(encoder_spec(encoder).title)
+            if pool[-1] in base.encoders:
+                raise UserError(f"'{pool[-1]}' is in the base already")
+    with blame(tree, ["explore", "pool"]):
+        _distinct(pool)
+    with blame(tree, ["explore", "rounds"]):
+        if explore.rounds > len(pool) + 1:
+            raise UserError(
+                f"{explore.rounds} rounds need {explore.rounds - 1} experts, the pool has "
+                f"{len(pool)}: at most {len(pool) + 1} rounds"
+            )
+    return explore.model_copy(update={"pool": tuple(pool)})
+
+
+def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
+    """The base with the arm's fields in place; errors point into the arm."""
+    fields = arm.value["set"].value if "set" in arm.value else {}
+    for path, value in fields.items():
+        base = assign(base, path, value.plain(), value.where)
+    return _design(validated(Design, base, ["base"]), base, data)
+
+
+def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
+    """A source of files with its name and whole paths: relative ones start at the study."""
+    if isinstance(source, MixData):
+        at = ["data", name, "mix"]
+        mix = {part: _found(files, tree, [*at, part]) for part, files in source.mix.items()}
+        return source.model_copy(update={"mix": mix})
+    if isinstance(source, FileData):
+        return _found(source.model_copy(update={"name": name}), tree, ["data", name])
+    return source
+
+
+def _found(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
+    """The files; what is not there is an error, unless a study can be planned without it."""
+    paths = {}
+    for field, exists in ("conversations", Path.exists), ("images", Path.is_dir):
+        if given := getattr(files, field):
+            with blame(tree, [*at, field]):
+                paths[field] = placed(given, tree.at([*at, field]).folder)
+                if files.rows is None and not exists(paths[field]):
+                    raise UserError(f"nothing at {paths[field]}")
+    return files.model_copy(update=paths)

@@ -1,0 +1,303 @@
+"""What a study costs before anything of it has run: sizes, operations, memory and GPU-hours.
+
+Sizes and operations follow from the architectures (2 for each multiply-add). Hours need two figures
+more, the shares of a GPU's peak that work on frozen and on trained parts reaches: they are fitted
+to the one published cost of a whole run, so they hold for a cluster and a code as good as that.
+Every sample is counted with one image and a usual length of text; all work is on GPUs, none waits
+for data. For planning, within a quarter at best; no measurement.
+
+Imports no torch, but to measure a fusion it has not met before.
+Shapes: T tokens of a sample, D the language model's width.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+import fusion_zoo
+from ablate.catalog import data_sources as data
+from ablate.catalog import suites
+from ablate.catalog.llms import LlmSpec
+from ablate.config.infra import QUESTIONS
+from ablate.config.study import Candidate, Design, Stage, Study, encoder_spec, llm_spec
+from ablate.cost.encoders import Cost, total
+from ablate.cost.encoders import cost as encoder_cost
+from ablate.errors import UserError
+from ablate.files import remembered
+from ablate.store.steps import Step, alone
+
+FROZEN, TRAINED = 0.48, 0.27
+"""Shares of the peak that work on frozen and on trained parts reaches. Fitted to Eagle-X5 on
+Vicuna-7B (the authors in issue 4 of NVlabs/EAGLE), 32 A100: about 2 h for 0.6 M pairs, projector
+only, about 24 h for 1.8 M conversations, everything trained; activations recomputed in both."""
+ANSWERING = 0.19
+"""The same in evaluation: X5's vision side is published at 3.8 images/s (Eagle, v2), 15.6 TFLOPs
+each, on a GPU that is not named and taken for an A100."""
+TEXT = MappingProxyType({"prealign": 250, "pretrain": 40, "finetune": 250})
+"""Tokens of text a sample of each stage, beside the image's. Our guess: a caption in the pairs, a
+few questions and answers in a conversation. The fit takes up its error."""
+QUESTION, ANSWER = 60, 5
+"""Tokens of a benchmark's question, and of its answer, mostly a word or a letter. Our guess."""
+WEIGHT, UPDATE = 4, 14
+"""Bytes a parameter (float32), and those more where it learns: gradient and AdamW's two moments
+(float32), and autocast's bfloat16 copy."""
+KEPT, RECOMPUTED = 5.5, 0.15
+"""Bytes kept for the backward pass for each number that a linear or convolution layer puts out,
+with all that lies between such layers: our own encoders and language model keep 5 to 7 under
+autocast. And the share of it that stays where blocks recompute it: of each block the input, in
+float32, about a tenth; and one block whole, of 24 to 40."""
+LOGITS = 14
+"""Bytes for each token learnt and word of the vocabulary: logits in bfloat16 and float32, their
+logarithmic softmax and its gradient in float32."""
+
+
+class Gpu(NamedTuple):
+    """A kind of GPU: its peak of dense bfloat16 operations a second, and its memory in GiB."""
+
+    peak: float
+    memory: int
+
+
+GPUS = MappingProxyType(
+    {"a100": Gpu(312e12, 79), "h100": Gpu(989e12, 79), "h200": Gpu(989e12, 139)}
+)
+"""The SXM modules of 80, 80 and 141 GB: peaks by NVIDIA's data sheets, memory as torch finds it."""
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What each part of a design's model holds and does: `llm` with a token, others with an image.
+
+    `visual_tokens`: what an image becomes.
+    """
+
+    visual_tokens: int
+    encoders: Cost
+    fusion: Cost
+    projector: Cost
+    llm: Cost
+    spec: LlmSpec
+
+    @property
+    def parts(self) -> dict[str, Cost]:
+        """The parts a recipe may train, in the order in which data passes them."""
+        return {
+            "encoders": self.encoders,
+            "fusion": self.fusion,
+            "projector": self.projector,
+            "llm": self.llm,
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model."""
+        return sum(part.parameters for part in self.parts.values())
+
+    def trained(self, *stages: Stage) -> int:
+        """Parameters that any of the stages trains."""
+        names = {name for stage in stages for name in stage.train}
+        return sum(part.parameters for name, part in self.parts.items() if name in names)
+
+    def work(self, tokens: int) -> dict[str, int]:
+        """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
+        pairs = 2 * self.spec.layers * self.spec.width * tokens**2  # causal: half of them all
+        found = {name: part.flops for name, part in self.parts.items()}
+        return {**found, "llm": tokens * self.llm.flops + pairs}
+
+    def outputs(self, tokens: int) -> dict[str, int]:
+        """Numbers that each part's layers put out in it. A fusion's are left out."""
+        found = {name: part.outputs for name, part in self.parts.items()}
+        return {**found, "llm": tokens * self.llm.outputs}
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One step: its FLOPs, GPU-hours, and the GiB it takes on one GPU."""
+
+    flops: float
+    gpu_hours: float
+    memory: float
+    held: float
+    """GiB of the memory that no smaller micro-batch would save."""
+    at_once: int
+    """Samples, or questions, on the GPU at once."""
+
+
+def model_cost(design: Design) -> ModelCost:
+    """Sizes and operations of a design's model; UserError if its fusion cannot take its maps."""
+    encoders = [encoder_spec(title) for title in design.encoders]
+    fusion, llm = design.fusion, llm_spec(design.llm)
+    shapes = tuple((spec.width, *spec.grid) for spec in encoders)
+    options = tuple(sorted(fusion.options.items()))
+    fused = _figures(fusion.name, shapes, fusion.grid, options)
+    return ModelCost(
+        visual_tokens=sum(tokens for tokens, _ in fused.segments),
+        encoders=total(encoder_cost(spec) for spec in encoders),
+        fusion=fused.cost,
+        projector=total(_projector(*segment, llm.width) for segment in fused.segments),
+        llm=_llm(llm),
+        spec=llm,
+    )
+
+
+def check_room(candidates: Iterable[Candidate]) -> None:
+    """UserError names the first candidate whose images leave no room for text in a stage."""
+    for one in candidates:
+        tokens, context = model_cost(one).visual_tokens, llm_spec(one.llm).context
+        stages = one.recipe.stages()
+        stages.pop(
+            "prealign", None
+        )  # sees each expert on the grid, whose room is checked on loading
+        for kind, stage in stages.items():
+            room, limit = min(
+                (context, f"the context of {one.llm}"),
+                (stage.max_length, f"recipe.{kind}.max_length"),
+            )
+            if tokens >= room:
+                raise UserError(
+                    f"{one.name}: {one.fusion.name} of {len(one.encoders)} encoders makes {tokens} "
+                    f"tokens of an image, which leave no room for text in {room} ({limit}); take a "
+                    "smaller grid or fewer encoders, or raise that limit"
+                )
+
+
+def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
+    """What one of the candidate's steps costs; None if the length of its data is not known."""
+    if step.kind == "evaluate":
+        return _evaluation(study, model_cost(candidate), gpu)
+    design = alone(candidate, step.slug) if step.kind == "prealign" else candidate
+    return _training(study, design, step.kind, gpu)
+
+
+def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | None:
+    stage, model = design.recipe.stages()[kind], model_cost(design)
+    rows = data.rows(study.data[stage.data])
+    if stage.steps is not None:
+        samples = stage.steps * stage.batch_size
+    elif rows is not None:
+        samples = int((stage.epochs or 1) * rows)
+    else:
+        return None
+    tokens = min(model.visual_tokens + TEXT[kind], stage.max_length)
+    infra = study.infra.of(kind)
+    recompute = infra.gradient_checkpointing
+    flops = seconds = 0.0
+    for part, passes in _passes(stage, recompute).items():
+        work = samples * passes * model.work(tokens)[part]
+        flops += work
+        seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
+    share = math.ceil(stage.batch_size / infra.processes)
+    at_once = min(infra.micro_batch_size or share, share)
+    kept = at_once * _kept(model, stage, kind, tokens, recompute) / 2**30
+    weights = WEIGHT * model.parameters / infra.shares_of_weights
+    held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
+    return StepCost(flops, seconds / 3600, held + kept, held, at_once)
+
+
+def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
+    """Scoring on the study's suite: one pass over all tokens of a question and its answer.
+
+    What each of the answer's tokens waits for is within the share; keys and values are kept.
+    """
+    questions = suites.resolve(study.suite).questions
+    if questions is None:
+        return None
+    tokens = model.visual_tokens + QUESTION + ANSWER
+    flops = questions * sum(model.work(tokens).values())
+    at_once = study.infra.of("evaluate").micro_batch_size or QUESTIONS
+    cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
+    weights = WEIGHT * model.parameters / 2**30
+    hours = flops / (gpu.peak * ANSWERING) / 3600
+    return StepCost(flops, hours, weights + cached, weights, at_once)
+
+
+def _passes(stage: Stage, recompute: bool) -> dict[str, int]:
+    """How often a step of training does the work of each part's forward pass.
+
+    Once forward; once more for the gradient of its weights, and once for that of its input where
+    something before it learns or its own first layers do; and once to recompute, where blocks do.
+    """
+    found, learnt_before = {}, False
+    for part in ("encoders", "fusion", "projector", "llm"):
+        blocks = part in ("encoders", "llm")
+        learns = part in stage.train
+        inward = learnt_before or (learns and blocks)
+        found[part] = 1 + learns + inward + (recompute and blocks and (learns or inward))
+        learnt_before |= learns
+    return found
+
+
+def _kept(model: ModelCost, stage: Stage, kind: str, tokens: int, recompute: bool) -> float:
+    """Bytes kept of one sample for the backward pass, and of its logits."""
+    passes, made = _passes(stage, False), model.outputs(tokens)
+    blocks = sum(made[part] for part in ("encoders", "llm") if passes[part] > 1)
+    projected = made["projector"] if passes["projector"] > 1 else 0
+    logits = LOGITS * TEXT[kind] * int(model.spec.config.get("vocab_size", 0))
+    return KEPT * ((RECOMPUTED if recompute else 1) * blocks + projected) + logits
+
+
+def _llm(spec: LlmSpec) -> Cost:
+    """What a causal language model holds, and what it does with a token but for attention's pairs.
+
+    All its parameters take part, but a table that is only looked up.
+    """
+    tied = spec.config.get("tie_word_embeddings", False)
+    looked_up = 0 if tied else int(spec.config.get("vocab_size", 0)) * spec.width
+    inner = int(spec.config.get("intermediate_size", 8 * spec.width // 3))  # as Llama's
+    outputs = spec.layers * (3 * spec.width + 2 * _narrow(spec) + 2 * inner)
+    return Cost(spec.parameters, 2 * (spec.parameters - looked_up), outputs)
+
+
+def _narrow(spec: LlmSpec) -> int:
+    """The width of its keys and values, which several heads may share."""
+    heads = int(spec.config.get("num_attention_heads", 1))
+    return spec.width * int(spec.config.get("num_key_value_heads", heads)) // heads
+
+
+def _projector(tokens: int, channels: int, width: int) -> Cost:
+    """Two linear layers over one segment."""
+    weights = (channels + width) * width
+    return Cost(weights + 2 * width, 2 * tokens * weights, 2 * tokens * width)
+
+
+class _Fused(NamedTuple):
+    segments: list[tuple[int, int]]
+    """(tokens, channels) of each."""
+    cost: Cost
+
+
+@cache
+def _figures(
+    name: str,
+    shapes: tuple[tuple[int, int, int], ...],
+    grid: tuple[int, int],
+    options: tuple[tuple[str, bool | int | float | str], ...],
+) -> _Fused:
+    """A fusion's own figures. They take torch to find out, and so are remembered in `home()`."""
+    asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options)
+    found = remembered("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
+    return _Fused([(n, c) for n, c in found["segments"]], Cost(found["parameters"], found["flops"]))
+
+
+def _measured(
+    name: str,
+    shapes: tuple[tuple[int, int, int], ...],
+    grid: tuple[int, int],
+    options: Mapping[str, bool | int | float | str],
+) -> dict[str, int | list[list[int]]]:
+    import torch
+
+    maps = [fusion_zoo.MapShape(*shape) for shape in shapes]
+    try:
+        with torch.device("meta"):
+            fusion = fusion_zoo.build(name, maps, grid, **options)
+    except ValueError as error:
+        raise UserError(f"fusion '{name}': {error}") from error
+    return {
+        "segments": [list(segment) for segment in fusion.segments],
+        "parameters": fusion.num_parameters,
+        "flops": fusion.flops(),
+    }

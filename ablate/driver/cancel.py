@@ -1,0 +1,119 @@
+"""Ends what works on a study, and nothing else: its drivers, their workers, their Slurm jobs.
+
+What belongs to a study is what its drivers started; each keeps a list of that in its folder. A step
+that studies share is ended only where it is this study's worker that has it. What a worker was at
+stays in its work folder.
+"""
+
+import shutil
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from ablate.driver.sessions import Drive, drives
+from ablate.launch.local import GRACE, end
+from ablate.launch.slurm import squeue
+from ablate.launch.slurm.jobs import scancel
+from ablate.polling import within
+from ablate.store.lease import Process, Watch
+
+ORDERLY = 30.0
+"""Seconds a driver is given to end its workers and jobs, and itself."""
+FAR = 60.0
+"""The same on another machine, where the wish arrives as late as the shared folder is seen; longer
+than it takes to tell that a driver there is dead."""
+PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Something that worked on the study. `left`: why it still does, and what to do; "" if not."""
+
+    what: str
+    left: str = ""
+
+
+def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
+    """End the drivers of the study of that name (None: of all), and all that they started.
+
+    Says of each thing, as soon as that is known, that it ended or why it is left.
+    """
+    watch, mine = Watch(), list(drives(home, study))
+    alive = [drive for drive in mine if watch.held(drive.leases)]
+    jobs = [_alive(list(drive.jobs())) for drive in mine]  # before their driver ends them
+    for drive in mine:  # all of them first: none shall take up what another leaves
+        drive.stop()
+    for drive, its in zip(mine, jobs, strict=True):
+        yield from _ended(drive, _driver(drive, watch) if drive in alive else (), its)
+
+
+def _ended(drive: Drive, driver: Iterable[Ending], jobs: Sequence[str] | None) -> Iterator[Ending]:
+    workers = [worker for worker in drive.workers() if not _gone(worker)]
+    whole = True
+    for ending in chain(driver, _workers(drive, workers), _jobs(drive, jobs)):
+        yield ending
+        whole = whole and not ending.left
+    if whole:
+        shutil.rmtree(drive.folder, ignore_errors=True)
+
+
+def _driver(drive: Drive, watch: Watch) -> Iterator[Ending]:
+    """The driver, which ends what it started on its way out."""
+    driver = drive.driver
+    what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
+    end(driver, signal.SIGTERM)
+    patience = ORDERLY if driver.near else FAR
+    if within(patience, lambda: watch.held(drive.leases) is None, PAUSE):
+        yield Ending(what)
+    elif driver.near:
+        yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
+    else:
+        there = f"the same command on {driver.host} ends it, if it is alive"
+        yield Ending(what, f"asked to stop, no answer in {FAR:.0f} s; {there}")
+
+
+def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
+    for worker in workers:
+        end(worker, signal.SIGTERM)
+    for worker in workers:
+        what = f"worker of {drive.study}, process {worker.pid} on {worker.host}"
+        if worker.near:
+            if not within(GRACE, partial(_gone, worker), PAUSE):
+                end(worker, signal.SIGKILL)
+            yield Ending(what)
+        elif drive.folder.exists():
+            there = f"the same command on {worker.host} ends it"
+            yield Ending(what, f"{there}; else it ends with its step")
+        else:
+            yield Ending(what)
+
+
+def _gone(worker: Process) -> bool:
+    """Whether it is known to have ended."""
+    return worker.runs() is False
+
+
+def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
+    """Its jobs in Slurm that were alive, each task of an array by itself; None: unknown. And those
+    that it has submitted since."""
+    if jobs is None:
+        what = f"jobs of {drive.study}: {', '.join(drive.jobs())}"
+        yield Ending(what, "Slurm does not answer here; run the same again where it does")
+        return
+    jobs = list(dict.fromkeys([*jobs, *(_alive(list(drive.jobs())) or ())]))
+    scancel(jobs)
+    within(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
+    rest = _alive(jobs)
+    for job in jobs:
+        hurry = f"`scancel --signal=KILL --full {job}` hurries it"
+        gone = rest is not None and job not in rest
+        yield Ending(f"job of {drive.study}: {job}", "" if gone else f"still ending; {hurry}")
+
+
+def _alive(jobs: Sequence[str]) -> list[str] | None:
+    """Those of the jobs that have not ended; None if Slurm does not say."""
+    known = squeue.ask(jobs)
+    return known if known is None else [job for job, one in known.items() if one.alive]

@@ -1,0 +1,387 @@
+"""Drives a study to its end: propose, expand, see what is missing, launch, collect, decide.
+
+All it knows is in the store, so it may be killed at any moment and started again, and several may
+drive one study at once: leases keep them from doing a step twice. Nothing here imports torch.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from ablate.catalog import suites
+from ablate.config.study import Candidate, Study
+from ablate.driver import sessions as drives
+from ablate.driver.retries import Attempts
+from ablate.errors import UserError
+from ablate.files import unwritable, writing
+from ablate.hub import benchmark_sets as benchmarks
+from ablate.launch.backends import Backend, Job, open_backend
+from ablate.search.decision import Decision
+from ablate.search.explore import Round, explore
+from ablate.store.artifacts import BadArtifactError, Store
+from ablate.store.record import record
+from ablate.store.results import (
+    Evaluation,
+    Failure,
+    StoredResults,
+    load_evaluation,
+    write_decision,
+)
+from ablate.store.steps import Step, ancestors
+from ablate.worker.run import EXECUTORS, Executors, Outcome
+
+LOOK = 1.0
+"""Seconds after which the store is looked through again, for what other drivers have done."""
+SHARED = {"prealign"}
+"""Kinds of steps that many candidates need: each is a chain of its own."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened. `submitted`: the step is first in a chain that a backend took, where it
+    may wait for its turn; `started`: it comes next in a chain; `waiting`: another driver has it;
+    `lost`, `stopped`: it will be tried again; `corrupt`: an artifact was set aside and will be made
+    again; `notice`: no step, but the backend has something to say.
+    """
+
+    what: Literal[
+        "submitted",
+        "started",
+        "done",
+        "failed",
+        "lost",
+        "stopped",
+        "corrupt",
+        "waiting",
+        "decided",
+        "notice",
+    ]
+    step: Step | None = None
+    message: str = ""
+    decision: Decision | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def drive(
+    study: Study,
+    rounds: int | None = None,
+    backend: str = "local",
+    jobs: int | None = None,
+    *,
+    home: Path,
+    on_event: OnEvent = lambda event: None,
+    executors: Executors = EXECUTORS,
+    folder: Path | None = None,
+) -> list[Round]:
+    """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
+
+    Steps that failed before are left as they are: their candidates are failed in their round.
+    Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
+    KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
+    anything is started for a published benchmark that is not here.
+
+    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). One that is told to go
+    leaves its jobs at work, for the next to take over.
+    """
+    stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
+    driver = _Driver(study, rounds, Store(home), folder, on_event)
+    with writing(home), contextlib.nullcontext() if stays else _terminable():
+        if not driver.settled():
+            benchmarks.require(suites.resolve(study.suite))
+            driver.run(
+                lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
+            )
+        return driver.rounds()
+
+
+class _Driver:
+    """One run of `drive`, which remembers what it found; as a `Lookup`, it answers from that."""
+
+    def __init__(
+        self, study: Study, last: int | None, store: Store, folder: Path, on_event: OnEvent
+    ) -> None:
+        self.study, self.last, self.store, self.folder = study, last, store, folder
+        self.tell = on_event
+        self.stored = StoredResults(store, study)
+        self.place = cache(study.infra.place)
+        self.results: dict[str, Evaluation] = {}
+        self.failed: dict[str, str] = {}
+        self.failing = store.failing()
+        self.done: set[str] = set()
+        self.absent: set[str] = set()  # not in the store when we last looked
+        self.attempts = Attempts(store)
+        self.running: list[tuple[Job, list[Step]]] = []
+        self.awaited: set[str] = set()
+        self.tenure = drives.Tenure(store.home, study.name, store.watch)
+        self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
+        self.noticed = ""
+
+    def rounds(self) -> list[Round]:
+        """The rounds as they stand; decisions that are new are written down."""
+        found = explore(self.study, self, self.last)
+        decided = [(turn, turn.decision) for turn in found if turn.decision]
+        new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
+        if new:
+            self._write_down([turn for turn, _ in decided], new)
+        return found
+
+    def _write_down(self, decided: Sequence[Round], new: Sequence[Decision]) -> None:
+        """Store new decisions; as trials first, so that a driver killed in between repeats both."""
+        from ablate.search.optuna_log import record_rounds
+
+        journal = self.store.home / "studies" / self.study.name / "optuna.journal"
+        record_rounds(journal, self.study, decided, self)
+        for decision in new:
+            write_decision(self.store.home, self.study, decision.round, decision.to_json())
+            self.tell(Event("decided", decision=decision))
+
+    def settled(self) -> bool:
+        """Whether there is nothing to do: every candidate of every known round has ended."""
+        return next(self._chains(self.rounds()), None) is None
+
+    def run(self, opened: Callable[[], Backend], stays: bool) -> None:
+        """Work, holding the drive; `stays`: its jobs stay at work when this process has to go."""
+        backend, leave = None, False
+        with contextlib.closing(self.tenure):
+            self.tenure.hold(self.folder)
+            try:
+                backend = opened()
+                self.adopted |= backend.adopt(self.folder)  # where the drive is an old one
+                self.work(backend)
+            except drives.TakenOverError:
+                leave = True
+                raise
+            except UserError:
+                raise
+            except BaseException:
+                leave = stays and not drives.asked_to_stop(self.folder)
+                raise
+            finally:
+                if not leave:
+                    if backend:
+                        backend.close()
+                        self._notice(backend)
+                    self.tenure.remove()
+
+    def work(self, backend: Backend) -> None:
+        """Start chains and collect them until there is nothing left to do."""
+        ready: deque[list[Step]] = deque()
+        changed, looked = True, 0.0
+        while True:
+            if (changed and not ready) or time.monotonic() - looked > LOOK:
+                if drives.asked_to_stop(self.folder):
+                    raise SystemExit(128 + signal.SIGTERM)
+                for folder in self.tenure.inherited():
+                    self.adopted |= backend.adopt(folder)
+                self.absent.clear()
+                self._forgive()
+                ready, looked = deque(self._chains(self.rounds())), time.monotonic()
+                if not ready and not self.running:
+                    return
+            self._start(ready, backend)
+            changed = self._collect()
+            if not changed:
+                time.sleep(backend.pause)
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        steps = self.stored.steps(candidate)
+        last = steps[-1]
+        if last.key not in self.results and self._is_done(last):
+            try:
+                found = load_evaluation(self.store, last)
+            except BadArtifactError as error:
+                self._forget([last], str(error))
+                found = None
+            if found:
+                self.results[last.key] = found
+        if last.key in self.results:
+            return self.results[last.key]
+        failed = next((step for step in steps if self._has_failed(step)), None)
+        return Failure(failed, self.failed[failed.key]) if failed else None
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        return self.stored.decision(number)
+
+    def _is_done(self, step: Step) -> bool:
+        if step.key in self.done:
+            return True
+        if step.key in self.absent:
+            return False
+        if self.store.record(step) is None:
+            self.absent.add(step.key)
+            return False
+        if not self.store.sound(step):
+            self._forget([step], "an artifact was damaged; it was set aside and is made again")
+            return False
+        self.done.add(step.key)
+        return True
+
+    def _has_failed(self, step: Step) -> bool:
+        """Whether its last attempt failed, in this drive or before."""
+        if step.key not in self.failed and step.dirname in self.failing:
+            record = None if self._is_done(step) else self.store.failure(step)
+            if record and record["key"] == step.key:
+                self.failed[step.key] = record["error"]["message"]
+        return step.key in self.failed
+
+    def _forgive(self) -> None:
+        """Look anew at what has failed: `ablate retry`, anywhere, makes us forget it."""
+        before, self.failing = self.failing, self.store.failing()
+        forgiven = {name[-12:] for name in before - self.failing}
+        self.failed = {key: said for key, said in self.failed.items() if key[:12] not in forgiven}
+
+    def _forget(self, steps: Sequence[Step], message: str) -> None:
+        """Look at these steps in the store again: one of them is gone."""
+        self.done.difference_update(step.key for step in steps)
+        self.tell(Event("corrupt", steps[-1], message))
+
+    def _missing(self, step: Step) -> list[Step]:
+        """What must be done to have the step, in order; nothing above what is there."""
+        if self._is_done(step):
+            return []
+        above = [one for parent in step.parents.values() for one in self._missing(parent)]
+        return [*above, step]
+
+    def _chains(self, rounds: Sequence[Round]) -> Iterator[list[Step]]:
+        """The chains that can start now, the most urgent first.
+
+        A candidate is one chain once the steps it shares are there. Those of provisional rounds
+        are wanted whoever wins, so they fill slots that would wait for a decision.
+        """
+        taken = {step.key for _, chain in self.running for step in chain}
+        for one in rounds:
+            for candidate in one.candidates:
+                if not one.provisional and self.result(candidate) is not None:
+                    continue
+                missing = self._missing(self.stored.steps(candidate)[-1])
+                shared = [[step] for step in missing if step.kind in SHARED]
+                for chain in shared if shared or one.provisional else [missing]:
+                    keys = {step.key for step in chain}
+                    if keys and not keys & taken and not any(map(self._has_failed, chain)):
+                        taken |= keys
+                        yield chain
+
+    def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
+        """Fill the slots; a chain that another driver has at hand is looked at later."""
+        chains: list[list[Step]] = []
+        while ready and len(self.running) + len(chains) < backend.slots:
+            chain = self._alike(ready.popleft())
+            first = chain[0]
+            if job := self.adopted.get(first.key):
+                self.adopted = {key: one for key, one in self.adopted.items() if one is not job}
+                self._begun(job, chain)
+            elif first.key in self.tenure.spoken_for or self.store.watch.held(
+                self.store.leases(first)
+            ):
+                if first.key not in self.awaited:
+                    self.awaited.add(first.key)
+                    self.tell(Event("waiting", first, "another worker is at it"))
+            else:
+                chains.append(chain)
+        jobs = backend.start(chains)
+        self._notice(backend)
+        for job, chain in zip(jobs, chains, strict=True):
+            if job is not None:
+                self._begun(job, chain)
+
+    def _notice(self, backend: Backend) -> None:
+        """Tell, once, what the backend has to say."""
+        if backend.notice != self.noticed:
+            self.noticed = backend.notice
+            self.tell(Event("notice", message=self.noticed))
+
+    def _begun(self, job: Job, chain: list[Step]) -> None:
+        self.tell(Event("submitted", chain[0]))
+        self.running.append((job, chain))
+
+    def _alike(self, chain: list[Step]) -> list[Step]:
+        """The beginning of a chain, up to where another job must go on with it."""
+        first = self.place(chain[0].kind)
+        return list(takewhile(lambda step: self.place(step.kind) == first, chain))
+
+    def _collect(self) -> bool:
+        """See what has ended since the last look; whether anything has."""
+        changed = False
+        for job, chain in list(self.running):
+            outcome = job.poll()
+            self.absent.difference_update(step.key for step in chain)
+            while chain and self._is_done(chain[0]):
+                changed = True
+                self.tell(Event("done", chain.pop(0)))
+                if chain and (outcome is None or self._is_done(chain[0])):
+                    self.tell(Event("started", chain[0]))
+            if outcome is not None:
+                changed = True
+                self.running = [one for one in self.running if one[0] is not job]
+                if chain:
+                    self._settle(outcome, chain)
+        return changed
+
+    def _settle(self, outcome: Outcome, chain: list[Step]) -> None:
+        """Draw the consequences of a chain that ended before its end."""
+        step = next((one for one in chain if one.key == outcome.step), chain[0])
+        if outcome.log:
+            self.store.keep_log(step, outcome.log)
+        match outcome.status:
+            case "done":  # seen by the worker, and by us once the file server was asked
+                if not self.store.committed(step):
+                    self._again(step, Outcome("bad", "what it left is gone"))
+            case "full":
+                raise unwritable(self.store.home, outcome.message)
+            case "failed":
+                self.failed[step.key] = outcome.message
+                self.tell(Event("failed", step, outcome.message))
+            case "memory":
+                self._give_up(step, "OutOfMemory", outcome.message)
+            case "setup":  # it would fail again
+                self._give_up(step, "SetUp", outcome.message)
+            case "bad":
+                self._forget(ancestors(chain), outcome.message)
+                self._again(step, outcome)
+            case "lost" | "stopped":
+                self.store.require_room()
+                self.tell(Event(outcome.status, step, outcome.message))
+                self._again(step, outcome)
+
+    def _again(self, step: Step, outcome: Outcome) -> None:
+        """Leave the step to be tried again, or call it failed after so many times."""
+        assert outcome.status in ("lost", "stopped", "bad")
+        if enough := self.attempts.enough(step, outcome.status):
+            self._give_up(step, outcome.status.capitalize(), f"{outcome.message}, {enough}")
+
+    def _give_up(self, step: Step, kind: str, said: str) -> None:
+        """Record that the step failed, for a worker that could not."""
+        now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
+        drive = self.folder.name
+        self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
+        self.failed[step.key] = said
+        self.tell(Event("failed", step, said))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that what was begun is ended in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,242 @@
+"""What a study needs that may not be on this machine, and how each kind of it is got.
+
+Weights and language models go to `ablate.catalog.weights.weights_home()`, training data and benchmark sets to
+`ablate.files.datasets()`: where they are looked for anyway, so that the folder can be carried to a
+machine without a network. Each comes whole or not at all, what is there is not fetched again, and
+published pickles become safetensors on the way. Imports no torch before one does.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from zipfile import BadZipFile, ZipFile
+
+from ablate.catalog import llms, suites
+from ablate.catalog import weights as hub
+from ablate.catalog.data_sources import Files, MixData, WorldData
+from ablate.catalog.encoder_spec import Weights
+from ablate.catalog.suites import SuiteTask
+from ablate.config.study import Design, Rounds, Study, encoder_spec, llm_spec
+from ablate.errors import UserError
+from ablate.files import sha256_file, sha256_files
+from ablate.hub import benchmark_sets as benchmarks
+from ablate.hub.download import answered, note, notes, repository
+
+WEIGHTS = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+"""Under which name a language model's weights are taken: the first that its repository has."""
+
+BESIDE = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.jinja",
+    "generation_config.json",
+)
+"""What else of its repository decides what a language model says, by patterns."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a study needs.
+
+    names: what the study calls it, several where they share a file. origin: its repository on the
+    hub, or what its source says of it. files: what of that. place: where it lies or has to be put.
+    get: fetches it to there, or raises UserError; None if that takes a hand.
+    """
+
+    kind: Literal["encoder", "llm", "data", "benchmark"]
+    names: tuple[str, ...]
+    origin: str
+    files: str
+    place: Path
+    here: bool
+    get: Callable[[], None] | None
+
+
+def needs(study: Study) -> list[Need]:
+    """What a study needs beside what comes with `ablate`, each thing once.
+
+    But for its language models of no name of ours: without them it is no study (`repositories`).
+    """
+    return [*_encoders(study), *_llms(study), *_data(study), *_benchmarks(study)]
+
+
+def repositories(names: Iterable[str]) -> list[Need]:
+    """Of the language models, those that are known by their repository alone."""
+    return [
+        _llm(name, name, None)
+        for name in sorted(names)
+        if hub.REPOSITORY.fullmatch(name) and not llms.known(name) and not Path(name).is_dir()
+    ]
+
+
+def require_weights(study: Study) -> None:
+    """Raise one `UserError` that lists the encoders and language models that are not here."""
+    absent = [need for need in (*_encoders(study), *_llms(study)) if not need.here]
+    if absent:
+        named = (f"{n.kind} {', '.join(n.names)} ({n.files} of {n.origin})" for n in absent)
+        raise UserError(
+            f"weights are missing: {'; '.join(named)}; `ablate fetch STUDY` gets them, "
+            f"to {hub.weights_home()}"
+        )
+
+
+def _designs(study: Study) -> tuple[Design, ...]:
+    """The arms' designs; of rounds the one that they grow from."""
+    return study.designs or (study.base,)
+
+
+def _encoders(study: Study) -> Iterator[Need]:
+    titles = {title for design in _designs(study) for title in design.encoders}
+    if isinstance(study.explore, Rounds):
+        titles.update(study.explore.pool)
+    sharing: dict[Weights, list[str]] = {}
+    for title in sorted(titles):
+        sharing.setdefault(encoder_spec(title).weights, []).append(title)
+    for weights, names in sharing.items():
+        if weights.kind == "published":
+            published = (weights.ref, weights.file, weights.revision)
+            found = hub.find_whole(*published)
+            place = hub.weights_home() / weights.ref / hub.safetensors_name(weights.file)
+            get = partial(_weights, *published)
+            yield Need(
+                "encoder", tuple(names), weights.ref, weights.file, found or place, bool(found), get
+            )
+
+
+def _llms(study: Study) -> Iterator[Need]:
+    for name in sorted({design.llm for design in _designs(study)}):
+        spec = llm_spec(name)
+        if spec.kind == "published":
+            yield _llm(spec.name, spec.ref, spec.revision)
+
+
+def _llm(name: str, repository: str, revision: str | None) -> Need:
+    """A language model is here if its configuration, which is fetched last, and its weights are."""
+    config = hub.find(repository, "config.json", revision)
+    weights = any(hub.find_whole(repository, file, revision) for file in WEIGHTS[:2])
+    here = config is not None and weights
+    place = config.parent if config and here else hub.weights_home() / repository
+    files, get = "weights, configuration, tokenizer", partial(_language_model, repository, revision)
+    return Need("llm", (name,), repository, files, place, here, get)
+
+
+def _data(study: Study) -> Iterator[Need]:
+    told: set[Path] = set()
+    for named, source in study.learnt_from.items():
+        if isinstance(source, WorldData):
+            continue
+        parts = source.mix if isinstance(source, MixData) else {named: source}
+        for name, files in sorted(parts.items()):
+            for need in _source(name, files):
+                if need.place not in told:
+                    told.add(need.place)
+                    yield need
+
+
+def _source(name: str, files: Files) -> Iterator[Need]:
+    """A source's conversations and images, to be fetched if its origin is a dataset on the hub."""
+    said, images, absent = files.conversations, files.images, files.absent()
+    # A folder of images that the conversations are put into would pass for whole.
+    mixed = images is not None and said.is_relative_to(images)
+    on_hub = hub.REPOSITORY.fullmatch(files.origin) and not mixed  # else it is words
+    get = partial(_conversations, files.origin, said) if on_hub else None
+    yield Need("data", (name,), files.origin, said.name, said, said not in absent, get)
+    if images is not None:
+        get = partial(_images, files.origin, images) if on_hub else None
+        archive = f"{images.name}.zip" if on_hub else "images"
+        yield Need("data", (name,), files.origin, archive, images, images not in absent, get)
+
+
+def _benchmarks(study: Study) -> Iterator[Need]:
+    suite = suites.resolve(study.suite)
+    for task in suite.tasks if suite.published else ():
+        published, place = benchmarks.hub(task), benchmarks.root() / task.task
+        files = f"{published.config or 'default'}, split {published.split}"
+        here, get = benchmarks.is_here(task), partial(_benchmark, task, place)
+        yield Need("benchmark", (task.task,), published.dataset, files, place, here, get)
+
+
+def _weights(name: str, file: str, revision: str | None) -> None:
+    """Get a file of weights as safetensors; of an index all the files it names, then itself."""
+    folder = hub.weights_home() / name
+    target = folder / hub.safetensors_name(file)
+    if hub.whole(target):
+        return
+    pickled = target != folder / file
+    source = hub.find(name, file, revision) if pickled else None
+    source = source or repository(name, "model", revision).download(file, folder)
+    if file.endswith(".index.json"):
+        for shard in sorted(set(hub.shards(source).values())):
+            _weights(name, str(Path(file).with_name(shard)), revision)
+    if pickled:
+        from ablate.encoders.tensors import convert
+
+        convert(source, target)
+        if known := notes(folder).get(file):
+            converted = {**known, "sha256": sha256_file(target)}
+            note(folder, hub.safetensors_name(file), **converted)
+        if source.is_relative_to(folder):  # and not in the cache of the hub's own tools
+            source.unlink()
+
+
+def _language_model(name: str, revision: str | None) -> None:
+    """Get a language model's folder, its configuration last."""
+    found = repository(name, "model", revision)
+    weights = next((file for file in WEIGHTS if file in found.files), None)
+    if weights is None:
+        raise UserError(f"{name} on the hub holds no weights; looked for {', '.join(WEIGHTS)}")
+    _weights(name, weights, revision)
+    beside = [file for file in found.files if any(fnmatch(file, one) for one in BESIDE)]
+    for file in (*sorted(beside), "config.json"):
+        found.download(file, hub.weights_home() / name)
+
+
+def _conversations(origin: str, place: Path) -> None:
+    """Get the file of conversations that has its own name on the hub, too."""
+    found = repository(origin, "dataset")
+    if place.name not in found.files:
+        raise UserError(f"{origin} holds no {place.name}: convert what it holds, and put it there")
+    found.download(place.name, place.parent)
+
+
+def _images(origin: str, place: Path) -> None:
+    """Get the folder of images out of the archive of its name, which may hold the folder itself."""
+    found, archive = repository(origin, "dataset"), f"{place.name}.zip"
+    if archive not in found.files:
+        raise UserError(f"{origin} holds no {archive}: get the images, and put them there")
+    packed, draft = found.download(archive, place.parent), place.with_name(f".{place.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with ZipFile(packed) as opened:
+            opened.extractall(draft)
+    except BadZipFile as error:
+        packed.unlink()
+        raise UserError(f"{packed} cannot be unpacked: {error}") from None
+    alone = [path.name for path in draft.iterdir()] == [place.name]
+    (draft / place.name if alone else draft).rename(place)
+    shutil.rmtree(draft, ignore_errors=True)
+    packed.unlink()
+
+
+def _benchmark(task: SuiteTask, place: Path) -> None:
+    """Get the set of a benchmark, as `ablate.hub.benchmark_sets` prepares it."""
+    found = repository(benchmarks.hub(task).dataset, "dataset")
+    draft = place.with_name(f"{place.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    with answered(found.name):
+        benchmarks.prepare(task, found.commit, draft)
+    files = sorted(path for path in draft.rglob("*") if path.is_file())
+    note(draft, ".", found.name, found.commit, sha256_files(files, draft))
+    draft.rename(place)

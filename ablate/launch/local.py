@@ -1,0 +1,238 @@
+"""Slots of this machine: worker processes that take chain after chain from a mailbox.
+
+A slot is one submitit job that lives as long as its driver needs it, so that imports are paid once
+a slot; it has a process for each device that a step may ask for. submitit's local executor has no
+queue, overwrites CUDA_VISIBLE_DEVICES and leaves a cancelled job's children behind: the mailbox,
+our own environment and a session of its own for each worker keep those promises. A slot whose
+process died is begun anew with the next chain; one whose driver died finishes its chain and ends.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ablate.files import read_json, write_json
+from ablate.launch.log_tail import last_words
+from ablate.store.lease import Process
+from ablate.store.steps import Step
+from ablate.worker.process_group import Team
+from ablate.worker.run import Executors, Outcome, Place, follow, run_chain
+
+PAUSE = 0.02
+"""Seconds between two looks into a mailbox."""
+GRACE = 5.0
+"""Seconds a worker has to give back its step when it is ended."""
+
+
+@dataclass
+class Slot:
+    """One worker and its mailbox: `N.chain.json` in, `N.outcome.json` out.
+
+    `cards`: its GPUs, as CUDA_VISIBLE_DEVICES has them; `processes`: how many it is of.
+    """
+
+    mailbox: Path
+    cards: str
+    processes: int = 1
+    job: Any = None
+    sent: int = 0
+
+    def poll(self) -> Outcome | None:
+        """The outcome of the chain sent last; `lost` if its process died first."""
+        answer = self.mailbox / f"{self.sent}.outcome.json"
+        dead = self.job.done()  # asked first: an answer may come between the two
+        if answer.exists():
+            return Outcome(**read_json(answer))
+        return self._lost(self.job.stderr() or "") if dead else None
+
+    def spent(self) -> bool:
+        """Whether it has ended or, as several processes do after a failure, is about to."""
+        outcome = self.poll() if self.processes > 1 else None
+        return bool(self.job.done()) or (outcome is not None and outcome.status != "done")
+
+    def _lost(self, log: str) -> Outcome:
+        words = last_words(log) or "it was killed, or out of memory"
+        return Outcome("lost", f"its process died: {words}", log=log)
+
+    def worker(self) -> Process | None:
+        """The process that serves the mailbox, if it has begun."""
+        try:
+            return Process(**read_json(self.mailbox / "worker.json"))
+        except (OSError, ValueError):
+            return None
+
+
+class Local:
+    """One slot for each of the `cards` (GPUs, or `""` for none).
+
+    Each is of so many `processes`, and those of so many `threads`.
+    """
+
+    notice = ""
+
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        place: Place,
+        cards: list[str],
+        processes: int,
+        threads: int,
+        executors: Executors,
+    ) -> None:
+        self.home, self.folder, self.executors = home, folder, executors
+        self.slots, self.pause = len(cards), PAUSE
+        self.place = replace(place, whole_process=True, backend="local")
+        self.threads = threads
+        self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
+
+    def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
+        return [self._send(chain) for chain in chains]
+
+    def adopt(self, drive: Path) -> Mapping[str, Slot]:
+        """None: the workers of a dead driver end with the chain they are at."""
+        return {}
+
+    def _send(self, steps: Sequence[Step]) -> Slot:
+        slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))
+        if slot.job is None or slot.spent():
+            self._end([slot])
+            shutil.rmtree(slot.mailbox, ignore_errors=True)
+            slot.sent = 0
+            slot.job = self._spawn(slot)
+        slot.sent += 1
+        chain = [step.to_json() for step in steps]
+        write_json(slot.mailbox / f"{slot.sent}.chain.json", chain)
+        return replace(slot)
+
+    def close(self) -> None:
+        self._end(self._slots)
+
+    def _end(self, slots: Sequence[Slot]) -> None:
+        """Ask every worker to give its step back, then kill what is left, children included."""
+        begun = [slot for slot in slots if slot.job is not None]
+        deadline = time.monotonic() + GRACE
+        asked: set[Path] = set()
+        while any(not slot.job.done() for slot in begun) and time.monotonic() < deadline:
+            for slot in begun:
+                worker = slot.worker()
+                if worker and slot.mailbox not in asked:
+                    end(worker, signal.SIGTERM)
+                    asked.add(slot.mailbox)
+            time.sleep(PAUSE)
+        for slot in begun:
+            if not slot.job.done():
+                if worker := slot.worker():
+                    end(worker, signal.SIGKILL)
+                slot.job._process.kill()
+            slot.job._process.wait()
+
+    def _idle(self, slot: Slot) -> bool:
+        return slot.poll() is not None
+
+    def _spawn(self, slot: Slot) -> Any:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder / "submitit")
+        year = 60 * 24 * 365  # submitit's own limit is two minutes
+        executor.update_parameters(timeout_min=year, gpus_per_node=0, tasks_per_node=slot.processes)
+        with _deaf_to_ctrl_c():
+            return executor.submit(
+                serve,
+                slot.mailbox,
+                self.home,
+                self.place,
+                dict(self.executors),
+                {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.cards},
+                Process.this(),
+            )
+
+
+def serve(
+    mailbox: Path,
+    home: Path,
+    place: Place,
+    executors: Executors,
+    environment: Mapping[str, str],
+    driver: Process,
+) -> None:
+    """A slot's process: does the chains put into `mailbox` until its driver ends it, or is gone.
+
+    Of several processes the first does so, and the others follow it. The environment is set before
+    anything heavy is imported. SIGTERM interrupts a step, which is given back. Each process leads
+    its own session: a Ctrl-C is the driver's to handle, and killing the group takes children such
+    as data loaders along.
+    """
+    os.environ.update({"TOKENIZERS_PARALLELISM": "false", **environment})
+    with contextlib.suppress(OSError):
+        os.setsid()
+    me = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == me:
+            raise KeyboardInterrupt
+        os._exit(128 + number)  # a forked data loader inherits this handler
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        team = Team.of_job()
+        if team.leads:
+            write_json(mailbox / "worker.json", asdict(Process.this()))
+        team.meet(mailbox / "team")
+        if not team.leads:
+            return follow(home, place, executors, team)
+        for number, chain in _mail(mailbox, driver):
+            steps = [Step.from_json(step) for step in chain]
+            answer = mailbox / f"{number}.outcome.json"
+            outcome = run_chain(home, steps, place, executors, team, answer)
+            if team.tasks > 1 and outcome.status != "done":
+                os._exit(1)  # the others have been ended
+        return team.close(in_order=True)
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)  # at once: libraries' exit handlers may hang after this
+
+
+def _mail(mailbox: Path, driver: Process) -> Iterator[tuple[int, Any]]:
+    """The chains in the order they come, until the driver no longer runs."""
+    number = 1
+    while driver.runs() is not False:
+        looked = time.monotonic()
+        while time.monotonic() - looked < 1.0:
+            chain = mailbox / f"{number}.chain.json"
+            if chain.exists():
+                yield number, read_json(chain)
+                number += 1
+                break
+            time.sleep(PAUSE)
+
+
+def end(process: Process, number: int) -> bool:
+    """Send a signal to a process of this machine if it still runs; SIGKILL goes to its group."""
+    if not process.runs():
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        kill = os.killpg if number == signal.SIGKILL else os.kill
+        kill(process.pid, number)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes begun here ignore a Ctrl-C in the terminal: their driver ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

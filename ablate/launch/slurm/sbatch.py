@@ -1,0 +1,199 @@
+"""What sbatch is asked for, a kind of step at a time, and asking it, through submitit."""
+
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate.config.infra import Infra, Slurm
+from ablate.errors import UserError
+
+NOTICE = 120
+"""Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
+PATIENCE = 60
+"""Seconds that sbatch is given: while slurmctld is away it would try for minutes."""
+SET_UP = "set-up line failed: "
+"""What a job's log says of the set-up line that ended it, before that line."""
+COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+"""What a driver runs of Slurm and cannot do without."""
+FOREVER = 10**6
+"""Time-outs after which submitit would no longer requeue the job of a driver."""
+
+FOR_STEPS = {
+    "contiguous",
+    "cores-per-socket",
+    "cpus-per-gpu",
+    "exclusive",
+    "gpus",
+    "gpus-per-socket",
+    "gpus-per-task",
+    "gres",
+    "mem-per-cpu",
+    "mem-per-gpu",
+    "mincpus",
+    "nodelist",
+    "ntasks-per-core",
+    "ntasks-per-gpu",
+    "sockets-per-node",
+    "threads-per-core",
+    "tmp",
+}
+"""Options of sbatch that say what nodes steps need; a driver would hold that for weeks, unused."""
+
+
+class RefusedError(Exception):
+    """sbatch did not take a job, and why in a line."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job asks for. `options`: of sbatch, by their long names; the rest as in `Slurm`."""
+
+    options: Mapping[str, Any]
+    setup: Sequence[str]
+    srun: Sequence[str]
+    python: Sequence[str]
+
+    @property
+    def words(self) -> list[str]:
+        """The options as one would type them."""
+        return [
+            f"--{name}" if value is True else f"--{name}={shlex.quote(str(value))}"
+            for name, value in self.options.items()
+        ]
+
+    def lines(self) -> list[str]:
+        """As a user would write it: an option a line, what the job begins with, what it runs."""
+        return [*self.words, *self.setup, shlex.join(["srun", *self.srun, *self.python])]
+
+
+def require_slurm() -> None:
+    """Raises UserError unless the commands of Slurm that a driver runs are here."""
+    missing = [name for name in COMMANDS if not shutil.which(name)]
+    if missing:
+        raise UserError(
+            f"no {', '.join(missing)} on the PATH: --backend slurm is for a login node of a cluster"
+        )
+
+
+def on_gpus(infra: Infra) -> bool:
+    """Whether steps run on GPUs there: unless it is said otherwise, they do."""
+    return infra.slurm.gpus != 0 if infra.device == "auto" else infra.device == "cuda"
+
+
+def request(infra: Infra, *, requeue: bool = False) -> Request:
+    """What a job asks for whose steps run in this way.
+
+    `requeue`: whether Slurm may begin it again by itself. Jobs of steps may not: their driver
+    alone decides that, for it alone sees whether they get on (see docs/cluster.md).
+    """
+    asked = infra.slurm
+    gpus = asked.gpus if asked.gpus is not None else infra.devices * on_gpus(infra)
+    named = {name: getattr(asked, name) for name in ("partition", "account", "qos", "constraint")}
+    options = {
+        "time": asked.timeout_min,
+        "nodes": infra.nodes,
+        "ntasks-per-node": infra.devices,
+        "cpus-per-task": asked.cpus,
+        "gpus-per-node": gpus or None,
+        "mem": asked.mem,
+        **named,
+        "requeue" if requeue else "no-requeue": True,
+        "signal": f"USR2@{min(NOTICE, 15 * asked.timeout_min)}",
+        **asked.extra,
+    }
+    return Request(
+        {name: value for name, value in options.items() if value not in (None, False)},
+        (f"export OMP_NUM_THREADS={asked.cpus}", *asked.setup),
+        (f"--cpus-per-task={asked.cpus}", *asked.srun),  # srun no longer takes it from sbatch
+        asked.python or (sys.executable,),
+    )
+
+
+def guarded(setup: Sequence[str]) -> list[str]:
+    """The set-up lines as a job has them: the first whose exit status is not 0 ends it, by name.
+
+    `set -e` would not do: it also ends what fails inside scripts of modules and conda, which is
+    their own business. A line that ends the shell is named as well, by the trap.
+    """
+    script = [f'trap \'[ -z "$SET_UP" ] || echo "{SET_UP}$SET_UP" >&2\' EXIT']
+    for line in setup:
+        script += [f"SET_UP={shlex.quote(' '.join(line.split()))}", line, "[ $? = 0 ] || exit"]
+    return [*script, "SET_UP="]
+
+
+def driver_request(infra: Infra) -> Request:
+    """What a driver asks for: one core, none of what steps need beyond that (`FOR_STEPS`), and what
+    `infra.kinds.driver` says."""
+    extra = {name: value for name, value in infra.slurm.extra.items() if name not in FOR_STEPS}
+    least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
+    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
+    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
+    own = infra.kinds.get("driver") or Infra()
+    return request(own.over(small.over(plain)), requeue=True)
+
+
+def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Request]]:
+    """What jobs of these kinds of steps ask for, `driver` among them; kinds that ask for the same
+    are together."""
+    found: list[tuple[list[str], Request]] = []
+    for kind in dict.fromkeys(kinds):
+        asked = driver_request(infra) if kind == "driver" else request(infra.of(kind))
+        alike = next((names for names, one in found if one == asked), None)
+        if alike is None:
+            found.append(([kind], asked))
+        else:
+            alike.append(kind)
+    return found
+
+
+def submit(
+    asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]], at_once: int = 1
+) -> str:
+    """Submit one job, or one array where there are several `calls`; its number.
+
+    Scripts, pickles and logs go to `folder`. Raises RefusedError.
+    """
+    import submitit
+
+    python = shlex.join(asked.python)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=FOREVER, python=python)
+    within = ("timeout", "--foreground", "--kill-after=5", str(PATIENCE))
+    sbatch = executor._make_submission_command  # submitit waits for it for as long as it takes
+    executor._make_submission_command = lambda script: [*within, *sbatch(script)]
+    options = dict(asked.options)
+    executor.update_parameters(
+        time=options.pop("time"),
+        nodes=options.pop("nodes"),
+        ntasks_per_node=options.pop("ntasks-per-node"),
+        job_name=name,
+        wckey=None,  # submitit's own; a cluster that checks keys would not know it
+        setup=guarded(asked.setup),
+        srun_args=list(asked.srun),
+        array_parallelism=at_once,
+        additional_parameters=options,
+    )
+    try:
+        with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):
+            return str(executor.submit_array(calls)[0].job_id).partition("_")[0]
+    except submitit.core.utils.FailedJobError as error:
+        said = " ".join(str(error).split())
+        raise RefusedError(said or f"it did not answer in {PATIENCE} s") from None
+
+
+@contextlib.contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """The environment without what Slurm told the job that we may be in, and a new one inherits."""
+    import submitit
+
+    where = os.environ.get("SLURM_CONF")
+    with submitit.helpers.clean_env() if "SLURM_JOB_ID" in os.environ else contextlib.nullcontext():
+        if where:
+            os.environ["SLURM_CONF"] = where
+        yield

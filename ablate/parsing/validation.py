@@ -1,0 +1,103 @@
+"""A tree of YAML as a pydantic model, and pydantic's errors as one line a user can act on."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from ablate.errors import UserError, nearest
+from ablate.parsing.tree import Located
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _option(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise PydanticCustomError("option", "should be a number, a word, true or false")
+    return value
+
+
+Option = Annotated[Any, BeforeValidator(_option)]
+"""A value that is a number, a word, true or false."""
+
+
+class Fields(BaseModel):
+    """A model that is frozen, of exact types, and names the nearest field to one it lacks."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, value: Any) -> Any:
+        return known(value, cls.model_fields)
+
+
+def known(value: Any, fields: Collection[str]) -> Any:
+    """`value`; an error with the nearest of the `fields` where it is a mapping with another key."""
+    for key in value if isinstance(value, dict) else ():
+        if key not in fields:
+            hint = {"key": key, "hint": nearest(key, fields)}
+            raise PydanticCustomError("unknown_key", "unknown key{hint}", hint)
+    return value
+
+
+def validated(model: type[Model], tree: Located, prefix: Sequence[str | int]) -> Model:
+    """`tree` as `model`; `prefix` is put before the field's name in an error."""
+    try:
+        return model.model_validate(tree.plain())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    loc = _path(first["loc"])
+    if key := first.get("ctx", {}).get("key"):
+        loc.append(key)
+    field = ".".join(map(str, [*prefix, *loc])) or "study"
+    raise UserError(f"{tree.at(loc).where}: {field}: {_said(first)}")
+
+
+def _path(loc: tuple[str | int, ...]) -> list[str | int]:
+    """pydantic's location without its own words for the choice of a model or a key."""
+    tag = {"explore": 1, "data": 2}.get(str(loc[0]), 0) if loc else 0
+    kept = [part for n, part in enumerate(loc) if n == 0 or n != tag]
+    while kept and str(kept[-1]) in {"[key]", "bool", "int", "float", "str"}:
+        kept.pop()
+    return kept
+
+
+def _said(error: Any) -> str:
+    """One pydantic error in our words, with the value and the nearest valid one."""
+    value, context = error["input"], error.get("ctx", {})
+    shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    match error["type"]:
+        case "missing":
+            return "is missing"
+        case "unknown_key" | "length" | "ours" | "warm":
+            return str(error["msg"])
+        case "literal_error":
+            return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"
+        case "union_tag_invalid":
+            return (
+                f"kind '{context['tag']}' is unknown{nearest(context['tag'], ['rounds', 'arms'])}"
+            )
+        case "union_tag_not_found":
+            return "kind is missing; choose one of arms, rounds"
+        case "tuple_type":
+            return f"should be a list, got {shown}"
+    said = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{said.removeprefix('input ')}, got {shown}"
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']*)'", text)
+
+
+@contextmanager
+def blame(tree: Located, path: Sequence[str | int], prefix: Sequence[str] = ()) -> Iterator[None]:
+    """Put file, line and field before the message of an error raised inside."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        field = ".".join(map(str, [*prefix, *path]))
+        raise UserError(f"{tree.at(path).where}: {field}: {error}") from None

@@ -1,0 +1,181 @@
+"""The browser of answers: its questions and answers in pieces that the page asks for one by one,
+and the images re-encoded small.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import PIL
+from PIL import Image
+
+from ablate.reports.model import CandidateResult, StudyResult
+
+LARGEST = 512  # pixels of an image's longer side at most
+READABLE = 1024  # the same where there is text to read: a benchmark of the family `TEXT` asks
+TEXT = "Text"
+QUALITY = 82  # of the re-encoded images, 0 to 100
+LONGEST = 2000  # characters of a text that are shown
+MOST = 5000  # questions a report holds; the published benchmarks have 50 times as many
+_QUESTION = ["task", "id", "image", "question", "truth"]
+_HOW = f"webp {QUALITY} {PIL.__version__}"
+
+
+@dataclass(frozen=True, eq=False)
+class Browser:
+    """What can be browsed of a study."""
+
+    study: StudyResult
+
+    @cached_property
+    def candidates(self) -> tuple[CandidateResult, ...]:
+        """Those that have answers, in the study's order; a piece of answers each."""
+        return tuple(one for one in self.study.candidates if not one.answers.empty)
+
+    @cached_property
+    def every(self) -> pd.DataFrame:
+        """Every question once, by (task, id): task, id, image, question, truth, source.
+
+        `source` is the image's file. Where candidates disagree on a question, the first one counts.
+        """
+        frames = [_questions(one) for one in self.candidates]
+        if not frames:
+            return pd.DataFrame(columns=[*_QUESTION, "source"])
+        found = pd.concat(frames, ignore_index=True).drop_duplicates(["task", "id"])
+        return found.sort_values(["task", "id"], kind="stable", ignore_index=True)
+
+    @cached_property
+    def questions(self) -> pd.DataFrame:
+        """The questions a report holds: of more than `MOST` every k-th."""
+        return self.every.iloc[:: -(-len(self.every) // MOST) or 1]
+
+    @cached_property
+    def compared(self) -> tuple[int, int]:
+        """Whom to compare at first: the base, and the best or else the last winner or anyone."""
+        scored = self.candidates
+        first = self.study.base if self.study.base in scored else next(iter(scored), None)
+        wanted = [self.study.best, *reversed(self.study.winners), *scored]
+        second = next((one for one in wanted if one in scored and one is not first), first)
+        return (scored.index(first), scored.index(second)) if first and second else (0, 0)
+
+    def answers(self, one: CandidateResult) -> pd.DataFrame:
+        """Answer and score of a candidate to each of `questions`; empty where it was not asked."""
+        given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
+        return given.reindex(self._wanted)
+
+    def _label(self, one: CandidateResult) -> str:
+        """A name that fits a card: in a search the round, and what is added there."""
+        label = self.study.label(one)
+        return label if label == one.name else f"Round {one.round}: {label}"
+
+    @cached_property
+    def _wanted(self) -> pd.Index:
+        return self._keys(self.questions)
+
+    @staticmethod
+    def _keys(frame: pd.DataFrame) -> pd.Index:
+        """The question of each row as one text."""
+        return pd.Index(frame["task"] + "\0" + frame["id"])
+
+    def pieces(self, images: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+        """The data of the page by name: `questions`, and `answers/1`, ... a candidate each.
+
+        `images`: the names of the images in the report, by their source.
+        """
+        kept = self.questions
+        columns = {name: list(map(shortened, kept[name])) for name in ("id", "question", "truth")}
+        a, b = self.compared
+        yield (
+            "questions",
+            {
+                "tasks": dict(self.study.tasks),
+                "candidates": [shortened(one.name, 200) for one in self.candidates],
+                "labels": [shortened(self._label(one), 200) for one in self.candidates],
+                "asked": len(self.every),
+                "a": a,
+                "b": b,
+                "task": kept["task"].tolist(),
+                "image": [images.get(source) for source in kept["source"]],
+                **columns,
+            },
+        )
+        for number, one in enumerate(self.candidates, start=1):
+            given = self.answers(one)
+            asked = given["score"].notna()
+            yield (
+                f"answers/{number}",
+                {
+                    "answer": [shortened(text) for text in given["answer"].where(asked, "")],
+                    "score": given["score"].round(4).astype(object).where(asked, None).tolist(),
+                },
+            )
+
+
+def _questions(one: CandidateResult) -> pd.DataFrame:
+    frame = one.answers[_QUESTION]
+    folder = "" if one.images is None else f"{one.images}{os.sep}"
+    return frame.assign(source=(folder + frame["image"]) if folder else "")
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= most else f"{text[:most]} … ({len(text):,} characters)"
+
+
+def verdict(score: float) -> str:
+    """An answer's score in a word: right, partly or wrong."""
+    return "right" if score >= 1 else "partly" if score > 0 else "wrong"
+
+
+def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[str, str]:
+    """Re-encode the images of the questions into `folder`, each once; their names by source.
+
+    Pixels only: nothing else of the original file goes into the report. One that is missing or
+    cannot be read is left out. A name is the hash of how and of what the image is made: those of a
+    report made `before` are taken over.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    roots = {one.images.resolve() for one in browser.candidates if one.images}
+    asked = browser.questions
+    sources = sorted(set(asked["source"]) - {""})
+    text = set(asked["source"][asked["task"].map(browser.study.families) == TEXT])
+
+    def one(source: str) -> str | None:
+        try:
+            path = Path(source).resolve()
+            if not any(path.is_relative_to(root) for root in roots):
+                return None
+            side = READABLE if source in text else LARGEST
+            return _encode(path.read_bytes(), side, folder, before)
+        except (OSError, ValueError):  # no path, or no file
+            return None
+
+    with ThreadPoolExecutor() as pool:
+        made = zip(sources, pool.map(one, sources), strict=True)
+        return {source: name for source, name in made if name}
+
+
+def _encode(content: bytes, side: int, folder: Path, before: Path | None) -> str | None:
+    how = f"{_HOW} {side}".encode()
+    name = f"{hashlib.sha256(how + content).hexdigest()[:16]}.webp"
+    if (folder / name).exists():
+        return name
+    if before is not None and (before / name).is_file():
+        shutil.copyfile(before / name, folder / name)
+        return name
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            small = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):  # no image
+        return None
+    small.thumbnail((side, side))
+    small.save(folder / name, "WEBP", quality=QUALITY, method=4)
+    return name

@@ -1,0 +1,105 @@
+"""Two candidates side by side, of one study or of two: settings, scores, answers, fairness."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from ablate.errors import UserError, nearest
+from ablate.reports import fairness
+from ablate.reports.flips import Flips, by_benchmark, flipped
+from ablate.reports.frame import estimate, framed, rounded
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.scoreboard import Scoreboard
+from ablate.stats.bootstrap import Interval
+
+BASE, BEST = "base", "best"
+"""Words for two candidates of any study, whose names may be long."""
+
+
+def candidate(study: StudyResult, name: str) -> CandidateResult:
+    """The candidate of that name, or `base` or `best`. UserError where there is none, or no score.
+
+    Two are compared by their answers.
+    """
+    named = {one.name: one for one in reversed(study.candidates)}
+    named |= {BASE: study.base, **({BEST: study.best} if study.best else {})} | named
+    if name not in named:
+        raise UserError(f"{study.name} has no candidate '{name}'{nearest(name, named)}")
+    if not named[name].answered:
+        raise UserError(f"{name} of {study.name} is not scored ({named[name].status})")
+    return named[name]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """From candidate `a` of study `of_a` to candidate `b` of study `of_b`, often the same one.
+
+    UserError where they have no question in common.
+    """
+
+    of_a: StudyResult
+    a: CandidateResult
+    of_b: StudyResult
+    b: CandidateResult
+
+    def __post_init__(self) -> None:
+        if not self.board.questions:
+            raise UserError(f"{self.a.name} and {self.b.name} have no question in common")
+
+    @cached_property
+    def board(self) -> Scoreboard:
+        """The study's own, so that numbers are those of its tables; of two studies one of both."""
+        return self.of_a.scoreboard if self.of_a is self.of_b else Scoreboard([self.a, self.b])
+
+    @cached_property
+    def difference(self) -> Interval:
+        """The composite of `b` minus that of `a`, over the questions both answered."""
+        found = self.board.difference(self.b, self.a)
+        assert found is not None
+        return found
+
+    @cached_property
+    def flips(self) -> Flips:
+        """The questions that `b` fixed and broke."""
+        return flipped(self.board, self.a, self.b)
+
+    @cached_property
+    def findings(self) -> list[fairness.Finding]:
+        """In what they differ beyond what their studies vary."""
+        varies = {*self.of_a.varies, *self.of_b.varies}
+        return fairness.among([self.a, self.b], sorted(varies), "these two")
+
+    def settings(self) -> pd.DataFrame:
+        """A row a setting in which they differ, by its dotted path."""
+        before, after = fairness.settings(self.a), fairness.settings(self.b)
+        rows = [
+            {"setting": path, "a": before.get(path), "b": after.get(path)}
+            for path in dict.fromkeys([*before, *after])
+            if before.get(path) != after.get(path)
+        ]
+        return framed(rows, ["setting", "a", "b"])
+
+    def benchmarks(self) -> pd.DataFrame:
+        """A row a benchmark and one for their mean: both scores, the difference, flips.
+
+        `p` is corrected over the benchmarks; that of the mean is one comparison of its own.
+        """
+        titles = {**self.of_b.tasks, **self.of_a.tasks}
+        frame = by_benchmark(self.board, self.a, self.b, titles)
+        mean = {
+            "benchmark": "mean",
+            "questions": self.flips.asked,
+            "fixed": len(self.flips.fixed),
+            "broken": len(self.flips.broken),
+            **estimate("delta", self.difference),
+            "p": self.difference.p,
+            "mcnemar": self.flips.mcnemar,
+        }
+        whole = pd.concat([frame, framed([mean], [])], ignore_index=True)
+        scores = self.board.drawn().here
+        for place, (name, one) in enumerate((("a", self.a), ("b", self.b)), start=2):
+            tasks = [self.board.drawn((task,)).here for task in titles if task in self.board.tasks]
+            at = self.board.candidates.index(one)
+            whole.insert(place, name, [*(float(found[at]) for found in tasks), float(scores[at])])
+        return rounded(whole)

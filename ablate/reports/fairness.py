@@ -1,0 +1,263 @@
+"""In what compared candidates differ beyond what the study varies: a linter of comparisons.
+
+A difference that a study means to make (its arms set it, or its rounds add an expert) is no
+finding; two such at once between the same candidates are. All else that can move a score is: an
+`error` alone may explain a difference, a `warning` may explain part of it, a `note` is to be known.
+Facts are read from a candidate's configuration, its steps' specs and their records.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pandas as pd
+
+from ablate.files import sha256_json
+from ablate.reports.frame import framed
+from ablate.reports.model import CandidateResult, StepResult, StudyResult
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+_STAGES = {
+    "prealign": "pre-alignment",
+    "pretrain": "pre-training",
+    "finetune": "fine-tuning",
+    "evaluate": "evaluation",
+}
+_SEVERE: Mapping[str, Severity] = MappingProxyType(
+    {
+        **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
+        **dict.fromkeys(("steps", "epochs", "samples", "train"), "error"),
+        **dict.fromkeys(("parameters", "trainable parameters", "git commit"), "note"),
+        **dict.fromkeys(("threads", "restarts"), "note"),
+    }
+)
+"""By the last word of a fact; what is not here is a warning."""
+MOST, NAMED = 4, 2
+"""Values in a sentence; candidates named for one of them."""
+_WEIGHTY = ("torch", "transformers", "timm", "lmms-eval")
+"""Packages whose version is more than a note."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference, in a sentence with both values. `where`: among whom it was found."""
+
+    severity: Severity
+    fact: str
+    where: str
+    text: str
+
+
+def check(study: StudyResult) -> list[Finding]:
+    """The findings among all candidates that a study compares, the gravest first.
+
+    In a search those of each round with the winner before, notes once for all rounds; of arms all.
+    """
+    if study.kind == "arms":
+        return among(study.candidates, study.varies, "arms")
+    found = []
+    for turn in study.rounds:
+        before = study.reference(turn.candidates[0])
+        group = [before, *turn.candidates] if before else turn.candidates
+        here = among(group, study.varies, f"round {turn.number}")
+        found += [one for one in here if one.severity != "note"]
+    notes = among(study.candidates, study.varies, "all rounds")
+    return _gravest_first([*found, *(one for one in notes if one.severity == "note")])
+
+
+def among(
+    candidates: Sequence[CandidateResult], varies: Iterable[str], where: str
+) -> list[Finding]:
+    """The findings among candidates, any two of which are compared.
+
+    `varies`: the settings, by dotted path, that differ on purpose.
+    """
+    known = {one.name: facts(one) for one in candidates}
+    names = dict.fromkeys(name for found in known.values() for name in found)
+    meant, purposes, found = tuple(varies), dict[str, None](), []
+    for name in names:
+        values = {who: about[name] for who, about in known.items() if name in about}
+        if len(set(values.values())) < 2 or _follows(name, known):
+            continue
+        if purpose := _purpose(name, meant):
+            purposes[purpose] = None
+        else:
+            found.append(Finding(_severity(name), name, where, _sentence(name, values)))
+    if len(purposes) > 1:
+        text = (
+            f"{' and '.join(map(title, purposes))} differ on purpose: between two candidates that "
+            "differ in more than one of them, none is known to make the difference"
+        )
+        found.append(Finding("warning", "several axes", where, text))
+    return _gravest_first(found + _uncommitted(candidates, where))
+
+
+def facts(one: CandidateResult) -> dict[str, str]:
+    """What may move a candidate's score, as words by name: its settings, then what its steps tell.
+
+    The data of a stage has a name in the settings; what counts is its content.
+    """
+    names = {path: words for path, words in settings(one).items() if not path.endswith(".data")}
+    return names | _from_steps(one.steps)
+
+
+def settings(one: CandidateResult) -> dict[str, str]:
+    """A candidate's settings in words, by dotted path."""
+    config = one.config
+    found = {
+        "encoders": " + ".join(config["encoders"]),
+        "fusion": _words(config["fusion"]),
+        "llm": str(config["llm"]),
+        "seeds": _words(config["seeds"]),
+    }
+    for name, value in config["recipe"].items():
+        path = f"recipe.{name}"
+        if name not in _STAGES:
+            found[path] = _words(value)
+            continue
+        found[path] = "left out" if value is None else "done"
+        found |= {f"{path}.{field}": _words(setting) for field, setting in (value or {}).items()}
+    return found
+
+
+def title(fact: str) -> str:
+    """A fact's name as it is read: `batch size of fine-tuning`."""
+    words = fact.removeprefix("recipe.").split(".")
+    if words[-1] in _STAGES:
+        return _STAGES[words[-1]]
+    name = _TITLES.get(words[-1], words[-1].replace("_", " "))
+    return f"{name} of {_STAGES[words[0]]}" if words[0] in _STAGES else name
+
+
+_TITLES = {"train": "trained parts and rates", "llm": "language model", "encoders": "mixture"}
+
+
+_FIGURES = {
+    "visual_tokens": "visual tokens",
+    "parameters": "parameters",
+    "trainable": "trainable parameters",
+}
+
+
+def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
+    """What the steps' specs and records tell; several values of one fact are joined."""
+    several: dict[str, dict[str, None]] = {}
+
+    def tell(name: str, value: Any) -> None:
+        if value is not None:
+            several.setdefault(name, {})[str(value)] = None
+
+    for step in steps:
+        result = step.record.get("result") or {}
+        if "data" in step.spec:
+            tell(f"{step.kind}.data", _digest(step.spec["data"]["fingerprint"]))
+            tell(f"{step.kind}.samples", result.get("samples"))
+        else:
+            suite = {key: value for key, value in step.spec["suite"].items() if key != "name"}
+            tell("suite", f"{step.spec['suite']['name']} {_digest(suite)}")
+            sizes = {task: score["n"] for task, score in (result.get("scores") or {}).items()}
+            if sizes:
+                content = _digest([sizes, result.get("sets")])
+                tell("questions", f"{sum(sizes.values())} {content}")
+        if step.kind == "finetune":
+            for name in ("visual_tokens", "parameters", "trainable"):
+                tell(_FIGURES[name], result.get(name) and f"{result[name]:,}")
+        for package, version in sorted((step.record.get("versions") or {}).items()):
+            tell(f"package.{package}", version)
+        tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
+        tell(f"{step.kind}.device", step.record.get("device"))
+        tell("threads", step.record.get("threads"))
+    found = {name: ", ".join(sorted(values)) for name, values in several.items()}
+    ended = [step for step in steps if step.record]
+    restarts = sum(int(step.record.get("restarts") or 0) for step in ended)
+    return found | ({"restarts": str(restarts)} if ended else {})
+
+
+def _purpose(name: str, meant: Sequence[str]) -> str | None:
+    """The setting by which a study means to make this difference, if it does."""
+    for path in meant:
+        if name == path or name.startswith(f"{path}."):
+            return path
+        if path.startswith(f"{name}."):
+            return name
+    return None
+
+
+def _follows(name: str, known: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a difference in the samples seen follows from one that is told already."""
+    kind, _, last = name.partition(".")
+    causes = [f"recipe.{kind}.{field}" for field in ("steps", "epochs", "batch_size")]
+    return last == "samples" and any(
+        len({about.get(cause) for about in known.values()}) > 1 for cause in causes
+    )
+
+
+def _severity(name: str) -> Severity:
+    if name.startswith("package."):
+        return "warning" if name.removeprefix("package.") in _WEIGHTY else "note"
+    return _SEVERE.get(name.rpartition(".")[2], "warning")
+
+
+def _sentence(name: str, values: Mapping[str, str]) -> str:
+    """Who has which value, the commonest last; of many numbers the least and the most."""
+    common = Counter(values.values()).most_common()
+    if len(common) > MOST and all(_number(value) is not None for value, _ in common):
+        low, *_, high = sorted(values, key=lambda who: _number(values[who]) or 0.0)
+        return f"{title(name)}: from {values[low]} in {low} to {values[high]} in {high}"
+    parts = [f"{value} in {_among(values, value)}" for value, _ in reversed(common[:MOST])]
+    more = f", and {len(common) - MOST} values more" if len(common) > MOST else ""
+    return f"{title(name)}: {', '.join(parts)}{more}"
+
+
+def _among(values: Mapping[str, str], value: str) -> str:
+    who = [name for name, own in values.items() if own == value]
+    return ", ".join(who) if len(who) <= NAMED else f"{len(who)} candidates"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def _words(value: Any) -> str:
+    """A setting in words: `projector 0.001, llm 0.0005`, `4 x 4`, `none`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(child)}" for key, child in value.items() if child != {})
+    if isinstance(value, list | tuple):
+        return " x ".join(map(_words, value))
+    return "none" if value is None else str(value)
+
+
+def _digest(value: Any) -> str:
+    return f"({sha256_json(value)[:8]})"
+
+
+def _uncommitted(candidates: Sequence[CandidateResult], where: str) -> list[Finding]:
+    """Code that was changed after its commit can be got back by nobody."""
+    dirty = [
+        one.name
+        for one in candidates
+        if any((step.record.get("git_commit") or "").endswith("-dirty") for step in one.steps)
+    ]
+    if not dirty:
+        return []
+    who = ", ".join(dirty) if len(dirty) <= NAMED else f"{len(dirty)} candidates"
+    text = f"uncommitted code in {who}: its commit alone does not say what ran"
+    return [Finding("warning", "uncommitted", where, text)]
+
+
+def _gravest_first(found: Iterable[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def fairness(study: StudyResult) -> pd.DataFrame:
+    """`check` as a table: a row a finding."""
+    rows = [
+        {"severity": one.severity, "where": one.where, "finding": one.text} for one in check(study)
+    ]
+    return framed(rows, ["severity", "where", "finding"])

@@ -1,0 +1,210 @@
+"""A table frame as Markdown, CSV, LaTeX (booktabs), JSON or HTML: the same digits in each.
+
+CSV and JSON keep a column for every number; the others show an interval beside its number,
+`61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand below the table, in CSV as lines
+that start with `#`; JSON with notes is an object of `rows` and `notes`. Why a candidate failed is a
+column of CSV and JSON, and elsewhere a note. Everything a study's author or a model wrote is
+escaped.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from ablate.reports.frame import COLUMNS, SIGNED, digits, plain, records
+
+_SPACES = re.compile(r"\s+")
+FORMATS = ("md", "csv", "latex", "json", "html")
+_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def render(frame: pd.DataFrame, form: str, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """The frame in one of `FORMATS`, ending in a newline."""
+    makers = {"md": markdown, "csv": to_csv, "latex": latex, "json": to_json, "html": html}
+    return makers[form](frame, caption, notes)
+
+
+def number(value: Any, column: str) -> str:
+    """One cell as shown everywhere: fixed digits, a sign for differences, empty when unknown."""
+    if value is None:
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    return format(value, _spec(column))
+
+
+@cache
+def _spec(column: str) -> str:
+    """How `format` shows a column's numbers."""
+    sign = "+" if column.removesuffix("_low").removesuffix("_high") in SIGNED else ""
+    return f"{sign}.{digits(column)}f"
+
+
+def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """A pipe table, padded so that it also reads well in a terminal."""
+    heads, rows = shown(frame)
+    rows = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+    text = text_columns(frame)
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(cells, widths, text, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * max(width, 3) if left else "-" * (max(width, 3) - 1) + ":"
+        for width, left in zip(widths, text, strict=True)
+    ]
+    table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
+    why = [re.sub(r"([<`\[])", r"\\\1", line) for line in failures(frame)]
+    below = [line for note in (*why, *notes) for line in ("", _one_line(note))]
+    return "\n".join(([caption, ""] if caption else []) + table + below) + "\n"
+
+
+def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """Plain CSV, a column for every number, headed by the frame's own column names."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for record in records(frame):
+        writer.writerow([number(value, str(name)).lstrip("+") for name, value in record.items()])
+    return buffer.getvalue() + "".join(f"# {_one_line(note)}\n" for note in notes)
+
+
+def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    r"""A booktabs table: a document as it is, and in another document a table to `\input`.
+
+    One that is wider than a line is scaled down to it.
+    """
+    heads, rows = shown(frame)
+    text = text_columns(frame)
+
+    def line(cells: list[str]) -> str:
+        texts = [
+            _tex(cell) if words else re.sub(r"-(?=\d)", "$-$", _tex(cell))
+            for cell, words in zip(cells, text, strict=True)
+        ]
+        return f"  {' & '.join(texts)} \\\\"
+
+    align = "".join("l" if words else "r" for words in text)
+    body = [*_ALONE, r"\begin{table}", r"\centering\small\sloppy\setlength{\tabcolsep}{4pt}"]
+    body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
+    body += [
+        rf"\setbox0=\hbox{{\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        line(heads),
+        r"\midrule",
+    ]
+    body += [*map(line, rows), r"\bottomrule", r"\end{tabular}}\leavevmode"]
+    body += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi"]
+    below = [*failures(frame), *notes]
+    body += [r"\par\smallskip\raggedright\footnotesize"] if below else []
+    body += [rf"{_tex(note)}\par" for note in below]
+    return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
+
+
+_ALONE = (
+    r"% Compiles as it is; \input it into a document that has \usepackage{booktabs,graphicx}.",
+    r"\expandafter\ifx\csname @nodocument\endcsname\relax\def\ablateend{}\else",
+    r"\documentclass{article}\usepackage{booktabs,graphicx}",
+    r"\usepackage[landscape,margin=1cm]{geometry}\pagestyle{empty}",
+    r"\def\ablateend{\end{document}}\begin{document}\fi",
+)
+
+
+def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """A JSON list of rows; numbers are rounded as shown, unknown ones are null."""
+    rows = records(frame)
+    found = {"rows": rows, "notes": list(notes)} if notes else rows
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
+    """A bare `<table>` with a caption and column headings, and a paragraph a note."""
+    heads, rows = shown(frame)
+    below = (*failures(frame), *notes)
+    lines = ["<table>", f"<caption>{escape(caption)}</caption>" if caption else ""]
+    lines += ["<thead><tr>", *(f'<th scope="col">{escape(head)}</th>' for head in heads)]
+    lines += ["</tr></thead>", "<tbody>"]
+    lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    lines += ["</tbody>", "</table>", *(f"<p>{escape(note)}</p>" for note in below)]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def failures(frame: pd.DataFrame) -> list[str]:
+    """Why candidates failed, a line each, where there is no column for that."""
+    if "reason" not in frame:
+        return []
+    failed = zip(frame["candidate"], plain(frame["reason"]), strict=True)
+    return [f"Failed: {name}, {reason}" for name, reason in failed if reason]
+
+
+def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells with each interval and each mark folded into the number it belongs to."""
+    names = _names(frame)
+    heads = [COLUMNS.get(name, (name, 1))[0] for name in names]
+    columns = [_cells(frame, name) for name in names]
+    return heads, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cells(frame: pd.DataFrame, name: str) -> list[str]:
+    """A column with its intervals and marks."""
+    ends = f"{name}_low", f"{name}_high"
+    cells = [number(value, name) for value in plain(frame[name])]
+    if all(end in frame for end in ends):
+        pairs = zip(
+            *([number(value, end) for value in plain(frame[end])] for end in ends), strict=True
+        )
+        cells = [
+            f"{cell} [{low}, {high}]" if low and high else cell
+            for cell, (low, high) in zip(cells, pairs, strict=True)
+        ]
+    if f"{name}_mark" in frame:
+        marks = plain(frame[f"{name}_mark"])
+        cells = [cell + (mark or "") for cell, mark in zip(cells, marks, strict=True)]
+    return cells
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    """The columns that are shown on their own: neither marks and the two ends of an interval, nor
+    reasons."""
+    every = [str(name) for name in frame.columns]
+    ends = {f"{name}{end}" for name in every for end in ("_low", "_high", "_mark")}
+    return [name for name in every if name not in {*ends, "reason"}]
+
+
+def text_columns(frame: pd.DataFrame) -> list[bool]:
+    """Which shown columns hold words (set to the left) rather than numbers."""
+    return [any(isinstance(value, str) for value in frame[name]) for name in _names(frame)]
+
+
+def _one_line(text: str) -> str:
+    return _SPACES.sub(" ", text)
+
+
+def _tex(text: str) -> str:
+    """What pdflatex prints as it is written; by its number what its fonts do not have."""
+    escaped = "".join(_LATEX.get(char) or _printed(char) for char in _one_line(text))
+    return re.sub(r"(?<=[-'`,?!])(?=[-'`,])", "{}", escaped)  # two hyphens are no dash
+
+
+def _printed(char: str) -> str:
+    accented = "\u00c0" <= char <= "\u00ff" and char not in "\u00d0\u00de\u00f0\u00fe"
+    return char if " " <= char <= "~" or accented else f"[U+{ord(char):04X}]"

@@ -1,0 +1,151 @@
+"""What every table of a report is made of: columns with headings and digits, and rounding.
+
+A number and its 95 % interval are three columns, `score`, `score_low`, `score_high`; values are
+rounded once, here, so that every format shows the same digits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablate.stats.bootstrap import Interval
+
+# key -> (heading, digits after the point); a column that is not here is a task's score
+COLUMNS: dict[str, tuple[str, int]] = {
+    "round": ("Round", 0),
+    "candidate": ("Candidate", 0),
+    "arm": ("Arm", 0),
+    "encoders": ("Encoders", 0),
+    "fusion": ("Fusion", 0),
+    "mark": ("Standing", 0),
+    "reason": ("Reason", 0),
+    "score": ("Score", 1),
+    "spread": ("Spread over seeds", 1),
+    "delta": ("Difference", 1),
+    "reference": ("Reference", 0),
+    "published_row": ("Published row", 0),
+    "measure": ("Measure", 0),
+    "published": ("Published", 1),
+    "here": ("Here", 1),
+    "parameters": ("Parameters", 0),
+    "trainable": ("Trainable", 0),
+    "seconds": ("Seconds", 0),
+    "kind": ("Step", 0),
+    "steps": ("Steps", 0),
+    "done": ("Done", 0),
+    "device_seconds": ("Device seconds", 0),
+    "reused": ("Reused", 0),
+    "saved": ("Seconds saved", 0),
+    "share": ("Share, %", 1),
+    "p": ("p", 4),
+    "behind": ("Behind the best", 1),
+    "p_best": ("p of the best", 4),
+    "benchmark": ("Benchmark", 0),
+    "questions": ("Questions", 0),
+    "setting": ("Setting", 0),
+    "fixed": ("Fixed", 0),
+    "broken": ("Broken", 0),
+    "a": ("A", 1),
+    "b": ("B", 1),
+    "mcnemar": ("McNemar's p", 4),
+    "expert": ("Expert", 0),
+    "other": ("Other", 0),
+    "added": ("Adds", 1),
+    "mixtures": ("Mixtures", 0),
+    "last": ("Leave one out", 1),
+    "shapley": ("Shapley value", 1),
+    "shapley_least": ("At least", 1),
+    "shapley_most": ("At most", 1),
+    "wants": ("Not trained", 0),
+    "together": ("Together", 1),
+    "overlap": ("Overlap", 2),
+    "verdict": ("Verdict", 0),
+    "visual_tokens": ("Visual tokens", 0),
+    "vision_gflops": ("Vision GFLOPs", 2),
+    "tokens_per_second": ("Tokens/s", 0),
+    "device_hours": ("Device-hours", 3),
+    "front": ("Pareto front", 0),
+    "resolution": ("Pixels", 0),
+    "unfrozen": ("Unfrozen", 0),
+    "prealigned": ("Pre-aligned", 0),
+    "severity": ("Severity", 0),
+    "where": ("Where", 0),
+    "finding": ("Finding", 0),
+}
+
+LEAST_P = 1e-4
+"""What a smaller p-value is shown as."""
+P_VALUES = ("p", "p_best", "mcnemar")
+SIGNED = (
+    "delta",
+    "behind",
+    "added",
+    "last",
+    "shapley",
+    "shapley_least",
+    "shapley_most",
+    "together",
+)
+"""Columns whose numbers are shown with their sign: differences."""
+
+
+def digits(column: str) -> int:
+    """How many digits after the point a column's numbers have."""
+    stem = column.removesuffix("_low").removesuffix("_high")
+    return COLUMNS.get(stem, ("", 1))[1]
+
+
+def framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows, rounded as shown; `columns` are what is left of a table without any."""
+    return rounded(pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns)))
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with numbers rounded as shown (and no minus zero), as `float64` or `Int64`.
+
+    Unknown ones are NaN or NA; in a column of words (`object`) None.
+    """
+    known = {str(name): plain(frame[name]).tolist() for name in frame.columns}
+    columns = {name: _column(name, values, frame.index) for name, values in known.items()}
+    return pd.DataFrame(columns, index=frame.index, columns=list(known))
+
+
+def _column(name: str, values: list[Any], index: pd.Index) -> pd.Series:
+    places = digits(name)
+    if name in P_VALUES:
+        values = [value if value is None else max(value, LEAST_P) for value in values]
+    values = [_round(value, places) for value in values]
+    words = not places and all(value is None for value in values)
+    words = words or any(isinstance(value, str | bool) for value in values)
+    return pd.Series(values, index, object if words else "float64" if places else "Int64")
+
+
+def _round(value: Any, places: int) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    return round(float(value), places) + 0.0 if places else round(value)
+
+
+def plain(data: Any) -> Any:
+    """A frame or a column of Python's own values, None where one is unknown."""
+    return data.astype(object).where(data.notna(), None)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows as dicts by column; what is unknown is None."""
+    rows = plain(frame).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    """The two columns of an interval."""
+    return {
+        f"{name}_low": found.low if found else None,
+        f"{name}_high": found.high if found else None,
+    }
+
+
+def estimate(name: str, found: Interval | None) -> dict[str, float | None]:
+    """The three columns of an estimate with its interval."""
+    return {name: found.estimate if found else None, **ends(name, found)}

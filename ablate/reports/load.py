@@ -1,0 +1,227 @@
+"""From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ablate.catalog import suites
+from ablate.config.study import Arms, Candidate, Study, load_study
+from ablate.errors import UserError
+from ablate.files import NO_FILE, read_json, sha256_json
+from ablate.files import home as default_home
+from ablate.reports.answers import Answers, Key, Rows
+from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
+from ablate.search.explore import explore
+from ablate.store.artifacts import Store
+from ablate.store.read_cache import Readings, signatures
+from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
+from ablate.store.steps import Step, ancestors
+
+SMALL = 2**22
+"""Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
+
+
+def load(
+    study: Study | str, home: Path | str | None = None, last: int | None = None
+) -> StudyResult:
+    """All that the store below `home` (default: `ablate.files.home()`) knows of a study.
+
+    `study`: a loaded one, or its name or path; `last`: rounds 1 to it only. Rounds whose
+    candidates hang on an open decision are left out. Raises UserError where a `home` that is given
+    has no store, or candidates were scored by different measures.
+    """
+    if isinstance(study, str):
+        study = load_study(study)
+    if home is not None and not (Path(home) / "store").is_dir():
+        raise UserError(
+            f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
+        )
+    seen, rounds = Seen(Store(Path(home or default_home())), study), []
+    for turn in explore(study, seen, last):
+        if not turn.provisional:
+            decision = turn.decision.to_json() if turn.decision else None
+            points: dict[str, list[Candidate]] = {}
+            for candidate in turn.candidates:
+                points.setdefault(candidate.point, []).append(candidate)
+            made = tuple(_candidate(seeds, seen) for seeds in points.values())
+            rounds.append(RoundResult(turn.number, made, decision))
+    seen.memory.keep()
+    suite = suites.resolve(study.suite)
+    suites.require_one(
+        (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
+        for turn in rounds
+        for one in turn.candidates
+        for step in one.steps
+        if step.kind == "evaluate" and step.status == "done"
+    )
+    return StudyResult(
+        name=study.name,
+        title=study.title,
+        question=study.question,
+        kind=study.explore.kind,
+        axis=study.explore.axis if isinstance(study.explore, Arms) else "rounds",
+        suite=suite.name,
+        tasks={task.task: task.title or task.task for task in suite.tasks},
+        planned_rounds=study.rounds,
+        base_name=_base_name(study, rounds),
+        rounds=tuple(rounds),
+        home=seen.store.home,
+        benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
+        published=_repeats(study),
+        families={task.task: task.family for task in suite.tasks},
+        varies=_varies(study),
+    )
+
+
+def _repeats(study: Study) -> Repeats | None:
+    """The published table the study names, and which of its rows our arms or rounds are."""
+    if study.published is None:
+        return None
+    if isinstance(study.explore, Arms):
+        arms = study.explore.arms
+        return Repeats(study.published, {one.name: one.published for one in arms if one.published})
+    return Repeats(study.published, dict(enumerate(study.explore.published, start=1)))
+
+
+def _varies(study: Study) -> tuple[str, ...]:
+    """What the arms set; a search adds experts."""
+    if not isinstance(study.explore, Arms):
+        return ("encoders",)
+    return tuple(sorted({path for arm in study.explore.arms for path in arm.set}))
+
+
+def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
+    """Arms are held against the one that changes nothing of the base, else against the first."""
+    if isinstance(study.explore, Arms):
+        for arm, design in zip(study.explore.arms, study.designs, strict=True):
+            if design == study.base:
+                return arm.name
+    return rounds[0].candidates[0].name
+
+
+def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
+    """One design point: its seeds' steps together, their scores as means."""
+    first = seeds[0]
+    chains = [seen.steps(candidate) for candidate in seeds]
+    last = [seen.step(chain[-1]) for chain in chains]
+    known: dict[str, Any] = {}
+    if all(step.status == "done" for step in last):
+        results = [step.record["result"] for step in last]
+        known = {
+            "scores": {
+                task: sum(one["scores"][task]["value"] for one in results) / len(results)
+                for task in results[0]["scores"]
+            },
+            "seed_scores": tuple(float(one["composite"]) for one in results),
+            "runs": tuple(seen.answers(chain[-1]) for chain in chains),
+            "images": seen.images(chains[0][-1]),
+        }
+    config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
+    return CandidateResult(
+        name=first.point,
+        round=first.round,
+        encoders=first.encoders,
+        fusion=first.fusion.name,
+        config={**config, "seeds": [candidate.seed for candidate in seeds]},
+        steps=tuple(seen.step(step) for step in ancestors(chain[-1] for chain in chains)),
+        **known,
+    )
+
+
+class Seen(StoredResults):
+    """A study's results, each artifact read once: checked whole, or as it was when it last was.
+
+    An artifact is remembered for as long as no file in it changes.
+    """
+
+    def __init__(self, store: Store, study: Study) -> None:
+        super().__init__(store, study)
+        path = store.home / "remembered" / "artifacts" / f"{study.name}.json"
+        self.memory = Readings(path, of="records and marks")
+        self._steps_seen: dict[str, StepResult] = {}
+        self._marks: dict[str, Mapping[str, Any]] = {}
+        self._asked: dict[str, tuple[list[Key], list[str]]] = {}
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        steps = self.steps(candidate)
+        last = self.step(steps[-1])
+        if last.status == "done":
+            return evaluation(self.store, steps[-1], last.record)
+        return self.failure(steps)
+
+    def step(self, step: Step) -> StepResult:
+        """Where a step stands: done, at work, failed at its last attempt, or waiting.
+
+        A trained part that is damaged is set aside, and its step counts as never done; so are
+        answers that are, and BadArtifactError says it.
+        """
+        if step.key not in self._steps_seen:
+            self._steps_seen[step.key] = self._step(step)
+        return self._steps_seen[step.key]
+
+    def answers(self, step: Step) -> Answers:
+        """The answers of an evaluate step that is done."""
+        marks = self._marks[step.key]
+        rows = partial(rows_in, self.store.file(step, ANSWERS))
+        if (name := marks["asked"]) not in self._asked:
+            asked = self.memory.get(name, name, lambda: _asked(rows()))
+            self._asked[name] = (
+                [(task, question) for task, question, _ in asked],
+                [image for *_, image in asked],
+            )
+        return Answers(*self._asked[name], marks["scores"], marks["weights"], rows)
+
+    def images(self, step: Step) -> Path | None:
+        """The folder of the images that an evaluate step asked about which is done."""
+        folder = self._marks[step.key]["images"]
+        return self.store.home / "data" / folder if folder else None
+
+    def _step(self, step: Step) -> StepResult:
+        folder: Path | None = self.store.folder(step)
+        try:
+            files = signatures(str(folder))
+        except NO_FILE:
+            found = self._artifact(step)
+        else:
+            found = self.memory.get(step.key, files, partial(self._artifact, step))
+        if found:
+            status, record = "done", found["record"]
+            self._marks[step.key] = found.get("marks", {})
+        else:
+            folder = work if (work := self.store.work(step)).is_dir() else None
+            running = self.store.progress(step)
+            record = None if running else self.store.failure(step)
+            status = "running" if running else "failed" if record else "waiting"
+        return StepResult(
+            step.kind, step.key, step.slug, step.dirname, status, step.spec, record or {}, folder
+        )
+
+    def _artifact(self, step: Step) -> dict[str, Any] | None:
+        """What is to be remembered of an artifact that is whole."""
+        record = self.store.record(step)
+        if record is None:
+            return None
+        if step.kind == "evaluate":
+            folder = self.store.verified(step, record)
+            return {"record": record, "marks": self._marked(step, folder)}
+        return {"record": record} if self.store.sound(step, SMALL, record) else None
+
+    def _marked(self, step: Step, folder: Path) -> dict[str, Any]:
+        """What the answers are worth; their questions are remembered once for all candidates."""
+        rows = rows_in(self.store.file(step, ANSWERS))
+        asked = _asked(rows)
+        name = sha256_json(asked)
+        self.memory.get(name, name, lambda: asked)
+        note = folder / "data.json"
+        return {
+            "asked": name,
+            "scores": [row["score"] for row in rows],
+            "weights": [row["weight"] for row in rows],
+            "images": read_json(note)["folder"] if note.exists() else None,
+        }
+
+
+def _asked(rows: Rows) -> list[tuple[str, str, str]]:
+    """Task, id and image of each question."""
+    return [(row["task"], row["id"], row["image"]) for row in rows]

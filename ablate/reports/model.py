@@ -1,0 +1,254 @@
+"""What a report is made from: one study's rounds, candidates and steps, as read from the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import pandas as pd
+
+from ablate.reports.answers import Answers, Rows
+from ablate.reports.scoreboard import Scoreboard
+
+KINDS = ("prealign", "pretrain", "finetune", "evaluate")
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """One step: what it is, where it stands, and what it left in the store.
+
+    `status` is `done`, `failed`, `running` or `waiting`; `folder` is the committed artifact, else
+    the work folder if there is one; `record` is empty until it ended.
+    """
+
+    kind: str
+    key: str
+    slug: str
+    dirname: str
+    status: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record.get("seconds") or 0.0)
+
+    @property
+    def device_seconds(self) -> float:
+        return float(self.record.get("device_seconds") or 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateResult:
+    """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
+
+    `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
+    `seed_scores` are the composites and `runs` the answers of each seed; the images asked about lie
+    below `images`.
+    """
+
+    name: str
+    round: int
+    encoders: tuple[str, ...]
+    fusion: str
+    config: Mapping[str, Any]
+    steps: tuple[StepResult, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    seed_scores: tuple[float, ...] = ()
+    runs: tuple[Answers, ...] = ()
+    images: Path | None = None
+
+    @cached_property
+    def composite(self) -> float | None:
+        """The score that counts, 0-100; `None` while it is not known."""
+        return sum(self.seed_scores) / len(self.seed_scores) if self.seed_scores else None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there are answers to compare it by, of each of its runs."""
+        return bool(self.runs) and all(run.questions for run in self.runs)
+
+    @property
+    def rows(self) -> Rows:
+        """The answers of all runs; of several, each id is followed by its seed."""
+        if len(self.runs) < 2:
+            return [row for run in self.runs for row in run.rows]
+        return [
+            {**row, "id": f"{row['id']}/{seed}"}
+            for run, seed in zip(self.runs, self.config["seeds"], strict=True)
+            for row in run.rows
+        ]
+
+    @cached_property
+    def spread(self) -> float | None:
+        """The standard deviation of the composite over seeds (n - 1); `None` of less than two."""
+        return stdev(self.seed_scores) if len(self.seed_scores) > 1 else None
+
+    @cached_property
+    def status(self) -> str:
+        """`done` if all steps are; else `failed` or `running` if one is, or `waiting`."""
+        states = {step.status for step in self.steps}
+        if states == {"done"}:
+            return "done"
+        return next((word for word in ("failed", "running") if word in states), "waiting")
+
+    @property
+    def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
+        """The first failed step with its `{type, message}`."""
+        for step in self.steps:
+            if step.status == "failed":
+                return step, step.record.get("error") or {"type": "", "message": "no reason kept"}
+        return None
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """A row a question, ordered by task and id; empty while the candidate is not scored.
+
+        Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
+        weight (in the task's mean), points (the score in 0-100).
+        """
+        words = ["task", "id", "image", "question", "truth", "answer"]
+        rows = [
+            {
+                **{word: _clean(row[word]) for word in words},
+                "score": row["score"],
+                "weight": row["weight"],
+                "points": 100.0 * row["score"],
+            }
+            for row in self.rows
+        ]
+        types = {**dict.fromkeys(words, str), "score": float, "weight": float, "points": float}
+        frame = pd.DataFrame(rows, columns=list(types)).astype(types)
+        return frame.sort_values(["task", "id"], kind="stable", ignore_index=True)
+
+
+def _clean(value: Any) -> str:
+    """Text that can be encoded: a model may emit half a character."""
+    return str(value).encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The published table a study repeats, by its id, and its rows by the names of our arms; in a
+    search by the number of the round whose winner is held against it.
+    """
+
+    table: str
+    rows: Mapping[str | int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundResult:
+    """One round: its candidates, and the search's stored decision once there is one."""
+
+    number: int
+    candidates: tuple[CandidateResult, ...]
+    decision: Mapping[str, Any] | None = None
+
+    def named(self, name: str | None) -> CandidateResult | None:
+        """The candidate called `name`, or `None`."""
+        return next((one for one in self.candidates if one.name == name), None)
+
+    @property
+    def winner(self) -> CandidateResult | None:
+        """Who the search chose; `None` while the round is undecided."""
+        return self.named(self.decision["winner"]) if self.decision else None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """A study and all that the store knows of it.
+
+    `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
+    `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
+    `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
+    that it is (tasks of ours are none), `families` to the group of columns it stands in.
+    `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
+    none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
+    in which its candidates differ on purpose.
+    """
+
+    name: str
+    title: str
+    question: str
+    kind: str
+    axis: str
+    suite: str
+    tasks: Mapping[str, str]
+    planned_rounds: int
+    base_name: str
+    rounds: tuple[RoundResult, ...]
+    home: Path
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
+    published: Repeats | None = None
+    families: Mapping[str, str] = field(default_factory=dict)
+    varies: tuple[str, ...] = ("encoders",)
+
+    @cached_property
+    def candidates(self) -> tuple[CandidateResult, ...]:
+        """Every candidate that is settled to be part of the study, in order of rounds."""
+        return tuple(one for turn in self.rounds for one in turn.candidates)
+
+    @cached_property
+    def base(self) -> CandidateResult:
+        """The base candidate, which the arms are held against."""
+        return next(one for one in self.candidates if one.name == self.base_name)
+
+    @cached_property
+    def winners(self) -> tuple[CandidateResult, ...]:
+        """The winner of each decided round, in order."""
+        return tuple(turn.winner for turn in self.rounds if turn.winner is not None)
+
+    @cached_property
+    def best(self) -> CandidateResult | None:
+        """The highest composite of all; of equals one of the earliest round, the first by name."""
+        scored = [one for one in self.candidates if one.composite is not None]
+        ranked = sorted(scored, key=lambda one: (-(one.composite or 0.0), one.round, one.name))
+        return next(iter(ranked), None)
+
+    def reference(self, candidate: CandidateResult) -> CandidateResult | None:
+        """What `candidate` is held against: the previous round's winner, or the base arm."""
+        if self.kind == "arms":
+            return None if candidate is self.base else self.base
+        before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
+        return before[-1] if before else None
+
+    def label(self, candidate: CandidateResult) -> str:
+        """A short name: in a search what it adds to the winner before; elsewhere its name."""
+        before = self.reference(candidate) if self.kind == "rounds" else None
+        added = [name for name in candidate.encoders if before and name not in before.encoders]
+        return f"+ {', '.join(added)}" if added else candidate.name
+
+    @cached_property
+    def scoreboard(self) -> Scoreboard:
+        """How sure every score and difference of the study is."""
+        return Scoreboard(self.candidates)
+
+    @cached_property
+    def steps(self) -> Mapping[str, StepResult]:
+        """Every step of the study once, by key, in the order of first use."""
+        return {step.key: step for one in self.candidates for step in one.steps}
+
+    @cached_property
+    def used_by(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the candidates that need each step, by the step's key."""
+        users: dict[str, list[str]] = {}
+        for candidate in self.candidates:
+            for step in candidate.steps:
+                users.setdefault(step.key, []).append(candidate.name)
+        return {key: tuple(names) for key, names in users.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every round is there and every candidate has ended, scored or failed."""
+        return len(self.rounds) == self.planned_rounds and all(
+            one.status in ("done", "failed") for one in self.candidates
+        )
+
+
+def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
+    """By composite, those that are not scored last; equal ones by name."""
+    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))

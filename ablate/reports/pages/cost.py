@@ -1,0 +1,91 @@
+"""The page of cost: score against cost, where the time went, what sharing steps saved."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ablate.commands.output import duration
+from ablate.reports import figures
+from ablate.reports.frame import COLUMNS
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.pages.common import Cell, path_of, short, table
+from ablate.reports.sizes import Size, pareto_front, size
+from ablate.reports.tables import cost as candidates
+from ablate.reports.tables import costs
+
+
+def cost(study: StudyResult) -> dict[str, Any]:
+    """Figures and tables of what each candidate costs, and each kind of step."""
+    spent = any(step.seconds for step in study.steps.values())
+    title = "Seconds by kind of step, and those saved"
+    sizes = {one: size(one) for one in study.candidates if one.composite is not None}
+    known = {
+        name: {found for one in sizes.values() if (found := of(one)) is not None}
+        for name, (_, of) in figures.COSTS.items()
+    }
+    return {
+        "sentence": sentence(study),
+        "figure": figures.svg(figures.where_time_went(study), "cost", title) if spent else "",
+        "steps": _steps(study),
+        "fronts": [_front(study, name) for name, values in known.items() if len(values) > 1],
+        "same": [_same(name, *values) for name, values in known.items() if len(values) == 1],
+        "candidates": _candidates(study, sizes),
+    }
+
+
+def _front(study: StudyResult, name: str) -> dict[str, str]:
+    title = f"Score against {figures.COSTS[name][0]}"
+    return {"title": title, "svg": figures.svg(figures.pareto(study, name), name, title)}
+
+
+def _same(name: str, value: float) -> str:
+    """Why a cost has no figure."""
+    return f"All have the same {figures.COSTS[name][0]}, {value:,.4g}: there is no front to draw."
+
+
+def _steps(study: StudyResult) -> dict[str, Any]:
+    """The kinds of steps, and all of them in a last row."""
+    frame = costs(study)
+    total = frame.drop(columns="kind").sum().to_frame().T.assign(kind="all")
+    total["share"] = 100.0 if total["seconds"].item() else 0.0  # not the sum of rounded shares
+    return table(pd.concat([frame, total[frame.columns]]), "Steps by kind")
+
+
+def _candidates(study: StudyResult, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
+    """What each takes, and the costs for which none beats it in both."""
+    fronts: dict[CandidateResult, list[str]] = {one: [] for one in study.candidates}
+    for name, (words, of) in figures.COSTS.items():
+        costs_of = {one: of(own) for one, own in sizes.items()}
+        quick = name == "tokens_per_second"
+        for one in pareto_front(list(sizes), costs_of.__getitem__, more_is_better=quick):
+            fronts[one].append(words)
+    frame = candidates(study).assign(front=[", ".join(found) for found in fronts.values()])
+    made = table(frame, "Candidates: score and cost")
+    large = [place for place, (title, _) in enumerate(made["heads"]) if title in _LARGE]
+    for row, one in zip(made["rows"], study.candidates, strict=True):
+        row[0] = Cell(one.name, page=path_of(study, one))
+        for place in large:
+            row[place] = short(row[place])
+    return made
+
+
+_LARGE = [COLUMNS[name][0] for name in ("parameters", "trainable")]
+
+
+def sentence(study: StudyResult) -> str:
+    """What the study took, and what it would have taken without sharing steps."""
+    done = {key: step for key, step in study.steps.items() if step.status == "done"}
+    spent = sum(step.seconds for step in study.steps.values())
+    uses = sum(len(study.used_by[key]) for key in done)
+    saved = sum(step.seconds * (len(study.used_by[key]) - 1) for key, step in done.items())
+    if not spent:
+        return "No step has ended yet."
+    took = f"{duration(spent)} of work, {len(done)} step{'s' if len(done) != 1 else ''} done."
+    if not saved:
+        return f"{took} No two candidates share a step."
+    share = 100 * saved / (spent + saved)
+    return (
+        f"{took} What several candidates need is done once: each on its own, they would have done "
+        f"{uses} steps. Sharing saved {duration(saved)}, {share:.0f} % of their time."
+    )

@@ -1,0 +1,77 @@
+"""The first page: question, answer, certainty, the winner, its cost, and how it was made."""
+
+from typing import Any
+
+from ablate.commands.output import duration
+from ablate.reports import figures, story
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.pages.common import Rows, environment, path_of, text_of, tile
+from ablate.reports.pages.cost import sentence
+from ablate.reports.pages.published import standing
+from ablate.reports.tables import costs
+
+
+def index(study: StudyResult) -> dict[str, Any]:
+    """The first page."""
+    greedy = study.kind == "rounds"
+    scored = any(one.composite is not None for one in study.candidates)
+    chart = (figures.greedy_path if greedy else figures.arm_scores)(study) if scored else None
+    caption = (
+        "Every candidate's score with its 95 % interval; the line joins the winners."
+        if greedy
+        else f"Every arm's score with its 95 % interval{_part(study)}."
+    )
+    return {
+        "story": story.tell(study),
+        "best": study.best,
+        "best_path": path_of(study, study.best) if study.best else "",
+        "base": study.base,
+        "tiles": _tiles(study),
+        "figure": figures.svg(chart, "scores", caption) if chart else "",
+        "figure_caption": caption,
+        "standing": standing(study),
+        "cost": sentence(study),
+        "setup": _setup(study),
+    }
+
+
+def _part(study: StudyResult) -> str:
+    return f"; the best {figures.ARMS} of them" if len(study.candidates) > figures.ARMS else ""
+
+
+def _tiles(study: StudyResult) -> list[dict[str, str]]:
+    best, tiles = study.best, []
+    if best is not None and best.composite is not None:
+        own = study.scoreboard.score(best)
+        note = f"95 % interval {story.span(own.low, own.high)}" if own else ""
+        tiles.append(tile(f"Score on {study.suite}", f"{best.composite:.1f}", note))
+        gain = study.scoreboard.difference(best, study.base) if best is not study.base else None
+        if gain:
+            note = f"95 % interval {story.span(gain.low, gain.high)}"
+            tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))
+        tiles.append(tile("Questions", f"{len(best.answers):,}", _images_note(best)))
+    states = [one.status for one in study.candidates]
+    note = ", ".join(
+        f"{states.count(name)} {name}"
+        for name in ("failed", "running", "waiting")
+        if name in states
+    )
+    tiles.append(tile("Candidates scored", f"{states.count('done')} of {len(states)}", note))
+    seconds = sum(step.seconds for step in study.steps.values())
+    done = int(costs(study)["done"].sum())
+    tiles.append(tile("Work", duration(seconds), f"in {done} step{'s' if done != 1 else ''}"))
+    return tiles
+
+
+def _images_note(one: CandidateResult) -> str:
+    return f"on {one.answers['image'].nunique():,} held-out images"
+
+
+def _setup(study: StudyResult) -> Rows:
+    ended = [step.record for step in study.steps.values() if step.record]
+    return [
+        ["Study", study.name],
+        ["Suite", f"{study.suite}: {', '.join(study.tasks.values())}"],
+        ["Seeds", text_of(study.base.config["seeds"])],
+        *(environment(ended[-1]) if ended else []),
+    ]

@@ -1,0 +1,134 @@
+"""The page of rounds or arms: every candidate with intervals, the published result beside."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from ablate.reports import significance, story
+from ablate.reports.formats import number
+from ablate.reports.frame import COLUMNS, records
+from ablate.reports.model import CandidateResult, RoundResult, StudyResult
+from ablate.reports.pages.common import path_of
+from ablate.reports.pages.published import published
+from ablate.reports.tables import VARIED, comparison
+
+
+def heading(study: StudyResult) -> str:
+    """What the page is called: Rounds, or what the arms vary."""
+    return "Rounds" if study.kind == "rounds" else f"{study.axis.capitalize()} arms"
+
+
+def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
+    """A table a round (arms are one), then the published result."""
+    frame, sure = comparison(study), significance.significance(study)
+    frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
+    if study.kind == "arms":
+        frame = frame.sort_values("score", ascending=False, kind="stable")
+    span = _span(study)
+    return {
+        "heading": heading(study),
+        "varied": [COLUMNS[name][0] for name in _varied(study)],
+        "families": _families(study),
+        "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
+        "published": published(study),
+        "downloads": downloads,
+        "sureness": significance.notes(study),
+        "optuna": _optuna(study),
+    }
+
+
+def _varied(study: StudyResult) -> list[str]:
+    """The columns of what arms vary."""
+    return list(VARIED.get(study.axis, ()))
+
+
+def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
+    """The columns of benchmarks, neighbours of one family together, in the suite's order."""
+    grouped = groupby(study.tasks.items(), key=lambda task: study.families.get(task[0], ""))
+    return [(family, [title for _, title in tasks]) for family, tasks in grouped]
+
+
+def _turn(
+    study: StudyResult, turn: RoundResult, frame: pd.DataFrame, span: tuple[float, float]
+) -> dict[str, Any]:
+    if study.kind == "rounds":
+        frame = frame[frame["round"] == turn.number]
+    rows = records(frame)
+    places = {title: _places([row[title] for row in rows]) for title in study.tasks.values()}
+    named = {one.name: one for one in turn.candidates}
+    caption = (
+        f"Round {turn.number}: {len(rows)} candidate{'s' if len(rows) > 1 else ''}"
+        if study.kind == "rounds"
+        else f"{len(rows)} arms, held against {study.base.name}"
+    )
+    failed = (turn.decision or {}).get("failed") or {}
+    return {
+        "number": turn.number,
+        "sentence": story.chose(study, turn) if study.kind == "rounds" else "",
+        "failed": ", ".join(sorted(failed)),
+        "caption": caption,
+        "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
+    }
+
+
+def _places(values: list[float | None]) -> dict[float, str]:
+    """The marks of the best value, and of the second where others are worse still."""
+    ranked = sorted({value for value in values if value is not None}, reverse=True)
+    marks = ("top", "second") if len(ranked) > 2 else ("top",)
+    return dict(zip(ranked, marks, strict=False)) if len(ranked) > 1 else {}
+
+
+def _row(
+    study: StudyResult,
+    row: Mapping[str, Any],
+    one: CandidateResult,
+    places: Mapping[str, Mapping[float, str]],
+    span: tuple[float, float],
+) -> dict[str, Any]:
+    texts = {
+        name: number(row[name], name)
+        for stem in ("score", "delta")
+        for name in (stem, f"{stem}_low", f"{stem}_high")
+    }
+    return {
+        **texts,
+        "path": path_of(study, one),
+        "label": study.label(one),
+        "varied": [number(row[name], name) for name in _varied(study)],
+        "mark": row["mark"],
+        "reason": row["reason"],
+        "p": number(row["p"], "p"),
+        "tasks": [
+            {"text": number(row[title], title), "place": places[title].get(row[title], "")}
+            for title in study.tasks.values()
+        ],
+        "seconds": number(row["seconds"], "seconds"),
+        "whisker": _whisker(study, one, span),
+    }
+
+
+def _span(study: StudyResult) -> tuple[float, float]:
+    """The range that all intervals of the study span."""
+    every = [found for one in study.candidates if (found := study.scoreboard.score(one))]
+    low = min((each.low for each in every), default=0.0)
+    return low, max((each.high for each in every), default=1.0)
+
+
+def _whisker(
+    study: StudyResult, one: CandidateResult, span: tuple[float, float]
+) -> dict[str, str] | None:
+    """The candidate's interval in percent of the range of all."""
+    own = study.scoreboard.score(one)
+    if own is None or one.composite is None:
+        return None
+    low, high = span
+    scale = 100 / ((high - low) or 1.0)
+    ends = {"low": own.low, "middle": one.composite, "high": own.high}
+    return {name: f"{(value - low) * scale:.1f}" for name, value in ends.items()}
+
+
+def _optuna(study: StudyResult) -> str:
+    path = study.home / "studies" / study.name / "optuna.journal"
+    return path.relative_to(study.home).as_posix() if path.exists() else ""

@@ -1,0 +1,140 @@
+"""How sure the scores of a study are: every candidate on the same questions, resampled together.
+
+All intervals and p-values of a report come from here, and so agree to the digit wherever they are
+shown; what they mean is in `ablate.stats.bootstrap`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ablate.reports.answers import Answers, Key
+from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
+from ablate.stats.intervals import Floats
+from ablate.stats.significance import Halves, halves
+
+if TYPE_CHECKING:
+    from ablate.reports.model import CandidateResult
+
+Tasks = tuple[str, ...] | None
+"""The tasks whose mean is meant; None: all."""
+
+
+class Scoreboard:
+    """The candidates that are scored, on the questions that all of them answered.
+
+    Within a study these are all questions. Differences and intervals are in points, 0..100; None
+    where a candidate is not scored.
+    """
+
+    def __init__(self, candidates: "Iterable[CandidateResult]") -> None:
+        self.candidates = [one for one in candidates if one.answered]
+        self._place = {one: index for index, one in enumerate(self.candidates)}
+        self._draws: dict[Tasks, Draws] = {}
+        self._scores: dict[Tasks, Estimates] = {}
+        self._columns: dict[tuple[CandidateResult, str], Floats] = {}
+
+    @property
+    def questions(self) -> Sequence[Key]:
+        """The questions that every candidate answered in every run, in order."""
+        return self.runs[self.candidates[0]][0].questions if self.candidates else []
+
+    @cached_property
+    def runs(self) -> "dict[CandidateResult, Sequence[Answers]]":
+        """Each candidate's training runs on `questions`."""
+        every = [run for one in self.candidates for run in one.runs]
+        if all(run.questions == every[0].questions for run in every):
+            return {one: one.runs for one in self.candidates}
+        common = sorted(set.intersection(*(set(run.questions) for run in every)))
+        return {one: [run.only(common) for run in one.runs] for one in self.candidates}
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that were asked."""
+        return list(dict.fromkeys(task for task, _ in self.questions))
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The questions and scores as what is resampled."""
+        return Sample(
+            self.runs[self.candidates[0]][0].images,
+            [task for task, _ in self.questions],
+            [
+                (self._column(one, "scores"), self._column(one, "weights"))
+                for one in self.candidates
+            ],
+        )
+
+    def right(self, one: "CandidateResult") -> Floats:
+        """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
+        mean: Floats = self._column(one, "scores").mean(0)
+        return mean
+
+    def weights(self, one: "CandidateResult") -> Floats:
+        """How much each of `questions` weighs in its task's metric, a mean over the runs."""
+        mean: Floats = self._column(one, "weights").mean(0)
+        return mean
+
+    def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
+        """The composite of a candidate."""
+        if one not in self._place or not self.questions:
+            return None
+        if tasks not in self._scores:
+            self._scores[tasks] = self.drawn(tasks).scores()
+        return self._scores[tasks].interval(self._place[one])
+
+    def difference(
+        self, one: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
+    ) -> Interval | None:
+        """`one` minus `other`."""
+        return self.differences([(one, other)], tasks)[0]
+
+    def differences(
+        self,
+        pairs: "Sequence[tuple[CandidateResult, CandidateResult | None]]",
+        tasks: Tasks = None,
+    ) -> list[Interval | None]:
+        """The first of each pair minus the second."""
+        places = [(self._place.get(a), self._place.get(b) if b else None) for a, b in pairs]
+        known = [(a, b) for a, b in places if a is not None and b is not None]
+        if not known or not self.questions:
+            return [None] * len(pairs)
+        plus, minus = zip(*known, strict=True)
+        found = self.drawn(tasks).differences(plus, minus)
+        made = iter(map(found.interval, range(len(known))))
+        return [None if a is None or b is None else next(made) for a, b in places]
+
+    def contrast(
+        self, shares: "Mapping[CandidateResult, float]", tasks: Tasks = None
+    ) -> Interval | None:
+        """The sum of composites, each times its share; None if one of them is not scored."""
+        if not self.questions or any(one not in self._place for one in shares):
+            return None
+        row = np.zeros((1, len(self.candidates)))
+        for one, share in shares.items():
+            row[0, self._place[one]] = share
+        return self.drawn(tasks).contrasts(row).interval(0)
+
+    def halves(
+        self, rivals: "Sequence[CandidateResult]", reference: "CandidateResult"
+    ) -> Halves | None:
+        """What choosing among `rivals` is worth on images that had no part in it."""
+        places = [self._place[one] for one in rivals if one in self._place]
+        if len(places) < 2 or reference not in self._place or self.sample.images < 4:
+            return None
+        return halves(self.sample, places, self._place[reference])
+
+    def drawn(self, tasks: Tasks = None) -> Draws:
+        """The candidates' composites over `tasks`, resampled once."""
+        if tasks not in self._draws:
+            sample = self.sample if tasks is None else self.sample.only(tasks)
+            self._draws[tasks] = sample.draw()
+        return self._draws[tasks]
+
+    def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
+        """A field of the candidate's runs, (runs, questions)."""
+        if (one, name) not in self._columns:
+            self._columns[one, name] = np.array([getattr(run, name) for run in self.runs[one]])
+        return self._columns[one, name]

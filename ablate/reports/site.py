@@ -1,0 +1,197 @@
+"""The report: a folder of pages that open from disk, or one file; made from the results alone.
+
+Built twice from the same store it is the same to the byte: nothing in it asks for the time.
+"""
+
+import base64
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablate.files import drafted
+from ablate.reports import against, formats
+from ablate.reports.browser import Browser, encode
+from ablate.reports.links import Links, Within
+from ablate.reports.model import StudyResult
+from ablate.reports.pages import Page, navigation, pages
+from ablate.reports.tables import caption, cells, comparison
+
+STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
+SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
+_SUFFIXES = {"csv": "csv", "md": "md", "latex": "tex", "json": "json"}
+
+
+def build(
+    study: StudyResult, folder: Path, *, live: bool = False, before: Path | None = None
+) -> Path:
+    """Write the report into `folder`, replacing what is there; the path of its first page.
+
+    `live`: its pages ask the server for newer ones. Images are taken over from a report made
+    `before` (default: the one in `folder`).
+    """
+    with _scratch(folder.parent) as scratch:
+        made = scratch / "new"
+        made.mkdir(mode=0o755)
+        _write(study, made, live, (before or folder) / "images")
+        if folder.exists():
+            folder.rename(scratch / "old")
+        made.rename(folder)
+    return folder / "index.html"
+
+
+def build_single(study: StudyResult, path: Path) -> Path:
+    """Write the whole report into one HTML file; its path."""
+    browser, tables = Browser(study), _tables(study)
+    with _scratch(path.parent) as scratch:
+        names = encode(browser, scratch)
+        images = {name: _data_uri(scratch / name) for name in sorted(set(names.values()))}
+    scripts = {name: asset(name) for name in (THEME, *SCRIPTS)}
+    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
+    parts = _shell(
+        study,
+        pages(study, browser, names, list(tables)),
+        Within(tables, images),
+        title=study.title,
+        policy=f"img-src data:; style-src 'unsafe-inline'; script-src {hashes}",
+        inline={name: Markup(text) for name, text in {STYLE: asset(STYLE), **scripts}.items()},
+        pieces=chain([("images", images)], browser.pieces(names)),
+    )
+    with drafted(path) as draft:
+        _put(draft, parts)
+    return path
+
+
+def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
+    browser, tables = Browser(study), _tables(study)
+    names = encode(browser, folder / "images", before)
+    scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
+    policy = (
+        "img-src 'self' file: data:; style-src 'self' file: 'unsafe-inline'; "
+        f"script-src 'self' file:{'; connect-src ' + repr('self') if live else ''}"
+    )
+    for page in pages(study, browser, names, list(tables)):
+        links = Links("../" * page.path.count("/"))
+        parts = _shell(
+            study,
+            [page],
+            links,
+            title=page.title,
+            current=page.path,
+            policy=policy,
+            scripts=scripts,
+        )
+        _put(folder / f"{page.path}.html", parts)
+    for name in (STYLE, THEME, *scripts):
+        _put(folder / "assets" / name, [asset(name)])
+    for name, text in tables.items():
+        _put(folder / "tables" / name, [text])
+    for name, piece in browser.pieces(names):
+        value = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
+        _put(folder / "data" / f"{name}.js", [f"report.take({json.dumps(name)}, {value});\n"])
+
+
+def _shell(
+    study: StudyResult,
+    shown: Iterable[Page],
+    to: Links,
+    *,
+    title: str,
+    current: str = "",
+    policy: str,
+    scripts: Iterable[str] = (),
+    inline: dict[str, Markup] | None = None,
+    pieces: Iterable[tuple[str, Any]] = (),
+) -> Iterator[str]:
+    """One HTML file with these pages in it, part by part; style and scripts are files, or `inline`.
+
+    `current`: the page that is marked in the navigation, if the file holds one alone.
+    """
+    environment = _environment()
+    common: dict[str, Any] = {"study": study, "to": to}
+    bodies = (
+        {
+            "path": page.path,
+            "title": page.title,
+            "body": Markup(environment.get_template(page.template).render(common, **page.values)),
+        }
+        for page in shown
+    )
+    return environment.get_template("shell.html").generate(
+        common,
+        navigation=navigation(study),
+        title=title,
+        current=current,
+        pages=bodies,
+        policy=policy,
+        style=STYLE,
+        theme=THEME,
+        scripts=list(scripts),
+        inline=inline or {},
+        pieces=pieces,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+@cache
+def asset(name: str) -> str:
+    """The text of a file that every report holds."""
+    return (files("reports") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _tables(study: StudyResult) -> dict[str, str]:
+    """Files by name: the main table, that beside the published numbers, every cell's interval."""
+    made: list[tuple[str, pd.DataFrame, str, list[str]]]
+    made = [(study.kind, comparison(study), caption(study), [])]
+    if study.published and against.comparable(study):
+        frame = against.against(study)
+        made.append(("published", frame, against.caption(study), against.notes(study)))
+    found = {
+        f"{name}.{suffix}": formats.render(frame, form, title, notes)
+        for name, frame, title, notes in made
+        for form, suffix in _SUFFIXES.items()
+    }
+    return {**found, "cells.csv": formats.to_csv(cells(study))}
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".report-") as scratch:
+        yield Path(scratch)
+
+
+def _put(path: Path, parts: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", errors="replace") as file:  # a lone surrogate is no text
+        file.writelines(parts)
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _digest(text: str) -> str:
+    """A script's hash as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

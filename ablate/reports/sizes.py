@@ -1,0 +1,59 @@
+"""What each candidate is and took, as its steps recorded it: tokens, operations, speed, hours."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ablate.reports.model import CandidateResult
+
+
+@dataclass(frozen=True)
+class Size:
+    """A candidate's cost; None where no record tells.
+
+    Of its model: `visual_tokens` an image becomes, `parameters` in all and `trainable` in
+    fine-tuning, `vision_flops` an image takes before the language model. Of its runs:
+    `tokens_per_second`, visual tokens read in evaluation; `device_hours` of all its steps, those
+    too that it shares with others, a mean over its seeds.
+    """
+
+    visual_tokens: int | None
+    parameters: int | None
+    trainable: int | None
+    vision_flops: int | None
+    tokens_per_second: float | None
+    device_hours: float | None
+
+
+def size(one: CandidateResult) -> Size:
+    """From the records of the candidate's steps."""
+    results = {step.kind: step.record.get("result") or {} for step in one.steps}
+    trained, asked = results.get("finetune", {}), results.get("evaluate", {})
+    tokens, seconds = trained.get("visual_tokens"), asked.get("seconds_generate")
+    spent = sum(step.device_seconds for step in one.steps) / 3600
+    return Size(
+        visual_tokens=tokens,
+        parameters=trained.get("parameters"),
+        trainable=trained.get("trainable"),
+        vision_flops=trained.get("vision_flops"),
+        tokens_per_second=tokens * asked["questions"] / seconds if tokens and seconds else None,
+        device_hours=spent / len(one.config["seeds"]) if one.status == "done" else None,
+    )
+
+
+def pareto_front(
+    scored: Sequence[CandidateResult],
+    cost: Callable[[CandidateResult], float | None],
+    more_is_better: bool = False,
+) -> list[CandidateResult]:
+    """Those that no other beats in score without costing more, by cost; unknown costs left out.
+
+    `more_is_better`: of a speed.
+    """
+    sign = -1.0 if more_is_better else 1.0
+    known = [(sign * (cost(one) or 0.0), one) for one in scored if cost(one) is not None]
+    known.sort(key=lambda pair: (pair[0], -(pair[1].composite or 0.0)))
+    front: list[CandidateResult] = []
+    for _, one in known:
+        if not front or (one.composite or 0.0) > (front[-1].composite or 0.0):
+            front.append(one)
+    return front

@@ -1,0 +1,195 @@
+"""The tables of a study as data frames, e.g. `tables.rounds(load("micro/rounds"))` in a notebook.
+
+Here are those that the paper has too (rounds; arms of fusion, resolution, experts, pre-alignment)
+and the cost; what experts contribute, how sure it all is and which answers flipped come from next
+door.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablate.reports.contributions import contributions as contributions
+from ablate.reports.contributions import moves as moves
+from ablate.reports.contributions import pairs as pairs
+from ablate.reports.fairness import fairness as fairness
+from ablate.reports.flips import flips as flips
+from ablate.reports.frame import ends, estimate, framed, rounded
+from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
+from ablate.reports.significance import significance as significance
+from ablate.reports.significance import standing
+from ablate.reports.sizes import pareto_front, size
+
+LONGEST = 200
+"""Characters of the reason for which a candidate failed; its page in the report has all of it."""
+
+
+def rounds(study: StudyResult) -> pd.DataFrame:
+    """A row a candidate, round by round, the best first: score, interval, delta, each task.
+
+    With several seeds the score is their mean, `spread` their standard deviation.
+    `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed.
+    """
+    ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
+    rows = [
+        {"round": one.round, **row} for one, row in zip(ranked, _rows(study, ranked), strict=True)
+    ]
+    return rounded(pd.DataFrame(rows))
+
+
+def arms(study: StudyResult) -> pd.DataFrame:
+    """A row an arm, in the study's order: score, interval, delta against the base arm, tasks.
+
+    Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
+    """
+    frame = pd.DataFrame(_rows(study, study.candidates))
+    varied = VARIED.get(study.axis, {})
+    for place, (name, of) in enumerate(varied.items(), start=1):
+        frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
+    return rounded(frame)
+
+
+Fact = Callable[[CandidateResult], str | float | None]
+"""What an arm varies, or what that makes of it."""
+
+
+def _unfrozen(one: CandidateResult) -> str:
+    return "yes" if "encoders" in one.config["recipe"]["finetune"]["train"] else "no"
+
+
+VARIED: Mapping[str, Mapping[str, Fact]] = {
+    "fusion": {
+        "fusion": lambda one: one.fusion,
+        "visual_tokens": lambda one: size(one).visual_tokens,
+        "tokens_per_second": lambda one: size(one).tokens_per_second,
+    },
+    "resolution": {
+        "resolution": lambda one: int(one.encoders[0].rpartition("@")[2]),
+        "unfrozen": _unfrozen,
+    },
+    "expert": {"encoders": lambda one: " + ".join(one.encoders)},
+    "pre-alignment": {
+        "unfrozen": _unfrozen,
+        "prealigned": lambda one: "yes" if one.config["recipe"]["prealign"] else "no",
+    },
+}
+"""By a study's axis the columns of its arms: how each fuses, the visual tokens it makes and how
+quickly they are read; the base encoder's side in pixels, and whether fine-tuning trains encoders;
+the encoders; whether they were pre-aligned."""
+
+
+def cells(study: StudyResult) -> pd.DataFrame:
+    """A row a candidate and benchmark: score and difference there, each with its interval."""
+    board = study.scoreboard
+    scored = [one for one in study.candidates if one.answered]
+    pairs = [(one, study.reference(one)) for one in scored]
+    rows = [
+        {
+            "candidate": one.name,
+            "benchmark": title,
+            "score": one.scores[task],
+            **ends("score", board.score(one, (task,))),
+            **estimate("delta", delta),
+        }
+        for task, title in study.tasks.items()
+        if task in board.tasks
+        for one, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
+    ]
+    return framed(rows, ["candidate", "benchmark", "score", "delta"])
+
+
+def cost(study: StudyResult) -> pd.DataFrame:
+    """A row a candidate: its score and what it takes; `front` marks what none beats in both.
+
+    `front` is by score and visual tokens; see `sizes` for the columns.
+    """
+    sizes = {one: size(one) for one in study.candidates}
+    scored = [one for one in study.candidates if one.composite is not None]
+    front = pareto_front(scored, lambda one: sizes[one].visual_tokens)
+    rows = [
+        {
+            "candidate": one.name,
+            "score": one.composite,
+            **ends("score", study.scoreboard.score(one)),
+            "front": "front" if one in front else "",
+            "visual_tokens": own.visual_tokens,
+            "parameters": own.parameters,
+            "trainable": own.trainable,
+            "vision_gflops": own.vision_flops and own.vision_flops / 1e9,
+            "tokens_per_second": own.tokens_per_second,
+            "device_hours": own.device_hours,
+        }
+        for one, own in sizes.items()
+    ]
+    return rounded(pd.DataFrame(rows))
+
+
+def comparison(study: StudyResult) -> pd.DataFrame:
+    """The main table of a study: `rounds` of a search, `arms` otherwise."""
+    return rounds(study) if study.kind == "rounds" else arms(study)
+
+
+def caption(study: StudyResult) -> str:
+    """The title of the main table, and what its differences are against."""
+    greedy = study.kind == "rounds"
+    against = "the previous round's winner" if greedy else study.base.name
+    return f"{study.title} (differences against {against})"
+
+
+def costs(study: StudyResult) -> pd.DataFrame:
+    """A row a kind of step: how many, seconds, and what sharing steps between candidates saved."""
+    rows = []
+    for kind in KINDS:
+        steps = [step for step in study.steps.values() if step.kind == kind]
+        uses = {step.key: len(study.used_by[step.key]) for step in steps}
+        rows.append(
+            {
+                "kind": kind,
+                "steps": len(steps),
+                "done": sum(step.status == "done" for step in steps),
+                "seconds": sum(step.seconds for step in steps),
+                "device_seconds": sum(step.device_seconds for step in steps),
+                "reused": sum(uses.values()) - len(steps),
+                "saved": sum(step.seconds * (uses[step.key] - 1) for step in steps),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    total = frame["seconds"].sum()
+    frame["share"] = 100 * frame["seconds"] / total if total else 0.0
+    return rounded(frame)
+
+
+def reason(candidate: CandidateResult) -> str | None:
+    """Why a candidate failed, in a short line: the step and its message; None if it did not."""
+    if candidate.failure is None:
+        return None
+    step, error = candidate.failure
+    which = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
+    said = " ".join(f"{which}: {error['message']}".split())
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+
+
+def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
+    deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
+    seeds = len(study.base.config["seeds"])
+    return [
+        {
+            "candidate": one.name,
+            "mark": standing(study, one),
+            "reason": reason(one),
+            "score": one.composite,
+            **ends("score", study.scoreboard.score(one)),
+            **({"spread": one.spread} if seeds > 1 else {}),
+            **estimate("delta", delta),
+            **{title: one.scores.get(task) for task, title in study.tasks.items()},
+            "seconds": _seconds(one),
+        }
+        for one, delta in zip(candidates, deltas, strict=True)
+    ]
+
+
+def _seconds(one: CandidateResult) -> float | None:
+    """What its steps took together; None while a record is missing."""
+    known = all(step.record for step in one.steps)
+    return (known and sum(step.seconds for step in one.steps)) or None

@@ -1,0 +1,80 @@
+"""What many comparisons at once are worth: Holm's correction, the winner's curse, what can be seen.
+
+Numbers are points, 0..100; images are what is resampled (see `statistics`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtrit
+
+from ablate.stats.bootstrap import SEED, Sample
+from ablate.stats.intervals import LEVEL, Floats
+
+ALPHA = 0.05
+"""A (corrected) p-value below it is more than chance."""
+POWER = 0.8
+SPLITS = 500
+
+
+def holm(p: ArrayLike) -> Floats:
+    """P-values corrected for being several (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    If none of the differences is real, the chance that any corrected value is below 0.05 is at most
+    0.05, however they hang together. NaN is no comparison, and stays.
+    """
+    found = np.asarray(p, dtype=np.float64)
+    corrected = np.full_like(found, np.nan)
+    order = np.argsort(found)[: np.count_nonzero(~np.isnan(found))]
+    left = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(found[order] * left), 1.0)
+    return corrected
+
+
+def detectable(error: ArrayLike, freedom: ArrayLike = np.inf) -> Floats:
+    """The smallest true difference that is seen (a 95 % interval without zero) in 80 % of studies.
+
+    `error`: the standard error of a difference, with `freedom` degrees of freedom.
+    """
+    reach: Floats = stdtrit(freedom, 0.5 + LEVEL / 2) + stdtrit(freedom, POWER)
+    return reach * np.asarray(error, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Chosen on one half of the images and scored again on the other, a mean over many splits.
+
+    `chosen`: the score of each half's winner on that half; `held`: on the half that had no part in
+    the choice, so that the gap is what being chosen flatters by; on all images, twice as many, it
+    is less. `gain`, `held_gain`: the same over the reference. `again`: the share of halves that
+    the winner on all images wins.
+    """
+
+    chosen: float
+    held: float
+    gain: float
+    held_gain: float
+    again: float
+
+
+def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLITS) -> Halves:
+    """The winner's curse of choosing the best of `rivals` (indices of candidates).
+
+    Images are split at random, the same way in each run of this program.
+    """
+    ranks = np.random.default_rng(SEED).random((splits, sample.images)).argsort(1)
+    half = (ranks < sample.images // 2).astype(np.float64)
+    own, other = sample.composites(half), sample.composites(1.0 - half)
+    everything = sample.composites(np.ones((1, sample.images)))
+    among, turn = np.asarray(rivals, dtype=np.intp), np.arange(splits)
+    winner = among[own[:, among].argmax(1)]
+    best = among[everything[0, among].argmax()]
+    chosen, held = own[turn, winner], other[turn, winner]
+    return Halves(
+        chosen=float(chosen.mean()),
+        held=float(held.mean()),
+        gain=float((chosen - own[:, reference]).mean()),
+        held_gain=float((held - other[:, reference]).mean()),
+        again=float((winner == best).mean()),
+    )

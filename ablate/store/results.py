@@ -1,0 +1,125 @@
+"""What a candidate came to, as the store has it: its scores, or why it has none."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ablate.catalog import suites
+from ablate.config.study import Candidate, Study
+from ablate.files import read_sealed, sealed, write_json
+from ablate.store.artifacts import Store
+from ablate.store.steps import Step, Texts, ancestors, steps_for
+
+ANSWERS = "answers.jsonl"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A scored candidate. `scores`: each task's, in 0..100; `composite`: their mean.
+
+    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`; `measure` what the
+    composite is a mean of (see `suites.measure`).
+    """
+
+    key: str
+    scores: Mapping[str, float]
+    composite: float
+    answers: str
+    measure: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The answers (see `rows_in`)."""
+        return rows_in(self.answers)
+
+
+def rows_in(path: str) -> list[dict[str, Any]]:
+    """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
+    weight."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
+    return rows
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate without a score: the step that failed, and its reason in a line."""
+
+    step: Step
+    message: str
+
+
+class Lookup(Protocol):
+    """What the search may know: how candidates ended, and what it decided before."""
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        """How the candidate ended; None while it has not."""
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        """The decision of that round as it was stored, or None."""
+
+
+def load_evaluation(store: Store, step: Step) -> Evaluation | None:
+    """The result of an evaluate step, its checksums checked; None if it is not done.
+
+    Raises BadArtifactError (after setting it aside) if it is not what was committed.
+    """
+    record = store.record(step)
+    if record is None:
+        return None
+    store.verified(step, record)
+    return evaluation(store, step, record)
+
+
+def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluation:
+    """The result of an evaluate step that is done, as its record has it."""
+    result = record["result"]
+    scores = {task: float(score["value"]) for task, score in result["scores"].items()}
+    measure = suites.measure(step.spec["suite"], result.get("sets", {}))
+    answers = store.file(step, ANSWERS)
+    return Evaluation(step.key, scores, float(result["composite"]), answers, measure)
+
+
+class StoredResults:
+    """A study's results as the store holds them now, failures of any drive included."""
+
+    def __init__(self, store: Store, study: Study) -> None:
+        self.store, self.study = store, study
+        self._steps: dict[str, list[Step]] = {}
+        self._texts = Texts()
+
+    def steps(self, candidate: Candidate) -> list[Step]:
+        """The candidate's steps, made once: a thousand candidates' keys take a while."""
+        if candidate.name not in self._steps:
+            self._steps[candidate.name] = steps_for(candidate, self.study, self._texts)
+        return self._steps[candidate.name]
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        steps = self.steps(candidate)
+        found = load_evaluation(self.store, steps[-1])
+        return found or self.failure(steps)
+
+    def failure(self, steps: list[Step]) -> Failure | None:
+        """The first of the steps whose last attempt failed."""
+        for step in ancestors(steps):
+            if self.store.record(step) is None and (record := self.store.failure(step)):
+                return Failure(step, record["error"]["message"])
+        return None
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        return read_decision(self.store.home, self.study, number)
+
+
+def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:
+    """The decision of a round as it was written; None if there is none, or it is damaged."""
+    return read_sealed(_decision(home, study, number))
+
+
+def write_decision(home: Path, study: Study, number: int, decision: dict[str, Any]) -> None:
+    """Write the decision of a round down, with a checksum."""
+    write_json(_decision(home, study, number), sealed(decision))
+
+
+def _decision(home: Path, study: Study, number: int) -> Path:
+    return home / "studies" / study.name / "decisions" / f"round-{number}.json"

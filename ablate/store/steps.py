@@ -1,0 +1,250 @@
+"""A candidate as a graph of steps, and what makes two steps the same one.
+
+A step's key is the sha256 of canonical typed JSON of what determines its result: its kind, the
+schema version of that kind, its resolved spec, and its parents' keys. Where and how it runs
+(devices, workers, paths, batch split) is never in it. Nothing here imports torch.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import fusion_zoo
+from ablate.catalog import suites
+from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.data_sources import DataSource
+from ablate.config.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
+from ablate.parsing.validation import Fields
+
+SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
+"""Raised by one when a kind's executor would make another result of the same spec."""
+
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""What JSON keeps as it is; a call for each of them is what making keys would take longest over."""
+
+
+def canonical(value: Any) -> str:
+    """`value` as JSON that is the same for the same value only: sorted, `1`, `1.0`, `"1"` differ.
+
+    Raises TypeError for what JSON would change or lose (tuples aside), ValueError for NaN.
+    """
+    _check(value)
+    return _JSON.encode(value)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_quoted = cache(_JSON.encode)
+
+
+def _check(value: Any) -> None:
+    if type(value) is dict or type(value) is Part:
+        for key, child in value.items():
+            if type(key) is not str:
+                raise TypeError(f"the key {key!r} is no string")
+            if type(child) not in PLAIN:
+                _check(child)
+    elif type(value) in {list, tuple}:
+        for child in value:
+            if type(child) not in PLAIN:
+                _check(child)
+    elif type(value) not in PLAIN:
+        raise TypeError(f"{value!r} has no canonical JSON")
+
+
+def _identity(value: Any) -> Any:
+    """`value` by content, not by place: what has a fingerprint or a checksum may move.
+
+    A published repository is no place but a name, and stays.
+    """
+    if isinstance(value, dict):
+        if "fingerprint" in value:
+            return {"fingerprint": value["fingerprint"]}
+        moves = value.get("sha256") and value.get("kind") != "published"
+        places = {"ref"} if moves else set()
+        return {
+            key: child if type(child) in PLAIN else _identity(child)
+            for key, child in value.items()
+            if key not in places
+        }
+    return [_identity(child) for child in value] if isinstance(value, list) else value
+
+
+class Part(dict[str, Any]):
+    """A part of specs, one object for all that share it, so that its share of keys is made once."""
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical JSON of what it is by content."""
+        return canonical(_identity(dict(self)))
+
+
+def _text(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    return value.text if type(value) is Part else canonical(_identity(value))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One cached unit of work. `spec`: fully resolved JSON; `parents`: the steps it starts from."""
+
+    kind: str
+    slug: str
+    spec: dict[str, Any]
+    parents: Mapping[str, "Step"] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of what determines the result, 64 hex digits."""
+        parents = ",".join(
+            [f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())]
+        )
+        spec = ",".join([f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec)])
+        identity = (  # the canonical JSON of all four, put together of its parts
+            f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{SCHEMAS[self.kind]},'
+            f'"spec":{{{spec}}}}}'
+        )
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+    @cached_property
+    def dirname(self) -> str:
+        """`<slug>-<first 12 digits of the key>`, a safe name of a folder."""
+        return f"{_safe(self.slug)}-{self.key[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The step and, inside, its parents, as a worker is given them."""
+        parents = {role: parent.to_json() for role, parent in self.parents.items()}
+        return {"kind": self.kind, "slug": self.slug, "spec": self.spec, "parents": parents}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Step":
+        """The step that `to_json` gave."""
+        parents = {role: cls.from_json(parent) for role, parent in value["parents"].items()}
+        return cls(value["kind"], value["slug"], value["spec"], parents)
+
+
+class Texts:
+    """Parts of designs as JSON, each made once: a thousand candidates share a few of them."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Fields, str]] = {}  # the part, too: its id stays its own
+
+    def __call__(self, part: Fields) -> str:
+        if id(part) not in self._made:
+            self._made[id(part)] = part, part.model_dump_json()
+        return self._made[id(part)][1]
+
+
+def steps_for(
+    candidate: Candidate, study: Study, text: Callable[[Fields], str] = Fields.model_dump_json
+) -> list[Step]:
+    """The candidate's steps, parents before children; the last is its evaluation.
+
+    Steps of equal keys are one step, whichever candidate or study they come from. `text`: a part as
+    JSON.
+    """
+    recipe, name, seed = candidate.recipe, "+".join(candidate.encoders), candidate.seed
+    prealigned = {}
+    if recipe.prealign is not None:
+        source, stage = study.data[recipe.prealign.data], text(recipe.prealign)
+        common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
+        for title in candidate.encoders:
+            prealigned[f"prealign:{title}"] = _prealign(title, *common, seed)
+    slug, fusion = f"{name}.{candidate.fusion.name}", text(candidate.fusion)
+    model = _model(candidate.encoders, fusion, candidate.llm, recipe.feature_norm)
+    specs = [
+        _spec(model, text(stage), study.data[stage.data], seed)
+        for stage in (recipe.pretrain, recipe.finetune)
+    ]
+    pretrain = Step("pretrain", slug, specs[0], prealigned)
+    finetune = Step("finetune", slug, specs[1], {"pretrain": pretrain})
+    evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
+    return [*prealigned.values(), pretrain, finetune, evaluate]
+
+
+def alone(design: Design, title: str) -> Design:
+    """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
+    fusion = _fusion_of_one(design.fusion.grid)
+    return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
+
+
+def ancestors(steps: Iterable[Step]) -> list[Step]:
+    """The steps and all they start from, each key once, parents before children."""
+    found: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        if step.key not in found:
+            for parent in step.parents.values():
+                visit(parent)
+            found[step.key] = step
+
+    for step in steps:
+        visit(step)
+    return list(found.values())
+
+
+@cache
+def _safe(slug: str) -> str:
+    return re.sub(r"[^A-Za-z0-9@+_.]+", "-", slug).strip("-.")[:120] or "step"
+
+
+@lru_cache(maxsize=4096)
+def _prealign(
+    title: str,
+    grid: tuple[int, int],
+    llm: str,
+    feature_norm: str,
+    stage: str,
+    source: DataSource,
+    seed: int,
+) -> Step:
+    """An expert's pre-alignment, one object for all candidates: its key is made once.
+
+    `stage`: as JSON.
+    """
+    fusion = _fusion_of_one(grid).model_dump_json()
+    model = _model((title,), fusion, llm, feature_norm)
+    return Step("prealign", title, _spec(model, stage, source, seed))
+
+
+def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
+    return {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
+
+
+@lru_cache(maxsize=4096)
+def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) -> Part:
+    """`fusion`: as JSON."""
+    return Part(
+        encoders=[encoder_spec(title).to_json() for title in titles],
+        fusion=json.loads(fusion),
+        feature_norm=feature_norm,
+        llm=llm_spec(llm).to_json(),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _stage(stage: str) -> Part:
+    """A stage, given as JSON; its data have a place of their own."""
+    return Part({name: value for name, value in json.loads(stage).items() if name != "data"})
+
+
+@cache
+def _fusion_of_one(grid: tuple[int, int]) -> Fusion:
+    options = fusion_zoo.options("channel_concat")
+    return Fusion(name="channel_concat", grid=grid, options=options)
+
+
+@cache
+def _source(source: DataSource) -> Part:
+    return Part(source.model_dump(mode="json"), fingerprint=fingerprint(source))
+
+
+@cache
+def _suite(name: str) -> Part:
+    return Part(suites.resolve(name).identity())

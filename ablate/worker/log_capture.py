@@ -1,0 +1,52 @@
+"""What a step prints, into its log."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from ablate.errors import UserError
+from ablate.redaction import redacted
+
+
+@contextlib.contextmanager
+def captured(log: Path, whole_process: bool) -> Iterator[None]:
+    """Send what is printed to the attempt's log, with the traceback of what went wrong.
+
+    What a library prints may hold a secret, so the log is for its owner only.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(mode=0o600)
+    with log.open("a", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as stack:
+        if whole_process:
+            stack.enter_context(_descriptors(file.fileno()))
+        else:
+            stack.enter_context(contextlib.redirect_stdout(file))
+            stack.enter_context(contextlib.redirect_stderr(file))
+        try:
+            yield
+        except BaseException as error:
+            told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
+            with contextlib.suppress(OSError):
+                file.write(redacted(told))
+            raise
+
+
+@contextlib.contextmanager
+def _descriptors(target: int) -> Iterator[None]:
+    """Standard output and error into `target`, also what C code and child processes write."""
+    streams = (sys.stdout, sys.stderr)
+    saved = [os.dup(number) for number in (1, 2)]
+    try:
+        for number, stream in zip((1, 2), streams, strict=True):
+            stream.flush()
+            os.dup2(target, number)
+        yield
+    finally:
+        for number, stream, old in zip((1, 2), streams, saved, strict=True):
+            with contextlib.suppress(OSError):
+                stream.flush()
+            os.dup2(old, number)
+            os.close(old)

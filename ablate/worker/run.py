@@ -1,0 +1,363 @@
+"""What runs inside a job: one chain of steps, in one process or as many as the steps ask for.
+
+Each step is done under its lease, from its parents' committed artifacts into a work folder, and is
+committed or leaves the record of its failure. Where a job has several processes, one leads and does
+all that; the others follow it through the executors. Nothing here imports torch: an executor does,
+when a step needs it.
+"""
+
+import errno
+import importlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from ablate.config.infra import Infra
+from ablate.files import FULL, PASSING, write_json
+from ablate.redaction import redacted
+from ablate.store.artifacts import BadArtifactError, Store
+from ablate.store.lease import Lease, LeaseLostError
+from ablate.store.record import forget_peak_memory, peak_memory_mb, record
+from ablate.store.steps import Step, canonical
+from ablate.worker.log_capture import captured
+from ablate.worker.out_of_memory import advice
+from ablate.worker.process_group import Team, World
+
+Executor = Callable[["StepContext"], dict[str, Any]]
+Executors = Mapping[str, str | Executor]
+EXECUTORS: Executors = MappingProxyType(
+    {
+        "prealign": "ablate.train.stage:train",
+        "pretrain": "ablate.train.stage:train",
+        "finetune": "ablate.train.stage:train",
+        "evaluate": "ablate.evaluate.score:evaluate",
+        "bake": "ablate.bake.run:bake",
+    }
+)
+"""What does each kind of step, as `module:function`; imported when first needed."""
+
+TOLD_TO_GO = threading.Event()
+"""Set once this process is being ended from outside: what fails from then on fails of that, as a
+data loader does whose workers are ended first."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a chain ended, why in a line, and the key of the step it ended at.
+
+    `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
+    hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
+    step's; `memory`: it was killed for the memory it took; `setup`: a line that its job begins with
+    failed. `log`: what its process printed that is in no step's log.
+    """
+
+    status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory", "setup"]
+    message: str = ""
+    step: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chain runs. None of it is in a key.
+
+    `device`: `cpu` or `cuda`; `infra`: the study's; `drive`: token of the driver that asked, kept
+    in records of failure so that it does not try again; `whole_process`: whether all that the
+    process prints belongs to the step, or (in the driver's own process) only what Python prints;
+    `backend`: which of them it is that runs the chain, for whom advice is meant.
+    """
+
+    device: str = "cpu"
+    infra: Mapping[str, Any] = field(default_factory=dict)
+    drive: str = ""
+    whole_process: bool = False
+    backend: Literal["inline", "local", "slurm"] = "inline"
+
+    def of(self, kind: str) -> Infra:
+        """How a kind of step runs."""
+        return Infra.model_validate(self.infra).of(kind)
+
+
+class StepContext:
+    """What an executor is given: its inputs, the folder it fills, and whom to tell.
+
+    `parents`: committed folders by role; `work`: the payload goes here, and whatever lets a later
+    attempt go on; what lies in it at the end is the artifact. `infra`: how to run, never what.
+    `world`: the processes that execute the step together, each with a context of its own. Only the
+    leader has the step's `lease`: what the others say of progress and metrics is not heard.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        store: Store,
+        place: Place,
+        work: Path,
+        world: World,
+        lease: Lease | None = None,
+    ) -> None:
+        self.step_kind = step.kind
+        # As the key has it: the order in which fields come moves the rounding of sums.
+        self.spec = json.loads(canonical(step.spec))
+        self.parents = {role: store.folder(one) for role, one in step.parents.items()}
+        self.work = work
+        self.home = store.home
+        self.infra = place.of(step.kind).model_dump(mode="json")
+        self.world = world
+        shares = place.device == "cuda" and world.size > 1
+        self.device = f"cuda:{world.local}" if shares else place.device
+        self._lease = lease
+        self._log = self.work / "metrics.jsonl"
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the step is; as cheap as setting a variable, the lease's beat writes it."""
+        if self._lease is None:
+            return
+        if self._lease.lost:
+            raise LeaseLostError
+        self._lease.done, self._lease.total, self._lease.note = done, total, note
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        """Append one row, such as `{"step": 3, "loss": 2.1}`, to `metrics.jsonl`."""
+        if self._lease is not None:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        """Drop the rows after `step`, which a resumed run is about to write again."""
+        if self._lease is not None and self._log.exists():
+            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = (line for line in lines if line.endswith("\n"))
+            kept = [line for line in whole if json.loads(line).get("step", 0) <= step]
+            self._log.write_text("".join(kept), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who does the steps of a chain, and with what; the outcome is written to `answer`."""
+
+    store: Store
+    place: Place
+    executors: Executors
+    team: Team
+    answer: Path | None = None
+
+    def tell(self, outcome: Outcome) -> Outcome:
+        """Write the outcome down for whoever started the chain."""
+        if self.answer:
+            write_json(self.answer, asdict(outcome))
+        return outcome
+
+
+def run_chain(
+    home: Path,
+    steps: Sequence[Step],
+    place: Place,
+    executors: Executors = EXECUTORS,
+    team: Team | None = None,
+    answer: Path | None = None,
+) -> Outcome:
+    """Do `steps` in order, each at most once in the world; those that are done are passed over.
+
+    A failure ends the chain and leaves its record, and the `team` (default: this process alone),
+    whose members may be anywhere in the step. SIGTERM and Ctrl-C must arrive as exceptions (see
+    `ablate.launch.backends`): the step is given back and another attempt goes on with it.
+    """
+    worker = Worker(Store(home), place, executors, team or Team(), answer)
+    outcome = None
+    try:
+        outcome = _chain(worker, steps)
+    finally:
+        if outcome is None or outcome.status != "done":
+            worker.team.close(in_order=False)
+    return worker.tell(outcome)
+
+
+def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
+    """What all but the first process of a job do: their part of each step that the first begins.
+
+    An error is the leader's to record; what is printed goes to `process-<task>.log`.
+    """
+    store = Store(home)
+    for turn in team.turns():
+        step, work = Step.from_json(turn["step"]), Path(turn["work"])
+        try:
+            world = _world(team, place, step)
+            if world:
+                log = store.logs(step) / f"process-{team.task}.log"
+                with captured(log, place.whole_process):
+                    _executor(step.kind, executors)(StepContext(step, store, place, work, world))
+        except Exception as error:  # whatever a step's libraries raise
+            team.fail(_told(error, step, place))
+
+
+def _world(team: Team, place: Place, step: Step) -> World | None:
+    infra = place.of(step.kind)
+    return team.world(infra.devices, infra.nodes)
+
+
+def _chain(worker: Worker, steps: Sequence[Step]) -> Outcome:
+    for step in steps:
+        try:
+            outcome = _run(worker, step)
+        except BadArtifactError as error:
+            return Outcome("bad", str(error), step.key)
+        except OSError as error:
+            if error.errno not in FULL | PASSING:
+                raise
+            return Outcome("full" if error.errno in FULL else "lost", str(error), step.key)
+        if outcome.status != "done":
+            return outcome
+    return Outcome("done")
+
+
+def _run(worker: Worker, step: Step) -> Outcome:
+    if worker.store.record(step) is not None:
+        return Outcome("done")
+    lease = worker.store.watch.take(worker.store.leases(step))
+    if lease is None:
+        return Outcome("busy", "another worker has it", step.key)
+    with lease:
+        outcome = None
+        try:
+            outcome = _leased(worker, step, lease)
+        except LeaseLostError:
+            outcome = Outcome("busy", "another worker took it over", step.key)
+        finally:
+            if outcome is None or outcome.status != "done":  # a commit takes the lease away
+                lease.release()
+        return outcome
+
+
+def _leased(worker: Worker, step: Step, lease: Lease) -> Outcome:
+    if not worker.store.begin(step, lease) or worker.store.recover(step, lease):
+        return Outcome("done")
+    return _attempt(worker, step, lease)
+
+
+def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
+    """Execute the step once, and commit it or keep the record of its failure."""
+    for parent in step.parents.values():
+        worker.store.verified(parent)
+    attempt = Attempt(worker, step, lease)
+    log = worker.store.logs(step) / f"attempt-{lease.number}.log"
+    try:
+        with captured(log, worker.place.whole_process):
+            result = attempt.execute()
+        if not lease.held():
+            raise LeaseLostError
+        worker.store.commit(step, attempt.record("done", result=result), lease)
+    except LeaseLostError:
+        raise
+    except Exception as error:  # whatever a step's libraries raise
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
+        worker.team.listen()
+        if _disk_is_full(error):
+            return Outcome("full", _said(error), step.key)
+        worker.store.require_room()
+        return attempt.failed(_told(error, step, worker.place))
+    return Outcome("done")
+
+
+class Attempt:
+    """One execution of a step under its lease, and the record of it."""
+
+    def __init__(self, worker: Worker, step: Step, lease: Lease) -> None:
+        self.worker, self.step, self.lease = worker, step, lease
+        self.devices = worker.place.of(step.kind).processes
+        self.started, self._clock = time.time(), time.monotonic()
+        self.work = worker.store.attempt(step, lease.number)
+        forget_peak_memory()
+
+    def execute(self) -> dict[str, Any]:
+        """The executor's result, with all processes of the step at work."""
+        worker, step = self.worker, self.step
+        world = _world(worker.team, worker.place, step)
+        assert world is not None  # the leader is in every world
+        context = StepContext(step, worker.store, worker.place, self.work, world, self.lease)
+        with worker.team.at_work(self._last_word):
+            worker.team.begin({"step": step.to_json(), "work": str(self.work)})
+            return _executor(step.kind, worker.executors)(context)
+
+    def record(self, status: Literal["done", "failed"], **more: Any) -> dict[str, Any]:
+        """The step's record, as it stands."""
+        return record(
+            self.step,
+            status,
+            **more,
+            started=self.started,
+            ended=time.time(),
+            seconds=round(time.monotonic() - self._clock, 3),
+            device=self.worker.place.device,
+            devices=self.devices,
+            device_seconds=round(self.lease.seconds * self.devices, 3),
+            restarts=self.lease.number - 1,
+            peak_memory_mb=peak_memory_mb(),
+            drive=self.worker.place.drive,
+        )
+
+    def failed(self, error: tuple[str, str]) -> Outcome:
+        """Keep the record of a failure: type and text of its error.
+
+        Raises LeaseLostError where another has taken the step over.
+        """
+        if self.worker.store.record(self.step) is not None:  # whoever took it over has finished it
+            return Outcome("done")
+        if TOLD_TO_GO.is_set():
+            return Outcome("stopped", f"it was being ended: {error[1]}", self.step.key)
+        self.worker.store.put_down(self.step, self.lease)
+        self.worker.store.fail(self.step, self.record("failed", error=error))
+        return Outcome("failed", error[1], self.step.key)
+
+    def _last_word(self, error: tuple[str, str] | None, said: str) -> None:
+        """Of another thread, as another process failed (with an error) or died in our step."""
+        if error is None:
+            outcome = Outcome("lost", said, self.step.key)
+        elif os.strerror(errno.ENOSPC) in error[1]:
+            outcome = Outcome("full", error[1], self.step.key)
+        else:
+            try:
+                outcome = self.failed(error)
+            except LeaseLostError:
+                outcome = Outcome("busy", "another worker took it over", self.step.key)
+        self.lease.release()
+        self.worker.tell(outcome)
+
+
+def _executor(kind: str, executors: Executors) -> Executor:
+    found = executors[kind]
+    if not isinstance(found, str):
+        return found
+    module, _, name = found.partition(":")
+    executor: Executor = getattr(importlib.import_module(module), name)
+    return executor
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    """Also where a library has wrapped the error of the system, as safetensors does."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in FULL:
+            return True
+        if os.strerror(errno.ENOSPC) in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
+    """Type and text of an error in a step, with what to change where it ran out of memory."""
+    infra = place.of(step.kind).model_dump()
+    return type(error).__name__, _said(error) + advice(error, step.kind, infra, place.backend)
+
+
+def _said(error: BaseException) -> str:
+    text = redacted(str(error)).strip() or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:500]}..."
