@@ -110,7 +110,8 @@ def plan(
     """Show every candidate and step of a study: what is cached, what is shared by whom, the cost.
 
     Candidates of rounds that cannot be decided yet are shown as if the first of the pool won. The
-    cost is an estimate (`ablate/cost/estimate.py` says of what), shown for studies on GPUs, and with --json.
+    cost is an estimate (`ablate/cost/estimate.py` says of what), shown for studies on GPUs and
+    with --json.
 
     \b
     Examples:

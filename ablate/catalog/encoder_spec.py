@@ -15,11 +15,11 @@ class Weights:
     """Where an encoder's weights come from.
 
     kind: "shipped" (a safetensors file under `ablate/weights`), "published" (a file of a repository
-    on the Hugging Face hub, tensors under their published names; `ablate.catalog.weights` finds it) or "none"
-    (random, from the spec's `init_seed`). ref: the file's path under `ablate/weights`, or the
-    repository. file: the published file, or the index of several. revision: the repository's
-    commit, None for whichever is there. sha256: of the file; None where it is not known, or while
-    shipped weights do not exist.
+    on the Hugging Face hub, tensors under their published names; found by
+    `ablate.catalog.weights`) or "none" (random, from the spec's `init_seed`). ref: the file's path
+    under `ablate/weights`, or the repository. file: the published file, or the index of several.
+    revision: the repository's commit, None for whichever is there. sha256: of the file; None where
+    it is not known, or while shipped weights do not exist.
     """
 
     kind: str

@@ -19,7 +19,8 @@ class LlmSpec:
     """A causal language model in Hugging Face's folder format.
 
     kind: "shipped" (ref: a folder under `ablate/weights`), "published" (ref: a repository on the
-    Hugging Face hub; `ablate.catalog.weights` finds it) or "path" (ref: any folder); width: its embedding's;
+    Hugging Face hub, found by `ablate.catalog.weights`) or "path" (ref: any folder); width: its
+    embedding's;
     context: tokens it can take; sha256: of all that decides its output (weights, configuration,
     tokenizer), None while there are no weights, and for published models: they are known by
     repository and revision (its commit, None for whichever is there), so that a study can be

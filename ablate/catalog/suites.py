@@ -27,8 +27,9 @@ from ablate.catalog.data_sources import DataSource, WorldData, parse
 from ablate.catalog.world_version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 
-_HERE = Path(__file__).parent
-TASK_FILES = _HERE / "tasks"
+_PACKAGE = Path(__file__).parents[1]
+_SUITES = Path(__file__).parent / "suites"
+TASK_FILES = _PACKAGE / "evaluate" / "tasks"
 
 
 class SuiteTask(BaseModel):
@@ -130,7 +131,7 @@ _SCORING = {"task", "metric", "to_percent", "file", "questions", "judge"}
 
 def names() -> list[str]:
     """The suites there are."""
-    return sorted(path.stem for path in (_HERE / "suites").glob("*.yaml"))
+    return sorted(path.stem for path in _SUITES.glob("*.yaml"))
 
 
 def place(name: str, folder: Path) -> str:
@@ -190,7 +191,7 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 def _path(name: str) -> Path:
     if name in names():
-        return _HERE / "suites" / f"{name}.yaml"
+        return _SUITES / f"{name}.yaml"
     if name.endswith(_YAML):
         return Path(name)
     raise UserError(f"no suite '{name}'{nearest(name, names())}")
@@ -226,7 +227,7 @@ def _task(written: Any, known: Mapping[str, Any], path: Path) -> Any:
 @cache
 def task_files_fingerprint() -> str:
     """sha256 over the names and contents of the task files, and of the metrics they call."""
-    metrics = _HERE.parent / "data" / "world" / "metrics.py"
+    metrics = _PACKAGE / "data" / "world" / "metrics.py"
     digest = hashlib.sha256()
     for path in (*sorted(TASK_FILES.glob("*.yaml")), TASK_FILES / "utils.py", metrics):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ablate.catalog.bake_targets import TARGETS
 from ablate.catalog.micro_encoders import WEIGHTS
-from ablate.commands.output import duration, emit_json, note
+from ablate.commands.output import emit_json, note
 from ablate.errors import UserError, nearest
 from ablate.files import home, writing
+from ablate.humanize import duration
 from ablate.launch.backends import gpus
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ablate.commands.output import columns, count, emit_json
+from ablate.commands.output import columns, emit_json
+from ablate.humanize import count
 
 Row = dict[str, Any]
 

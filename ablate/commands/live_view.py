@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ablate.commands import state
 from ablate.commands.drivers_and_jobs import Hints, Work
-from ablate.commands.output import duration, note
+from ablate.commands.output import note
 from ablate.commands.study_status import Eye, Survey
 from ablate.config.study import Candidate, Study
 from ablate.driver.invocation import Command
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError
+from ablate.humanize import duration
 from ablate.store.artifacts import Store
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,42 +25,3 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         width = max(map(len, cells))
         padded.append([cell.ljust(width) for cell in cells])
     return "\n".join(["  ".join(line).rstrip() for line in zip(*padded, strict=True)])
-
-
-def count(number: int) -> str:
-    """`843 M`, `5.54 B`: a number of parameters in three digits or so."""
-    if number >= 10**9:
-        return f"{number / 10**9:.2f} B"
-    return f"{number / 10**6:.0f} M" if number >= 10**7 else f"{number / 10**6:.2f} M"
-
-
-def duration(seconds: float) -> str:
-    """`48 s`, `12 min 5 s` or `3 h 20 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def pace(each_second: float) -> str:
-    """`3.2/s`, `12/min` or `4.1/h`: in a unit that leaves something before the point."""
-    for unit, seconds in (("s", 1), ("min", 60)):
-        if each_second * seconds >= 1:
-            return f"{_short(each_second * seconds)}/{unit}"
-    return f"{_short(each_second * 3600)}/h"
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
-
-
-def clock(seconds: float) -> str:
-    """The time of day in so many seconds from now, here: `14:20`, `Wed 14:20`, `4 Dec 14:20`."""
-    now = time.time()
-    then = time.localtime(now + seconds)
-    if then[:3] == time.localtime(now)[:3]:
-        return time.strftime("%H:%M", then)
-    day = "%a" if seconds < 6 * 86400 else f"{then.tm_mday} %b"
-    return time.strftime(f"{day} %H:%M", then)

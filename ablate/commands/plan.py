@@ -5,9 +5,10 @@ from typing import Any
 
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import Bill
-from ablate.commands.output import columns, count, emit_json
+from ablate.commands.output import columns, emit_json
 from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
+from ablate.humanize import count
 from ablate.store.steps import Step
 
 

@@ -51,7 +51,7 @@ def _drive(command: Command) -> int:
     study = _study(command)
     _check(study, look(study, Store(home()), command.last))
     Driven.by(command).write(home(), study.name)
-    job, log = detach(command, study, home())
+    job, log = detach(to_its_end, command, study, home())
     print(f"job {job} drives {study.name}")
     note(f"watch it with `{command.said('status')}` or `tail -f {shlex.quote(str(log))}`")
     note(f"end it, and all that it started, with `{command.said('cancel')}`")
@@ -61,8 +61,8 @@ def _drive(command: Command) -> int:
 def to_its_end(command: Command, folder: Path | None = None) -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
-    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). 1 if a candidate failed,
-    now or before, else 0.
+    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). 1 if a candidate
+    failed, now or before, else 0.
     """
     study, store = _study(command), Store(home())
     _check(study, look(study, store, command.last))

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from ablate.commands.drivers_and_jobs import Hints, Work, at_hand
-from ablate.commands.output import clock, columns, duration, emit_json, note, pace
+from ablate.commands.output import columns, emit_json, note
 from ablate.commands.study_status import Eye, Survey, look
 from ablate.config.study import Study, load_study
 from ablate.driver.invocation import Command, last_driven
 from ablate.files import home
+from ablate.humanize import clock, duration, pace
 from ablate.launch.slurm.squeue import Queued
 from ablate.store.artifacts import Store
 from ablate.store.read_cache import all_of_use

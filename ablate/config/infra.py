@@ -37,7 +37,7 @@ QUESTIONS = 64
 
 
 class Slurm(Fields):
-    """What each job asks of the cluster. A profile says most of it once (see `ablate.config.clusters`).
+    """What each job asks of the cluster. A profile says most of it once (`ablate.config.clusters`).
 
     `cpus`: of each process; `gpus`: on each node (null: one for each of `devices`, none where
     `device` is cpu); `mem`: of each node, as sbatch has it (`64G`); `at_once`: jobs that run at

@@ -30,14 +30,14 @@ from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
 from ablate.errors import UserError, nearest
-from ablate.files import placed
+from ablate.files import placed, shipped
 from ablate.parsing.tree import Located, assign, load, parse
 from ablate.parsing.validation import Fields, Option, blame, known, validated
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
 """As the registries have them, but read from the disk once: specs carry checksums of weights."""
-SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
+SHELF = shipped("sweeps")
 
 
 def _trained(value: Any) -> Any:

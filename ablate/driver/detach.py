@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,25 @@ from ablate.launch.slurm.squeue import ask
 from ablate.redaction import redacted
 from ablate.store.lease import Watch
 
+Run = Callable[[Command, Path], int]
+
 
 class Driving:
     """What the job that drives the study of a name runs: it ends as `ablate run` would.
 
+    `run`: drives the command's study from the folder to its end, and gives the exit code.
     A class, so that submitit finds `checkpoint` when it must go.
     """
 
-    def __init__(self, command: Command, study: str, home: Path, folder: Path) -> None:
-        self.command, self.study = command, study
+    def __init__(self, run: Run, command: Command, study: str, home: Path, folder: Path) -> None:
+        self.run, self.command, self.study = run, command, study
         self.home, self.folder = str(home), str(folder)
 
     def __call__(self) -> None:
-        from ablate.commands import run as running
-
         os.environ["ABLATE_HOME"] = self.home
         os.dup2(1, 2)  # what goes on and what came of it, in one log
         try:
-            code = running.to_its_end(self.command, Path(self.folder))
+            code = self.run(self.command, Path(self.folder))
         except TakenOverError as error:
             raise SystemExit(f"ablate: {error}") from None
         except UserError as error:
@@ -64,8 +66,8 @@ class Driving:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
-    """Submit the driver of the study as a job; its number, and where it prints.
+def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, Path]:
+    """Submit `run` as a job that drives the study; its number, and where it prints.
 
     Raises UserError where the study has a driver, Slurm is not here, or sbatch refuses.
     """
@@ -79,7 +81,7 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
     tenure = Tenure(home, study.name, watch)
     tenure.hold(folder)  # until the job's number is there to be found
     try:
-        call = Driving(command, study.name, home, folder)
+        call = Driving(run, command, study.name, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
     except RefusedError as error:

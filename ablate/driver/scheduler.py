@@ -92,7 +92,7 @@ def drive(
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
     anything is started for a published benchmark that is not here.
 
-    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). One that is told to go
+    `folder`: of a drive that outlives its driver (`ablate.driver.detach`). One that is told to go
     leaves its jobs at work, for the next to take over.
     """
     stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]

@@ -1,6 +1,6 @@
 """What a study needs that may not be on this machine, and how each kind of it is got.
 
-Weights and language models go to `ablate.catalog.weights.weights_home()`, training data and benchmark sets to
+Weights and language models go to `weights_home()`, training data and benchmark sets to
 `ablate.files.datasets()`: where they are looked for anyway, so that the folder can be carried to a
 machine without a network. Each comes whole or not at all, what is there is not fetched again, and
 published pickles become safetensors on the way. Imports no torch before one does.

@@ -10,16 +10,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablate.files import drafted
+from ablate.files import drafted, shipped
 from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
 from ablate.reports.links import Links, Within
@@ -145,7 +144,7 @@ def _shell(
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("reports"),
+        loader=FileSystemLoader(shipped("reports") / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -157,7 +156,7 @@ def _environment() -> Environment:
 @cache
 def asset(name: str) -> str:
     """The text of a file that every report holds."""
-    return (files("reports") / "assets" / name).read_text(encoding="utf-8")
+    return (shipped("reports") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _tables(study: StudyResult) -> dict[str, str]:

@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 @cache
 def git_commit() -> str | None:
     """The commit of the code that runs, `-dirty` if changed; None for an installed package."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     command = [

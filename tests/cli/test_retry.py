@@ -12,7 +12,6 @@ import pytest
 from in_process import ablate, faked
 
 from ablate.commands import report as reporting
-from ablate.commands import run as running
 from ablate.driver.detach import Driving
 from ablate.driver.invocation import Command, Driven, last_driven
 from ablate.errors import UserError
@@ -117,10 +116,9 @@ def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_beg
     monkeypatch.setenv("ABLATE_HOME", str(own_home))
     monkeypatch.setenv("SLURM_JOB_ID", "27")
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
-    monkeypatch.setattr(running, "to_its_end", fail)
     command = Command("micro/smoke", backend="slurm", detached=True)
     with pytest.raises(SystemExit, match="sbatch refused"):
-        Driving(command, "micro/smoke", own_home, own_home / "drives" / "abc")()
+        Driving(fail, command, "micro/smoke", own_home, own_home / "drives" / "abc")()
     said = ablate("status", "micro/smoke").out
     log = own_home / "studies" / "micro/smoke" / "drivers" / "abc" / "27_0_log.out"
     reason = "the last driver failed: sbatch refused: no such partition"
@@ -136,8 +134,14 @@ def test_the_job_of_a_driver_fails_where_a_candidate_did(
     monkeypatch.setenv("ABLATE_HOME", str(own_home))
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
     for code in (0, 1):
-        monkeypatch.setattr(running, "to_its_end", lambda *_, code=code: code)
         ended = contextlib.nullcontext() if code == 0 else pytest.raises(SystemExit, match="1")
         with ended:
-            Driving(Command("micro/smoke"), "micro/smoke", own_home, own_home / "drives" / "a")()
+            command = Command("micro/smoke")
+            Driving(
+                lambda *_, code=code: code,
+                command,
+                "micro/smoke",
+                own_home,
+                own_home / "drives" / "a",
+            )()
     assert last_driven(own_home, "micro/smoke").error == ""

@@ -211,7 +211,12 @@ def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
     with pytest.raises(UserError, match=f"^no {missing} on the PATH: .* login node"):
         open_backend("slurm", None, tmp_path, tmp_path / "drive", Infra())
     with pytest.raises(UserError, match=f"^no {missing} on the PATH"):
-        detach(Command("micro/smoke", [], None, None), load_study("micro/smoke"), tmp_path)
+        detach(
+            lambda *_: 0,
+            Command("micro/smoke", [], None, None),
+            load_study("micro/smoke"),
+            tmp_path,
+        )
     assert not (tmp_path / "drives").exists()
 
 

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Callable
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from synthetic import ARMS, STUDY, study
 
 from ablate.catalog import published, suites
 from ablate.errors import UserError
+from ablate.files import shipped
 
-RAW = json.loads(files("reports").joinpath("published.json").read_text(encoding="utf-8"))
+RAW = json.loads((shipped("reports") / "published.json").read_text(encoding="utf-8"))
 
 
 def share(table: published.Table, row: str, column: str) -> float | None:

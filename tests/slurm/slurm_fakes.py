@@ -14,6 +14,7 @@ import core_fakes
 import submitit
 
 from ablate.commands import report as reporting
+from ablate.commands.run import to_its_end
 from ablate.driver import detach, scheduler
 from ablate.driver.invocation import Command
 from ablate.errors import UserError
@@ -93,4 +94,4 @@ class Driving(detach.Driving):
 if __name__ == "__main__":
     HOME = Path(sys.argv[1])
     COMMAND = Command("micro/smoke", sys.argv[2:], backend="slurm", detached=True)
-    Driving(COMMAND, "micro/smoke", HOME, HOME / "drives" / HOME.name)()
+    Driving(to_its_end, COMMAND, "micro/smoke", HOME, HOME / "drives" / HOME.name)()

@@ -165,7 +165,7 @@ def test_an_impossible_request_is_said_in_one_line(
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
         on_slurm(study, tmp_path, fakes)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
-        detach.detach(command, study, tmp_path)
+        detach.detach(running.to_its_end, command, study, tmp_path)
     assert not list((tmp_path / "drives").iterdir())
 
 

@@ -1,6 +1,6 @@
-"""`ablate doctor --backend slurm`: submits a probe (`ablate.commands.doctor.probe_job`), says in words what is wrong.
+"""`ablate doctor --backend slurm`: submits a probe (`probe_job`), says in words what is wrong.
 
-The probe asks for what a step of the user's default cluster asks for (see `ablate.config.clusters`), so
+The probe asks for what a step of the user's default cluster asks for (`ablate.config.clusters`), so
 what keeps it from running would keep a study from it. Where a study is named, there is a probe for
 each request that its jobs would make.
 """
@@ -17,13 +17,14 @@ from typing import Any
 
 from ablate.commands.doctor import probe_job as probe
 from ablate.commands.doctor.machine import Finding
-from ablate.commands.output import duration, note
+from ablate.commands.output import note
 from ablate.commands.study_status import survey
 from ablate.config import clusters
 from ablate.config.infra import Infra
 from ablate.config.provenance import Origins
 from ablate.errors import UserError
 from ablate.files import home, read_json, write_json
+from ablate.humanize import duration
 from ablate.launch.log_tail import failed_set_up, last_words
 from ablate.launch.slurm.jobs import scancel, told
 from ablate.launch.slurm.sbatch import (

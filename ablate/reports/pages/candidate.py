@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ablate.commands.output import duration
 from ablate.files import read_json
+from ablate.humanize import duration
 from ablate.reports import story
 from ablate.reports.browser import LONGEST, Browser, shortened
 from ablate.reports.model import CandidateResult, StepResult, StudyResult

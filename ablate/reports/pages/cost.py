@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.commands.output import duration
+from ablate.humanize import duration
 from ablate.reports import figures
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult

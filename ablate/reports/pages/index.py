@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablate.commands.output import duration
+from ablate.humanize import duration
 from ablate.reports import figures, story
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages.common import Rows, environment, path_of, text_of, tile
