@@ -1,0 +1,19 @@
+"""What README and docs point to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+ROOMS = "ablate|fusion_zoo|reports|sweeps|docs|tests|benchmarks"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    named = re.findall(rf"`((?:{ROOMS})/[\w./-]+)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert missing + [name for name in named if not (ROOT / name).exists()] == []
