@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+import ablate
 import fusion_zoo
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms, published, suites
@@ -37,7 +38,8 @@ from ablate.parsing.validation import Fields, Option, blame, known, validated
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
 """As the registries have them, but read from the disk once: specs carry checksums of weights."""
-SHELF = Path(__file__).resolve().parents[1] / "sweeps"  # beside this package, also when installed
+SHELF = (Path(ablate.__file__).parent / "sweeps").resolve()
+"""The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
 
 
 def _trained(value: Any) -> Any:
