@@ -1,20 +1,21 @@
-# Each target does all of its own set-up on a machine with Python 3.11, git and make.
+# Each target does all of its own set-up on a machine with Python 3.11 to 3.13, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
+PINNED := install --quiet --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-deepspeed check clean
+.PHONY: demo test test-deepspeed check pins clean
 
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
 
-test: .venv/ready  ## the whole test suite
-	$(BIN)/pytest
+test: .venv/ready  ## the whole test suite, but for what needs an environment of its own
+	$(BIN)/pytest -m 'not deepspeed'
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
-	$(BIN)/python -m venv --clear .venv/deepspeed
+	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed
 	cd .venv && lib=$$(echo lib/python*/site-packages) && echo "$$PWD/$$lib" > deepspeed/$$lib/ablate.pth
-	.venv/deepspeed/bin/python -m pip install --quiet --constraint constraints.txt deepspeed
-	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed tests/train
+	$(BIN)/python -m pip --python .venv/deepspeed/bin/python $(PINNED) deepspeed
+	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed tests/train tests/test_pins.py
 
 check: .venv/ready  ## lint, format, types, architecture
 	$(BIN)/ruff check .
@@ -22,9 +23,18 @@ check: .venv/ready  ## lint, format, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+pins:  ## pin every package anew, to the newest that fit together, and run the demo on them
+	$(PYTHON) -m venv --clear build/pins
+	build/pins/bin/python -m pip install --quiet packaging
+	build/pins/bin/python tools/pins.py
+	home=$$(mktemp -d) && ABLATE_HOME=$$home $(MAKE) demo && rm -r $$home
+
+# Made anew as a whole when a pin changes, so that it never holds half of one and half of another.
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("ablate needs Python 3.11, 3.12 or 3.13; this is %d.%d. Name another: make PYTHON=python3.13" % v)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
+	$(BIN)/python -m pip $(PINNED) --editable '.[dev]'
 	touch $@
 
 clean:

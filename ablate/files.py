@@ -36,12 +36,6 @@ def home() -> Path:
     return Path(os.environ.get("ABLATE_HOME") or "runs").absolute()
 
 
-def shipped(name: str) -> Path:
-    """A folder that comes with the code: beside the package in a checkout, in it when installed."""
-    root = Path(__file__).resolve().parents[1]
-    return root / name if (root / "pyproject.toml").is_file() else root / "ablate" / name
-
-
 def datasets() -> Path:
     """The root of all data sets and benchmarks: `$ABLATE_DATA`, or else `datasets` in `home()`."""
     return Path(os.environ.get(DATA[1:]) or home() / "datasets").absolute()

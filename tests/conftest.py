@@ -1,8 +1,12 @@
-"""What every test shares: a home of its own, and skips that CI does not forgive."""
+"""What every test shares: a home of its own, and skips that CI does not forgive.
+
+Where CI is set, a test that skips fails: what it needs is missing. Only a GPU may be.
+"""
 
 import os
 import shutil
 import signal
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,13 +33,10 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose programs or devices are missing; in CI that is a failure (GPUs and
-    DeepSpeed aside)."""
+    """Skip a test whose programs or devices are missing."""
     for marker, programs in NEEDS.items():
         if item.get_closest_marker(marker):
             missing = [program for program in programs if not shutil.which(program)]
-            if missing and os.environ.get("CI"):
-                pytest.fail(f"CI lacks {', '.join(missing)}, which this test needs")
             if missing:
                 pytest.skip(f"needs {', '.join(missing)}")
     if item.get_closest_marker("deepspeed") and not find_spec("deepspeed"):
@@ -45,3 +46,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a GPU")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI, a test that skips is one that fails, for the same reason."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("gpu"):
+        _refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In CI, a file that skips as a whole is one that fails, too."""
+    report = yield
+    if report.skipped:
+        _refuse(report)
+    return report
+
+
+def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("CI"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}; in CI nothing may be skipped but for a GPU"

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
+
+from ablate.config.distribution import NAME, PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,13 +22,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--quiet"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT]
     subprocess.run(build, check=True)
-    (wheel,) = folder.glob("ablate-*.whl")
+    (wheel,) = folder.glob(f"{NAME.replace('-', '_')}-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
-    # A path only: the .pth file of the editable install beside it is not read from here.
-    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    # Paths only: the .pth file of the editable install beside them is not read from here.
+    paths = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(paths) + "\n")
     return python.parent
 
 
@@ -52,7 +54,25 @@ def test_the_wheel_holds_studies_and_weights(installed: Path, tmp_path: Path) ->
     assert checks
 
 
-def test_the_wheel_runs_a_study_to_its_report(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_installs_no_package_of_a_common_name(installed: Path) -> None:
+    code = f"from importlib.metadata import files; print(*(f.parts[0] for f in files({NAME!r})))"
+    tops = set(subprocess.check_output([installed / "python", "-c", code], text=True).split())
+    packages = {top for top in tops if "." not in top}
+    assert packages - {"reports"} == set(PACKAGES)
+
+
+def test_the_wheel_runs_a_study_beside_another_sweeps(installed: Path, tmp_path: Path) -> None:
+    """W&B's package `sweeps`, as a user of wandb has it, is neither used nor written over."""
+    python = installed / "python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", python]
+    if subprocess.run([*pip, "install", "--no-deps", "sweeps==0.3.0"]).returncode:
+        pytest.skip("needs the package index")
+    where = [python, "-c", "import importlib.util as u; print(u.find_spec('sweeps').origin)"]
+    theirs = Path(subprocess.check_output(where, text=True, cwd=tmp_path).strip())
+    assert theirs.parents[1].name == "site-packages"
+    checks = json.loads(run(installed, tmp_path, "doctor", "--json"))
+    assert [one for one in checks if "another project" in one["found"]] == []
+    assert "micro/rounds" in run(installed, tmp_path, "list", "studies")
     run(installed, tmp_path, "run", "micro/smoke")
     table = run(installed, tmp_path, "table", "micro/smoke", "--format", "csv")
     assert "pix2struct" in table

@@ -4,12 +4,12 @@ What was not found is missing, never made up. `published.json` is read once and 
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, model_validator
 
 from ablate.errors import UserError, nearest
-from ablate.files import shipped
 
 
 class _Fields(BaseModel):
@@ -130,7 +130,7 @@ def _distinct(names: list[str]) -> None:
 @cache
 def book() -> Book:
     """All published numbers."""
-    return Book.model_validate_json((shipped("reports") / "published.json").read_bytes())
+    return Book.model_validate_json(Path(__file__).with_name("published.json").read_bytes())
 
 
 def table(name: str) -> Table:

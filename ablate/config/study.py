@@ -30,14 +30,15 @@ from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
 from ablate.errors import UserError, nearest
-from ablate.files import placed, shipped
+from ablate.files import placed
 from ablate.parsing.tree import Located, assign, load, parse
 from ablate.parsing.validation import Fields, Option, blame, known, validated
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
 """As the registries have them, but read from the disk once: specs carry checksums of weights."""
-SHELF = shipped("sweeps")
+SHELF = (Path(__file__).parents[1] / "sweeps").resolve()
+"""The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
 
 
 def _trained(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """A trained model as one folder in Hugging Face's layout, to hand on and load again elsewhere."""
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from ablate.catalog.llms import LlmSpec
+from ablate.config.distribution import installed_version
 from ablate.encoders.tensors import load_module, save_module
 from ablate.errors import UserError
 from ablate.files import read_json, write_atomic, write_json
@@ -29,7 +29,7 @@ def export_model(
     config = {
         "model_type": "ablate",
         "architectures": ["Mllm"],
-        "ablate_version": importlib.metadata.version("ablate"),
+        "ablate_version": installed_version(),
         "spec": model.spec.to_json(),
         "text_config": model.llm.config.to_dict(),
     }

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablate.files import drafted, shipped
+from ablate.files import drafted
 from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
 from ablate.reports.links import Links, Within
@@ -144,7 +144,7 @@ def _shell(
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(shipped("reports") / "templates"),
+        loader=PackageLoader("ablate.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -156,7 +156,7 @@ def _environment() -> Environment:
 @cache
 def asset(name: str) -> str:
     """The text of a file that every report holds."""
-    return (shipped("reports") / "assets" / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def _tables(study: StudyResult) -> dict[str, str]:

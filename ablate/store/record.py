@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from ablate.config.distribution import installed_version
 from ablate.store.steps import Step
 
 SCHEMA = 1
 PACKAGES = (
-    "ablate",
     "torch",
     "torchvision",
     "transformers",
@@ -30,6 +30,8 @@ PACKAGES = (
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can change a result."""
     found = {"python": sys.version.split()[0]}
+    if ours := installed_version():
+        found["ablate"] = ours
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -13,9 +13,9 @@ from synthetic import ARMS, STUDY, study
 
 from ablate.catalog import published, suites
 from ablate.errors import UserError
-from ablate.files import shipped
 
-RAW = json.loads((shipped("reports") / "published.json").read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[2]
+RAW = json.loads((ROOT / "reports" / "published.json").read_text(encoding="utf-8"))
 
 
 def share(table: published.Table, row: str, column: str) -> float | None:

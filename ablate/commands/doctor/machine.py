@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ablate.commands.output import columns, emit_json
+from ablate.config.distribution import NAME, installed_version, shadows, strangers
 from ablate.errors import UserError
 from ablate.files import home, sha256_file
 from ablate.launch.backends import cores
@@ -35,6 +36,7 @@ def examine() -> Iterator[Finding]:
     """Every finding, the cheap ones first."""
     yield _python()
     yield from packages()
+    yield from _foreign()
     yield _threads()
     yield from _devices()
     yield _slurm()
@@ -76,16 +78,15 @@ def _python() -> Finding:
 
 def packages() -> Iterator[Finding]:
     """What `ablate` declares as needed, and whether it is installed."""
-    try:
-        needed = importlib.metadata.requires("ablate") or []
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version()
+    if version is None:
         remedy = "Run `pip install -e . -c constraints.txt` in the project's folder."
-        yield Finding("ablate", "problem", "not installed", remedy)
+        yield Finding("ablate", "problem", f"{NAME} is not installed", remedy)
         return
-    yield Finding("ablate", "ok", importlib.metadata.version("ablate"))
+    yield Finding("ablate", "ok", f"{NAME} {version}")
     from packaging.requirements import Requirement
 
-    for line in needed:
+    for line in importlib.metadata.requires(NAME) or []:
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -100,6 +101,20 @@ def packages() -> Iterator[Finding]:
         else:
             remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
             yield Finding(requirement.name, "problem", f"{found}, needs {requirement}", remedy)
+
+
+def _foreign() -> Iterator[Finding]:
+    """What other projects have put where our packages are, or before them."""
+    for name, version, package in strangers():
+        found = f"{name} {version}, another project, installs into the package {package}, too"
+        remedy = (
+            f"Run `pip uninstall {name}`, then install {NAME} again with `--force-reinstall "
+            "--no-deps`: each has written over files of the other."
+        )
+        yield Finding(package, "problem", found, remedy)
+    for package, folder in shadows():
+        remedy = "Rename that folder, or take the one it is in from PYTHONPATH."
+        yield Finding(package, "problem", f"{folder} hides ours", remedy)
 
 
 def _threads() -> Finding:

@@ -1,1 +1,0 @@
-"""The studies that ship with `ablate`, one YAML file each."""

@@ -1,0 +1,145 @@
+"""Write constraints.txt anew: every package that is installed, those of packages too, pinned.
+
+`make pins` runs this and then the demo. Each Python is asked what it would install today;
+where the answers differ, a pin says for which Python or system it is. Today's versions are kept
+instead with `PIP_CONSTRAINT=constraints.txt make pins`.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+APART = "# DeepSpeed, in an environment of its own"
+HEAD = f"""\
+# Every package of `pip install -e '.[dev]'`, made by `make pins` for Python {", ".join(PYTHONS)}.
+"""
+TOOLS = ("pip", "setuptools")  # what installs, and what builds where there is no wheel
+MAC = {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What one Python would install."""
+
+    names: Mapping[str, str]  # as its author writes it, by canonical name
+    versions: Mapping[str, str]
+    needs: Mapping[str, list[Requirement]]
+    environment: Mapping[str, str]  # what markers are about
+    ours: str
+
+    def reached(self, *extras: str, **other: str) -> set[str]:
+        """The packages that `extras` of ours lead to, on `other` values of the environment."""
+        seen: set[tuple[str, str]] = set()
+        ahead = [(self.ours, extra) for extra in ("", *extras)] + [(name, "") for name in TOOLS]
+        while ahead:
+            name, extra = ahead.pop()
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            place = {**self.environment, **other, "extra": extra}
+            for need in self.needs.get(name, []):
+                if need.marker is None or need.marker.evaluate(place):
+                    found = str(canonicalize_name(need.name))
+                    ahead += [(found, one) for one in ("", *need.extras)]
+        return {name for name, _ in seen}
+
+
+def resolve(version: str, folder: Path) -> Resolved:
+    """What Python `version` would install for all extras; SystemExit where that Python is not."""
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "-V"], capture_output=True).returncode:
+        sys.exit(f"make pins asks Python {', '.join(PYTHONS)}; python{version} is not on the PATH")
+    subprocess.run([python, "-m", "venv", folder / version], check=True)
+    pip = [str(folder / version / "bin" / "python"), "-m", "pip", "--quiet"]
+    subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
+    report = folder / f"{version}.json"
+    ask = ["install", "--dry-run", "--ignore-installed", "--report", str(report)]
+    subprocess.run([*pip, *ask, f"{ROOT}[dev,deepspeed]", *TOOLS], check=True)
+    return read(json.loads(report.read_text(encoding="utf-8")))
+
+
+def read(report: Mapping[str, object]) -> Resolved:
+    """What a report of pip says."""
+    items = report["install"]
+    environment = report["environment"]
+    assert isinstance(items, list)
+    assert isinstance(environment, dict)
+    entries = {str(canonicalize_name(one["metadata"]["name"])): one for one in items}
+    (ours,) = (name for name, one in entries.items() if "dir_info" in one["download_info"])
+    metadata = {name: one["metadata"] for name, one in entries.items()}
+    return Resolved(
+        {name: one["name"] for name, one in metadata.items()},
+        {name: one["version"] for name, one in metadata.items() if name != ours},
+        {
+            name: [Requirement(line) for line in one.get("requires_dist", [])]
+            for name, one in metadata.items()
+        },
+        environment,
+        ours,
+    )
+
+
+def pins(answers: Mapping[str, Resolved]) -> Iterator[str]:
+    """The lines of constraints.txt, from what each Python would install."""
+    everything = {name for one in answers.values() for name in one.versions}
+    base = {name for one in answers.values() for name in one.reached("dev")}
+    anywhere = {name for one in answers.values() for name in one.reached("dev", "deepspeed", **MAC)}
+    yield HEAD
+    for apart in (False, True):
+        if apart:
+            yield f"\n{APART}\n"
+        for name in sorted(everything - base if apart else everything & base):
+            system = "" if name in anywhere else 'sys_platform == "linux"'
+            yield from _lines(name, answers, system)
+
+
+def _lines(name: str, answers: Mapping[str, Resolved], system: str) -> Iterator[str]:
+    written = next(one.names[name] for one in answers.values() if name in one.names)
+    found = {python: one.versions.get(name) for python, one in answers.items()}
+    for version in dict.fromkeys(found.values()):
+        if version is not None:
+            those = [python for python, one in found.items() if one == version]
+            parts = (_for_pythons(those, list(found)), system)
+            marker = " and ".join(part for part in parts if part)
+            yield f"{written}=={version}{f'; {marker}' if marker else ''}\n"
+
+
+def _for_pythons(those: list[str], asked: list[str]) -> str:
+    """The marker that holds for `those` of the Pythons asked: they follow one another."""
+    first, last = asked.index(those[0]), asked.index(those[-1])
+    assert those == asked[first : last + 1], f"a version for {those} of {asked}"
+    parts = [f'python_version >= "{asked[first]}"'] if first else []
+    parts += [f'python_version < "{asked[last + 1]}"'] if asked[last + 1 :] else []
+    return " and ".join(parts)
+
+
+def parse(text: str, extra: Iterable[str] = ()) -> dict[str, str]:
+    """The pins of constraints.txt that hold for this Python and system, by canonical name;
+    DeepSpeed's only where `extra` names it."""
+    base, _, apart = text.partition(APART)
+    wanted = [Requirement(line) for line in base.splitlines() if line and line[0] != "#"]
+    if "deepspeed" in extra:
+        wanted += [Requirement(line) for line in apart.splitlines() if line]
+    here = [one for one in wanted if one.marker is None or one.marker.evaluate()]
+    return {str(canonicalize_name(one.name)): str(one.specifier)[2:] for one in here}
+
+
+def main() -> None:
+    """Ask each Python, then write the file in one go."""
+    with tempfile.TemporaryDirectory() as folder:
+        answers = {version: resolve(version, Path(folder)) for version in PYTHONS}
+    (ROOT / "constraints.txt").write_text("".join(pins(answers)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
