@@ -30,14 +30,18 @@ class Job(Protocol):
 
 
 class Backend(Protocol):
-    """Starts chains, `slots` of them at a time, and is asked every `pause` seconds how they are.
+    """Starts chains, `slots` of them at a time (a number that may change), and is asked every
+    `pause` seconds how they are.
 
     `notice`: what its user should know now, beyond how chains end; `""`: nothing.
     """
 
-    slots: int
     pause: float
     notice: str
+
+    @property
+    def slots(self) -> int:
+        """How many chains may run now, those that run among them."""
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
         """A job for each of the chains, of which all together no more than `slots` may run; None
