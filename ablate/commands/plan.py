@@ -10,6 +10,9 @@ from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
 from ablate.store.steps import Step
 
+STATES = {"done": "cached", "gone": "not needed"}
+"""What is said of a step that is not to be done."""
+
 
 def show(
     name: str,
@@ -73,6 +76,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
     if bill is None and found.study.infra.device == "cuda":
         bill = Bill(found)
     cached = sum(one.state == "done" for one in found.standings.values())
+    to_do = sum(not one.over for one in found.standings.values())
     shared = sum(len(names) > 1 for names in found.used_by.values())
     candidates = [
         (
@@ -90,7 +94,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             step.key[:12],
             step.kind,
             step.slug,
-            "cached" if found.standings[step.key].state == "done" else "to do",
+            STATES.get(found.standings[step.key].state, "to do"),
             len(found.used_by[step.key]),
             *(_price(bill, step) if bill else ()),
         )
@@ -104,7 +108,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             columns(("ROUND", "CANDIDATE", "FUSION", *sizes, ""), candidates),
             columns(("KEY", "STEP", "WHAT", "STATE", "USED BY", *costs), steps),
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
-            f"{len(steps) - cached} to do; {shared} shared by several candidates.",
+            f"{to_do} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
             *_absent(found.study),
         )
