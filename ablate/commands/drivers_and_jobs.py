@@ -68,7 +68,7 @@ class Work:
 
 
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
-    """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
+    """What is at hand for the study of that id; without the jobs where Slurm does not answer."""
     died = last_driven(home, study)
     if not (home / "drives").is_dir():
         return Work(error=died.error, log=died.log)

@@ -23,7 +23,7 @@ def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_jso
     study = load_study(name, overrides)
     path = build(study, single)
     if as_json:
-        emit_json({"study": study.name, "path": str(path)})
+        emit_json({"study": study.name, "id": study.id, "path": str(path)})
     else:
         print(path)
     if show:
@@ -86,7 +86,7 @@ def build(study: Study, single: bool = False) -> Path:
     from ablate.reports import site
     from ablate.reports.load import load
 
-    folder = home() / "reports" / study.name
+    folder = home() / "reports" / study.id
     if single:
         return site.build_single(load(study), folder.with_name(f"{folder.name}.html"))
     return site.build(load(study), folder)

@@ -50,7 +50,7 @@ def _drive(command: Command) -> int:
         return to_its_end(command)
     study = _study(command)
     _check(study, look(study, Store(home()), command.last))
-    Driven.by(command).write(home(), study.name)
+    Driven.by(command).write(home(), study.id)
     job, log = detach(command, study, home())
     print(f"job {job} drives {study.name}")
     note(f"watch it with `{command.said('status')}` or `tail -f {shlex.quote(str(log))}`")
@@ -69,7 +69,7 @@ def to_its_end(command: Command, folder: Path | None = None) -> int:
     from ablate.commands.live_view import watching
     from ablate.driver.scheduler import drive
 
-    Driven.by(command).write(store.home, study.name)
+    Driven.by(command).write(store.home, study.id)
     with watching(study, store, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)

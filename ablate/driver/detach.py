@@ -24,7 +24,7 @@ from ablate.store.lease import Watch
 
 
 class Driving:
-    """What the job that drives the study of a name runs: it ends as `ablate run` would.
+    """What the job that drives the study of an id runs: it ends as `ablate run` would.
 
     A class, so that submitit finds `checkpoint` when it must go.
     """
@@ -74,12 +74,12 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
     _alone(command, study, home, watch)
     token = uuid.uuid4().hex[:12]
     folder = home / "drives" / token
-    logs = log_of(folder, study.name, "").parent
+    logs = log_of(folder, study.id, "").parent
     logs.mkdir(mode=0o700, parents=True)
-    tenure = Tenure(home, study.name, watch)
+    tenure = Tenure(home, study.id, watch)
     tenure.hold(folder)  # until the job's number is there to be found
     try:
-        call = Driving(command, study.name, home, folder)
+        call = Driving(command, study.id, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
     except RefusedError as error:
@@ -88,12 +88,12 @@ def detach(command: Command, study: Study, home: Path) -> tuple[str, Path]:
         raise UserError(f"sbatch refused: {error}") from None
     finally:
         tenure.close()
-    return job, log_of(folder, study.name, job)
+    return job, log_of(folder, study.id, job)
 
 
 def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
-    for drive in drives(home, study.name):
+    for drive in drives(home, study.id):
         own = drive.own_job
         if holding := watch.held(drive.leases):
             owner = holding.owner or drive.driver  # may be another, which took it over

@@ -124,7 +124,7 @@ class _Driver:
         self.attempts = Attempts(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
-        self.tenure = drives.Tenure(store.home, study.name, store.watch)
+        self.tenure = drives.Tenure(store.home, study.id, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
 
@@ -141,7 +141,7 @@ class _Driver:
         """Store new decisions; as trials first, so that a driver killed in between repeats both."""
         from ablate.search.optuna_log import record_rounds
 
-        journal = self.store.home / "studies" / self.study.name / "optuna.journal"
+        journal = self.store.home / "studies" / self.study.id / "optuna.journal"
         record_rounds(journal, self.study, decided, self)
         for decision in new:
             write_decision(self.store.home, self.study, decision.round, decision.to_json())

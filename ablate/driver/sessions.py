@@ -26,7 +26,7 @@ from ablate.store.lease import PATIENCE, Lease, Process, Watch
 
 @dataclass(frozen=True)
 class Drive:
-    """One run of `ablate run`, dead or alive: its folder, its study's name, its process."""
+    """One run of `ablate run`, dead or alive: its folder, its study's id, its process."""
 
     folder: Path
     study: str
@@ -155,7 +155,7 @@ class Tenure:
 
 
 def drives(home: Path, study: str | None = None) -> Iterator[Drive]:
-    """Every driver that left a folder, of the study of that name (None: of all)."""
+    """Every driver that left a folder, of the study of that id (None: of all)."""
     for path in sorted((home / "drives").glob("*/driver.json")):
         with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)

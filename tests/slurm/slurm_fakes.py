@@ -14,6 +14,7 @@ import core_fakes
 import submitit
 
 from ablate.commands import report as reporting
+from ablate.config.study import load_study
 from ablate.driver import detach, scheduler
 from ablate.driver.invocation import Command
 from ablate.errors import UserError
@@ -93,4 +94,5 @@ class Driving(detach.Driving):
 if __name__ == "__main__":
     HOME = Path(sys.argv[1])
     COMMAND = Command("micro/smoke", sys.argv[2:], backend="slurm", detached=True)
-    Driving(COMMAND, "micro/smoke", HOME, HOME / "drives" / HOME.name)()
+    STUDY = load_study(COMMAND.study, COMMAND.overrides).id
+    Driving(COMMAND, STUDY, HOME, HOME / "drives" / HOME.name)()

@@ -53,11 +53,11 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
     driver = threading.Thread(target=drive)
     driver.start()
     until(lambda: core_fakes.executed(own_home, "begin"))
-    work = at_hand(own_home, study.name, Watch())
+    work = at_hand(own_home, study.id, Watch())
     assert [one.state for one in work.drivers] == ["alive"]
     assert {one.job.reason for one in work.waiting} == {"JobArrayTaskLimit"}
     assert all(one.steps for one in work.waiting)
-    (drive_found,) = drives(own_home, study.name)
+    (drive_found,) = drives(own_home, study.id)
     jobs = list(drive_found.jobs())
     assert len(jobs) == 3
     drive_found.stop()  # as from another machine: this one would signal the process of the test
@@ -84,9 +84,9 @@ def test_jobs_of_a_driver_that_is_gone_are_ended_and_the_users_others_are_not(
     driver.kill()
     driver.wait()
     mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
-    endings = list(cancel(own_home, "micro/smoke"))
+    endings = list(cancel(own_home, of_seeds(2).id))
     assert len(endings) == 2
-    assert all(one.what.startswith("job of micro/smoke: ") and not one.left for one in endings)
+    assert all(one.what.startswith("job of micro/smoke-") and not one.left for one in endings)
     assert set(alive()) - before == {mine}
     assert not list(drives(own_home))
     told("scancel", mine)
@@ -113,10 +113,11 @@ def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
     there = ["infra.slurm.partition=nowhere", "infra.kinds.driver.slurm.partition=main"]
     command = Command("micro/smoke", [*changes_for(1), *there], None, 1, "slurm", detached=True)
     assert running.run(command, dry_run=False) == 0
-    until(lambda: last_driven(own_home, "micro/smoke").error)
+    study = of_seeds(1)
+    until(lambda: last_driven(own_home, study.id).error)
     state.show("micro/smoke", command.overrides, as_json=False)
     said = capsys.readouterr().out
-    log = last_driven(own_home, "micro/smoke").log
+    log = last_driven(own_home, study.id).log
     assert re.search(rf"the last driver failed: sbatch refused: .*; what it printed: {log}", said)
     assert f"nothing works on it: `{command.said('run')}` goes on" in said
     until(lambda: "ablate: sbatch refused: " in Path(log).read_text())
