@@ -62,6 +62,11 @@ class Work:
         return [one for one in self.jobs if one.job.waits]
 
     @property
+    def ending(self) -> list[Submitted]:
+        """The jobs that have answered and not ended."""
+        return [one for one in self.begun if not one.steps]
+
+    @property
     def begun(self) -> list[Submitted]:
         """The jobs that have begun."""
         return [one for one in self.jobs if not one.job.waits]

@@ -109,7 +109,7 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     kinds = [*(step.kind for step in found.steps), *["driver"] * detached]
     blocks = []
     for alike, asked in requests(infra, kinds):
-        array = [f"--array=0-N%{limit}"] if limit and alike != ["driver"] else []
+        array = [f"--array=0-{limit - 1}"] if limit and alike != ["driver"] else []
         blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
     return "\n".join(blocks)
 

@@ -130,6 +130,9 @@ def as_text(found: Survey, work: Work, command: Command) -> str:
         parts.append("\n".join(("IN THE QUEUE", *lines)))
     if lines := starting(found, work):
         parts.append("\n".join(lines))
+    if work.ending:
+        which = ", ".join(one.job.number for one in work.ending)
+        parts.append(f"jobs that have answered and not ended: {which}")
     parts += [f"failed: {found.reason(step)}\n  {remedy(step, command)}" for step in found.failed]
     if lines := drivers(found, work, command):
         parts.append("\n".join(lines))

@@ -5,6 +5,7 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 """
 
 import contextlib
+import shutil
 import signal
 import threading
 import time
@@ -103,6 +104,8 @@ def drive(
             driver.run(
                 lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
             )
+        elif stays:  # its jobs came to the end while it waited for its turn
+            shutil.rmtree(folder, ignore_errors=True)
         return driver.rounds()
 
 
@@ -170,10 +173,11 @@ class _Driver:
                 raise
             finally:
                 if not leave:
+                    ended = backend is None or backend.close()
                     if backend:
-                        backend.close()
                         self._notice(backend)
-                    self.tenure.remove()
+                    if ended:
+                        self.tenure.remove()
 
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""

@@ -51,8 +51,8 @@ class Backend(Protocol):
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
 
-    def close(self) -> None:
-        """End whatever runs and clean up."""
+    def close(self) -> bool:
+        """End whatever runs and clean up; whether all of it has ended."""
 
 
 def open_backend(
@@ -162,5 +162,5 @@ class Inline:
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         return {}
 
-    def close(self) -> None:
-        pass
+    def close(self) -> bool:
+        return True

@@ -142,8 +142,9 @@ class Local:
         write_json(slot.mailbox / f"{slot.sent}.chain.json", chain)
         return replace(slot)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._end(self._slots)
+        return True
 
     def _end(self, slots: Sequence[Slot]) -> None:
         """Ask every worker to give its step back, then kill what is left, children included."""

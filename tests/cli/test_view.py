@@ -183,7 +183,7 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     write_json(folder / "driver.json", mine)
     assert Watch().take(folder / "lease")
     keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
-    Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
+    Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], "41").save()
     script = tmp_path / "squeue"
     lines = ["0|me|RUNNING|None", "1|me|PENDING|Resources", "2|me|PENDING|Resources"]
     script.write_text("#!/bin/sh\n" + "".join(f"echo '41_{line}'\n" for line in lines))
