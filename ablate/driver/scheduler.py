@@ -7,7 +7,6 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 import contextlib
 import shutil
 import signal
-import threading
 import time
 import uuid
 from collections import deque
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from ablate.catalog import suites
@@ -29,6 +27,7 @@ from ablate.hub import benchmark_sets as benchmarks
 from ablate.launch.backends import Backend, Job, open_backend
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
+from ablate.signals import terminable
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.record import record
 from ablate.store.results import (
@@ -98,7 +97,7 @@ def drive(
     """
     stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
     driver = _Driver(study, rounds, Store(home), folder, on_event)
-    with writing(home), contextlib.nullcontext() if stays else _terminable():
+    with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
             driver.run(
@@ -372,20 +371,3 @@ class _Driver:
         self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that what was begun is ended in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

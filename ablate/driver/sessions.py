@@ -135,6 +135,11 @@ class Tenure:
         TakenOverError where another driver has taken what is held here.
         """
         if any(lease.lost for lease in self._leases.values()):
+            if not all((folder / "lease").is_dir() for folder in self._leases):
+                raise UserError(
+                    f"{self.home} was moved or removed while this ran: say the same again with "
+                    "$ABLATE_HOME where it is now; what is finished is there"
+                )
             raise TakenOverError(
                 "another driver took this one for dead, and goes on with the study"
             )
