@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ MISSHAPEN = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
 """What goes wrong with JSON that is damaged, or not of the shape we wrote it in."""
 UNREADABLE = (OSError, *MISSHAPEN)
 """What comes of reading a file that is gone, damaged, or not one of ours."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""What the system says where nothing can be written."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""What the system says where nothing can be written, or not so much."""
 NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What goes wrong where a file should be and is none."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
@@ -49,19 +50,39 @@ def placed(path: Path, folder: Path) -> Path:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only as a UserError: nothing that is finished is lost."""
+    """A disk that is full or read-only as a UserError: nothing that is finished is lost. So is a
+    file that another user keeps to themselves."""
     try:
         yield
     except OSError as error:
         denied = isinstance(error, PermissionError) and str(error.filename).startswith(str(folder))
         if error.errno not in FULL and not denied:
             raise
+        if denied and (owner := _kept_by(Path(str(error.filename)))):
+            raise UserError(
+                f"cannot read {error.filename}: it is for {owner} alone, whom you may ask for it"
+            ) from None
         raise unwritable(folder, str(error.strerror)) from None
+
+
+def _kept_by(path: Path) -> str | None:
+    """Who owns a file or folder that is there and may not be read; None where it may be."""
+    try:
+        return None if os.access(path, os.R_OK) else path.owner()
+    except KeyError:
+        return "another user"
+    except OSError:
+        return None
 
 
 def unwritable(folder: Path, said: str) -> UserError:
     """What to do where nothing can be written below a folder, by what an error said of that."""
     words = re.sub(r"^\[Errno \d+\] ", "", said)
+    if os.strerror(errno.EFBIG) in words:
+        return UserError(
+            f"cannot write below {folder}: {words}; see `ulimit -f`, which limits the size of a "
+            "file, and start again, what is finished stays"
+        )
     return UserError(
         f"cannot write below {folder}: {words}; make room or choose another $ABLATE_HOME and start "
         "again, what is finished stays"
@@ -82,13 +103,38 @@ def drafted(path: Path) -> Iterator[Path]:
     try:
         yield draft
         flush(draft)  # which may be another file by now: safetensors puts a new one in its place
-        draft.chmod(0o644)  # mkstemp gives 0600; results are meant to be read by a team
+        as_made(draft)
         if path.is_dir():
             raise UserError(f"{path} is a folder and should be a file; move it away")
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def as_made(path: Path) -> None:
+    """Let others have what was made for us alone, as the umask has it for what is new: libraries
+    and temporary files begin as 0600 or 0700, but results are meant to be read by a team. What
+    another user has made stays as it is."""
+    if path.stat().st_uid == os.geteuid():
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
+
+
+def private() -> int:
+    """The mode of a file that may hold a secret: for nobody else, but the group of a user whose
+    umask lets the group write, which works together."""
+    return 0o600 if _umask() & stat.S_IRWXG else 0o660
+
+
+def _umask() -> int:
+    """The process's own, which the system tells only to who sets it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(re.findall(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE)[0], 8)
+    except (OSError, IndexError):
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
 
 
 def clear_drafts(folder: Path) -> None:

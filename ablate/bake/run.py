@@ -18,7 +18,7 @@ from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.encoders.tensors import load_module, save_module
 from ablate.errors import UserError, nearest
-from ablate.files import read_json, sha256_file, write_json
+from ablate.files import as_made, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     from ablate.worker.run import StepContext
@@ -81,7 +81,7 @@ def write_language(model: LlamaForCausalLM, folder: Path, facts: dict[str, Any])
     model.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors gives 0600
+    as_made(folder / "model.safetensors")  # safetensors gives 0600
     # What is probed is what is shipped, and what whoever loads it gets.
     shipped = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     card = {

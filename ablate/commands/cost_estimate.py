@@ -53,7 +53,7 @@ class Bill:
         """The whole study's GPU-hours and money; `from_scratch`: if nothing were shared."""
         steps, standings = self._found.steps, self._found.standings
         hours = sum(map(self._hours, steps))
-        to_do = sum(self._hours(one) for one in steps if standings[one.key].state != "done")
+        to_do = sum(self._hours(one) for one in steps if not standings[one.key].over)
         chains = self._found.chains.values()
         price = self.price
         return {

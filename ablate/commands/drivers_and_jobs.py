@@ -62,13 +62,18 @@ class Work:
         return [one for one in self.jobs if one.job.waits]
 
     @property
+    def ending(self) -> list[Submitted]:
+        """The jobs that have answered and not ended."""
+        return [one for one in self.begun if not one.steps]
+
+    @property
     def begun(self) -> list[Submitted]:
         """The jobs that have begun."""
         return [one for one in self.jobs if not one.job.waits]
 
 
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
-    """What is at hand for the study of that name; without the jobs where Slurm does not answer."""
+    """What is at hand for the study of that id; without the jobs where Slurm does not answer."""
     died = last_driven(home, study)
     if not (home / "drives").is_dir():
         return Work(error=died.error, log=died.log)

@@ -44,7 +44,7 @@ def watching(study: Study, store: Store, command: Command) -> Iterator[OnEvent]:
     if not moving(sys.stderr):
         yield Lines(eye, command)
         return
-    with Hints(store.home, study.name) as hints:
+    with Hints(store.home, study.id) as hints:
         scene = Scene(eye, hints, command)
         with _live(scene, sys.stderr) as live:
             yield scene.on_event
@@ -54,7 +54,7 @@ def watching(study: Study, store: Store, command: Command) -> Iterator[OnEvent]:
 
 def watch(study: Study, store: Store, command: Command) -> None:
     """Show the study on stdout until it is complete, whoever works on it; `command` goes on."""
-    with Hints(store.home, study.name) as hints:
+    with Hints(store.home, study.id) as hints:
         scene = Scene(Eye(study, store), hints, command)
         with _live(scene, sys.stdout):
             while not scene.found.complete:
@@ -156,6 +156,7 @@ def scene(
         *(Text(f"in the queue: {line}", style="dim") for line in state.queue(found, work)),
         *(Text(line, style="dim") for line in state.starting(found, work)),
         *(Text(line, style="dim") for line in state.drivers(found, work, command)),
+        *([Text(state.gone(found), style="dim")] if found.gone else ()),
         *(Text(line) for line in [*failures, *_more(found.failed)]),
         *(Text(line) for line in messages),
     )

@@ -60,7 +60,10 @@ Where = Annotated[
     typer.Option(help="inline: in this process; local: in child processes; slurm: as jobs."),
 ]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Steps at once; default: what the machine has, or all.")
+    int | None,
+    typer.Option(
+        min=1, help="Steps at once, on Slurm jobs submitted at once; default: what is there."
+    ),
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Drive the study from a small Slurm job of its own.")

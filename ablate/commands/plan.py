@@ -11,6 +11,9 @@ from ablate.config.study import Candidate, Study
 from ablate.humanize import count
 from ablate.store.steps import Step
 
+STATES = {"done": "cached", "gone": "not needed"}
+"""What is said of a step that is not to be done."""
+
 
 def show(
     name: str,
@@ -74,6 +77,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
     if bill is None and found.study.infra.device == "cuda":
         bill = Bill(found)
     cached = sum(one.state == "done" for one in found.standings.values())
+    to_do = sum(not one.over for one in found.standings.values())
     shared = sum(len(names) > 1 for names in found.used_by.values())
     candidates = [
         (
@@ -91,7 +95,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             step.key[:12],
             step.kind,
             step.slug,
-            "cached" if found.standings[step.key].state == "done" else "to do",
+            STATES.get(found.standings[step.key].state, "to do"),
             len(found.used_by[step.key]),
             *(_price(bill, step) if bill else ()),
         )
@@ -105,7 +109,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             columns(("ROUND", "CANDIDATE", "FUSION", *sizes, ""), candidates),
             columns(("KEY", "STEP", "WHAT", "STATE", "USED BY", *costs), steps),
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
-            f"{len(steps) - cached} to do; {shared} shared by several candidates.",
+            f"{to_do} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
             *_absent(found.study),
         )

@@ -1,5 +1,6 @@
 """`ablate table` and `ablate report`."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from ablate.commands.output import emit_json, note
 from ablate.config.study import Study, load_study
 from ablate.files import home
+from ablate.signals import terminable
 from ablate.store.read_cache import all_of_use
 
 
@@ -23,7 +25,7 @@ def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_jso
     study = load_study(name, overrides)
     path = build(study, single)
     if as_json:
-        emit_json({"study": study.name, "path": str(path)})
+        emit_json({"study": study.name, "id": study.id, "path": str(path)})
     else:
         print(path)
     if show:
@@ -31,10 +33,10 @@ def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_jso
 
 
 def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
-    """Serve the report, and print its address, until a Ctrl-C."""
+    """Serve the report, and print its address, until a Ctrl-C or SIGTERM."""
     from ablate.reports.live import served
 
-    with served(load_study(name, overrides), port, tell=note) as address:
+    with terminable(), served(load_study(name, overrides), port, tell=note) as address:
         print(address, flush=True)
         note("a newer report comes by itself; Ctrl-C ends it")
         if show:
@@ -82,11 +84,24 @@ def sure(study: Study, form: str) -> str:
 
 
 def build(study: Study, single: bool = False) -> Path:
-    """Write the report below `home()/reports`; the path of its first page, or of its only file."""
+    """Write the report below `home()/reports`; the path of its first page, or of its only file.
+
+    Where one may only read there, it goes below `ablate-reports` in the working folder.
+    """
     from ablate.reports import site
     from ablate.reports.load import load
 
-    folder = home() / "reports" / study.name
+    folder = home() / "reports" / study.id
+    if not _writable(folder):
+        here = Path.cwd() / "ablate-reports" / study.id
+        note(f"you may not write to {folder}; the report goes to {here.parent}")
+        folder = here
     if single:
         return site.build_single(load(study), folder.with_name(f"{folder.name}.html"))
     return site.build(load(study), folder)
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder may be made, or replaced where it is there."""
+    there = [path for path in (folder, *folder.parents) if path.exists()]
+    return all(os.access(path, os.W_OK) for path in there[: 1 + folder.exists()])

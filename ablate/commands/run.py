@@ -50,7 +50,7 @@ def _drive(command: Command) -> int:
         return to_its_end(command)
     study = _study(command)
     _check(study, look(study, Store(home()), command.last))
-    Driven.by(command).write(home(), study.name)
+    Driven.by(command).write(home(), study.id)
     job, log = detach(to_its_end, command, study, home())
     print(f"job {job} drives {study.name}")
     note(f"watch it with `{command.said('status')}` or `tail -f {shlex.quote(str(log))}`")
@@ -69,7 +69,7 @@ def to_its_end(command: Command, folder: Path | None = None) -> int:
     from ablate.commands.live_view import watching
     from ablate.driver.scheduler import drive
 
-    Driven.by(command).write(store.home, study.name)
+    Driven.by(command).write(store.home, study.id)
     with watching(study, store, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
@@ -109,7 +109,7 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     kinds = [*(step.kind for step in found.steps), *["driver"] * detached]
     blocks = []
     for alike, asked in requests(infra, kinds):
-        array = [f"--array=0-N%{limit}"] if limit and alike != ["driver"] else []
+        array = [f"--array=0-{limit - 1}"] if limit and alike != ["driver"] else []
         blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
     return "\n".join(blocks)
 

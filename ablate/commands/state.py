@@ -28,7 +28,7 @@ def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())
     found = look(study, store)
-    work = at_hand(store.home, study.name, store.watch)
+    work = at_hand(store.home, study.id, store.watch)
     if as_json:
         emit_json(as_data(found, work))
     else:
@@ -47,7 +47,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
         view.watch(study, store, again(name, overrides, study))
         return
     eye, before, command = Eye(study, store), None, again(name, overrides, study)
-    with Hints(store.home, study.name) as hints:
+    with Hints(store.home, study.id) as hints:
         while True:
             found, work = eye.look(), hints.work
             now = moved(found, work)
@@ -63,7 +63,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
 
 def again(name: str, overrides: Sequence[str], study: Study) -> Command:
     """What to type to go on with the study in the way that it was last driven."""
-    return last_driven(home(), study.name).again(Command(name, overrides))
+    return last_driven(home(), study.id).again(Command(name, overrides))
 
 
 def moved(found: Survey, work: Work) -> tuple[Any, ...]:
@@ -80,6 +80,7 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
     hours, of = found.hours()
     return {
         "study": found.study.name,
+        "id": found.study.id,
         "complete": found.complete,
         "seconds_left": found.seconds_left(),
         f"{of.lower()}_hours": hours,
@@ -130,10 +131,22 @@ def as_text(found: Survey, work: Work, command: Command) -> str:
         parts.append("\n".join(("IN THE QUEUE", *lines)))
     if lines := starting(found, work):
         parts.append("\n".join(lines))
+    if work.ending:
+        which = ", ".join(one.job.number for one in work.ending)
+        parts.append(f"jobs that have answered and not ended: {which}")
     parts += [f"failed: {found.reason(step)}\n  {remedy(step, command)}" for step in found.failed]
     if lines := drivers(found, work, command):
         parts.append("\n".join(lines))
+    if found.gone:
+        parts.append(gone(found))
     return "\n\n".join((*parts, summary(found, work, command)))
+
+
+def gone(found: Survey) -> str:
+    """The steps whose artifacts are gone, in a line: what they were for is done, and counts."""
+    names = [f"{step.kind} {step.slug}" for step in found.gone]
+    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
+    return f"gone, and not needed for what is scored: {', '.join(names[:3])}{more}"
 
 
 def queue(found: Survey, work: Work) -> list[str]:
@@ -211,16 +224,26 @@ def cancel(name: str, overrides: Sequence[str]) -> int:
 
     study = load_study(name, overrides)
     found = []
-    for ending in ends.cancel(home(), study.name):
+    for ending in ends.cancel(home(), study.id):
         found.append(ending)
         print(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
     if not found:
-        note(f"nothing is at work on {study.name}")
+        note(f"nothing is at work on {study.name}{_of_its_name(study)}")
     if any(ending.left for ending in found):
         return 1
     for table in _at_work(look(study, Store(home()))):
         note(f"another study shares what is still at work\n{table}")
     return 0
+
+
+def _of_its_name(study: Study) -> str:
+    """What ends the drivers of other studies of this name: of another file, or with other --set."""
+    from ablate.driver.sessions import drives
+
+    others = dict.fromkeys(drive.study for drive in drives(home()))
+    named = [one for one in others if one.rpartition("-")[0] == study.name or one == study.name]
+    known = [said for one in named if (said := last_driven(home(), one).cancels)]
+    return f"; another of its name has a driver, which `{'`, `'.join(known)}` ends" * bool(known)
 
 
 def _at_work(found: Survey) -> list[str]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,22 +11,33 @@ from ablate.commands.output import note
 from ablate.config.study import Candidate, Study, load_study
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.search.explore import Round, explore
+from ablate.store import lease
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import Readings, signature
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.store.steps import Step, ancestors
 
-State = Literal["done", "running", "failed", "waiting"]
+State = Literal["done", "running", "failed", "waiting", "gone"]
+"""`gone`: its artifact is not there, and nothing that is still to be done needs it."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a step is: `record` of its end, or `holding` while someone works on it."""
+    """Where a step is: `record` of its end, or `holding` while someone works on it.
+
+    `spent`: seconds that attempts took which came to no end, as where it was cancelled.
+    """
 
     state: State
     record: Mapping[str, Any] | None = None
     holding: Holding | None = None
+    spent: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is to be done about it."""
+        return self.state in ("done", "gone")
 
     @property
     def pace(self) -> float | None:
@@ -63,8 +74,13 @@ class Survey:
 
     @property
     def done(self) -> int:
-        """How many steps are done."""
-        return sum(one.state == "done" for one in self.standings.values())
+        """How many steps are done, those among them whose artifacts are gone and not needed."""
+        return sum(one.over for one in self.standings.values())
+
+    @property
+    def gone(self) -> list[Step]:
+        """The steps whose artifacts are gone and not needed: what they were for is done."""
+        return [step for step in self.steps if self.standings[step.key].state == "gone"]
 
     @property
     def at_work(self) -> list[Step]:
@@ -83,7 +99,7 @@ class Survey:
         return all(self.state(one) in ("done", "failed") for one in known)
 
     def state(self, candidate: Candidate) -> State:
-        """A candidate is failed, running or done if one, one, or all of its steps are."""
+        """A candidate is done once it is scored; else failed or running if a step of it is."""
         return self._states[candidate.name]
 
     @cached_property
@@ -92,8 +108,9 @@ class Survey:
         found: dict[str, State] = {}
         for name, chain in self.chains.items():
             states = {self.standings[step.key].state for step in chain}
-            last: State = "done" if states == {"done"} else "waiting"
-            found[name] = next((word for word in _WORST if word in states), last)
+            scored = self.standings[chain[-1].key].state == "done"
+            rest = (word for word in _WORST if word in states)
+            found[name] = "done" if scored else next(rest, "waiting")
         return found
 
     def score(self, candidate: Candidate) -> float | None:
@@ -118,7 +135,10 @@ class Survey:
         """What the steps took of devices so far, in hours, and of which: `GPU` or `CPU`."""
         records = [one.record for one in self.standings.values() if one.record]
         seconds = sum(float(record.get("device_seconds", 0.0)) for record in records)
-        seconds += sum(one.holding.seconds for one in self.standings.values() if one.holding)
+        for step in self.steps:
+            one = self.standings[step.key]
+            if spent := one.holding.seconds if one.holding else one.spent:
+                seconds += spent * self.study.infra.of(step.kind).processes
         on_gpus = self.study.infra.device == "cuda" or any(
             record.get("device") == "cuda" for record in records
         )
@@ -144,7 +164,7 @@ class Survey:
         total, at_work = 0.0, 0
         for step in wanted.values():
             found = self.standings[step.key]
-            if found.state == "done":
+            if found.over:
                 continue
             left = found.seconds_left
             if left is None:
@@ -171,7 +191,7 @@ class Eye:
     def __init__(self, study: Study, store: Store, last: int | None = None) -> None:
         self.study, self.store, self.last = study, store, last
         self.checked = StoredResults(store, study)
-        memory = store.home / "remembered" / "records" / f"{study.name}.json"
+        memory = store.home / "remembered" / "records" / f"{study.id}.json"
         self.records = Readings(memory, of=" ".join(KEPT))
         self._listed: dict[tuple[str, str], set[str]] = {}
         self._standings: dict[str, Standing] = {}
@@ -189,7 +209,17 @@ class Eye:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
         standings = {key: self.standing(step) for key, step in steps.items()}
+        needed = {step.key for chain in chains.values() for step in self._missing(chain[-1])}
+        for key, one in standings.items():
+            if one.state == "waiting" and key not in needed:
+                standings[key] = replace(one, state="gone")
         return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains)
+
+    def _missing(self, step: Step) -> list[Step]:
+        """What must be done to have the step: nothing above what is there."""
+        if self.standing(step).state == "done":
+            return []
+        return [step, *(one for each in step.parents.values() for one in self._missing(each))]
 
     def _rounds(self) -> Sequence[Round]:
         """The rounds; an artifact that is damaged is set aside, with a note, and never was made."""
@@ -217,11 +247,15 @@ class Eye:
     def _standing(self, step: Step) -> Standing:
         if record := self._record(step):
             return Standing("done", record)
-        if self._has("leases", step) and (holding := self._holding(step)):
+        begun = self._has("leases", step)
+        failure = self.store.failure(step) if self._has("failed", step) else None
+        holding = self._holding(step) if begun else None
+        if holding and (holding.owner or not failure):  # of a damaged lease nobody is the owner
             return Standing("running", None, holding)
-        if self._has("failed", step) and (failure := self.store.failure(step)):
+        if failure:
             return Standing("failed", failure)
-        return Standing("waiting")
+        left = lease.look(self.store.leases(step)) if begun else None
+        return Standing("waiting", spent=left.seconds if left else 0.0)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.checked.steps(candidate)

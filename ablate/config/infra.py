@@ -40,10 +40,11 @@ class Slurm(Fields):
     """What each job asks of the cluster. A profile says most of it once (`ablate.config.clusters`).
 
     `cpus`: of each process; `gpus`: on each node (null: one for each of `devices`, none where
-    `device` is cpu); `mem`: of each node, as sbatch has it (`64G`); `at_once`: jobs that run at
-    once at most (null: no limit); `setup`: lines of bash that each job begins with, as they are,
-    and that end it if they fail; `srun`: options of srun; `python`: the words that start Python
-    (default: the one that runs now), such as `[apptainer, exec, --nv, image.sif, python]`;
+    `device` is cpu); `mem`: of each node, as sbatch has it (`64G`); `at_once`: jobs that are
+    submitted at once at most (null: as many as Slurm takes); `setup`: lines of bash that each job
+    begins with, as they are, and that end it if they fail; `srun`: options of srun; `python`: the
+    words that start Python (default: the one that runs now), such as
+    `[apptainer, exec, --nv, image.sif, python]`;
     `extra`: any option of sbatch.
     """
 

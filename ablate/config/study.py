@@ -29,6 +29,7 @@ from ablate.catalog import encoders as registry
 from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
+from ablate.config.naming import study_id
 from ablate.errors import UserError, nearest
 from ablate.files import placed
 from ablate.parsing.tree import Located, assign, load, parse
@@ -187,9 +188,13 @@ class Written(Fields):
 
 
 class Study(Written):
-    """A checked study. `designs`: the design of each arm, in the order of `explore.arms`."""
+    """A checked study. `designs`: the design of each arm, in the order of `explore.arms`.
+
+    `id`: what its report, drivers and decisions are filed under (see `ablate.config.naming`).
+    """
 
     name: str
+    id: str
     designs: tuple[Design, ...] = ()
 
     @property
@@ -222,27 +227,28 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
 
 def as_written(name_or_path: str, overrides: Sequence[str] = ()) -> Located:
     """The fields of a study as they are written, each with its place."""
-    return _read(name_or_path, overrides)[2]
+    return _read(name_or_path, overrides)[-1]
 
 
 def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     """The language models that a study names, whether they are here or not."""
-    _, written, _ = _read(name_or_path, overrides)
+    *_, written, _ = _read(name_or_path, overrides)
     arms = written.explore.arms if isinstance(written.explore, Arms) else ()
     return {written.base.llm, *(str(arm.set["llm"]) for arm in arms if "llm" in arm.set)}
 
 
-def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, Written, Located]:
-    """A study's name, what is written in it (its fields checked one by one), and where."""
+def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:
+    """A study's name and id, what is written in it (its fields checked one by one), and where."""
     path, name = _find(name_or_path)
-    tree = load(path, SHELF)
+    tree = on_disk = load(path, SHELF)
     for override in overrides:
         key, equals, text = override.partition("=")
         where = f"--set {override}"
         if not equals:
             raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
         tree = assign(tree, key, parse(text, where), where)
-    return name, validated(Written, tree, []), tree
+    own = study_id(name, path, SHELF, on_disk.plain(), tree.plain())
+    return name, own, validated(Written, tree, []), tree
 
 
 def _find(given: str) -> tuple[Path, str]:
@@ -261,7 +267,7 @@ def _distinct(words: Iterable[str]) -> None:
             raise UserError(f"'{word}' is there {times} times")
 
 
-def _checked(name: str, written: Written, tree: Located) -> Study:
+def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base_tree = tree.value["base"]
     base = _design(written.base, base_tree, written.data)
@@ -283,7 +289,7 @@ def _checked(name: str, written: Written, tree: Located) -> Study:
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data, "suite": suite}
-    return Study(**{**fields, **changed}, name=name, designs=tuple(designs))
+    return Study(**{**fields, **changed}, name=name, id=own, designs=tuple(designs))
 
 
 def _check_published(written: Written, tree: Located) -> None:

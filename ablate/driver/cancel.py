@@ -37,7 +37,7 @@ class Ending:
 
 
 def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
-    """End the drivers of the study of that name (None: of all), and all that they started.
+    """End the drivers of the study of that id (None: of all), and all that they started.
 
     Says of each thing, as soon as that is known, that it ended or why it is left.
     """

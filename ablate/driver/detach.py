@@ -27,7 +27,7 @@ Run = Callable[[Command, Path], int]
 
 
 class Driving:
-    """What the job that drives the study of a name runs: it ends as `ablate run` would.
+    """What the job that drives the study of an id runs: it ends as `ablate run` would.
 
     `run`: drives the command's study from the folder to its end, and gives the exit code.
     A class, so that submitit finds `checkpoint` when it must go.
@@ -76,12 +76,12 @@ def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, P
     _alone(command, study, home, watch)
     token = uuid.uuid4().hex[:12]
     folder = home / "drives" / token
-    logs = log_of(folder, study.name, "").parent
+    logs = log_of(folder, study.id, "").parent
     logs.mkdir(mode=0o700, parents=True)
-    tenure = Tenure(home, study.name, watch)
+    tenure = Tenure(home, study.id, watch)
     tenure.hold(folder)  # until the job's number is there to be found
     try:
-        call = Driving(run, command, study.name, home, folder)
+        call = Driving(run, command, study.id, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
         write_json(folder / "driver-job.json", job)
     except RefusedError as error:
@@ -90,12 +90,12 @@ def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, P
         raise UserError(f"sbatch refused: {error}") from None
     finally:
         tenure.close()
-    return job, log_of(folder, study.name, job)
+    return job, log_of(folder, study.id, job)
 
 
 def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
-    for drive in drives(home, study.name):
+    for drive in drives(home, study.id):
         own = drive.own_job
         if holding := watch.held(drive.leases):
             owner = holding.owner or drive.driver  # may be another, which took it over

@@ -1,6 +1,6 @@
 """The command that drives a study: said again in hints as it was typed, and kept in the store.
 
-studies/<name>/driven.json    how the study was last driven, and what a driver that is a job died of
+studies/<id>/driven.json    how the study was last driven, and what a driver that is a job died of
 """
 
 import contextlib
@@ -42,7 +42,8 @@ class Command:
 @dataclass(frozen=True)
 class Driven:
     """How a study was last driven. `error`: what a driver that is a job died of, `log`: what it
-    printed; `""` for one that did not, or had a terminal to say it on.
+    printed; `""` for one that did not, or had a terminal to say it on. `cancels`: what its user
+    types to end it.
     """
 
     backend: str
@@ -50,14 +51,17 @@ class Driven:
     detached: bool
     error: str = ""
     log: str = ""
+    cancels: str = ""
 
     @classmethod
     def by(cls, command: Command, error: str = "", log: str = "") -> "Driven":
         """Of a study that this command drives."""
-        return cls(command.backend, command.jobs, command.detached, error, log)
+        return cls(
+            command.backend, command.jobs, command.detached, error, log, command.said("cancel")
+        )
 
     def write(self, home: Path, study: str) -> None:
-        """Write it down for the study of that name."""
+        """Write it down for the study of that id."""
         write_json(_file(home, study), asdict(self))
 
     def again(self, command: Command) -> Command:
@@ -66,7 +70,7 @@ class Driven:
 
 
 def last_driven(home: Path, study: str) -> Driven:
-    """How the study of that name was last driven; as by default where nobody knows."""
+    """How the study of that id was last driven; as by default where nobody knows."""
     with contextlib.suppress(*UNREADABLE):
         return Driven(**read_json(_file(home, study)))
     return Driven.by(Command(study))

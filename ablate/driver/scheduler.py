@@ -5,8 +5,8 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 """
 
 import contextlib
+import shutil
 import signal
-import threading
 import time
 import uuid
 from collections import deque
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from ablate.catalog import suites
@@ -28,6 +27,7 @@ from ablate.hub import benchmark_sets as benchmarks
 from ablate.launch.backends import Backend, Job, open_backend
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
+from ablate.signals import terminable
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.record import record
 from ablate.store.results import (
@@ -97,12 +97,14 @@ def drive(
     """
     stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
     driver = _Driver(study, rounds, Store(home), folder, on_event)
-    with writing(home), contextlib.nullcontext() if stays else _terminable():
+    with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
             driver.run(
                 lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
             )
+        elif stays:  # its jobs came to the end while it waited for its turn
+            shutil.rmtree(folder, ignore_errors=True)
         return driver.rounds()
 
 
@@ -124,7 +126,7 @@ class _Driver:
         self.attempts = Attempts(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
-        self.tenure = drives.Tenure(store.home, study.name, store.watch)
+        self.tenure = drives.Tenure(store.home, study.id, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
 
@@ -141,7 +143,7 @@ class _Driver:
         """Store new decisions; as trials first, so that a driver killed in between repeats both."""
         from ablate.search.optuna_log import record_rounds
 
-        journal = self.store.home / "studies" / self.study.name / "optuna.journal"
+        journal = self.store.home / "studies" / self.study.id / "optuna.journal"
         record_rounds(journal, self.study, decided, self)
         for decision in new:
             write_decision(self.store.home, self.study, decision.round, decision.to_json())
@@ -170,10 +172,11 @@ class _Driver:
                 raise
             finally:
                 if not leave:
+                    ended = backend is None or backend.close()
                     if backend:
-                        backend.close()
                         self._notice(backend)
-                    self.tenure.remove()
+                    if ended:
+                        self.tenure.remove()
 
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
@@ -368,20 +371,3 @@ class _Driver:
         self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that what was begun is ended in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -12,21 +12,27 @@ logs of jobs may hold what is nobody else's business. Nothing here imports torch
 """
 
 import contextlib
+import math
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
-from ablate.launch.slurm.arrays import left_behind
+from ablate.launch.slurm import squeue
+from ablate.launch.slurm.arrays import left_behind, submitted
 from ablate.polling import within
 from ablate.store.lease import PATIENCE, Lease, Process, Watch
+
+ASK = 60.0
+"""Seconds between two questions whether jobs that a dead driver left have ended."""
 
 
 @dataclass(frozen=True)
 class Drive:
-    """One run of `ablate run`, dead or alive: its folder, its study's name, its process."""
+    """One run of `ablate run`, dead or alive: its folder, its study's id, its process."""
 
     folder: Path
     study: str
@@ -59,10 +65,10 @@ class Drive:
         return str(log_of(self.folder, self.study, own)) if own else ""
 
     def jobs(self) -> dict[str, Sequence[str]]:
-        """Its Slurm jobs without an answer, ended or not, by number or name: the keys of their
-        steps. Its own job, which has none, is with them."""
+        """Its Slurm jobs, ended or not, by number or name: the keys of the steps of those that have
+        not answered. Its own job, which has none, is with them."""
         own = self.own_job
-        return {**left_behind(self.folder), **({own: ()} if own else {})}
+        return {**submitted(self.folder), **({own: ()} if own else {})}
 
     def keys(self) -> set[str]:
         """The keys of the steps of its Slurm jobs that have not answered."""
@@ -105,6 +111,7 @@ class Tenure:
         self.home, self.study, self.watch = home, study, watch
         self.spoken_for: set[str] = set()
         self._leases: dict[Path, Lease] = {}
+        self._asked: dict[Path, tuple[float, bool]] = {}
         self._stack = contextlib.ExitStack()
 
     def hold(self, folder: Path) -> None:
@@ -128,6 +135,11 @@ class Tenure:
         TakenOverError where another driver has taken what is held here.
         """
         if any(lease.lost for lease in self._leases.values()):
+            if not all((folder / "lease").is_dir() for folder in self._leases):
+                raise UserError(
+                    f"{self.home} was moved or removed while this ran: say the same again with "
+                    "$ABLATE_HOME where it is now; what is finished is there"
+                )
             raise TakenOverError(
                 "another driver took this one for dead, and goes on with the study"
             )
@@ -138,11 +150,22 @@ class Tenure:
             keys = drive.keys()
             if self.watch.held(drive.leases):
                 self.spoken_for |= keys
-            elif not keys:
+            elif not keys and not self._lingers(drive):
                 sweep(drive)
             elif drive.study == self.study and self._take(drive.folder):
                 taken.append(drive.folder)
         return taken
+
+    def _lingers(self, drive: Drive) -> bool:
+        """Whether jobs of a dead driver, which have answered, may not have ended; Slurm is asked
+        for that now and then."""
+        asked, lingers = self._asked.get(drive.folder, (-math.inf, True))
+        if time.monotonic() - asked > ASK:
+            jobs = list(submitted(drive.folder))
+            known = squeue.ask(jobs) if jobs else {}
+            lingers = known is None or any(job.alive for job in known.values())
+            self._asked[drive.folder] = time.monotonic(), lingers
+        return lingers
 
     def remove(self) -> None:
         """Remove the drives that are held, of which nothing is at work any more."""
@@ -155,7 +178,7 @@ class Tenure:
 
 
 def drives(home: Path, study: str | None = None) -> Iterator[Drive]:
-    """Every driver that left a folder, of the study of that name (None: of all)."""
+    """Every driver that left a folder, of the study of that id (None: of all)."""
     for path in sorted((home / "drives").glob("*/driver.json")):
         with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)
@@ -164,6 +187,7 @@ def drives(home: Path, study: str | None = None) -> Iterator[Drive]:
 
 
 def sweep(drive: Drive) -> None:
-    """Remove what a dead driver left, if none of its workers and jobs may still need it."""
-    if not drive.jobs() and all(worker.runs() is False for worker in drive.workers()):
+    """Remove what a dead driver left whose jobs have ended, if no worker may still need it, nor its
+    own job, which waits in the queue."""
+    if drive.own_job is None and all(worker.runs() is False for worker in drive.workers()):
         shutil.rmtree(drive.folder, ignore_errors=True)

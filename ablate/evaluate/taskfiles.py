@@ -20,7 +20,7 @@ from typing import Any
 
 from ablate.catalog.suites import TASK_FILES, resolve, task_files_fingerprint
 from ablate.errors import UserError
-from ablate.files import home, write_atomic
+from ablate.files import as_made, home, write_atomic
 
 BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself
 
@@ -37,7 +37,7 @@ def materialise(data: Path) -> Path:
         _save_dataset(data, partial / "arrow")
         for path in (*TASK_FILES.glob("abl_*.yaml"), TASK_FILES / "utils.py"):
             shutil.copyfile(path, partial / path.name)
-        partial.chmod(0o755)
+        as_made(partial)
         try:
             partial.rename(folder)
         except OSError:

@@ -30,14 +30,18 @@ class Job(Protocol):
 
 
 class Backend(Protocol):
-    """Starts chains, `slots` of them at a time, and is asked every `pause` seconds how they are.
+    """Starts chains, `slots` of them at a time (a number that may change), and is asked every
+    `pause` seconds how they are.
 
     `notice`: what its user should know now, beyond how chains end; `""`: nothing.
     """
 
-    slots: int
     pause: float
     notice: str
+
+    @property
+    def slots(self) -> int:
+        """How many chains may run now, those that run among them."""
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
         """A job for each of the chains, of which all together no more than `slots` may run; None
@@ -47,8 +51,8 @@ class Backend(Protocol):
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
 
-    def close(self) -> None:
-        """End whatever runs and clean up."""
+    def close(self) -> bool:
+        """End whatever runs and clean up; whether all of it has ended."""
 
 
 def open_backend(
@@ -158,5 +162,5 @@ class Inline:
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         return {}
 
-    def close(self) -> None:
-        pass
+    def close(self) -> bool:
+        return True

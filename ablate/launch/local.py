@@ -4,10 +4,12 @@ A slot is one submitit job that lives as long as its driver needs it, so that im
 a slot; it has a process for each device that a step may ask for. submitit's local executor has no
 queue, overwrites CUDA_VISIBLE_DEVICES and leaves a cancelled job's children behind: the mailbox,
 our own environment and a session of its own for each worker keep those promises. A slot whose
-process died is begun anew with the next chain; one whose driver died finishes its chain and ends.
+process died is begun anew with the next chain; one whose driver died finishes its chain and ends,
+and until then no other driver here begins a step on its device.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ablate.driver.sessions import drives
 from ablate.files import read_json, write_json
 from ablate.launch.log_tail import last_words
 from ablate.store.lease import Process
@@ -28,6 +31,8 @@ from ablate.worker.run import Executors, Outcome, Place, follow, run_chain
 
 PAUSE = 0.02
 """Seconds between two looks into a mailbox."""
+LOOK = 1.0
+"""Seconds between two looks for workers whose driver is dead."""
 GRACE = 5.0
 """Seconds a worker has to give back its step when it is ended."""
 
@@ -76,8 +81,6 @@ class Local:
     Each is of so many `processes`, and those of so many `threads`.
     """
 
-    notice = ""
-
     def __init__(
         self,
         home: Path,
@@ -89,20 +92,46 @@ class Local:
         executors: Executors,
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
-        self.slots, self.pause = len(cards), PAUSE
+        self.pause, self.notice = PAUSE, ""
         self.place = replace(place, whole_process=True, backend="local")
         self.threads = threads
         self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
+        self._orphans: list[Orphan] = []
+        self._looked = -math.inf
+
+    @property
+    def slots(self) -> int:
+        """How many there are, less those whose device a worker has whose driver is dead."""
+        if time.monotonic() - self._looked > LOOK:
+            self._looked, before = time.monotonic(), self._orphans
+            self._orphans = orphans(self.home)
+            if self._orphans != before:
+                self.notice = _told(self._orphans)
+        return len(self._slots) - len(self._taken())
+
+    def _taken(self) -> list[Slot]:
+        """The slots, at no chain of ours, that share their device with a worker of a dead driver:
+        on GPUs those of the same card, on CPUs as many as there are such workers."""
+        taken: list[Slot] = []
+        for orphan in self._orphans:
+            free = [slot for slot in self._slots if slot not in taken and self._free(slot)]
+            shared = [slot for slot in free if _cards(slot.cards) & _cards(orphan.cards)]
+            taken += shared if orphan.cards else [slot for slot in free if not slot.cards][-1:]
+        return taken
+
+    def _free(self, slot: Slot) -> bool:
+        return slot.job is None or self._idle(slot)
 
     def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
         return [self._send(chain) for chain in chains]
 
     def adopt(self, drive: Path) -> Mapping[str, Slot]:
-        """None: the workers of a dead driver end with the chain they are at."""
+        """None: the workers of a dead driver end with the chain they are at (see `_taken`)."""
         return {}
 
     def _send(self, steps: Sequence[Step]) -> Slot:
-        slot = next(slot for slot in self._slots if slot.job is None or self._idle(slot))
+        taken = self._taken()
+        slot = next(slot for slot in self._slots if slot not in taken and self._free(slot))
         if slot.job is None or slot.spent():
             self._end([slot])
             shutil.rmtree(slot.mailbox, ignore_errors=True)
@@ -113,8 +142,9 @@ class Local:
         write_json(slot.mailbox / f"{slot.sent}.chain.json", chain)
         return replace(slot)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._end(self._slots)
+        return True
 
     def _end(self, slots: Sequence[Slot]) -> None:
         """Ask every worker to give its step back, then kill what is left, children included."""
@@ -142,6 +172,8 @@ class Local:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.folder / "submitit")
+        slot.mailbox.mkdir(mode=0o700, parents=True)
+        (slot.mailbox / "cards").write_text(slot.cards, encoding="utf-8")
         year = 60 * 24 * 365  # submitit's own limit is two minutes
         executor.update_parameters(timeout_min=year, gpus_per_node=0, tasks_per_node=slot.processes)
         with _deaf_to_ctrl_c():
@@ -154,6 +186,45 @@ class Local:
                 {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.cards},
                 Process.this(),
             )
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A worker of this machine that lives on though its driver is dead; its GPUs (`""`: none)."""
+
+    worker: Process
+    study: str
+    cards: str
+
+
+def orphans(home: Path) -> list[Orphan]:
+    """The workers here, of any study, that finish a chain which nobody collects."""
+    found = []
+    for drive in drives(home):
+        if drive.driver.runs() is not False:
+            continue
+        for mailbox in sorted(drive.folder.glob("slot-*")):
+            worker = Slot(mailbox, "").worker()
+            if worker and worker.runs():
+                with contextlib.suppress(OSError):  # it has just been swept away
+                    cards = (mailbox / "cards").read_text(encoding="utf-8")
+                    found.append(Orphan(worker, drive.study, cards))
+    return found
+
+
+def _told(left: Sequence[Orphan]) -> str:
+    """What a driver says of them."""
+    if not left:
+        return "the workers whose driver was dead have ended"
+    which = ", ".join(f"process {one.worker.pid} of {one.study}" for one in left)
+    return (
+        f"waiting for their device: {which}; their driver is dead, they finish what they are at "
+        f"(`kill {' '.join(str(one.worker.pid) for one in left)}` ends them)"
+    )
+
+
+def _cards(named: str) -> set[str]:
+    return {card for card in named.split(",") if card}
 
 
 def serve(

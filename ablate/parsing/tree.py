@@ -4,6 +4,7 @@ Scalars follow YAML 1.2: `1e-3` is a number, `no` and `12:30` are words, dates a
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def _located(value: Any, where: str, folder: Path) -> Located:
 def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
     path = path.absolute()
     name = _short(path)
-    if path.resolve() in seen:
+    if (real := Path(os.path.realpath(path))) in seen:  # which minds no link to itself
         raise UserError(
             f"{name}: a study cannot extend itself: {' -> '.join(p.name for p in seen)}"
         )
@@ -172,7 +173,7 @@ def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
         return tree
     if not isinstance(base.value, str):
         raise UserError(f"{base.where}: extends: name one file, not {base.plain()!r}")
-    return merge(_load(_parent(base, path, shelf), shelf, (*seen, path.resolve())), tree)
+    return merge(_load(_parent(base, path, shelf), shelf, (*seen, real)), tree)
 
 
 def _parent(base: Located, path: Path, shelf: Path | None) -> Path:

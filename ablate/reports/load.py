@@ -1,6 +1,7 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def load(
     )
     return StudyResult(
         name=study.name,
+        id=study.id,
         title=study.title,
         question=study.question,
         kind=study.explore.kind,
@@ -117,6 +119,7 @@ def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
             "runs": tuple(seen.answers(chain[-1]) for chain in chains),
             "images": seen.images(chains[0][-1]),
         }
+    needed = {step.key for chain in chains for step in seen.missing(chain[-1])}
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
         name=first.point,
@@ -124,7 +127,12 @@ def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
         encoders=first.encoders,
         fusion=first.fusion.name,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
-        steps=tuple(seen.step(step) for step in ancestors(chain[-1] for chain in chains)),
+        steps=tuple(
+            replace(one, status="gone")
+            if one.status == "waiting" and one.key not in needed
+            else one
+            for one in map(seen.step, ancestors(chain[-1] for chain in chains))
+        ),
         **known,
     )
 
@@ -137,7 +145,7 @@ class Seen(StoredResults):
 
     def __init__(self, store: Store, study: Study) -> None:
         super().__init__(store, study)
-        path = store.home / "remembered" / "artifacts" / f"{study.name}.json"
+        path = store.home / "remembered" / "artifacts" / f"{study.id}.json"
         self.memory = Readings(path, of="records and marks")
         self._steps_seen: dict[str, StepResult] = {}
         self._marks: dict[str, Mapping[str, Any]] = {}
@@ -159,6 +167,12 @@ class Seen(StoredResults):
         if step.key not in self._steps_seen:
             self._steps_seen[step.key] = self._step(step)
         return self._steps_seen[step.key]
+
+    def missing(self, step: Step) -> list[Step]:
+        """What must be done to have the step: nothing above what is there."""
+        if self.step(step).status == "done":
+            return []
+        return [step, *(one for each in step.parents.values() for one in self.missing(each))]
 
     def answers(self, step: Step) -> Answers:
         """The answers of an evaluate step that is done."""

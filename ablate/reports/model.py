@@ -19,7 +19,8 @@ KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
-    `status` is `done`, `failed`, `running` or `waiting`; `folder` is the committed artifact, else
+    `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
+    nothing that is still to be done needs it; `folder` is the committed artifact, else
     the work folder if there is one; `record` is empty until it ended.
     """
 
@@ -89,9 +90,9 @@ class CandidateResult:
 
     @cached_property
     def status(self) -> str:
-        """`done` if all steps are; else `failed` or `running` if one is, or `waiting`."""
+        """`done` once it is scored; else `failed` or `running` if a step is, or `waiting`."""
         states = {step.status for step in self.steps}
-        if states == {"done"}:
+        if self.seed_scores or states == {"done"}:
             return "done"
         return next((word for word in ("failed", "running") if word in states), "waiting")
 
@@ -168,7 +169,7 @@ class StudyResult:
     that it is (tasks of ours are none), `families` to the group of columns it stands in.
     `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
     none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
-    in which its candidates differ on purpose.
+    in which its candidates differ on purpose. `id`: what it is filed under in the home.
     """
 
     name: str
@@ -186,6 +187,7 @@ class StudyResult:
     published: Repeats | None = None
     families: Mapping[str, str] = field(default_factory=dict)
     varies: tuple[str, ...] = ("encoders",)
+    id: str = ""
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -41,7 +41,7 @@ def build(
     """
     with _scratch(folder.parent) as scratch:
         made = scratch / "new"
-        made.mkdir(mode=0o755)
+        made.mkdir()
         _write(study, made, live, (before or folder) / "images")
         if folder.exists():
             folder.rename(scratch / "old")

@@ -20,6 +20,7 @@ import math
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +30,11 @@ from typing import Any
 from ablate.errors import UserError
 from ablate.files import (
     NO_FILE,
+    as_made,
     clear_drafts,
     flush,
     patiently,
+    private,
     read_sealed,
     sealed,
     sha256_file,
@@ -138,7 +141,7 @@ class Store:
             if target.exists():
                 continue
             try:
-                self.folder(step).rename(target)
+                _move(self.folder(step), target)
             except FileNotFoundError:
                 return None
             return target
@@ -197,6 +200,8 @@ class Store:
         paths = sorted(path for path in work.rglob("*") if path.is_file())
         paths = [path for path in paths if not lease or path.name != lease.token]
         folders = [Path(folder) for folder, _, _ in os.walk(work)]
+        for path in paths:
+            as_made(path)
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
             _write(work / MANIFEST, sealed({"key": step.key, "files": files}))
@@ -238,11 +243,11 @@ class Store:
     def keep_log(self, step: Step, text: str) -> None:
         """Keep what a process printed that never came to the step, or died in it: `job-N.log`.
 
-        For its owner's eyes alone: it may hold what the user's own set-up lines print.
+        It is `private`: it may hold what the user's own set-up lines print.
         """
         self.logs(step).mkdir(parents=True, exist_ok=True)
         kept = self.logs(step) / f"job-{1 + len(list(self.logs(step).glob('job-*.log')))}.log"
-        kept.touch(mode=0o600)
+        kept.touch(mode=private())
         kept.write_text(text, encoding="utf-8")
 
     def failing(self) -> set[str]:
@@ -276,7 +281,7 @@ class Store:
         try:
             if lease:
                 (work / lease.token).unlink()
-            work.rename(target)
+            _move(work, target)
         except FileNotFoundError:
             if (
                 read_sealed(target / MANIFEST) != manifest
@@ -289,10 +294,30 @@ class Store:
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 self.set_aside(step)
-                work.rename(target)
+                _move(work, target)
         flush(target.parent)
         shutil.rmtree(self._failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Make the folder `target` in one rename. Where that is on another disk, a copy of it is made
+    beside `target` first."""
+    try:
+        folder.rename(target)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".moving-"))
+    try:
+        copy = Path(shutil.copytree(folder, beside / target.name))
+        for path in (*copy.rglob("*"), copy):
+            flush(path)
+        copy.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ class Watch:
         lease = Lease(folder, number, spent)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lease.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            handle = os.open(lease.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except (FileExistsError, FileNotFoundError):  # another was first, or has just finished
             return None
         try:

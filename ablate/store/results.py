@@ -122,4 +122,4 @@ def write_decision(home: Path, study: Study, number: int, decision: dict[str, An
 
 
 def _decision(home: Path, study: Study, number: int) -> Path:
-    return home / "studies" / study.name / "decisions" / f"round-{number}.json"
+    return home / "studies" / study.id / "decisions" / f"round-{number}.json"

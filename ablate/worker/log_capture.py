@@ -3,11 +3,14 @@
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from ablate.errors import UserError
+from ablate.files import private
 from ablate.redaction import redacted
 
 
@@ -15,11 +18,10 @@ from ablate.redaction import redacted
 def captured(log: Path, whole_process: bool) -> Iterator[None]:
     """Send what is printed to the attempt's log, with the traceback of what went wrong.
 
-    What a library prints may hold a secret, so the log is for its owner only.
+    What a library prints may hold a secret, so the log is `private`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch(mode=0o600)
-    with log.open("a", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as stack:
+    with _opened(log) as file, contextlib.ExitStack() as stack:
         if whole_process:
             stack.enter_context(_descriptors(file.fileno()))
         else:
@@ -32,6 +34,18 @@ def captured(log: Path, whole_process: bool) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 file.write(redacted(told))
             raise
+
+
+def _opened(log: Path) -> TextIO:
+    """The log, to write at its end. One of another user, of a step that was begun before and is
+    begun anew, makes room."""
+    try:
+        log.touch(mode=private())
+        return log.open("a", encoding="utf-8", buffering=1)
+    except PermissionError:
+        log.rename(log.with_name(f"before-{time.time_ns()}-{log.name}"))
+        log.touch(mode=private())
+        return log.open("a", encoding="utf-8", buffering=1)
 
 
 @contextlib.contextmanager

@@ -173,7 +173,7 @@ def test_of_a_step_that_never_began_its_jobs_last_words_are_shown(
     home, key = sam.parents[1], "dddddddddddd"
     mine = {"study": "micro/smoke", "process": asdict(Process.this())}
     write_json(home / "drives" / "abc" / "driver.json", mine)
-    array = Array(home / "drives" / "abc" / "array-1", [["e" * 64], [key + "0" * 52]], 2, "7")
+    array = Array(home / "drives" / "abc" / "array-1", [["e" * 64], [key + "0" * 52]], "7")
     array.save()
     (array.folder / "7_0_0_log.err").write_text("another's\n")
     (array.folder / "7_1_0_log.out").write_text("loading modules\n")
@@ -198,7 +198,7 @@ def queued(sam: Path) -> Array:
     home = sam.parents[1]
     mine = {"study": "micro/smoke", "process": asdict(Process.this())}
     write_json(home / "drives" / "abc" / "driver.json", mine)
-    array = Array(home / "drives" / "abc" / "array-1", [["e" * 64, QUEUED + "0" * 52]], 1, "7")
+    array = Array(home / "drives" / "abc" / "array-1", [["e" * 64, QUEUED + "0" * 52]], "7")
     array.save()
     return array
 

@@ -183,7 +183,7 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     write_json(folder / "driver.json", mine)
     assert Watch().take(folder / "lease")
     keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
-    Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], 3, "41").save()
+    Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], "41").save()
     script = tmp_path / "squeue"
     lines = ["0|me|RUNNING|None", "1|me|PENDING|Resources", "2|me|PENDING|Resources"]
     script.write_text("#!/bin/sh\n" + "".join(f"echo '41_{line}'\n" for line in lines))
@@ -235,9 +235,9 @@ def test_drivers_are_named_dead_ones_with_how_to_take_over(
             write_json(folder / "driver-job.json", job)
     queued.write_text("#!/bin/sh\necho '50|me|PENDING|Priority'\n")
     Driven("slurm", 2, detached=False).write(own_home, "micro/smoke")
-    state.show("micro/smoke", ["seeds=[0]"], as_json=False)
+    state.show("micro/smoke", ["infra.device=cpu"], as_json=False)
     said = capsys.readouterr().out
-    again = "`ablate run micro/smoke --set 'seeds=[0]' --backend slurm --jobs 2`"
+    again = "`ablate run micro/smoke --set infra.device=cpu --backend slurm --jobs 2`"
     me = Process.this()
     assert f"driver: process {me.pid} on {me.host}\n" in said
     takes = f"process {me.pid} on login1 is gone; {again} takes over what it left\n"

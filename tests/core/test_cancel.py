@@ -15,6 +15,7 @@ import pytest
 from test_killed import kill, start, until, workers
 
 from ablate.commands import state
+from ablate.config.study import load_study
 from ablate.driver import cancel as ends
 from ablate.driver.cancel import Ending, cancel
 from ablate.driver.sessions import Drive, drives
@@ -36,7 +37,7 @@ def left_by(home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...
     lease.owner = driver
     lease.beat()
     for n, job in enumerate(jobs):
-        Array(folder / f"array-{n}", [["key"]], 1, job).save()
+        Array(folder / f"array-{n}", [["key"]], job).save()
     return Drive(folder, study, driver)
 
 
@@ -67,8 +68,9 @@ def test_the_driver_ends_and_its_workers_with_it(slow: None, own_home: Path) -> 
     until(lambda: core_fakes.executed(own_home, "begin"))
     left = workers(own_home)
     assert list(cancel(own_home, "another")) == []
-    first, *others = cancel(own_home, NAME)
-    assert first.what.startswith(f"driver of {NAME}, process {driver.pid} on ")
+    mine = load_study(NAME, ["seeds=[0]"]).id
+    first, *others = cancel(own_home, mine)
+    assert first.what.startswith(f"driver of {mine}, process {driver.pid} on ")
     assert {one.what.split()[4] for one in others} == {str(process.pid) for process in left}
     assert not any(one.left for one in (first, *others))
     assert driver.wait(timeout=20) == 143
@@ -145,6 +147,17 @@ def test_only_the_studys_own_jobs_are_cancelled_array_tasks_too(
     ]
     assert (slurm / "cancelled").read_text().split() == ["12_0", "12_1"]
     assert [drive.folder for drive in drives(own_home)] == [theirs.folder]
+
+
+def test_jobs_that_have_answered_and_do_not_end_are_cancelled_too(
+    own_home: Path, slurm: Path
+) -> None:
+    (slurm / "queue").write_text("12|a|COMPLETING|None\n13|a|RUNNING|None\n")
+    drive = left_by(own_home, GONE, jobs=("12", "13", "14"))
+    for path in drive.folder.glob("array-*"):
+        write_json(path / "0.outcome.json", {"status": "done"})
+    assert {one.what for one in cancel(own_home)} == {f"job of {NAME}: 12", f"job of {NAME}: 13"}
+    assert (slurm / "cancelled").read_text().split() == ["12", "13"]
 
 
 def test_jobs_that_a_driver_ends_by_itself_have_a_line_each(own_home: Path, slurm: Path) -> None:

@@ -58,15 +58,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         executors = {**core_fakes.EXECUTORS, **training}
         drive(study, backend="inline", home=home, executors=executors)
         remembered("checksums", "of something", lambda: "abc")
-        Driven.by(Command("micro/smoke")).write(home, study.name)
+        Driven.by(Command("micro/smoke")).write(home, study.id)
         store, folder = Store(home), home / "drives" / "abc"
         folder.mkdir(parents=True)
         gone = asdict(replace(Process.this(), born="1"))
-        (folder / "driver.json").write_text(json.dumps({"study": study.name, "process": gone}))
+        (folder / "driver.json").write_text(json.dumps({"study": study.id, "process": gone}))
         failed = next(path.parent for path in home.glob("failed/pretrain/*/record.json"))
-        array = arrays.new(
-            folder, [[json.loads((failed / "record.json").read_text())["key"]]] * 2, 2
-        )
+        array = arrays.new(folder, [[json.loads((failed / "record.json").read_text())["key"]]] * 2)
         write_json(array.answer(0), {"status": "done", "message": "", "step": ""})
         (folder / "driver-job.json").write_text('"12"')
         lease = store.watch.take(home / "leases" / "pretrain" / failed.name)

@@ -1,6 +1,6 @@
 """A driver's jobs are its own while it lives, and another's of its study once it is dead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def left(home: Path, owner: Process | None, study: str = "micro/smoke") -> Path:
     lease.owner = owner or lease.owner
     lease._write(released=owner is None)
     write_json(folder / "driver.json", {"study": study, "process": asdict(lease.owner)})
-    arrays.new(folder, [["a", "b"]], 1)
+    arrays.new(folder, [["a", "b"]])
     return folder
 
 
@@ -87,10 +87,21 @@ def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
         assert other.held(lease)
 
 
-def test_a_dead_drive_of_no_use_is_removed(tmp_path: Path) -> None:
-    folder = left(tmp_path, None)
+@pytest.mark.parametrize("study", ["micro/smoke", "another/study"])
+def test_a_dead_drive_of_no_use_is_removed(
+    tmp_path: Path, squeue: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, study: str
+) -> None:
+    monkeypatch.setattr(drives, "ASK", 0.0)
+    folder = left(tmp_path, None, study)
     (array,) = arrays.arrays(folder)
+    array.number = "7"
+    array.save()
     write_json(array.answer(0), {"status": "done"})
+    squeue("7|ablate-other-1|COMPLETING|None")  # it has answered, and holds its node still
+    with tenure(tmp_path) as mine:
+        assert mine.inherited() == ([folder] if study == "micro/smoke" else [])
+    assert folder.exists()
+    squeue("")
     with tenure(tmp_path) as mine:
         assert mine.inherited() == []
     assert not folder.exists()
@@ -121,7 +132,7 @@ def test_a_drive_that_cannot_be_read_stops_nobody(tmp_path: Path, name: str, tex
 
 
 def test_an_array_that_is_not_as_it_was_written_cancels_nobody_elses_job(tmp_path: Path) -> None:
-    array = arrays.new(tmp_path / "d", [["a"], ["b"]], 2)
+    array = arrays.new(tmp_path / "d", [["a"], ["b"]])
     array.number = "41"
     array.save()
     (tmp_path / "d" / "array-1 (copy)").mkdir()
@@ -129,4 +140,4 @@ def test_an_array_that_is_not_as_it_was_written_cancels_nobody_elses_job(tmp_pat
     written = array.folder / "array.json"
     written.write_text(written.read_text().replace('"41"', '"45"'))
     assert arrays.left_behind(tmp_path / "d") == {}
-    assert arrays.new(tmp_path / "d", [["c"]], 1).folder.name == "array-2"
+    assert arrays.new(tmp_path / "d", [["c"]]).folder.name == "array-2"

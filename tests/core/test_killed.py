@@ -141,6 +141,22 @@ def test_a_workers_step_outlives_its_driver_and_the_next_one_waits_for_it(
     until(lambda: not workers(own_home))
 
 
+def test_no_step_begins_on_the_device_of_a_worker_whose_driver_was_killed(
+    undisturbed: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SECONDS", "3")
+    driver = start(own_home, jobs=1)
+    until(lambda: core_fakes.executed(own_home, "begin"))
+    (orphan,) = workers(own_home)
+    kill(driver)
+    monkeypatch.setenv("FAKE_SECONDS", "0.1")
+    again = start(own_home, jobs=1)
+    assert finish(again) == undisturbed
+    turns = [line.split()[0] for line in (own_home / "executed.log").read_text().splitlines()]
+    assert turns == ["begin", "end"] * 12
+    assert not orphan.runs()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_end_the_workers_too(
     undisturbed: Any, own_home: Path, number: int, code: int

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from ablate.config.infra import Infra
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
+from ablate.files import write_json
 from ablate.launch import backends as launch
+from ablate.launch import local as slots
 from ablate.launch.backends import Inline, cores, gpus, open_backend
 from ablate.launch.local import Local
 from ablate.search.explore import explore
@@ -142,3 +145,22 @@ def test_closing_ends_slots_that_never_had_work(tmp_path: Path) -> None:
     assert isinstance(backend, Local)
     backend.close()
     assert Process.this().runs()
+
+
+def test_the_gpu_of_a_worker_whose_driver_is_dead_is_left_to_it_and_the_others_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    monkeypatch.setattr(slots, "LOOK", 0.0)
+    left, dead = tmp_path / "drives" / "dead", replace(Process.this(), born="1")
+    write_json(left / "driver.json", {"study": "another", "process": asdict(dead)})
+    write_json(left / "slot-0" / "worker.json", asdict(Process.this()))
+    (left / "slot-0" / "cards").write_text("5")
+    backend = open_backend("local", None, tmp_path, tmp_path / "drives" / "d", Infra())
+    assert isinstance(backend, Local)
+    assert backend.slots == 2
+    assert backend.notice.startswith(f"waiting for their device: process {os.getpid()} of another")
+    assert [slot.cards for slot in backend._taken()] == ["5"]
+    write_json(left / "slot-0" / "worker.json", asdict(dead))
+    assert backend.slots == 3
+    assert backend.notice == "the workers whose driver was dead have ended"

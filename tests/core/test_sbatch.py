@@ -16,10 +16,12 @@ from ablate.errors import UserError
 from ablate.launch.backends import open_backend
 from ablate.launch.log_tail import failed_set_up
 from ablate.launch.slurm.sbatch import (
+    LimitError,
     RefusedError,
     driver_request,
     guarded,
     on_gpus,
+    refused,
     request,
     requests,
     submit,
@@ -49,9 +51,9 @@ def infra(*changes: str) -> Infra:
     return load_study("micro/smoke", cleared).infra
 
 
-def submitted(asked: Infra, folder: Path, jobs: int = 1, at_once: int = 1) -> list[str]:
+def submitted(asked: Infra, folder: Path, jobs: int = 1) -> list[str]:
     """The lines of the script that submitit gave to sbatch."""
-    assert submit(request(asked), folder, "name", [int] * jobs, at_once) == "7"
+    assert submit(request(asked), folder, "name", [int] * jobs) == "7"
     return next(folder.glob("*_submission.sh")).read_text().splitlines()
 
 
@@ -114,8 +116,37 @@ def test_a_job_is_told_some_time_before_its_limit(minutes: int, seconds: int) ->
     assert request(asked).options["time"] == minutes
 
 
-def test_several_jobs_are_one_array_with_its_limit(tmp_path: Path, sbatch: Path) -> None:
-    assert "#SBATCH --array=0-4%2" in submitted(Infra(), tmp_path / "jobs", 5, 2)
+def test_several_jobs_are_one_array(tmp_path: Path, sbatch: Path) -> None:
+    assert "#SBATCH --array=0-4%5" in submitted(Infra(), tmp_path / "jobs", 5)
+
+
+POLICY = (
+    "Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "limit", "sure"),
+    [
+        (f"QOSMaxSubmitJobPerUserLimit {POLICY}", "QOSMaxSubmitJobPerUserLimit", True),
+        (f"AssocMaxSubmitJobLimit {POLICY}", "AssocMaxSubmitJobLimit", True),
+        (f"AssocGrpSubmitJobsLimit {POLICY}", "AssocGrpSubmitJobsLimit", True),
+        ("Invalid job array specification", "Invalid job array specification", True),
+        ("Slurm temporarily unable to accept job, sleeping", "temporarily unable to accept job", 1),
+        (POLICY, "job submit limit", False),
+        (f"QOSMaxWallDurationPerJobLimit {POLICY}", None, False),
+        (f"AssocMaxWallDurationPerJobLimit {POLICY}", None, False),
+        ("invalid partition specified: nowhere", None, False),
+    ],
+)
+def test_a_limit_on_the_number_of_jobs_is_told_from_a_job_that_is_never_taken(
+    said: str, limit: str | None, sure: bool
+) -> None:
+    found = refused(f"sbatch: error: {said}")
+    assert isinstance(found, LimitError) is (limit is not None)
+    if isinstance(found, LimitError):
+        assert (found.limit, found.sure) == (limit, sure)
 
 
 def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:

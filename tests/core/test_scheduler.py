@@ -76,7 +76,7 @@ def test_a_longer_study_does_only_what_is_lacking(fakes: Mapping[str, str], own_
 
 def test_decisions_are_written_down(small: Study, fakes: Mapping[str, str], own_home: Path) -> None:
     rounds = drive(small, backend="inline", home=own_home, executors=fakes)
-    folder = own_home / "studies" / "micro" / "smoke"
+    folder = own_home / "studies" / small.id
     stored = [read_json(folder / "decisions" / f"round-{n}.json") for n in (1, 2)]
     for turn, found in zip(rounds, stored, strict=True):
         assert turn.decision

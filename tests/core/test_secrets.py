@@ -1,5 +1,6 @@
 """No secret of the environment is found in what a run leaves behind."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ def test_a_failure_that_tells_secrets_leaves_none_in_any_file(
 def test_logs_are_for_their_owner_only(
     small: Study, fakes: Mapping[str, str], own_home: Path
 ) -> None:
-    drive(small, 1, backend="inline", home=own_home, executors=fakes)
+    before = os.umask(0o022)
+    try:
+        drive(small, 1, backend="inline", home=own_home, executors=fakes)
+    finally:
+        os.umask(before)
     logs = list(own_home.glob("logs/*/*.log"))
     assert logs
     assert {log.stat().st_mode & 0o777 for log in logs} == {0o600}

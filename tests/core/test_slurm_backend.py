@@ -1,6 +1,8 @@
 """Chains go out as arrays within a limit; what befalls them is told, and nothing is left behind."""
 
 import json
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import Event, drive
 from ablate.driver.sessions import Drive
+from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.backends import Inline, open_backend
 from ablate.launch.slurm import arrays
@@ -33,8 +36,8 @@ def backend(home: Path, jobs: int | None) -> OnSlurm:
     return found
 
 
-def at_once(home: Path) -> list[tuple[int, int]]:
-    return [(len(one.chains), one.at_once) for one in arrays.arrays(home / "drives" / "d")]
+def lengths(home: Path) -> list[int]:
+    return [len(one.chains) for one in arrays.arrays(home / "drives" / "d")]
 
 
 def answer(array: Array, indices: list[int]) -> None:
@@ -42,41 +45,112 @@ def answer(array: Array, indices: list[int]) -> None:
         write_json(array.answer(index), {"status": "done", "message": "", "step": ""})
 
 
-def test_the_limit_holds_over_all_arrays(tmp_path: Path, squeue: Says) -> None:
-    here = backend(tmp_path, 3)
-    squeue("\n".join(f"{a}_{n}|ablate-d-{a}|PENDING|None" for a in (1, 2) for n in range(9)))
-    first = here.start(chains(5))
-    assert None not in first
-    assert here.start(chains(2)) == [None, None]  # three of the first may be running
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 1, 2])
-    assert None not in here.start(chains(4))
-    assert at_once(tmp_path) == [(5, 3), (4, 1)]
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [3])
-    assert here.start([]) == []  # the second has what the first left
-    assert at_once(tmp_path) == [(5, 3), (4, 2)]
-    asked = (tmp_path / "bin" / "updated").read_text()
-    assert asked == "update JobId=2 ArrayTaskThrottle=2\n"
+def test_no_more_are_submitted_than_may_be(tmp_path: Path, squeue: Says) -> None:
+    assert backend(tmp_path, 3).slots == 3
+    assert backend(tmp_path, None).slots == sys.maxsize
 
 
-def test_an_array_has_the_room_that_scontrol_gave_it_and_complained(
+def test_no_array_is_longer_than_slurm_takes(tmp_path: Path, squeue: Says) -> None:
+    (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 'MaxArraySize            = 4'\n")
+    here = backend(tmp_path, None)
+    assert None not in here.start(chains(10))
+    assert lengths(tmp_path) == [4, 4, 2]
+
+
+def limited(tmp_path: Path, most: int, word: str = "QOSMaxSubmitJobPerUserLimit") -> None:
+    """An sbatch that takes so many jobs in all, which `queue` counts."""
+    folder = tmp_path / "bin"
+    (folder / "queue").write_text("0")
+    (folder / "sbatch").write_text(
+        "#!/bin/sh\n"
+        f"cd {folder}; echo x >>tried\n"
+        'last=$(sed -n "s/#SBATCH --array=0-\\([0-9]*\\).*/\\1/p" $1)\n'
+        "new=$(($(cat queue) + ${last:-0} + 1))\n"
+        f"if [ $new -gt {most} ]; then echo sbatch: error: {word} >&2; exit 1; fi\n"
+        "echo $new >queue; echo x >>sent; echo job $(wc -l <sent)\n"
+    )
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_what_a_limit_on_submitted_jobs_leaves_out_follows_as_jobs_end(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(slurm, "LATER", 0.0)
+    limited(tmp_path, most)
+    here = backend(tmp_path, None)
+    squeue("\n".join(f"{n}|ablate-d-{n}|RUNNING|None" for n in range(9)))
+    first = here.start(chains(6))
+    assert [job is not None for job in first] == [True] * most + [False] * (6 - most)
+    assert here.notice.startswith("Slurm takes no more jobs now (QOSMaxSubmitJobPerUserLimit)")
+    assert here.start(chains(6)) == [None] * 6  # which is no error, and is not said anew
+    (tmp_path / "bin" / "queue").write_text(str(most - 1))
+    assert [job is not None for job in here.start(chains(6))] == [True] + [False] * 5
+
+
+def test_after_a_refusal_for_a_limit_sbatch_is_left_alone_for_a_while(
     tmp_path: Path, squeue: Says
 ) -> None:
-    here = backend(tmp_path, 2)
-    squeue("\n".join(f"{a}_{n}|ablate-d-{a}|PENDING|None" for a in (1, 2) for n in range(3)))
-    (tmp_path / "bin" / "scontrol").write_text("#!/bin/sh\necho 2_0: already finished; exit 1\n")
-    here.start(chains(1))
-    here.start(chains(3))
-    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0])
-    here.start([])
-    assert at_once(tmp_path) == [(1, 1), (3, 2)]
-    assert here.start(chains(1)) == [None]
-
-
-def test_without_a_limit_all_may_run(tmp_path: Path, squeue: Says) -> None:
+    limited(tmp_path, 0)
     here = backend(tmp_path, None)
-    assert None not in here.start(chains(5))
-    assert None not in here.start(chains(4))
-    assert at_once(tmp_path) == [(5, 5), (4, 4)]
+    for _ in range(5):
+        assert here.start(chains(4)) == [None] * 4
+    assert len((tmp_path / "bin" / "tried").read_text().splitlines()) == 3  # 4, 2 and 1 jobs
+
+
+def test_a_reason_that_may_be_a_limit_is_waited_for_only_while_there_are_jobs(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "LATER", 0.0)
+    limited(tmp_path, 1, "job submit limit, user size or time limits")
+    here = backend(tmp_path, None)
+    squeue("1|ablate-d-1|RUNNING|None")
+    assert [job is not None for job in here.start(chains(2))] == [True, False]
+    other = backend(tmp_path, None)
+    with pytest.raises(UserError, match=r"sbatch refused: .*job submit limit"):
+        other.start(chains(1))
+
+
+def test_a_study_comes_to_its_end_under_a_limit_and_says_so_once(
+    own_home: Path, tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fake sbatch is the node, too: it runs the script, unless another is at work."""
+    monkeypatch.setattr(slurm, "LATER", 0.0)
+    limited(tmp_path, 1)
+    script = tmp_path / "bin" / "sbatch"
+    done = 'echo \'{"status": "failed", "message": "no"}\' >$(dirname $1)/0.outcome.json'
+    script.write_text(f"{script.read_text()}(sleep 1; {done}; echo 0 >queue) >/dev/null 2>&1 &\n")
+    said = list[Event]()
+    study = load_study("micro/smoke", ["seeds=[0]"])
+    drive(study, 1, "slurm", home=own_home, on_event=said.append)
+    notices = [event.message for event in said if event.what == "notice"]
+    assert len([one for one in notices if "takes no more jobs now" in one]) == 1
+    assert [event.what for event in said].count("failed") >= 1
+
+
+def test_jobs_that_have_answered_and_do_not_end_are_named_and_cancelled(
+    tmp_path: Path, squeue: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "ENDING", 0.2)
+    here = backend(tmp_path, None)
+    here.start(chains(3))
+    squeue("\n".join(f"1_{n}|ablate-d-1|RUNNING|None" for n in range(3)))
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0, 2])
+    here.start([])
+    assert not (tmp_path / "bin" / "cancelled").exists()  # it may take its time
+    time.sleep(0.3)
+    for _ in range(2):
+        here.start([])
+        assert here.notice == "jobs that have answered and do not end, cancelled: 1_0 1_2"
+    assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
+    squeue("1_1|ablate-d-1|RUNNING|None")
+    here.start([])
+    assert here._stuck == []
+    assert len(here.arrays) == 1
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [1])
+    squeue("")
+    here.start([])
+    assert here.arrays == []
+    assert here.close()
 
 
 def test_while_sbatch_is_refused_by_a_controller_that_is_away_chains_wait(
@@ -86,7 +160,7 @@ def test_while_sbatch_is_refused_by_a_controller_that_is_away_chains_wait(
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho cannot contact slurmctld >&2; exit 1")
     squeue("away")
     assert here.start(chains(2)) == [None, None]
-    assert at_once(tmp_path) == []
+    assert lengths(tmp_path) == []
 
 
 def test_that_slurm_does_not_answer_is_told_and_that_it_does_again(
@@ -123,10 +197,12 @@ def test_jobs_that_take_their_time_to_end_are_named_by_a_driver_that_goes(
     tmp_path: Path, squeue: Says
 ) -> None:
     here = backend(tmp_path, None)
-    here.start(chains(1))
-    squeue("1|ablate-d-1|COMPLETING|None")
-    here.close()
-    assert here.notice == "jobs still ending, of which Slurm takes care: 1"
+    here.start(chains(2))
+    answer(arrays.arrays(tmp_path / "drives" / "d")[0], [0])
+    squeue("1_0|ablate-d-1|COMPLETING|None\n1_1|ablate-d-1|RUNNING|None")
+    assert not here.close()
+    assert here.notice.startswith("jobs still ending, cancelled: 1; `scancel --signal=KILL")
+    assert (tmp_path / "bin" / "cancelled").read_text() == "1_1\n1\n"
 
 
 def test_a_step_whose_job_a_set_up_line_ends_has_failed_and_is_not_tried_again(
@@ -157,7 +233,7 @@ def test_a_step_whose_job_a_set_up_line_ends_has_failed_and_is_not_tried_again(
     assert len((tmp_path / "bin" / "sent").read_text().splitlines()) == 1
 
 
-def test_closing_cancels_what_has_not_answered_and_nothing_else(
+def test_closing_cancels_what_has_not_answered_and_then_what_does_not_end(
     tmp_path: Path, squeue: Says
 ) -> None:
     here = backend(tmp_path, None)
@@ -165,7 +241,7 @@ def test_closing_cancels_what_has_not_answered_and_nothing_else(
     squeue("\n".join(f"1_{n}|ablate-d-1|RUNNING|None" for n in range(3)))
     answer(arrays.arrays(tmp_path / "drives" / "d")[0], [1])
     here.close()
-    assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n"
+    assert (tmp_path / "bin" / "cancelled").read_text() == "1_0 1_2\n1\n"
 
 
 def test_what_was_being_submitted_when_the_user_stopped_is_cancelled_by_its_name(
@@ -185,7 +261,7 @@ def test_what_was_being_submitted_when_the_user_stopped_is_cancelled_by_its_name
 def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(
     tmp_path: Path, squeue: Says
 ) -> None:
-    arrays.new(tmp_path / "d", [["a"], ["b"]], 2)
+    arrays.new(tmp_path / "d", [["a"], ["b"]])
     slurm.scancel(Drive(tmp_path / "d", "study", Process.this()).jobs())
     assert (tmp_path / "bin" / "cancelled").read_text() == "--name=ablate-d-1\n"
 

@@ -18,7 +18,7 @@ Says = Callable[[str], None]
 
 
 def job_of(drive: Path, chains: int = 1) -> SlurmJob:
-    array = arrays.new(drive, [["key"]] * chains, chains)
+    array = arrays.new(drive, [["key"]] * chains)
     array.number = "7"
     array.save()
     queue = Queue()

@@ -88,7 +88,7 @@ def results(home: Path) -> dict[str, Any]:
     Weights, loss curves, answers and specs are among the files. Records are not: they tell of
     times and machines.
     """
-    decided = {path.name: read_json(path) for path in home.glob(f"studies/{STUDY}/decisions/*")}
+    decided = {path.name: read_json(path) for path in home.glob(f"studies/{STUDY}*/decisions/*")}
     return decided | {
         f"{folder.parent.name}/{folder.name}/{name}": checksum
         for folder in home.glob("store/*/*")

@@ -24,6 +24,7 @@ from ablate.driver import detach
 from ablate.driver.cancel import cancel
 from ablate.driver.invocation import Command, last_driven
 from ablate.driver.sessions import drives
+from ablate.launch.slurm.scontrol import configured
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
 
@@ -41,7 +42,7 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
 ) -> None:
     monkeypatch.setenv("FAKE_SECONDS", "60")
     mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
-    study = of_seeds(3, "infra.slurm.at_once=1")
+    study = of_seeds(3, "infra.slurm.extra.nodelist=fake1", "infra.slurm.cpus=4")
     ended: list[int | str | None] = []
 
     def drive() -> None:
@@ -53,11 +54,11 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
     driver = threading.Thread(target=drive)
     driver.start()
     until(lambda: core_fakes.executed(own_home, "begin"))
-    work = at_hand(own_home, study.name, Watch())
+    work = at_hand(own_home, study.id, Watch())
     assert [one.state for one in work.drivers] == ["alive"]
-    assert {one.job.reason for one in work.waiting} == {"JobArrayTaskLimit"}
+    assert len(work.waiting) == 2
     assert all(one.steps for one in work.waiting)
-    (drive_found,) = drives(own_home, study.name)
+    (drive_found,) = drives(own_home, study.id)
     jobs = list(drive_found.jobs())
     assert len(jobs) == 3
     drive_found.stop()  # as from another machine: this one would signal the process of the test
@@ -76,7 +77,7 @@ def test_jobs_of_a_driver_that_is_gone_are_ended_and_the_users_others_are_not(
     before = set(alive())  # those of an earlier test may take their time to end
     program = (
         "import sys, test_slurm, core_fakes, pathlib\n"
-        "study = test_slurm.of_seeds(2, 'infra.slurm.at_once=1')\n"
+        "study = test_slurm.of_seeds(2)\n"
         "test_slurm.on_slurm(study, pathlib.Path(sys.argv[1]), core_fakes.EXECUTORS)\n"
     )
     driver = subprocess.Popen([sys.executable, "-c", program, str(own_home)])
@@ -84,12 +85,35 @@ def test_jobs_of_a_driver_that_is_gone_are_ended_and_the_users_others_are_not(
     driver.kill()
     driver.wait()
     mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
-    endings = list(cancel(own_home, "micro/smoke"))
+    endings = list(cancel(own_home, of_seeds(2).id))
     assert len(endings) == 2
-    assert all(one.what.startswith("job of micro/smoke: ") and not one.left for one in endings)
+    assert all(one.what.startswith("job of micro/smoke-") and not one.left for one in endings)
     assert set(alive()) - before == {mine}
     assert not list(drives(own_home))
     told("scancel", mine)
+
+
+def test_a_job_that_has_answered_and_does_not_end_is_named_cancelled_and_known_to_cancel(
+    own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.launch.slurm.jobs.LEAVE", 2.0)
+    study = of_seeds(2, "infra.slurm.setup=['trap \"\" TERM', 'trap \"sleep 60\" EXIT']")
+    said = [event.message for event in on_slurm(study, own_home, fakes) if event.what == "notice"]
+    (drive_left,) = drives(own_home, study.id)
+    left = alive(*{job.partition("_")[0] for job in drive_left.jobs()})
+    assert len(left) == 2
+    assert f"jobs still ending, cancelled: {left[0].partition('_')[0]}; " in said[-1]
+    work = at_hand(own_home, study.id, Watch())
+    assert sorted(one.job.number for one in work.ending) == sorted(left)
+    endings = list(cancel(own_home, study.id))
+    assert {one.what for one in endings} == {f"job of {study.id}: {job}" for job in left}
+    assert not any(one.left for one in endings)
+    assert not list(drives(own_home))
+
+
+def test_a_cluster_tells_its_limits() -> None:
+    assert configured()["MaxArraySize"] > 1
+    assert doctor_slurm._limits().status == "ok"
 
 
 def test_a_broken_set_up_line_is_found_in_the_logs_of_the_step_that_never_began(
@@ -113,10 +137,11 @@ def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
     there = ["infra.slurm.partition=nowhere", "infra.kinds.driver.slurm.partition=main"]
     command = Command("micro/smoke", [*changes_for(1), *there], None, 1, "slurm", detached=True)
     assert running.run(command, dry_run=False) == 0
-    until(lambda: last_driven(own_home, "micro/smoke").error)
+    study = of_seeds(1)
+    until(lambda: last_driven(own_home, study.id).error)
     state.show("micro/smoke", command.overrides, as_json=False)
     said = capsys.readouterr().out
-    log = last_driven(own_home, "micro/smoke").log
+    log = last_driven(own_home, study.id).log
     assert re.search(rf"the last driver failed: sbatch refused: .*; what it printed: {log}", said)
     assert f"nothing works on it: `{command.said('run')}` goes on" in said
     until(lambda: "ablate: sbatch refused: " in Path(log).read_text())

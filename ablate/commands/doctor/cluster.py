@@ -5,6 +5,7 @@ what keeps it from running would keep a study from it. Where a study is named, t
 each request that its jobs would make.
 """
 
+import getpass
 import re
 import shlex
 import shutil
@@ -26,7 +27,7 @@ from ablate.errors import UserError
 from ablate.files import home, read_json, write_json
 from ablate.humanize import duration
 from ablate.launch.log_tail import failed_set_up, last_words
-from ablate.launch.slurm.jobs import scancel, told
+from ablate.launch.slurm.jobs import scancel
 from ablate.launch.slurm.sbatch import (
     RefusedError,
     Request,
@@ -35,6 +36,7 @@ from ablate.launch.slurm.sbatch import (
     require_slurm,
     submit,
 )
+from ablate.launch.slurm.scontrol import configured, submitted, told
 from ablate.launch.slurm.squeue import Queued, ask
 from ablate.store.record import git_commit, versions
 
@@ -54,6 +56,8 @@ APART = 2.0
 """Seconds that clocks may be apart, beyond what cannot be told."""
 TEMP = 2**30
 """Bytes free for temporary files that a step needs."""
+FEW = 20
+"""Jobs below which a limit on those that are submitted is worth a note."""
 LOOK = 0.1
 
 REFUSALS = {
@@ -111,6 +115,7 @@ def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator
     except UserError as error:
         yield Finding("sbatch", "problem", str(error), "Run it on a login node of the cluster.")
         return
+    yield _limits()
     own, kinds = Infra(), []
     if study:
         found = survey(study, overrides)
@@ -121,6 +126,20 @@ def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator
         for finding in _probed(asked, alike):
             placed = finding.remedy + _origin(finding, origins, alike)
             yield replace(finding, check=whose + finding.check, remedy=placed)
+
+
+def _limits() -> Finding:
+    """How many jobs Slurm lets this user submit, and in an array."""
+    limits = {**configured(), **submitted(getpass.getuser())}
+    least = min((n for name, n in limits.items() if "SubmitJobs" in name), default=None)
+    said = ", ".join(f"{name} {n:,}" for name, n in limits.items()) or "Slurm does not tell any"
+    if least is not None and least < FEW:
+        remedy = (
+            f"At most {least} jobs are taken at once: `--jobs {max(1, least - 1)}`, or as much as "
+            "infra.slurm.at_once, leaves room for a driver; more wait until some have ended."
+        )
+        return Finding("limits", "note", said, remedy)
+    return Finding("limits", "ok", said)
 
 
 def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from ablate.files import UNREADABLE, read_sealed, sealed, write_json
 
 @dataclass
 class Array:
-    """One submission: the keys of the steps of each job, and how many of the jobs run at once.
+    """One submission: the keys of the steps of each job.
 
     Slurm knows it by its name, which is written down before it is submitted: a driver that is
     killed in between loses nothing. `number`: Slurm's own; None until sbatch has told it.
@@ -23,7 +23,6 @@ class Array:
 
     folder: Path
     chains: Sequence[Sequence[str]]
-    at_once: int
     number: str | None = None
 
     @property
@@ -58,7 +57,7 @@ class Array:
     def save(self) -> None:
         """Write it down; what lies in the folder is for the user alone."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = {"chains": self.chains, "at_once": self.at_once, "number": self.number}
+        known = {"chains": self.chains, "number": self.number}
         write_json(self.folder / "array.json", sealed(known))
 
 
@@ -72,12 +71,19 @@ def arrays(drive: Path) -> list[Array]:
     return found
 
 
-def new(drive: Path, chains: Sequence[Sequence[str]], at_once: int) -> Array:
+def new(drive: Path, chains: Sequence[Sequence[str]]) -> Array:
     """The next array of the drive, written down."""
     number = max(_numbers(drive), default=0) + 1
-    array = Array(drive / f"array-{number}", chains, at_once)
+    array = Array(drive / f"array-{number}", chains)
     array.save()
     return array
+
+
+def submitted(drive: Path) -> dict[str, Sequence[str]]:
+    """All jobs of the drive whose folder this is, ended or not: the keys of the steps of those that
+    have left no answer, none of the others."""
+    left = left_behind(drive)
+    return {array.job(n): () for array in arrays(drive) for n in range(len(array.chains))} | left
 
 
 def left_behind(drive: Path) -> dict[str, Sequence[str]]:

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,8 @@ from ablate.files import UNREADABLE, read_json, write_json
 from ablate.launch.log_tail import failed_set_up, last_words
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm.arrays import Array
-from ablate.launch.slurm.sbatch import RefusedError, on_gpus, request, submit
+from ablate.launch.slurm.sbatch import LimitError, RefusedError, on_gpus, request, submit
+from ablate.launch.slurm.scontrol import array_size, told
 from ablate.launch.slurm.squeue import Queue, Queued
 from ablate.polling import within
 from ablate.store.lease import BEAT, Watch
@@ -63,8 +63,15 @@ LEAVE = 10.0
 LATER = 30.0
 """Seconds until sbatch is asked again after it refused, or Slurm did not answer."""
 AWAY, BACK = "Slurm does not answer; waiting for it", "Slurm answers again"
-ARRAY = 1000
-"""Tasks of an array at most; Slurm's own limit (MaxArraySize) is 1001 unless a site changed it."""
+FULL = (
+    "Slurm takes no more jobs now ({}); the rest follow as jobs end. --jobs, or "
+    "infra.slurm.at_once, keeps below such a limit"
+)
+"""What is said once where Slurm's limits keep chains from being submitted."""
+ENDING = 120.0
+"""Seconds that a job which has answered may take to end, its traps and epilogue among them."""
+STUCK = "jobs that have answered and do not end, cancelled: {}"
+HURRY = "`scancel --signal=KILL --full {}` hurries one, `ablate cancel` tells what is left"
 
 
 class ToldToGo(SystemExit):
@@ -147,13 +154,32 @@ class SlurmJob:
     since: float
     outcome: Outcome | None = None
     ended: float | None = None
+    settled: float = math.inf
 
     def poll(self) -> Outcome | None:
         if self.outcome is None:
             answer = self._answer()
             lost = answer is None or answer.status == "lost"
             self.outcome = self._loss(answer) if lost else answer
+            if self.outcome is not None:
+                self.settled = time.monotonic()
         return self.outcome
+
+    def gone(self) -> bool:
+        """Whether its outcome is known, and Slurm has nothing of it left."""
+        return self.poll() is not None and not self._lives(True)
+
+    def stuck(self) -> bool:
+        """Whether its outcome is known for long, and Slurm has not ended it yet."""
+        return self.poll() is not None and self._waited() > ENDING and self._lives(False)
+
+    def _waited(self) -> float:
+        return time.monotonic() - self.settled
+
+    def _lives(self, unknown: bool) -> bool:
+        """Whether Slurm has not ended it; `unknown`: where Slurm has not said since its outcome."""
+        found = self.queue.job(self.array.name, self.array.task(self.index), self.settled)
+        return unknown if found is None else found.alive
 
     def _answer(self) -> Outcome | None:
         try:
@@ -201,14 +227,10 @@ class SlurmJob:
 
 
 class OnSlurm:
-    """Jobs of chains. `at_once`: how many of them run at once, over all arrays (None: any).
-
-    A queued job keeps none from being queued: an array may be longer than what of it runs at once.
-    """
+    """Jobs of chains. `at_once`: how many of them are submitted at once, over all arrays (None: as
+    many as Slurm takes)."""
 
     pause = 0.5
-    slots = sys.maxsize
-    notice = ""
 
     def __init__(
         self,
@@ -221,25 +243,28 @@ class OnSlurm:
     ) -> None:
         self.home, self.folder, self.executors = home, folder, executors
         self.place = replace(place, whole_process=True, backend="slurm")
-        self.infra, self.at_once = infra, at_once
+        self.infra, self.slots = infra, at_once or sys.maxsize
         self.queue, self.pulses = Queue(), Pulses(home)
         self.arrays: list[list[SlurmJob]] = []
+        self.notice = self._full = ""
         self._later = -math.inf
+        self._stuck: list[str] = []
 
     def start(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob | None]:
         jobs: list[SlurmJob | None] = [None] * len(chains)
         alike: dict[str, list[int]] = {}
         for n, chain in enumerate(chains):
             alike.setdefault(self.infra.place(chain[0].kind), []).append(n)
+        self._end_the_stuck()
         for numbers in alike.values():
-            for first in range(0, len(numbers), ARRAY):
-                part = numbers[first : first + ARRAY]
-                for n, job in zip(part, self._submit([chains[n] for n in part]), strict=False):
-                    jobs[n] = job
-        self._widen()
+            found = self._submit([chains[n] for n in numbers])
+            for n, job in zip(numbers, found, strict=False):
+                jobs[n] = job
         if self.queue.away:
             self.notice = AWAY
-        elif self.notice:
+        elif said := STUCK.format(" ".join(self._stuck)) if self._stuck else self._full:
+            self.notice = said
+        elif self.notice == AWAY:
             self.notice = BACK
         return jobs
 
@@ -251,32 +276,59 @@ class OnSlurm:
             for key in array.chains[job.index]
         }
 
-    def close(self) -> None:
-        """Cancel the jobs that have not ended, and let the others write their last lines."""
-        at_work = [jobs[0].array for jobs in self.arrays if _lasting(jobs)]
+    def close(self) -> bool:
+        """Cancel the jobs that have not answered, and let the others write their last lines.
+
+        Whether all have ended; those that are left are cancelled, whatever they have answered.
+        """
+        at_work = [jobs[0].array for jobs in self.arrays]
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
         within(LEAVE, lambda: not self.queue.alive(), self.pause)
+        left = self.queue.alive()
         if at_work and self.queue.away:
             which = " ".join(array.number or array.name for array in at_work)
             self.notice = (
                 f"Slurm does not answer; once it does, `scancel {which}` ends what it runs"
             )
-        elif left := self.queue.alive():
-            self.notice = f"jobs still ending, of which Slurm takes care: {', '.join(left)}"
+        elif left:
+            scancel(left)
+            self.notice = f"jobs still ending, cancelled: {' '.join(left)}; {HURRY.format(left[0])}"
+        return not left and not (at_work and self.queue.away)
 
     def _submit(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
-        """Jobs of one array; none where there is no room, or Slurm does not take them now."""
-        self.arrays = [jobs for jobs in self.arrays if _lasting(jobs)]
-        self.queue.names = {jobs[0].array.name for jobs in self.arrays}
-        room = len(chains) if self.at_once is None else self.at_once - self._taken()
-        if room < 1 or time.monotonic() < self._later:
+        """Jobs of the first of these chains: of all, where Slurm takes so many now.
+
+        Where it does not, for its limits, halves are tried, and the rest is left for later.
+        """
+        if not chains or time.monotonic() < self._later:
             return []
-        if not self.queue.answers():
+        found: list[SlurmJob] = []
+        size = array_size()
+        self._full = ""
+        while len(found) < len(chains) and self.queue.answers():
+            part = chains[len(found) :][:size]
+            try:
+                found += self._array(part)
+            except LimitError as error:
+                size = len(part) // 2
+                if size:
+                    continue
+                self._full = FULL.format(error.limit)
+                if not (error.sure or self.arrays):
+                    raise UserError(f"sbatch refused: {error}") from None
+                break
+            except RefusedError as error:
+                if not self.arrays and self.queue.answers():
+                    raise UserError(f"sbatch refused: {error}") from None
+                break
+        if len(found) < len(chains):
             self._later = time.monotonic() + LATER
-            return []
-        keys = [[step.key for step in chain] for chain in chains]
-        array = arrays.new(self.folder, keys, min(room, len(chains)))
+        return found
+
+    def _array(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
+        """Jobs of one array. Raises RefusedError."""
+        array = arrays.new(self.folder, [[step.key for step in chain] for chain in chains])
         infra = self.infra.of(chains[0][0].kind)
         place = replace(self.place, device="cuda" if on_gpus(infra) else "cpu")
         calls = [
@@ -285,15 +337,12 @@ class OnSlurm:
         ]
         jobs = self._watch(array)  # from here on, `close` cancels it, whatever happens
         try:
-            array.number = submit(request(infra), array.folder, array.name, calls, array.at_once)
-        except RefusedError as error:
+            array.number = submit(request(infra), array.folder, array.name, calls)
+        except RefusedError:
             scancel([array.name])  # sbatch may have failed only to say that it did it
             self.arrays.remove(jobs)
             shutil.rmtree(array.folder)
-            self._later = time.monotonic() + LATER
-            if not self.arrays and self.queue.answers():
-                raise UserError(f"sbatch refused: {error}") from None
-            return []
+            raise
         array.save()
         return jobs
 
@@ -304,31 +353,16 @@ class OnSlurm:
         self.arrays.append([SlurmJob(array, n, *known) for n in range(len(array.chains))])
         return self.arrays[-1]
 
-    def _taken(self) -> int:
-        """How many jobs of the arrays that are submitted may be running."""
-        return sum(min(jobs[0].array.at_once, _lasting(jobs)) for jobs in self.arrays)
-
-    def _widen(self) -> None:
-        """Give the room that arrays leave, and no chain needs, to those that could use more."""
-        if self.at_once is None:
-            return
-        for jobs in self.arrays:
-            array = jobs[0].array
-            room = min(_lasting(jobs) - array.at_once, self.at_once - self._taken())
-            if room > 0 and array.number:
-                wider = array.at_once + room
-                change = (f"JobId={array.number}", f"ArrayTaskThrottle={wider}")
-                done = told("scontrol", "update", *change) is not None
-                if (
-                    done or self.queue.answers()
-                ):  # done too where it only complains of tasks that have ended
-                    array.at_once = wider
-                    array.save()
-
-
-def _lasting(jobs: Sequence[SlurmJob]) -> int:
-    """How many of the jobs are not over."""
-    return sum(job.poll() is None for job in jobs)
+    def _end_the_stuck(self) -> None:
+        """Cancel jobs that have answered long ago and hold their nodes still, as where an epilogue
+        or a trap hangs; forget the arrays of which nothing is left in Slurm."""
+        left = [[job for job in jobs if not job.gone()] for jobs in self.arrays]
+        self.arrays = [jobs for jobs, its in zip(self.arrays, left, strict=True) if its]
+        self.queue.names = {jobs[0].array.name for jobs in self.arrays}
+        stuck = [job.array.job(job.index) for its in left for job in its if job.stuck()]
+        if new := sorted(set(stuck) - set(self._stuck)):
+            scancel(new)
+        self._stuck = stuck
 
 
 def scancel(jobs: Sequence[str]) -> None:
@@ -338,12 +372,3 @@ def scancel(jobs: Sequence[str]) -> None:
         told("scancel", *numbers)
     for name in sorted(set(jobs) - set(numbers)):
         told("scancel", f"--name={name}")
-
-
-def told(*command: str) -> str | None:
-    """What a command of Slurm's prints; None where it fails, as it does while slurmctld is away."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

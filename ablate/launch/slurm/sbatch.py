@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -49,6 +50,33 @@ FOR_STEPS = {
 
 class RefusedError(Exception):
     """sbatch did not take a job, and why in a line."""
+
+
+class LimitError(RefusedError):
+    """sbatch did not take so many jobs now. `limit`: Slurm's word for what limits them; `sure`:
+    whether it is that, for older versions of Slurm name several reasons at once."""
+
+    def __init__(self, said: str, limit: str, *, sure: bool) -> None:
+        super().__init__(said)
+        self.limit, self.sure = limit, sure
+
+
+LIMITS = re.compile(
+    r"\w*(?:MaxSubmitJob|GrpSubmitJob|MaxJobCount)\w*"
+    r"|Invalid job array specification|temporarily unable to accept job"
+)
+"""What sbatch says where fewer jobs at once, or the same later, would be taken."""
+OTHERS = re.compile(r"\b(?:QOS|Assoc)(?:Max|Min|Grp)\w+|QOSNotAllowed")
+"""What it names where a job itself is too large, in place of a limit on their number."""
+
+
+def refused(said: str) -> RefusedError:
+    """What sbatch's words mean."""
+    if found := LIMITS.search(said):
+        return LimitError(said, found[0], sure=True)
+    if "job submit limit" in said and not OTHERS.search(said):
+        return LimitError(said, "job submit limit", sure=False)
+    return RefusedError(said)
 
 
 @dataclass(frozen=True)
@@ -153,12 +181,11 @@ def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Reques
     return found
 
 
-def submit(
-    asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]], at_once: int = 1
-) -> str:
+def submit(asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]]) -> str:
     """Submit one job, or one array where there are several `calls`; its number.
 
-    Scripts, pickles and logs go to `folder`. Raises RefusedError.
+    Scripts, pickles and logs go to `folder`. Raises RefusedError, or LimitError where there are too
+    many.
     """
     import submitit
 
@@ -176,7 +203,7 @@ def submit(
         wckey=None,  # submitit's own; a cluster that checks keys would not know it
         setup=guarded(asked.setup),
         srun_args=list(asked.srun),
-        array_parallelism=at_once,
+        array_parallelism=len(calls),
         additional_parameters=options,
     )
     try:
@@ -184,7 +211,7 @@ def submit(
             return str(executor.submit_array(calls)[0].job_id).partition("_")[0]
     except submitit.core.utils.FailedJobError as error:
         said = " ".join(str(error).split())
-        raise RefusedError(said or f"it did not answer in {PATIENCE} s") from None
+        raise refused(said or f"it did not answer in {PATIENCE} s") from None
 
 
 @contextlib.contextmanager

@@ -95,15 +95,19 @@ def ask(jobs: Sequence[str], patience: float = 10.0) -> dict[str, Queued] | None
     Jobs that ended stay known for a while, in another state. `jobs`: numbers, array tasks as
     `12_3`; or names, where sbatch has not told a number.
     """
-    numbers = [job for job in jobs if job[:1].isdecimal()]
-    names = sorted(set(jobs) - set(numbers))
+    arrays = sorted({job.partition("_")[0] for job in jobs if job[:1].isdecimal()})
+    names, wanted = sorted({job for job in jobs if not job[:1].isdecimal()}), set(jobs)
     found: dict[str, Queued] = {}
-    for option, words in ("--jobs", numbers), ("--name", names):
+    for option, words in ("--jobs", arrays), ("--name", names):
         known = _ask(f"{option}={','.join(words)}", patience) if words else {}
         if known is None:
             return None
         found |= known
-    return found
+    return {
+        number: one
+        for number, one in found.items()
+        if {number, number.partition("_")[0], one.name} & wanted
+    }
 
 
 def _ask(selected: str, patience: float) -> dict[str, Queued] | None:

@@ -130,5 +130,5 @@ def _whisker(
 
 
 def _optuna(study: StudyResult) -> str:
-    path = study.home / "studies" / study.name / "optuna.journal"
+    path = study.home / "studies" / study.id / "optuna.journal"
     return path.relative_to(study.home).as_posix() if path.exists() else ""
