@@ -52,6 +52,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
+    suites.require_same(ctx.spec["suite"])
     with ctx.world.leader_first():
         asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]

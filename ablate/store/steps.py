@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import fusion_zoo
-from ablate.catalog import suites
+from ablate.catalog import plugins, suites
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
@@ -214,7 +214,26 @@ def _prealign(
 
 
 def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
-    return {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
+    found: dict[str, Any] = {"model": model, "stage": _stage(stage), "seed": seed}
+    return {**found, "data": _source(source), **_code(model)}
+
+
+def _code(model: Part) -> dict[str, Part]:
+    """Whose code the model runs: of other packages by content, of ours what is not as it was.
+
+    A model of our own components as they first were has neither, as before there was a choice.
+    """
+    names = model["fusion"]["name"], *(encoder["family"] for encoder in model["encoders"])
+    return _code_of(*names)
+
+
+@cache
+def _code_of(fusion: str, *families: str) -> dict[str, Part]:
+    found: dict[str, Mapping[str, Any]] = {
+        "plugins": plugins.described(fusion, families),
+        "revisions": plugins.revisions(fusion, families),
+    }
+    return {name: Part(values) for name, values in found.items() if values}
 
 
 @lru_cache(maxsize=4096)
