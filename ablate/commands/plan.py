@@ -8,6 +8,7 @@ from ablate.commands.cost_estimate import Bill
 from ablate.commands.output import columns, count, emit_json
 from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
+from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
 
@@ -107,6 +108,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             f"{len(steps) - cached} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
             *_absent(found.study),
+            *told_apart(found.older),
         )
     )
 

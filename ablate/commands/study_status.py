@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ class Survey:
     """A study's rounds, and each of their steps once with its standing and its users.
 
     `standings`: by a step's key; `used_by`: names of candidates by key; `chains`: a candidate's
-    steps, and those they start from, by its name.
+    steps, and those they start from, by its name. `older`: composites that an older version found.
     """
 
     study: Study
@@ -55,6 +55,7 @@ class Survey:
     standings: Mapping[str, Standing]
     used_by: Mapping[str, list[str]]
     chains: Mapping[str, list[Step]]
+    older: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -189,7 +190,11 @@ class Eye:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
         standings = {key: self.standing(step) for key, step in steps.items()}
-        return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains)
+        known = (one for turn in rounds if not turn.provisional for one in turn.candidates)
+        older = self.checked.older(
+            one for one in known if standings[chains[one.name][-1].key].state != "done"
+        )
+        return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains, older)
 
     def _rounds(self) -> Sequence[Round]:
         """The rounds; an artifact that is damaged is set aside, with a note, and never was made."""

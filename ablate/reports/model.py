@@ -168,7 +168,8 @@ class StudyResult:
     that it is (tasks of ours are none), `families` to the group of columns it stands in.
     `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
     none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
-    in which its candidates differ on purpose.
+    in which its candidates differ on purpose. `older`: composites, by candidate and seed, that an
+    older version of ablate found under keys that held less; they are none of the results.
     """
 
     name: str
@@ -186,6 +187,7 @@ class StudyResult:
     published: Repeats | None = None
     families: Mapping[str, str] = field(default_factory=dict)
     varies: tuple[str, ...] = ("encoders",)
+    older: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
