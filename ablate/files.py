@@ -8,7 +8,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -230,10 +230,13 @@ def sha256_files(paths: list[Path], start: Path | None = None) -> str:
     return str(remembered("checksums", sizes_and_times(found), read))
 
 
-def sizes_and_times(paths: list[Path]) -> list[tuple[str, int, int]]:
-    """Path, bytes and time of change of each file: what they hold stays as long as these do."""
+def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
+    """Path, bytes, times of change and inode of each file: what it holds stays while these do.
+
+    The second time is the system's own, which no program can set back.
+    """
     stats = [(str(path.absolute()), path.stat()) for path in paths]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return [[path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in stats]
 
 
 def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
@@ -245,3 +248,19 @@ def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
         with suppress(OSError):  # a disk that is full or read-only: it takes long again
             write_json(memory, sealed(found))
     return found["value"]
+
+
+def remembered_while(kind: str, name: str, make: Callable[[], tuple[Any, Iterable[Path]]]) -> Any:
+    """What `make` gives, a JSON value, kept in `home()` while the files it was made of stay.
+
+    `make` also says which these are; of a folder it is the names in it that stay.
+    """
+    memory = home() / "remembered" / kind / f"{sha256_json(name)[:32]}.json"
+    found = read_sealed(memory)
+    with suppress(OSError):  # one of the files is gone
+        if found and found["of"] == sizes_and_times(Path(path) for path, *_ in found["of"]):
+            return found["value"]
+    value, paths = make()
+    with suppress(OSError):  # a disk that is full or read-only: it takes long again
+        write_json(memory, sealed({"value": value, "of": sizes_and_times(paths)}))
+    return value

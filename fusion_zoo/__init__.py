@@ -7,7 +7,7 @@ A fusion is one file: its name is the fusion's, its docstring's first line the d
 class, named the same in CamelCase, a `Fusion` whose keyword-only arguments with literal defaults
 are the options. Another package adds its own through the entry-point group `fusion_zoo`
 (`name = "package.module:Class"`). Names, descriptions and options are read from the source, so
-asking for them imports no torch.
+asking for them runs no package's code and imports no torch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import get_importer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,9 +45,12 @@ __all__ = [
     "check",
     "describe",
     "fingerprint",
+    "locate",
     "names",
     "options",
+    "plug_in",
     "resize_map",
+    "revision",
 ]
 
 
@@ -90,6 +95,37 @@ def fingerprint(name: str) -> str:
     """
     shared = Path(__file__).with_name("_interface.py")
     return hashlib.sha256(shared.read_bytes() + _file(_entry(name)).read_bytes()).hexdigest()
+
+
+def plug_in(name: str) -> EntryPoint | None:
+    """What another package offers as this fusion; None for ours. ValueError for an unknown name."""
+    return None if name in _ours() else _entry(name)
+
+
+def revision(name: str) -> int:
+    """The number `REVISION` in a fusion's file, 1 where it has none.
+
+    Raised in one of ours by a change that makes other tokens of the same maps, options and seed:
+    what was trained with an earlier one is then trained anew. ValueError for an unknown name.
+    """
+    for node in _source(_entry(name)).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "REVISION":
+            return int(ast.literal_eval(node.value))
+    return 1
+
+
+def locate(module: str) -> ModuleSpec | None:
+    """Where a module is, found without running any code of its package; None if there is none."""
+    top, *inner = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:  # a module that was put together by hand, such as `__main__`
+        return None
+    for name in inner:
+        folders = (spec.submodule_search_locations or ()) if spec else ()
+        finders = filter(None, map(get_importer, folders))
+        spec = next(filter(None, (finder.find_spec(name, None) for finder in finders)), None)
+    return spec
 
 
 def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **given: Any) -> Fusion:
@@ -139,7 +175,7 @@ def _options(entry: EntryPoint) -> dict[str, Any]:
 
 
 def _file(entry: EntryPoint) -> Path:
-    spec = find_spec(entry.module)
+    spec = locate(entry.module)
     if spec is None or spec.origin is None:
         raise ValueError(f"fusion '{entry.name}': there is no module {entry.module}")
     return Path(spec.origin)

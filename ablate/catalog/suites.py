@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, WorldData, parse
 from ablate.catalog.world_version import TEST_QUESTIONS
@@ -105,11 +106,17 @@ class Suite(BaseModel):
     def identity(self) -> dict[str, Any]:
         """All that determines a score, as JSON: the `suite` of an evaluate step's spec.
 
-        Of a published benchmark it holds the name and size: its set need not be here to plan.
+        Of a published benchmark also the content of its set (None while that is not here: enough
+        to plan with) and of the files that score it.
         """
-        ours: dict[str, Any] = {}
-        if self.data is not None:
-            ours = {
+        content: dict[str, Any] = {}
+        if self.data is None:
+            content = {
+                "sets": {task.task: benchmarks.set_fingerprint(task) for task in self.tasks},
+                "scorers": benchmarks.scorers(self.tasks),
+            }
+        else:
+            content = {
                 "data": {
                     **self.data.model_dump(mode="json"),
                     "fingerprint": fingerprint(self.data),
@@ -121,7 +128,7 @@ class Suite(BaseModel):
             "tasks": [task.model_dump(include=_SCORING, exclude_none=True) for task in self.tasks],
             "blank": self.blank,
             "lmms_eval": version("lmms_eval"),
-            **ours,
+            **content,
         }
 
 
@@ -157,6 +164,16 @@ def from_identity(identity: Mapping[str, Any]) -> Suite:
     return Suite.model_validate({field: identity.get(field) for field in fields})
 
 
+def require_same(identity: Mapping[str, Any]) -> None:
+    """Raise UserError if what determines a score is no longer what a step's spec says of it."""
+    now = from_identity(identity).identity()
+    if now != identity:
+        raise UserError(
+            f"suite {identity['name']}: not the same {_apart(identity, now)} as when the study was "
+            "planned; start it again, and what depends on them is made anew"
+        )
+
+
 def measure(identity: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
     """What a composite is the mean of: a suite's `identity` by content, and the `sets` it asked.
 
@@ -181,12 +198,17 @@ def require_one(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
 
 def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """What two measures differ in, first of all."""
-    part = min(part for part in one.keys() | other.keys() if one.get(part) != other.get(part))
-    if part != "sets":
+    parts = [part for part in one.keys() | other.keys() if one.get(part) != other.get(part)]
+    part = min(parts, key=lambda part: (part in _BY_TASK, part))
+    if part not in _BY_TASK:
         return part
-    sets, others = one[part], other[part]
+    sets, others = one.get(part) or {}, other.get(part) or {}
     tasks = sorted(task for task in sets.keys() | others if sets.get(task) != others.get(task))
-    return f"questions of {', '.join(tasks)}"
+    return f"{'questions' if part == 'sets' else 'scorers'} of {', '.join(tasks)}"
+
+
+_BY_TASK = ("sets", "scorers")
+"""The parts of an identity that follow from its tasks."""
 
 
 def _path(name: str) -> Path:

@@ -9,6 +9,7 @@ from ablate.commands.output import columns, emit_json
 from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
 from ablate.humanize import count
+from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
 STATES = {"done": "cached", "gone": "not needed"}
@@ -112,6 +113,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             f"{to_do} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
             *_absent(found.study),
+            *told_apart(found.older),
         )
     )
 

@@ -4,12 +4,17 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablate.commands.output import emit_json, note
 from ablate.config.study import Study, load_study
 from ablate.files import home
 from ablate.signals import terminable
 from ablate.store.read_cache import all_of_use
+from ablate.store.results import told_apart
+
+if TYPE_CHECKING:
+    from ablate.reports.model import StudyResult
 
 
 @all_of_use()
@@ -54,18 +59,16 @@ def _open(address: str) -> None:
 def render(study: Study, form: str, last: int | None = None) -> str:
     """The table of a study (its rounds 1 to `last`) in one of the formats."""
     from ablate.reports import formats, tables
-    from ablate.reports.load import load
 
-    found = load(study, last=last)
+    found = _found(study, last)
     return formats.render(tables.comparison(found), form, tables.caption(found))
 
 
 def beside_paper(study: Study, form: str) -> str:
     """Published, ours and the difference."""
     from ablate.reports import against, formats
-    from ablate.reports.load import load
 
-    found = load(study)
+    found = _found(study)
     return formats.render(
         against.against(found), form, against.caption(found), against.notes(found)
     )
@@ -74,13 +77,22 @@ def beside_paper(study: Study, form: str) -> str:
 def sure(study: Study, form: str) -> str:
     """Which differences are more than chance, and what the suite can tell at all."""
     from ablate.reports import formats, significance
-    from ablate.reports.load import load
 
-    found = load(study)
+    found = _found(study)
     caption = f"{study.title}: which differences are more than chance"
     return formats.render(
         significance.significance(found), form, caption, significance.notes(found)
     )
+
+
+def _found(study: Study, last: int | None = None) -> "StudyResult":
+    """What the store knows of a study; a note says what an older version of ablate has left."""
+    from ablate.reports.load import load
+
+    found = load(study, last=last)
+    for line in told_apart(found.older):
+        note(line)
+    return found
 
 
 def build(study: Study, single: bool = False) -> Path:

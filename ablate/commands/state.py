@@ -17,6 +17,7 @@ from ablate.humanize import clock, duration, pace
 from ablate.launch.slurm.squeue import Queued
 from ablate.store.artifacts import Store
 from ablate.store.read_cache import all_of_use
+from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
 LOOK = 1.0
@@ -105,6 +106,7 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
             for turn in found.rounds
         ],
         "steps": [_step(found, step) for step in found.steps],
+        "made_by_an_older_version": dict(found.older),
         "queue": [
             {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
             for one in work.waiting
@@ -139,7 +141,7 @@ def as_text(found: Survey, work: Work, command: Command) -> str:
         parts.append("\n".join(lines))
     if found.gone:
         parts.append(gone(found))
-    return "\n\n".join((*parts, summary(found, work, command)))
+    return "\n\n".join((*parts, *told_apart(found.older), summary(found, work, command)))
 
 
 def gone(found: Survey) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ class Survey:
     """A study's rounds, and each of their steps once with its standing and its users.
 
     `standings`: by a step's key; `used_by`: names of candidates by key; `chains`: a candidate's
-    steps, and those they start from, by its name.
+    steps, and those they start from, by its name. `older`: composites that an older version found.
     """
 
     study: Study
@@ -66,6 +66,7 @@ class Survey:
     standings: Mapping[str, Standing]
     used_by: Mapping[str, list[str]]
     chains: Mapping[str, list[Step]]
+    older: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -213,7 +214,11 @@ class Eye:
         for key, one in standings.items():
             if one.state == "waiting" and key not in needed:
                 standings[key] = replace(one, state="gone")
-        return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains)
+        known = (one for turn in rounds if not turn.provisional for one in turn.candidates)
+        older = self.checked.older(
+            one for one in known if standings[chains[one.name][-1].key].state != "done"
+        )
+        return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains, older)
 
     def _missing(self, step: Step) -> list[Step]:
         """What must be done to have the step: nothing above what is there."""

@@ -1,13 +1,9 @@
 """Data made ready once: the world drawn, and conversations tokenised into an index on disk."""
 
-import fcntl
 import hashlib
 import json
-import shutil
-import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +15,7 @@ from ablate.data.bad import Budget
 from ablate.data.chat import Chat
 from ablate.data.conversations import Conversation, conversation
 from ablate.data.index import Index, Writer
+from ablate.data.made import made
 from ablate.data.readers import Reader, reader
 from ablate.errors import UserError
 
@@ -36,7 +33,8 @@ def prepare(source: Mapping[str, Any] | DataSource, root: Path) -> Path:
     """The folder `root/<name>-<hex12>` of a world, drawn if it is not there yet.
 
     It holds `conversations.jsonl` (for the test split `questions.jsonl`) and `images/`. It appears
-    whole or not at all; a second process asking for the same waits.
+    whole or not at all, and is drawn anew where it is damaged (see `made`); a second process asking
+    for the same waits.
     """
     source = parse(source)
     if not isinstance(source, WorldData):
@@ -48,7 +46,7 @@ def prepare(source: Mapping[str, Any] | DataSource, root: Path) -> Path:
 
         build_split(world.world, world.images, world.seed, folder)
 
-    return _made(root / f"{world.name}-{_hex12(fingerprint(world))}", fill)
+    return made(root / f"{world.name}-{_hex12(fingerprint(world))}", fill)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
     def fill(folder: Path) -> None:
         _index(name, files, rows, chat, folder)
 
-    index = Index(_made(root / f"{name}-{_hex12(identity)}", fill))
+    index = Index(made(root / f"{name}-{_hex12(identity)}", fill))
     read, bad = index.report["rows"], index.report["bad"]
     if files.rows and abs(read - files.rows) > NEAR * files.rows:
         raise UserError(f"{name}: {read:,} rows, but it declares {files.rows:,} (rows)")
@@ -107,37 +105,5 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
         writer.close({"rows": read, "bad": bad.to_json()})
 
 
-def _made(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """The folder, filled if it is not there yet; whole or not at all, and by one process."""
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{folder.name}.lock"):
-        if not folder.is_dir():
-            # Only this machine is known to respect the lock, so each has its own partial folder.
-            partial = folder.parent / f".{folder.name}.{socket.gethostname()}"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            fill(partial)
-            _put(partial, folder)
-    return folder
-
-
-def _put(partial: Path, folder: Path) -> None:
-    try:
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not folder.is_dir():  # otherwise another machine was first, with the same content
-            raise
-
-
 def _hex12(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
-        yield

@@ -17,13 +17,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
 from ablate.driver.retries import Attempts
 from ablate.errors import UserError
 from ablate.files import unwritable, writing
-from ablate.hub import benchmark_sets as benchmarks
 from ablate.launch.backends import Backend, Job, open_backend
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore

@@ -2,11 +2,11 @@
 
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.metadata import entry_points
 
 import torch
 
 from ablate.catalog import weights as hub
+from ablate.catalog.encoder_families import FAMILIES, plug_in
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
@@ -14,32 +14,16 @@ from ablate.encoders.published import load_published
 from ablate.encoders.tensors import load_module, undrawn
 from ablate.errors import UserError, nearest
 
-FAMILIES = {
-    "clip": "clip:ClipEncoder",
-    "convnext": "convnext:ConvNextEncoder",
-    "dinov2": "dinov2:Dinov2Encoder",
-    "eva02": "eva02:Eva02Encoder",
-    "eva02_det": "eva02_det:Eva02DetEncoder",
-    "internvit": "internvit:InternVitEncoder",
-    "pix2struct": "pix2struct:Pix2StructEncoder",
-    "sam": "sam:SamEncoder",
-    "sam_short": "sam:SamShortEncoder",
-    "siglip": "siglip:SiglipEncoder",
-}
-"""The file in this package and the class of each family."""
-
 
 def family_class(family: str) -> type[Encoder]:
     """The class of a family: ours, or one from the entry points `ablate.encoder_families`."""
-    if family in FAMILIES:
+    entry = plug_in(family)
+    if entry is None:
         file, name = FAMILIES[family].split(":")
         found: type[Encoder] = getattr(import_module(f"ablate.encoders.{file}"), name)
-        return found
-    others = {entry.name: entry for entry in entry_points(group="ablate.encoder_families")}
-    if family not in others:
-        raise UserError(f"unknown encoder family '{family}'{nearest(family, {*FAMILIES, *others})}")
-    loaded: type[Encoder] = others[family].load()
-    return loaded
+    else:
+        found = entry.load()
+    return found
 
 
 def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:

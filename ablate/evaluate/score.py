@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import answers
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
-from ablate.hub import benchmark_sets as benchmarks
 
 if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
@@ -52,6 +52,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
+    suites.require_same(ctx.spec["suite"])
     with ctx.world.leader_first():
         asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]

@@ -13,14 +13,14 @@ scores a trained candidate with lmms-eval's own command line.
 import json
 import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from ablate.catalog.suites import TASK_FILES, resolve, task_files_fingerprint
+from ablate.data.made import made
 from ablate.errors import UserError
-from ablate.files import as_made, home, write_atomic
+from ablate.files import home, write_atomic
 
 BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself
 
@@ -32,18 +32,13 @@ def materialise(data: Path) -> Path:
     they are. Raises `UserError` at the first bad row of `questions.jsonl`.
     """
     folder = data.parent / f"{data.name}-tasks-{task_files_fingerprint()[:8]}"
-    if not folder.is_dir():
-        partial = Path(tempfile.mkdtemp(dir=data.parent, prefix=f".{folder.name}."))
+
+    def fill(partial: Path) -> None:
         _save_dataset(data, partial / "arrow")
         for path in (*TASK_FILES.glob("abl_*.yaml"), TASK_FILES / "utils.py"):
             shutil.copyfile(path, partial / path.name)
-        as_made(partial)
-        try:
-            partial.rename(folder)
-        except OSError:
-            shutil.rmtree(partial)
-            if not folder.is_dir():  # otherwise another process was first, with the same files
-                raise
+
+    made(folder, fill)
     base = (TASK_FILES / "base.yaml").read_text(encoding="utf-8")
     base += f"dataset_path: {json.dumps(str((folder / 'arrow').absolute()))}\n"
     if not (folder / BASE).is_file() or (folder / BASE).read_text(encoding="utf-8") != base:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import llms, suites
 from ablate.catalog import weights as hub
 from ablate.catalog.data_sources import Files, MixData, WorldData
@@ -23,7 +24,6 @@ from ablate.catalog.suites import SuiteTask
 from ablate.config.study import Design, Rounds, Study, encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.files import sha256_file, sha256_files
-from ablate.hub import benchmark_sets as benchmarks
 from ablate.hub.download import answered, note, notes, repository
 
 WEIGHTS = (
@@ -231,7 +231,7 @@ def _images(origin: str, place: Path) -> None:
 
 
 def _benchmark(task: SuiteTask, place: Path) -> None:
-    """Get the set of a benchmark, as `ablate.hub.benchmark_sets` prepares it."""
+    """Get the set of a benchmark, as `ablate.catalog.benchmark_sets` prepares it."""
     found = repository(benchmarks.hub(task).dataset, "dataset")
     draft = place.with_name(f"{place.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)

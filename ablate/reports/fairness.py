@@ -37,6 +37,8 @@ _SEVERE: Mapping[str, Severity] = MappingProxyType(
 """By the last word of a fact; what is not here is a warning."""
 MOST, NAMED = 4, 2
 """Values in a sentence; candidates named for one of them."""
+PLUG_IN = "plug-in "
+"""What the names of facts begin with that tell of other packages' parts."""
 _WEIGHTY = ("torch", "transformers", "timm", "lmms-eval")
 """Packages whose version is more than a note."""
 
@@ -170,10 +172,23 @@ def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
         tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
         tell(f"{step.kind}.device", step.record.get("device"))
         tell("threads", step.record.get("threads"))
+        for name, own in (step.spec.get("plugins") or {}).items():
+            tell(f"{PLUG_IN}{name}", f"{own['package']} {own['version']} ({own['sha256'][:8]})")
+        if step.record:
+            tell("machine", _machine(step.record))
     found = {name: ", ".join(sorted(values)) for name, values in several.items()}
     ended = [step for step in steps if step.record]
     restarts = sum(int(step.record.get("restarts") or 0) for step in ended)
     return found | ({"restarts": str(restarts)} if ended else {})
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """The kind of machine that computed a step."""
+    found = record.get("machine")
+    if not found:
+        return "not recorded (made by an older version)"
+    on_gpu = record.get("device") == "cuda" and found.get("gpu")
+    return str(on_gpu or " with ".join(filter(None, (found["cpu"], found.get("instructions")))))
 
 
 def _purpose(name: str, meant: Sequence[str]) -> str | None:
@@ -196,6 +211,8 @@ def _follows(name: str, known: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _severity(name: str) -> Severity:
+    if name.startswith(PLUG_IN):
+        return "error"
     if name.startswith("package."):
         return "warning" if name.removeprefix("package.") in _WEIGHTY else "note"
     return _SEVERE.get(name.rpartition(".")[2], "warning")

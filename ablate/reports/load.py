@@ -39,14 +39,17 @@ def load(
             f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
         )
     seen, rounds = Seen(Store(Path(home or default_home())), study), []
+    known: list[Candidate] = []
     for turn in explore(study, seen, last):
         if not turn.provisional:
+            known += turn.candidates
             decision = turn.decision.to_json() if turn.decision else None
             points: dict[str, list[Candidate]] = {}
             for candidate in turn.candidates:
                 points.setdefault(candidate.point, []).append(candidate)
             made = tuple(_candidate(seeds, seen) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
+    older = seen.older(one for one in known if seen.step(seen.steps(one)[-1]).status != "done")
     seen.memory.keep()
     suite = suites.resolve(study.suite)
     suites.require_one(
@@ -73,6 +76,7 @@ def load(
         published=_repeats(study),
         families={task.task: task.family for task in suite.tasks},
         varies=_varies(study),
+        older=older,
     )
 
 

@@ -170,6 +170,8 @@ class StudyResult:
     `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
     none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
     in which its candidates differ on purpose. `id`: what it is filed under in the home.
+    `older`: composites, by candidate and seed, that an older version of ablate found under keys
+    that held less; they are none of the results.
     """
 
     name: str
@@ -188,6 +190,7 @@ class StudyResult:
     families: Mapping[str, str] = field(default_factory=dict)
     varies: tuple[str, ...] = ("encoders",)
     id: str = ""
+    older: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.significance import covered, differences, standing
 from ablate.stats.significance import ALPHA
+from ablate.store.results import told_apart
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,10 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
 
 
 def _missing(study: StudyResult) -> tuple[str, ...]:
+    return (*told_apart(study.older), *_undone(study))
+
+
+def _undone(study: StudyResult) -> tuple[str, ...]:
     lines = []
     failed = [one.name for one in study.candidates if one.status == "failed"]
     scored = sum(one.status == "done" for one in study.candidates)

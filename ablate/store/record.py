@@ -1,6 +1,7 @@
 """What a step's record says besides its result: where it ran, with what, and what it took."""
 
 import os
+import platform
 import re
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.config.distribution import installed_version
-from ablate.store.steps import Step
+from ablate.store.steps import Step, ancestors
 
 SCHEMA = 1
 PACKAGES = (
@@ -69,6 +70,44 @@ def threads() -> int | None:
     return int(said[1]) if said else None
 
 
+def machine() -> dict[str, str]:
+    """What computes here, as far as it moves the last digits of a result.
+
+    `cpu`: its model. `instructions`: the set that torch computes with (such as AVX512) and what
+    the environment says of it; `gpu`: the models of the GPUs that torch sees. These two are there
+    only where this process has imported torch.
+    """
+    found = {"cpu": _cpu()}
+    if torch := sys.modules.get("torch"):
+        said = [f"{name}={os.environ[name]}" for name in _INSTRUCTIONS if os.environ.get(name)]
+        found["instructions"] = " ".join([torch.backends.cpu.get_cpu_capability(), *said])
+        if torch.cuda.is_available():
+            every = range(torch.cuda.device_count())
+            found["gpu"] = ", ".join(sorted({torch.cuda.get_device_name(one) for one in every}))
+    return found
+
+
+_INSTRUCTIONS = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+)
+"""Variables that have torch, oneDNN or MKL compute with other instructions than they would."""
+
+
+@cache
+def _cpu() -> str:
+    """The model of this machine's processors, or at least their architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(filter(None, names), platform.processor() or platform.machine())
+
+
 def record(
     step: Step,
     status: Literal["done", "failed"],
@@ -88,10 +127,23 @@ def record(
         "error": dict(zip(("type", "message"), error, strict=True)) if error else None,
         **more,
         "host": socket.gethostname(),
-        "threads": threads() or os.cpu_count() or 1,
-        "versions": versions(),
+        "threads": _threads(),
+        "machine": machine(),
+        "versions": {**versions(), **_plug_ins(step)},
         "git_commit": git_commit(),
     }
+
+
+def _threads() -> int:
+    """How many threads compute, as torch says where it is imported."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else threads() or os.cpu_count() or 1
+
+
+def _plug_ins(step: Step) -> dict[str, str]:
+    """The versions of the packages whose plug-ins the step, or one it starts from, runs."""
+    named = [plugin for one in ancestors([step]) for plugin in one.spec.get("plugins", {}).values()]
+    return {plugin["package"]: plugin["version"] for plugin in named}
 
 
 def forget_peak_memory() -> None:

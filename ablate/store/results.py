@@ -1,7 +1,7 @@
 """What a candidate came to, as the store has it: its scores, or why it has none."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +88,7 @@ class StoredResults:
         self.store, self.study = store, study
         self._steps: dict[str, list[Step]] = {}
         self._texts = Texts()
+        self._former_scores: dict[str, float | None] = {}
 
     def steps(self, candidate: Candidate) -> list[Step]:
         """The candidate's steps, made once: a thousand candidates' keys take a while."""
@@ -107,8 +108,30 @@ class StoredResults:
                 return Failure(step, record["error"]["message"])
         return None
 
+    def older(self, unscored: Iterable[Candidate]) -> dict[str, float]:
+        """The composites that ablate 0.1.0 found of these candidates, by their names."""
+        scores = {one.name: self._former_score(one) for one in unscored}
+        return {name: score for name, score in scores.items() if score is not None}
+
+    def _former_score(self, candidate: Candidate) -> float | None:
+        """Looked for once: no version of today makes another."""
+        if candidate.name not in self._former_scores:
+            step = self.steps(candidate)[-1]
+            record = self.store.record(step.former) if step.former is not step else None
+            found = float(record["result"]["composite"]) if record else None
+            self._former_scores[candidate.name] = found
+        return self._former_scores[candidate.name]
+
     def decision(self, number: int) -> dict[str, Any] | None:
         return read_decision(self.store.home, self.study, number)
+
+
+def told_apart(older: Mapping[str, float]) -> list[str]:
+    """What there is to say of scores that an older version found."""
+    scores = ", ".join(f"{name} {score:.1f}" for name, score in older.items())
+    said = "Made by an older version of ablate, whose keys held no plug-ins, evaluation sets and "
+    said += f"scorers: {scores}. These scores are not mixed with others; a run makes them anew."
+    return [said] if older else []
 
 
 def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:

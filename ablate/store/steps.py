@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import fusion_zoo
-from ablate.catalog import suites
+from ablate.catalog import plugins, suites
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
@@ -117,6 +117,17 @@ class Step:
         """`<slug>-<first 12 digits of the key>`, a safe name of a folder."""
         return f"{_safe(self.slug)}-{self.key[:12]}"
 
+    @cached_property
+    def former(self) -> "Step":
+        """The step by the key of ablate 0.1.0, which held neither plug-ins nor the content of a
+        published benchmark's set and scorers; a step that has none of them is its own."""
+        parents = {role: parent.former for role, parent in self.parents.items()}
+        spec = {name: part for name, part in self.spec.items() if name not in _LATER}
+        if suite := spec.get("suite"):
+            spec["suite"] = {name: part for name, part in suite.items() if name not in _LATER}
+        same = spec == self.spec and all(parents[role] is one for role, one in self.parents.items())
+        return self if same else Step(self.kind, self.slug, spec, parents)
+
     def to_json(self) -> dict[str, Any]:
         """The step and, inside, its parents, as a worker is given them."""
         parents = {role: parent.to_json() for role, parent in self.parents.items()}
@@ -127,6 +138,10 @@ class Step:
         """The step that `to_json` gave."""
         parents = {role: cls.from_json(parent) for role, parent in value["parents"].items()}
         return cls(value["kind"], value["slug"], value["spec"], parents)
+
+
+_LATER = {"plugins", "sets", "scorers"}
+"""Parts of specs that keys came to hold after ablate 0.1.0."""
 
 
 class Texts:
@@ -214,7 +229,26 @@ def _prealign(
 
 
 def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
-    return {"model": model, "stage": _stage(stage), "data": _source(source), "seed": seed}
+    found: dict[str, Any] = {"model": model, "stage": _stage(stage), "seed": seed}
+    return {**found, "data": _source(source), **_code(model)}
+
+
+def _code(model: Part) -> dict[str, Part]:
+    """Whose code the model runs: of other packages by content, of ours what is not as it was.
+
+    A model of our own components as they first were has neither, as before there was a choice.
+    """
+    names = model["fusion"]["name"], *(encoder["family"] for encoder in model["encoders"])
+    return _code_of(*names)
+
+
+@cache
+def _code_of(fusion: str, *families: str) -> dict[str, Part]:
+    found: dict[str, Mapping[str, Any]] = {
+        "plugins": plugins.described(fusion, families),
+        "revisions": plugins.revisions(fusion, families),
+    }
+    return {name: Part(values) for name, values in found.items() if values}
 
 
 @lru_cache(maxsize=4096)

@@ -18,13 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ablate.catalog import plugins
 from ablate.config.infra import Infra
 from ablate.files import FULL, PASSING, write_json
 from ablate.redaction import redacted
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Lease, LeaseLostError
 from ablate.store.record import forget_peak_memory, peak_memory_mb, record
-from ablate.store.steps import Step, canonical
+from ablate.store.steps import Step, ancestors, canonical
 from ablate.worker.log_capture import captured
 from ablate.worker.out_of_memory import advice
 from ablate.worker.process_group import Team, World
@@ -279,6 +280,7 @@ class Attempt:
     def execute(self) -> dict[str, Any]:
         """The executor's result, with all processes of the step at work."""
         worker, step = self.worker, self.step
+        plugins.require_same(one.spec for one in ancestors([step]))
         world = _world(worker.team, worker.place, step)
         assert world is not None  # the leader is in every world
         context = StepContext(step, worker.store, worker.place, self.work, world, self.lease)

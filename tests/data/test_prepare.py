@@ -10,6 +10,7 @@ import pytest
 from data_toys import CHATML, LLAMA3, byte_level, image, jsonl, row, turns
 
 from ablate.catalog.data_sources import Files
+from ablate.data import made as made_module
 from ablate.data import prepare as prepare_module
 from ablate.data.chat import Chat
 from ablate.data.prepare import Part, indexed, prepare
@@ -39,17 +40,17 @@ def spoil(files: Files, *rows: Any) -> None:
 def test_the_world_is_drawn_once_also_when_asked_for_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Path] = []
-    put = prepare_module._put
+    drawn: list[Path] = []
+    put = made_module.put
 
     def counted(partial: Path, folder: Path) -> None:
-        made.append(folder)
+        drawn.append(folder)
         put(partial, folder)
 
-    monkeypatch.setattr(prepare_module, "_put", counted)
+    monkeypatch.setattr(made_module, "put", counted)
     with ThreadPoolExecutor(4) as pool:
         folders = set(pool.map(lambda _: prepare(WORLD, tmp_path), range(4)))
-    assert len(made) == len(folders) == 1
+    assert len(drawn) == len(folders) == 1
     assert len(list((folders.pop() / "images").iterdir())) == 3
 
 

@@ -10,12 +10,12 @@ from encoder_toys import SPECS as TOYS
 from torch import Tensor
 
 import fusion_zoo
+from ablate.catalog import encoder_families as families
 from ablate.catalog import encoders as registry
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.cost import encoders as cost
-from ablate.encoders import build
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
@@ -156,7 +156,7 @@ class Flat(Encoder):
 
 def test_the_family_of_another_package_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("flat", f"{__name__}:Flat", "ablate.encoder_families")
-    monkeypatch.setattr(build, "entry_points", lambda group: [point])
+    monkeypatch.setattr(families, "entry_points", lambda group: [point])
     values = {**micro.SPECS[0].to_json(), "family": "flat"}
     spec = EncoderSpec.from_json(values)
     assert cost.parameters(spec) == 3 * 8 * 8 * 96 + 96

@@ -15,9 +15,9 @@ import datasets
 import pytest
 from PIL import Image
 
+from ablate.catalog.benchmark_sets import hub
 from ablate.catalog.suites import SuiteTask
 from ablate.data.world.metrics import levenshtein
-from ablate.hub.benchmark_sets import hub
 
 Row = dict[str, Any]
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmms_eval.api.model import lmms
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.errors import UserError
 from ablate.evaluate import adapter, answers, score
-from ablate.hub import benchmark_sets as benchmarks
 
 Say = Callable[[str, dict[str, Any]], str]
 

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import torch
 from forks import codes, forked
+from PIL import Image
 
 from ablate.bake.tokenizer import build_tokenizer
+from ablate.catalog import suites
+from ablate.catalog.data_sources import WorldData
 from ablate.data.chat import Chat
 from ablate.data.images import read_image
 from ablate.data.prepare import prepare
@@ -233,10 +236,11 @@ def test_scoring_leaves_seeds_ranks_and_stdout_alone(step, answered_by, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["other", "truncated", "missing"])
-def test_an_image_that_cannot_be_read_is_named(step, answered_by, damage):
+def test_an_image_that_cannot_be_read_is_named(step, answered_by, monkeypatch, damage):
     ctx = step()
     data = data_of(ctx)
     answered_by(Oracle(data))
+    monkeypatch.setattr(score, "prepare", lambda source, root: data)  # it breaks after the check
     broken = sorted((data / "images").iterdir())[2]
     whole = broken.read_bytes()
     broken.write_bytes(b"no image" if damage == "other" else whole[: len(whole) // 2])
@@ -246,9 +250,39 @@ def test_an_image_that_cannot_be_read_is_named(step, answered_by, damage):
         score.evaluate(ctx)
 
 
+@pytest.mark.parametrize("damage", ["empty", "black", "answers"])
+def test_a_drawn_test_that_was_changed_is_drawn_anew_and_said(step, answered_by, capsys, damage):
+    ctx = step()
+    data = data_of(ctx)
+    answered_by(Oracle(data))
+    score.evaluate(ctx)
+    pictures = sorted((data / "images").iterdir())
+    if damage == "empty":
+        pictures[2].write_bytes(b"")
+    elif damage == "black":
+        for path in pictures:
+            Image.new("RGB", (128, 128)).save(path)
+    else:
+        [arrow] = data.parent.glob("*-tasks-*/arrow/abl_vqa/*.arrow")
+        arrow.write_bytes(arrow.read_bytes()[::-1])
+    again = step(work="again")
+    assert score.evaluate(again)["composite"] == 100.0
+    assert "is made anew" in capsys.readouterr().err
+    assert len(list((data.parent / "quarantine").iterdir())) == 1
+
+
+def test_what_scores_is_what_was_planned(step, monkeypatch):
+    ctx = step()
+    monkeypatch.setattr(suites, "task_files_fingerprint", lambda: "of other files")
+    with pytest.raises(UserError, match="suite micro: not the same task_files as when"):
+        score.evaluate(ctx)
+
+
 def test_a_task_without_questions_is_named(step):
     ctx = step()
-    ctx.spec["suite"]["data"] = {"world": "test", "images": 1, "seed": 3}
+    data = WorldData(world="test", images=1, seed=3)
+    suite = suites.resolve("micro").model_copy(update={"data": data})
+    ctx.spec["suite"] = suite.identity()
     with pytest.raises(UserError, match="suite micro: its data holds no question of abl_"):
         score.evaluate(ctx)
 

@@ -46,7 +46,8 @@ def test_task_files_are_made_once(tmp_path):
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert materialise(data) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == made
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert left == [f".{folder.name}.lock"]
 
 
 def test_task_files_follow_a_folder_that_was_moved(tmp_path):

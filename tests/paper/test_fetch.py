@@ -14,12 +14,12 @@ from benchmark_toys import save
 from hub_toys import COMMIT, ToyHub
 from published_toys import DETECTOR, INTERN, LLM
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import llms, suites
 from ablate.catalog import weights as hub
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import read_json, sha256_file
-from ablate.hub import benchmark_sets as benchmarks
 from ablate.hub import download
 from ablate.model.language import load_llm, load_tokenizer
 

@@ -75,6 +75,13 @@ def test_every_setting_that_differs_is_told_unless_the_study_varies_it(
         ("evaluate", {"versions": {"torch": "2.9.0", "python": "4"}}, "package.python", "note"),
         ("finetune", {"git_commit": "1" * 40}, "git commit", "note"),
         ("finetune", {"restarts": 3}, "restarts", "note"),
+        ("evaluate", {"machine": {"cpu": "Z9", "instructions": "AVX2"}}, "machine", "warning"),
+        (
+            "finetune",
+            {"device": "cuda", "machine": {"cpu": "Z9", "gpu": "G"}},
+            "machine",
+            "warning",
+        ),
         ("evaluate", {"scores": {"abl_gqa": {"n": 3}}}, "questions", "error"),
     ],
 )
@@ -91,6 +98,45 @@ def test_a_finding_is_one_sentence_with_both_values(greedy: StudyResult) -> None
     assert finding.text == (
         "batch size of fine-tuning: 64 in clip-micro@32 changed, 32 in clip-micro@32"
     )
+
+
+def on(one: CandidateResult, name: str, device: str = "cpu", **machine: str) -> CandidateResult:
+    """The candidate as if all its steps had run on such a machine."""
+    record = {"device": device, "machine": machine}
+    steps = [dataclasses.replace(step, record={**step.record, **record}) for step in one.steps]
+    return dataclasses.replace(one, name=name, steps=tuple(steps))
+
+
+def test_kinds_of_machines_are_told_apart_by_what_computed(greedy: StudyResult) -> None:
+    first = on(greedy.base, "a", cpu="Xeon", instructions="AVX512")
+    second = on(greedy.base, "b", cpu="Xeon", instructions="AVX2")
+    [finding] = fairness.among([first, second], (), "pair")
+    assert finding == fairness.Finding(
+        "warning", "machine", "pair", "machine: Xeon with AVX2 in b, Xeon with AVX512 in a"
+    )
+    pair = [on(greedy.base, host, "cuda", cpu=host, gpu="H100") for host in ("a", "b")]
+    assert fairness.among(pair, (), "pair") == []
+    unlike = on(greedy.base, "c", "cuda", cpu="a", gpu="A100")
+    assert {one.fact for one in fairness.among([pair[0], unlike], (), "pair")} == {"machine"}
+
+
+def test_runs_of_before_machines_were_recorded_are_told_apart(greedy: StudyResult) -> None:
+    [finding] = fairness.among([greedy.base, on(greedy.base, "new", cpu="Xeon")], (), "pair")
+    assert "not recorded (made by an older version) in clip-micro@32" in finding.text
+
+
+def test_a_plug_in_is_named_and_another_source_of_it_is_an_error(greedy: StudyResult) -> None:
+    def with_source(name: str, sha256: str) -> CandidateResult:
+        plugin = {"package": "guest", "version": "1.2", "sha256": sha256}
+        steps = [
+            dataclasses.replace(step, spec={**step.spec, "plugins": {"fusion scaled": plugin}})
+            for step in greedy.base.steps
+        ]
+        return dataclasses.replace(greedy.base, name=name, steps=tuple(steps))
+
+    pair = with_source("a", "1" * 64), with_source("b", "2" * 64)
+    assert fairness.facts(pair[0])["plug-in fusion scaled"] == "guest 1.2 (11111111)"
+    assert found(*pair) == {"plug-in fusion scaled": "error"}
 
 
 def test_other_data_is_an_error_by_its_content_not_by_its_name(greedy: StudyResult) -> None:

@@ -8,6 +8,7 @@ from ablate.files import read_json
 from ablate.humanize import duration
 from ablate.reports import story
 from ablate.reports.browser import LONGEST, Browser, shortened
+from ablate.reports.fairness import PLUG_IN, facts
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 from ablate.reports.pages.benchmarks import Benchmark
 from ablate.reports.pages.common import (
@@ -52,8 +53,13 @@ def candidate(
         "lineage_heads": _LINEAGE,
         "lineage": [_descent(study, step) for step in one.steps],
         "logs": [said for step in one.steps if (said := _log(study, step))],
-        "environment": environment(last.record) if last else [],
+        "environment": [*environment(last.record), *_plug_ins(one)] if last else [],
     }
+
+
+def _plug_ins(one: CandidateResult) -> Rows:
+    """The parts that other packages brought."""
+    return [[name, said] for name, said in facts(one).items() if name.startswith(PLUG_IN)]
 
 
 def _failure(one: CandidateResult) -> dict[str, str] | None:

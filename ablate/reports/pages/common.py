@@ -82,9 +82,9 @@ def environment(record: Mapping[str, Any]) -> Rows:
         for name in kept
         if record.get(name) is not None
     ]
-    return rows + [
-        [name, text_of(value)] for name, value in sorted((record.get("versions") or {}).items())
-    ]
+    versions = sorted((record.get("versions") or {}).items())
+    parts = [*(record.get("machine") or {}).items(), *versions]
+    return rows + [[name, text_of(value)] for name, value in parts]
 
 
 def text_of(value: Any) -> str:

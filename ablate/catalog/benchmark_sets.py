@@ -9,17 +9,29 @@ their images joined in. `ablate fetch` puts it there. Nothing here imports lmms-
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from ablate.catalog.suites import Suite, SuiteTask
+from ablate.catalog import plugins
+from ablate.catalog.data_fingerprint import LONG
 from ablate.errors import UserError
-from ablate.files import datasets, remembered, sizes_and_times, write_atomic
+from ablate.files import (
+    datasets,
+    remembered,
+    remembered_while,
+    sizes_and_times,
+    write_atomic,
+)
+
+if TYPE_CHECKING:
+    from ablate.catalog.suites import Suite, SuiteTask
 
 Row = dict[str, Any]
 
@@ -47,13 +59,13 @@ def root() -> Path:
     return datasets() / "benchmarks"
 
 
-def hub(task: SuiteTask) -> Hub:
+def hub(task: "SuiteTask") -> Hub:
     """Where lmms-eval's own YAML of the task takes its set from."""
     fields = _yaml(_own_file(task))
     return Hub(fields["dataset_path"], fields.get("dataset_name"), fields["test_split"])
 
 
-def require(suite: Suite) -> None:
+def require(suite: "Suite") -> None:
     """Raise `UserError` unless every published benchmark of the suite can be asked here.
 
     Names what is missing, where it was looked for and what it is called on the hub; a set of
@@ -80,18 +92,15 @@ def require(suite: Suite) -> None:
                 raise UserError(f"{task.task} needs the package Levenshtein: pip install it")
 
 
-def is_here(task: SuiteTask) -> bool:
+def is_here(task: "SuiteTask") -> bool:
     """Whether the task's set is on this disk."""
     return _split_folder(task).is_dir()
 
 
-def read_set(task: SuiteTask) -> Asked:
+def read_set(task: "SuiteTask") -> Asked:
     """The questions of the task's set and its fingerprint, remembered while its files stay."""
     split = _load(task)
-    files = sorted(path for path in (root() / task.task).rglob("*") if path.is_file())
-    pictures, fingerprint = remembered(
-        "benchmarks", sizes_and_times(files), lambda: list(_hashed(split))
-    )
+    pictures, fingerprint = _content(task)
     questions = [
         {"id": f"{number:06d}", "image": f"{task.task}/{picture}", "question": question}
         for number, (question, picture) in enumerate(zip(split["question"], pictures, strict=True))
@@ -99,7 +108,76 @@ def read_set(task: SuiteTask) -> Asked:
     return Asked(questions, fingerprint)
 
 
-def write_task_files(suite: Suite, folder: Path) -> None:
+def set_fingerprint(task: "SuiteTask") -> str | None:
+    """What the task's set hashes to, remembered while its files stay; None where there is none."""
+    if not is_here(task):
+        return None
+    try:  # a memory of its own: that of all pictures is long
+        return str(remembered("sets", sizes_and_times(_files(task)), lambda: _content(task)[1]))
+    except UserError:
+        return None  # no set, which `require` says
+
+
+def scorers(tasks: Iterable["SuiteTask"]) -> dict[str, str]:
+    """What decides the score of each task beside its set, by content: a sha256 each.
+
+    The files in the folder of its YAML and of those it includes, and the code it names with what
+    that imports of lmms-eval's tasks, filters and API. The rest of lmms-eval counts by its version.
+    """
+    named = {task.task: _own_file(task) for task in tasks}
+
+    def read() -> tuple[dict[str, str], Iterable[Path]]:
+        found = {task: _scorer(path) for task, path in named.items()}
+        files = {path for own in found.values() for path in own.values()}
+        hashed = {task: plugins.digest(own) for task, own in found.items()}
+        return hashed, [*files, *{path.parent for path in files}]
+
+    of = json.dumps([[task, str(path)] for task, path in named.items()])
+    hashed: dict[str, str] = remembered_while("code", of, read)
+    return hashed
+
+
+def _scorer(path: Path) -> dict[str, Path]:
+    """The files behind a task's YAML, by names that do not depend on where lmms-eval lies."""
+    found, code = dict[str, Path](), set[str]()
+    for own in _chain(path):
+        beside = (one for one in own.parent.iterdir() if one.is_file() and one.suffix != ".pyc")
+        found |= {f"{own.parent.name}/{one.name}": one for one in beside}
+        for module in re.findall(r"!function\s+([\w.]+)\.\w+", own.read_text(encoding="utf-8")):
+            file = own.parent / f"{module}.py"  # as lmms-eval looks for it, or else
+            code |= set(plugins.imports(file, "")) if file.is_file() else {module}
+    return found | plugins.closure(code, _SCORING_CODE, guess=False)
+
+
+_SCORING_CODE = ("lmms_eval.tasks", "lmms_eval.filters", "lmms_eval.api")
+
+
+def _chain(path: Path) -> Iterator[Path]:
+    """A YAML file, and those it includes."""
+    yield path
+    include = yaml.load(path.read_text(encoding="utf-8"), Loader=_Lenient).get("include")
+    if include:
+        yield from _chain(path.parent / include)
+
+
+def _files(task: "SuiteTask") -> list[Path]:
+    return sorted(path for path in (root() / task.task).rglob("*") if path.is_file())
+
+
+def _content(task: "SuiteTask") -> tuple[list[str], str]:
+    """A hash of each row's pictures, and one of the whole set, remembered while its files stay."""
+    files = _files(task)
+
+    def read() -> list[Any]:
+        if (size := sum(path.stat().st_size for path in files)) > LONG:
+            print(f"reading {task.task}, {size / 1e9:.1f} GB, to know it again", file=sys.stderr)
+        return list(_hashed(_opened(task)))
+
+    pictures, fingerprint = remembered("benchmarks", sizes_and_times(files), read)
+    return pictures, fingerprint
+
+
+def write_task_files(suite: "Suite", folder: Path) -> None:
     """Put a task file for each benchmark into `folder`: lmms-eval's own, asked of our copy."""
     for task in suite.tasks:
         fields = {
@@ -113,7 +191,7 @@ def write_task_files(suite: Suite, folder: Path) -> None:
         write_atomic(folder / f"{task.task}.yaml", json.dumps(fields, indent=1))
 
 
-def prepare(task: SuiteTask, revision: str, folder: Path) -> None:
+def prepare(task: "SuiteTask", revision: str, folder: Path) -> None:
     """Download the task's set from the hub, as of a commit, into `folder` as it is asked.
 
     Raises `UserError` if it is not of the size the suite pins; `datasets`' own errors pass.
@@ -135,7 +213,7 @@ def prepare(task: SuiteTask, revision: str, folder: Path) -> None:
     datasets.DatasetDict({split: found}).save_to_disk(str(folder))
 
 
-def _own_file(task: SuiteTask) -> Path:
+def _own_file(task: "SuiteTask") -> Path:
     package = find_spec("lmms_eval")
     assert package is not None
     assert package.origin is not None
@@ -160,24 +238,28 @@ def _yaml(path: Path) -> dict[str, Any]:
     return {**(_yaml(path.parent / include) if include else {}), **fields}
 
 
-def _split_folder(task: SuiteTask) -> Path:
+def _split_folder(task: "SuiteTask") -> Path:
     return root() / task.task / hub(task).split
 
 
-def _load(task: SuiteTask) -> Any:
+def _load(task: "SuiteTask") -> Any:
     """The task's split. `UserError` if it cannot be read, or is not of the size the suite pins."""
+    split = _opened(task)
+    _check_size(task, str(_split_folder(task)), split)
+    return split
+
+
+def _opened(task: "SuiteTask") -> Any:
     import datasets
 
     folder = _split_folder(task)
     try:
-        split = datasets.load_from_disk(str(folder))
+        return datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: not a set that `save_to_disk` wrote: {error}") from None
-    _check_size(task, str(folder), split)
-    return split
 
 
-def _check_size(task: SuiteTask, place: str, split: Any) -> None:
+def _check_size(task: "SuiteTask", place: str, split: Any) -> None:
     if task.questions not in (None, len(split)):
         raise UserError(
             f"{place} holds {len(split)} questions, but {task.task} has {task.questions}: another "

@@ -1,0 +1,162 @@
+"""The code of other packages that decides a result, known by its content. Runs none of it.
+
+What counts of a fusion or an encoder family: the file that its entry point names; the files of the
+same package that this one imports, directly or through others, wherever in a file; the `__init__`
+of the packages around them; and what else lies in the package that is no Python (tables, kernels).
+A file that imports by names made while it runs counts with the whole package. What is imported from
+further packages does not count. Beside it stand the name and version of the package.
+"""
+
+import ast
+import json
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import fusion_zoo
+from ablate.catalog import encoder_families as families
+from ablate.errors import UserError
+from ablate.files import remembered_while, sha256_files, sha256_json
+
+Plugins = dict[str, dict[str, str]]
+"""By what it is (`fusion scaled`): `package`, `version` and the `sha256` of its source."""
+_PYTHON = {".py", ".pyc", ".pyo", ".pyi"}
+_UNKNOWN = {"importlib", "pkgutil", "runpy"}
+"""Who imports one of these may import anything."""
+
+
+def described(fusion: str, named: Iterable[str]) -> Plugins:
+    """The plug-ins among a fusion and encoder families; UserError or ValueError if one is unknown.
+
+    It is looked up anew each time.
+    """
+    entries = {f"encoder family {name}": families.plug_in(name) for name in named}
+    entries[f"fusion {fusion}"] = fusion_zoo.plug_in(fusion)
+    return {name: identity(entry) for name, entry in entries.items() if entry is not None}
+
+
+def revisions(fusion: str, named: Iterable[str]) -> dict[str, int]:
+    """Which of our own make something else than they first did, and how often that changed."""
+    found = {f"encoder family {name}": families.REVISIONS.get(name, 1) for name in named}
+    if fusion_zoo.plug_in(fusion) is None:
+        found[f"fusion {fusion}"] = fusion_zoo.revision(fusion)
+    return {name: number for name, number in found.items() if number > 1}
+
+
+def require_same(specs: Iterable[Mapping[str, Any]]) -> None:
+    """Raise UserError if the code of a plug-in in these steps' specs is not what was planned."""
+    planned = {name: said for spec in specs for name, said in spec.get("plugins", {}).items()}
+    for name, said in planned.items():
+        kind, _, own = name.rpartition(" ")
+        entry = fusion_zoo.plug_in(own) if kind == "fusion" else families.plug_in(own)
+        if entry is None or identity(entry) != said:
+            raise UserError(
+                f"{name} of {said['package']} {said['version']} has changed since the study was "
+                "planned; start it again, and what depends on it is made anew"
+            )
+
+
+def identity(entry: EntryPoint) -> dict[str, str]:
+    """Package, version and sha256 of the source of what an entry point names."""
+    top, dist = entry.module.partition(".")[0], entry.dist
+    tops = {top}
+    if dist is not None:
+        listed = (dist.read_text("top_level.txt") or "").split()
+        tops |= set(listed or (file.parts[0].removesuffix(".py") for file in dist.files or ()))
+    return {
+        "package": dist.name if dist is not None else top,
+        "version": dist.version if dist is not None else "",
+        "sha256": _source(entry.module, top, sorted(tops)),
+    }
+
+
+def _source(module: str, top: str, tops: list[str]) -> str:
+    def read() -> tuple[str, Iterable[Path]]:
+        files = {**closure([module], tops), **_beside(top)}
+        return digest(files), [*files.values(), *{path.parent for path in files.values()}]
+
+    place = fusion_zoo.locate(top)
+    of = json.dumps([module, tops, str(place and place.origin)])
+    return str(remembered_while("code", of, read))
+
+
+def closure(modules: Iterable[str], within: Collection[str], guess: bool = True) -> dict[str, Path]:
+    """The files of these modules and of all they import `within` these packages, by module.
+
+    `guess`: take the whole package where names are made while it runs.
+    """
+    found: dict[str, Path] = {}
+    wanted, seen = list(modules), set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name in seen or not any(f"{name}.".startswith(f"{one}.") for one in within):
+            continue
+        seen.add(name)
+        spec = fusion_zoo.locate(name)
+        if spec is None:
+            continue  # a name within a module
+        if "." in name:
+            wanted.append(name.rpartition(".")[0])
+        if spec.origin is None or not Path(spec.origin).is_file():
+            continue  # a folder without `__init__`
+        found[name] = Path(spec.origin)
+        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+        imported = list(imports(found[name], package))
+        wanted += imported
+        if guess and not _UNKNOWN.isdisjoint(imported):
+            wanted += _modules(name.partition(".")[0])
+    return found
+
+
+def imports(path: Path, package: str) -> Iterator[str]:
+    """What a Python file in a package imports: modules, and names that may be modules."""
+    if path.suffix != ".py":
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of its string literals, say
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # which is said when it is imported
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                around = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+                base = ".".join([*around, *([module] if module else [])])
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in names)
+            case ast.Name(id="__import__"):
+                yield "importlib"
+
+
+def _modules(top: str) -> Iterator[str]:
+    """Every module of a package."""
+    for folder in _folders(top):
+        for path in folder.rglob("*.py"):
+            inside = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([top, *(part for part in inside if part != "__init__")])
+
+
+def _beside(top: str) -> dict[str, Path]:
+    """What lies in a package and is no Python, by its path there."""
+    found = {}
+    for folder in _folders(top):
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder)
+            hidden = any(part.startswith((".", "__pycache__")) for part in name.parts)
+            if path.is_file() and path.suffix not in _PYTHON and not hidden:
+                found[name.as_posix()] = path
+    return found
+
+
+def _folders(top: str) -> list[Path]:
+    spec = fusion_zoo.locate(top)
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+
+
+def digest(files: Mapping[str, Path]) -> str:
+    """One sha256 over files by name; of large ones it is remembered while they stay as they are."""
+    return sha256_json([[name, sha256_files([path])] for name, path in sorted(files.items())])
