@@ -33,6 +33,8 @@ SQUARE = 2**24
 REACH = 3
 """Pixels (of the picture or the canvas, the coarser) beyond which bicubic resizing sees nothing."""
 
+BICUBIC = Image.Resampling.BICUBIC
+
 BACKGROUND = (255, 255, 255, 255)
 
 TURNED = {
@@ -131,21 +133,23 @@ def _on_canvas(image: Image.Image, canvas: int, padding: Colour) -> Image.Image:
     first shrunk along its longer side, and padded only as far as resizing reaches. That is the same
     to about 1/255: Pillow rounds between the two passes, and resizes rows before columns.
     """
-    long, short = max(image.size), min(image.size)
-    if long**2 > max(SQUARE, 2 * long * short):
-        if image.width >= image.height:
-            return _wide_on_canvas(image, canvas, padding)
-        turned = _wide_on_canvas(image.transpose(Image.Transpose.TRANSPOSE), canvas, padding)
-        return turned.transpose(Image.Transpose.TRANSPOSE)
+    width, height = image.size
+    side = max(width, height)
+    if side**2 > max(SQUARE, 2 * width * height):
+        if width > height:
+            return _band_on_canvas(image.resize((canvas, height), BICUBIC), side, padding)
+        turned = image.resize((width, canvas), BICUBIC).transpose(Image.Transpose.TRANSPOSE)
+        return _band_on_canvas(turned, side, padding).transpose(Image.Transpose.TRANSPOSE)
     square = image
-    if long != short:
-        square = Image.new("RGB", (long, long), padding)
-        square.paste(image, ((long - image.width) // 2, (long - image.height) // 2))
-    return square.resize((canvas, canvas), Image.Resampling.BICUBIC)
+    if width != height:
+        square = Image.new("RGB", (side, side), padding)
+        square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square.resize((canvas, canvas), BICUBIC)
 
 
-def _wide_on_canvas(image: Image.Image, canvas: int, padding: Colour) -> Image.Image:
-    side, height = image.size
+def _band_on_canvas(band: Image.Image, side: int, padding: Colour) -> Image.Image:
+    """A picture already as wide as the canvas, in the middle of `side` rows that become as many."""
+    canvas, height = band.size
     step = side / canvas  # rows of the square for one of the canvas
     reach = REACH * max(step, 1)
     above = (side - height) // 2
@@ -153,10 +157,9 @@ def _wide_on_canvas(image: Image.Image, canvas: int, padding: Colour) -> Image.I
     last = min(canvas, ceil((above + height + reach) / step))
     top = max(0, floor(first * step - reach))
     bottom = min(side, ceil(last * step + reach))
-    band = Image.new("RGB", (canvas, bottom - top), padding)
-    band.paste(image.resize((canvas, height), Image.Resampling.BICUBIC), (0, above - top))
+    padded = Image.new("RGB", (canvas, bottom - top), padding)
+    padded.paste(band, (0, above - top))
     seen = (0, first * step - top, canvas, min(last * step, bottom) - top)
     whole = Image.new("RGB", (canvas, canvas), padding)
-    rows = band.resize((canvas, last - first), Image.Resampling.BICUBIC, box=seen)
-    whole.paste(rows, (0, first))
+    whole.paste(padded.resize((canvas, last - first), BICUBIC, box=seen), (0, first))
     return whole
