@@ -135,7 +135,7 @@ def main() -> None:
             held, chat = json.loads(path.read_text()), Chat(build_tokenizer())
 
             def sample(row: int) -> Any:
-                return chat.encode([conversation("row", held[row], folder).messages])
+                return chat.encode([conversation(held[row], folder).messages])
 
             return sample, len(held)
 

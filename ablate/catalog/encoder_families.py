@@ -8,10 +8,12 @@ from ablate.errors import UserError, nearest
 
 FAMILIES = {
     "clip": "clip:ClipEncoder",
+    "clip_aligned": "clip:ClipAlignedEncoder",
     "convnext": "convnext:ConvNextEncoder",
     "dinov2": "dinov2:Dinov2Encoder",
     "eva02": "eva02:Eva02Encoder",
     "eva02_det": "eva02_det:Eva02DetEncoder",
+    "eva02_det_aligned": "eva02_det:Eva02DetAlignedEncoder",
     "internvit": "internvit:InternVitEncoder",
     "pix2struct": "pix2struct:Pix2StructEncoder",
     "sam": "sam:SamEncoder",

@@ -37,10 +37,11 @@ class EncoderSpec:
     family's configuration in transformers or timm. resolution and patch in pixels, patch being
     the encoder's whole stride; unshuffle: k of the `pixel_unshuffle` of its last map (1: none);
     width: channels of its feature map, after that. mean, std: its own normalisation, for pixels in
-    [0, 1]. max_patches: an image of more patches is shrunk, keeping its shape (Pix2Struct; None:
-    never). tile: pixels of the tiles' side into which the image is cut, each seen by itself and
-    their maps put side by side again (None: the image is seen whole, its positions interpolated).
-    ragged: a border too narrow for a patch is left out instead of refused (SigLIP at 384 pixels).
+    [0, 1]. max_patches: an image of more patches is shrunk, keeping its shape, and for published
+    weights one of fewer is enlarged, as their processor does (Pix2Struct; None: neither). tile:
+    pixels of the tiles' side into which the image is cut, each seen by itself and their maps put
+    side by side again (None: the image is seen whole, its positions interpolated). ragged: a border
+    too narrow for a patch is left out instead of refused (SigLIP at 384 pixels).
     task, licence, source say what it was trained for and where it is from: they decide no result.
     """
 
@@ -87,7 +88,9 @@ class EncoderSpec:
                     f"of {step}; the nearest are {below} and {below + step}"
                 )
         rows, columns = height // self.patch, width // self.patch
-        if self.max_patches is None or rows * columns <= self.max_patches:
+        if self.max_patches is None:
+            return rows, columns
+        if rows * columns <= self.max_patches and self.weights.kind != "published":
             return rows, columns
         scale = math.sqrt(self.max_patches / (rows * columns))
         fit = [int(scale * n) // self.unshuffle * self.unshuffle for n in (rows, columns)]

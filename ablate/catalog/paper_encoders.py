@@ -5,10 +5,13 @@ was trained (the released EAGLE normalises every image as CLIP's). A base is ada
 it was not trained on in two ways: `clip-l14@672` interpolates its positions, `clip-l14-tiled@672`
 sees tiles of its own 336 pixels. Any other resolution needs no entry.
 
-Two names end in `-eagle`: there the released code does other than the paper says, and these do as
-the code does. `clip-l14-eagle@336` is its "448", which really shrinks the image to 336 pixels and
-leaves it to the fusion to up-sample the 24x24 map to 32x32; `sam-l-eagle` drops SAM's neck for a
-shorter one that starts at random.
+Three names end in `-eagle`: there the released code does other than the paper says, and these do as
+the code does. They see the image resized corner to corner and without antialiasing, and normalised
+with CLIP's mean and deviation whatever they were trained on. `clip-l14-eagle@336` is its "448",
+which really shrinks the image to 336 pixels and leaves it to the fusion to up-sample the 24x24 map
+to 32x32; `sam-l-eagle` drops SAM's neck for a shorter one that starts at random;
+`eva02-l16-det-eagle` differs in nothing else. ConvNeXt and Pix2Struct are the same in both: at the
+released code's 1,024 pixels nothing is resized.
 """
 
 import dataclasses
@@ -93,6 +96,35 @@ SAM = EncoderSpec(
     source="Kirillov et al. 2023, with its neck",
 )
 
+EVA02_DET = EncoderSpec(
+    name="eva02-l16-det",
+    family="eva02_det",
+    resolution=1024,
+    patch=16,
+    width=1024,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    architecture={
+        "window": 16,
+        "global_blocks": [2, 5, 8, 11, 14, 17, 20, 23],
+        "img_size": 224,
+        "patch_size": 16,
+        "embed_dim": 1024,
+        "depth": 24,
+        "num_heads": 16,
+        "mlp_ratio": 8 / 3,
+        "qkv_fused": False,
+        "swiglu_mlp": True,
+        "scale_mlp": True,
+        "use_rot_pos_emb": True,
+        "ref_feat_shape": 16,
+    },
+    weights=_published("Yuxin-CV/EVA-02", "eva02/det/eva02_L_coco_det_sys_o365.pth"),
+    task="detection",
+    licence="MIT",
+    source="Fang et al. 2023, Objects365 and COCO",
+)
+
 DINOV2 = EncoderSpec(
     name="dinov2-l14",
     family="dinov2",
@@ -130,6 +162,7 @@ SPECS = [
     dataclasses.replace(
         CLIP,
         name="clip-l14-eagle",
+        family="clip_aligned",
         resolution=336,
         source="EAGLE's '448': run at 336, up-sampled",
     ),
@@ -142,39 +175,22 @@ SPECS = [
         weights=_published("timm/convnext_large_mlp.clip_laion2b_ft_320", "model.safetensors"),
         source="OpenCLIP, LAION-2B, trained at 320 px",
     ),
-    EncoderSpec(
-        name="eva02-l16-det",
-        family="eva02_det",
-        resolution=1024,
-        patch=16,
-        width=1024,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        architecture={
-            "window": 16,
-            "global_blocks": [2, 5, 8, 11, 14, 17, 20, 23],
-            "img_size": 224,
-            "patch_size": 16,
-            "embed_dim": 1024,
-            "depth": 24,
-            "num_heads": 16,
-            "mlp_ratio": 8 / 3,
-            "qkv_fused": False,
-            "swiglu_mlp": True,
-            "scale_mlp": True,
-            "use_rot_pos_emb": True,
-            "ref_feat_shape": 16,
-        },
-        weights=_published("Yuxin-CV/EVA-02", "eva02/det/eva02_L_coco_det_sys_o365.pth"),
-        task="detection",
-        licence="MIT",
-        source="Fang et al. 2023, Objects365 and COCO",
+    EVA02_DET,
+    dataclasses.replace(
+        EVA02_DET,
+        name="eva02-l16-det-eagle",
+        family="eva02_det_aligned",
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        source="EAGLE's release: normalised as CLIP",
     ),
     SAM,
     dataclasses.replace(
         SAM,
         name="sam-l-eagle",
         family="sam_short",
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
         source="EAGLE's release: a short, random neck",
     ),
     EncoderSpec(

@@ -263,10 +263,12 @@ def _pix2struct(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
 
 FAMILIES: Mapping[str, Callable[[Architecture, int, int], Iterator[Cost]]] = {
     "clip": _clip,
+    "clip_aligned": _clip,
     "convnext": _convnext,
     "dinov2": _dinov2,
     "eva02": _eva02,
     "eva02_det": _eva02_det,
+    "eva02_det_aligned": _eva02_det,
     "internvit": _internvit,
     "pix2struct": _pix2struct,
     "sam": _sam,

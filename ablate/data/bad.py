@@ -9,6 +9,21 @@ from ablate.errors import UserError
 SHOWN = 5
 """Reasons that are kept of each source."""
 
+LONGEST = 500
+"""Characters of a reason that are shown."""
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in one line that any terminal can show, whatever a row has put into it."""
+    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    shown = said.strip().removesuffix(":")[:LONGEST] + "..." * (len(said) > LONGEST)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
+def identified(where: str, identity: str) -> str:
+    """The name of a row: file and number, and its id if it has one."""
+    return f"{where} (id {identity!r})" if identity else where
+
 
 @dataclass
 class Budget:

@@ -3,6 +3,8 @@
 What the assistant says is found in the rendered text, not in the tokens: by the template's
 `{% generation %}` blocks where it has them, otherwise by rendering the conversation up to each
 turn. So any template works for which a longer conversation begins with the text of a shorter one.
+A blank that ends the generation prompt may be one token with the first word of the answer: it is
+learnt with the answer then, and left out of prompts, which so are what training saw.
 """
 
 import copy
@@ -64,6 +66,7 @@ class Chat:
             blank = " " * tokenizer.tokenize("a")[0].startswith("▁")
             self._tokenizer.chat_template = f"{{% set blank = '{blank}' %}}{PLAIN}"
         self._template: str = self._tokenizer.get_chat_template()
+        self._blank: int | None = None
         self._marks_assistant = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._template))
 
     @property
@@ -77,8 +80,10 @@ class Chat:
         """The tokens of whole conversations (each ends with an assistant's turn)."""
         texts, spans = self._rendered(conversations)
         encoded = self._tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+        blank = self._joined(conversations[0]) if conversations else 0
+        spans = [_from_blank(text, turns, blank) for text, turns in zip(texts, spans, strict=True)]
         return [
-            Tokens(self._ids(ids), _inside(np.array(offsets).reshape(-1, 2), turns))
+            Tokens(self._ids(ids), _within(np.array(offsets).reshape(-1, 2), turns))
             for ids, offsets, turns in zip(
                 encoded["input_ids"], encoded["offset_mapping"], spans, strict=True
             )
@@ -87,9 +92,26 @@ class Chat:
     def prompts(self, conversations: Sequence[Messages]) -> list[npt.NDArray[np.int32]]:
         """The ids that ask for the next turn of the assistant, as generation needs them."""
         texts = self._render(conversations, add_generation_prompt=True)
-        return [
-            self._ids(ids) for ids in self._tokenizer(texts, add_special_tokens=False).input_ids
-        ]
+        blank = self._joined(conversations[0]) if conversations else 0
+        return [self._ids(ids) for ids in self._raw([text[: len(text) - blank] for text in texts])]
+
+    def _raw(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False).input_ids
+        return ids
+
+    def _joined(self, messages: Messages) -> int:
+        """Characters of white space at a prompt's end that become a token with the answer's word.
+
+        This is so of a template and a tokenizer, so any conversation will do to find it out.
+        """
+        if self._blank is None:
+            [prompt] = self._render([_opening(messages)], add_generation_prompt=True)
+            white = len(prompt) - len(prompt.rstrip())
+            begun = [prompt[: len(prompt) - blank] for blank in range(white + 1)]
+            answered, *parts = self._raw([f"{prompt}a", *begun])
+            fits = (blank for blank, ids in enumerate(parts) if answered[: len(ids)] == ids)
+            self._blank = next(fits, 0)
+        return self._blank
 
     def _ids(self, ids: list[int]) -> npt.NDArray[np.int32]:
         array = np.array(ids, dtype=np.int32)
@@ -106,16 +128,27 @@ class Chat:
     ) -> tuple[list[str], list[list[tuple[int, int]]]]:
         """Texts, and the character spans of the assistant in each."""
         if self._marks_assistant:
-            texts, spans = render_jinja_template(
-                conversations=list(conversations),
-                chat_template=self._template,
-                return_assistant_tokens_mask=True,
-                **self._tokenizer.special_tokens_map,
-            )
+            texts, spans = self._marked(conversations)
+            # A template that knows no system turn may take it for one of the assistant's.
+            led = [n for n, talk in enumerate(conversations) if talk[0]["role"] == "system"]
+            _, wrong = self._marked([_opening(conversations[n]) for n in led])
+            for n, before in zip(led, wrong, strict=True):
+                spans[n] = spans[n][len(before) :]
             return texts, spans
         texts = self._render(conversations, add_generation_prompt=False)
         pairs = zip(texts, conversations, strict=True)
         return texts, [self._spans(text, messages) for text, messages in pairs]
+
+    def _marked(
+        self, conversations: Sequence[Messages]
+    ) -> tuple[list[str], list[list[tuple[int, int]]]]:
+        texts, spans = render_jinja_template(
+            conversations=list(conversations),
+            chat_template=self._template,
+            return_assistant_tokens_mask=True,
+            **self._tokenizer.special_tokens_map,
+        )
+        return texts, spans
 
     def _spans(self, text: str, messages: Messages) -> list[tuple[int, int]]:
         turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
@@ -131,13 +164,27 @@ class Chat:
         return [(len(a), len(b.rstrip())) for a, b in zip(before, after, strict=True)]
 
 
-def _inside(
+def _opening(messages: Messages) -> Messages:
+    """What is said before the assistant's first turn."""
+    roles = [message["role"] for message in messages]
+    return messages[: roles.index("assistant")] if "assistant" in roles else messages
+
+
+def _from_blank(text: str, spans: Sequence[tuple[int, int]], blank: int) -> list[tuple[int, int]]:
+    """The spans, each from so many characters of white space before it, where there are any."""
+    return [
+        (start - blank if text[start - blank : start].isspace() else start, end)
+        for start, end in spans
+    ]
+
+
+def _within(
     offsets: npt.NDArray[np.int64], spans: Sequence[tuple[int, int]]
 ) -> npt.NDArray[np.bool_]:
-    """Which tokens, given as (T,2) character offsets, lie inside one of the ascending spans."""
+    """Which tokens, given as (T,2) character offsets, hold any of one of the ascending spans."""
     if not spans:
         return np.zeros(len(offsets), dtype=bool)
     starts, ends = np.array(spans).T
-    span = np.searchsorted(starts, offsets[:, 0], side="right") - 1
-    inside = (span >= 0) & (offsets[:, 1] <= ends[span]) & (offsets[:, 1] > offsets[:, 0])
-    return np.asarray(inside, dtype=bool)
+    span = np.searchsorted(starts, offsets[:, 1], side="left") - 1
+    within = (span >= 0) & (offsets[:, 0] < ends[span]) & (offsets[:, 1] > offsets[:, 0])
+    return np.asarray(within, dtype=bool)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ablate.data.readers import Unreadable
 from ablate.errors import UserError, nearest
 
 IMAGE = "<image>"
@@ -26,67 +25,65 @@ class Conversation:
     messages: list[dict[str, str]]
 
 
-def conversation(where: str, raw: Any, folder: Path | None) -> Conversation:
+def conversation(raw: Any, folder: Path | None) -> Conversation:
     """The checked row; its image paths start at `folder`.
 
-    Raises `UserError` (`where`, its id, the field, what is wrong) for a bad row.
+    Raises `UserError` (the field, what is wrong) for most bad rows; a hostile one may raise
+    anything: `ablate.data.rows` says which row it was.
     """
-    if isinstance(raw, Unreadable):
-        raise UserError(f"{where}: {raw.reason}")
     if not isinstance(raw, dict):
-        raise UserError(f"{where}: a row must be an object, not {type(raw).__name__}")
-    where = f"{where} (id {str(raw.get('id', ''))!r})"
-    messages = _messages(where, raw.get("conversations"))
-    images = _images(where, raw.get("image"), folder)
+        raise UserError(f"a row must be an object, not {type(raw).__name__}")
+    messages = _messages(raw.get("conversations"))
+    images = _images(raw.get("image"), folder)
     marks = [message["content"].count(IMAGE) for message in messages]
     if any(n for n, message in zip(marks, messages, strict=True) if message["role"] != "user"):
-        raise UserError(f"{where}: {IMAGE} stands outside the human's turns")
+        raise UserError(f"{IMAGE} stands outside the human's turns")
     if sum(marks) != len(images):
-        raise UserError(f"{where}: {sum(marks)} {IMAGE} in the turns but {len(images)} in 'image'")
+        raise UserError(f"{sum(marks)} {IMAGE} in the turns but {len(images)} in 'image'")
     return Conversation(images, messages)
 
 
-def _messages(where: str, turns: Any) -> list[dict[str, str]]:
+def _messages(turns: Any) -> list[dict[str, str]]:
     if isinstance(turns, dict) and all(isinstance(column, list) for column in turns.values()):
         # A column each, as `datasets` stores a sequence of turns.
-        turns = [dict(zip(turns, turn, strict=True)) for turn in zip(*turns.values(), strict=False)]
+        turns = [dict(zip(turns, turn, strict=True)) for turn in zip(*turns.values(), strict=True)]
     if not isinstance(turns, list) or not turns:
-        raise UserError(f"{where}: 'conversations' must be a list of turns")
+        raise UserError("'conversations' must be a list of turns")
     messages = []
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
-            raise UserError(
-                f"{where}: turn {number} must be an object with 'from' and text 'value'"
-            )
+            raise UserError(f"turn {number} must be an object with 'from' and text 'value'")
         role = turn.get("from")
-        if role not in ROLES:
-            raise UserError(f"{where}: turn {number} is from {role!r}{nearest(str(role), ROLES)}")
+        if not isinstance(role, str) or role not in ROLES:
+            raise UserError(f"turn {number} is from {role!r}{nearest(str(role), ROLES)}")
+        if any("\ud800" <= c <= "\udfff" for c in turn["value"]):
+            raise UserError(f"turn {number} is not UTF-8, or holds half a character (a surrogate)")
         messages.append({"role": ROLES[role], "content": turn["value"]})
     spoken = [message["role"] for message in messages]
     spoken = spoken[1:] if spoken[0] == "system" else spoken
     if spoken != ["user", "assistant"] * (len(spoken) // 2) or not spoken:
-        raise UserError(f"{where}: human and gpt must take turns, the human first and the gpt last")
+        raise UserError("human and gpt must take turns, the human first and the gpt last")
     return messages
 
 
-def _images(where: str, value: Any, folder: Path | None) -> tuple[str | bytes, ...]:
+def _images(value: Any, folder: Path | None) -> tuple[str | bytes, ...]:
     values = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(_image(where, image, folder) for image in values)
+    return tuple(_image(image, folder) for image in values)
 
 
-def _image(where: str, value: Any, folder: Path | None) -> str | bytes:
+def _image(value: Any, folder: Path | None) -> str | bytes:
     """A path below `folder`, or the bytes of an image file."""
     if isinstance(value, dict) and {"bytes", "path"} & value.keys():  # as `datasets` stores images
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        raise UserError(f"{where}: 'image' must be a path, an embedded image, or a list of those")
+        raise UserError("'image' must be a path, an embedded image, or a list of those")
     relative = PurePosixPath(value)
     if relative.is_absolute() or ".." in relative.parts:
-        raise UserError(f"{where}: image {value!r} leaves the image folder")
+        raise UserError(f"image {value!r} leaves the image folder")
     if folder is None:
-        raise UserError(f"{where}: image {value!r}, but the source names no folder of images")
+        raise UserError(f"image {value!r}, but the source names no folder of images")
     if not (folder / relative).is_file():
-        raise UserError(f"{where}: no image at {folder / relative}")
+        raise UserError(f"no image at {folder / relative}")
     return value

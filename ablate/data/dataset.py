@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ablate.catalog.data_sources import DataSource, Files, WorldData
+from ablate.data.bad import identified
 from ablate.data.chat import Chat
 from ablate.data.images import read_image
 from ablate.data.prepare import Part, indexed, prepare
@@ -168,7 +169,8 @@ def _usable(
 
 
 def _where(part: Part, row: int) -> str:
-    return part.rows.where(int(part.index.numbers[row]))
+    where = part.rows.where(int(part.index.numbers[row]))
+    return identified(where, part.index.identity(row))
 
 
 def _tell(part: Part) -> None:

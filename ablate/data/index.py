@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,21 @@ ARRAYS: Mapping[str, type[np.generic]] = MappingProxyType(
         "image_starts": np.int64,  # each row's first image, and where the last one's end
         "file_starts": np.int64,  # each image's first byte in `files`, and where the last one ends
         "embedded": np.bool_,  # whether an image is there as a whole, or only its path
-        "files": np.uint8,  # the images' paths (UTF-8) or files, end to end
+        "files": np.uint8,  # the images' paths (as the file system has them) or files, end to end
+        "id_starts": np.int64,  # each row's first byte in `row_ids`, and where the last one ends
+        "row_ids": np.uint8,  # what the rows call themselves (UTF-8), end to end
     }
 )
 REPORT = "index.json"
+
+
+class Row(NamedTuple):
+    """A row as an index has it: its number in the source, its id there, its images, its tokens."""
+
+    number: int
+    identity: str
+    images: Sequence[str | bytes]
+    tokens: Tokens
 
 
 class Writer:
@@ -42,7 +53,7 @@ class Writer:
         self._array = {
             name: self._files.enter_context((folder / f"{name}.bin").open("wb")) for name in ARRAYS
         }
-        self._ends = {"starts": 0, "image_starts": 0, "file_starts": 0}
+        self._ends = {"starts": 0, "image_starts": 0, "file_starts": 0, "id_starts": 0}
         for name, end in self._ends.items():
             self._put(name, [end])
 
@@ -52,28 +63,26 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def add(
-        self,
-        numbers: Sequence[int],
-        tokens: Sequence[Tokens],
-        images: Sequence[Sequence[str | bytes]],
-    ) -> None:
-        """Append rows: the number of each in its source, its tokens, and its images."""
-        if not numbers:
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows."""
+        if not rows:
             return
-        learn = np.concatenate([row.learn for row in tokens])
-        lengths = np.array([len(row.ids) for row in tokens])
-        files = [image for row in images for image in row]
-        stored = [file if isinstance(file, bytes) else file.encode() for file in files]
-        self._put("ids", np.concatenate([row.ids for row in tokens]))
+        learn = np.concatenate([row.tokens.learn for row in rows])
+        lengths = np.array([len(row.tokens.ids) for row in rows])
+        files = [image for row in rows for image in row.images]
+        stored = [os.fsencode(file) for file in files]  # bytes stay as they are
+        names = [row.identity.encode(errors="backslashreplace") for row in rows]
+        self._put("ids", np.concatenate([row.tokens.ids for row in rows]))
         self._put("learn", learn)
         self._put("learnt", np.add.reduceat(learn, np.cumsum(lengths) - lengths, dtype=np.int64))
-        self._put("numbers", numbers)
+        self._put("numbers", [row.number for row in rows])
         self._put("embedded", [isinstance(file, bytes) for file in files])
         self._put("files", np.frombuffer(b"".join(stored), dtype=np.uint8))
         self._move("starts", lengths)
-        self._move("image_starts", [len(row) for row in images])
+        self._move("image_starts", [len(row.images) for row in rows])
         self._move("file_starts", [len(file) for file in stored])
+        self._put("row_ids", np.frombuffer(b"".join(names), dtype=np.uint8))
+        self._move("id_starts", [len(name) for name in names])
 
     def close(self, report: Mapping[str, Any]) -> None:
         """Make the index whole, with what there is to say of it."""
@@ -102,6 +111,7 @@ class Index:
         self._ids, self._learn, self._files = arrays["ids"], arrays["learn"], arrays["files"]
         self._starts, self._file_starts = arrays["starts"], arrays["file_starts"]
         self._image_starts, self._embedded = arrays["image_starts"], arrays["embedded"]
+        self._id_starts, self._row_ids = arrays["id_starts"], arrays["row_ids"]
         self.numbers: npt.NDArray[np.int64] = arrays["numbers"]
         self.learnt: npt.NDArray[np.int32] = arrays["learnt"]
 
@@ -129,8 +139,12 @@ class Index:
         found: list[str | bytes] = []
         for image in range(self._image_starts[row], self._image_starts[row + 1]):
             file = self._files[self._file_starts[image] : self._file_starts[image + 1]].tobytes()
-            found.append(file if self._embedded[image] else file.decode())
+            found.append(file if self._embedded[image] else os.fsdecode(file))
         return found
+
+    def identity(self, row: int) -> str:
+        """What the row calls itself; nothing if it does not."""
+        return self._row_ids[self._id_starts[row] : self._id_starts[row + 1]].tobytes().decode()
 
 
 def _mapped(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:

@@ -13,13 +13,13 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, Files, WorldData, parse
 from ablate.data.bad import Budget
 from ablate.data.chat import Chat
-from ablate.data.conversations import Conversation, conversation
 from ablate.data.index import Index, Writer
 from ablate.data.made import made
 from ablate.data.readers import Reader, reader
+from ablate.data.rows import Understanding
 from ablate.errors import UserError
 
-VERSION = 2
+VERSION = 3
 """Raised when the same conversations would be tokenised or stored differently by our code."""
 
 CHUNK = 1024
@@ -84,20 +84,14 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
 
 def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
     stream, read = iter(rows), 0
+    understanding = Understanding(rows, files.images, chat)
     bad = Budget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
     with Writer(folder) as writer:
         while chunk := list(islice(stream, CHUNK)):
-            good: dict[int, Conversation] = {}
-            reasons = []
-            for number, raw in chunk:
-                try:
-                    good[number] = conversation(rows.where(number), raw, files.images)
-                except UserError as error:
-                    reasons.append(str(error))
+            good, reasons = understanding.rows(chunk)
             read += len(chunk)
             bad.spend(len(reasons), reasons)
-            tokens = chat.encode([row.messages for row in good.values()]) if good else []
-            writer.add(list(good), tokens, [row.images for row in good.values()])
+            writer.add(good)
             if read % (64 * CHUNK) == 0:
                 print(f"{name}: {read:,} rows read", file=sys.stderr)
         if read == 0:

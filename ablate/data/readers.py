@@ -21,6 +21,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from ablate.data.bad import reason
 from ablate.errors import UserError, nearest
 
 BLOCK = 2**20
@@ -97,6 +98,8 @@ def _value(line: bytes) -> Any:
         return Unreadable(f"not JSON: {error.msg}")
     except UnicodeDecodeError as error:
         return Unreadable(f"not UTF-8: {error.reason}")
+    except Exception as error:  # nested too deeply, a number too long to read
+        return Unreadable(f"not to be decoded: {reason(error)}")
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,9 @@ class List:
     path: Path
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        try:
-            with self.path.open(encoding="utf-8-sig") as file:
-                yield from enumerate(_Text(self.path, file).items(), start=1)
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: not UTF-8: {error.reason}") from None
+        # A byte that is not UTF-8 becomes half a character, and its row is refused for that.
+        with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield from enumerate(_Text(self.path, file).items(), start=1)
 
     def where(self, number: int) -> str:
         return f"{self.path}, row {number}"
@@ -124,15 +125,19 @@ class _Text:
         self.text, self.place, self.line = "", 0, 1  # `line` is that of the window's beginning
 
     def items(self) -> Iterator[Any]:
-        """The items of the list that the text is."""
+        """The items of the list that the text is. `UserError` where anything follows the list."""
         self._take("[")
-        if self._next() == "]":
-            return
-        while True:
+        if self._next() != "]":
             yield self._value()
-            if self._next() == "]":
-                return
+        while self._next() != "]":
             self._take(",")
+            yield self._value()
+        self._take("]")
+        if self._next():
+            raise UserError(
+                f"{self.path}:{self._here()}: more after the end of the list; a file is one JSON "
+                "list of rows, or JSONL with one row, an object, a line"
+            )
 
     def _value(self) -> Any:
         self._next()
@@ -144,16 +149,38 @@ class _Text:
                 if len(self.text) - error.pos > LONGEST or not self._more():
                     raise UserError(f"{self.path}:{line}: not JSON: {error.msg}") from None
                 continue
+            except Exception as error:  # as `_value`
+                self._skip()
+                return Unreadable(f"not to be decoded: {reason(error)}")
             # At the edge a number may go on, and has to where it reads `1e+` so far.
             if end + len("e+") < len(self.text) or not self._more():
                 self.place = end
                 return value
 
+    def _skip(self) -> None:
+        """Move past the value that begins here, of which only the brackets need to be right."""
+        depth = 0
+        while True:
+            token = _TOKEN.match(self.text, self.place)
+            if token is None or token.end() == len(self.text):
+                held = len(self.text) - self.place
+                if held <= LONGEST and self._more():
+                    continue
+                if token is None:
+                    raise UserError(f"{self.path}:{self._here()}: not JSON: a row without an end")
+            self.place = token.end()
+            depth += (token[1] in "[{") - (token[1] in "]}")
+            if depth <= 0:
+                return
+
     def _take(self, mark: str) -> None:
         if self._next() != mark:
-            line = self.line + self.text.count("\n", 0, self.place)
-            raise UserError(f"{self.path}:{line}: not JSON: Expecting '{mark}'")
+            raise UserError(f"{self.path}:{self._here()}: not JSON: Expecting '{mark}'")
         self.place += 1
+
+    def _here(self) -> int:
+        """The line of the next character."""
+        return self.line + self.text.count("\n", 0, self.place)
 
     def _next(self) -> str:
         """The next character that is not blank, not yet taken; nothing at the end."""
@@ -176,6 +203,7 @@ class _Text:
 
 _DECODE = json.JSONDecoder().raw_decode
 _BLANK = re.compile(r"[ \t\r\n]*")
+_TOKEN = re.compile(r'[\s,:]*("[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^\s,:"\[\]{}]+)', re.DOTALL)
 
 
 class Parquet:
@@ -199,8 +227,7 @@ class Parquet:
 
         with _readable(path), pq.ParquetFile(path) as file:
             columns = _columns(path, file.schema_arrow.names)
-            for batch in file.iter_batches(BATCH, columns=columns):
-                yield from batch.to_pylist()
+            yield from chain.from_iterable(map(_decoded, file.iter_batches(BATCH, columns=columns)))
 
     def where(self, number: int) -> str:
         file = bisect_left(self.ends, number)
@@ -221,10 +248,21 @@ class Saved:
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         columns = _columns(self.path, self.rows.column_names)
         tables = self.rows.select_columns(columns).with_format("arrow").iter(BATCH)
-        return enumerate(chain.from_iterable(table.to_pylist() for table in tables), start=1)
+        return enumerate(chain.from_iterable(map(_decoded, tables)), start=1)
 
     def where(self, number: int) -> str:
         return f"{self.path}, row {number}"
+
+
+def _decoded(table: Any) -> list[Any]:
+    """The rows of an Arrow table or batch; where one cannot be decoded, each by itself."""
+    try:
+        rows: list[Any] = table.to_pylist()
+    except Exception as error:  # such as a text that is not UTF-8
+        if table.num_rows == 1:
+            return [Unreadable(f"not to be decoded: {reason(error)}")]
+        rows = [row for n in range(table.num_rows) for row in _decoded(table.slice(n, 1))]
+    return rows
 
 
 def _columns(path: Path, names: Sequence[str]) -> list[str]:

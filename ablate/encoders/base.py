@@ -35,6 +35,10 @@ class Encoder(nn.Module):
     fresh: ClassVar[tuple[str, ...]] = ()
     """How the names of tensors begin that no published weights hold: they start at random."""
 
+    aligned: ClassVar[bool] = False
+    """Whether it sees an image resized corner to corner and without antialiasing, as all do in the
+    released EAGLE; otherwise at half-pixel centres, antialiased."""
+
     gradient_checkpointing: bool = False
 
     def __init__(self, spec: EncoderSpec) -> None:

@@ -42,3 +42,9 @@ class ClipEncoder(BlockEncoder):
         # transformers >= 5: a layer returns its tensor, not a tuple.
         output: Tensor = self.model.encoder.layers[index](tokens, None)
         return output
+
+
+class ClipAlignedEncoder(ClipEncoder):
+    """CLIP, its image resized as the released EAGLE does."""
+
+    aligned: ClassVar[bool] = True

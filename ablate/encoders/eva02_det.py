@@ -75,3 +75,9 @@ class Eva02DetEncoder(Eva02Encoder):
     def _counts(self, grid: tuple[int, int]) -> tuple[int, int]:
         """Windows in a column and in a row."""
         return ceil(grid[0] / self.window), ceil(grid[1] / self.window)
+
+
+class Eva02DetAlignedEncoder(Eva02DetEncoder):
+    """The detector's backbone, its image resized as the released EAGLE does."""
+
+    aligned: ClassVar[bool] = True

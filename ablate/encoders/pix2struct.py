@@ -45,8 +45,8 @@ class Pix2StructEncoder(BlockEncoder):
         size, (rows, columns) = self.spec.patch, self.spec.patches(*pixels.shape[-2:])
         target = (rows * size, columns * size)
         if pixels.shape[-2:] != target:
-            shrunk = F.interpolate(pixels.float(), target, mode="bilinear", antialias=True)
-            pixels = shrunk.to(pixels.dtype)
+            resized = F.interpolate(pixels.float(), target, mode="bilinear", antialias=True)
+            pixels = resized.to(pixels.dtype)
         patches = pixels.reshape(len(pixels), 3, rows, size, columns, size)
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
         row, column = torch.meshgrid(

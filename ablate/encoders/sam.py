@@ -45,10 +45,14 @@ class SamEncoder(Encoder):
 
 
 class SamShortEncoder(SamEncoder):
-    """SAM with EAGLE's released neck: a 1x1 convolution without bias and a norm, both random."""
+    """SAM as the released EAGLE runs it: its image resized as there, and with another neck.
+
+    The neck is a 1x1 convolution without bias and a norm, both random.
+    """
 
     published: ClassVar[Names] = {r"vision_encoder\.neck\..*": None, **SamEncoder.published}
     fresh: ClassVar[tuple[str, ...]] = ("model.neck.",)
+    aligned: ClassVar[bool] = True
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
 from ablate.config.infra import QUESTIONS
+from ablate.data.bad import reason
 from ablate.data.chat import Chat
 from ablate.data.collate import collate
 from ablate.data.conversations import IMAGE
@@ -236,7 +237,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         if file in self._decoded:
             return self._decoded[file]
         with _readable(file or ask.name):
-            pixels = as_array(image.convert("RGB"), self.canvas, self.padding)
+            pixels = as_array(image, self.canvas, self.padding)
         if self.blank:
             pixels = np.full_like(pixels, GREY)
         if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:
@@ -248,8 +249,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 def _readable(what: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{what}: cannot be read as an image: {error}") from None
+    except Exception as error:  # as `read_image`
+        raise UserError(f"{what}: cannot be read as an image: {reason(error)}") from None
 
 
 def _ends_of_turn(chat: Chat, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -44,14 +44,15 @@ class Mixture(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion.
 
-        Each encoder sees the image resized to its own SxS, antialiased, from the full resolution.
+        Each encoder sees the image resized to its own SxS from the full resolution: antialiased,
+        or as `Encoder.aligned` says.
         """
         image = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        sizes = {encoder.spec.resolution for encoder in self._encoders}
-        seen = {size: _resize(image, size) for size in sizes}
+        views = {(encoder.spec.resolution, encoder.aligned) for encoder in self._encoders}
+        seen = {view: _resize(image, *view) for view in views}
         base, *experts = self._encoders
-        rest = [self._features(expert, seen[expert.spec.resolution]) for expert in experts]
-        view = seen[base.spec.resolution]
+        rest = [self._features(one, seen[one.spec.resolution, one.aligned]) for one in experts]
+        view = seen[base.spec.resolution, base.aligned]
         if self.fusion.reaches_inside_base:
             shape_only = view.new_zeros(()).expand(len(view), *base.shape)
             maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
@@ -72,7 +73,8 @@ class Mixture(nn.Module):
         return FeatureMap.from_tokens(normed, features.shape.grid)
 
 
-def _resize(image: Tensor, size: int) -> Tensor:
+def _resize(image: Tensor, size: int, aligned: bool) -> Tensor:
     if image.shape[-2:] == (size, size):
         return image
-    return F.interpolate(image, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
+    how = {"align_corners": aligned, "antialias": not aligned}
+    return F.interpolate(image, (size, size), mode="bilinear", **how).clamp(0, 1)

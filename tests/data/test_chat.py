@@ -4,7 +4,16 @@ from functools import cache
 
 import numpy as np
 import pytest
-from data_toys import CHATML, LLAMA3, LLAMA3_MARKED, byte_level, sentencepiece
+from data_toys import (
+    CHATML,
+    GEMMA,
+    LLAMA3,
+    LLAMA3_MARKED,
+    MISTRAL,
+    byte_level,
+    sentencepiece,
+    split_numbers,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +29,9 @@ CASES = {
     "vicuna-bytes": (byte_level, VICUNA, "</s>"),
     "vicuna": (sentencepiece, VICUNA, "</s>"),
     "chatml": (byte_level, CHATML, "<|im_end|>"),
+    "gemma": (split_numbers, GEMMA, "<end_of_turn>"),
+    "mistral": (sentencepiece, MISTRAL, "</s>"),
+    "llama3-numbers": (split_numbers, LLAMA3, "<|eot_id|>"),
 }
 
 
@@ -44,7 +56,10 @@ def learnt(name: str, messages: Messages) -> str:
 
 
 letters = st.characters(codec="utf-8", categories=["L", "N", "P"], max_codepoint=0x4FF)
-words = st.text(letters, min_size=1, max_size=8)
+known = st.sampled_from(
+    ["a", "red", "circle", "yes", "no", "how", "many", "what"]
+)  # one token with a blank
+words = st.text(letters, min_size=1, max_size=8) | known
 texts = st.lists(words, min_size=1, max_size=4).map(" ".join)
 
 
@@ -68,7 +83,48 @@ def test_the_prompt_of_generation_is_the_beginning_of_what_was_trained(
     [prompt] = chat(name).prompts([talk(*said[:3])])
     assert whole.ids[: len(prompt)].tolist() == prompt.tolist()
     assert whole.learn[len(prompt)]
-    assert whole.learn[len(prompt) :].all() or name == "chatml"  # whose turns end with a blank
+    assert whole.learn[len(prompt) :].all() or name in ("chatml", "gemma")  # whose turns end so
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    make=st.sampled_from([byte_level, split_numbers, sentencepiece]),
+    head=st.sampled_from(["ASSISTANT:", "<|im_start|>assistant", "### Answer", "[/INST]"]),
+    blank=st.sampled_from(["", " ", "  ", "\n", "\n\n", " \n", "\t", "\n "]),
+    end=st.sampled_from(["</s>", "<|eot_id|>", "<|im_end|>\n"]),
+    marked=st.booleans(),
+    said=st.lists(texts, min_size=4, max_size=4),
+)
+def test_a_blank_before_an_answer_loses_none_of_it_and_prompts_are_what_was_trained(
+    make, head: str, blank: str, end: str, marked: bool, said: list[str]
+) -> None:
+    start, stop = ("{% generation %}", "{% endgeneration %}") if marked else ("", "")
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}USER: {{ m.content }}\n{% else %}"
+        f"{{{{ head }}}}{start}{{{{ m.content }}}}{end.strip()}{stop}{{{{ tail }}}}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ head }}{% endif %}"
+    )
+    named = f"{{% set head = {head + blank!r} %}}{{% set tail = {end[len(end.strip()) :]!r} %}}"
+    chat = Chat(make(named + template))
+    [whole] = chat.encode([talk(*said)])
+    [prompt] = chat.prompts([talk(*said[:3])])
+    assert whole.ids[: len(prompt)].tolist() == prompt.tolist()
+    after = whole.learn[len(prompt) :].tolist()
+    ends = after.index(False) if False in after else len(after)
+    assert ends > 1
+    assert not any(after[ends:])
+    text = make(None).decode(whole.ids[whole.learn].tolist(), clean_up_tokenization_spaces=False)
+    spoken = "".join(f"{answer}{end}" for answer in said[1::2])
+    assert "".join(text.split()) == "".join(spoken.split())
+
+
+def test_a_system_turn_is_never_learnt_as_an_answer() -> None:
+    """Also not by a template that takes whoever is not the user for the assistant."""
+    chat = Chat(build_tokenizer())
+    system = [{"role": "system", "content": "what level"}]
+    [led], [plain] = chat.encode([system + talk("what", "42")]), chat.encode([talk("what", "42")])
+    assert led.ids[led.learn].tolist() == plain.ids[plain.learn].tolist()
+    assert not led.learn[: len(led.ids) - len(plain.ids)].any()
 
 
 def test_marked_and_unmarked_templates_of_one_format_agree() -> None:

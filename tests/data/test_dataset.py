@@ -129,7 +129,7 @@ def test_what_another_source_has_does_not_change_the_choice(folder: Path) -> Non
 def test_a_conversation_too_long_is_named_with_its_images_counted(folder: Path) -> None:
     length = len(conversations(folder, row())[0].ids)
     assert len(conversations(folder, row(), max_length=length + 3)) == 1
-    with pytest.raises(UserError, match=rf"chat\.jsonl:1: {length + 3} tokens, 4 for"):
+    with pytest.raises(UserError, match=rf"chat\.jsonl:1 \(id 'a'\): {length + 3} tokens, 4 for"):
         conversations(folder, row(), max_length=length + 2)
 
 
@@ -143,7 +143,7 @@ def test_rows_too_long_or_mute_are_passed_over_within_the_budget(
     said = capsys.readouterr().err
     assert said.startswith("chat: 2 bad rows of 4 passed over, such as\n")
     assert "chat.jsonl:3 (id 'a'): no image" in said
-    assert "chat.jsonl:2: " in said
+    assert "chat.jsonl:2 (id 'a'): " in said
     with pytest.raises(UserError, match="chat: 2 bad rows, but max_bad allows 1"):
         conversations(folder, *rows, max_bad=1, max_length=99)
 
@@ -158,10 +158,10 @@ def test_a_broken_image_is_named_with_its_row(folder: Path, kept: float) -> None
     two = image(folder / "photos" / "two.png", (64, 64))
     two.write_bytes(two.read_bytes()[: int(two.stat().st_size * kept)])
     data = conversations(folder, row(), row(image="two.png"))
-    with pytest.raises(UserError, match=r"chat\.jsonl:2: .*two\.png cannot be read"):
+    with pytest.raises(UserError, match=r"chat\.jsonl:2 \(id 'a'\): .*two\.png cannot be read"):
         data[1]
     two.unlink()
-    with pytest.raises(UserError, match=r"chat\.jsonl:2: no image at .*two\.png"):
+    with pytest.raises(UserError, match=r"chat\.jsonl:2 \(id 'a'\): no image at .*two\.png"):
         data.readable(1)
 
 

@@ -8,32 +8,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.data.chat import Tokens
-from ablate.data.index import Index, Writer
+from ablate.data.index import Index, Row, Writer
 
-Row = tuple[list[tuple[int, bool]], list[str | bytes]]
+Given = tuple[list[tuple[int, bool]], list[str | bytes]]
 tokens = st.lists(st.tuples(st.integers(-200, 2**31 - 1), st.booleans()), min_size=1, max_size=6)
 images = st.lists(st.text(max_size=5) | st.binary(max_size=5), max_size=3)
 chunks = st.lists(st.lists(st.tuples(tokens, images), max_size=4), max_size=4)
 
 
-def write(folder: Path, chunks: list[list[Row]]) -> Index:
+def write(folder: Path, chunks: list[list[Given]]) -> Index:
     number = 0
     with Writer(folder) as writer:
         for chunk in chunks:
-            numbers = list(range(number, number + len(chunk)))
+            rows = []
+            for n, (tokens, files) in enumerate(chunk, start=number):
+                ids, learn = [i for i, _ in tokens], [b for _, b in tokens]
+                encoded = Tokens(np.array(ids, np.int32), np.array(learn, bool))
+                rows.append(Row(n, f"é{n}" * (n % 3), files, encoded))
+            writer.add(rows)
             number += 10 + len(chunk)  # some rows were bad
-            encoded = [
-                Tokens(np.array([i for i, _ in row], np.int32), np.array([b for _, b in row], bool))
-                for row, _ in chunk
-            ]
-            writer.add(numbers, encoded, [files for _, files in chunk])
         writer.close({"rows": number})
     return Index(folder)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chunks=chunks)
-def test_what_is_written_is_read_back(tmp_path: Path, chunks: list[list[Row]]) -> None:
+def test_what_is_written_is_read_back(tmp_path: Path, chunks: list[list[Given]]) -> None:
     index = write(tmp_path, chunks)
     rows = [row for chunk in chunks for row in chunk]
     assert len(index) == len(rows)
@@ -49,6 +49,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, chunks: list[list[Row]]) -
         first + n for first, chunk in zip(firsts, chunks, strict=False) for n in range(len(chunk))
     ]
     assert index.numbers.tolist() == counted
+    assert [index.identity(n) for n in range(len(rows))] == [f"é{n}" * (n % 3) for n in counted]
 
 
 def test_a_worker_is_given_the_folder_not_the_arrays(tmp_path: Path) -> None:

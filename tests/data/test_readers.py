@@ -152,10 +152,63 @@ def test_a_bad_line_of_jsonl_is_one_bad_row(tmp_path: Path) -> None:
     assert "not UTF-8" in found[2][1].reason
 
 
-def test_a_list_of_other_bytes_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(b'[{"id": "' + b"x" * 99 + b'\xff"}]')
-    with pytest.raises(UserError, match=r"a\.json: not UTF-8"):
+def test_a_byte_in_a_list_that_is_not_utf8_is_half_a_character_of_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'[{"id": "\xff"}, {"id": "b"}]')
+    assert list(reader(tmp_path / "a.json")) == [(1, {"id": "\udcff"}), (2, {"id": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[{"id": 1}]\n[{"id": 2}]', 2),  # JSONL of lists, or two files in one
+        ('[{"id": 1},\n {"id": 2}]\n\n\n{"id": 3}', 5),
+        ("[]\n[1]", 2),
+        ("[1]]", 1),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 2**20])
+def test_nothing_after_a_list_is_dropped(
+    tmp_path: Path, text: str, line: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK", block)
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=rf"a\.json:{line}: more after the end of the list"):
         list(reader(tmp_path / "a.json"))
+
+
+DEEP, LONG = "[" * 200_000 + "]" * 200_000, "9" * 6000
+HOSTILE = [
+    f'{{"id": {DEEP}}}',
+    f'{{"a": "}}]\\"[", "id": {LONG}, "b": {{"c": [1]}}}}',
+    LONG,
+    DEEP,
+]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("block", [3, 2**20])
+def test_a_row_beyond_the_limits_of_json_is_one_bad_row(
+    tmp_path: Path, name: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK", block)
+    rows = [text for bad in HOSTILE for text in ('{"id": 1}', bad)]
+    text = "[" + " ,\n".join(rows) + " ]" if name == "a.json" else "\n".join(rows)
+    (tmp_path / name).write_text(text)
+    found = [value for _, value in reader(tmp_path / name)]
+    assert found[::2] == [{"id": 1}] * len(HOSTILE)
+    assert all(isinstance(value, Unreadable) for value in found[1::2])
+    assert [value.reason.split(":")[1].strip() for value in found[1:4:2]] == [
+        "RecursionError",
+        "ValueError",
+    ]
+
+
+def test_a_text_of_parquet_that_is_not_utf8_is_one_bad_row(tmp_path: Path) -> None:
+    ids = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+    pq.write_table(pa.table({"id": ids, "conversations": ["x"] * 3}), tmp_path / "a.parquet")
+    found = dict(reader(tmp_path / "a.parquet"))
+    assert [found[1]["id"], found[3]["id"]] == ["a", "c"]
+    assert "UnicodeDecodeError" in found[2].reason
 
 
 def test_what_cannot_be_read_is_one_line_with_the_remedy(tmp_path: Path) -> None:

@@ -65,7 +65,19 @@ SIGLIP = _toy(
 SAM_SHORT = dataclasses.replace(SAM, name="sam-short-toy", family="sam_short")
 CLIP_TILED = dataclasses.replace(CLIP, name="clip-tiled-toy", resolution=64, tile=32)
 
-SPECS = [*micro.SPECS, EVA02_DET, INTERNVIT, SIGLIP, SAM_SHORT, CLIP_TILED]
+CLIP_ALIGNED = dataclasses.replace(CLIP, name="clip-aligned-toy", family="clip_aligned")
+EVA02_ALIGNED = dataclasses.replace(EVA02_DET, name="eva02-toy", family="eva02_det_aligned")
+
+SPECS = [
+    *micro.SPECS,
+    EVA02_DET,
+    INTERNVIT,
+    SIGLIP,
+    SAM_SHORT,
+    CLIP_TILED,
+    CLIP_ALIGNED,
+    EVA02_ALIGNED,
+]
 
 
 def find(name: str) -> EncoderSpec:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from encoder_toys import SPECS as TOYS
 from torch import Tensor
+from transformers import Pix2StructImageProcessor
 
 import fusion_zoo
 from ablate.catalog import encoder_families as families
@@ -37,6 +38,7 @@ MAPS = {
     "convnext-xxl@1024": (3072, 32, 32),
     "convnext-l@1024": (1536, 32, 32),
     "eva02-l16-det@1024": (1024, 64, 64),
+    "eva02-l16-det-eagle@1024": (1024, 64, 64),
     "sam-l@1024": (1024, 32, 32),
     "sam-l-eagle@1024": (1024, 32, 32),
     "pix2struct-l@1024": (1536, 45, 45),
@@ -121,6 +123,28 @@ def test_the_published_flops_of_the_mixture_are_multiply_adds() -> None:
 )
 def test_any_resolution_an_expert_can_take_needs_no_entry(title: str, grid: int) -> None:
     assert registry.resolve(title).grid == (grid, grid)
+
+
+@pytest.mark.parametrize("title", ["clip-l14-eagle@336", "sam-l-eagle", "eva02-l16-det-eagle"])
+def test_what_is_named_after_the_release_does_as_its_code(title: str) -> None:
+    """One normalisation for all, and every image resized corner to corner without antialiasing."""
+    spec = registry.resolve(title)
+    assert (spec.mean, spec.std) == (micro.CLIP_MEAN, micro.CLIP_STD)
+    assert build.family_class(spec.family).aligned
+    assert not build.family_class(registry.resolve(title.split("-eagle")[0]).family).aligned
+
+
+@pytest.mark.parametrize("resolution", [256, 512, 720, 736, 1024])
+def test_pix2struct_shows_as_many_patches_as_its_processor_at_any_resolution(
+    resolution: int,
+) -> None:
+    """2,048, as square as may be, also of an image that has to be enlarged for it."""
+    spec = registry.resolve(f"pix2struct-l@{resolution}")
+    processor = Pix2StructImageProcessor(max_patches=2048, is_vqa=False)
+    shown = processor([torch.zeros(3, resolution, resolution)], return_tensors="pt")
+    patches = shown.flattened_patches[0, shown.attention_mask[0] > 0]
+    assert spec.grid == tuple(patches[:, :2].amax(0).int().tolist()) == (45, 45)
+    assert registry.resolve("pix2struct-micro").grid == (4, 4)
 
 
 def test_tiles_are_of_the_size_the_base_was_trained_on() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from references import resized
 from torch import Tensor
 
+from ablate.catalog.encoder_spec import Weights
 from ablate.encoders.build import build_encoder
 from ablate.encoders.pix2struct import Pix2StructEncoder
 from ablate.model.mixture import Mixture
@@ -44,6 +45,44 @@ def test_an_expert_sees_the_full_image_resized_once_with_antialiasing(
     np.testing.assert_allclose(seen_by("clip-micro", image), expected, atol=2e-6)
 
 
+@settings(deadline=None, max_examples=25)
+@given(height=st.integers(2, 90), width=st.integers(2, 90))
+@pytest.mark.parametrize(("title", "size"), [("clip-aligned-toy", 32), ("sam-short-toy", 128)])
+def test_an_expert_of_the_release_sees_it_resized_corner_to_corner(
+    title: str, size: int, height: int, width: int
+) -> None:
+    image = image_of(height, width)
+    rows, columns = (
+        np.interp(np.linspace(0, side - 1, size), np.arange(side), np.arange(side))
+        for side in (height, width)
+    )
+    values = image.double().numpy() / 255
+    expected = interpolated(interpolated(values, rows, 2), columns, 3)
+    np.testing.assert_allclose(seen_by(title, image), expected, atol=1e-5)
+
+
+def interpolated(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, values.shape[axis] - 1)
+    share = (places - below).reshape([-1 if n == axis else 1 for n in range(values.ndim)])
+    return values.take(below, axis) * (1 - share) + values.take(above, axis) * share
+
+
+def test_experts_of_both_kinds_see_one_image_each_in_its_way() -> None:
+    encoders: Any = [
+        build_encoder(find(name), load_weights=False) for name in ("clip-micro", "clip-aligned-toy")
+    ]
+    seen: list[Tensor] = []
+    for encoder in encoders:
+        encoder.register_forward_pre_hook(lambda _, given: seen.append(*given))
+    image = image_of(80, 80)
+    with torch.no_grad():
+        Mixture(encoders, "channel_concat", (4, 4), {}, "none")(image)
+    expert, base = sorted(seen, key=lambda view: (view - seen_by("clip-micro", image)).abs().max())
+    assert torch.equal(expert, seen_by("clip-micro", image))
+    assert torch.equal(base, seen_by("clip-aligned-toy", image))
+
+
 def test_an_image_of_an_experts_own_size_is_not_touched() -> None:
     image = image_of(32, 32)
     assert torch.equal(seen_by("clip-micro", image), image / 255)
@@ -72,14 +111,19 @@ def pix2struct_patches(image: Tensor, rows: int, columns: int, side: int) -> Ten
 
 @pytest.mark.parametrize("size", [(128, 128), (96, 160), (256, 512), (16, 16)])
 @pytest.mark.parametrize("limit", [20, 256])
-def test_pix2struct_patches(size: tuple[int, int], limit: int) -> None:
-    spec = replace(find("pix2struct-micro"), unshuffle=1, max_patches=limit)
+@pytest.mark.parametrize("kind", ["none", "published"])
+def test_pix2struct_patches(size: tuple[int, int], limit: int, kind: str) -> None:
+    """Published weights see an image of fewer patches enlarged, as by their processor."""
+    spec = replace(find("pix2struct-micro"), unshuffle=1, max_patches=limit, weights=Weights(kind))
     encoder = build_encoder(spec, load_weights=False)
     assert isinstance(encoder, Pix2StructEncoder)
     images = image_of(*size)
     found = encoder.flatten_patches(encoder.normalise(images / 255))
     rows, columns = spec.patches(*size)
     assert rows * columns <= limit
+    if kind == "published":
+        assert rows * columns > limit / 2
+        assert rows * size[1] == pytest.approx(columns * size[0], rel=0.3)
     for image, patches in zip(images, found, strict=True):
         expected = pix2struct_patches(image, rows, columns, spec.patch)
         np.testing.assert_allclose(patches, expected, atol=1e-4)

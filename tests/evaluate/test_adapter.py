@@ -3,10 +3,12 @@
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ablate.data.images import read_image
 from ablate.errors import UserError
 from ablate.evaluate.adapter import AblateLMM, Answerer, _cut, _with_images
 
@@ -57,6 +59,32 @@ def test_an_image_in_another_mode_is_seen_as_its_colours(adapter):
     same = [("how many things", [image], {"max_new_tokens": 6}) for image in (GREEN, palette)]
     first, second = ask(adapter, *same)
     assert first == second
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "transparent", "turned"])
+def test_an_image_is_seen_as_in_training(adapter, tmp_path, kind):
+    drawn = np.random.default_rng(0).integers(0, 256, (128, 128), dtype=np.uint8)
+    image, more = Image.fromarray(drawn), {}
+    if kind == "16 bits":
+        image = Image.fromarray(drawn * np.uint16(257))
+    if kind == "transparent":
+        image.putalpha(Image.fromarray(drawn.T))
+    if kind == "turned":
+        more["exif"] = Image.Exif()
+        more["exif"][0x0112] = 6
+    image.save(tmp_path / "a.png", **more)
+    asked = SimpleNamespace(
+        args=("how many", {}, lambda images: images, 0, "t", "test")  # as lmms-eval's requests
+    )
+    adapter.task_dict = {"t": {"test": [[Image.open(tmp_path / "a.png")]]}}
+    [seen] = adapter._images(adapter._ask(0, asked))
+    np.testing.assert_array_equal(seen, read_image(tmp_path / "a.png"))
+    assert len(np.unique(seen)) > 100
+
+
+def test_an_image_beyond_the_limit_is_named_with_its_question(adapter):
+    with pytest.raises(UserError, match=r"t, question 0: .* 70,000x1 pixels, but at most"):
+        ask(adapter, ("how many", [Image.new("1", (70_000, 1))], {}))
 
 
 def test_a_question_too_long_for_the_language_model_is_left_unanswered(adapter, capsys):

@@ -74,7 +74,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def _small(spec: EncoderSpec) -> EncoderSpec:
-    sizes = SIZES[spec.family.removesuffix("_short")]
+    sizes = SIZES[spec.family.removesuffix("_short").removesuffix("_aligned")]
     architecture = {**spec.architecture, **sizes["architecture"]}
     return replace(spec, **{**sizes, "architecture": architecture})
 
@@ -137,8 +137,10 @@ def _internvit(architecture: dict[str, Any], file: Path) -> None:
 
 CHECKPOINTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "clip": _clip,
+    "clip_aligned": _clip,
     "convnext": _convnext,
     "eva02_det": _detector,
+    "eva02_det_aligned": _detector,
     "sam": _sam,
     "sam_short": _sam,
     "pix2struct": _pix2struct,

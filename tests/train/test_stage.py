@@ -237,7 +237,7 @@ def test_a_broken_image_found_in_training_is_one_clear_line(
     ctx = make_context(data=source, infra={"num_workers": workers})
     with pytest.raises(UserError, match=r"1\.png cannot be read as an image") as error:
         train(ctx)
-    assert str(error.value).startswith(f"{tmp_path / 'own.json'}, row 2: ")
+    assert str(error.value).startswith(f"{tmp_path / 'own.json'}, row 2 (id '1.png'): ")
     assert "\n" not in str(error.value)
 
 
