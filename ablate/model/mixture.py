@@ -3,7 +3,7 @@
 Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from fusion_zoo import FeatureMap
 class Mixture(nn.Module):
     """Encoders (the base first) and a fusion of `fusion_zoo` onto a grid (H,W).
 
+    The fusion gets every map of an encoder that has several (see `EncoderSpec.pyramid`).
     feature_norm "layer" normalises each expert's features over their channels, without weights,
     before the fusion (but not the base's where the fusion runs its blocks itself); "none" leaves
     them. UserError if the fusion cannot take these encoders.
@@ -34,7 +35,7 @@ class Mixture(nn.Module):
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        shapes = [encoder.shape for encoder in encoders]
+        shapes = [shape for encoder in encoders for shape in encoder.shapes]
         try:
             self.fusion = fusion_zoo.build(fusion_name, shapes, grid, **options)
         except ValueError as error:
@@ -50,13 +51,13 @@ class Mixture(nn.Module):
         sizes = {encoder.spec.resolution for encoder in self._encoders}
         seen = {size: _resize(image, size) for size in sizes}
         base, *experts = self._encoders
-        rest = [self._features(expert, seen[expert.spec.resolution]) for expert in experts]
-        view = seen[base.spec.resolution]
+        rest = [one for expert in experts for one in self._maps(expert, seen)]
         if self.fusion.reaches_inside_base:
+            view = seen[base.spec.resolution]
             shape_only = view.new_zeros(()).expand(len(view), *base.shape)
             maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
         else:
-            maps, blocks = [self._features(base, view), *rest], None
+            maps, blocks = [*self._maps(base, seen), *rest], None
         segments: list[Tensor] = self.fusion(maps, blocks)
         return segments
 
@@ -64,12 +65,15 @@ class Mixture(nn.Module):
     def _encoders(self) -> list[Encoder]:
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
-    def _features(self, encoder: Encoder, pixels: Tensor) -> FeatureMap:
-        features: FeatureMap = encoder(pixels)
-        if self.feature_norm == "none":
-            return features
-        normed = F.layer_norm(features.tokens(), (features.shape.channels,))
-        return FeatureMap.from_tokens(normed, features.shape.grid)
+    def _maps(self, encoder: Encoder, seen: Mapping[int, Tensor]) -> list[FeatureMap]:
+        """An encoder's maps of the image at its resolution, normalised as is asked for."""
+        maps = encoder.maps(seen[encoder.spec.resolution])
+        return maps if self.feature_norm == "none" else [_normed(one) for one in maps]
+
+
+def _normed(features: FeatureMap) -> FeatureMap:
+    normed = F.layer_norm(features.tokens(), (features.shape.channels,))
+    return FeatureMap.from_tokens(normed, features.shape.grid)
 
 
 def _resize(image: Tensor, size: int) -> Tensor:

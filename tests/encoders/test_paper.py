@@ -36,6 +36,8 @@ MAPS = {
     "clip-l14-eagle@336": (1024, 24, 24),
     "convnext-xxl@1024": (3072, 32, 32),
     "convnext-l@1024": (1536, 32, 32),
+    "convnext-xxl-pyramid@1024": (3072, 32, 32),
+    "convnext-l-pyramid@768": (1536, 24, 24),
     "eva02-l16-det@1024": (1024, 64, 64),
     "sam-l@1024": (1024, 32, 32),
     "sam-l-eagle@1024": (1024, 32, 32),
