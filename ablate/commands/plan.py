@@ -8,6 +8,7 @@ from ablate.commands.cost_estimate import Bill
 from ablate.commands.output import columns, count, emit_json
 from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
+from ablate.cost import estimate as cost
 from ablate.store.steps import Step
 
 
@@ -43,6 +44,7 @@ def as_data(found: Survey, bill: Bill) -> dict[str, Any]:
                 "fusion": one.fusion.model_dump(mode="json"),
                 "llm": one.llm,
                 "seed": one.seed,
+                "notes": cost.fusion_notes(one),
                 "steps": [step.key for step in found.chains[one.name]],
                 **bill.candidate(one),
             }
@@ -106,6 +108,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
             f"{len(steps) - cached} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
+            *(f"Note on {one}" for one in cost.remarks(found.candidates)),
             *_absent(found.study),
         )
     )

@@ -110,6 +110,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "trainable": sum(row["trainable"] for row in table),
         "visual_tokens": model.num_visual_tokens,
         "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
+        "fusion_notes": model.mixture.fusion.notes(),
     }
 
 
