@@ -7,11 +7,11 @@ Mini-Gemini (Li et al. 2024).
 
 from typing import ClassVar
 
-from timm.models.convnext import ConvNeXt
 from torch import Tensor
 
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import Encoder, Names
+from ablate.encoders.networks import ConvNeXt
 from ablate.errors import UserError
 
 
