@@ -1,4 +1,4 @@
-"""Answering a benchmark's questions, beside transformers' LLaVA asked one by one, as lmms-eval does.
+"""Answering a benchmark's questions, beside transformers' LLaVA asked them one by one.
 
     python benchmarks/answering.py [--questions N] [--tokens N]
 

@@ -32,10 +32,11 @@ RATES = {"projector": 1e-3, "llm": 5e-4, "encoders": 3e-4}
 class Context:
     """What a worker gives an executor."""
 
-    step_kind, device, parents = "finetune", "cpu", dict[str, Path]()
-    infra: dict[str, Any] = {"checkpoint_every_steps": 10**6}  # the peer stores none either
+    step_kind, device = "finetune", "cpu"
 
     def __init__(self, spec: dict[str, Any], work: Path, home: Path) -> None:
+        self.parents: dict[str, Path] = {}
+        self.infra = {"checkpoint_every_steps": 10**6}  # the peer stores none either
         self.spec, self.work, self.home, self.world = spec, work, home, World()
         self._log = work / "metrics.jsonl"
         work.mkdir()
