@@ -32,14 +32,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ablate.catalog import suites
 from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import Event, drive
-from ablate.files import write_json
+from ablate.files import write_atomic, write_json
 from ablate.worker.run import StepContext
 
 ON_SLURM = {"device": "cpu", "slurm": {"cpus": 1, "gpus": 0, "timeout_min": 60}}
-TASK = {"metric": "none", "value": 0.0, "n": 0}
+ASKED = 4
+"""Questions of each task, that there be answers to compare."""
 
 
 def nothing(ctx: StepContext) -> dict[str, Any]:
@@ -47,8 +49,17 @@ def nothing(ctx: StepContext) -> dict[str, Any]:
 
 
 def score(ctx: StepContext) -> dict[str, Any]:
-    (ctx.work / "answers.jsonl").touch()
-    return {"scores": {"none": TASK}, "composite": 0.0}
+    """Answers as of an evaluation, all of them right."""
+    tasks = [task.task for task in suites.from_identity(ctx.spec["suite"]).tasks]
+    words = {"question": "?", "truth": "yes", "answer": "yes", "score": 1.0, "weight": 1.0}
+    rows = [
+        {"task": task, "id": str(number), "image": f"{number}.png", **words}
+        for task in tasks
+        for number in range(ASKED)
+    ]
+    write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    scores = {task: {"metric": "none", "value": 100.0, "n": ASKED} for task in tasks}
+    return {"scores": scores, "composite": 100.0}
 
 
 EXECUTORS = {

@@ -1,87 +1,180 @@
-"""Forward and backward of each fusion at the paper's shapes, against channel concatenation.
+"""Each fusion beside its published module, forward and backward, and its share of a sample's work.
 
-    python benchmarks/fusions.py [--repeats N]
+    python benchmarks/fusions.py [--repeats N] [--width N]
 
-B batch, N tokens, C channels, H W grid. One image of CLIP (1024 channels) and ConvNeXt (3072), both
-32x32, fp32 on the processor. Each fusion runs in a process of its own, so its peak is its own:
-memory is what the process grew by over its modules and maps, and time the best of a few runs, as
-other work on the machine only ever adds. LLaVA-HR's base is given no blocks, so
-its figure is what the fusion adds to them.
+B batch, N tokens, C channels, H W grid, p a window's side. The published modules are written down
+again here from their papers' code, on the parameters of ours, and checked to give the same tokens.
+The two run in turn in one process, one image, fp32 on the processor, and the least time of each
+counts, as other work on the machine only ever adds. Maps are those of CLIP and ConvNeXt on a 32x32
+grid with C and 3C channels (`--width` C, 1024 as in the paper); `stages` is Mini-Gemini as its
+paper has it, with 64 keys a token out of four stages, on a 12x12 grid. LLaVA-HR's base is given no
+blocks: the time is what the fusion adds to them.
+
+`of a sample` is what a user pays: the fusion's share of the operations of a sample's forward pass,
+encoders, projector and Vicuna-7B included, at the paper's size whatever `--width` says.
 """
 
 import argparse
-import json
-import resource
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 import fusion_zoo
+from ablate.config.study import load_study
+from ablate.cost.estimate import TEXT, model_cost
+from fusion_zoo import FeatureMap, Fusion, MapShape
 
-BASELINE = "channel_concat"
+Published = Callable[[Fusion, Sequence[Tensor]], list[Tensor]]
 
 
-def measure(name: str, repeats: int) -> dict[str, float]:
-    """Least seconds and peak megabytes of forward + backward, in this process."""
-    import torch
-    from torch import Tensor
+def flat(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)
 
-    from fusion_zoo import FeatureMap, MapShape
 
-    class NoBlocks:
-        grid = (32, 32)
-        num_blocks = 0
+def eagle_concat(fusion: Fusion, maps: Sequence[Tensor]) -> list[Tensor]:
+    """EAGLE: each map as tokens, concatenated on channels."""
+    return [torch.cat([flat(x) for x in maps], dim=-1)]
 
-        def start(self) -> Tensor:
-            return maps[0].tokens()
 
-        def run(self, tokens: Tensor, first: int, last: int) -> Tensor:
-            return tokens
+def append(fusion: Fusion, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Nothing was released: each map as tokens."""
+    return [flat(x) for x in maps]
 
+
+def llava_hr(fusion: Fusion, maps: Sequence[Tensor]) -> list[Tensor]:
+    """LLaVA-HR: `MultiPathAlignModule` three times, then `align_stages`."""
+    (base, slow), (height, width) = maps, fusion.grid
+    tokens = flat(base)
+    for adapter in fusion.adapters:
+        slow_tokens = flat(adapter.slow_proj(F.gelu(adapter.slow_conv(slow))))
+        fast = tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
+        fast = fast + adapter.fast_proj(F.gelu(adapter.fast_conv(fast)))
+        both = torch.cat([flat(fast), slow_tokens], dim=-1)
+        tokens = flat(fast) + adapter.gate(both.mean(1, keepdim=True)) * slow_tokens
+    return [fusion.align_fast(tokens) + fusion.align_slow[0](flat(slow))]
+
+
+def mini_gemini(fusion: Fusion, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Mini-Gemini: the stages on the first one's size, then `unified_resampler`."""
+    images, stages = flat(maps[0]), maps[1:]
+    finest = max(x.shape[-1] for x in stages)
+    resized = [
+        F.interpolate(x.float(), (finest, finest), mode="bilinear", align_corners=False).to(x.dtype)
+        for x in stages
+    ]
+    aux = torch.cat(resized, dim=1).permute(0, 2, 3, 1)
+    side, channels = int(images.shape[1] ** 0.5), aux.shape[-1]
+    p = finest // side
+    aux = aux.reshape(len(aux), side, p, side, p, channels).permute(0, 1, 3, 2, 4, 5)
+    aux = aux.reshape(len(aux), side**2, p**2, channels).contiguous()
+    query, key, value = fusion.query(images), fusion.key(aux), fusion.value(aux)
+    attention = query[:, :, None] @ (key.transpose(-1, -2) / key.shape[-1] ** 0.5)
+    return [images + (attention.nan_to_num().softmax(-1) @ value).mean(2)]
+
+
+def deformable(fusion: Fusion, maps: Sequence[Tensor]) -> list[Tensor]:
+    """Deformable DETR: `MSDeformAttn` with `ms_deform_attn_core_pytorch`."""
+    tokens, (height, width) = flat(maps[0]), fusion.grid
+    batch, count, _ = tokens.shape
+    heads, levels, points = fusion.samples
+    query = fusion.query(tokens)
+    offsets = fusion.offsets(query).view(batch, count, heads, levels, points, 2)
+    weights = fusion.weights(query).view(batch, count, heads, levels * points).softmax(-1)
+    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    centres = torch.stack([(xs + 0.5) / width, (ys + 0.5) / height], -1).view(-1, 1, 1, 1, 2)
+    sizes = torch.tensor([[x.shape[-1], x.shape[-2]] for x in maps[1:]])
+    grids = 2 * (centres + offsets / sizes[None, None, None, :, None]) - 1
+    sampled = []
+    for number, x in enumerate(maps[1:]):
+        value = fusion.value(fusion.levels[number](flat(x)))
+        value = value.transpose(1, 2).reshape(batch * heads, -1, *x.shape[-2:])
+        grid = grids[:, :, :, number].transpose(1, 2).flatten(0, 1)
+        sampled.append(F.grid_sample(value, grid, align_corners=False))
+    weights = weights.transpose(1, 2).reshape(batch * heads, 1, count, levels * points)
+    out = (torch.stack(sampled, dim=-2).flatten(-2) * weights).sum(-1).view(batch, -1, count)
+    return [tokens + fusion.output(out.transpose(1, 2))]
+
+
+class NoBlocks:
+    """A base without blocks: its tokens."""
+
+    num_blocks = 0
+
+    def __init__(self, x: Tensor) -> None:
+        self.tokens, self.grid = flat(x), tuple(x.shape[-2:])
+
+    def start(self) -> Tensor:
+        return self.tokens
+
+    def run(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        return tokens
+
+
+def compared(
+    name: str, published: Published, shapes: Sequence[MapShape], repeats: int
+) -> tuple[float, float]:
+    """Least seconds of forward and backward: ours, and as published."""
     torch.manual_seed(0)
-    shapes = [MapShape(1024, 32, 32), MapShape(3072, 32, 32)]
-    fusion = fusion_zoo.build(name, shapes, (32, 32))
-    maps = [FeatureMap(torch.randn(1, *shape, requires_grad=True)) for shape in shapes]
+    fusion = fusion_zoo.build(name, shapes, shapes[0].grid)
+    with torch.no_grad():  # no zero of the start hides a difference
+        for parameter in fusion.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    maps = [torch.randn(1, *shape, requires_grad=True) for shape in shapes]
+    ways: tuple[Callable[[], list[Tensor]], ...] = (
+        lambda: fusion([FeatureMap(x) for x in maps], NoBlocks(maps[0])),
+        lambda: published(fusion, maps),
+    )
+    with torch.no_grad():
+        for one, other in zip(ways[0](), ways[1](), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     arriving = [torch.randn(1, *segment) for segment in fusion.segments]
-    seconds, before = [], peak_mb()
+    times: list[list[float]] = [[], []]
     for _ in range(repeats + 1):
-        fusion.zero_grad()
-        start = perf_counter()
-        torch.autograd.backward(fusion(maps, NoBlocks()), arriving)
-        seconds.append(perf_counter() - start)
-    return {
-        "seconds": min(seconds[1:]),
-        "mb": peak_mb() - before,
-        "parameters": fusion.num_parameters,
-        "gflops": fusion.flops() / 1e9,
-    }
+        for way, taken in zip(ways, times, strict=True):
+            fusion.zero_grad()
+            start = perf_counter()
+            torch.autograd.backward(way(), arriving)
+            taken.append(perf_counter() - start)
+    ours, theirs = (min(taken[1:]) for taken in times)
+    return ours, theirs
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def share(arm: str) -> float:
+    """The fusion's part of the operations of a sample's forward pass in an arm of eagle/fusion."""
+    study = load_study("eagle/fusion")
+    names = [one.name for one in study.explore.arms]  # type: ignore[union-attr]
+    model = model_cost(study.designs[names.index(arm)])
+    work = model.work(model.visual_tokens + TEXT["finetune"])
+    return work["fusion"] / sum(work.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (default 5)")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.only:
-        print(json.dumps(measure(arguments.only, arguments.repeats)))
-        return
-    found = {}
-    for name in [BASELINE, *(n for n in fusion_zoo.names() if n != BASELINE)]:
-        print(f"measuring {name}", file=sys.stderr)
-        command = [sys.executable, __file__, "--only", name, "--repeats", str(arguments.repeats)]
-        found[name] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    unit = found[BASELINE]
-    titles = ("ms", "time", "MB", "memory", "params M", "GFLOP")
-    print(f"{'fusion':16}" + "".join(f"{title:>9}" for title in titles))
-    for name, row in found.items():
+    parser.add_argument("--width", type=int, default=1024, help="channels of the base (1024)")
+    given = parser.parse_args()
+    c = given.width
+    pair = [MapShape(c, 32, 32), MapShape(3 * c, 32, 32)]
+    stages = [MapShape(c, 12, 12)]
+    stages += [MapShape(3 * c * 2**n // 16, 96 // 2**n, 96 // 2**n) for n in (3, 2, 1, 0)]
+    cases: dict[str, tuple[str, Published, list[MapShape], str]] = {
+        "sequence append": ("sequence_append", append, pair, "Sequence Append"),
+        "channel concat": ("channel_concat", eagle_concat, pair, "Channel Concat"),
+        "LLaVA-HR": ("llava_hr", llava_hr, pair, "LLaVA-HR"),
+        "Mini-Gemini": ("mini_gemini", mini_gemini, pair, "Mini-Gemini"),
+        "  stages": ("mini_gemini", mini_gemini, stages, "Mini-Gemini with stages"),
+        "deformable": ("deformable", deformable, pair, "Deformable Attn"),
+    }
+    print(f"{'fusion':16} {'ms':>9} {'published':>10} {'speed':>7} {'of a sample':>12}")
+    for title, (name, published, shapes, arm) in cases.items():
+        ours, theirs = compared(name, published, shapes, given.repeats)
         print(
-            f"{name:16}{row['seconds'] * 1e3:9.1f}{row['seconds'] / unit['seconds']:8.1f}x"
-            f"{row['mb']:9.0f}{row['mb'] / unit['mb']:8.1f}x"
-            f"{row['parameters'] / 1e6:9.2f}{row['gflops']:9.2f}"
+            f"{title:16} {ours * 1e3:9.2f} {theirs * 1e3:10.2f} {theirs / ours:6.2f}x "
+            f"{share(arm):12.2%}",
+            flush=True,
         )
 
 

@@ -1,8 +1,8 @@
 """Start-up time of each command of the CLI, as a ratio to `python -c pass` on the same machine.
 
-    python benchmarks/startup.py [--json]
+    python benchmarks/startup.py [--rounds N] [--json]
 
-Each command runs in turn, `ROUNDS` times over, so that a busy moment hits all of them alike; the
+Each command runs in turn, several rounds over, so that a busy moment hits all of them alike; the
 best of each counts.
 """
 
@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 
-ROUNDS = 5
 COMMANDS = (
     ("--help",),
     ("list", "encoders"),
@@ -39,12 +38,13 @@ def measure(command: list[str], home: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each (default 5)")
     parser.add_argument("--json", action="store_true")
-    as_json = parser.parse_args().json
+    given = parser.parse_args()
     bare = [sys.executable, "-c", "pass"]
     best: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
-        for _ in range(ROUNDS):
+        for _ in range(given.rounds):
             best["python -c pass"] = min(best.get("python -c pass", 1e9), measure(bare, home))
             for words in COMMANDS:
                 name = f"ablate {' '.join(words)}"
@@ -55,7 +55,7 @@ def main() -> None:
         {"command": name, "seconds": round(seconds, 3), "ratio": round(seconds / unit, 1)}
         for name, seconds in best.items()
     ]
-    if as_json:
+    if given.json:
         print(json.dumps(rows, indent=1))
         return
     print(f"{'command':<36} {'seconds':>8} {'ratio':>7}")

@@ -45,6 +45,7 @@ __all__ = [
     "check",
     "describe",
     "fingerprint",
+    "has_notes",
     "locate",
     "names",
     "options",
@@ -86,6 +87,18 @@ def check(name: str, given: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"option '{option}' of fusion '{name}' is {wanted.__name__}, got {value!r}"
             )
+
+
+def has_notes(name: str) -> bool:
+    """Whether the fusion may have `notes`: its class defines them, or is no plain `Fusion`.
+
+    ValueError for an unknown name.
+    """
+    found = _class(_entry(name))
+    plain = ["Fusion"], ["fusion_zoo.Fusion"]
+    if found is None or [ast.unparse(base) for base in found.bases] not in plain:
+        return True
+    return any(isinstance(one, ast.FunctionDef) and one.name == "notes" for one in found.body)
 
 
 def fingerprint(name: str) -> str:
@@ -165,13 +178,18 @@ def _source(entry: EntryPoint) -> ast.Module:
 
 @cache
 def _options(entry: EntryPoint) -> dict[str, Any]:
-    for node in ast.walk(_source(entry)):
-        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
-            for item in node.body:
-                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-                    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
+    found = _class(entry)
+    for item in found.body if found else ():
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
+            return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
     return {}
+
+
+def _class(entry: EntryPoint) -> ast.ClassDef | None:
+    """The fusion's class as written in its file; None if it is not written there."""
+    classes = (node for node in ast.walk(_source(entry)) if isinstance(node, ast.ClassDef))
+    return next((node for node in classes if node.name == entry.attr), None)
 
 
 def _file(entry: EntryPoint) -> Path:

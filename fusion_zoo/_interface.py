@@ -106,18 +106,33 @@ class Fusion(nn.Module):
         """
         raise NotImplementedError
 
+    def notes(self) -> list[str]:
+        """What a reader of its scores must know of this set-up, a sentence each; none by default.
+
+        For what the maps' shapes or the options leave without effect. A plan, the start of a run,
+        the table and the report show it.
+        """
+        return []
+
+    def __call__(
+        self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
+    ) -> list[Tensor]:
+        """What `forward` gives. ValueError unless the maps are of the shapes it was built for."""
+        self._check(maps)
+        tokens: list[Tensor] = super().__call__(maps, base)
+        return tokens
+
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
         """(B, tokens, channels) for each segment.
 
-        `maps` follow `shapes`. When `reaches_inside_base`, `base` is given and maps[0] never looked
-        at; else `base` is ignored. ValueError if a map has another shape.
+        `maps` follow `shapes`, which was checked. When `reaches_inside_base`, `base` is given and
+        maps[0] never looked at; else `base` is ignored.
         """
         raise NotImplementedError
 
     def _check(self, maps: Sequence[FeatureMap]) -> None:
-        """ValueError unless the maps are of the shapes this fusion was built for."""
         if len(maps) != len(self.shapes):
             raise ValueError(f"built for {len(self.shapes)} maps, given {len(maps)}")
         for number in range(int(self.reaches_inside_base), len(maps)):

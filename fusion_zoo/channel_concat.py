@@ -50,7 +50,6 @@ class ChannelConcat(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        self._check(maps)
         resized = [
             resize_map(
                 feature.tensor,

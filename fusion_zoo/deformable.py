@@ -99,7 +99,6 @@ class Deformable(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        self._check(maps)
         tokens = FeatureMap(resize_map(maps[0].tensor, self.grid, align_corners=False)).tokens()
         if len(maps) == 1:
             return [tokens]

@@ -69,7 +69,6 @@ class LlavaHr(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        self._check(maps)
         grid = self.shapes[0].grid
         if base is None or base.grid != grid:
             raise ValueError(f"llava_hr needs the blocks of a base on a {grid} grid")

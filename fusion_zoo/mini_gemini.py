@@ -36,7 +36,7 @@ class MiniGemini(Fusion):
 
     window: keys along each side of a window; 0 is the smallest that loses nothing of the finest
         map, which is the published rule where maps are multiples of the grid. A window of one key
-        leaves nothing to choose: each token then gets the key's value, whatever its query.
+        leaves nothing to choose (see `notes`).
     """
 
     def __init__(
@@ -70,22 +70,34 @@ class MiniGemini(Fusion):
             total += 4 * keys * base.channels
         return total
 
+    def notes(self) -> list[str]:
+        if len(self.shapes) == 1 or self.window != (1, 1):
+            return []
+        idle = sum(one.numel() for part in (self.query, self.key) for one in part.parameters())
+        height, width = self.grid
+        finer = any(one.height > height or one.width > width for one in self.shapes[1:])
+        why = "`window` is 1" if finer else f"no map is finer than the {height}x{width} tokens"
+        return [
+            f"Each token's window is one key ({why}): the softmax has nothing to choose, query and "
+            f"key ({idle:,} parameters) get no gradient, and a token gets "
+            "Linear(LayerNorm(experts)) added, whatever it asks for."
+        ]
+
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        self._check(maps)
         coarse = FeatureMap(resize_map(maps[0].tensor, self.grid, align_corners=False)).tokens()
         if len(maps) == 1:
             return [coarse]
         fine = [resize_map(m.tensor, self.fine_grid, align_corners=False) for m in maps[1:]]
-        tokens = FeatureMap(torch.cat(fine, dim=1)).tokens()
+        windows = self._windows(torch.cat(fine, dim=1))
         query = self.query(coarse).unsqueeze(2)
-        key, value = self._windows(self.key(tokens)), self._windows(self.value(tokens))
+        key, value = self.key(windows), self.value(windows)
         weights = (query @ key.transpose(2, 3) / sqrt(query.shape[-1])).softmax(dim=-1)
         return [coarse + (weights @ value).squeeze(2)]
 
-    def _windows(self, tokens: Tensor) -> Tensor:
-        """(B, all keys, C) row-major over the map to (B,N,P,C), row-major within a window."""
+    def _windows(self, x: Tensor) -> Tensor:
+        """(B,C,H*p,W*q) to (B,N,P,C), P = p*q, row-major within a window: the only copy made."""
         (height, width), (rows, columns) = self.grid, self.window
-        split = tokens.reshape(len(tokens), height, rows, width, columns, -1)
-        return split.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        split = x.reshape(*x.shape[:2], height, rows, width, columns)
+        return split.permute(0, 2, 4, 3, 5, 1).reshape(len(x), height * width, rows * columns, -1)

@@ -50,7 +50,6 @@ class SequenceAppend(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        self._check(maps)
         return [
             FeatureMap(
                 resize_map(

@@ -41,7 +41,9 @@ class EncoderSpec:
     weights one of fewer is enlarged, as their processor does (Pix2Struct; None: neither). tile:
     pixels of the tiles' side into which the image is cut, each seen by itself and their maps put
     side by side again (None: the image is seen whole, its positions interpolated). ragged: a border
-    too narrow for a patch is left out instead of refused (SigLIP at 384 pixels).
+    too narrow for a patch is left out instead of refused (SigLIP at 384 pixels). pyramid: finer
+    maps handed on beside its own, each as (pixels of its stride, channels), the coarsest first
+    (none: its own map alone; a family says whether it can).
     task, licence, source say what it was trained for and where it is from: they decide no result.
     """
 
@@ -58,6 +60,7 @@ class EncoderSpec:
     max_patches: int | None = None
     tile: int | None = None
     ragged: bool = False
+    pyramid: tuple[tuple[int, int], ...] = ()
     init_seed: int = 0
     task: str = field(default="", compare=False)
     licence: str = field(default="", compare=False)
@@ -73,6 +76,16 @@ class EncoderSpec:
         """(H, W) of its feature map at its resolution."""
         rows, columns = self.patches(self.resolution, self.resolution)
         return rows // self.unshuffle, columns // self.unshuffle
+
+    @property
+    def maps(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) of each map it gives at its resolution: its own, then those of `pyramid`."""
+        finer = [(width, self.patch // stride) for stride, width in self.pyramid]
+        rows, columns = self.grid
+        return [
+            (self.width, rows, columns),
+            *((width, rows * times, columns * times) for width, times in finer),
+        ]
 
     def patches(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of patches it sees in an image of `height` x `width` pixels.
@@ -103,7 +116,9 @@ class EncoderSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Everything that decides the encoder's output, as JSON values."""
-        fields = (f.name for f in dataclasses.fields(self) if f.compare)
+        fields = [f.name for f in dataclasses.fields(self) if f.compare]
+        if not self.pyramid:  # came later: an encoder of before it is still the same encoder
+            fields.remove("pyramid")
         values = {name: getattr(self, name) for name in fields}
         values |= {"weights": dataclasses.asdict(self.weights)}
         values |= {"architecture": dict(self.architecture)}
@@ -114,8 +129,11 @@ class EncoderSpec:
     def from_json(cls, values: Mapping[str, Any]) -> "EncoderSpec":
         """The inverse of `to_json`; UserError names the first field that does not fit."""
         fields = {f.name: f for f in dataclasses.fields(cls) if f.compare}
+        values = {"pyramid": (), **values}
         for name in sorted(values.keys() ^ fields.keys()):
             raise UserError(f"encoder: {'unknown' if name in values else 'missing'} field '{name}'")
         mean, std = tuple(values["mean"]), tuple(values["std"])
+        pyramid = tuple((stride, width) for stride, width in values["pyramid"])
         weights = Weights(**values["weights"])
-        return cls(**{**values, "mean": mean, "std": std, "weights": weights})
+        typed = {"mean": mean, "std": std, "pyramid": pyramid, "weights": weights}
+        return cls(**{**values, **typed})

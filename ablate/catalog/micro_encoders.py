@@ -1,6 +1,7 @@
 """The micro scale: the six families, small enough to train on a CPU core in seconds.
 
-Each gives a 4x4 map of the 128x128 pixel canvas at its default resolution, one position a cell.
+Each gives a 4x4 map of the 128x128 pixel canvas at its default resolution, one position a cell;
+`convnext-micro-pyramid` is the same network as `convnext-micro`, whose earlier stages give theirs.
 The weights lie in `ablate/weights/micro`, each with a card that says how they were made.
 """
 
@@ -62,6 +63,21 @@ DETECTOR = EncoderSpec(
     source="this project",
 )
 
+CONVNEXT = EncoderSpec(
+    name="convnext-micro",
+    family="convnext",
+    resolution=128,
+    patch=32,
+    width=128,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+    architecture={"depths": [1, 1, 2, 1], "dims": [16, 32, 64, 128]},
+    weights=_shipped("convnext-micro"),
+    task="image-text contrast",
+    licence="Apache-2.0",
+    source="this project",
+)
+
 SPECS = [
     EncoderSpec(
         name="clip-micro",
@@ -84,20 +100,7 @@ SPECS = [
         licence="Apache-2.0",
         source="this project",
     ),
-    EncoderSpec(
-        name="convnext-micro",
-        family="convnext",
-        resolution=128,
-        patch=32,
-        width=128,
-        mean=CLIP_MEAN,
-        std=CLIP_STD,
-        architecture={"depths": [1, 1, 2, 1], "dims": [16, 32, 64, 128]},
-        weights=_shipped("convnext-micro"),
-        task="image-text contrast",
-        licence="Apache-2.0",
-        source="this project",
-    ),
+    CONVNEXT,
     DETECTOR,
     EncoderSpec(
         name="pix2struct-micro",
@@ -180,5 +183,8 @@ SPECS = [
         init_seed=20,
         task="none: the control",
         source="random",
+    ),
+    dataclasses.replace(
+        CONVNEXT, name="convnext-micro-pyramid", pyramid=((16, 64), (8, 32), (4, 16))
     ),
 ]

@@ -3,7 +3,8 @@
 Each is its published checkpoint, seen at the layer its family's file names, and normalised as it
 was trained (the released EAGLE normalises every image as CLIP's). A base is adapted to a resolution
 it was not trained on in two ways: `clip-l14@672` interpolates its positions, `clip-l14-tiled@672`
-sees tiles of its own 336 pixels. Any other resolution needs no entry.
+sees tiles of its own 336 pixels. Any other resolution needs no entry. A name that ends in
+`-pyramid` is the same network, whose earlier stages hand on their finer maps, too.
 
 Three names end in `-eagle`: there the released code does other than the paper says, and these do as
 the code does. They see the image resized corner to corner and without antialiasing, and normalised
@@ -67,6 +68,15 @@ CONVNEXT = EncoderSpec(
     task="image-text contrast",
     licence="MIT",
     source="OpenCLIP, LAION-2B, trained at 256 px",
+)
+
+CONVNEXT_L = dataclasses.replace(
+    CONVNEXT,
+    name="convnext-l",
+    width=1536,
+    architecture={"depths": [3, 3, 27, 3], "dims": [192, 384, 768, 1536]},
+    weights=_published("timm/convnext_large_mlp.clip_laion2b_ft_320", "model.safetensors"),
+    source="OpenCLIP, LAION-2B, trained at 320 px",
 )
 
 SAM = EncoderSpec(
@@ -167,13 +177,19 @@ SPECS = [
         source="EAGLE's '448': run at 336, up-sampled",
     ),
     CONVNEXT,
+    CONVNEXT_L,
     dataclasses.replace(
         CONVNEXT,
-        name="convnext-l",
-        width=1536,
-        architecture={"depths": [3, 3, 27, 3], "dims": [192, 384, 768, 1536]},
-        weights=_published("timm/convnext_large_mlp.clip_laion2b_ft_320", "model.safetensors"),
-        source="OpenCLIP, LAION-2B, trained at 320 px",
+        name="convnext-xxl-pyramid",
+        pyramid=((16, 1536), (8, 768), (4, 384)),
+        source="ConvNeXt-XXL, all four stages",
+    ),
+    dataclasses.replace(
+        CONVNEXT_L,
+        name="convnext-l-pyramid",
+        resolution=768,
+        pyramid=((16, 768), (8, 384), (4, 192)),
+        source="Mini-Gemini's: all four stages",
     ),
     EVA02_DET,
     dataclasses.replace(

@@ -8,6 +8,7 @@ from ablate.commands.cost_estimate import Bill
 from ablate.commands.output import columns, emit_json
 from ablate.commands.study_status import Survey, survey
 from ablate.config.study import Candidate, Study
+from ablate.cost import estimate as cost
 from ablate.humanize import count
 from ablate.store.results import told_apart
 from ablate.store.steps import Step
@@ -48,6 +49,7 @@ def as_data(found: Survey, bill: Bill) -> dict[str, Any]:
                 "fusion": one.fusion.model_dump(mode="json"),
                 "llm": one.llm,
                 "seed": one.seed,
+                "notes": cost.fusion_notes(one),
                 "steps": [step.key for step in found.chains[one.name]],
                 **bill.candidate(one),
             }
@@ -112,6 +114,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
             f"{to_do} to do; {shared} shared by several candidates.",
             *(bill.words() if bill else ()),
+            *(f"Note on {one}" for one in cost.remarks(found.candidates)),
             *_absent(found.study),
             *told_apart(found.older),
         )

@@ -9,7 +9,7 @@ from ablate.commands import report as reporting
 from ablate.commands.output import note
 from ablate.commands.study_status import Survey, look
 from ablate.config.study import Study, load_study
-from ablate.cost.estimate import check_room
+from ablate.cost.estimate import check_room, remarks
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Command, Driven
 from ablate.errors import UserError
@@ -100,6 +100,8 @@ def _check(study: Study, found: Survey) -> None:
         check_room(found.candidates)
     require(study.learnt_from.values())
     require_weights(study)
+    for one in remarks(found.candidates):
+        note(f"note on {one}")
 
 
 def _requests(found: Survey, jobs: int | None, detached: bool) -> str:

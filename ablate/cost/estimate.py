@@ -129,10 +129,8 @@ class StepCost:
 def model_cost(design: Design) -> ModelCost:
     """Sizes and operations of a design's model; UserError if its fusion cannot take its maps."""
     encoders = [encoder_spec(title) for title in design.encoders]
-    fusion, llm = design.fusion, llm_spec(design.llm)
-    shapes = tuple((spec.width, *spec.grid) for spec in encoders)
-    options = tuple(sorted(fusion.options.items()))
-    fused = _figures(fusion.name, shapes, fusion.grid, options)
+    llm = llm_spec(design.llm)
+    fused = _fused(design)
     return ModelCost(
         visual_tokens=sum(tokens for tokens, _ in fused.segments),
         encoders=total(encoder_cost(spec) for spec in encoders),
@@ -141,6 +139,23 @@ def model_cost(design: Design) -> ModelCost:
         llm=_llm(llm),
         spec=llm,
     )
+
+
+def fusion_notes(design: Design) -> list[str]:
+    """What the fusion says of this set-up, as that a part of it has nothing to do; see `Fusion`.
+
+    UserError if it cannot take the design's maps.
+    """
+    return _fused(design).notes if fusion_zoo.has_notes(design.fusion.name) else []
+
+
+def remarks(candidates: Iterable[Candidate]) -> list[str]:
+    """The `fusion_notes` of candidates, each once, after the names of the designs it is about."""
+    found: dict[str, dict[str, None]] = {}
+    for one in candidates:
+        for said in fusion_notes(one):
+            found.setdefault(said, {})[one.point] = None
+    return [f"{', '.join(names)}: {said}" for said, names in found.items()]
 
 
 def check_room(candidates: Iterable[Candidate]) -> None:
@@ -267,6 +282,14 @@ class _Fused(NamedTuple):
     segments: list[tuple[int, int]]
     """(tokens, channels) of each."""
     cost: Cost
+    notes: list[str]
+
+
+def _fused(design: Design) -> _Fused:
+    """The fusion's own figures in this design."""
+    shapes = tuple(shape for title in design.encoders for shape in encoder_spec(title).maps)
+    options = tuple(sorted(design.fusion.options.items()))
+    return _figures(design.fusion.name, shapes, design.fusion.grid, options)
 
 
 @cache
@@ -279,7 +302,8 @@ def _figures(
     """A fusion's own figures. They take torch to find out, and so are remembered in `home()`."""
     asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options)
     found = remembered("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
-    return _Fused([(n, c) for n, c in found["segments"]], Cost(found["parameters"], found["flops"]))
+    cost = Cost(found["parameters"], found["flops"])
+    return _Fused([(n, c) for n, c in found["segments"]], cost, found["notes"])
 
 
 def _measured(
@@ -287,7 +311,7 @@ def _measured(
     shapes: tuple[tuple[int, int, int], ...],
     grid: tuple[int, int],
     options: Mapping[str, bool | int | float | str],
-) -> dict[str, int | list[list[int]]]:
+) -> dict[str, int | list[list[int]] | list[str]]:
     import torch
 
     maps = [fusion_zoo.MapShape(*shape) for shape in shapes]
@@ -300,4 +324,5 @@ def _measured(
         "segments": [list(segment) for segment in fusion.segments],
         "parameters": fusion.num_parameters,
         "flops": fusion.flops(),
+        "notes": fusion.notes(),
     }

@@ -23,8 +23,8 @@ Names = Mapping[str, str | tuple[str, ...] | None]
 class Encoder(nn.Module):
     """An encoder owns its normalisation, position interpolation, select layer and unshuffle.
 
-    A family defines `features`. `gradient_checkpointing` (default False) recomputes each block
-    in the backward pass instead of keeping its activations.
+    A family defines `features`, one with stages `levels` too. `gradient_checkpointing` (default
+    False) recomputes each block in the backward pass instead of keeping its activations.
     """
 
     published: ClassVar[Names] = {r"(.*)": r"\1"}
@@ -52,16 +52,27 @@ class Encoder(nn.Module):
         """The feature map's shape at the spec's resolution."""
         return MapShape(self.spec.width, *self.spec.grid)
 
+    @property
+    def shapes(self) -> list[MapShape]:
+        """The shapes of `maps` at the spec's resolution."""
+        return [MapShape(*shape) for shape in self.spec.maps]
+
     def forward(self, pixels: Tensor) -> FeatureMap:
         """(B,3,S,S) pixels in [0,1] -> (B,C,H,W); any other size its patches divide will do."""
+        return self.maps(pixels)[0]
+
+    def maps(self, pixels: Tensor) -> list[FeatureMap]:
+        """Of the same pixels its own map, then the finer ones of the spec's pyramid."""
         normed, tile = self.normalise(pixels), self.spec.tile
         if tile is None:
-            features = self.features(normed)
+            found = self.levels(normed)
         else:
             self.spec.patches(*pixels.shape[-2:])
             rows, columns = pixels.shape[-2] // tile, pixels.shape[-1] // tile
-            features = join_tiles(self.features(cut_tiles(normed, rows, columns)), rows, columns)
-        return FeatureMap(F.pixel_unshuffle(features, self.spec.unshuffle))
+            levels = self.levels(cut_tiles(normed, rows, columns))
+            found = [join_tiles(level, rows, columns) for level in levels]
+        own, *finer = found
+        return [FeatureMap(F.pixel_unshuffle(own, self.spec.unshuffle)), *map(FeatureMap, finer)]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels in [0,1] as the encoder was trained on them, in its own precision."""
@@ -71,6 +82,18 @@ class Encoder(nn.Module):
     def features(self, pixels: Tensor) -> Tensor:
         """(B,3,h,w) normalised pixels -> (B,C,H,W), before the unshuffle."""
         raise NotImplementedError
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """`features`, then the finer maps of the spec's pyramid; a family with stages defines it.
+
+        UserError if the spec asks for a pyramid and the family has none.
+        """
+        if self.spec.pyramid:
+            raise UserError(
+                f"encoder '{self.spec.title}': family '{self.spec.family}' has no stages to make "
+                "a pyramid of; ConvNeXt has"
+            )
+        return [self.features(pixels)]
 
     def blockwise(self, pixels: Tensor) -> BlockwiseBase:
         """The encoder's blocks, one by one, for a fusion that reaches inside it."""

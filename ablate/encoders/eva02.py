@@ -5,11 +5,11 @@ Source: Fang et al. 2023; features as in EAGLE (Shi et al. 2024): absolute posit
 antialiasing, rotary ones stretched to the trained range.
 """
 
-from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, resample_positions
+from ablate.encoders.networks import Eva
 
 
 class Eva02Encoder(BlockEncoder):

@@ -3,7 +3,7 @@
 Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,14 @@ from ablate.encoders.base import Encoder
 from ablate.errors import UserError
 from fusion_zoo import FeatureMap
 
+View = tuple[int, bool]
+"""How an encoder sees the image: pixels of its side, and whether as `Encoder.aligned` says."""
+
 
 class Mixture(nn.Module):
     """Encoders (the base first) and a fusion of `fusion_zoo` onto a grid (H,W).
 
+    The fusion gets every map of an encoder that has several (see `EncoderSpec.pyramid`).
     feature_norm "layer" normalises each expert's features over their channels, without weights,
     before the fusion (but not the base's where the fusion runs its blocks itself); "none" leaves
     them. UserError if the fusion cannot take these encoders.
@@ -34,7 +38,7 @@ class Mixture(nn.Module):
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        shapes = [encoder.shape for encoder in encoders]
+        shapes = [shape for encoder in encoders for shape in encoder.shapes]
         try:
             self.fusion = fusion_zoo.build(fusion_name, shapes, grid, **options)
         except ValueError as error:
@@ -48,16 +52,16 @@ class Mixture(nn.Module):
         or as `Encoder.aligned` says.
         """
         image = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        views = {(encoder.spec.resolution, encoder.aligned) for encoder in self._encoders}
+        views = {_view(encoder) for encoder in self._encoders}
         seen = {view: _resize(image, *view) for view in views}
         base, *experts = self._encoders
-        rest = [self._features(one, seen[one.spec.resolution, one.aligned]) for one in experts]
-        view = seen[base.spec.resolution, base.aligned]
+        rest = [one for expert in experts for one in self._maps(expert, seen)]
         if self.fusion.reaches_inside_base:
+            view = seen[_view(base)]
             shape_only = view.new_zeros(()).expand(len(view), *base.shape)
             maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
         else:
-            maps, blocks = [self._features(base, view), *rest], None
+            maps, blocks = [*self._maps(base, seen), *rest], None
         segments: list[Tensor] = self.fusion(maps, blocks)
         return segments
 
@@ -65,12 +69,19 @@ class Mixture(nn.Module):
     def _encoders(self) -> list[Encoder]:
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
-    def _features(self, encoder: Encoder, pixels: Tensor) -> FeatureMap:
-        features: FeatureMap = encoder(pixels)
-        if self.feature_norm == "none":
-            return features
-        normed = F.layer_norm(features.tokens(), (features.shape.channels,))
-        return FeatureMap.from_tokens(normed, features.shape.grid)
+    def _maps(self, encoder: Encoder, seen: Mapping[View, Tensor]) -> list[FeatureMap]:
+        """An encoder's maps of the image at its resolution, normalised as is asked for."""
+        maps = encoder.maps(seen[_view(encoder)])
+        return maps if self.feature_norm == "none" else [_normed(one) for one in maps]
+
+
+def _view(encoder: Encoder) -> View:
+    return encoder.spec.resolution, encoder.aligned
+
+
+def _normed(features: FeatureMap) -> FeatureMap:
+    normed = F.layer_norm(features.tokens(), (features.shape.channels,))
+    return FeatureMap.from_tokens(normed, features.shape.grid)
 
 
 def _resize(image: Tensor, size: int, aligned: bool) -> Tensor:

@@ -2,9 +2,9 @@
 
 CSV and JSON keep a column for every number; the others show an interval beside its number,
 `61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand below the table, in CSV as lines
-that start with `#`; JSON with notes is an object of `rows` and `notes`. Why a candidate failed is a
-column of CSV and JSON, and elsewhere a note. Everything a study's author or a model wrote is
-escaped.
+that start with `#`; JSON with notes is an object of `rows` and `notes`. Why a candidate failed, and
+what its fusion says of itself, are columns of CSV and JSON, and elsewhere notes. Everything that a
+study's author or a model wrote is escaped.
 """
 
 import csv
@@ -73,7 +73,7 @@ def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) 
         for width, left in zip(widths, text, strict=True)
     ]
     table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
-    why = [re.sub(r"([<`\[])", r"\\\1", line) for line in failures(frame)]
+    why = [re.sub(r"([<`\[])", r"\\\1", line) for line in remarks(frame)]
     below = [line for note in (*why, *notes) for line in ("", _one_line(note))]
     return "\n".join(([caption, ""] if caption else []) + table + below) + "\n"
 
@@ -114,7 +114,7 @@ def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> 
     ]
     body += [*map(line, rows), r"\bottomrule", r"\end{tabular}}\leavevmode"]
     body += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi"]
-    below = [*failures(frame), *notes]
+    below = [*remarks(frame), *notes]
     body += [r"\par\smallskip\raggedright\footnotesize"] if below else []
     body += [rf"{_tex(note)}\par" for note in below]
     return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
@@ -139,7 +139,7 @@ def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -
 def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A bare `<table>` with a caption and column headings, and a paragraph a note."""
     heads, rows = shown(frame)
-    below = (*failures(frame), *notes)
+    below = (*remarks(frame), *notes)
     lines = ["<table>", f"<caption>{escape(caption)}</caption>" if caption else ""]
     lines += ["<thead><tr>", *(f'<th scope="col">{escape(head)}</th>' for head in heads)]
     lines += ["</tr></thead>", "<tbody>"]
@@ -148,12 +148,15 @@ def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> s
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def failures(frame: pd.DataFrame) -> list[str]:
-    """Why candidates failed, a line each, where there is no column for that."""
-    if "reason" not in frame:
-        return []
-    failed = zip(frame["candidate"], plain(frame["reason"]), strict=True)
-    return [f"Failed: {name}, {reason}" for name, reason in failed if reason]
+def remarks(frame: pd.DataFrame) -> list[str]:
+    """Why candidates failed, then notes on them, a line each, where there is no column for that."""
+    return [
+        f"{heading.format(name)} {said}"
+        for column, heading in (("reason", "Failed: {},"), ("note", "{}:"))
+        if column in frame
+        for name, said in zip(frame["candidate"], plain(frame[column]), strict=True)
+        if said
+    ]
 
 
 def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -184,10 +187,10 @@ def _cells(frame: pd.DataFrame, name: str) -> list[str]:
 
 def _names(frame: pd.DataFrame) -> list[str]:
     """The columns that are shown on their own: neither marks and the two ends of an interval, nor
-    reasons."""
+    `remarks`."""
     every = [str(name) for name in frame.columns]
     ends = {f"{name}{end}" for name in every for end in ("_low", "_high", "_mark")}
-    return [name for name in every if name not in {*ends, "reason"}]
+    return [name for name in every if name not in {*ends, "reason", "note"}]
 
 
 def text_columns(frame: pd.DataFrame) -> list[bool]:

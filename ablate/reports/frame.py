@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "fusion": ("Fusion", 0),
     "mark": ("Standing", 0),
     "reason": ("Reason", 0),
+    "note": ("Note", 0),
     "score": ("Score", 1),
     "spread": ("Spread over seeds", 1),
     "delta": ("Difference", 1),

@@ -97,6 +97,13 @@ class CandidateResult:
         return next((word for word in ("failed", "running") if word in states), "waiting")
 
     @property
+    def notes(self) -> list[str]:
+        """What its fusion said of this set-up when it was trained, as that a part had no effect."""
+        trained = [step for step in self.steps if step.kind in ("pretrain", "finetune")]
+        said = [(step.record.get("result") or {}).get("fusion_notes", []) for step in trained]
+        return list(dict.fromkeys(line for lines in said for line in lines))
+
+    @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
         """The first failed step with its `{type, message}`."""
         for step in self.steps:

@@ -29,7 +29,8 @@ def rounds(study: StudyResult) -> pd.DataFrame:
     """A row a candidate, round by round, the best first: score, interval, delta, each task.
 
     With several seeds the score is their mean, `spread` their standard deviation.
-    `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed.
+    `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed;
+    `note`, where there is one: what in a candidate's fusion had no effect.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [
@@ -173,11 +174,13 @@ def reason(candidate: CandidateResult) -> str | None:
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
     seeds = len(study.base.config["seeds"])
+    noted = any(one.notes for one in candidates)
     return [
         {
             "candidate": one.name,
             "mark": standing(study, one),
             "reason": reason(one),
+            **({"note": " ".join(one.notes) or None} if noted else {}),
             "score": one.composite,
             **ends("score", study.scoreboard.score(one)),
             **({"spread": one.spread} if seeds > 1 else {}),

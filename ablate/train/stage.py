@@ -51,7 +51,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     bit for bit (on a CPU, of the same kind). Where processes share the step (`ctx.world`), each of
     them calls this, and the leader's alone leaves something. Returns the step's figures for its
     record, among them the bad rows that were passed over and what is noted of fetched weights.
-    Raises `UserError` for missing, changed or bad data (file and row) and for a loss that is not finite.
+    Raises `UserError` for missing, changed or bad data (file and row) and for a loss that is not
+    finite.
     """
     strategy = ctx.infra.get("strategy", "ddp") if ctx.world.size > 1 else "alone"
     if strategy == "deepspeed":
@@ -110,6 +111,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "trainable": sum(row["trainable"] for row in table),
         "visual_tokens": model.num_visual_tokens,
         "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
+        "fusion_notes": model.mixture.fusion.notes(),
     }
 
 

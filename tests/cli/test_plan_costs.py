@@ -73,6 +73,16 @@ def test_what_sharing_saves_is_what_training_from_scratch_would_repeat() -> None
     assert f"sharing steps saves {saved:,.0f}." in plan("eagle/prealign")
 
 
+def test_the_plan_says_where_mini_gemini_has_nothing_to_choose() -> None:
+    found = json.loads(plan("micro/fusion", "--json"))
+    noted = {one["name"] for one in found["candidates"] if one["notes"]}
+    assert noted == {"Mini-Gemini", "Mini-Gemini of three"}
+    text = plan("eagle/fusion")
+    assert "Note on Mini-Gemini: Each token's window is one key" in text
+    assert "query and key (4,204,544 parameters) get no gradient" in text
+    assert text.count("Note on") == 2
+
+
 def test_a_price_makes_money_of_the_hours() -> None:
     words = ("eagle/rounds", "--round", "1", "--gpu", "h100", "--price", "2.5")
     totals = json.loads(plan(*words, "--json"))["totals"]

@@ -107,8 +107,8 @@ def seen(title: str) -> torch.nn.Module:
     """The expert without memory, giving maps of its shape (tests/encoders holds it to that)."""
     with torch.device("meta"):
         encoder = build_encoder(encoder_spec(title), load_weights=False)
-        features = FeatureMap(torch.empty(1, *encoder.shape))
-    encoder.forward = lambda pixels: features
+        maps = [FeatureMap(torch.empty(1, *shape)) for shape in encoder.shapes]
+    encoder.maps = lambda pixels: maps
     return encoder
 
 

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,3 +257,13 @@ def test_an_unknown_family_is_refused() -> None:
 @pytest.mark.parametrize("title", [s.title for s in registry.specs() if s.weights.sha256])
 def test_the_shipped_weights_load(title: str) -> None:
     build_encoder(registry.resolve(title))
+
+
+def test_a_worker_has_timms_networks_without_wandb_which_stays_importable() -> None:
+    code = (
+        "import sys, importlib.util, ablate.train.stage; "
+        "import ablate.encoders.convnext, ablate.encoders.eva02_det; "
+        "assert 'timm' in sys.modules and 'wandb' not in sys.modules; "
+        "assert importlib.util.find_spec('wandb')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,6 +23,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 from ablate.catalog import encoders as registry
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
+from ablate.errors import UserError
 
 
 def encoder_of(title: str, **changes: Any) -> Encoder:
@@ -74,6 +75,34 @@ def test_convnext_is_the_fourth_stage_without_the_head() -> None:
         pixels = pixels_of(*size)
         expected = upstream.forward_features(normalised(encoder, pixels))
         torch.testing.assert_close(encoder(pixels).tensor, expected)
+
+
+def test_a_pyramid_is_the_stages_of_the_published_network() -> None:
+    encoder = encoder_of("convnext-micro-pyramid")
+    upstream = ConvNeXt(num_classes=0, **encoder.spec.architecture)
+    upstream = filled(upstream, encoder, {"head.norm.weight", "head.norm.bias"})
+    pixels = pixels_of(128, 128)
+    expected = upstream.forward_intermediates(
+        normalised(encoder, pixels), intermediates_only=True, norm=False
+    )
+    found = encoder.maps(pixels)
+    assert [one.shape for one in found] == encoder.shapes
+    assert [shape.height for shape in encoder.shapes] == [4, 8, 16, 32]
+    for one, stage in zip(found, reversed(expected), strict=True):
+        torch.testing.assert_close(one.tensor, stage)
+    plain = encoder_of("convnext-micro")
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.equal(plain(pixels).tensor, found[0].tensor)
+
+
+@pytest.mark.parametrize(
+    ("title", "says"),
+    [("convnext-micro", "it has [(16, 64), (8, 32), (4, 16)]"), ("sam-micro", "has no stages")],
+)
+def test_a_pyramid_that_an_encoder_does_not_have_is_refused(title: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        encoder_of(title, pyramid=((8, 31),))(pixels_of(128, 128))
+    assert says in str(caught.value)
 
 
 def eva(encoder: Encoder, **changes: Any) -> Eva:

@@ -18,7 +18,7 @@ from ablate.catalog import paper_encoders as paper
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.cost import encoders as cost
 from ablate.encoders.base import Encoder
-from ablate.encoders.build import build_encoder
+from ablate.encoders.build import build_encoder, family_class
 from ablate.errors import UserError
 from ablate.model.mixture import Mixture
 
@@ -37,6 +37,8 @@ MAPS = {
     "clip-l14-eagle@336": (1024, 24, 24),
     "convnext-xxl@1024": (3072, 32, 32),
     "convnext-l@1024": (1536, 32, 32),
+    "convnext-xxl-pyramid@1024": (3072, 32, 32),
+    "convnext-l-pyramid@768": (1536, 24, 24),
     "eva02-l16-det@1024": (1024, 64, 64),
     "eva02-l16-det-eagle@1024": (1024, 64, 64),
     "sam-l@1024": (1024, 32, 32),
@@ -130,8 +132,8 @@ def test_what_is_named_after_the_release_does_as_its_code(title: str) -> None:
     """One normalisation for all, and every image resized corner to corner without antialiasing."""
     spec = registry.resolve(title)
     assert (spec.mean, spec.std) == (micro.CLIP_MEAN, micro.CLIP_STD)
-    assert build.family_class(spec.family).aligned
-    assert not build.family_class(registry.resolve(title.split("-eagle")[0]).family).aligned
+    assert family_class(spec.family).aligned
+    assert not family_class(registry.resolve(title.split("-eagle")[0]).family).aligned
 
 
 @pytest.mark.parametrize("resolution", [256, 512, 720, 736, 1024])

@@ -69,6 +69,13 @@ def test_json_holds_what_decides_the_result_and_nothing_else() -> None:
     assert not values.keys() & {"task", "licence", "source"}
 
 
+def test_an_encoder_without_a_pyramid_has_the_json_it_always_had() -> None:
+    assert "pyramid" not in registry.resolve("convnext-micro").to_json()
+    values = registry.resolve("convnext-micro-pyramid@64").to_json()
+    assert values["pyramid"] == [[16, 64], [8, 32], [4, 16]]
+    assert registry.from_json(values).maps == [(128, 2, 2), (64, 4, 4), (32, 8, 8), (16, 16, 16)]
+
+
 def test_json_with_a_wrong_field_is_refused() -> None:
     values = registry.resolve("clip-micro").to_json()
     with pytest.raises(UserError, match="unknown field 'colour'"):

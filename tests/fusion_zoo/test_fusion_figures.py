@@ -98,6 +98,40 @@ def test_eagle_x4_is_1024_tokens_of_6656_channels() -> None:
     assert fusion.segments == ((1024, 6656),)
 
 
+def test_mini_gemini_of_one_key_says_what_learns_nothing() -> None:
+    fusion = fusion_zoo.build("mini_gemini", [MapShape(8, 4, 4), MapShape(12, 4, 4)], (4, 4))
+    maps = [FeatureMap(torch.randn(2, *shape)) for shape in fusion.shapes]
+    (tokens,) = fusion(maps)
+    tokens.square().sum().backward()
+    idle = sum(p.numel() for p in fusion.parameters() if p.grad is None or not p.grad.any())
+    (said,) = fusion.notes()
+    assert f"({idle} parameters) get no gradient" in said
+    assert "no map is finer than the 4x4 tokens" in said
+    mined = fusion.value(maps[1].tokens())
+    torch.testing.assert_close(tokens, maps[0].tokens() + mined)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_a_fusion_whose_every_part_has_an_effect_says_nothing(name: str) -> None:
+    assert fusion_zoo.build(name, SHAPES, (4, 6)).notes() == []
+    assert fusion_zoo.build(name, SHAPES[:1], (4, 6)).notes() == []
+
+
+def test_a_window_of_one_key_by_choice_is_told_too() -> None:
+    (said,) = fusion_zoo.build("mini_gemini", SHAPES, (4, 6), window=1).notes()
+    assert "`window` is 1" in said
+
+
+def test_mini_gemini_of_the_stages_of_convnext_is_the_published_one() -> None:
+    stages = [MapShape(1536, 24, 24), MapShape(768, 48, 48), MapShape(384, 96, 96)]
+    with torch.device("meta"):
+        shapes = [MapShape(1024, 24, 24), *stages, MapShape(192, 192, 192)]
+        fusion = fusion_zoo.build("mini_gemini", shapes, (24, 24))
+    assert fusion.window == (8, 8)
+    assert fusion.key[1].weight.shape == (1024, 2880)
+    assert fusion.notes() == []
+
+
 def test_mini_gemini_as_published_has_64_keys_a_query() -> None:
     experts = [MapShape(1024, 24, 24), MapShape(2880, 192, 192)]
     with torch.device("meta"):

@@ -115,5 +115,12 @@ def test_another_package_brings_a_fusion_of_its_own(
         maps = random_maps(SHAPES[:1])
         fusion = fusion_zoo.build("scaled", SHAPES[:1], (4, 6), by=2)
         assert torch.equal(fusion(maps)[0], maps[0].tokens() * 2)
+        assert not fusion_zoo.has_notes("scaled")
+        with pytest.raises(ValueError, match="map 0: built for"):  # it looks at no shape itself
+            fusion(random_maps([MapShape(16, 6, 4)]))
     finally:
         fusion_zoo._entries.cache_clear()
+
+
+def test_whether_a_fusion_has_notes_is_known_from_its_source() -> None:
+    assert [name for name in FUSIONS if fusion_zoo.has_notes(name)] == ["mini_gemini"]

@@ -154,6 +154,15 @@ def test_every_fusion_trains_end_to_end_also_checkpointed(make_model: Make, fusi
             torch.testing.assert_close(parameter.grad, plain[name])
 
 
+def test_mini_gemini_looks_into_64_keys_of_the_stages_of_convnext(make_model: Make) -> None:
+    titles = ("clip-micro@32", "convnext-micro-pyramid@128")
+    model = make_model(*titles, fusion="mini_gemini", grid=4, norm="layer").train()
+    assert model.mixture.fusion.window == (8, 8)
+    model(batch_of([[IMAGE, 3, 4, 5]])).loss.backward()
+    for part in ("fusion", "encoders"):
+        assert all(p.grad is not None and p.grad.any() for p in model.parts[part].parameters())
+
+
 def test_bfloat16_autocast_gives_nearly_the_same_loss(make_model: Make) -> None:
     model = make_model(*MIXTURE, grid=4, norm="layer")
     batch = batch_of(ROWS)

@@ -89,6 +89,28 @@ def test_a_failed_candidate_keeps_its_place_with_the_reason_in_every_format(
         assert not re.search(r"(?<!\\)<script", text)
 
 
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_what_a_fusion_says_of_itself_stands_below_the_table(
+    greedy: StudyResult, form: str
+) -> None:
+    assert "note" not in tables.rounds(greedy)
+    noted, *others = greedy.rounds[0].candidates
+    steps = [
+        replace(step, record={**step.record, "result": {"fusion_notes": ["One <key> a window."]}})
+        if step.kind in ("pretrain", "finetune")
+        else step
+        for step in noted.steps
+    ]
+    turn = replace(greedy.rounds[0], candidates=(replace(noted, steps=tuple(steps)), *others))
+    study = replace(greedy, rounds=(turn, *greedy.rounds[1:]))
+    assert study.candidates[0].notes == ["One <key> a window."]
+    text = formats.render(tables.rounds(study), form)
+    shown = unescape(text).replace(r"\textless{}", "<").replace(r"\textgreater{}", ">")
+    assert shown.replace(r"\<", "<").count("One <key> a window.") == 1
+    if form == "html":
+        assert "<key>" not in text
+
+
 def test_a_reason_is_short_and_of_failed_candidates_alone(greedy: StudyResult) -> None:
     frame = tables.rounds(greedy)
     assert frame["reason"].notna().tolist() == (frame["mark"] == "failed").tolist()

@@ -27,6 +27,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     if study.kind == "arms":
         frame = frame.sort_values("score", ascending=False, kind="stable")
     span = _span(study)
+    noted = [f"{one.name}: {line}" for one in study.candidates for line in one.notes]
     return {
         "heading": heading(study),
         "varied": [COLUMNS[name][0] for name in _varied(study)],
@@ -34,7 +35,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "published": published(study),
         "downloads": downloads,
-        "sureness": significance.notes(study),
+        "sureness": [*noted, *significance.notes(study)],
         "optuna": _optuna(study),
     }
 

@@ -1,0 +1,110 @@
+"""Answering a benchmark's questions, beside transformers' LLaVA asked them one by one.
+
+    python benchmarks/answering.py [--questions N] [--tokens N]
+
+The micro base candidate, its projector at random, so that all answers are long; on the processor.
+Ours is lmms-eval's model `ablate`: questions in batches of similar length, each image decoded once.
+The peer has the same weights (see `peer.py`) and does as lmms-eval's `llava_hf` does with a batch
+of one, its default: open the image, process, generate, decode, a question at a time. Drawn
+questions of the micro test; both generate greedily, up to as many tokens. In one process.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import peer
+import torch
+from PIL import Image
+
+from ablate.data.prepare import prepare
+from ablate.evaluate.adapter import AblateLMM, Answerer
+from ablate.model.language import load_tokenizer
+
+TASK, SPLIT = "drawn", "test"
+
+
+class Ours:
+    """The adapter, and lmms-eval's requests."""
+
+    def __init__(self, rows: list[dict[str, Any]], folder: Path, tokens: int) -> None:
+        from lmms_eval.api.instance import Instance
+
+        def see(row: dict[str, Any]) -> list[Image.Image]:
+            return [Image.open(folder / row["image"])]
+
+        answerer = Answerer(peer.our_model(), load_tokenizer(peer.SPEC.llm), "benchmark")
+        self.model = AblateLMM(answerer, device="cpu")
+        self.model.task_dict = {TASK: {SPLIT: rows}}
+        self.requests = [
+            Instance(
+                request_type="generate_until",
+                arguments=(row["question"], {"max_new_tokens": tokens}, see, n, TASK, SPLIT),
+                idx=0,
+                metadata={"task": TASK, "doc_id": n, "repeats": 1},
+            )
+            for n, row in enumerate(rows)
+        ]
+
+    def answer(self) -> list[str]:
+        return self.model.generate_until(self.requests)
+
+
+class OneByOne:
+    """Transformers' LLaVA, a question at a time."""
+
+    def __init__(self, rows: list[dict[str, Any]], folder: Path, tokens: int) -> None:
+        self.rows, self.folder, self.tokens = rows, folder, tokens
+        self.model = peer.llava(peer.our_model()).eval()
+        self.processor = peer.Processor(peer.image_token(self.model))
+        self.tokenizer = load_tokenizer(peer.SPEC.llm)
+
+    @torch.inference_mode()
+    def answer(self) -> list[str]:
+        return [self._answer(row) for row in self.rows]
+
+    def _answer(self, row: dict[str, Any]) -> str:
+        turn = [{"role": "user", "content": f"<image>\n{row['question']}"}]
+        prompt = self.processor.chat.prompts([turn])[0].tolist()
+        ids = torch.tensor([self.processor.expanded(prompt)])
+        made = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=self.processor.see(Image.open(self.folder / row["image"])),
+            max_new_tokens=self.tokens,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        answer: str = self.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)
+        return answer.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--questions", type=int, default=256, help="four an image (default 256)")
+    parser.add_argument("--tokens", type=int, default=16, help="of an answer at most (default 16)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with peer.scratch() as scratch:
+        images = max(1, given.questions // 4)
+        folder = prepare({"world": "test", "images": images, "seed": 1}, Path(scratch))
+        lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        took: dict[str, float] = {}
+        for name, way in (("ablate", Ours), ("one by one", OneByOne)):
+            few, every = (way(some, folder, given.tokens) for some in (rows[:4], rows))
+            few.answer()
+            began = perf_counter()
+            every.answer()
+            took[name] = perf_counter() - began
+    print(f"{'':12} {'questions/s':>12} {'speed':>7}")
+    for name, seconds in took.items():
+        speed = took["one by one"] / seconds
+        print(f"{name:12} {len(rows) / seconds:12.1f} {speed:6.2f}x")
+
+
+if __name__ == "__main__":
+    main()
