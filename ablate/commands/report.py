@@ -34,11 +34,11 @@ def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
     """Serve the report, and print its address, until a Ctrl-C."""
     from ablate.reports.live import served
 
-    with served(load_study(name, overrides), port, tell=note) as address:
-        print(address, flush=True)
+    with served(load_study(name, overrides), port, tell=note) as made:
+        print(made.address, flush=True)
         note("a newer report comes by itself; Ctrl-C ends it")
         if show:
-            _open(address)
+            _open(made.door.as_uri())
         threading.Event().wait()
 
 

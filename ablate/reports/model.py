@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.redaction import redacted
 from ablate.reports.answers import Answers, Rows
 from ablate.reports.scoreboard import Scoreboard
 
@@ -97,10 +98,11 @@ class CandidateResult:
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
-        """The first failed step with its `{type, message}`."""
+        """The first failed step with its `{type, message}`, without secrets."""
         for step in self.steps:
             if step.status == "failed":
-                return step, step.record.get("error") or {"type": "", "message": "no reason kept"}
+                error = step.record.get("error") or {"type": "", "message": "no reason kept"}
+                return step, {name: redacted(text) for name, text in error.items()}
         return None
 
     @cached_property

@@ -20,7 +20,7 @@ from ablate.reports.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult, best_first
 from ablate.reports.pages import navigation
-from ablate.reports.pages.logs import tail
+from ablate.reports.pages.logs import MOST, tail
 from ablate.reports.site import build, build_single
 from ablate.search.explore import explore
 from ablate.store.lease import Watch
@@ -244,6 +244,38 @@ def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
     build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
     page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
     assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
+
+
+@pytest.mark.parametrize("before", ["", "x" * 60_000])
+def test_a_log_on_a_page_holds_no_secret(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setenv("MY_PASS", "correct horse battery")
+    step = greedy.candidates[0].steps[-1]
+    log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f"{before}\nlogin correct horse battery\ncorrect \x1b[1mhorse battery\n"
+        f"GET https://me:hunter2@host/a\n{'y' * 390}correct horse battery\n"
+    )
+    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
+    assert "login $MY_PASS\n$MY_PASS\nGET https://***@host/a\n" in page
+    assert not any(part in page for part in ("correct", "horse", "hunter2"))
+
+
+def test_a_secret_that_a_log_is_cut_within_is_left_out(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "abcdefghijklmnop"
+    monkeypatch.setenv("MY_PASS", secret)
+    step = greedy.candidates[0].steps[-1]
+    log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
+    log.parent.mkdir(parents=True)
+    for length in range(MOST - 20, MOST + 2):
+        log.write_text(f"{secret}{'z' * (length - len(secret))} end")
+        shown = tail(tmp_path, step)
+        assert not any(secret[place : place + 4] in shown for place in range(13))
 
 
 def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:
