@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from itertools import chain
@@ -28,7 +29,13 @@ from ablate.reports.pages import Page, navigation, pages
 from ablate.reports.tables import caption, cells, comparison
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
-SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
+SCRIPTS = (
+    "datatables.js",
+    "report.js",
+    "tables.js",
+    "answers.js",
+    "points.js",
+)  # in the order they load
 _SUFFIXES = {"csv": "csv", "md": "md", "latex": "tex", "json": "json"}
 
 
@@ -92,6 +99,10 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
             scripts=scripts,
         )
         _put(folder / f"{page.path}.html", parts)
+        for name, content in page.files:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     for name in (STYLE, THEME, *scripts):
         _put(folder / "assets" / name, [asset(name)])
     for name, text in tables.items():
@@ -118,7 +129,7 @@ def _shell(
     `current`: the page that is marked in the navigation, if the file holds one alone.
     """
     environment = _environment()
-    common: dict[str, Any] = {"study": study, "to": to}
+    common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study)}
     bodies = (
         {
             "path": page.path,
@@ -140,6 +151,19 @@ def _shell(
         inline=inline or {},
         pieces=pieces,
     )
+
+
+def dates(study: StudyResult) -> str:
+    """When its steps ran, from the first to the last, in UTC; empty before one has ended."""
+    ran = [step.record for step in study.steps.values() if step.record.get("ended")]
+    if not ran:
+        return ""
+    first = min(float(record.get("started") or record["ended"]) for record in ran)
+    last = max(float(record["ended"]) for record in ran)
+    days = [datetime.fromtimestamp(moment, UTC) for moment in (first, last)]
+    begun, ended = (f"{day:%Y-%m-%d %H:%M}" for day in days)
+    same = days[0].date() == days[1].date()
+    return f"{begun} to {f'{days[1]:%H:%M}' if same else ended} UTC"
 
 
 @cache
