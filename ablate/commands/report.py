@@ -82,11 +82,18 @@ def sure(study: Study, form: str) -> str:
 
 
 def build(study: Study, single: bool = False) -> Path:
-    """Write the report below `home()/reports`; the path of its first page, or of its only file."""
-    from ablate.reports import site
+    """Write the report below `home()/reports`; the path of its first page, or of its only file.
+
+    The page of all studies there, `index.html`, is made anew.
+    """
+    from ablate.reports import overview, site
     from ablate.reports.load import load
 
-    folder = home() / "reports" / study.name
+    reports, found = home() / "reports", load(study)
+    folder = reports / study.name
     if single:
-        return site.build_single(load(study), folder.with_name(f"{folder.name}.html"))
-    return site.build(load(study), folder)
+        page = site.build_single(found, folder.with_name(f"{folder.name}.html"))
+    else:
+        page = site.build(found, folder)
+    overview.update(reports, page, found)
+    return page

@@ -9,22 +9,21 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablate.files import drafted
 from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
+from ablate.reports.dates import dates
 from ablate.reports.links import Links, Within
+from ablate.reports.markup import asset, environment
 from ablate.reports.model import StudyResult
+from ablate.reports.overview import way_back
 from ablate.reports.pages import Page, navigation, pages
 from ablate.reports.tables import caption, cells, comparison
 
@@ -50,7 +49,7 @@ def build(
     with _scratch(folder.parent) as scratch:
         made = scratch / "new"
         made.mkdir(mode=0o755)
-        _write(study, made, live, (before or folder) / "images")
+        _write(study, made, live, (before or folder) / "images", way_back(study, folder))
         if folder.exists():
             folder.rename(scratch / "old")
         made.rename(folder)
@@ -79,7 +78,7 @@ def build_single(study: StudyResult, path: Path) -> Path:
     return path
 
 
-def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
+def _write(study: StudyResult, folder: Path, live: bool, before: Path, back: str) -> None:
     browser, tables = Browser(study), _tables(study)
     names = encode(browser, folder / "images", before)
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
@@ -95,6 +94,7 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
             links,
             title=page.title,
             current=page.path,
+            studies=links.root + back if back else "",
             policy=policy,
             scripts=scripts,
         )
@@ -119,6 +119,7 @@ def _shell(
     *,
     title: str,
     current: str = "",
+    studies: str = "",
     policy: str,
     scripts: Iterable[str] = (),
     inline: dict[str, Markup] | None = None,
@@ -126,19 +127,20 @@ def _shell(
 ) -> Iterator[str]:
     """One HTML file with these pages in it, part by part; style and scripts are files, or `inline`.
 
-    `current`: the page that is marked in the navigation, if the file holds one alone.
+    `current`: the page that is marked in the navigation, if the file holds one alone; `studies`:
+    where the page of all studies is, if there is one.
     """
-    environment = _environment()
-    common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study)}
+    templates = environment()
+    common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study), "studies": studies}
     bodies = (
         {
             "path": page.path,
             "title": page.title,
-            "body": Markup(environment.get_template(page.template).render(common, **page.values)),
+            "body": Markup(templates.get_template(page.template).render(common, **page.values)),
         }
         for page in shown
     )
-    return environment.get_template("shell.html").generate(
+    return templates.get_template("shell.html").generate(
         common,
         navigation=navigation(study),
         title=title,
@@ -151,37 +153,6 @@ def _shell(
         inline=inline or {},
         pieces=pieces,
     )
-
-
-def dates(study: StudyResult) -> str:
-    """When its steps ran, from the first to the last, in UTC; empty before one has ended."""
-    ran = [step.record for step in study.steps.values() if step.record.get("ended")]
-    if not ran:
-        return ""
-    first = min(float(record.get("started") or record["ended"]) for record in ran)
-    last = max(float(record["ended"]) for record in ran)
-    days = [datetime.fromtimestamp(moment, UTC) for moment in (first, last)]
-    begun, ended = (f"{day:%Y-%m-%d %H:%M}" for day in days)
-    same = days[0].date() == days[1].date()
-    return f"{begun} to {f'{days[1]:%H:%M}' if same else ended} UTC"
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-@cache
-def asset(name: str) -> str:
-    """The text of a file that every report holds."""
-    return (files("reports") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _tables(study: StudyResult) -> dict[str, str]:

@@ -278,6 +278,38 @@ def test_a_secret_that_a_log_is_cut_within_is_left_out(
         assert not any(secret[place : place + 4] in shown for place in range(13))
 
 
+def test_every_page_says_when_its_runs_were(greedy: StudyResult, site: Path) -> None:
+    paths = list(site.rglob("*.html"))
+    assert len(paths) == 6 + len(greedy.candidates)
+    for path in paths:
+        assert "Runs of 2001-09-09 01:46 to 01:47 UTC." in path.read_text(encoding="utf-8")
+
+
+def test_experts_stand_by_what_they_add_and_are_tinted_by_it(site: Path) -> None:
+    text = (site / "experts.html").read_text(encoding="utf-8")
+    order = ["pix2struct", "eva02", "convnext", "sam", "dinov2"]
+    for caption in ("What each expert adds, in points</caption>", "in points of each benchmark"):
+        body = text[text.index(caption) :].partition("</table>")[0]
+        assert re.findall(r'<th scope="row">(\w+)-micro', body) == order
+    cells = re.findall(r'<td class="num ([\w-]*)( top)?" data-order="([+-][\d.]+)"', text)
+    assert len(cells) == 5 * 8
+    for tint, _, value in cells:
+        points, step = float(value), 20
+        shade = min(-(-abs(points) // step), 4)
+        name = "gain" if points > 0 else "loss"
+        assert tint == (f"{name}-{shade:.0f}" if shade else "")
+    legend = re.findall(r'<span class="[\w-]+">([+-]?\d+)</span>', text)
+    assert legend == ["-80", "-60", "-40", "-20", "0", "+20", "+40", "+60", "+80"]
+
+
+def test_a_study_is_short_where_it_is_printed(greedy: StudyResult) -> None:
+    whole = [greedy, *greedy.rounds, *greedy.candidates, *greedy.steps.values()]
+    assert all(len(repr(one)) < 1000 for one in [*whole, greedy.candidates[0].runs[0]])
+    assert repr(greedy).startswith("<StudyResult 'greedy' on micro: rounds, 9 of 10 candidates")
+    longest = dataclasses.replace(greedy, name="x" * 10**6)
+    assert len(repr(longest)) < 1000
+
+
 def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:
     text = " ".join(Page(build(empty, tmp_path / "report")).text.split())
     assert "No candidate is scored yet." in text

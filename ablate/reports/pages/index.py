@@ -18,8 +18,9 @@ def index(study: StudyResult) -> dict[str, Any]:
     scored = any(one.composite is not None for one in study.candidates)
     chart = (figures.greedy_path if greedy else figures.arm_scores)(study) if scored else None
     each = "candidate" if greedy else "arm"
-    caption = f"Every {each}'s score with its 95 % interval{_part(study)}. Hollow: a tie, not told "
-    caption += "apart from the winner of its round." if greedy else "apart from the best."
+    caption = f"Every {each}'s score with its 95 % interval{_part(study)}"
+    caption += "; the line joins the winners" if greedy else ""
+    caption += f". Hollow: not told apart from the {'winner of its round' if greedy else 'best'}."
     return {
         "story": story.tell(study),
         "best": study.best,
