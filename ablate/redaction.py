@@ -1,22 +1,59 @@
-"""What must not be written down: the values of environment variables that name a secret."""
+"""What must not be written down: passwords and tokens, of the environment or by their form."""
 
 import os
 import re
+from urllib.parse import unquote
 
 _NAMES = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY|_KEY$", re.I
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY|_KEY$"
+    r"|(^|_)(PASS|PW|PAT|AUTH|COOKIE)$|_PWD$|_DSN$|(^|_)(DB|DATABASE)_UR[IL]$",
+    re.I,
 )
+"""Of variables whose whole value is secret. `PWD` and `OLDPWD` are folders."""
+_LOGIN = re.compile(r"([a-z][\w+.-]*://)(?:([^\s/:@]*):)?([^\s/@]+)@", re.I)
+"""What stands before the host of an address: `user:password@`, or a token alone."""
+_FORMS = (
+    (_LOGIN, r"\1***@"),
+    (
+        re.compile(r"([?&](?:\w*(?:token|secret|password|key)|sig|signature)=)(?!\$)[^&\s\"']+"),
+        r"\1***",
+    ),
+    (re.compile(r"\b(?:hf_|gh[opsu]_|github_pat_|glpat-|sk-|xox[abprs]-|AKIA)[\w-]{16,}"), "***"),
+    (re.compile(r"(\bAuthorization: *\w+ +)(?!\$)\S+", re.I), r"\1***"),
+)
+"""Secrets that are known by their form: no variable of this process need hold them."""
+_ASSIGNED = re.compile(r"\b([A-Z][A-Z0-9_]*)=(?!\$)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)")
+"""A variable that is set, as a shell tells it."""
 _SHORTEST = 6
 """Characters below which a value is no secret, and would be found in many a word."""
 
 
 def redacted(text: str) -> str:
-    """`text` with `$NAME` in place of the value of each such variable, the longest first."""
-    secrets = {
-        value: name
-        for name, value in os.environ.items()
-        if _NAMES.search(name) and len(value) >= _SHORTEST
-    }
+    """`text` with `$NAME` in place of each secret value of the environment, the longest first.
+
+    In place of what looks like one stands `***`: a login in an address, a key of a known form,
+    `X_PASS=...`.
+    """
+    secrets = _values()
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, f"${secrets[value]}")
-    return text
+    for form, instead in _FORMS:
+        text = form.sub(instead, text)
+    return _ASSIGNED.sub(_unless_secret, text)
+
+
+def _values() -> dict[str, str]:
+    """Secret values of the environment, and the name of the variable that each is in."""
+    found: dict[str, str] = {}
+    for name, value in os.environ.items():
+        secret = [value] if _NAMES.search(name) else []
+        for login in _LOGIN.finditer(value):
+            secret += [login[3], unquote(login[3])]
+        found |= {one: name for one in secret if len(one) >= _SHORTEST}
+    return found
+
+
+def _unless_secret(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    secret = _NAMES.search(name) and len(value.strip("\"'")) >= _SHORTEST
+    return f"{name}=***" if secret else match[0]

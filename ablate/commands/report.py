@@ -41,11 +41,12 @@ def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
     """Serve the report, and print its address, until a Ctrl-C or SIGTERM."""
     from ablate.reports.live import served
 
-    with terminable(), served(load_study(name, overrides), port, tell=note) as address:
-        print(address, flush=True)
+    study = load_study(name, overrides)
+    with terminable(), served(study, port, tell=note) as made:
+        print(made.address, flush=True)
         note("a newer report comes by itself; Ctrl-C ends it")
         if show:
-            _open(address)
+            _open(made.door.as_uri())
         threading.Event().wait()
 
 
@@ -98,19 +99,23 @@ def _found(study: Study, last: int | None = None) -> "StudyResult":
 def build(study: Study, single: bool = False) -> Path:
     """Write the report below `home()/reports`; the path of its first page, or of its only file.
 
-    Where one may only read there, it goes below `ablate-reports` in the working folder.
+    The page of all studies there, `index.html`, is made anew. Where one may only read there, all of
+    it goes below `ablate-reports` in the working folder.
     """
-    from ablate.reports import site
+    from ablate.reports import overview, site
     from ablate.reports.load import load
 
-    folder = home() / "reports" / study.id
-    if not _writable(folder):
-        here = Path.cwd() / "ablate-reports" / study.id
-        note(f"you may not write to {folder}; the report goes to {here.parent}")
-        folder = here
+    reports, found = home() / "reports", load(study)
+    if not _writable(reports / study.id):
+        reports, refused = Path.cwd() / "ablate-reports", reports
+        note(f"you may not write to {refused}; the report goes to {reports}")
+    folder = reports / study.id
     if single:
-        return site.build_single(load(study), folder.with_name(f"{folder.name}.html"))
-    return site.build(load(study), folder)
+        page = site.build_single(found, folder.with_name(f"{folder.name}.html"))
+    else:
+        page = site.build(found, folder)
+    overview.update(reports, page, found)
+    return page
 
 
 def _writable(folder: Path) -> bool:

@@ -11,7 +11,7 @@ Rows = Sequence[Mapping[str, Any]]
 """Of `answers.jsonl`, one a question."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answers:
     """What one training run of a candidate answered, an entry a question.
 
@@ -32,6 +32,9 @@ class Answers:
             [row[name] for row in rows] for name in ("image", "score", "weight")
         )
         return cls(questions, images, scores, weights, lambda: rows)
+
+    def __repr__(self) -> str:
+        return f"<Answers to {len(self.questions)} questions>"
 
     @cached_property
     def rows(self) -> Rows:

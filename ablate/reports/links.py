@@ -4,8 +4,22 @@ A page is a section whose id is its path, in both forms: `answers?a=0&b=2` behin
 section to show and what to show in it.
 """
 
+import base64
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
+
+from ablate.reports.drawing import Drawing
+
+
+class Download(NamedTuple):
+    """A table as a file: its name and what is in it."""
+
+    name: str
+    text: str
 
 
 class Links:
@@ -22,9 +36,23 @@ class Links:
         """A table to download."""
         return f"{self.root}tables/{name}"
 
+    def download(self, found: Download) -> str:
+        """A table of a page, to download."""
+        return self.table(found.name)
+
     def image(self, name: str) -> str:
         """An image of the answers."""
         return f"{self.root}images/{name}"
+
+    def file(self, drawn: Drawing, suffix: str) -> str:
+        """A figure to keep, as `svg` or `png`."""
+        return f"{self.root}figures/{drawn.name}.{suffix}"
+
+    def figure(self, drawn: Drawing) -> Markup:
+        """A figure whose points lead to their pages."""
+        return Markup(
+            re.sub(r'href="page:([\w/-]+)"', lambda m: f'href="{self.page(m[1])}"', drawn.fragment)
+        )
 
 
 class Within(Links):
@@ -40,8 +68,15 @@ class Within(Links):
     def table(self, name: str) -> str:
         return f"data:text/plain;charset=utf-8,{quote(self.tables[name])}"
 
+    def download(self, found: Download) -> str:
+        return f"data:text/plain;charset=utf-8,{quote(found.text, errors='replace')}"
+
     def image(self, name: str) -> str:
         return self.images[name]
+
+    def file(self, drawn: Drawing, suffix: str) -> str:
+        kind, content = ("svg+xml", drawn.svg) if suffix == "svg" else ("png", drawn.png)
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _fragment(path: str, query: Mapping[str, object]) -> str:

@@ -1,10 +1,15 @@
 """`ablate report --live`: the report on this machine's loopback address, made anew as steps finish.
 
+Every user of a machine can reach its loopback address, so all that is served lies below a random
+word, which only the one who started it is told.
+
 Each report is built by a process of its own, into a folder of its own: what a build remembers and
 how it may fail stays there, and a page that is being read is not taken away.
 """
 
 import hashlib
+import hmac
+import secrets
 import signal
 import tempfile
 import threading
@@ -16,7 +21,7 @@ from mimetypes import guess_type
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ablate.config.study import Study
 from ablate.errors import UserError
@@ -58,7 +63,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, shelf: Shelf, port: int = 0) -> None:
-        self.shelf = shelf
+        self.shelf, self.word = shelf, secrets.token_urlsafe(24)
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -70,11 +75,16 @@ class Server(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Where the first page is."""
-        return f"http://{HOST}:{self.server_port}/"
+        return f"http://{HOST}:{self.server_port}/{self.word}/"
+
+    def knows(self, word: str) -> bool:
+        """Whether it is the word of the address, told in the same time whatever it is."""
+        return hmac.compare_digest(word.encode("utf-8", "replace"), self.word.encode())
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of the shelf's files, for who asks this very server by its name.
+    """GET and HEAD of the shelf's files, for who asks this very server by its name and knows its
+    word.
 
     A page of another site cannot read them: not by a name of its own that leads here, either.
     """
@@ -92,7 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         if self.headers.get("Host") not in self.server.names:
             return self._send(HTTPStatus.FORBIDDEN, b"not served under this name\n", with_body)
-        found = self.server.shelf.read(self.path)
+        word, _, name = self.path.removeprefix("/").partition("/")
+        found = self.server.shelf.read(f"/{name}") if self.server.knows(word) else None
         if found is None:
             return self._send(HTTPStatus.NOT_FOUND, b"not found\n", with_body)
         content, kind = found
@@ -114,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-cache")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         if tag:
@@ -172,9 +184,19 @@ def _build(study: Study, folder: Path, before: Path, said: Connection) -> None:
         said.send(str(error))
 
 
+class Served(NamedTuple):
+    """Where a report is served: its address, and a file of the user's alone that leads there.
+
+    A browser is started with the file: what a program is started with, all users can read.
+    """
+
+    address: str
+    door: Path
+
+
 @contextmanager
-def served(study: Study, port: int, tell: Callable[[str], None]) -> Iterator[str]:
-    """The report of the study, served while the context lasts; its address.
+def served(study: Study, port: int, tell: Callable[[str], None]) -> Iterator[Served]:
+    """The report of the study, served while the context lasts.
 
     `tell` is called with what keeps a newer report from being built; the last good one stays.
     """
@@ -193,12 +215,25 @@ def served(study: Study, port: int, tell: Callable[[str], None]) -> Iterator[str
         for thread in threads:
             thread.start()
         try:
-            yield server.address
+            yield Served(server.address, door(Path(scratch), server.address))
         finally:
             ended.set()
             server.shutdown()
             for thread in threads:
                 thread.join()
+
+
+def door(folder: Path, address: str) -> Path:
+    """A new page in `folder`, for its owner only, that leads to the address."""
+    path = folder / "open.html"
+    path.touch(mode=0o600)
+    path.write_text(
+        '<!doctype html>\n<meta charset="utf-8">\n<title>ablate</title>\n'
+        f'<meta http-equiv="refresh" content="0; url={address}">\n'
+        f'<a href="{address}">The report</a>\n',
+        encoding="utf-8",
+    )
+    return path
 
 
 def _follow(builds: _Builds, shelf: Shelf, seen: State, tell: Callable[[str], None]) -> None:

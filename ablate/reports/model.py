@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.redaction import redacted
 from ablate.reports.answers import Answers, Rows
 from ablate.reports.scoreboard import Scoreboard
 
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
@@ -33,6 +34,9 @@ class StepResult:
     record: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"<StepResult {self.kind} {_brief(self.slug)} ({self.key[:12]}): {self.status}>"
+
     @property
     def seconds(self) -> float:
         return float(self.record.get("seconds") or 0.0)
@@ -42,7 +46,7 @@ class StepResult:
         return float(self.record.get("device_seconds") or 0.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CandidateResult:
     """One candidate of a round (or one arm), its seeds together: configuration, steps, answers.
 
@@ -61,6 +65,10 @@ class CandidateResult:
     seed_scores: tuple[float, ...] = ()
     runs: tuple[Answers, ...] = ()
     images: Path | None = None
+
+    def __repr__(self) -> str:
+        score = self.status if self.composite is None else f"{self.composite:.1f}"
+        return f"<CandidateResult {_brief(self.name)} of round {self.round}: {score}>"
 
     @cached_property
     def composite(self) -> float | None:
@@ -105,10 +113,11 @@ class CandidateResult:
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
-        """The first failed step with its `{type, message}`."""
+        """The first failed step with its `{type, message}`, without secrets."""
         for step in self.steps:
             if step.status == "failed":
-                return step, step.record.get("error") or {"type": "", "message": "no reason kept"}
+                error = step.record.get("error") or {"type": "", "message": "no reason kept"}
+                return step, {name: redacted(text) for name, text in error.items()}
         return None
 
     @cached_property
@@ -133,6 +142,11 @@ class CandidateResult:
         return frame.sort_values(["task", "id"], kind="stable", ignore_index=True)
 
 
+def _brief(name: str, most: int = 120) -> str:
+    """A name as a `repr` holds it, which is printed whole and in every traceback."""
+    return repr(name if len(name) <= most else f"{name[: most - 3]}...")
+
+
 def _clean(value: Any) -> str:
     """Text that can be encoded: a model may emit half a character."""
     return str(value).encode("utf-8", "replace").decode()
@@ -148,13 +162,17 @@ class Repeats:
     rows: Mapping[str | int, str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RoundResult:
     """One round: its candidates, and the search's stored decision once there is one."""
 
     number: int
     candidates: tuple[CandidateResult, ...]
     decision: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        chosen = _brief(self.winner.name) if self.winner else "undecided"
+        return f"<RoundResult {self.number} of {len(self.candidates)} candidates: {chosen}>"
 
     def named(self, name: str | None) -> CandidateResult | None:
         """The candidate called `name`, or `None`."""
@@ -166,7 +184,7 @@ class RoundResult:
         return self.named(self.decision["winner"]) if self.decision else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StudyResult:
     """A study and all that the store knows of it.
 
@@ -198,6 +216,14 @@ class StudyResult:
     varies: tuple[str, ...] = ("encoders",)
     id: str = ""
     older: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        scored = [one for one in self.candidates if one.composite is not None]
+        best = f", best {_brief(self.best.name)} {self.best.composite:.1f}" if self.best else ""
+        return (
+            f"<StudyResult {_brief(self.name)} on {self.suite}: {self.kind}, "
+            f"{len(scored)} of {len(self.candidates)} candidates scored{best}>"
+        )
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -9,25 +9,32 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablate.files import drafted
 from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
+from ablate.reports.dates import dates
 from ablate.reports.links import Links, Within
+from ablate.reports.markup import asset, environment
 from ablate.reports.model import StudyResult
+from ablate.reports.overview import way_back
 from ablate.reports.pages import Page, navigation, pages
 from ablate.reports.tables import caption, cells, comparison
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
-SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
+SCRIPTS = (
+    "datatables.js",
+    "report.js",
+    "tables.js",
+    "answers.js",
+    "points.js",
+)  # in the order they load
 _SUFFIXES = {"csv": "csv", "md": "md", "latex": "tex", "json": "json"}
 
 
@@ -42,7 +49,7 @@ def build(
     with _scratch(folder.parent) as scratch:
         made = scratch / "new"
         made.mkdir()
-        _write(study, made, live, (before or folder) / "images")
+        _write(study, made, live, (before or folder) / "images", way_back(study, folder))
         if folder.exists():
             folder.rename(scratch / "old")
         made.rename(folder)
@@ -71,7 +78,7 @@ def build_single(study: StudyResult, path: Path) -> Path:
     return path
 
 
-def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
+def _write(study: StudyResult, folder: Path, live: bool, before: Path, back: str) -> None:
     browser, tables = Browser(study), _tables(study)
     names = encode(browser, folder / "images", before)
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
@@ -87,10 +94,15 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path) -> None:
             links,
             title=page.title,
             current=page.path,
+            studies=links.root + back if back else "",
             policy=policy,
             scripts=scripts,
         )
         _put(folder / f"{page.path}.html", parts)
+        for name, content in page.files:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     for name in (STYLE, THEME, *scripts):
         _put(folder / "assets" / name, [asset(name)])
     for name, text in tables.items():
@@ -107,6 +119,7 @@ def _shell(
     *,
     title: str,
     current: str = "",
+    studies: str = "",
     policy: str,
     scripts: Iterable[str] = (),
     inline: dict[str, Markup] | None = None,
@@ -114,19 +127,20 @@ def _shell(
 ) -> Iterator[str]:
     """One HTML file with these pages in it, part by part; style and scripts are files, or `inline`.
 
-    `current`: the page that is marked in the navigation, if the file holds one alone.
+    `current`: the page that is marked in the navigation, if the file holds one alone; `studies`:
+    where the page of all studies is, if there is one.
     """
-    environment = _environment()
-    common: dict[str, Any] = {"study": study, "to": to}
+    templates = environment()
+    common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study), "studies": studies}
     bodies = (
         {
             "path": page.path,
             "title": page.title,
-            "body": Markup(environment.get_template(page.template).render(common, **page.values)),
+            "body": Markup(templates.get_template(page.template).render(common, **page.values)),
         }
         for page in shown
     )
-    return environment.get_template("shell.html").generate(
+    return templates.get_template("shell.html").generate(
         common,
         navigation=navigation(study),
         title=title,
@@ -139,24 +153,6 @@ def _shell(
         inline=inline or {},
         pieces=pieces,
     )
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("ablate.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-@cache
-def asset(name: str) -> str:
-    """The text of a file that every report holds."""
-    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def _tables(study: StudyResult) -> dict[str, str]:

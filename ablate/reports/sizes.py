@@ -11,15 +11,17 @@ class Size:
     """A candidate's cost; None where no record tells.
 
     Of its model: `visual_tokens` an image becomes, `parameters` in all and `trainable` in
-    fine-tuning, `vision_flops` an image takes before the language model. Of its runs:
-    `tokens_per_second`, visual tokens read in evaluation; `device_hours` of all its steps, those
-    too that it shares with others, a mean over its seeds.
+    fine-tuning, `vision_flops` an image takes before the language model. Of its training, by no
+    clock: `training_flops`, the same for every image of every sample, forward. Measured:
+    `tokens_per_second`, visual tokens read in evaluation; `device_hours` of all its steps. What is
+    of all its steps is so of those too that it shares with others, a mean over its seeds.
     """
 
     visual_tokens: int | None
     parameters: int | None
     trainable: int | None
     vision_flops: int | None
+    training_flops: float | None
     tokens_per_second: float | None
     device_hours: float | None
 
@@ -35,9 +37,18 @@ def size(one: CandidateResult) -> Size:
         parameters=trained.get("parameters"),
         trainable=trained.get("trainable"),
         vision_flops=trained.get("vision_flops"),
+        training_flops=_training_flops(one),
         tokens_per_second=tokens * asked["questions"] / seconds if tokens and seconds else None,
         device_hours=spent / len(one.config["seeds"]) if one.status == "done" else None,
     )
+
+
+def _training_flops(one: CandidateResult) -> float | None:
+    results = [step.record.get("result") or {} for step in one.steps if step.kind != "evaluate"]
+    if one.status != "done" or not all(own.get("vision_flops") for own in results):
+        return None
+    spent = sum(own["samples"] * own["vision_flops"] for own in results)
+    return float(spent / len(one.config["seeds"]))
 
 
 def pareto_front(

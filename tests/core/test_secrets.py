@@ -68,3 +68,53 @@ def test_a_secret_within_another_is_not_left_in_part(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("B_TOKEN", "abcdefghijkl")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     assert redacted("abcdefghijkl abcdefgh false") == "$B_TOKEN $A_TOKEN false"
+
+
+@pytest.mark.parametrize(
+    "name", ["MY_PASS", "DB_URL", "GITHUB_PAT", "MYSQL_PWD", "SENTRY_DSN", "BASIC_AUTH", "PASS"]
+)
+def test_the_names_that_secrets_have_are_known(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "correct-horse")
+    assert redacted("tried correct-horse twice") == f"tried ${name} twice"
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "PATH", "COMPASS", "PATTERN", "HF_HUB_URL"])
+def test_other_names_are_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "/a/folder")
+    assert redacted("in /a/folder") == "in /a/folder"
+
+
+def test_the_password_of_an_address_is_secret_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE", "redis://me:very%20secret@host:6379/0")
+    assert redacted("no login with 'very secret'") == "no login with '$STORE'"
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("GET https://me:hunter2@host/a 401", "GET https://***@host/a 401"),
+        ("clone https://abc123@host/a.git", "clone https://***@host/a.git"),
+        (
+            "https://host/a?size=2&access_token=abc&b=1",
+            "https://host/a?size=2&access_token=***&b=1",
+        ),
+        ("+ export MY_PASS=hunter22", "+ export MY_PASS=***"),
+        ("+ export MY_PASS='hun ter 22'", "+ export MY_PASS=***"),
+        ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+        (f"hf_{'a' * 34} refused", "*** refused"),
+    ],
+)
+def test_what_looks_like_a_secret_needs_no_variable(told: str, kept: str) -> None:
+    assert redacted(told) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host:8080/a@b and mail me@host",
+        "pad_token=<pad> max_tokens=128, NUM_WORKERS=4 TOKENIZERS_PARALLELISM=false",
+        "step 3 loss 0.123 tokens/s 12345 key=0123456789abcdef",
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redacted(text) == text

@@ -17,7 +17,7 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.errors import UserError
-from ablate.reports.live import Server, Shelf, state
+from ablate.reports.live import Server, Shelf, door, state
 from ablate.search.explore import explore
 from ablate.store.results import StoredResults
 
@@ -45,7 +45,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def ask(
     server: Server, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, str, dict[str, str]]:
-    """Status, body and headers; the path is sent as it is."""
+    """Status, body and headers; the path is sent as it is, below the word of the server."""
+    return ask_as_it_is(server, f"/{server.word}{path}", method, **headers)
+
+
+def ask_as_it_is(
+    server: Server, path: str, method: str = "GET", **headers: str
+) -> tuple[int, str, dict[str, str]]:
     link = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
     sent = {"Host": f"127.0.0.1:{server.server_port}"} | {
         name.replace("_", "-"): value for name, value in headers.items()
@@ -62,7 +68,27 @@ def ask(
 
 def test_it_listens_on_loopback_alone(server: Server) -> None:
     assert server.server_address[0] == "127.0.0.1"
-    assert server.address == f"http://127.0.0.1:{server.server_port}/"
+    assert server.address == f"http://127.0.0.1:{server.server_port}/{server.word}/"
+
+
+def test_who_does_not_know_the_word_is_shown_nothing(server: Server) -> None:
+    assert len(server.word) >= 32
+    word = server.word
+    wrong = ["/", "/index.html", f"/{word[:-1]}/", f"/{word}x/", f"/x{word[1:]}/index.html"]
+    wrong += [f"/a/{word}/", f"/?{word}/", f"/index.html?{word}", "/%c3%a9/", f"/{word[:-4]}"]
+    for path in wrong:
+        assert ask_as_it_is(server, path)[:2] == (404, "not found\n")
+    assert ask_as_it_is(server, f"/{word}/")[0] == 200
+    assert ask_as_it_is(server, f"/{word}/")[2]["Referrer-Policy"] == "no-referrer"
+    with Server(Shelf()) as another:
+        assert another.word != word
+
+
+def test_a_browser_is_started_with_a_file_of_the_users_alone(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:1234/a-word/"
+    made = door(tmp_path, address)
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert f'content="0; url={address}"' in made.read_text(encoding="utf-8")
 
 
 def test_it_serves_the_files_of_the_report(server: Server) -> None:
@@ -151,12 +177,12 @@ def test_from_the_command_line_it_follows_the_store_and_ends_with_ctrl_c(tmp_pat
         assert live.stdout is not None
         kept.callback(live.kill)  # where the test fails
         address = live.stdout.readline()
-        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", address)
+        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)(/[\w-]{32}/)\n", address)
         assert found, live.stderr and live.stderr.read()
 
         def page() -> str:
             link = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=5)
-            link.request("GET", "/")
+            link.request("GET", found[2])
             return link.getresponse().read().decode()
 
         assert "No candidate is scored yet." in page()

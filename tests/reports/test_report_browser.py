@@ -1,10 +1,12 @@
 """The report in a real browser, opened from disk: as a folder, and as one file."""
 
+import base64
 import dataclasses
 import re
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -90,6 +92,75 @@ def test_a_heading_sorts_its_table_also_by_keyboard(page: Open, addresses: dict[
     assert table.locator("tbody th").all_inner_texts() == before
 
 
+def test_each_point_says_what_it_is_and_leads_to_its_page(
+    page: Open, greedy: StudyResult, addresses: dict[str, str]
+) -> None:
+    wide = page(viewport={"width": 1280, "height": 900})
+    for path, figures in (("index", 1), ("cost", 4)):
+        wide.goto(addresses[path])
+        points = shown(wide).locator("a.point")
+        scored = [one for one in greedy.candidates if one.composite is not None]
+        assert points.count() >= figures * len(scored)
+        tip = wide.locator(".tip")
+        for place in range(len(scored)):
+            point = points.nth(place)
+            point.hover()
+            words = point.get_attribute("aria-label")
+            assert words
+            assert tip.inner_text() == words
+    wide.goto(addresses["index"])
+    best = greedy.best
+    assert best is not None
+    point = shown(wide).locator(f"a.point[aria-label*='{greedy.label(best)} (round 3)']")
+    assert f"{best.composite:.1f} [" in (point.get_attribute("aria-label") or "")
+    point.focus()
+    assert tip.is_visible()
+    wide.keyboard.press("Escape")
+    assert not tip.is_visible()
+    wide.keyboard.press("Enter")
+    shown(wide).get_by_role("heading", name=best.name, exact=True).wait_for()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_decides_of_a_round_is_seen_without_scrolling(
+    page: Open, addresses: dict[str, str], width: int
+) -> None:
+    opened = page(viewport={"width": width, "height": 900})
+    opened.goto(addresses["results"])
+    table = shown(opened).locator("table.results").nth(1)
+    table.locator(".dt-column-order").first.wait_for(state="attached" if width < 400 else "visible")
+    names = ["Score", "Against previous winner"] + (["p", "DocVQA", "Seconds"] * (width > 400))
+    for name in names:
+        heading = table.locator("thead th", has_text=re.compile(rf"^\s*{name}\s*$")).bounding_box()
+        assert heading, name
+        assert heading["x"] + heading["width"] <= width, name
+    winner = table.get_by_text("winner", exact=True).locator("visible=true").bounding_box()
+    assert winner
+    assert winner["x"] + winner["width"] <= width
+
+
+def test_figures_and_tables_are_kept_as_files(
+    page: Open, addresses: dict[str, str], tmp_path: Path
+) -> None:
+    wide = page(viewport={"width": 1280, "height": 900})
+    for path, name, start in (
+        ("index", "PNG", b"\x89PNG"),
+        ("index", "SVG", b"<?xml"),
+        ("cost", "CSV", b"kind,steps"),
+        ("experts", "JSON", b"["),
+    ):
+        wide.goto(addresses[path])
+        link = shown(wide).get_by_role("link", name=name, exact=True).first
+        href = link.get_attribute("href") or ""
+        if href.startswith("data:"):
+            head, _, body = href.partition(",")
+            content = base64.b64decode(body) if head.endswith("base64") else unquote_to_bytes(body)
+        else:
+            content = (Path(addresses[path].removeprefix("file://")).parent / href).read_bytes()
+        assert content.startswith(start), name
+        assert link.get_attribute("download")
+
+
 def test_a_table_is_filtered_and_its_columns_are_hidden(
     page: Open, addresses: dict[str, str]
 ) -> None:
@@ -136,14 +207,50 @@ def test_the_browser_of_answers_filters_by_flip_benchmark_and_words(
     assert image.evaluate("image => image.naturalWidth") == 128
     small = image.bounding_box()
     image.click()
-    large = image.bounding_box()
+    dialog = phone.get_by_role("dialog")
+    large = dialog.locator("img").bounding_box()
     assert small
     assert large
     assert large["width"] > 2 * small["width"]
     assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    first = dialog.locator(".asked, .truth").all_inner_texts()
+    assert first == cards.first.locator(".asked, .truth").all_inner_texts()
+    phone.keyboard.press("ArrowRight")
+    following = dialog.locator(".asked, .truth").all_inner_texts()
+    assert following == cards.nth(1).locator(".asked, .truth").all_inner_texts()
+    phone.keyboard.press("Escape")
+    assert dialog.count() == 0
     cards.first.locator(".others summary").click()
     cards.first.locator(".others dl > div").nth(6).wait_for()
     assert "show=all" in phone.url
+
+
+def test_answers_are_mixed_and_counted_by_benchmark_and_by_kind_of_answer(
+    page: Open, greedy: StudyResult, addresses: dict[str, str]
+) -> None:
+    phone = page()
+    phone.goto(addresses["answers"])
+    phone.locator("#browser > li").first.wait_for()
+    titles = list(greedy.tasks.values())
+    first = phone.locator("#browser .task").all_inner_texts()[: len(titles)]
+    assert sorted(first) == sorted(titles)
+    rows = phone.locator("#summary tbody tr")
+    cells = {
+        row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in rows.all()
+    }
+    a, b = greedy.base, greedy.best
+    assert b is not None
+    for task, title in greedy.tasks.items():
+        own = [one.answers[one.answers["task"] == task] for one in (a, b)]
+        shares = [f"{100 * (each['score'] >= 0.5).mean():.1f}" for each in own]
+        assert cells[title][:3] == [str(len(own[0])), *shares]
+    truths = a.answers["truth"]
+    assert cells["answer: yes or no"][0] == str(truths.isin(["yes", "no"]).sum())
+    assert cells["answer: a number"][0] == str(truths.isin(["seven", "three"]).sum())
+    rows.get_by_role("button", name="answer: yes or no").click()
+    shown_truths = set(phone.locator("#browser .truth").all_inner_texts())
+    assert shown_truths == {"Truth: yes", "Truth: no"}
+    assert "kind=yes" in phone.url
 
 
 def test_of_many_candidates_only_those_shown_are_asked_for(

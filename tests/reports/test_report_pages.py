@@ -20,7 +20,7 @@ from ablate.reports.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult, best_first
 from ablate.reports.pages import navigation
-from ablate.reports.pages.logs import tail
+from ablate.reports.pages.logs import MOST, tail
 from ablate.reports.site import build, build_single
 from ablate.search.explore import explore
 from ablate.store.lease import Watch
@@ -244,6 +244,70 @@ def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
     build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
     page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
     assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
+
+
+@pytest.mark.parametrize("before", ["", "x" * 60_000])
+def test_a_log_on_a_page_holds_no_secret(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setenv("MY_PASS", "correct horse battery")
+    step = greedy.candidates[0].steps[-1]
+    log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f"{before}\nlogin correct horse battery\ncorrect \x1b[1mhorse battery\n"
+        f"GET https://me:hunter2@host/a\n{'y' * 390}correct horse battery\n"
+    )
+    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
+    assert "login $MY_PASS\n$MY_PASS\nGET https://***@host/a\n" in page
+    assert not any(part in page for part in ("correct", "horse", "hunter2"))
+
+
+def test_a_secret_that_a_log_is_cut_within_is_left_out(
+    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "abcdefghijklmnop"
+    monkeypatch.setenv("MY_PASS", secret)
+    step = greedy.candidates[0].steps[-1]
+    log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
+    log.parent.mkdir(parents=True)
+    for length in range(MOST - 20, MOST + 2):
+        log.write_text(f"{secret}{'z' * (length - len(secret))} end")
+        shown = tail(tmp_path, step)
+        assert not any(secret[place : place + 4] in shown for place in range(13))
+
+
+def test_every_page_says_when_its_runs_were(greedy: StudyResult, site: Path) -> None:
+    paths = list(site.rglob("*.html"))
+    assert len(paths) == 6 + len(greedy.candidates)
+    for path in paths:
+        assert "Runs of 2001-09-09 01:46 to 01:47 UTC." in path.read_text(encoding="utf-8")
+
+
+def test_experts_stand_by_what_they_add_and_are_tinted_by_it(site: Path) -> None:
+    text = (site / "experts.html").read_text(encoding="utf-8")
+    order = ["pix2struct", "eva02", "convnext", "sam", "dinov2"]
+    for caption in ("What each expert adds, in points</caption>", "in points of each benchmark"):
+        body = text[text.index(caption) :].partition("</table>")[0]
+        assert re.findall(r'<th scope="row">(\w+)-micro', body) == order
+    cells = re.findall(r'<td class="num ([\w-]*)( top)?" data-order="([+-][\d.]+)"', text)
+    assert len(cells) == 5 * 8
+    for tint, _, value in cells:
+        points, step = float(value), 20
+        shade = min(-(-abs(points) // step), 4)
+        name = "gain" if points > 0 else "loss"
+        assert tint == (f"{name}-{shade:.0f}" if shade else "")
+    legend = re.findall(r'<span class="[\w-]+">([+-]?\d+)</span>', text)
+    assert legend == ["-80", "-60", "-40", "-20", "0", "+20", "+40", "+60", "+80"]
+
+
+def test_a_study_is_short_where_it_is_printed(greedy: StudyResult) -> None:
+    whole = [greedy, *greedy.rounds, *greedy.candidates, *greedy.steps.values()]
+    assert all(len(repr(one)) < 1000 for one in [*whole, greedy.candidates[0].runs[0]])
+    assert repr(greedy).startswith("<StudyResult 'greedy' on micro: rounds, 9 of 10 candidates")
+    longest = dataclasses.replace(greedy, name="x" * 10**6)
+    assert len(repr(longest)) < 1000
 
 
 def test_a_study_that_never_ran_says_so(empty: StudyResult, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.reports.browser import Browser
+from ablate.reports.drawing import Drawing
+from ablate.reports.links import Download
 from ablate.reports.model import StudyResult
 from ablate.reports.pages.answers import answers
 from ablate.reports.pages.benchmarks import benchmarks
@@ -25,6 +27,26 @@ class Page:
     title: str
     template: str
     values: Mapping[str, Any]
+
+    @property
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """What the page offers to keep, by path: its figures, and its tables as data."""
+        for found in _within(self.values):
+            if isinstance(found, Drawing):
+                yield f"figures/{found.name}.svg", found.svg
+                yield f"figures/{found.name}.png", found.png
+            elif isinstance(found, Download):
+                yield f"tables/{found.name}", found.text.encode("utf-8", "replace")
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """The value and all that mappings and lists in it hold."""
+    yield value
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _within(each)
 
 
 def navigation(study: StudyResult) -> list[tuple[str, str]]:

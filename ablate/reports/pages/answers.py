@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablate.reports.browser import Browser, shortened, verdict
@@ -16,8 +17,9 @@ def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
     """What stands on the page before its script asks for data. `images`: names by source."""
     names = [one.name for one in browser.candidates]
     shown = sorted(set(browser.compared)) if names else []
-    first = browser.questions.iloc[:FIRST]
-    given = [browser.answers(browser.candidates[index]).iloc[:FIRST] for index in shown]
+    order = mixed(browser.questions["task"])[:FIRST]
+    first = browser.questions.iloc[order]
+    given = [browser.answers(browser.candidates[index]).iloc[order] for index in shown]
     rows = [
         {
             "image": images.get(question["source"]),
@@ -34,6 +36,17 @@ def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
         "rows": rows,
         "shown": [names[index] for index in shown],
     }
+
+
+def mixed(tasks: pd.Series) -> list[int]:
+    """Places of all tasks in turn, so that no task fills the first page; each task begins elsewhere
+    in its order, so that not all are about one image.
+    """
+    groups = tasks.groupby(tasks, sort=False)
+    size = groups.transform("size")
+    begin = groups.ngroup() * size // max(groups.ngroups, 1)
+    turns = (groups.cumcount() - begin) % size
+    return [int(place) for place in np.argsort(turns.to_numpy(), kind="stable")]
 
 
 def _cell(given: pd.Series) -> dict[str, str]:

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ablate.reports import formats
+from ablate.reports import figures, formats
 from ablate.reports.browser import shortened
+from ablate.reports.drawing import Point
 from ablate.reports.formats import number
+from ablate.reports.links import Download
 from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.significance import standing
 from ablate.stats.bootstrap import Interval
 
 Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
@@ -35,13 +38,26 @@ def _places(study: StudyResult) -> dict[CandidateResult, int]:
     return {one: place for place, one in enumerate(study.candidates, start=1)}
 
 
-def table(frame: pd.DataFrame, caption: str) -> dict[str, Any]:
-    """A frame as the template's `plain` shows it; empty if it has no row."""
+def table(frame: pd.DataFrame, caption: str, name: str = "") -> dict[str, Any]:
+    """A frame as the template's `framed` shows it; empty if it has no row.
+
+    `name`: of the files in which its numbers can be downloaded; none: it has none of its own.
+    """
     if frame.empty:
         return {}
     heads, rows = formats.shown(frame)
     numeric = [not words for words in formats.text_columns(frame)]
-    return {"heads": list(zip(heads, numeric, strict=True)), "rows": rows, "caption": caption}
+    return {
+        "heads": list(zip(heads, numeric, strict=True)),
+        "rows": rows,
+        "caption": caption,
+        "downloads": downloads(frame, name) if name else [],
+    }
+
+
+def downloads(frame: pd.DataFrame, name: str) -> list[Download]:
+    """The frame in the formats that programs read."""
+    return [Download(f"{name}.{form}", formats.render(frame, form)) for form in ("csv", "json")]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -69,6 +85,22 @@ def short(text: str) -> Cell | str:
         if text and float(text) >= scale:
             return Cell(f"{float(text) / scale:.1f} {unit}", order=text)
     return text
+
+
+def points(study: StudyResult, more: Mapping[CandidateResult, str] = {}) -> dict[str, Point]:
+    """What each candidate's point of a figure says and leads to; `more`: what is said besides."""
+    return {
+        figures.gid(study, one): Point(_told(study, one, more.get(one, "")), path_of(study, one))
+        for one in study.candidates
+        if one.composite is not None
+    }
+
+
+def _told(study: StudyResult, one: CandidateResult, more: str) -> str:
+    place = f" (round {one.round})" if study.kind == "rounds" else ""
+    score = spanned(one.composite, study.scoreboard.score(one), "score")
+    mark = standing(study, one)
+    return ", ".join(filter(None, [f"{study.label(one)}{place}: {score}", mark, more]))
 
 
 def tile(label: str, value: str, note: str = "") -> dict[str, str]:

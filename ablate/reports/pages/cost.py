@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import EngFormatter
 
 from ablate.humanize import duration
 from ablate.reports import figures
+from ablate.reports.drawing import drawing
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.pages.common import Cell, path_of, short, table
+from ablate.reports.pages.common import Cell, path_of, points, short, table, text_of
 from ablate.reports.sizes import Size, pareto_front, size
 from ablate.reports.tables import cost as candidates
 from ablate.reports.tables import costs
@@ -18,30 +20,58 @@ from ablate.reports.tables import costs
 def cost(study: StudyResult) -> dict[str, Any]:
     """Figures and tables of what each candidate costs, and each kind of step."""
     spent = any(step.seconds for step in study.steps.values())
-    title = "Seconds by kind of step, and those saved"
+    title = "Time by kind of step, and those saved"
     sizes = {one: size(one) for one in study.candidates if one.composite is not None}
     known = {
-        name: {found for one in sizes.values() if (found := of(one)) is not None}
-        for name, (_, of) in figures.COSTS.items()
+        name: {found for one in sizes.values() if (found := cost.of(one)) is not None}
+        for name, cost in figures.COSTS.items()
     }
+    drawn = [_front(study, name, sizes) for name, values in known.items() if len(values) > 1]
     return {
         "sentence": sentence(study),
-        "figure": figures.svg(figures.where_time_went(study), "cost", title) if spent else "",
+        "figure": drawing(figures.where_time_went(study), "cost", title) if spent else None,
         "steps": _steps(study),
-        "fronts": [_front(study, name) for name, values in known.items() if len(values) > 1],
+        "fronts": [front for front in drawn if not front["measured"]],
+        "measured": [front for front in drawn if front["measured"]],
+        "machines": _machines(study),
         "same": [_same(name, *values) for name, values in known.items() if len(values) == 1],
         "candidates": _candidates(study, sizes),
     }
 
 
-def _front(study: StudyResult, name: str) -> dict[str, str]:
-    title = f"Score against {figures.COSTS[name][0]}"
-    return {"title": title, "svg": figures.svg(figures.pareto(study, name), name, title)}
+def _front(study: StudyResult, name: str, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
+    found = figures.COSTS[name]
+    title = f"Score against {found.words}"
+    more = {one: _amount(name, found.of(own)) for one, own in sizes.items()}
+    drawn = drawing(figures.pareto(study, name), name, title, points(study, more))
+    return {"title": title, "drawing": drawn, "measured": found.measured}
+
+
+def _amount(name: str, value: float | None) -> str:
+    """A cost as a point says it."""
+    if value is None:
+        return ""
+    if name == "device_hours":
+        return duration(3600 * value)
+    return f"{EngFormatter(sep=' ')(value)} {figures.COSTS[name].words}"
+
+
+def _machines(study: StudyResult) -> str:
+    """Where what was measured was measured."""
+    hosts = {text_of(host) for step in study.steps.values() if (host := step.record.get("host"))}
+    shown = ", ".join(sorted(hosts)[:MACHINES])
+    return shown + (f" and {len(hosts) - MACHINES} more" if len(hosts) > MACHINES else "")
+
+
+MACHINES = 4
+"""Names of machines that are told."""
 
 
 def _same(name: str, value: float) -> str:
     """Why a cost has no figure."""
-    return f"All have the same {figures.COSTS[name][0]}, {value:,.4g}: there is no front to draw."
+    return (
+        f"All have the same {figures.COSTS[name].words}, {value:,.4g}: there is no front to draw."
+    )
 
 
 def _steps(study: StudyResult) -> dict[str, Any]:
@@ -49,19 +79,21 @@ def _steps(study: StudyResult) -> dict[str, Any]:
     frame = costs(study)
     total = frame.drop(columns="kind").sum().to_frame().T.assign(kind="all")
     total["share"] = 100.0 if total["seconds"].item() else 0.0  # not the sum of rounded shares
-    return table(pd.concat([frame, total[frame.columns]]), "Steps by kind")
+    return table(pd.concat([frame, total[frame.columns]]), "Steps by kind", "steps")
 
 
 def _candidates(study: StudyResult, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
     """What each takes, and the costs for which none beats it in both."""
     fronts: dict[CandidateResult, list[str]] = {one: [] for one in study.candidates}
-    for name, (words, of) in figures.COSTS.items():
-        costs_of = {one: of(own) for one, own in sizes.items()}
-        quick = name == "tokens_per_second"
-        for one in pareto_front(list(sizes), costs_of.__getitem__, more_is_better=quick):
-            fronts[one].append(words)
+    for cost in figures.COSTS.values():
+        if cost.measured:
+            continue
+        costs_of = {one: cost.of(own) for one, own in sizes.items()}
+        if len(set(costs_of.values())) > 1:
+            for one in pareto_front(list(sizes), costs_of.__getitem__):
+                fronts[one].append(cost.words)
     frame = candidates(study).assign(front=[", ".join(found) for found in fronts.values()])
-    made = table(frame, "Candidates: score and cost")
+    made = table(frame, "Candidates: score and cost", "cost")
     large = [place for place, (title, _) in enumerate(made["heads"]) if title in _LARGE]
     for row, one in zip(made["rows"], study.candidates, strict=True):
         row[0] = Cell(one.name, page=path_of(study, one))

@@ -1,37 +1,84 @@
 """The page of experts: what each adds, which benchmarks it moves, which pairs go together."""
 
+from math import ceil
 from typing import Any
+
+import pandas as pd
 
 from ablate.reports import figures
 from ablate.reports.contributions import contributions, moves, pairs
+from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import records
 from ablate.reports.model import StudyResult
-from ablate.reports.pages.common import table
+from ablate.reports.pages.common import downloads, table
 from ablate.stats.significance import ALPHA
+
+SHADES = 4
+"""Shades of a tint, of what is added and of what is lost."""
 
 
 def experts(study: StudyResult) -> dict[str, Any]:
-    """What the mixtures that were trained tell of each expert, and what they do not."""
-    frame = contributions(study)
+    """What the mixtures that were trained tell of each expert, and what they do not.
+
+    Everywhere the expert that adds most comes first.
+    """
+    frame = contributions(study).sort_values("added", ascending=False, kind="stable")
     told = not frame.empty and bool(frame["added"].notna().any())
     title = "What each expert adds, and its Shapley value or the bounds of it"
+    added = table(frame.drop(columns="wants"), "What each expert adds, in points", "experts")
     return {
-        "figure": figures.svg(figures.contributions(study), "experts", title) if told else "",
+        "figure": drawing(figures.contributions(study), "experts", title) if told else None,
         "figure_caption": title,
-        "added": table(frame.drop(columns="wants"), "What each expert adds, in points"),
+        "added": added,
         "wants": [[row["expert"], row["wants"]] for row in records(frame) if row["wants"]],
-        "moves": _moves(study),
-        "pairs": table(pairs(study), "Two experts together"),
+        "moves": _moves(study, frame["expert"].tolist()),
+        "pairs": table(pairs(study), "Two experts together", "pairs"),
     }
 
 
-def _moves(study: StudyResult) -> dict[str, Any]:
-    """`moves` as a matrix, a row an expert and a column a benchmark; empty if nothing is told."""
+def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
+    """`moves` as a matrix, a row an expert in this order and a column a benchmark, each cell with
+    its tint; empty if nothing is told.
+    """
+    frame = moves(study)
+    if frame.empty:
+        return {}
+    step = _step(frame["added"])
     found: dict[str, dict[str, Any]] = {}
-    for row in records(moves(study)):
+    for row in records(frame):
         cell = {name: number(row[name], name) for name in ("added", "added_low", "added_high")}
-        found.setdefault(row["expert"], {})[row["benchmark"]] = {**cell, "told": row["p"] < ALPHA}
+        cell |= {"told": row["p"] < ALPHA, "tint": _tint(row["added"], step)}
+        found.setdefault(row["expert"], {})[row["benchmark"]] = cell
     titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
-    rows = [[expert, [row.get(title) for title in titles]] for expert, row in found.items()]
-    return {"titles": titles, "rows": rows} if rows else {}
+    rows = [
+        [expert, [found[expert].get(title) for title in titles]]
+        for expert in order
+        if expert in found
+    ]
+    return {
+        "titles": titles,
+        "rows": rows,
+        "legend": _legend(step),
+        "downloads": downloads(frame, "benchmarks"),
+    }
+
+
+def _step(added: pd.Series) -> float:
+    """Points from one shade to the next: 1, 2 or 5 times a power of ten, for all to be told."""
+    most = max(float(added.abs().max()), 0.1) / SHADES
+    scales = (base * 10.0**power for power in range(-2, 3) for base in (1, 2, 5))
+    return next((scale for scale in scales if scale >= most), most)
+
+
+def _tint(added: float, step: float) -> str:
+    """The class of a cell: `gain-1` to `gain-4`, the same of `loss`, none for zero."""
+    shade = min(ceil(round(abs(added) / step, 6)), SHADES)
+    return f"{'gain' if added > 0 else 'loss'}-{shade}" if shade else ""
+
+
+def _legend(step: float) -> list[tuple[str, str]]:
+    """The classes from the greatest loss to the greatest gain, each with where it ends."""
+    losses = [(f"loss-{shade}", f"{-shade * step:+g}") for shade in range(SHADES, 0, -1)]
+    gains = [(f"gain-{shade}", f"{shade * step:+g}") for shade in range(1, SHADES + 1)]
+    return [*losses, ("", "0"), *gains]

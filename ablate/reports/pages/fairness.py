@@ -15,5 +15,5 @@ def findings(study: StudyResult) -> dict[str, Any]:
     said = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts]
     return {
         "sentence": f"{', '.join(said)}." if said else "Nothing found.",
-        "findings": table(frame, "Findings, the gravest first"),
+        "findings": table(frame, "Findings, the gravest first", "fairness"),
     }

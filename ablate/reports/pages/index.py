@@ -4,8 +4,9 @@ from typing import Any
 
 from ablate.humanize import duration
 from ablate.reports import figures, story
+from ablate.reports.drawing import drawing
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.pages.common import Rows, environment, path_of, text_of, tile
+from ablate.reports.pages.common import Rows, environment, path_of, points, text_of, tile
 from ablate.reports.pages.cost import sentence
 from ablate.reports.pages.published import standing
 from ablate.reports.tables import costs
@@ -16,18 +17,17 @@ def index(study: StudyResult) -> dict[str, Any]:
     greedy = study.kind == "rounds"
     scored = any(one.composite is not None for one in study.candidates)
     chart = (figures.greedy_path if greedy else figures.arm_scores)(study) if scored else None
-    caption = (
-        "Every candidate's score with its 95 % interval; the line joins the winners."
-        if greedy
-        else f"Every arm's score with its 95 % interval{_part(study)}."
-    )
+    each = "candidate" if greedy else "arm"
+    caption = f"Every {each}'s score with its 95 % interval{_part(study)}"
+    caption += "; the line joins the winners" if greedy else ""
+    caption += f". Hollow: not told apart from the {'winner of its round' if greedy else 'best'}."
     return {
         "story": story.tell(study),
         "best": study.best,
         "best_path": path_of(study, study.best) if study.best else "",
         "base": study.base,
         "tiles": _tiles(study),
-        "figure": figures.svg(chart, "scores", caption) if chart else "",
+        "figure": drawing(chart, "scores", caption, points(study)) if chart else None,
         "figure_caption": caption,
         "standing": standing(study),
         "cost": sentence(study),
@@ -36,7 +36,8 @@ def index(study: StudyResult) -> dict[str, Any]:
 
 
 def _part(study: StudyResult) -> str:
-    return f"; the best {figures.ARMS} of them" if len(study.candidates) > figures.ARMS else ""
+    shown = max((len(turn.candidates) for turn in study.rounds), default=0)
+    return f", of more than {figures.ARMS} the best" if shown > figures.ARMS else ""
 
 
 def _tiles(study: StudyResult) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import pandas as pd
 from ablate.catalog.published import Table
 from ablate.reports import figures
 from ablate.reports.against import against, caption, comparable, mark, notes, table_of
+from ablate.reports.drawing import Drawing, drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import records
 from ablate.reports.model import CandidateResult, StudyResult
@@ -122,7 +123,8 @@ def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
     ]
 
 
-def _paths(study: StudyResult, found: Table) -> str:
+def _paths(study: StudyResult, found: Table) -> Drawing | None:
     if study.kind != "rounds" or not study.winners or found.lead is None:
-        return ""
-    return figures.svg(figures.paths(study, found), "paths", "Winner of each round, and published")
+        return None
+    title = "Winner of each round, and published"
+    return drawing(figures.paths(study, found), "paths", title)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.reports import significance, story
+from ablate.reports import figures, losses, significance, story
+from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
@@ -33,11 +34,21 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "varied": [COLUMNS[name][0] for name in _varied(study)],
         "families": _families(study),
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
+        "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
+        "losses_caption": LOSSES,
         "published": published(study),
         "downloads": downloads,
         "sureness": [*noted, *significance.notes(study)],
         "optuna": _optuna(study),
     }
+
+
+LOSSES = "Training loss of fine-tuning by step, smoothed: dashed the base, bold the best"
+
+
+def _has_losses(study: StudyResult) -> bool:
+    """Whether any step left a log of its loss."""
+    return any(losses.curve_of(one) is not None for one in study.candidates)
 
 
 def _varied(study: StudyResult) -> list[str]:

@@ -1,0 +1,177 @@
+"""How figures are drawn: one style and width; as a fragment of a page, and as files to keep.
+
+The colours of a fragment are CSS variables, so that it follows its page into dark mode. The same
+figure gives the same bytes.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ablate.errors import UserError
+from ablate.files import drafted
+
+# Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
+INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0072b2", "#9db9b8"
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SOFT: "soft"}
+SECOND = "#d55e00"
+"""Of a second series. It and `ACCENT` are Okabe and Ito's blue and vermilion (Color Universal
+Design, 2008), told apart by the colour-blind; what they stand for has a marker or hatch of its own
+too."""
+PAPER = "#ffffff"
+"""What lies below a figure; a hollow marker is filled with it."""
+WIDTH = 5.0
+"""Inches of every figure on a page: its text can be read where a phone shows it whole."""
+STYLE: Any = {
+    "svg.hashsalt": "ablate",
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names are the author's words, never formulas
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+COLUMNS = MappingProxyType({1: 3.25, 2: 6.875})
+"""Inches of a figure over one or two columns of a two-column page (that of CVPR and IEEE)."""
+PRINT = 8.0
+"""Points of the text in print."""
+DPI = 200
+"""Dots an inch of a PNG: 1,000 pixels of the page's `WIDTH`."""
+
+
+class Point(NamedTuple):
+    """What a point of a figure is: in words, and the page it leads to."""
+
+    text: str
+    page: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a page: its fragment, and the files that can be kept of it."""
+
+    name: str
+    fragment: str
+    svg: bytes
+    png: bytes
+
+
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of a page's width, and its axes."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.subplots()
+
+
+@matplotlib.rc_context(STYLE)
+def drawing(
+    figure: Figure, name: str, title: str, points: Mapping[str, Point] = MappingProxyType({})
+) -> Drawing:
+    """The figure for a page. `points`: by the gid of the artist that draws it."""
+    text, image = _markup(figure), io.BytesIO()
+    figure.set_layout_engine("none")  # it is laid out
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    kept = text.replace("<defs>", f'<rect width="100%" height="100%" fill="{PAPER}"/>\n <defs>', 1)
+    return Drawing(name, _fragment(text, name, title, points), kept.encode(), image.getvalue())
+
+
+@matplotlib.rc_context(STYLE)
+def svg(figure: Figure, name: str, title: str) -> str:
+    """The figure as an inline `<svg>`: labelled `title`, without dates, ids prefixed by `name`."""
+    return _fragment(_markup(figure), name, title, {})
+
+
+def _markup(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _fragment(text: str, name: str, title: str, points: Mapping[str, Point]) -> str:
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    if points:
+        text = _POINT.sub(
+            lambda match: _link(match[3], points[match[2]]) if match[2] in points else match[0],
+            text,
+        )
+    used = set(re.findall(r'(?:url\(#|href="#)([\w.-]+)', text))
+    text = re.sub(
+        r' id="([\w.-]+)"',
+        lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "",
+        text,
+    )
+    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
+    for color, variable in {**_VARIABLES, PAPER: "paper"}.items():
+        text = text.replace(color, f"var(--{variable})")
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    role = "group" if points else "img"
+    return text.replace("<svg", f'<svg role="{role}" aria-label="{escape(title)}"', 1)
+
+
+_POINT = re.compile(r'^( *)<g id="(point-\d+)">(.*?)^\1</g>', re.DOTALL | re.MULTILINE)
+"""What draws a point, whose artist has such a gid."""
+
+
+def _link(drawn: str, point: Point) -> str:
+    """What draws a point as a link that says what it is, with room around it to be pointed at."""
+    place = re.search(r'<use [^>]*?x="([\d.-]+)" y="([\d.-]+)"', drawn)
+    room = f'<circle class="room" cx="{place[1]}" cy="{place[2]}" r="9"/>' if place else ""
+    words = escape(point.text)
+    return (
+        f'<a class="point" href="page:{point.page}" aria-label="{words}">'
+        f"<title>{words}</title>{drawn}{room}</a>"
+    )
+
+
+def save(figure: Figure, path: Path | str, columns: Literal[1, 2] = 2) -> None:
+    """Write a figure for print as SVG, PDF or PNG, by the ending: text in 8 points, fonts embedded.
+
+    The same study gives the same bytes. UserError for another ending.
+    """
+    path = Path(path)
+    dates = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
+    if path.suffix not in dates:
+        raise UserError(f"{path}: a figure is saved as .svg, .pdf or .png")
+    before: tuple[float, float] = tuple(figure.get_size_inches())
+    texts = [(text, text.get_fontsize()) for text in figure.findobj(Text)]
+    shrunk = COLUMNS[columns] / before[0]
+    style: Any = {**STYLE, "svg.fonttype": "path", "pdf.fonttype": 42, "savefig.dpi": 300}
+    try:
+        figure.set_size_inches(COLUMNS[columns], before[1] * max(shrunk, 0.7))
+        for text, _ in texts:
+            text.set_fontsize(PRINT)
+        with matplotlib.rc_context(style), drafted(path) as draft:
+            metadata = {dates[path.suffix]: None}
+            figure.savefig(draft, format=path.suffix[1:], metadata=metadata)
+    finally:
+        figure.set_size_inches(before)
+        for text, size_before in texts:
+            text.set_fontsize(size_before)

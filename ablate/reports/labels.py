@@ -1,0 +1,57 @@
+"""Names beside the points of a figure, none upon another."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+
+from ablate.reports.drawing import INK, LINE, MUTED
+from ablate.reports.model import CandidateResult, StudyResult
+
+NAMED = 14
+"""Names that find room beside a figure."""
+
+
+def in_round(study: StudyResult, one: CandidateResult) -> str:
+    """A candidate's short name; of what a round adds with the round's number in brackets."""
+    name = study.label(one)
+    return name if name == one.name else f"{name} ({one.round})"
+
+
+class Name(NamedTuple):
+    """A name of a point: where that is, whether the name stands out, the colour of the line
+    between the two.
+    """
+
+    point: tuple[float, float]
+    text: str
+    strong: bool
+    color: str = LINE
+
+
+def name_beside(axes: Axes, names: Sequence[Name]) -> None:
+    """Write the names into a column to the right of `axes`, by height, each joined to its point."""
+    ranked = sorted(names, key=lambda each: (-each.point[1], each.point[0]))
+    low, high = axes.get_ylim()
+    wished = [(each.point[1] - low) / ((high - low) or 1.0) for each in ranked]
+    for name, height in zip(ranked, spread(wished, 1.0 / NAMED), strict=True):
+        axes.annotate(
+            name.text, name.point, xytext=(1.04, height), textcoords="axes fraction", va="center",
+            fontsize=8.5, color=INK if name.strong else MUTED, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": name.color, "linewidth": 0.7, "shrinkB": 3.5},
+        )  # fmt: skip
+
+
+def spread(wished: Sequence[float], step: float) -> list[float]:
+    """Heights from the highest down, as near as can be to those wished for, a step apart at least.
+
+    All lie within 0 and 1 where there is room.
+    """
+    found: list[float] = []
+    for height in wished:
+        found.append(min(height, 1.0, *(each - step for each in found[-1:])))
+    floor = 0.0
+    for place in reversed(range(len(found))):
+        found[place] = max(found[place], floor)
+        floor = found[place] + step
+    return found

@@ -1,0 +1,64 @@
+"""The losses of a study's candidates in one figure."""
+
+from functools import cache
+from itertools import islice
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ablate.reports.drawing import ACCENT, INK, SECOND, STYLE, canvas
+from ablate.reports.labels import Name, in_round, name_beside
+from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
+from ablate.reports.pages.curves import _points
+
+LINES = 8
+"""Lines of the figure at most."""
+WINDOW = 0.05
+"""Of all steps: those that a point of a line is the mean of, at its end."""
+
+
+@matplotlib.rc_context(STYLE)
+def losses(study: StudyResult) -> Figure:
+    """The loss of fine-tuning by step: the base's, and those of the best, `LINES` in all.
+
+    A mean over the twentieth of the steps around each; of several seeds the first's.
+    """
+    others = [one for one in best_first(study.candidates) if one is not study.base]
+    known = ((one, curve_of(one)) for one in (study.base, *others))
+    shown = list(islice(((one, found) for one, found in known if found is not None), LINES))
+    figure, axes = canvas(3.4)
+    ends = []
+    for place, (one, values) in enumerate(shown):
+        over = max(1, round(WINDOW * len(values)))
+        mean = values.rolling(2 * over - 1, center=True, min_periods=1).mean()
+        best, base = one is study.best, one is study.base
+        color = ACCENT if best else INK if base else _OTHERS[place % len(_OTHERS)]
+        axes.plot(
+            mean.index, mean, color=color, linewidth=2.0 if best else 1.2,
+            linestyle="--" if base else "-", zorder=3 if best else 2,
+        )  # fmt: skip
+        end = (float(mean.index[-1]), float(mean.iloc[-1]))
+        ends.append(Name(end, in_round(study, one), best or base, color))
+    axes.set_ylim(bottom=0.0)
+    name_beside(axes, ends)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss")
+    axes.margins(x=0.02)
+    return figure
+
+
+_OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", SECOND)
+"""Okabe and Ito's other colours; each line is named where it ends."""
+
+
+def curve_of(one: CandidateResult) -> "pd.Series[float] | None":
+    """The loss of a candidate's fine-tuning by step; None without a log of it."""
+    step = next((step for step in one.steps if step.kind == "finetune"), None)
+    return _loss(step) if step else None
+
+
+@cache
+def _loss(step: StepResult) -> "pd.Series[float] | None":
+    points = _points(step.folder / "metrics.jsonl") if step.folder else []
+    return pd.Series(dict(points), dtype=float) if points else None
