@@ -55,7 +55,8 @@ def render(study: Study, form: str, last: int | None = None) -> str:
     from ablate.reports.load import load
 
     found = load(study, last=last)
-    return formats.render(tables.comparison(found), form, tables.caption(found))
+    frame = tables.comparison(found)
+    return formats.render(frame, form, tables.caption(found), tables.below(found))
 
 
 def beside_paper(study: Study, form: str) -> str:

@@ -25,7 +25,7 @@ from ablate.reports.browser import Browser, encode
 from ablate.reports.links import Links, Within
 from ablate.reports.model import StudyResult
 from ablate.reports.pages import Page, navigation, pages
-from ablate.reports.tables import caption, cells, comparison
+from ablate.reports.tables import below, caption, cells, comparison
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
 SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
@@ -163,7 +163,7 @@ def asset(name: str) -> str:
 def _tables(study: StudyResult) -> dict[str, str]:
     """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
-    made = [(study.kind, comparison(study), caption(study), [])]
+    made = [(study.kind, comparison(study), caption(study), below(study))]
     if study.published and against.comparable(study):
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
@@ -172,7 +172,7 @@ def _tables(study: StudyResult) -> dict[str, str]:
         for name, frame, title, notes in made
         for form, suffix in _SUFFIXES.items()
     }
-    return {**found, "cells.csv": formats.to_csv(cells(study))}
+    return {**found, "cells.csv": formats.to_csv(cells(study), notes=below(study))}
 
 
 @contextmanager

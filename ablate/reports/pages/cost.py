@@ -10,6 +10,7 @@ from ablate.reports import figures
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages.common import Cell, path_of, short, table
+from ablate.reports.significance import below
 from ablate.reports.sizes import Size, pareto_front, size
 from ablate.reports.tables import cost as candidates
 from ablate.reports.tables import costs
@@ -31,6 +32,7 @@ def cost(study: StudyResult) -> dict[str, Any]:
         "fronts": [_front(study, name) for name, values in known.items() if len(values) > 1],
         "same": [_same(name, *values) for name, values in known.items() if len(values) == 1],
         "candidates": _candidates(study, sizes),
+        "below": below(study),
     }
 
 
