@@ -56,7 +56,7 @@ def render(study: Study, form: str, last: int | None = None) -> str:
 
     found = load(study, last=last)
     frame = tables.comparison(found)
-    return formats.render(frame, form, tables.caption(found), tables.below(found))
+    return formats.render(frame, form, tables.caption(found), tables.notes(found))
 
 
 def beside_paper(study: Study, form: str) -> str:

@@ -2,9 +2,9 @@
 
 CSV and JSON keep a column for every number, exact; the others round, all to the same digits, and
 show an interval beside its number, `61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand
-below the table, in CSV as lines that start with `#`; JSON with notes is an object of `rows` and
-`notes`. Why a candidate failed is a column of CSV and JSON, and elsewhere a note. Everything a
-study's author or a model wrote is escaped.
+below the table, in CSV as lines that start with `#`, in JSON beside its `rows`. Why a candidate
+failed is a column of CSV and JSON, and elsewhere a note. Everything a study's author or a model
+wrote is escaped.
 """
 
 import csv
@@ -171,9 +171,8 @@ _ALONE = (
 
 
 def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
-    """A JSON list of rows; numbers are exact, unknown ones are null."""
-    rows = records(frame)
-    found = {"rows": rows, "notes": list(notes)} if notes else rows
+    """A JSON object of `rows` and `notes`; numbers are exact, unknown ones are null."""
+    found = {"rows": records(frame), "notes": list(notes)}
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 

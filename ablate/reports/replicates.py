@@ -4,6 +4,7 @@ They tell training noise: how far a score moves when a candidate is trained agai
 run each takes it from those of its recipe and suite.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from ablate.store.steps import Part
 
 class Trained(NamedTuple):
     """What an evaluation is of: stages and data (`recipe`), these with the model (`design`), and
-    the suite, as JSON; and its key.
+    the suite, as hashes; and its key.
     """
 
     recipe: str
@@ -42,7 +43,7 @@ def trained(home: Path, folder: Path) -> Trained | None:
     common = {"stages": stages, "llm": chain[0]["spec"]["model"]["llm"]}
     design = {**common, "model": chain[0]["spec"]["model"]}
     return Trained(
-        _text(common), _text(design), _text(evaluated["spec"]["suite"]), evaluated["key"]
+        _hash(common), _hash(design), _hash(evaluated["spec"]["suite"]), evaluated["key"]
     )
 
 
@@ -56,9 +57,9 @@ def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _chain(home, found)
 
 
-def _text(value: Any) -> str:
-    """Canonical JSON by content: data that moved are the same."""
-    return Part(value).text
+def _hash(value: Any) -> str:
+    """A hash of the canonical JSON by content: data that moved are the same."""
+    return hashlib.sha256(Part(value).text.encode()).hexdigest()
 
 
 def replicates(

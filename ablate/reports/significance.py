@@ -122,9 +122,14 @@ def notes(study: StudyResult) -> list[str]:
 
 def below(study: StudyResult) -> list[str]:
     """What stands below every table of a study: what its intervals cover, which answers count."""
-    marked = (standing(study, one) for one in study.candidates)
-    lower = ["Lower: below the best by more than the choice of questions explains, in this run."]
-    return [*covered(study.scoreboard), *(lower if LOWER in marked else []), *unread(study)]
+    return [*covered(study.scoreboard), *unread(study)]
+
+
+def marks(study: StudyResult) -> list[str]:
+    """What stands below a table with standings, where one of them does not speak for itself."""
+    found = {standing(study, one) for one in study.candidates}
+    said = "Lower: below the best by more than the choice of questions explains, in this run."
+    return [said] if LOWER in found else []
 
 
 def covered(board: Scoreboard) -> list[str]:

@@ -25,7 +25,8 @@ from ablate.reports.browser import Browser, encode
 from ablate.reports.links import Links, Within
 from ablate.reports.model import StudyResult
 from ablate.reports.pages import Page, navigation, pages
-from ablate.reports.tables import below, caption, cells, comparison
+from ablate.reports.significance import below
+from ablate.reports.tables import caption, cells, comparison, notes
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
 SCRIPTS = ("datatables.js", "report.js", "tables.js", "answers.js")  # in the order they load
@@ -163,7 +164,7 @@ def asset(name: str) -> str:
 def _tables(study: StudyResult) -> dict[str, str]:
     """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
-    made = [(study.kind, comparison(study), caption(study), below(study))]
+    made = [(study.kind, comparison(study), caption(study), notes(study))]
     if study.published and against.comparable(study):
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))

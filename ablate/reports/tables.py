@@ -17,9 +17,8 @@ from ablate.reports.fairness import fairness as fairness
 from ablate.reports.flips import flips as flips
 from ablate.reports.frame import ends, estimate, framed, typed
 from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
-from ablate.reports.significance import below as below
+from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
-from ablate.reports.significance import standing
 from ablate.reports.sizes import pareto_front, size
 
 LONGEST = 200
@@ -138,6 +137,11 @@ def caption(study: StudyResult) -> str:
     greedy = study.kind == "rounds"
     against = "the previous round's winner" if greedy else study.base.name
     return f"{study.title} (differences against {against})"
+
+
+def notes(study: StudyResult) -> list[str]:
+    """What stands below the main table."""
+    return [*below(study), *marks(study)]
 
 
 def costs(study: StudyResult) -> pd.DataFrame:

@@ -38,7 +38,7 @@ class Evaluation:
             from ablate.evaluate.answers import count_unread
 
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
-            found = count_unread(metrics, self.rows())
+            found = count_unread(metrics, self.rows()) if metrics else {}
         return {task: count for task, count in found.items() if count}
 
     def rows(self) -> list[dict[str, Any]]:

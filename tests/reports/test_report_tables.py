@@ -144,7 +144,7 @@ def test_machines_have_exact_numbers_and_whose_they_are(arms: StudyResult) -> No
     frame = tables.arms(arms)
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
     for one, row, data in zip(
-        arms.candidates, rows, json.loads(formats.to_json(frame)), strict=True
+        arms.candidates, rows, json.loads(formats.to_json(frame))["rows"], strict=True
     ):
         found = arms.scoreboard.score(one)
         assert found is not None
@@ -203,7 +203,7 @@ def test_csv_and_json_read_back_equal(greedy: StudyResult) -> None:
     rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
     scores = [float(row["score"]) if row["score"] else None for row in rows]
     assert scores == [row["score"] for row in records(frame)]
-    again = pd.DataFrame(json.loads(formats.to_json(frame)), dtype=object)
+    again = pd.DataFrame(json.loads(formats.to_json(frame))["rows"], dtype=object)
     assert again.where(again.notna(), None).to_dict("records") == records(frame)
 
 
@@ -301,7 +301,7 @@ def test_numbers_are_the_same_in_every_format(
 ) -> None:
     frame = table(greedy)
     csv_rows = list(csv.DictReader(io.StringIO(formats.to_csv(frame))))
-    json_rows = json.loads(formats.to_json(frame))
+    json_rows = json.loads(formats.to_json(frame))["rows"]
     for from_csv, from_json, row in zip(csv_rows, json_rows, records(frame), strict=True):
         assert from_json == row
         for name, value in row.items():

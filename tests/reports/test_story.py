@@ -140,12 +140,12 @@ def test_of_one_run_each_no_difference_is_claimed_in_any_sentence_table_or_forma
     assert not re.search(CLAIMS, " ".join(said)), said
     assert significance.ONE_RUN in told.certainty
     for form in formats.FORMATS:
-        text = unescape(formats.render(tables.comparison(found), form, "", tables.below(found)))
+        text = unescape(formats.render(tables.comparison(found), form, "", tables.notes(found)))
         assert "leave training noise out" in text
         assert not re.search(CLAIMS, text)
     sure = study("rounds", first, turn, known=True)
     assert story.chose(sure, turn).endswith("more than chance.")
-    assert "leave training noise out" not in " ".join(tables.below(sure))
+    assert "leave training noise out" not in " ".join(tables.notes(sure))
     (noise,) = significance.covered(sure.scoreboard)
     assert "training noise: 0.0 points a run (1 degrees of freedom, from 1 candidate" in noise
 
@@ -160,7 +160,7 @@ def test_answers_that_were_not_read_are_told_with_the_choice_and_below_every_tab
     said = "OCR 90 of 100 (mute)"
     assert said in story.chose(found, turn)
     assert said in " ".join(story.tell(found).certainty)
-    assert said in " ".join(tables.below(found))
+    assert said in " ".join(tables.notes(found))
     assert said in " ".join(significance.notes(found))
     frame = tables.cells(found).set_index("candidate")
     assert frame.loc["mute", "unread"] == 90

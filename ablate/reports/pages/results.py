@@ -12,7 +12,7 @@ from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.pages.common import path_of
 from ablate.reports.pages.published import published
-from ablate.reports.tables import VARIED, comparison
+from ablate.reports.tables import VARIED, comparison, notes
 
 
 def heading(study: StudyResult) -> str:
@@ -26,7 +26,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     if study.kind == "arms":
         frame = frame.sort_values("score", ascending=False, kind="stable")
-    span, below = _span(study), significance.below(study)
+    span, below = _span(study), notes(study)
     return {
         "heading": heading(study),
         "varied": [COLUMNS[name][0] for name in _varied(study)],
