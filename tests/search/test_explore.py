@@ -128,6 +128,29 @@ def test_a_tie_is_an_interval_that_includes_zero_and_of_single_runs_no_other_is_
     assert short(found.winner) == ("clip+convnext" if best == 53.0 else "clip+sam")  # first by name
 
 
+@pytest.mark.parametrize("counted", [None, {"pope": 2, "ocr": 0}])
+def test_a_decision_says_how_many_answers_were_not_read_also_of_older_records(
+    tmp_path: Path, counted: dict[str, int] | None
+) -> None:
+    """Of an older record, whose scores do not count them, they are counted in its answers."""
+    said = [("pope", "yes."), ("pope", ""), ("pope", "no"), ("ocr", "cat")]
+    rows = [
+        {"task": task, "id": f"{n}", "image": "i", "answer": word, "score": 1.0, "weight": 1.0}
+        for n, (task, word) in enumerate(said)
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = [{"task": "pope", "metric": "pope_f1_score"}, {"task": "ocr", "metric": "exact_match"}]
+    found = Evaluation("k", {"pope": 1.0}, 50.0, str(path), {"tasks": tasks}, counted)
+    decided = decision.decide(1, {"a": [found, found], "b": [found]}, None)
+    assert decided
+    assert decided.unread == {"a": {"pope": 4}, "b": {"pope": 2}}
+    stored = json.loads(json.dumps(decided.to_json()))
+    assert decision.decide(1, {"a": [found, found], "b": [found]}, stored) == decided
+    older = {name: value for name, value in stored.items() if name != "unread"}
+    assert decision.decide(1, {"a": [found, found], "b": [found]}, older) == decided
+
+
 def test_a_stored_decision_is_taken_while_its_inputs_are_the_same(
     study: Study, tmp_path: Path
 ) -> None:
