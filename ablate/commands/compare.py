@@ -33,7 +33,7 @@ def show(a: str, b: str, name: str, overrides: Sequence[str], most: int, as_json
 
 
 def as_data(found: "Comparison", most: int) -> dict[str, Any]:
-    """The comparison as JSON values, numbers rounded as in every table."""
+    """The comparison as JSON values, numbers exact."""
     from dataclasses import asdict
 
     from ablate.reports.frame import records
@@ -45,6 +45,7 @@ def as_data(found: "Comparison", most: int) -> dict[str, Any]:
         "settings": records(found.settings()),
         "benchmarks": benchmarks[:-1],
         "mean": benchmarks[-1],
+        "notes": found.notes,
         "fairness": [asdict(one) for one in found.findings],
         "flips": [
             {"flip": word, **row} for word, rows in _flips(found, most).items() for row in rows
@@ -62,8 +63,8 @@ def as_text(found: "Comparison", most: int) -> str:
         formats.render(found.settings(), "md", "Settings that differ").rstrip(),
         formats.render(found.benchmarks(), "md", "Scores, difference B minus A").rstrip(),
         f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
-        f"{len(flips.broken):,}. Intervals are 95 %, over the choice of images; p is corrected "
-        "over the benchmarks (Holm), McNemar's is not.",
+        f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm), McNemar's is not.",
+        *found.notes,
     ]
     for word, rows in _flips(found, most).items():
         parts += [_answer(word, row) for row in rows]

@@ -105,7 +105,9 @@ def describe(event: Event) -> str:
         chosen = event.decision
         scores = f"{chosen.scores[chosen.winner]:.1f}"
         tie = ", a tie with the next" if chosen.tie else ""
-        return f"round {chosen.round}: {chosen.winner} wins with {scores}{tie}"
+        count = sum(chosen.unread.get(chosen.winner, {}).values())
+        unread = f", {count:,} of its answers not read" if count else ""
+        return f"round {chosen.round}: goes on with {chosen.winner}, {scores}{tie}{unread}"
     said = " ".join(event.message.split())
     if event.step is None:
         return said

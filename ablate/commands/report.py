@@ -62,7 +62,8 @@ def render(study: Study, form: str, last: int | None = None) -> str:
     from ablate.reports import formats, tables
 
     found = _found(study, last)
-    return formats.render(tables.comparison(found), form, tables.caption(found))
+    frame = tables.comparison(found)
+    return formats.render(frame, form, tables.caption(found), tables.notes(found))
 
 
 def beside_paper(study: Study, form: str) -> str:

@@ -45,7 +45,8 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
 
     Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
     published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
-    metric is the weighted mean of its scores (see `answers`). Leaves `data.json`, the name of the
+    metric is the weighted mean of its scores (see `answers`), and how many answers it could not
+    read is in the result. Leaves `data.json`, the name of the
     data folder, where there is one. Returns each task's score and their mean, the composite, in
     0..100, and the fingerprints of the sets that were asked. Raises `UserError` for a task without
     questions, a set that is missing or an image that cannot be read, `RuntimeError` where
@@ -66,11 +67,13 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    unread = answers.count_unread({task.task: task.metric for task in suite.tasks}, rows)
     scores = {
         task.task: {
             "metric": task.metric,
             "value": parts[task.task]["value"] * task.to_percent,
             "n": len(parts[task.task]["rows"]),
+            "unread": unread[task.task],
         }
         for task in suite.tasks
     }

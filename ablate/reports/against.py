@@ -13,8 +13,9 @@ import pandas as pd
 
 from ablate.catalog import published
 from ablate.errors import UserError
-from ablate.reports.frame import rounded
+from ablate.reports.frame import typed
 from ablate.reports.model import CandidateResult, Repeats, StudyResult
+from ablate.reports.significance import covered, unread
 
 SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
 
@@ -32,7 +33,7 @@ def comparable(study: StudyResult) -> bool:
 def against(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and measure: published, here, and `delta`, here minus published.
 
-    Intervals are ours, 95 % over the choice of questions: that of a published number is not known.
+    Intervals are ours: that of a published number is not known.
     Of a study of rounds the winners, of arms all; last of each its gain and its composite.
     """
     names = {one.name: name for one, name in _pairs(study)}
@@ -44,7 +45,7 @@ def against(study: StudyResult) -> pd.DataFrame:
         if reference and name and before:
             rows += _gain(study, one, name, reference, before)
         rows.append(_composite(study, one, name))
-    return rounded(pd.DataFrame(rows, columns=_COLUMNS))
+    return typed(pd.DataFrame(rows, columns=_COLUMNS))
 
 
 _COLUMNS = [
@@ -65,9 +66,10 @@ def notes(study: StudyResult) -> list[str]:
     if comparable(study):
         lines = [*_legend(study), *_uncompared(study), *_gains(study)]
         lines.append(
-            "A difference is here minus published. Intervals are ours, 95 % over the choice of "
-            "questions; those of published numbers are not known."
+            "A difference is here minus published. Intervals are ours; those of published numbers "
+            "are not known."
         )
+        lines += [*covered(study.scoreboard), *unread(study)]
     else:
         lines = [
             f"Not comparable number by number: {study.suite} asks no published benchmark. "

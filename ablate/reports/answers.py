@@ -52,3 +52,7 @@ class Answers:
             [self.weights[index] for index in chosen],
             lambda: [self.rows[index] for index in chosen],
         )
+
+
+Replicates = Mapping[str, tuple[Answers, ...]]
+"""By design, the answers of training runs that differ in their seed alone, two or more."""

@@ -30,6 +30,34 @@ _HOW = f"webp {QUALITY} {PIL.__version__}"
 
 
 @dataclass(frozen=True, eq=False)
+class Run:
+    """One training run of a candidate: the column of its answers."""
+
+    one: CandidateResult
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The candidate's, and the seed where there are several."""
+        return self._with_seed(self.one.name)
+
+    def label(self, study: StudyResult) -> str:
+        """A name that fits a card: in a search the round, and what is added there."""
+        label = study.label(self.one)
+        short = label if label == self.one.name else f"Round {self.one.round}: {label}"
+        return self._with_seed(short)
+
+    def _with_seed(self, name: str) -> str:
+        return f"{name} (seed {self.seed})" if len(self.one.runs) > 1 else name
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """The candidate's answers of this run, a row a question."""
+        frame = self.one.answers
+        return frame[frame["seed"] == self.seed] if len(self.one.runs) > 1 else frame
+
+
+@dataclass(frozen=True, eq=False)
 class Browser:
     """What can be browsed of a study."""
 
@@ -37,8 +65,21 @@ class Browser:
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
-        """Those that have answers, in the study's order; a piece of answers each."""
+        """Those that have answers, in the study's order."""
         return tuple(one for one in self.study.candidates if not one.answers.empty)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Their training runs, in order; a piece of answers each."""
+        return tuple(
+            Run(one, seed)
+            for one in self.candidates
+            for seed in one.config["seeds"][: len(one.runs)]
+        )
+
+    def place(self, one: CandidateResult) -> int:
+        """Where the candidate's first run stands in `runs`."""
+        return next(place for place, run in enumerate(self.runs) if run.one is one)
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -59,22 +100,17 @@ class Browser:
 
     @cached_property
     def compared(self) -> tuple[int, int]:
-        """Whom to compare at first: the base, and the best or else the last winner or anyone."""
+        """Whose first runs to compare at first: the base's, and the best's or the last winner's."""
         scored = self.candidates
         first = self.study.base if self.study.base in scored else next(iter(scored), None)
         wanted = [self.study.best, *reversed(self.study.winners), *scored]
         second = next((one for one in wanted if one in scored and one is not first), first)
-        return (scored.index(first), scored.index(second)) if first and second else (0, 0)
+        return (self.place(first), self.place(second)) if first and second else (0, 0)
 
-    def answers(self, one: CandidateResult) -> pd.DataFrame:
-        """Answer and score of a candidate to each of `questions`; empty where it was not asked."""
+    def answers(self, one: Run) -> pd.DataFrame:
+        """Answer and score of a run to each of `questions`; empty where it was not asked."""
         given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
         return given.reindex(self._wanted)
-
-    def _label(self, one: CandidateResult) -> str:
-        """A name that fits a card: in a search the round, and what is added there."""
-        label = self.study.label(one)
-        return label if label == one.name else f"Round {one.round}: {label}"
 
     @cached_property
     def _wanted(self) -> pd.Index:
@@ -86,7 +122,7 @@ class Browser:
         return pd.Index(frame["task"] + "\0" + frame["id"])
 
     def pieces(self, images: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-        """The data of the page by name: `questions`, and `answers/1`, ... a candidate each.
+        """The data of the page by name: `questions`, and `answers/1`, ... a run each.
 
         `images`: the names of the images in the report, by their source.
         """
@@ -97,8 +133,8 @@ class Browser:
             "questions",
             {
                 "tasks": dict(self.study.tasks),
-                "candidates": [shortened(one.name, 200) for one in self.candidates],
-                "labels": [shortened(self._label(one), 200) for one in self.candidates],
+                "candidates": [shortened(run.name, 200) for run in self.runs],
+                "labels": [shortened(run.label(self.study), 200) for run in self.runs],
                 "asked": len(self.every),
                 "a": a,
                 "b": b,
@@ -107,7 +143,7 @@ class Browser:
                 **columns,
             },
         )
-        for number, one in enumerate(self.candidates, start=1):
+        for number, one in enumerate(self.runs, start=1):
             given = self.answers(one)
             asked = given["score"].notna()
             yield (

@@ -8,9 +8,10 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.reports import fairness
 from ablate.reports.flips import Flips, by_benchmark, flipped
-from ablate.reports.frame import estimate, framed, rounded
+from ablate.reports.frame import estimate, framed, typed
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
+from ablate.reports.significance import covered, unread
 from ablate.stats.bootstrap import Interval
 
 BASE, BEST = "base", "best"
@@ -29,6 +30,11 @@ def candidate(study: StudyResult, name: str) -> CandidateResult:
     if not named[name].answered:
         raise UserError(f"{name} of {study.name} is not scored ({named[name].status})")
     return named[name]
+
+
+def _named(pair: tuple[StudyResult, CandidateResult]) -> tuple[str, str]:
+    study, one = pair
+    return study.name, one.name
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,20 @@ class Comparison:
     @cached_property
     def board(self) -> Scoreboard:
         """The study's own, so that numbers are those of its tables; of two studies one of both."""
-        return self.of_a.scoreboard if self.of_a is self.of_b else Scoreboard([self.a, self.b])
+        return self.of_a.scoreboard if self.of_a is self.of_b else self._both
+
+    @property
+    def _both(self) -> Scoreboard:
+        return Scoreboard([self.a, self.b], {**self.of_a.replicates, **self.of_b.replicates})
+
+    @property
+    def notes(self) -> list[str]:
+        """What the intervals cover, and how many answers of the two were not read."""
+        both = {(self.of_a, self.a), (self.of_b, self.b)}
+        return [
+            *covered(self.board),
+            *(line for study, one in sorted(both, key=_named) for line in unread(study, one)),
+        ]
 
     @cached_property
     def difference(self) -> Interval:
@@ -102,4 +121,4 @@ class Comparison:
             tasks = [self.board.drawn((task,)).here for task in titles if task in self.board.tasks]
             at = self.board.candidates.index(one)
             whole.insert(place, name, [*(float(found[at]) for found in tasks), float(scores[at])])
-        return rounded(whole)
+        return typed(whole)

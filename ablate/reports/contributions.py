@@ -18,7 +18,7 @@ import pandas as pd
 
 from ablate.reports.frame import estimate, framed
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.scoreboard import Tasks
+from ablate.reports.scoreboard import Scoreboard, Tasks
 from ablate.stats.bootstrap import Interval
 from ablate.stats.significance import ALPHA, holm
 
@@ -229,16 +229,17 @@ def pairs(study: StudyResult) -> pd.DataFrame:
             **estimate("together", one),
             "p": p if one else None,
             "overlap": game.overlap(*pair),
-            "verdict": _verdict(one, p),
+            "verdict": _verdict(study.scoreboard, one, p),
         }
         for pair, one, p in zip(every, found, corrected, strict=True)
     ]
     return framed(rows, ["expert", "other", "together", "p", "overlap", "verdict"])
 
 
-def _verdict(found: Interval | None, p: float) -> str:
+def _verdict(board: Scoreboard, found: Interval | None, p: float) -> str:
     if found is None:
         return "not trained together"
     if p >= ALPHA:
         return "not told from none"
-    return "complement" if found.estimate > 0 else "duplicate"
+    verdict = "complement" if found.estimate > 0 else "duplicate"
+    return verdict if board.told(p) else f"{verdict} in these runs"

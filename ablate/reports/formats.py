@@ -1,10 +1,10 @@
-"""A table frame as Markdown, CSV, LaTeX (booktabs), JSON or HTML: the same digits in each.
+"""A table frame as Markdown, CSV, LaTeX (booktabs), JSON or HTML.
 
-CSV and JSON keep a column for every number; the others show an interval beside its number,
-`61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand below the table, in CSV as lines
-that start with `#`; JSON with notes is an object of `rows` and `notes`. Why a candidate failed, and
-what its fusion says of itself, are columns of CSV and JSON, and elsewhere notes. Everything that a
-study's author or a model wrote is escaped.
+CSV and JSON keep a column for every number, exact; the others round, all to the same digits, and
+show an interval beside its number, `61.2 [58.9, 63.4]`, and a mark behind it, `681.5*`. Notes stand
+below the table, in CSV as lines that start with `#`, in JSON beside its `rows`. Why a candidate
+failed, and what its fusion says of itself, are columns of CSV and JSON, and elsewhere notes.
+Everything a study's author or a model wrote is escaped.
 """
 
 import csv
@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.reports.frame import COLUMNS, SIGNED, digits, plain, records
+from ablate.reports.frame import COLUMNS, LEAST_P, P_VALUES, SIGNED, digits, plain, records
 
 _SPACES = re.compile(r"\s+")
 FORMATS = ("md", "csv", "latex", "json", "html")
@@ -39,12 +39,17 @@ def render(frame: pd.DataFrame, form: str, caption: str = "", notes: Sequence[st
 
 
 def number(value: Any, column: str) -> str:
-    """One cell as shown everywhere: fixed digits, a sign for differences, empty when unknown."""
+    """One cell as shown to people: fixed digits, a sign for differences, empty when unknown.
+
+    A small p is shown as the least there is; there is no minus zero.
+    """
     if value is None:
         return ""
     if isinstance(value, str | bool):
         return str(value)
-    return format(value, _spec(column))
+    if column in P_VALUES:
+        value = max(value, LEAST_P)
+    return format(round(float(value), digits(column)) + 0.0, _spec(column))
 
 
 @cache
@@ -79,45 +84,81 @@ def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) 
 
 
 def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
-    """Plain CSV, a column for every number, headed by the frame's own column names."""
+    """Plain CSV, a column for every number, headed by the frame's own column names.
+
+    Numbers are exact. Words that a spreadsheet would take for a formula begin with an apostrophe
+    (OWASP, CSV Injection), which it does not show.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(frame.columns)
+    writer.writerow([_harmless(str(name)) for name in frame.columns])
     for record in records(frame):
-        writer.writerow([number(value, str(name)).lstrip("+") for name, value in record.items()])
+        writer.writerow([_harmless(value) for value in record.values()])
     return buffer.getvalue() + "".join(f"# {_one_line(note)}\n" for note in notes)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _harmless(value: Any) -> Any:
+    """A value as CSV holds it: words that begin as a formula does behind an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     r"""A booktabs table: a document as it is, and in another document a table to `\input`.
 
-    One that is wider than a line is scaled down to it.
+    One that is wider than a line is scaled down to it. The highest of the scores is bold; the label
+    is made of the caption.
     """
     heads, rows = shown(frame)
-    text = text_columns(frame)
+    text, best = text_columns(frame), _best(frame)
 
-    def line(cells: list[str]) -> str:
+    def line(cells: list[str], row: int = -1) -> str:
         texts = [
             _tex(cell) if words else re.sub(r"-(?=\d)", "$-$", _tex(cell))
             for cell, words in zip(cells, text, strict=True)
+        ]
+        texts = [
+            rf"\textbf{{{cell}}}" if (row, place) in best else cell
+            for place, cell in enumerate(texts)
         ]
         return f"  {' & '.join(texts)} \\\\"
 
     align = "".join("l" if words else "r" for words in text)
     body = [*_ALONE, r"\begin{table}", r"\centering\small\sloppy\setlength{\tabcolsep}{4pt}"]
-    body += [rf"\caption{{{_tex(caption)}}}"] if caption else []
+    body += [rf"\caption{{{_tex(caption)}}}\label{{{_label(caption)}}}"] if caption else []
     body += [
         rf"\setbox0=\hbox{{\begin{{tabular}}{{{align}}}",
         r"\toprule",
         line(heads),
         r"\midrule",
     ]
-    body += [*map(line, rows), r"\bottomrule", r"\end{tabular}}\leavevmode"]
+    body += [*map(line, rows, range(len(rows))), r"\bottomrule", r"\end{tabular}}\leavevmode"]
     body += [r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\box0}\else\box0\fi"]
     below = [*remarks(frame), *notes]
     body += [r"\par\smallskip\raggedright\footnotesize"] if below else []
     body += [rf"{_tex(note)}\par" for note in below]
     return "\n".join([*body, r"\end{table}", r"\ablateend"]) + "\n"
+
+
+def _best(frame: pd.DataFrame) -> set[tuple[int, int]]:
+    """Row and column of the highest of each column of scores, as shown, where they differ."""
+    best = set()
+    for column, name in enumerate(_names(frame)):
+        values = [number(value, name) for value in plain(frame[name])]
+        scores = name == "score" or (name not in COLUMNS and not text_columns(frame)[column])
+        found = {float(value) for value in values if value} if scores else set()
+        if len(found) > 1:
+            top = {row for row, value in enumerate(values) if value and float(value) == max(found)}
+            best |= {(row, column) for row in top}
+    return best
+
+
+def _label(caption: str) -> str:
+    """`tab:` and the first words of a caption."""
+    words = re.findall(r"[a-z0-9]+", caption.partition("(")[0].lower())
+    return f"tab:{'-'.join(words)[:60].rstrip('-') or 'table'}"
 
 
 _ALONE = (
@@ -130,9 +171,8 @@ _ALONE = (
 
 
 def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
-    """A JSON list of rows; numbers are rounded as shown, unknown ones are null."""
-    rows = records(frame)
-    found = {"rows": rows, "notes": list(notes)} if notes else rows
+    """A JSON object of `rows` and `notes`; numbers are exact, unknown ones are null."""
+    found = {"rows": records(frame), "notes": list(notes)}
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -187,8 +227,9 @@ def _cells(frame: pd.DataFrame, name: str) -> list[str]:
 
 def _names(frame: pd.DataFrame) -> list[str]:
     """The columns that are shown on their own: neither marks and the two ends of an interval, nor
-    `remarks`."""
+    `remarks`, nor what is for machines, from `key` on."""
     every = [str(name) for name in frame.columns]
+    every = every[: every.index("key")] if "key" in every else every
     ends = {f"{name}{end}" for name in every for end in ("_low", "_high", "_mark")}
     return [name for name in every if name not in {*ends, "reason", "note"}]
 

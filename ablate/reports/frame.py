@@ -1,7 +1,7 @@
-"""What every table of a report is made of: columns with headings and digits, and rounding.
+"""What every table of a report is made of: columns with headings, and digits where it is shown.
 
-A number and its 95 % interval are three columns, `score`, `score_low`, `score_high`; values are
-rounded once, here, so that every format shows the same digits.
+A number and its 95 % interval are three columns, `score`, `score_low`, `score_high`. Values are
+exact; they are rounded where they are shown to people (see `formats`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,9 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "note": ("Note", 0),
     "score": ("Score", 1),
     "spread": ("Spread over seeds", 1),
+    "unread": ("Unread", 0),
+    "key": ("Key", 0),
+    "seeds": ("Seeds", 0),
     "delta": ("Difference", 1),
     "reference": ("Reference", 0),
     "published_row": ("Published row", 0),
@@ -98,12 +101,12 @@ def digits(column: str) -> int:
 
 
 def framed(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows, rounded as shown; `columns` are what is left of a table without any."""
-    return rounded(pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns)))
+    """The rows as `typed` has them; `columns` are what is left of a table without any."""
+    return typed(pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns)))
 
 
-def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with numbers rounded as shown (and no minus zero), as `float64` or `Int64`.
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with numbers as `float64`, or `Int64` where all are whole and shown so.
 
     Unknown ones are NaN or NA; in a column of words (`object`) None.
     """
@@ -113,19 +116,12 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _column(name: str, values: list[Any], index: pd.Index) -> pd.Series:
-    places = digits(name)
-    if name in P_VALUES:
-        values = [value if value is None else max(value, LEAST_P) for value in values]
-    values = [_round(value, places) for value in values]
-    words = not places and all(value is None for value in values)
-    words = words or any(isinstance(value, str | bool) for value in values)
-    return pd.Series(values, index, object if words else "float64" if places else "Int64")
-
-
-def _round(value: Any, places: int) -> Any:
-    if value is None or isinstance(value, str | bool):
-        return value
-    return round(float(value), places) + 0.0 if places else round(value)
+    known = [value for value in values if value is not None]
+    words = not digits(name) and not known
+    if words or any(isinstance(value, str | bool) for value in known):
+        return pd.Series(values, index, object)
+    whole = not digits(name) and all(value == int(value) for value in known)
+    return pd.Series(values, index, "Int64" if whole else "float64")
 
 
 def plain(data: Any) -> Any:

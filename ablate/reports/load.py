@@ -1,5 +1,6 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,10 +10,12 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
+from ablate.evaluate.answers import count_unread
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
-from ablate.reports.answers import Answers, Key, Rows
+from ablate.reports.answers import Answers, Key, Replicates, Rows
 from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
+from ablate.reports.replicates import replicates
 from ablate.search.explore import explore
 from ablate.store.artifacts import Store
 from ablate.store.read_cache import Readings, signatures
@@ -50,6 +53,8 @@ def load(
             made = tuple(_candidate(seeds, seen) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
     older = seen.older(one for one in known if seen.step(seen.steps(one)[-1]).status != "done")
+    scored = [one for turn in rounds for one in turn.candidates if one.answered]
+    again = _replicates(scored, seen)
     seen.memory.keep()
     suite = suites.resolve(study.suite)
     suites.require_one(
@@ -77,7 +82,19 @@ def load(
         families={task.task: task.family for task in suite.tasks},
         varies=_varies(study),
         older=older,
+        replicates=again,
     )
+
+
+def _replicates(scored: Sequence[CandidateResult], seen: "Seen") -> Replicates:
+    """Runs in the store of this recipe and suite that differ in their seed alone.
+
+    Those of a candidate that has several here are counted with it.
+    """
+    evaluated = {one: [step for step in one.steps if step.kind == "evaluate"] for one in scored}
+    own = [step.folder for steps in evaluated.values() for step in steps if step.folder]
+    but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
+    return replicates(seen.store.home, own, but, seen.memory) if own else {}
 
 
 def _repeats(study: Study) -> Repeats | None:
@@ -122,6 +139,7 @@ def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
             "seed_scores": tuple(float(one["composite"]) for one in results),
             "runs": tuple(seen.answers(chain[-1]) for chain in chains),
             "images": seen.images(chains[0][-1]),
+            "unread": seen.unread([chain[-1] for chain in chains]),
         }
     needed = {step.key for chain in chains for step in seen.missing(chain[-1])}
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
@@ -150,7 +168,7 @@ class Seen(StoredResults):
     def __init__(self, store: Store, study: Study) -> None:
         super().__init__(store, study)
         path = store.home / "remembered" / "artifacts" / f"{study.id}.json"
-        self.memory = Readings(path, of="records and marks")
+        self.memory = Readings(path, of="records, marks and what was not read")
         self._steps_seen: dict[str, StepResult] = {}
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
@@ -222,11 +240,19 @@ class Seen(StoredResults):
             return None
         if step.kind == "evaluate":
             folder = self.store.verified(step, record)
-            return {"record": record, "marks": self._marked(step, folder)}
+            return {"record": record, "marks": self._marked(step, folder, record)}
         return {"record": record} if self.store.sound(step, SMALL, record) else None
 
-    def _marked(self, step: Step, folder: Path) -> dict[str, Any]:
+    def unread(self, steps: Sequence[Step]) -> dict[str, int]:
+        """By task how many answers of these evaluations were not read."""
+        found: Counter[str] = Counter()
+        for step in steps:
+            found.update(self._marks[step.key]["unread"])
+        return dict(found)
+
+    def _marked(self, step: Step, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers are worth; their questions are remembered once for all candidates."""
+        scores = record["result"]["scores"]
         rows = rows_in(self.store.file(step, ANSWERS))
         asked = _asked(rows)
         name = sha256_json(asked)
@@ -237,6 +263,7 @@ class Seen(StoredResults):
             "scores": [row["score"] for row in rows],
             "weights": [row["weight"] for row in rows],
             "images": read_json(note)["folder"] if note.exists() else None,
+            "unread": count_unread({task: scores[task]["metric"] for task in scores}, rows),
         }
 
 

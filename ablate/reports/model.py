@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.redaction import redacted
-from ablate.reports.answers import Answers, Rows
+from ablate.reports.answers import Answers, Replicates, Rows
 from ablate.reports.scoreboard import Scoreboard
 
 KINDS = ("prealign", "pretrain", "finetune", "evaluate")
@@ -52,7 +52,7 @@ class CandidateResult:
 
     `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
     `seed_scores` are the composites and `runs` the answers of each seed; the images asked about lie
-    below `images`.
+    below `images`. `unread`: by task how many answers its scorer could not read, of all runs.
     """
 
     name: str
@@ -65,6 +65,7 @@ class CandidateResult:
     seed_scores: tuple[float, ...] = ()
     runs: tuple[Answers, ...] = ()
     images: Path | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         score = self.status if self.composite is None else f"{self.composite:.1f}"
@@ -82,12 +83,10 @@ class CandidateResult:
 
     @property
     def rows(self) -> Rows:
-        """The answers of all runs; of several, each id is followed by its seed."""
-        if len(self.runs) < 2:
-            return [row for run in self.runs for row in run.rows]
+        """The answers of all runs, each with its `seed`."""
         return [
-            {**row, "id": f"{row['id']}/{seed}"}
-            for run, seed in zip(self.runs, self.config["seeds"], strict=True)
+            {**row, "seed": seed}
+            for run, seed in zip(self.runs, self.config["seeds"], strict=False)
             for row in run.rows
         ]
 
@@ -122,24 +121,26 @@ class CandidateResult:
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """A row a question, ordered by task and id; empty while the candidate is not scored.
+        """A row a question and run, ordered by task, id and seed; empty while it is not scored.
 
-        Columns: task, id, image, question, truth, answer; score (0-1, as the metric gave it),
+        Columns: task, id, seed, image, question, truth, answer; score (0-1, as the metric gave it),
         weight (in the task's mean), points (the score in 0-100).
         """
         words = ["task", "id", "image", "question", "truth", "answer"]
         rows = [
             {
                 **{word: _clean(row[word]) for word in words},
+                "seed": row["seed"],
                 "score": row["score"],
                 "weight": row["weight"],
                 "points": 100.0 * row["score"],
             }
             for row in self.rows
         ]
-        types = {**dict.fromkeys(words, str), "score": float, "weight": float, "points": float}
+        numbers = {"score": float, "weight": float, "points": float}
+        types = {**dict.fromkeys(words, str), "seed": int, **numbers}
         frame = pd.DataFrame(rows, columns=list(types)).astype(types)
-        return frame.sort_values(["task", "id"], kind="stable", ignore_index=True)
+        return frame.sort_values(["task", "id", "seed"], kind="stable", ignore_index=True)
 
 
 def _brief(name: str, most: int = 120) -> str:
@@ -196,7 +197,8 @@ class StudyResult:
     none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
     in which its candidates differ on purpose. `id`: what it is filed under in the home.
     `older`: composites, by candidate and seed, that an older version of ablate found under keys
-    that held less; they are none of the results.
+    that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
+    store that differ in their seed alone, of this study or another.
     """
 
     name: str
@@ -224,6 +226,8 @@ class StudyResult:
             f"<StudyResult {_brief(self.name)} on {self.suite}: {self.kind}, "
             f"{len(scored)} of {len(self.candidates)} candidates scored{best}>"
         )
+
+    replicates: Replicates = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
@@ -263,7 +267,7 @@ class StudyResult:
     @cached_property
     def scoreboard(self) -> Scoreboard:
         """How sure every score and difference of the study is."""
-        return Scoreboard(self.candidates)
+        return Scoreboard(self.candidates, self.replicates)
 
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:

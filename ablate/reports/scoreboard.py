@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ablate.reports.answers import Answers, Key
-from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
+from ablate.reports.answers import Answers, Key, Replicates
+from ablate.stats.bootstrap import Draws, Estimates, Interval, Noise, Sample
 from ablate.stats.intervals import Floats
-from ablate.stats.significance import Halves, halves
+from ablate.stats.significance import ALPHA, Halves, halves
 
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult
@@ -29,8 +29,12 @@ class Scoreboard:
     where a candidate is not scored.
     """
 
-    def __init__(self, candidates: "Iterable[CandidateResult]") -> None:
+    def __init__(
+        self, candidates: "Iterable[CandidateResult]", replicates: Replicates | None = None
+    ) -> None:
+        """`replicates`: runs of others that differ in their seed alone, for training noise."""
         self.candidates = [one for one in candidates if one.answered]
+        self._replicates = replicates or {}
         self._place = {one: index for index, one in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
@@ -65,6 +69,35 @@ class Scoreboard:
                 (self._column(one, "scores"), self._column(one, "weights"))
                 for one in self.candidates
             ],
+        )
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """Training noise of a composite; None where nothing was trained twice.
+
+        Then intervals and p-values are of the runs that there are.
+        """
+        return self.drawn().noise if self.questions else None
+
+    def told(self, p: float | None) -> bool:
+        """Whether a difference with this (corrected) p is more than chance, training's included."""
+        return p is not None and p < ALPHA and self.noise is not None
+
+    @cached_property
+    def _others(self) -> Sample | None:
+        """The replicates on `questions`; None where there are none."""
+        wanted = set(self.questions)
+        runs = [
+            [run.only(self.questions) for run in runs]
+            for runs in self._replicates.values()
+            if all(wanted <= set(run.questions) for run in runs)
+        ]
+        if not runs:
+            return None
+        return Sample(
+            runs[0][0].images,
+            [task for task, _ in self.questions],
+            [([run.scores for run in one], [run.weights for run in one]) for one in runs],
         )
 
     def right(self, one: "CandidateResult") -> Floats:
@@ -106,6 +139,15 @@ class Scoreboard:
         made = iter(map(found.interval, range(len(known))))
         return [None if a is None or b is None else next(made) for a, b in places]
 
+    def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
+        """The p of each of being as good as the best of them (see `Draws.behind_best`)."""
+        places = [self._place.get(one) for one in several]
+        known = [place for place in places if place is not None]
+        if not known or not self.questions:
+            return [None] * len(several)
+        made = iter(self.drawn().behind_best(known).tolist())
+        return [None if place is None else next(made) for place in places]
+
     def contrast(
         self, shares: "Mapping[CandidateResult, float]", tasks: Tasks = None
     ) -> Interval | None:
@@ -129,8 +171,10 @@ class Scoreboard:
     def drawn(self, tasks: Tasks = None) -> Draws:
         """The candidates' composites over `tasks`, resampled once."""
         if tasks not in self._draws:
-            sample = self.sample if tasks is None else self.sample.only(tasks)
-            self._draws[tasks] = sample.draw()
+            sample, others = self.sample, self._others
+            if tasks is not None:
+                sample, others = sample.only(tasks), others and others.only(tasks)
+            self._draws[tasks] = sample.draw(replicates=others)
         return self._draws[tasks]
 
     def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:

@@ -1,5 +1,6 @@
 """Which differences of a study are more than chance, all of its comparisons taken together."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from ablate.reports.frame import LEAST_P, ends, estimate, framed
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult, best_first
+from ablate.reports.scoreboard import Scoreboard
 from ablate.stats.bootstrap import Interval
 from ablate.stats.significance import ALPHA, Halves, detectable, holm
 
@@ -45,25 +47,31 @@ def significance(study: StudyResult) -> pd.DataFrame:
 
 @lru_cache(maxsize=1)
 def behind(study: StudyResult) -> Mapping[CandidateResult, Compared]:
-    """Each scored candidate less the best of its round (or arm), the p corrected over them all.
+    """Each scored candidate less the best of its round (or arm), and the p of being as good.
 
-    Of the best itself both are None.
+    The p holds that the best was chosen from the same answers (see `Draws.behind_best`). Of the
+    best itself both are None.
     """
     found: dict[CandidateResult, Compared] = {}
+    board = study.scoreboard
     for turn in study.rounds:
         scored = [one for one in best_first(turn.candidates) if one.answered]
         found |= dict.fromkeys(scored[:1], (None, None))
-        found |= zip(
-            scored[1:], differences(study, [(one, scored[0]) for one in scored[1:]]), strict=True
-        )
+        gaps = board.differences([(one, scored[0]) for one in scored[1:]])
+        found |= zip(scored[1:], zip(gaps, board.behind_best(scored)[1:], strict=True), strict=True)
     return found
+
+
+LOWER = "lower"
+"""How a candidate stands that is lower in its one run, where training noise is not known."""
 
 
 def standing(study: StudyResult, one: CandidateResult) -> str:
     """How a candidate stands in its round (or among the arms).
 
-    `winner`, or `best` of arms and of a round that is not decided; `tie` where the corrected p does
-    not tell it apart from that one; `failed`, `running`, `waiting`; else nothing.
+    `winner`, or `best` of arms and of a round that is not decided; `tie` where p does not tell it
+    apart from that one; `lower` where it does, but training noise is not known; `failed`,
+    `running`, `waiting`; else nothing.
     """
     if one.status != "done":
         return one.status
@@ -71,7 +79,9 @@ def standing(study: StudyResult, one: CandidateResult) -> str:
     if gap is None or p is None:
         turn = next(turn for turn in study.rounds if one in turn.candidates)
         return "winner" if study.kind == "rounds" and turn.decision else "best"
-    return "tie" if p >= ALPHA else ""
+    if p >= ALPHA:
+        return "tie"
+    return "" if study.scoreboard.told(p) else LOWER
 
 
 def differences(
@@ -89,40 +99,96 @@ def notes(study: StudyResult) -> list[str]:
     """How to read `significance`, and what this suite can see at all."""
     lines = [
         "Values of p are two-sided, corrected by Holm's method over the candidates of a round; "
-        f"those below {LEAST_P} stand as {LEAST_P}. A tie is a candidate that is not told apart "
-        "from the round's best.",
-        covered(study),
+        "p of the best is that of being as good as the round's best, which was chosen from the "
+        f"same answers; those below {LEAST_P} stand as {LEAST_P}. A tie is a candidate that is not "
+        "told apart from the round's best.",
+        *covered(study.scoreboard),
     ]
     if found := detectable_difference(study):
         asked, images = len(study.scoreboard.questions), study.scoreboard.sample.images
         lines.append(
             f"With {asked:,} questions on {images:,} images, a true difference of {found:.1f} "
-            "points is seen (p below 0.05, one comparison) in 80 % of studies, a smaller one less "
-            "often."
+            "points is seen (an interval without zero, one comparison) in 80 % of studies"
+            f"{'' if study.scoreboard.noise else ' of these runs'}, a smaller one less often."
         )
-    return [*lines, *(_curse(study, turn, found) for turn, found in chosen_again(study))]
+    again = chosen_again(study)
+    lines += [_curse(study, turn, found) for turn, found in again]
+    if again:
+        lines.append(
+            "Both halves are answered by the same runs: how another run chooses is not in."
+        )
+    return [*lines, *unread(study)]
 
 
-def covered(study: StudyResult) -> str:
-    """What the intervals cover, in a sentence."""
-    runs = len(study.base.config["seeds"])
-    if runs > 1:
-        return (
-            f"Scores are means over seeds, {runs} each; intervals are 95 %, over the choice of "
-            "questions and of the seed."
-        )
-    return (
-        "One training run each: intervals are 95 %, over the choice of questions, not of the seed."
-    )
+def below(study: StudyResult) -> list[str]:
+    """What stands below every table of a study: what its intervals cover, which answers count."""
+    return [*covered(study.scoreboard), *unread(study)]
+
+
+def marks(study: StudyResult) -> list[str]:
+    """What stands below a table with standings, where one of them does not speak for itself."""
+    found = {standing(study, one) for one in study.candidates}
+    said = "Lower: below the best by more than the choice of questions explains, in this run."
+    return [said] if LOWER in found else []
+
+
+def covered(board: Scoreboard) -> list[str]:
+    """What the intervals cover, in a sentence; none where nothing is scored."""
+    if not board.candidates:
+        return []
+    noise, sizes = board.noise, sorted({len(one.runs) for one in board.candidates})
+    if noise is None:
+        return [ONE_RUN]
+    size = f"{noise.deviation:.1f} points a run ({noise.freedom:.0f} degrees of freedom, from "
+    size += f"{noise.candidates} candidate{'s' if noise.candidates > 1 else ''} trained repeatedly"
+    if sizes[0] > 1:
+        each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+        return [
+            f"Scores are means over seeds, {each} each; intervals are 95 %, over the choice of "
+            f"questions and of the seed; training noise: {size})."
+        ]
+    return [
+        "Intervals are 95 %, over the choice of questions and over training, of which most "
+        f"candidates have one run; training noise: {size} in this store, same recipe and suite)."
+    ]
+
+
+ONE_RUN = (
+    "One training run each: intervals are 95 %, over the choice of questions; they and p are of "
+    "this run and leave training noise out, so another seed or machine may turn a difference."
+)
+"""What intervals cover where nothing was trained twice."""
+
+
+def unread(study: StudyResult, of: CandidateResult | None = None) -> list[str]:
+    """Whose answers a scorer could not read (`of` one or all); none where it read them all."""
+    found = [
+        (title, one.name, one.unread[task], len(one.runs) * counts[task])
+        for counts in [Counter(task for task, _ in study.scoreboard.questions)]
+        for task, title in study.tasks.items()
+        for one in ([of] if of else study.candidates)
+        if one.unread.get(task)
+    ]
+    if not found:
+        return []
+    found.sort(key=lambda each: -each[2] / max(each[3], 1))
+    shown = [f"{title} {count} of {asked} ({name})" for title, name, count, asked in found[:MOST]]
+    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    return [
+        f"Answers that the scorer could not read (neither yes nor no, or blank): {', '.join(shown)}"
+        f"{more}. A score may rest on the few that it could."
+    ]
+
+
+MOST = 6
+"""Cells named in a sentence."""
 
 
 def detectable_difference(study: StudyResult) -> float | None:
-    """The minimum detectable difference of the suite: the median over the study's comparisons."""
+    """The minimum detectable difference: what all of the study's comparisons can see."""
     pairs = [(one, study.reference(one)) for one in study.candidates]
-    deltas = [one for one in study.scoreboard.differences(pairs) if one and one.error]
-    if not deltas:
-        return None
-    return float(np.median([detectable(one.error, one.freedom) for one in deltas]))
+    deltas = [one for one in study.scoreboard.differences(pairs) if one]
+    return max((float(detectable(one)) for one in deltas), default=None)
 
 
 def chosen_again(study: StudyResult) -> list[tuple[RoundResult, Halves]]:

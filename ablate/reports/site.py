@@ -25,7 +25,8 @@ from ablate.reports.markup import asset, environment
 from ablate.reports.model import StudyResult
 from ablate.reports.overview import way_back
 from ablate.reports.pages import Page, navigation, pages
-from ablate.reports.tables import caption, cells, comparison
+from ablate.reports.significance import below
+from ablate.reports.tables import caption, cells, comparison, notes
 
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
 SCRIPTS = (
@@ -158,7 +159,7 @@ def _shell(
 def _tables(study: StudyResult) -> dict[str, str]:
     """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
-    made = [(study.kind, comparison(study), caption(study), [])]
+    made = [(study.kind, comparison(study), caption(study), notes(study))]
     if study.published and against.comparable(study):
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
@@ -167,7 +168,7 @@ def _tables(study: StudyResult) -> dict[str, str]:
         for name, frame, title, notes in made
         for form, suffix in _SUFFIXES.items()
     }
-    return {**found, "cells.csv": formats.to_csv(cells(study))}
+    return {**found, "cells.csv": formats.to_csv(cells(study), notes=below(study))}
 
 
 @contextmanager

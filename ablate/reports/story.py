@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
-from ablate.reports.significance import covered, differences, standing
+from ablate.reports.significance import covered, differences, standing, unread
 from ablate.stats.significance import ALPHA
 from ablate.store.results import told_apart
 
@@ -23,7 +23,8 @@ def tell(study: StudyResult) -> Story:
     if best is None or best.composite is None:
         return Story("No candidate is scored yet.", (), _missing(study))
     sure = _rounds_certainty(study) if study.kind == "rounds" else ()
-    return Story(_answer(study, best), (*sure, covered(study)), _missing(study))
+    said = (*sure, *covered(study.scoreboard), *unread(study))
+    return Story(_answer(study, best), said, _missing(study))
 
 
 def mixture(candidate: CandidateResult) -> str:
@@ -44,14 +45,28 @@ def chose(study: StudyResult, turn: RoundResult) -> str:
         return "Not decided yet."
     if not decision.get("runner_up"):
         return f"{decision['winner']} is the only candidate."
-    low, high = decision["interval"]
-    gap = f"{decision['difference']:+.1f} points (95 % interval {span(low, high)})"
+    ahead = f"{decision['winner']} is ahead of {decision['runner_up']} by {_gap(study, turn)}"
+    unseen = f" {' '.join(unread(study, turn.winner))}".rstrip()
     if ties := _ties(study, turn):
-        return (
-            f"{decision['winner']} is ahead of {decision['runner_up']} by {gap}: a tie with "
-            f"{ties} of the round, chosen by {decision['rule']}."
-        )
-    return f"{decision['winner']} beats {decision['runner_up']} by {gap}."
+        return f"{ahead}: a tie with {ties} of the round, chosen by {decision['rule']}.{unseen}"
+    if study.scoreboard.noise is None:
+        said = f"{ahead} in this run, more than the choice of questions explains. {UNKNOWN}"
+        return said + unseen
+    return f"{ahead}, more than chance.{unseen}"
+
+
+UNKNOWN = "What another training run would change is not known."
+"""Said of a difference of single runs, where nothing was trained twice."""
+
+
+def _gap(study: StudyResult, turn: RoundResult) -> str:
+    """The lead of a decided round's winner, as the tables have it or as it was decided."""
+    decision = turn.decision or {}
+    runner_up = turn.named(decision["runner_up"])
+    found = turn.winner and study.scoreboard.difference(turn.winner, runner_up)
+    low, high = (found.low, found.high) if found else decision["interval"]
+    lead = found.estimate if found else decision["difference"]
+    return f"{lead:+.1f} points (95 % interval {span(low, high)})"
 
 
 def _ties(study: StudyResult, turn: RoundResult) -> int:
@@ -64,23 +79,27 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
     name = mixture(best) if study.kind == "rounds" else best.name
+    known = study.scoreboard.noise is not None
+    highest = "scores best" if known else "scored highest in this run"
     if ties := _ties(study, next(turn for turn in study.rounds if best in turn.candidates)):
         score += f", a tie with {ties} other{'s' if ties > 1 else ''}"
     if best is study.base:
-        tried = ": nothing tried beats the base." if study.complete else "."
-        return f"{so_far}{name} scores best, {score}{tried}"
+        tried = ": nothing tried scored higher than the base." if study.complete else "."
+        return f"{so_far}{name} {highest}, {score}{tried}"
     rivals = [best, *(one for one in study.candidates if one not in (best, study.base))]
     gain, p = differences(study, [(one, study.base) for one in rivals])[0]
     if gain is None:
-        return f"{so_far}{name} scores best, {score}."
-    if p is not None and p < ALPHA:
-        sure = "more than the choice of test questions can explain"
+        return f"{so_far}{name} {highest}, {score}."
+    if study.scoreboard.told(p):
+        sure = "more than the choice of test questions and training noise can explain"
+    elif p is not None and p < ALPHA:
+        sure = f"more than the choice of test questions can explain. {UNKNOWN.removesuffix('.')}"
     elif gain.tie:
         sure = "less than this test can tell from chance"
     else:
         sure = f"no more than chance may give the best of {len(rivals)} candidates"
     return (
-        f"{so_far}{name} scores best, {score}: {gain.estimate:+.1f} points against "
+        f"{so_far}{name} {highest}, {score}: {gain.estimate:+.1f} points against "
         f"{study.base.name} (95 % interval {span(gain.low, gain.high)}), {sure}."
     )
 
@@ -98,6 +117,8 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
         verdict = "no difference it can tell"
         if p < ALPHA:
             verdict = "a gain" if step.estimate > 0 else "a loss"
+        if p < ALPHA and not study.scoreboard.told(p):
+            verdict = "more than the choice of questions explains, in this run"
         ties = _ties(study, turn)
         lines.append(
             f"Round {turn.number} changed the score by {step.estimate:+.1f} "

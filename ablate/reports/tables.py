@@ -15,10 +15,10 @@ from ablate.reports.contributions import moves as moves
 from ablate.reports.contributions import pairs as pairs
 from ablate.reports.fairness import fairness as fairness
 from ablate.reports.flips import flips as flips
-from ablate.reports.frame import ends, estimate, framed, rounded
+from ablate.reports.frame import ends, estimate, framed, typed
 from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
+from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
-from ablate.reports.significance import standing
 from ablate.reports.sizes import pareto_front, size
 
 LONGEST = 200
@@ -30,13 +30,13 @@ def rounds(study: StudyResult) -> pd.DataFrame:
 
     With several seeds the score is their mean, `spread` their standard deviation.
     `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed;
-    `note`, where there is one: what in a candidate's fusion had no effect.
+    `note`, where there is one: what in a candidate's fusion had no effect. What stands from `key` on is for machines, in CSV and JSON alone: see `facts`.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [
         {"round": one.round, **row} for one, row in zip(ranked, _rows(study, ranked), strict=True)
     ]
-    return rounded(pd.DataFrame(rows))
+    return typed(pd.DataFrame(rows))
 
 
 def arms(study: StudyResult) -> pd.DataFrame:
@@ -44,11 +44,11 @@ def arms(study: StudyResult) -> pd.DataFrame:
 
     Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
     """
-    frame = pd.DataFrame(_rows(study, study.candidates))
     varied = VARIED.get(study.axis, {})
+    frame = pd.DataFrame(_rows(study, study.candidates)).drop(columns=list(varied), errors="ignore")
     for place, (name, of) in enumerate(varied.items(), start=1):
         frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
-    return rounded(frame)
+    return typed(frame)
 
 
 Fact = Callable[[CandidateResult], str | float | None]
@@ -92,12 +92,13 @@ def cells(study: StudyResult) -> pd.DataFrame:
             "score": one.scores[task],
             **ends("score", board.score(one, (task,))),
             **estimate("delta", delta),
+            "unread": one.unread.get(task, 0),
         }
         for task, title in study.tasks.items()
         if task in board.tasks
         for one, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
     ]
-    return framed(rows, ["candidate", "benchmark", "score", "delta"])
+    return framed(rows, ["candidate", "benchmark", "score", "delta", "unread"])
 
 
 def cost(study: StudyResult) -> pd.DataFrame:
@@ -123,7 +124,7 @@ def cost(study: StudyResult) -> pd.DataFrame:
         }
         for one, own in sizes.items()
     ]
-    return rounded(pd.DataFrame(rows))
+    return typed(pd.DataFrame(rows))
 
 
 def comparison(study: StudyResult) -> pd.DataFrame:
@@ -136,6 +137,11 @@ def caption(study: StudyResult) -> str:
     greedy = study.kind == "rounds"
     against = "the previous round's winner" if greedy else study.base.name
     return f"{study.title} (differences against {against})"
+
+
+def notes(study: StudyResult) -> list[str]:
+    """What stands below the main table."""
+    return [*below(study), *marks(study)]
 
 
 def costs(study: StudyResult) -> pd.DataFrame:
@@ -158,7 +164,7 @@ def costs(study: StudyResult) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     total = frame["seconds"].sum()
     frame["share"] = 100 * frame["seconds"] / total if total else 0.0
-    return rounded(frame)
+    return typed(frame)
 
 
 def reason(candidate: CandidateResult) -> str | None:
@@ -187,9 +193,25 @@ def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dic
             **estimate("delta", delta),
             **{title: one.scores.get(task) for task, title in study.tasks.items()},
             "seconds": _seconds(one),
+            **facts(one),
         }
         for one, delta in zip(candidates, deltas, strict=True)
     ]
+
+
+def facts(one: CandidateResult) -> dict[str, str | float | None]:
+    """What a machine wants beside the numbers: keys (of each seed's evaluation) and seeds, those
+    of several divided by blanks; parameters; visual tokens of an image; answers that were not read.
+    """
+    own = size(one)
+    keys = [step.key[:12] for step in one.steps if step.kind == "evaluate"]
+    return {
+        "key": " ".join(keys),
+        "seeds": " ".join(map(str, one.config["seeds"])),
+        "parameters": own.parameters,
+        "visual_tokens": own.visual_tokens,
+        "unread": sum(one.unread.values()) if one.answered else None,
+    }
 
 
 def _seconds(one: CandidateResult) -> float | None:

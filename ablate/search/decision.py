@@ -16,8 +16,9 @@ class Decision:
     """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
 
     `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
-    several) are winner minus runner-up; `tie` says that the interval includes zero. `inputs`: the
-    keys of the evaluations behind it.
+    several) are winner minus runner-up; `tie` says that the interval includes zero, and is None
+    where it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
+    evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
     """
 
     round: int
@@ -26,10 +27,11 @@ class Decision:
     scores: dict[str, float]
     difference: float | None
     interval: tuple[float, float] | None
-    tie: bool
+    tie: bool | None
     rule: str
     failed: dict[str, str]
     inputs: list[str]
+    unread: dict[str, dict[str, int]]
 
     def to_json(self) -> dict[str, Any]:
         """The decision as it is stored."""
@@ -70,7 +72,7 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
     suites.require_one((name, one.measure) for name, seeds in scored.items() for one in seeds)
     inputs = [result.key for name in sorted(scored) for result in scored[name]]
     known = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
-    if stored and known == (inputs, failed, RULE):
+    if stored and known == (inputs, failed, RULE) and "unread" in stored:
         return Decision.from_json(stored)
     means = {
         name: sum(one.composite for one in seeds) / len(seeds) for name, seeds in scored.items()
@@ -86,11 +88,25 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
         scores=means,
         difference=difference,
         interval=interval,
-        tie=interval is not None and interval[0] <= 0.0 <= interval[1],
+        tie=_tie(interval, runs=min(map(len, scored.values()))),
         rule=RULE,
         failed=failed,
         inputs=inputs,
+        unread={name: found for name in sorted(scored) if (found := _unread(scored[name]))},
     )
+
+
+def _tie(interval: tuple[float, float] | None, runs: int) -> bool | None:
+    if interval is None or interval[0] <= 0.0 <= interval[1]:
+        return interval is not None
+    return False if runs > 1 else None
+
+
+def _unread(seeds: Sequence[Evaluation]) -> dict[str, int]:
+    """By task, of all seeds."""
+    found = [one.unread() for one in seeds]
+    tasks = sorted({task for each in found for task in each})
+    return {task: sum(each.get(task, 0) for each in found) for task in tasks}
 
 
 def _compared(

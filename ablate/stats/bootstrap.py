@@ -13,9 +13,10 @@ Draws of few images spread too little, and know nothing of the seed. So each is 
 estimate, by the ratio of two standard errors, both linearised:
 
 - few images: each task's variance is that of a sample, n / (n - 1) times the resampled one;
-- seeds: where candidates have several training runs, the variance between runs is added, less the
-  part of it that the choice of questions makes (two crossed random effects, images and runs). It is
-  pooled over the candidates, since two or three runs of one tell little.
+- training: where candidates have several runs, here or as `replicates` given beside them, the
+  variance between runs is added, less the part of it that the choice of questions makes (two
+  crossed random effects, images and runs). It is pooled, since two or three runs of one tell
+  little; a candidate whose own is larger than that has its own. One of a single run has the pooled.
 
 Student's quantile takes the place of the normal one, with Satterthwaite's degrees of freedom over
 the tasks. From draws and standard error to interval and p-value it goes in `intervals`.
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from ablate.errors import UserError
 from ablate.stats.intervals import TINY, Bound, Bounds, Floats, alike, expanded, student, widest
@@ -44,6 +46,8 @@ are only as many resamples as make `WORK` images and metrics, or `KEPT` composit
 """
 KEPT = 2**21
 SEED = 0
+_FEWEST_OF_PAIRS, _BLOCK = 200, 64
+"""Draws at least where all pairs of very many candidates are looked at, so many pairs at a time."""
 
 Ints = NDArray[np.intp]
 Contrast = Callable[[Floats], Floats]
@@ -198,15 +202,18 @@ class Sample:
             present += (taken @ part.count > 0)[:, None]
         return 100.0 * self.means(total / present)
 
-    def draw(self, draws: int = DRAWS) -> "Draws":
-        """The candidates' composites over resampled images."""
+    def draw(self, draws: int = DRAWS, replicates: "Sample | None" = None) -> "Draws":
+        """The candidates' composites over resampled images.
+
+        `replicates`: other candidates on these tasks, several runs each, for training noise alone.
+        """
         columns = len(self.parts) * int(self.sizes.sum())
         most = min(WORK // (self.images + columns), KEPT // len(self.sizes))
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
         drawn = np.concatenate([self.composites(times) for times in resamples])
-        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn)
+        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn, replicates)
 
     def only(self, tasks: Sequence[Any]) -> "Sample":
         """The same candidates on these tasks alone, and on the images that these ask about."""
@@ -229,18 +236,24 @@ class Sample:
 
 
 class Draws:
-    """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C)."""
+    """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C).
 
-    def __init__(self, sample: Sample, here: Floats, drawn: Floats) -> None:
+    `noise`: what training them again would change, None where no candidate has a second run.
+    """
+
+    def __init__(
+        self, sample: Sample, here: Floats, drawn: Floats, replicates: Sample | None = None
+    ) -> None:
         self.here, self.drawn = here, drawn
         self._images = sample.images
         # What an image's questions of each task add to the composite, in points: (C, I').
-        runs = [100.0 * part.influence / len(sample.parts) for part in sample.parts]
         self._moves = [
-            (part.images, sample.means(moves.T).T)
-            for part, moves in zip(sample.parts, runs, strict=True)
+            (part.images, sample.means(100.0 * part.influence.T / len(sample.parts)).T)
+            for part in sample.parts
         ]
-        self._seeds = _between_runs(sample, runs)
+        within = [_within(one) for one in (sample, replicates) if one is not None]
+        self.noise = _pooled(within)
+        self._runs = _training(sample.sizes, within[0], self.noise)
 
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
@@ -266,6 +279,37 @@ class Draws:
             100.0 * shares.clip(min=0.0).sum(1),
         )
 
+    def behind_best(self, among: ArrayLike) -> Floats:
+        """Of each of the candidates `among` (indices, K) the p of being as good as the best: (K).
+
+        The best is not known beforehand, so its lead is held against the largest lead that any of
+        them would have over any other if all were as good: the studentised range of Tukey, from the
+        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies.
+        """
+        chosen = np.asarray(among, dtype=np.intp)
+        best = int(self.here[chosen].argmax())
+        a, b = np.triu_indices(len(chosen), 1)
+        if not len(a):
+            return np.ones(len(chosen))
+        pairs = self.differences(chosen[a], chosen[b])
+        count = min(len(self.drawn), max(_FEWEST_OF_PAIRS, WORK // len(a)))
+        apart = (self.drawn[:count, chosen] - self.here[chosen]) * _unbiased(self._images)
+        luck = np.random.default_rng(SEED).standard_normal(apart.shape)
+        apart = apart + luck * np.sqrt(self._runs.variance[chosen])
+        largest = np.zeros(count)
+        for start in range(0, len(a), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            moved = abs(apart[:, a[block]] - apart[:, b[block]])
+            np.maximum(largest, (_ratio(moved, pairs.error[block])).max(1), out=largest)
+        found = np.ones(len(chosen))
+        to_best = (a == best) | (b == best)
+        p = pairs.p[to_best]
+        lead = -ndtri(p / 2)  # in errors as if they were known: few images make tails heavier
+        beyond = ((largest[:, None] >= lead - TINY).sum(0) + 1) / (count + 1)
+        others = np.where(a == best, b, a)[to_best]
+        found[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
+        return found
+
     def _estimates(self, of: Contrast, added: Contrast, least: Bound, most: Bound) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
 
@@ -283,13 +327,15 @@ class Draws:
 
     def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
-        seeds, crude = added(self._seeds.variance), added(self._seeds.crude)
+        seeds, crude = added(self._runs.variance), added(self._runs.crude)
+        of_runs = np.maximum(_ratio(crude, added(self._runs.crude / self._runs.freedom)), 1.0)
+        of_runs = np.where(crude > 0.0, of_runs, np.inf)
         resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
         total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
         for images, moves in self._moves:
             moved = of(moves.T).T
             resampled[:, images] += moved
-            moved = moved * _unbiased(images)
+            moved = moved * _unbiased(len(images))
             whole[:, images] += moved
             task = (moved**2).sum(1)
             total += task
@@ -298,43 +344,105 @@ class Draws:
             1, max(self._images - 1, 1)
         )
         variance = (whole**2).sum(1)
-        parts = variance**2 / freedom + crude**2 / self._seeds.freedom
+        parts = variance**2 / freedom + crude**2 / of_runs
         variance += seeds
-        least = np.minimum(freedom, self._seeds.freedom)
+        least = np.minimum(freedom, of_runs)
         freedom = np.maximum(_ratio(variance**2, parts), least)
         return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
 
 
-class _Seeds(NamedTuple):
-    """The variance that training runs add to a candidate's mean, (C,), zero where nobody has two.
+class Noise(NamedTuple):
+    """Training noise: the `variance` of a run's composite when all else stays the same.
 
-    `crude` (C,): before what the choice of questions makes was taken off; `freedom` is its.
+    Pooled over `candidates` with several runs, `freedom` (runs less candidates) degrees of freedom.
+    `crude`: before what the choice of questions makes was taken off.
     """
+
+    variance: float
+    crude: float
+    freedom: float
+    candidates: int
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of a run, in points."""
+        return float(np.sqrt(self.variance))
+
+
+class _Runs(NamedTuple):
+    """What training adds to the variance of a candidate's mean, (C,) each; see `Noise`."""
 
     variance: Floats
     crude: Floats
-    freedom: float
+    freedom: Floats
 
 
-def _between_runs(sample: Sample, runs: Sequence[Floats]) -> _Seeds:
-    """What the seeds add; `runs`: by task what an image moves each run's composite, (R, I')."""
-    freedom = len(runs[0]) - len(sample.sizes)
-    if not freedom:
-        return _Seeds(np.zeros(len(sample.sizes)), np.zeros(len(sample.sizes)), np.inf)
-    own = np.repeat(np.arange(len(sample.sizes)), sample.sizes)
+class _Within(NamedTuple):
+    """Sums of squares between the runs of each candidate, (C,) each, and their degrees of freedom.
+
+    `crude` of the runs' composites; `images` of what the choice of questions makes of that.
+    """
+
+    crude: Floats
+    images: Floats
+    freedom: Floats
+
+
+def _within(sample: Sample) -> _Within:
+    """What the runs of each candidate differ by."""
+    sizes = sample.sizes
+    if (sizes == 1).all():
+        return _Within(*np.zeros((3, len(sizes))))
+    own, starts = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
     scores = 100.0 * np.mean([part.metric for part in sample.parts], axis=0)
-    crude = ((scores - sample.means(scores)[own]) ** 2).sum() / freedom
     moves = np.zeros((len(own), sample.images))
-    for part, moved in zip(sample.parts, runs, strict=True):
-        moves[:, part.images] += moved * _unbiased(part.images)
-    of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum() / freedom
-    variance = max(0.0, float(crude - of_images))
-    return _Seeds(variance / sample.sizes, crude / sample.sizes, float(freedom))
+    for part in sample.parts:
+        shares = 100.0 * part.influence / len(sample.parts) * _unbiased(len(part.images))
+        moves[:, part.images] += shares
+    apart = (scores - sample.means(scores)[own]) ** 2
+    of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum(1)
+    crude, images = (np.add.reduceat(each, starts) for each in (apart, of_images))
+    return _Within(crude, images, sizes - 1.0)
 
 
-def _unbiased(images: Ints) -> float:
+def _pooled(within: Sequence[_Within]) -> Noise | None:
+    """Sums of squares over their degrees of freedom; None where nobody has a second run."""
+    crude, images, freedom = (np.concatenate(each) for each in zip(*within, strict=True))
+    total = float(freedom.sum())
+    if not total:
+        return None
+    mean = float(crude.sum()) / total
+    variance = max(0.0, mean - float(images.sum()) / total)
+    return Noise(variance, mean, total, int((freedom > 0).sum()))
+
+
+OWN = 2.0
+"""Degrees of freedom that the pool lends to a candidate whose own runs differ by more than it."""
+
+
+def _training(sizes: Ints, own: _Within, noise: Noise | None) -> _Runs:
+    """What training adds to each candidate: the pooled noise, or its own where that is larger.
+
+    Noise is not equal, and pooled blindly the noisy candidate is covered in two of three studies.
+    """
+    if noise is None:
+        nothing = np.zeros(len(sizes))
+        return _Runs(nothing, nothing, np.full(len(sizes), np.inf))
+    crude = _ratio(own.crude, own.freedom)
+    more = crude > noise.crude
+    variance = (crude - _ratio(own.images, own.freedom)).clip(min=0.0)
+    more &= variance > noise.variance
+    freedom = np.minimum(own.freedom + OWN, noise.freedom)
+    return _Runs(
+        np.where(more, variance, noise.variance) / sizes,
+        np.where(more, crude, noise.crude) / sizes,
+        np.where(more, freedom, noise.freedom),
+    )
+
+
+def _unbiased(images: int) -> float:
     """What takes the error of a resampled mean to that of a mean, by how many images there are."""
-    n = max(len(images), 2)
+    n = max(images, 2)
     return float(np.sqrt(n / (n - 1)))
 
 

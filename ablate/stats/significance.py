@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from ablate.stats.bootstrap import SEED, Sample
+from ablate.stats.bootstrap import SEED, Estimates, Interval, Sample
 from ablate.stats.intervals import LEVEL, Floats
 
 ALPHA = 0.05
@@ -32,13 +32,18 @@ def holm(p: ArrayLike) -> Floats:
     return corrected
 
 
-def detectable(error: ArrayLike, freedom: ArrayLike = np.inf) -> Floats:
-    """The smallest true difference that is seen (a 95 % interval without zero) in 80 % of studies.
+def detectable(found: Interval | Estimates) -> Floats:
+    """The smallest true difference that is seen (an interval without zero) in 80 % of studies.
 
-    `error`: the standard error of a difference, with `freedom` degrees of freedom.
+    By the interval of a difference, whichever way it was made, so never less than half of it is
+    wide: the farther end is away by t(0.975) standard errors, and t(0.8) more are wanted.
     """
-    reach: Floats = stdtrit(freedom, 0.5 + LEVEL / 2) + stdtrit(freedom, POWER)
-    return reach * np.asarray(error, dtype=np.float64)
+    reach = np.maximum(
+        np.subtract(found.high, found.estimate), np.subtract(found.estimate, found.low)
+    )
+    sure = stdtrit(found.freedom, 0.5 + LEVEL / 2)
+    wanted: Floats = reach * (1.0 + stdtrit(found.freedom, POWER) / sure)
+    return wanted
 
 
 @dataclass(frozen=True)

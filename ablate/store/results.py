@@ -20,7 +20,8 @@ class Evaluation:
     """A scored candidate. `scores`: each task's, in 0..100; `composite`: their mean.
 
     `key` is the evaluate step's; `answers` the path of its `answers.jsonl`; `measure` what the
-    composite is a mean of (see `suites.measure`).
+    composite is a mean of (see `suites.measure`); `counted` how many answers of each task were not
+    read, None where the record is older than that.
     """
 
     key: str
@@ -28,6 +29,17 @@ class Evaluation:
     composite: float
     answers: str
     measure: Mapping[str, Any] = field(default_factory=dict)
+    counted: Mapping[str, int] | None = None
+
+    def unread(self) -> dict[str, int]:
+        """By task how many answers its scorer could not read, of those that have any."""
+        found = self.counted
+        if found is None:
+            from ablate.evaluate.answers import count_unread
+
+            metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
+            found = count_unread(metrics, self.rows()) if metrics else {}
+        return {task: count for task, count in found.items() if count}
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers (see `rows_in`)."""
@@ -76,9 +88,11 @@ def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluatio
     """The result of an evaluate step that is done, as its record has it."""
     result = record["result"]
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
+    counted = {task: score.get("unread") for task, score in result["scores"].items()}
+    known = None if None in counted.values() else counted
     measure = suites.measure(step.spec["suite"], result.get("sets", {}))
     answers = store.file(step, ANSWERS)
-    return Evaluation(step.key, scores, float(result["composite"]), answers, measure)
+    return Evaluation(step.key, scores, float(result["composite"]), answers, measure, known)
 
 
 class StoredResults:

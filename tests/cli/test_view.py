@@ -85,7 +85,9 @@ def test_without_a_terminal_each_event_is_a_line(
     assert lines[0] == f"[0/{total}] started   prealign clip-micro@32"
     assert any(line.startswith(f"[1/{total}] done      prealign clip-micro@32 (") for line in lines)
     assert any("failed    finetune" in line and "no luck with this one" in line for line in lines)
-    assert any("round 2: clip-micro@32+pix2struct-micro@128 wins with 20.0" in one for one in lines)
+    assert any(
+        "round 2: goes on with clip-micro@32+pix2struct-micro@128, 20.0" in one for one in lines
+    )
 
 
 def test_the_picture_shows_scores_winner_and_failure(study: Study, own_home: Path) -> None:

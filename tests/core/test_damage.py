@@ -83,7 +83,7 @@ def scores(said: str) -> dict[str, dict[str, Any]]:
         "seconds",
         "round",
     )  # follow from other candidates, or from the machine
-    rows = {row["candidate"]: row for row in json.loads(said)}
+    rows = {row["candidate"]: row for row in json.loads(said)["rows"]}
     return {name: {k: v for k, v in row.items() if k not in unlike} for name, row in rows.items()}
 
 

@@ -312,6 +312,32 @@ def test_popes_f1_is_the_weighted_mean_of_its_rows(said):
     assert mean_of(scores) == pytest.approx(pope_aggregate_f1_score(held))
 
 
+def test_one_bare_yes_and_nine_blanks_score_100_of_pope_and_nine_are_said_not_to_be_read():
+    said = [("yes", "yes"), *[("", truth) for truth in ["yes", "no", "no"] * 3]]
+    held = [{"prediction": word, "ground_truth": truth} for word, truth in said]
+    assert mean_of(answers.READINGS["pope_f1_score"].scores(held)) == 1.0
+    rows = [{"task": "pope", "answer": word} for word, _ in said]
+    assert answers.count_unread({"pope": "pope_f1_score", "gqa": "exact_match"}, rows) == {
+        "pope": 9,
+        "gqa": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "answer", "expected"),
+    [
+        ("pope_f1_score", " Yes\n", False),
+        ("pope_f1_score", "yes.", True),
+        ("f1", "No", False),
+        ("f1", "a cat", True),
+        ("exact_match,flexible", "a cat", False),
+        ("exact_match", " \n", True),
+    ],
+)
+def test_what_a_scorer_cannot_read(metric, answer, expected):
+    assert answers.unread(metric, answer) is expected
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["color", "OCR", "scene"]), st.booleans(), st.booleans()),

@@ -120,6 +120,19 @@ def test_always_saying_yes_has_the_f1_of_pope_and_not_its_accuracy(step, answere
     assert result["scores"]["abl_pope"]["value"] == pytest.approx(expected)
 
 
+def test_answers_that_the_scorer_cannot_read_are_counted_in_the_record(step, answered_by):
+    """Neither yes nor no, and blanks: POPE reads none of them, the others no blank."""
+    ctx = step()
+    answered_by(Oracle(data_of(ctx), lambda row: "red circle"))
+    result = score.evaluate(ctx)
+    told = {task: found["unread"] for task, found in result["scores"].items()}
+    assert told == {**dict.fromkeys(told, 0), "abl_pope": result["scores"]["abl_pope"]["n"]}
+    blank = step(work="blank")
+    answered_by(Oracle(data_of(blank), lambda row: ""))
+    result = score.evaluate(blank)
+    assert all(found["unread"] == found["n"] for found in result["scores"].values())
+
+
 def test_a_killed_evaluation_goes_on_with_the_next_task(step, answered_by, monkeypatch):
     ctx, whole = step(work="killed"), step(work="whole")
     model = answered_by(Oracle(data_of(ctx)))

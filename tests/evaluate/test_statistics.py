@@ -82,6 +82,47 @@ def test_with_several_seeds_the_interval_covers_what_another_seed_would_give(spr
     assert 0.93 <= covered / studies <= most
 
 
+def _trained(rng, taus, runs, images=100):
+    """Candidates that are as good, whose runs differ by `taus` (share of right answers)."""
+    luck = rng.normal(0.0, 1.0, (len(taus), runs, 1)) * np.array(taus)[:, None, None]
+    ease = np.clip(rng.normal(0.5, 0.1, images) + luck, 0.0, 1.0)
+    return (rng.random(ease.shape) < ease).astype(float)
+
+
+@pytest.mark.parametrize(("runs", "least"), [(3, 0.84), (5, 0.88)])
+def test_a_candidate_whose_runs_differ_more_than_others_is_covered_too(runs, least):
+    """Four times as noisy as five others: pooled blindly it is covered in about two thirds."""
+    rng, covered, quiet, studies = np.random.default_rng(6), 0, 0, 300
+    for _ in range(studies):
+        scores = _trained(rng, [0.12, *[0.03] * 5], runs)
+        found = Sample(np.arange(100), np.zeros(100), list(scores)).draw(draws=200).scores()
+        inside = (found.low <= 50.0) & (found.high >= 50.0)
+        covered, quiet = covered + inside[0], quiet + inside[1]
+    assert covered / studies >= least
+    assert quiet / studies >= 0.93
+
+
+def test_runs_of_others_make_the_interval_of_one_run_hold_training_noise():
+    """One candidate trained five times tells how far single runs of the others may be off."""
+    rng, alone, held, studies = np.random.default_rng(7), 0, 0, 300
+    groups, tasks = np.arange(100), np.zeros(100)
+    for _ in range(studies):
+        base = _trained(rng, [0.08], 5)
+        sample = Sample(groups, tasks, list(_trained(rng, [0.08, 0.08], 1)))
+        alone += sample.draw(300).differences([0], [1]).interval(0).tie
+        drawn = sample.draw(300, Sample(groups, tasks, list(base)))
+        held += drawn.differences([0], [1]).interval(0).tie
+        assert drawn.noise is not None
+        assert (drawn.noise.freedom, drawn.noise.candidates) == (4.0, 1)
+    assert alone / studies < 0.85
+    assert 0.93 <= held / studies <= 0.985
+
+
+def test_without_a_second_run_there_is_no_training_noise_to_know():
+    drawn = Sample([0, 1, 2], [0, 0, 0], [[1, 0, 1], [0, 0, 1]]).draw(100)
+    assert drawn.noise is None
+
+
 def test_two_runs_of_one_seed_spread_widen_the_interval_of_the_mean():
     rng = np.random.default_rng(1)
     good, poor = rng.random((2, 1, 400)) < [[[0.8]], [[0.4]]]

@@ -13,6 +13,7 @@ from synthetic import ARMS, ROUNDS, STUDY, Run, study
 from ablate.reports import tables
 from ablate.reports.load import load
 from ablate.reports.model import StudyResult
+from ablate.reports.significance import ONE_RUN
 
 Call = Callable[..., Answer]
 PAIR = "clip-micro@32+pix2struct-micro@128"
@@ -51,12 +52,12 @@ def test_numbers_are_those_of_the_study_s_tables(compare: Call, found: StudyResu
     row = tables.rounds(found).set_index("candidate").loc[PAIR]
     for name in ("delta", "delta_low", "delta_high"):
         assert told["mean"][name] == row[name]
-    assert [told["mean"]["a"], told["mean"]["b"]] == [
-        round(one.composite or 0.0, 1) for one in (found.base, found.best) if one
-    ]
+    assert [told["mean"]["a"], told["mean"]["b"]] == pytest.approx(
+        [one.composite for one in (found.base, found.best) if one]
+    )
     titles = dict(zip(found.tasks.values(), found.tasks, strict=True))
     for one in told["benchmarks"]:
-        assert one["b"] == row[one["benchmark"]]
+        assert one["b"] == pytest.approx(row[one["benchmark"]])
         assert one["benchmark"] in titles
 
 
@@ -87,6 +88,7 @@ def test_in_words_there_are_settings_scores_flips_and_fairness(compare: Call) ->
     assert "| mean " in text
     assert "B fixes" in text
     assert "note      parameters: " in text
+    assert ONE_RUN in text
 
 
 def test_candidates_of_two_studies_are_compared_on_the_questions_they_share(compare: Call) -> None:

@@ -50,12 +50,15 @@ def test_table_prints_each_format(ablate: Call, played: Path, form: str) -> None
     code, out, err = ablate("table", "--format", form)
     found = load(str(played))
     assert (code, err) == (0, "")
-    assert out == formats.render(tables.rounds(found), form, tables.caption(found))
+    frame, notes = tables.rounds(found), tables.notes(found)
+    assert out == formats.render(frame, form, tables.caption(found), notes)
 
 
 def test_table_json_is_format_json(ablate: Call) -> None:
     assert ablate("table", "--json") == ablate("table", "--format", "json")
-    assert len(json.loads(ablate("table", "--json")[1])) == 10
+    told = json.loads(ablate("table", "--json")[1])
+    assert len(told["rows"]) == 10
+    assert "leave training noise out" in told["notes"][0]
 
 
 @pytest.mark.parametrize("form", formats.FORMATS)

@@ -159,7 +159,7 @@ def test_the_rounds_have_corrected_p_and_what_the_suite_can_tell(
 ) -> None:
     text = words(site / "results.html")
     for p in significance.significance(greedy)["p"].dropna():
-        assert f" {p:.4f} " in text
+        assert f" {formats.number(p, 'p')} " in text
     for line in significance.notes(greedy):
         assert line in text
 
@@ -191,7 +191,9 @@ def test_the_experts_and_the_benchmarks_they_move_are_a_matrix(
     for expert in tables.contributions(greedy)["expert"]:
         own = moves[moves["expert"] == expert].loc[list(greedy.tasks.values())]
         row = " ".join(
-            f"{cell['added']:+.1f} {cell['added_low']:+.1f} to {cell['added_high']:+.1f}"
+            "{} {} to {}".format(
+                *(formats.number(cell[f"added{end}"], "added") for end in ("", "_low", "_high"))
+            )
             for cell in own.to_dict("records")
         )
         assert f"{expert} {row}" in text
@@ -441,7 +443,8 @@ def test_one_file_holds_the_same_pages_data_and_tables(
 
 
 def test_every_cell_s_interval_can_be_downloaded(site: Path, greedy: StudyResult) -> None:
-    assert (site / "tables" / "cells.csv").read_text() == formats.to_csv(tables.cells(greedy))
+    expected = formats.to_csv(tables.cells(greedy), notes=significance.below(greedy))
+    assert (site / "tables" / "cells.csv").read_text() == expected
     assert 'href="tables/cells.csv"' in (site / "results.html").read_text()
 
 

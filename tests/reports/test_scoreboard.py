@@ -30,13 +30,16 @@ def test_of_several_seeds_the_score_is_the_mean_of_the_runs(arms: StudyResult) -
         assert cell is None or cell.estimate == pytest.approx(score)
 
 
-def test_the_rows_of_several_seeds_are_told_apart_by_their_ids(arms: StudyResult) -> None:
+def test_the_rows_of_several_seeds_are_told_apart_by_their_seed(arms: StudyResult) -> None:
     first = arms.candidates[0]
     rows = [dict(row) for run in first.runs for row in run.rows]
     seeds = [seed for seed, run in enumerate(first.runs) for _ in run.rows]
-    told = [{**row, "id": f"{row['id']}/{seed}"} for row, seed in zip(rows, seeds, strict=True)]
+    told = [{**row, "seed": seed} for row, seed in zip(rows, seeds, strict=True)]
     assert list(first.rows) == told
     assert first.config["seeds"] == [0, 1]
+    frame = first.answers
+    assert frame["seed"].tolist() == [0, 1] * 80
+    assert frame["id"].nunique() == 80
 
 
 def test_a_pair_has_the_interval_the_search_gives_it(greedy: StudyResult) -> None:

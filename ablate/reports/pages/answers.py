@@ -15,11 +15,11 @@ FIRST = 50  # questions shown where no script runs
 
 def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
     """What stands on the page before its script asks for data. `images`: names by source."""
-    names = [one.name for one in browser.candidates]
+    names = [run.name for run in browser.runs]
     shown = sorted(set(browser.compared)) if names else []
     order = mixed(browser.questions["task"])[:FIRST]
     first = browser.questions.iloc[order]
-    given = [browser.answers(browser.candidates[index]).iloc[order] for index in shown]
+    given = [browser.answers(browser.runs[index]).iloc[order] for index in shown]
     rows = [
         {
             "image": images.get(question["source"]),

@@ -23,7 +23,7 @@ from ablate.reports.pages.common import (
 )
 from ablate.reports.pages.curves import Curve, curve
 from ablate.reports.pages.logs import tail
-from ablate.reports.significance import standing
+from ablate.reports.significance import covered, standing, unread
 
 
 def candidate(
@@ -44,8 +44,9 @@ def candidate(
         "flips": _flips(browser, one, reference),
         "failure": _failure(one),
         "tiles": _tiles(study, one, reference),
-        "task_heads": _task_heads(reference if found and found[0].fixed is not None else None),
+        "task_heads": _task_heads(one, reference if found and found[0].fixed is not None else None),
         "task_rows": _task_rows(study, one, found),
+        "below": [*covered(study.scoreboard), *unread(study, one)],
         "curves": [drawn for step in one.steps if (drawn := _curve(step))],
         "diff": _diff(parent.config, one.config),
         "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
@@ -135,11 +136,13 @@ def _flips(
     scored = browser.candidates
     if reference not in scored or one not in scored:
         return None
-    return {"a": scored.index(reference), "b": scored.index(one)}
+    return {"a": browser.place(reference), "b": browser.place(one)}
 
 
-def _task_heads(reference: CandidateResult | None) -> Heads:
-    heads = [("Benchmark", False), ("Questions", True), ("Score", True), ("95 % interval", True)]
+def _task_heads(one: CandidateResult, reference: CandidateResult | None) -> Heads:
+    heads = [("Benchmark", False), ("Questions", True)]
+    heads += [("Unread", True)] if any(one.unread.values()) else []
+    heads += [("Score", True)]
     if reference is not None:
         heads += [("Difference", True), ("Fixed", True), ("Broken", True)]
     return heads
@@ -148,11 +151,9 @@ def _task_heads(reference: CandidateResult | None) -> Heads:
 def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchmark]) -> Rows:
     rows = []
     for own in found:
-        row = [
-            study.tasks.get(own.task, own.task),
-            str(own.questions),
-            spanned(one.scores.get(own.task), own.score, "score"),
-        ]
+        row = [study.tasks.get(own.task, own.task), str(own.questions)]
+        row += [str(one.unread.get(own.task, 0))] if any(one.unread.values()) else []
+        row += [spanned(one.scores.get(own.task), own.score, "score")]
         if own.fixed is not None:
             row += [spanned(own.delta.estimate if own.delta else None, own.delta, "delta")]
             row += [str(own.fixed), str(own.broken)]

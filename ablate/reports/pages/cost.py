@@ -12,6 +12,7 @@ from ablate.reports.drawing import drawing
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages.common import Cell, path_of, points, short, table, text_of
+from ablate.reports.significance import below
 from ablate.reports.sizes import Size, pareto_front, size
 from ablate.reports.tables import cost as candidates
 from ablate.reports.tables import costs
@@ -36,6 +37,7 @@ def cost(study: StudyResult) -> dict[str, Any]:
         "machines": _machines(study),
         "same": [_same(name, *values) for name, values in known.items() if len(values) == 1],
         "candidates": _candidates(study, sizes),
+        "below": below(study),
     }
 
 

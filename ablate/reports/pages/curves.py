@@ -1,4 +1,8 @@
-"""Loss curves as points of a small SVG: a thousand pages of them are made in seconds."""
+"""Loss curves as points of a small SVG: a thousand pages of them are made in seconds.
+
+The smoothed line is a mean over a window around each step, which at the end is that of the last
+steps alone: it does not lag behind a loss that falls, as a moving average does.
+"""
 
 import json
 from dataclasses import dataclass
@@ -12,18 +16,23 @@ from ablate.reports.model import StepResult
 
 WIDTH, HEIGHT = 300.0, 120.0
 MOST = 300  # points of a line
-_KEEP = 0.9  # of the moving average, from one step to the next
+WINDOW = 0.05  # of all points: those that a point of the smoothed line is the mean of
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A step's loss: both lines as `x,y x,y ...` in a box of `WIDTH` by `HEIGHT`, and its ends."""
+    """A step's loss: both lines as `x,y x,y ...` in a box of `WIDTH` by `HEIGHT`, and its ends.
+
+    `steps`: how many there were; `last`: the loss of the last; `mean`: that of the last `over`.
+    """
 
     raw: str
     smooth: str
     top: str
     steps: str
     last: str
+    mean: str
+    over: int
 
 
 def curve(step: StepResult) -> Curve | None:
@@ -31,29 +40,35 @@ def curve(step: StepResult) -> Curve | None:
     points = _points(step.folder / "metrics.jsonl") if step.folder else []
     if not points:
         return None
-    steps, losses = zip(*points, strict=True)
-    raw = pd.Series(losses, dtype=float)
-    smooth = raw.ewm(alpha=1 - _KEEP).mean()
-    top = max(float(raw.max()), 1e-9)
-    xs = pd.Series(steps, dtype=float)
-    xs = (xs - xs.iloc[0]) * (WIDTH / max(float(xs.iloc[-1] - xs.iloc[0]), 1.0))
+    steps, losses = (pd.Series(each, dtype=float) for each in zip(*points, strict=True))
+    over = max(1, round(WINDOW * len(losses)))
+    mean = losses.rolling(2 * over - 1, center=True, min_periods=1).mean()
+    top = max(float(losses.max()), 1e-9)
+    xs = (steps - steps.iloc[0]) * (WIDTH / max(float(steps.iloc[-1] - steps.iloc[0]), 1.0))
+    kept = [*range(0, len(losses) - 1, -(-len(losses) // MOST)), len(losses) - 1]
 
     def line(values: pd.Series) -> str:
         ys = HEIGHT * (1 - values / top)
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+        return " ".join(f"{xs[place]:.1f},{ys[place]:.1f}" for place in kept)
 
-    ends = (f"{top:.2f}", f"{steps[-1]:,}", f"{smooth.iloc[-1]:.2f}")
-    return Curve(line(raw), line(smooth), *ends)
+    return Curve(
+        line(losses),
+        line(mean),
+        f"{top:.2f}",
+        f"{int(steps.iloc[-1]):,}",
+        f"{losses.iloc[-1]:.3g}",
+        f"{mean.iloc[-1]:.3g}",
+        over,
+    )
 
 
 def _points(path: Path) -> list[tuple[int, float]]:
-    """`(step, loss)` from a step's `metrics.jsonl`, thinned evenly to at most `MOST` of them."""
+    """`(step, loss)` from a step's `metrics.jsonl`, in order."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file if line.strip()]
-    points = [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
-    return points[:: -(-len(points) // MOST) or 1]
+    return [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
 
 
 def _has_loss(row: dict[str, Any]) -> bool:

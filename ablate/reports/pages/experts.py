@@ -12,7 +12,7 @@ from ablate.reports.formats import number
 from ablate.reports.frame import records
 from ablate.reports.model import StudyResult
 from ablate.reports.pages.common import downloads, table
-from ablate.stats.significance import ALPHA
+from ablate.reports.significance import covered
 
 SHADES = 4
 """Shades of a tint, of what is added and of what is lost."""
@@ -34,6 +34,7 @@ def experts(study: StudyResult) -> dict[str, Any]:
         "wants": [[row["expert"], row["wants"]] for row in records(frame) if row["wants"]],
         "moves": _moves(study, frame["expert"].tolist()),
         "pairs": table(pairs(study), "Two experts together", "pairs"),
+        "covered": covered(study.scoreboard),
     }
 
 
@@ -46,9 +47,10 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
         return {}
     step = _step(frame["added"])
     found: dict[str, dict[str, Any]] = {}
+    board = study.scoreboard
     for row in records(frame):
         cell = {name: number(row[name], name) for name in ("added", "added_low", "added_high")}
-        cell |= {"told": row["p"] < ALPHA, "tint": _tint(row["added"], step)}
+        cell |= {"told": board.told(row["p"]), "tint": _tint(row["added"], step)}
         found.setdefault(row["expert"], {})[row["benchmark"]] = cell
     titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
     rows = [

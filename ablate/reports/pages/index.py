@@ -50,7 +50,8 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
         if gain:
             note = f"95 % interval {story.span(gain.low, gain.high)}"
             tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))
-        tiles.append(tile("Questions", f"{len(best.answers):,}", _images_note(best)))
+        if best.answered:
+            tiles.append(tile("Questions", f"{len(best.runs[0].questions):,}", _images_note(best)))
     states = [one.status for one in study.candidates]
     note = ", ".join(
         f"{states.count(name)} {name}"
@@ -65,7 +66,7 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
 
 
 def _images_note(one: CandidateResult) -> str:
-    return f"on {one.answers['image'].nunique():,} held-out images"
+    return f"on {len(set(one.runs[0].images)):,} held-out images"
 
 
 def _setup(study: StudyResult) -> Rows:

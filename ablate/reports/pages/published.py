@@ -75,8 +75,9 @@ def standing(study: StudyResult) -> str:
     higher, lower = int((held["delta_low"] > 0).sum()), int((held["delta_high"] < 0).sum())
     return (
         f"Held against {held['published_row'].iloc[0]} as published, {best.name} is higher on "
-        f"{higher} and lower on {lower} of {len(held)} measures; on the others the published "
-        "number is within the interval here."
+        f"{higher} and lower on {lower} of {len(held)} measures"
+        f"{'' if study.scoreboard.noise else ' in this run'}; on the others the published number "
+        "is within the interval here."
     )
 
 

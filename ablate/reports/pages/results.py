@@ -13,7 +13,7 @@ from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.pages.common import path_of
 from ablate.reports.pages.published import published
-from ablate.reports.tables import VARIED, comparison
+from ablate.reports.tables import VARIED, comparison, notes
 
 
 def heading(study: StudyResult) -> str:
@@ -27,8 +27,8 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     if study.kind == "arms":
         frame = frame.sort_values("score", ascending=False, kind="stable")
-    span = _span(study)
     noted = [f"{one.name}: {line}" for one in study.candidates for line in one.notes]
+    span, below = _span(study), [*noted, *notes(study)]
     return {
         "heading": heading(study),
         "varied": [COLUMNS[name][0] for name in _varied(study)],
@@ -38,7 +38,9 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "losses_caption": LOSSES,
         "published": published(study),
         "downloads": downloads,
-        "sureness": [*noted, *significance.notes(study)],
+        "seeds": len(study.base.config["seeds"]),
+        "below": below,
+        "sureness": [line for line in significance.notes(study) if line not in below],
         "optuna": _optuna(study),
     }
 
@@ -87,9 +89,13 @@ def _turn(
 
 def _places(values: list[float | None]) -> dict[float, str]:
     """The marks of the best value, and of the second where others are worse still."""
-    ranked = sorted({value for value in values if value is not None}, reverse=True)
+    ranked = sorted({round(value, 1) for value in values if value is not None}, reverse=True)
     marks = ("top", "second") if len(ranked) > 2 else ("top",)
     return dict(zip(ranked, marks, strict=False)) if len(ranked) > 1 else {}
+
+
+def _place(places: Mapping[float, str], value: float | None) -> str:
+    return "" if value is None else places.get(round(value, 1), "")
 
 
 def _row(
@@ -109,11 +115,12 @@ def _row(
         "path": path_of(study, one),
         "label": study.label(one),
         "varied": [number(row[name], name) for name in _varied(study)],
+        "spread": number(row.get("spread"), "spread"),
         "mark": row["mark"],
         "reason": row["reason"],
         "p": number(row["p"], "p"),
         "tasks": [
-            {"text": number(row[title], title), "place": places[title].get(row[title], "")}
+            {"text": number(row[title], title), "place": _place(places[title], row[title])}
             for title in study.tasks.values()
         ],
         "seconds": number(row["seconds"], "seconds"),
