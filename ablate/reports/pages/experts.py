@@ -49,7 +49,9 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     board = study.scoreboard
     for row in records(frame):
-        cell = {name: number(row[name], name) for name in ("added", "added_low", "added_high")}
+        cell: dict[str, Any] = {
+            name: number(row[name], name) for name in ("added", "added_low", "added_high")
+        }
         cell |= {"told": board.told(row["p"]), "tint": _tint(row["added"], step)}
         found.setdefault(row["expert"], {})[row["benchmark"]] = cell
     titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
