@@ -39,7 +39,7 @@ class Driving:
         os.environ["ABLATE_HOME"] = self.home
         os.dup2(1, 2)  # what goes on and what came of it, in one log
         try:
-            code = running.to_its_end(self.command, Path(self.folder))
+            code = running.to_its_end(self.command, Path(self.folder), self.study)
         except TakenOverError as error:
             raise SystemExit(f"ablate: {error}") from None
         except UserError as error:
