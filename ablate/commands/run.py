@@ -58,13 +58,15 @@ def _drive(command: Command) -> int:
     return 0
 
 
-def to_its_end(command: Command, folder: Path | None = None) -> int:
+def to_its_end(command: Command, folder: Path | None = None, own: str = "") -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
-    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). 1 if a candidate
+    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`); `own`: the study's
+    id where that was submitted, for a node may see its file at another path. 1 if a candidate
     failed, now or before, else 0.
     """
     study, store = _study(command), Store(home())
+    study = study.model_copy(update={"id": own or study.id})
     _check(study, look(study, store, command.last))
     from ablate.commands.live_view import watching
     from ablate.driver.scheduler import drive

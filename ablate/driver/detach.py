@@ -23,13 +23,13 @@ from ablate.launch.slurm.squeue import ask
 from ablate.redaction import redacted
 from ablate.store.lease import Watch
 
-Run = Callable[[Command, Path], int]
+Run = Callable[[Command, Path, str], int]
+"""Drives a command's study, of that id, from a folder to its end; gives the exit code."""
 
 
 class Driving:
     """What the job that drives the study of an id runs: it ends as `ablate run` would.
 
-    `run`: drives the command's study from the folder to its end, and gives the exit code.
     A class, so that submitit finds `checkpoint` when it must go.
     """
 
@@ -41,7 +41,7 @@ class Driving:
         os.environ["ABLATE_HOME"] = self.home
         os.dup2(1, 2)  # what goes on and what came of it, in one log
         try:
-            code = self.run(self.command, Path(self.folder))
+            code = self.run(self.command, Path(self.folder), self.study)
         except TakenOverError as error:
             raise SystemExit(f"ablate: {error}") from None
         except UserError as error:

@@ -5,6 +5,7 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 """
 
 import contextlib
+import math
 import shutil
 import signal
 import time
@@ -42,6 +43,8 @@ from ablate.worker.run import EXECUTORS, Executors, Outcome
 
 LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""
+SHARE = 20
+"""Such looks take at most one part in so many of the time: those at many candidates are rare."""
 SHARED = {"prealign"}
 """Kinds of steps that many candidates need: each is a chain of its own."""
 
@@ -181,22 +184,32 @@ class _Driver:
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
         ready: deque[list[Step]] = deque()
-        changed, looked = True, 0.0
+        changed, looked, heeded, rest = True, -math.inf, -math.inf, 0.0
         while True:
-            if (changed and not ready) or time.monotonic() - looked > LOOK:
-                if drives.asked_to_stop(self.folder):
-                    raise SystemExit(128 + signal.SIGTERM)
-                for folder in self.tenure.inherited():
-                    self.adopted |= backend.adopt(folder)
+            now = time.monotonic()
+            if now - heeded > LOOK:
+                self._heed(backend)
+                heeded = now
+            lacks = changed and not ready
+            if (lacks and not self.running) or now - looked > (rest if lacks else max(LOOK, rest)):
                 self.absent.clear()
                 self._forgive()
-                ready, looked = deque(self._chains(self.rounds())), time.monotonic()
+                ready, changed, looked = deque(self._chains(self.rounds())), False, time.monotonic()
+                rest = (SHARE - 1) * (looked - now)
                 if not ready and not self.running:
                     return
             self._start(ready, backend)
-            changed = self._collect()
-            if not changed:
+            if self._collect():
+                changed = True
+            else:
                 time.sleep(backend.pause)
+
+    def _heed(self, backend: Backend) -> None:
+        """Hear who wants the driver to end; take over what dead ones left."""
+        if drives.asked_to_stop(self.folder):
+            raise SystemExit(128 + signal.SIGTERM)
+        for folder in self.tenure.inherited():
+            self.adopted |= backend.adopt(folder)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.stored.steps(candidate)

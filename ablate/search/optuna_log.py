@@ -1,21 +1,23 @@
 """Decided rounds as trials in an Optuna storage, for `optuna-dashboard` to show.
 
-The storage is a journal file (`optuna-dashboard studies/<name>/optuna.journal` opens it): it needs
-no database. It is written anew with every decision, whole or not at all, so that it needs no lock
-either, which a network file system may not have. Optuna itself is imported when there is something
-to write. Nothing is read back: the search knows only the store.
+The storage is a journal file (`optuna-dashboard studies/<id>/optuna.journal` opens it): it needs
+no database. It is written anew with every decision, in one write, whole or not at all, so that it
+needs no lock either, which a network file system may not have. A trial takes as much of it however
+many there are. Optuna itself is imported when there is something to write. Nothing is read back:
+the search knows only the store.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fusion_zoo
 from ablate.config.study import Arms, Candidate, Study
-from ablate.files import drafted
+from ablate.files import write_atomic
 from ablate.search.explore import Round
 from ablate.store.results import Evaluation, Failure, Lookup
-from ablate.store.steps import steps_for
+from ablate.store.steps import Texts, steps_for
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -28,75 +30,90 @@ def record_rounds(journal: Path, study: Study, turns: Iterable[Round], lookup: L
 
     A trial's value is the composite (a failed candidate's trial is FAIL, with the reason). Its
     parameters: for each encoder of the study whether it is in the mixture, the fusion, the seed,
-    the round, and in a study of arms the arm. Its attributes: the candidate's name, mixture, step
-    keys, score of each task, and whether its point won the round.
+    the round. Its attributes: the candidate's name and point (in a study of arms, the arm),
+    mixture, step keys, score of each task, and whether its point won the round.
     """
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ended = ((turn, one, lookup.result(one)) for turn in turns for one in turn.candidates)
-    trials = [_trial(study, turn, one, result) for turn, one, result in ended if result]
-    with drafted(journal) as draft:
-        storage = JournalStorage(JournalFileBackend(str(draft), lock_obj=_NoOther()))
-        log = optuna.create_study(study_name=study.name, storage=storage, direction="maximize")
-        log.set_user_attr("question", study.question)
-        log.add_trials(trials)
+    made = _Trials(study)
+    trials = [made.trial(turn, one, result) for turn, one, result in ended if result]
+    backend = _Journal()
+    storage = JournalStorage(backend)
+    log = optuna.create_study(study_name=study.name, storage=storage, direction="maximize")
+    log.set_user_attr("question", study.question)
+    log.add_trials(trials)
+    lines = (json.dumps(one, separators=(",", ":")) + "\n" for one in backend.logs)
+    write_atomic(journal, "".join(lines))
 
 
-def _trial(
-    study: Study, turn: Round, candidate: Candidate, result: Evaluation | Failure
-) -> "FrozenTrial":
-    from optuna.trial import TrialState, create_trial
+class _Trials:
+    """Makes trials of a study's candidates."""
 
-    steps = steps_for(candidate, study)
-    about: dict[str, Any] = {
-        "candidate": candidate.name,
-        "encoders": list(candidate.encoders),
-        "step": steps[-1].key,
-        "steps": {f"{step.kind} {step.slug}": step.key for step in steps},
-        "won": turn.decision is not None and turn.decision.winner == candidate.point,
-    }
-    params, distributions = _parameters(study, candidate)
-    if isinstance(result, Failure):
-        about["error"] = f"{result.step.kind}: {result.message}"
-        state, value = TrialState.FAIL, None
-    else:
-        about["scores"] = dict(result.scores)
-        state, value = TrialState.COMPLETE, result.composite
-    return create_trial(
-        state=state, value=value, params=params, distributions=distributions, user_attrs=about
-    )
+    def __init__(self, study: Study) -> None:
+        self.study, self.texts = study, Texts()
+        designs = [study.base, *study.designs]
+        shelf = dict.fromkeys(title for design in designs for title in design.encoders)
+        if not isinstance(study.explore, Arms):
+            shelf |= dict.fromkeys(study.explore.pool)
+        self.shelf, self.ranges = list(shelf), _ranges(shelf)
+
+    def trial(
+        self, turn: Round, candidate: Candidate, result: Evaluation | Failure
+    ) -> "FrozenTrial":
+        """The candidate's, with what came of it."""
+        from optuna.trial import TrialState, create_trial
+
+        steps = steps_for(candidate, self.study, self.texts)
+        about: dict[str, Any] = {
+            "candidate": candidate.name,
+            "point": candidate.point,
+            "encoders": list(candidate.encoders),
+            "step": steps[-1].key,
+            "steps": {f"{step.kind} {step.slug}": step.key for step in steps},
+            "won": turn.decision is not None and turn.decision.winner == candidate.point,
+        }
+        params: dict[str, Any] = {title: title in candidate.encoders for title in self.shelf}
+        params |= {
+            "fusion": candidate.fusion.name,
+            "round": candidate.round,
+            "seed": candidate.seed,
+        }
+        if isinstance(result, Failure):
+            about["error"] = f"{result.step.kind}: {result.message}"
+            state, value = TrialState.FAIL, None
+        else:
+            about["scores"] = dict(result.scores)
+            state, value = TrialState.COMPLETE, result.composite
+        ranges = self.ranges
+        return create_trial(
+            state=state, value=value, params=params, distributions=ranges, user_attrs=about
+        )
 
 
-def _parameters(study: Study, candidate: Candidate) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A candidate's parameters and where each ranges, the latter the same for all of the study."""
+def _ranges(shelf: Iterable[str]) -> dict[str, Any]:
+    """Where each parameter ranges, the same for all of the study."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
-    designs = [study.base, *study.designs]
-    shelf = dict.fromkeys(title for design in designs for title in design.encoders)
-    if not isinstance(study.explore, Arms):
-        shelf |= dict.fromkeys(study.explore.pool)
-    params: dict[str, Any] = {title: title in candidate.encoders for title in shelf}
     ranges: dict[str, Any] = {title: CategoricalDistribution((False, True)) for title in shelf}
-    params |= {"fusion": candidate.fusion.name, "round": candidate.round, "seed": candidate.seed}
-    ranges |= {
+    return ranges | {
         "fusion": CategoricalDistribution(fusion_zoo.names()),
         "round": IntDistribution(1, MOST),
         "seed": IntDistribution(0, MOST),
     }
-    if isinstance(study.explore, Arms):
-        params["arm"] = candidate.point
-        ranges["arm"] = CategoricalDistribution([arm.name for arm in study.explore.arms])
-    return params, ranges
 
 
-class _NoOther:
-    """The lock Optuna asks for: nobody else knows the draft."""
+class _Journal:
+    """A journal in memory, as the storage wants it; a file would be forced to the disk for each
+    trial."""
 
-    def acquire(self) -> bool:
-        return True
+    def __init__(self) -> None:
+        self.logs: list[dict[str, Any]] = []
 
-    def release(self) -> None:
-        pass
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.logs += logs

@@ -110,7 +110,7 @@ def test_a_hint_says_all_that_was_typed_for_a_shell() -> None:
 def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_begins(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: Command, folder: Path) -> int:
+    def fail(command: Command, folder: Path, own: str) -> int:
         raise UserError("sbatch refused:\nno such partition")
 
     monkeypatch.setenv("ABLATE_HOME", str(own_home))

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from in_process import ablate
 
+from ablate.commands import report as reporting
+from ablate.commands import run as running
 from ablate.config.study import load_study
-from ablate.driver.invocation import Command, Driven
+from ablate.driver import scheduler
+from ablate.driver.invocation import Command, Driven, last_driven
 from ablate.driver.sessions import begin
 
 
@@ -67,3 +70,16 @@ def test_cancel_ends_a_study_and_no_other_of_its_name_but_names_it(
     assert said.code == 0
     assert f"`ablate cancel {b} --set 'seeds=[7]'` ends" in said.err
     assert (own_home / "drives" / "theirs" / "driver.json").exists()
+
+
+def test_a_driver_that_is_a_job_goes_by_the_id_that_it_was_submitted_under(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven: list[str] = []
+    monkeypatch.setattr(scheduler, "drive", lambda study, *_, **__: driven.append(study.id))
+    monkeypatch.setattr(reporting, "build", lambda study: "nowhere")
+    running.to_its_end(Command("micro/smoke", ["infra.device=cpu"]), own="mine-01234567")
+    assert driven == ["mine-01234567"]
+    assert last_driven(own_home, "mine-01234567").cancels == (
+        "ablate cancel micro/smoke --set infra.device=cpu"
+    )

@@ -1,9 +1,11 @@
 """A study is driven to the same end whatever happens on the way, and nothing is done twice."""
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +15,11 @@ import core_fakes
 import pytest
 
 from ablate.config.study import Study, load_study
+from ablate.driver import scheduler
 from ablate.driver.scheduler import LOOK, Event, drive
 from ablate.errors import UserError
 from ablate.files import read_json
+from ablate.launch.backends import Inline
 from ablate.search.explore import explore
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
@@ -276,6 +280,39 @@ print(*(name for name in ("torch", "numpy", "optuna", "submitit") if name in sys
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
+    small: Study, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(Inline):
+        """A backend that works on one chain for ever."""
+
+        def __init__(self) -> None:
+            pass
+
+        def start(self, chains: Any) -> Any:
+            return [self for _ in chains]
+
+        def poll(self) -> None:
+            return None
+
+    looks, chains = list[float](), scheduler._Driver._chains
+
+    def slowly(driver: Any, rounds: Any) -> Any:
+        looks.append(time.monotonic())
+        time.sleep(0.2)
+        return chains(driver, rounds)
+
+    monkeypatch.setattr(scheduler._Driver, "_chains", slowly)
+    monkeypatch.setattr(scheduler, "LOOK", 0.1)
+    driver = scheduler._Driver(small, None, Store(own_home), own_home / "drives" / "d", print)
+    driver.tenure.hold(driver.folder)
+    threading.Timer(2.0, (driver.folder / "stop").touch).start()
+    with contextlib.closing(driver.tenure), pytest.raises(SystemExit):
+        driver.work(Busy())
+    assert len(looks) == 1  # each takes 0.2 s, so the next is after four
+    assert time.monotonic() - looks[0] < 3.5
 
 
 def test_seeds_are_averaged_and_arms_compared_in_one_round(

@@ -1,5 +1,7 @@
 """Every decided candidate is one trial of the Optuna study, however often it is written."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,4 +125,27 @@ def test_arms_are_trials_by_name(tmp_path):
     lookup = Scored(study, {})
     record_rounds(tmp_path / "optuna.journal", study, explore(study, lookup), lookup)
     found = trials(tmp_path / "optuna.journal", study)
-    assert [trial.params["arm"] for trial in found] == arms
+    assert [trial.user_attrs["point"] for trial in found] == arms
+
+
+def test_a_trial_takes_as_much_of_the_journal_however_many_there_are(tmp_path, monkeypatch):
+    class Scored(Results):
+        def result(self, candidate):
+            step = steps_for(candidate, self.study)[-1]
+            return Answered(step.key, {"abl_ocr": 1.0}, 1.0, Path("answers.jsonl"))
+
+    flushed, flush = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (flushed.append(handle), flush(handle)))
+    sizes = []
+    for count in (10, 40):
+        arms = [
+            {"name": f"arm {n:09}", "set": {"recipe.finetune.steps": 100 + n}} for n in range(count)
+        ]
+        explore_ = {"kind": "arms", "axis": "steps", "arms": arms}
+        study = load_study("micro/fusion", [f"explore={json.dumps(explore_)}", "seeds=[0]"])
+        lookup = Scored(study, {})
+        record_rounds(tmp_path / str(count), study, explore(study, lookup), lookup)
+        assert len(trials(tmp_path / str(count), study)) == count
+        sizes.append((tmp_path / str(count)).stat().st_size / count)
+    assert sizes[1] < 1.05 * sizes[0]
+    assert len(flushed) < 5
