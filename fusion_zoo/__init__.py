@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         Fusion,
         MapShape,
         Segment,
+        at_least_fp32,
+        norm_linear,
+        resize_flops,
         resize_map,
     )
 
@@ -39,12 +42,15 @@ __all__ = [
     "Fusion",
     "MapShape",
     "Segment",
+    "at_least_fp32",
     "build",
     "check",
     "describe",
     "fingerprint",
     "names",
+    "norm_linear",
     "options",
+    "resize_flops",
     "resize_map",
 ]
 
