@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fusion_zoo
 from ablate.config.study import Arms, Candidate, Study
 from ablate.files import drafted
+from ablate.parsing.validation import SEEDS
 from ablate.search.explore import Round
 from ablate.store.results import Evaluation, Failure, Lookup
 from ablate.store.steps import steps_for
@@ -84,7 +85,7 @@ def _parameters(study: Study, candidate: Candidate) -> tuple[dict[str, Any], dic
     ranges |= {
         "fusion": CategoricalDistribution(fusion_zoo.names()),
         "round": IntDistribution(1, MOST),
-        "seed": IntDistribution(0, MOST),
+        "seed": IntDistribution(0, SEEDS),
     }
     if isinstance(study.explore, Arms):
         params["arm"] = candidate.point
