@@ -17,6 +17,7 @@ from ablate.files import home
 from ablate.hub.needs import require_weights
 from ablate.launch.slurm.sbatch import requests
 from ablate.store.artifacts import Store
+from ablate.worker.caches import use_writable_caches
 
 
 def run(command: Command, dry_run: bool) -> int:
@@ -64,6 +65,7 @@ def to_its_end(command: Command, folder: Path | None = None) -> int:
     `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). 1 if a candidate failed,
     now or before, else 0.
     """
+    use_writable_caches()
     study, store = _study(command), Store(home())
     _check(study, look(study, store, command.last))
     from ablate.commands.live_view import watching

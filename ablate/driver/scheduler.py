@@ -6,26 +6,25 @@ drive one study at once: leases keep them from doing a step twice. Nothing here 
 
 import contextlib
 import signal
-import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from ablate.catalog import suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
 from ablate.driver.retries import Attempts
-from ablate.errors import UserError
+from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
 from ablate.hub import benchmark_sets as benchmarks
 from ablate.launch.backends import Backend, Job, open_backend
+from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
 from ablate.store.artifacts import BadArtifactError, Store
@@ -87,19 +86,23 @@ def drive(
 ) -> list[Round]:
     """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
 
-    Steps that failed before are left as they are: their candidates are failed in their round.
+    Steps that failed before are left as they are, their candidates failed in their round, unless
+    they failed of what ends every step alike. A preflight comes first (see `ablate.preflight.step`).
     Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
-    anything is started for a published benchmark that is not here.
+    anything is started for a published benchmark that is not here; BrokenError where the preflight
+    finds machine or packages at fault, or a step does.
 
     `folder`: of a drive that outlives its driver (see `ablate.driver.detach`). One that is told to go
     leaves its jobs at work, for the next to take over.
     """
     stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
     driver = _Driver(study, rounds, Store(home), folder, on_event)
-    with writing(home), contextlib.nullcontext() if stays else _terminable():
+    with writing(home), contextlib.nullcontext() if stays else drives.terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
+            if PREFLIGHT in executors:
+                driver.preflight = preflight_step(study)
             driver.run(
                 lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
             )
@@ -127,6 +130,7 @@ class _Driver:
         self.tenure = drives.Tenure(store.home, study.name, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
+        self.preflight: Step | None = None
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
@@ -178,6 +182,8 @@ class _Driver:
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
         ready: deque[list[Step]] = deque()
+        if self.preflight and passed(self.store, self.preflight):
+            self.preflight = None
         changed, looked = True, 0.0
         while True:
             if (changed and not ready) or time.monotonic() - looked > LOOK:
@@ -187,7 +193,7 @@ class _Driver:
                     self.adopted |= backend.adopt(folder)
                 self.absent.clear()
                 self._forgive()
-                ready, looked = deque(self._chains(self.rounds())), time.monotonic()
+                ready, looked = deque(self._ready()), time.monotonic()
                 if not ready and not self.running:
                     return
             self._start(ready, backend)
@@ -232,7 +238,9 @@ class _Driver:
         """Whether its last attempt failed, in this drive or before."""
         if step.key not in self.failed and step.dirname in self.failing:
             record = None if self._is_done(step) else self.store.failure(step)
-            if record and record["key"] == step.key:
+            if record and record["error"].get("remedy") and record["drive"] != self.folder.name:
+                self.store.forgive(step)  # it has been mended since, or is told again
+            elif record:
                 self.failed[step.key] = record["error"]["message"]
         return step.key in self.failed
 
@@ -272,6 +280,13 @@ class _Driver:
                     if keys and not keys & taken and not any(map(self._has_failed, chain)):
                         taken |= keys
                         yield chain
+
+    def _ready(self) -> Iterable[list[Step]]:
+        """The chains to start now: the preflight alone, for as long as it has not passed."""
+        if self.preflight is None or self._is_done(self.preflight):
+            return self._chains(self.rounds())
+        at_work = any(chain[0] is self.preflight for _, chain in self.running if chain)
+        return [] if at_work else [[self.preflight]]
 
     def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
         """Fill the slots; a chain that another driver has at hand is looked at later."""
@@ -341,8 +356,7 @@ class _Driver:
             case "full":
                 raise unwritable(self.store.home, outcome.message)
             case "failed":
-                self.failed[step.key] = outcome.message
-                self.tell(Event("failed", step, outcome.message))
+                self._fail(step, outcome.message, outcome.remedy)
             case "memory":
                 self._give_up(step, "OutOfMemory", outcome.message)
             case "setup":  # it would fail again
@@ -359,29 +373,29 @@ class _Driver:
         """Leave the step to be tried again, or call it failed after so many times."""
         assert outcome.status in ("lost", "stopped", "bad")
         if enough := self.attempts.enough(step, outcome.status):
-            self._give_up(step, outcome.status.capitalize(), f"{outcome.message}, {enough}")
+            said = f"{outcome.message}, {enough}"
+            self._give_up(step, outcome.status.capitalize(), said, outcome.remedy)
 
-    def _give_up(self, step: Step, kind: str, said: str) -> None:
+    def _give_up(self, step: Step, kind: str, said: str, remedy: str = "") -> None:
         """Record that the step failed, for a worker that could not."""
         now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
         drive = self.folder.name
-        self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
+        failure = record(step, "failed", error=(kind, said), drive=drive, **now)
+        failure["error"]["remedy"] = remedy
+        self.store.fail(step, failure)
+        self._fail(step, said, remedy)
+
+    def _fail(self, step: Step, said: str, remedy: str = "") -> None:
+        """Tell that the step failed. Raises UserError where there is no use in any other step."""
+        if step.kind == PREFLIGHT:
+            problems, error = refusal(self.store, step, said)
+            for problem in problems if len(problems) > 1 else ():
+                self.tell(Event("notice", message=f"problem: {problem}"))
+            raise error
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM as an exception, so that what was begun is ended in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        if remedy:
+            raise BrokenError(
+                f"stopped, as every other step would fail alike: {step.kind} {step.slug}: {said}; "
+                f"{remedy}, then start again: what is finished stays"
+            )

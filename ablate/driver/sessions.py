@@ -13,9 +13,12 @@ logs of jobs may hold what is nobody else's business. Nothing here imports torch
 
 import contextlib
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
@@ -167,3 +170,20 @@ def sweep(drive: Drive) -> None:
     """Remove what a dead driver left, if none of its workers and jobs may still need it."""
     if not drive.jobs() and all(worker.runs() is False for worker in drive.workers()):
         shutil.rmtree(drive.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM as an exception, so that what was begun is ended in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
