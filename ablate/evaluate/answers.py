@@ -73,12 +73,20 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
     ]
 
 
-def _reading(task: SuiteTask) -> Reading:
-    return READINGS.get(_metric(task), Reading(_given))
+def require_score(task: SuiteTask, given: Row) -> None:
+    """UserError where what a scorer has `given` for an answer holds no score of it."""
+    held = given[metric_name(task)]
+    if _reading(task).scores is _given and held is not None:
+        _given([held])
 
 
-def _metric(task: SuiteTask) -> str:
+def metric_name(task: SuiteTask) -> str:
+    """The metric without its filter: what a scorer calls it."""
     return task.metric.split(",")[0]
+
+
+def _reading(task: SuiteTask) -> Reading:
+    return READINGS.get(metric_name(task), Reading(_given))
 
 
 def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
@@ -86,11 +94,11 @@ def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
 
     Raises `RuntimeError` where none of them does.
     """
-    held = [sample.get(_metric(task)) for sample in samples]
+    held = [sample.get(metric_name(task)) for sample in samples]
     if all(one is None for one in held):
         given = {key for sample in samples for key in sample.keys() - SAMPLE}
-        close = nearest(_metric(task), given) if given else ""
-        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {_metric(task)}{close}")
+        close = nearest(metric_name(task), given) if given else ""
+        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {metric_name(task)}{close}")
     return held
 
 

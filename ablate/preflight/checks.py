@@ -7,7 +7,7 @@ import importlib
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import packages_distributions, version
 from itertools import islice
 from pathlib import Path
@@ -47,7 +47,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
         from ablate.preflight.models import check_models
         from ablate.preflight.scorers import check_scorers
 
-        checks: list[Callable[[StepContext], Iterator[Problem]]] = [
+        checks: list[Callable[[StepContext], Iterable[Problem]]] = [
             _device,
             check_models,
             _data,
@@ -74,7 +74,10 @@ def from_error(what: str, error: Exception, remedy: str) -> Problem:
     if isinstance(error, UserError):
         return Problem(str(error) if what in str(error) else f"{what}: {error}", "")
     words = " ".join(str(error).split())[:400]
-    return Problem(f"{what}: {type(error).__name__}: {words} ({_raised_at(error)})", remedy)
+    at = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, NotImplementedError) and not words and at:
+        return Problem(f"{what}: it does not define `{at[-1].name}`", remedy)
+    return Problem(f"{what}: {type(error).__name__}: {words} ({_raised_at(at)})", remedy)
 
 
 def import_problem(what: str, error: ImportError) -> Problem:
@@ -84,10 +87,11 @@ def import_problem(what: str, error: ImportError) -> Problem:
     place = str(getattr(module, "__file__", None) or error.path or "")
     owners = packages_distributions().get(top, [])
     named = f" {owners[0]} {version(owners[0])}" if owners else ""
-    here = f" ({top}: {place})" if place else ""
+    here = f" ({top} is {place})" if place and place not in str(error) else ""
     remedy = f"`pip install -c constraints.txt {owners[0] if owners else top or 'PACKAGE'}`"
     if place and "site-packages" not in place and "dist-packages" not in place:
-        remedy = f"{Path(place).parent} hides the installed{named}: take it off PYTHONPATH"
+        folder = Path(place).parents[1] if place.endswith("__init__.py") else Path(place).parent
+        remedy = f"{folder} hides the installed{named}: take it off PYTHONPATH"
     elif named:
         remedy += f", which is{named} now"
     return Problem(f"{what}: {error}{here}", remedy, broken=True)
@@ -97,12 +101,11 @@ def _plain(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
 
-def _raised_at(error: BaseException) -> str:
-    """File and line of the deepest call that is no library's."""
-    frames = traceback.extract_tb(error.__traceback__)
+def _raised_at(frames: traceback.StackSummary) -> str:
+    """File and line of the deepest call that is not torch's."""
     own = [one for one in frames if "/torch/" not in one.filename]
-    last = (own or list(frames) or [None])[-1]
-    return f"{last.filename}:{last.lineno}" if last else "no place known"
+    found = own or list(frames)
+    return f"{found[-1].filename}:{found[-1].lineno}" if found else "no place known"
 
 
 def _folders(ctx: "StepContext") -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,21 +79,22 @@ class _Trial:
 
     def size(self, spec: ModelSpec, name: str, room: int, trained: Sequence[str]) -> int:
         """Try out a model; the bytes that a step of it takes on the disk, 0 if it did not pass."""
-        encoders = [
-            self._once(one.to_json(), f"encoder '{one.title}'", lambda one=one: try_encoder(one))
+        tried = [
+            self._once(one.to_json(), f"encoder '{one.title}'", partial(try_encoder, one))
             for one in spec.encoders
         ]
+        encoders = [one for one in tried if one is not None]
         llm = self._once(
-            spec.llm.to_json(), f"llm '{spec.llm.name}'", lambda: try_language_model(spec.llm)
+            spec.llm.to_json(), f"llm '{spec.llm.name}'", partial(try_language_model, spec.llm)
         )
-        if llm is None or None in encoders:
+        if llm is None or len(encoders) < len(tried):
             return 0
         inside = encoders[0].encoder.spec.to_json()  # some fusions run the base's own blocks
         shapes = [list(one.features.shape) for one in encoders]
         fusion = self._once(
             [spec.fusion, inside, shapes],
             f"fusion '{spec.fusion['name']}' of {name}",
-            lambda: try_fusion(spec, encoders),
+            partial(try_fusion, spec, encoders),
         )
         if fusion is None:
             return 0
@@ -190,7 +192,9 @@ def try_fusion(spec: ModelSpec, encoders: Sequence[Tried]) -> Fusion:
     declared = [(1, *segment) for segment in fusion.segments]
     found = [tuple(one.shape) for one in given]
     if found != declared:
-        raise UserError(f"it gives tokens of {found}, but its segments declare {declared}")
+        raise UserError(
+            f"it gives tokens of {found}, but its segments declare {declared}; mend one of the two"
+        )
     flops = fusion.flops()
     if not isinstance(flops, int) or flops < 0:
         raise UserError(f"its flops are {flops!r}; a whole number is needed")

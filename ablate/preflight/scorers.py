@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
+from lmms_eval.tasks import get_task_dict
 
 from ablate.catalog import suites
 from ablate.data.prepare import prepare
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.evaluate import score
-from ablate.evaluate.answers import truth
+from ablate.evaluate.answers import metric_name, require_score, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.hub import benchmark_sets as benchmarks
 from ablate.preflight.checks import from_error
@@ -88,12 +89,31 @@ def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
     return score.Asked(work, found, {}, work)
 
 
+def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
+    """Whether any of the first questions enters the metric, as they need not all do.
+
+    UserError for a metric that is not the task's, or one that gives no answer a score.
+    """
+    made = get_task_dict([task.task], asked.manager)[task.task]
+    metric, known = metric_name(task), set(made.aggregation())
+    if metric not in known:
+        raise UserError(f"it has no such metric{nearest(metric, known)}")
+    docs = made.test_docs()
+    given = [made.process_results(docs[n], [""]) for n in range(min(QUESTIONS, len(docs)))]
+    held = [one for one in given if metric in one]
+    for one in held:
+        require_score(task, one)
+    return bool(held)
+
+
 def _score(task: suites.SuiteTask, asked: score.Asked, ours: bool) -> None:
     """UserError where the scores are no shares; of our tasks, where right answers are not right."""
     few = asked.questions.get(task.task, [])
     if not few:
         raise UserError("its data holds no question of it")
     asked = dataclasses.replace(asked, questions={task.task: few})
+    if not _is_scored(task, asked):
+        return
     for number, row in enumerate(score.run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
         found, right = row["score"], number % 2 == 0
         if not 0 <= found <= 1:

@@ -41,7 +41,7 @@ def use_writable_caches() -> None:
 @cache
 def is_writable(folder: Path) -> bool:
     """Whether a file can be made in the folder, or in the nearest above it that there is."""
-    there = next((path for path in (folder, *folder.parents) if path.is_dir()), folder)
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     try:
         with tempfile.TemporaryFile(dir=there):
             return True

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from ablate.files import FULL, PASSING
 
@@ -29,16 +30,20 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        tried = getattr(error, "last_attempt", None)  # tenacity's RetryError
-        inner = tried.exception() if hasattr(tried, "exception") else None
-        error = inner or error.__cause__ or error.__context__
+        error = _last_attempt(error) or error.__cause__ or error.__context__
 
 
 def unwrap_retry(error: BaseException) -> BaseException:
     """The error whose words to show: of a retry its last attempt's, of which it says nothing."""
-    tried = getattr(error, "last_attempt", None)
+    inner = _last_attempt(error)
+    return unwrap_retry(inner) if inner else error
+
+
+def _last_attempt(error: BaseException) -> BaseException | None:
+    """What the last attempt of a tenacity.RetryError raised."""
+    tried: Any = getattr(error, "last_attempt", None)
     inner = tried.exception() if hasattr(tried, "exception") else None
-    return unwrap_retry(inner) if isinstance(inner, BaseException) else error
+    return inner if isinstance(inner, BaseException) else None
 
 
 def disk_is_full(error: BaseException) -> bool:
