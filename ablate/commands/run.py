@@ -16,8 +16,12 @@ from ablate.errors import UserError
 from ablate.files import home
 from ablate.hub.needs import require_weights
 from ablate.launch.slurm.sbatch import requests
+from ablate.preflight.step import PREFLIGHT
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
+
+ALONE = (["driver"], [PREFLIGHT])
+"""Kinds of which there is but one job."""
 
 
 def run(command: Command, dry_run: bool) -> int:
@@ -41,7 +45,8 @@ def retry(command: Command) -> int:
         store.forgive(step)
     if found.failed:
         return _drive(command)
-    note(f"nothing of {study.name} has failed")
+    more = "" if found.complete else f"; `{command.said('run')}` goes on with what is left"
+    note(f"nothing of {study.name} has failed{more}")
     return 0
 
 
@@ -108,10 +113,10 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     """What sbatch will be asked for, for each kind of step, as a user would write it."""
     infra = found.study.infra
     limit = jobs or infra.slurm.at_once
-    kinds = [*(step.kind for step in found.steps), *["driver"] * detached]
+    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *["driver"] * detached]
     blocks = []
     for alike, asked in requests(infra, kinds):
-        array = [f"--array=0-N%{limit}"] if limit and alike != ["driver"] else []
+        array = [f"--array=0-N%{limit}"] if limit and alike not in ALONE else []
         blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
     return "\n".join(blocks)
 

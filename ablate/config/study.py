@@ -366,7 +366,7 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
     """The base with the arm's fields in place; errors point into the arm."""
     fields = arm.value["set"].value if "set" in arm.value else {}
     for path, value in fields.items():
-        base = assign(base, path, value.plain(), value.where)
+        base = assign(base, path, value, value.where)
     return _design(validated(Design, base, ["base"]), base, data)
 
 

@@ -381,7 +381,7 @@ class _Driver:
         now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
         drive = self.folder.name
         failure = record(step, "failed", error=(kind, said), drive=drive, **now)
-        failure["error"]["remedy"] = remedy
+        failure["error"] |= {"remedy": remedy} if remedy else {}
         self.store.fail(step, failure)
         self._fail(step, said, remedy)
 

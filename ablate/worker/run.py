@@ -324,7 +324,7 @@ class Attempt:
             return Outcome("stopped", f"it was being ended: {error[1]}", self.step.key)
         self.worker.store.put_down(self.step, self.lease)
         record = self.record("failed", error=error)
-        record["error"]["remedy"] = remedy
+        record["error"] |= {"remedy": remedy} if remedy else {}
         self.worker.store.fail(self.step, record)
         return Outcome("failed", error[1], self.step.key, remedy=remedy)
 
