@@ -17,7 +17,7 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, Files, WorldData, parse
 from ablate.data.bad import Budget
 from ablate.data.chat import Chat
-from ablate.data.conversations import Conversation, conversation
+from ablate.data.conversations import Conversation, conversation, says_something
 from ablate.data.index import Index, Writer
 from ablate.data.readers import Reader, reader
 from ablate.errors import UserError
@@ -86,6 +86,7 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
 
 def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
     stream, read = iter(rows), 0
+    spoken = False  # whether any answer is more than white space
     bad = Budget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
     with Writer(folder) as writer:
         while chunk := list(islice(stream, CHUNK)):
@@ -96,6 +97,7 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
                     good[number] = conversation(rows.where(number), raw, files.images)
                 except UserError as error:
                     reasons.append(str(error))
+            spoken = spoken or any(map(says_something, good.values()))
             read += len(chunk)
             bad.spend(len(reasons), reasons)
             tokens = chat.encode([row.messages for row in good.values()]) if good else []
@@ -104,6 +106,8 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
                 print(f"{name}: {read:,} rows read", file=sys.stderr)
         if read == 0:
             raise UserError(f"{files.conversations}: holds no conversation")
+        if not spoken and bad.bad < read:
+            raise UserError(f"{files.conversations}: every answer is empty: nothing can be learnt")
         writer.close({"rows": read, "bad": bad.to_json()})
 
 

@@ -192,7 +192,7 @@ def _template(name: str, chat: Any) -> Iterator[Problem]:
 
 def _rows(name: str, files: Any, chats: list[Any]) -> Iterator[Problem]:
     """The first rows of one source: any that can be used, by each language model, and an answer."""
-    from ablate.data.conversations import conversation
+    from ablate.data.conversations import conversation, says_something
     from ablate.data.images import read_image
     from ablate.data.readers import reader
 
@@ -205,8 +205,7 @@ def _rows(name: str, files: Any, chats: list[Any]) -> Iterator[Problem]:
     if bad and (not good or files.max_bad == 0):
         yield Problem(bad, f"mend the row, or allow bad ones (data.{name}.max_bad)")
         return
-    said = [one["content"] for _, row in good for one in row.messages if one["role"] == "assistant"]
-    if said and not any(map(str.strip, said)):
+    if good and not any(says_something(row) for _, row in good):
         what = f"data {name}: every answer of {files.conversations} is empty, as far as its row "
         yield Problem(f"{what}{good[-1][0]}", "there is nothing to learn: mend the data")
     seen = next((row.images[0] for _, row in good if row.images), None)
