@@ -23,22 +23,12 @@ from ablate.errors import BrokenError, UserError
 from ablate.preflight import checks as preflight_checks
 from ablate.preflight import step as preflight
 from ablate.preflight.models import check_models
-from ablate.preflight.step import Problem, preflight_step, write_problems
+from ablate.preflight.step import preflight_step
 from ablate.search.explore import Round
 from ablate.store.artifacts import Store
 from ablate.worker.run import StepContext
 
 ROOT = Path(__file__).parents[2]
-
-
-def passes(ctx: StepContext) -> dict[str, Any]:
-    core_fakes.note(ctx, "end")
-    return {}
-
-
-def refuses(ctx: StepContext) -> dict[str, Any]:
-    write_problems(ctx.work, [Problem("a is amiss", "mend a"), Problem("so is b", "mend b", True)])
-    raise UserError("a is amiss")
 
 
 def dies_early(ctx: StepContext) -> dict[str, Any]:
@@ -60,13 +50,15 @@ def kinds(home: Path) -> list[str]:
 def test_it_comes_first_and_once_whatever_is_driven_later(
     fakes: Mapping[str, Any], own_home: Path
 ) -> None:
-    study, executors = load_study("micro/rounds"), {**fakes, "preflight": passes}
+    study, executors = load_study("micro/rounds"), {**fakes, "preflight": core_fakes.passes}
     driven(study, own_home, executors, 1)
     assert kinds(own_home)[0] == "preflight"
     driven(study, own_home, executors, 2)
     assert kinds(own_home).count("preflight") == 1
     before = kinds(own_home)
-    assert driven(study, own_home, {**fakes, "preflight": refuses}, 2)[1] == []  # nothing to do
+    assert (
+        driven(study, own_home, {**fakes, "preflight": core_fakes.refuses}, 2)[1] == []
+    )  # nothing to do
     assert kinds(own_home) == before
 
 
@@ -74,7 +66,7 @@ def test_it_comes_first_and_once_whatever_is_driven_later(
 def test_it_comes_again_where_what_it_saw_may_have_changed(
     small: Study, fakes: Mapping[str, Any], own_home: Path, monkeypatch: Any, change: str
 ) -> None:
-    driven(small, own_home, {**fakes, "preflight": passes}, 1)
+    driven(small, own_home, {**fakes, "preflight": core_fakes.passes}, 1)
     match change:
         case "a package":
             newer = SimpleNamespace(name="torch", version="99")
@@ -85,7 +77,7 @@ def test_it_comes_again_where_what_it_saw_may_have_changed(
             small = load_study("micro/smoke", ["base.fusion.name=mini_gemini"])
         case "a day later":
             monkeypatch.setattr(preflight, "LASTS", 0.0)
-    driven(small, own_home, {**fakes, "preflight": passes}, 2)
+    driven(small, own_home, {**fakes, "preflight": core_fakes.passes}, 2)
     assert kinds(own_home).count("preflight") == 2
 
 
@@ -101,7 +93,7 @@ def test_what_it_finds_ends_the_drive_and_is_forgotten(
             backend="inline",
             home=own_home,
             on_event=lambda event: told.append(event.message),
-            executors={**fakes, "preflight": refuses},
+            executors={**fakes, "preflight": core_fakes.refuses},
         )
     assert [line for line in told if line] == [
         "problem: a is amiss; mend a",
@@ -109,7 +101,7 @@ def test_what_it_finds_ends_the_drive_and_is_forgotten(
     ]
     assert not core_fakes.executed(own_home)
     assert not Store(own_home).failing()
-    driven(small, own_home, {**fakes, "preflight": passes})
+    driven(small, own_home, {**fakes, "preflight": core_fakes.passes})
     assert kinds(own_home)[0] == "preflight"
 
 
