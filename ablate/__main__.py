@@ -9,7 +9,7 @@ import sys
 import typer
 
 from ablate.cli import app
-from ablate.errors import UserError, nearest
+from ablate.errors import BrokenError, UserError, nearest
 from ablate.files import home, writing
 
 LINE = 1500  # characters of an error
@@ -26,7 +26,8 @@ def main() -> None:
     except (typer.TyperException, UserError) as error:
         if debug:
             raise
-        fail(_typed(error) if isinstance(error, typer.TyperException) else str(error), 2)
+        code = 1 if isinstance(error, BrokenError) else 2
+        fail(_typed(error) if isinstance(error, typer.TyperException) else str(error), code)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)

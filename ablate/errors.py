@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake in what the user gave; its text says what, where, and the nearest valid choice."""
 
 
+class BrokenError(UserError):
+    """The machine or its packages are at fault, not what the user gave (exit code 1)."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """The end of an error line: the closest valid choice to `word`, or else the first of them."""
     known = sorted(choices)

@@ -34,12 +34,12 @@ REMEMBERED = 2**24
 
 def home() -> Path:
     """The folder of everything `ablate` leaves behind: `$ABLATE_HOME`, or else `./runs`."""
-    return Path(os.environ.get("ABLATE_HOME") or "runs").absolute()
+    return Path(os.environ.get("ABLATE_HOME") or "runs").expanduser().absolute()
 
 
 def datasets() -> Path:
     """The root of all data sets and benchmarks: `$ABLATE_DATA`, or else `datasets` in `home()`."""
-    return Path(os.environ.get(DATA[1:]) or home() / "datasets").absolute()
+    return Path(os.environ.get(DATA[1:]) or home() / "datasets").expanduser().absolute()
 
 
 def placed(path: Path, folder: Path) -> Path:

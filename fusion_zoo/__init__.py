@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         Fusion,
         MapShape,
         Segment,
+        at_least_fp32,
+        norm_linear,
+        resize_flops,
         resize_map,
     )
 
@@ -41,6 +44,7 @@ __all__ = [
     "Fusion",
     "MapShape",
     "Segment",
+    "at_least_fp32",
     "build",
     "check",
     "describe",
@@ -48,8 +52,10 @@ __all__ = [
     "has_notes",
     "locate",
     "names",
+    "norm_linear",
     "options",
     "plug_in",
+    "resize_flops",
     "resize_map",
     "revision",
 ]

@@ -103,7 +103,7 @@ def read_set(task: "SuiteTask") -> Asked:
     pictures, fingerprint = _content(task)
     questions = [
         {"id": f"{number:06d}", "image": f"{task.task}/{picture}", "question": question}
-        for number, (question, picture) in enumerate(zip(split["question"], pictures, strict=True))
+        for number, (question, picture) in enumerate(zip(_texts(split), pictures, strict=True))
     ]
     return Asked(questions, fingerprint)
 
@@ -175,6 +175,15 @@ def _content(task: "SuiteTask") -> tuple[list[str], str]:
 
     pictures, fingerprint = remembered("benchmarks", sizes_and_times(files), read)
     return pictures, fingerprint
+
+
+def first_questions(task: "SuiteTask", count: int) -> list[Row]:
+    """So many of the task's questions, the first in its set's order, their pictures unread."""
+    split = _load(task)
+    texts = _texts(split.select(range(min(count, len(split)))))
+    return [
+        {"id": f"{n:06d}", "image": task.task, "question": text} for n, text in enumerate(texts)
+    ]
 
 
 def write_task_files(suite: "Suite", folder: Path) -> None:
@@ -265,6 +274,13 @@ def _check_size(task: "SuiteTask", place: str, split: Any) -> None:
             f"{place} holds {len(split)} questions, but {task.task} has {task.questions}: another "
             "revision, or not prepared by `ablate fetch`"
         )
+
+
+def _texts(split: Any) -> list[str]:
+    """The questions; of a set of captions, which asks the same of every picture, empty ones."""
+    if "question" not in split.column_names:
+        return [""] * len(split)
+    return list(split["question"])
 
 
 def _hashed(split: Any) -> tuple[list[str], str]:

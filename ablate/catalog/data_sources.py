@@ -14,6 +14,7 @@ from pydantic import (
     Discriminator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -94,7 +95,7 @@ class _Pictures(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     canvas: PositiveInt | None = None
     padding: tuple[Byte, Byte, Byte] = MEAN_COLOUR
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 class FileData(Files, _Pictures):

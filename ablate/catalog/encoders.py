@@ -5,9 +5,9 @@ A package adds encoders with an entry point in the group `ablate.encoders` that 
 `ablate.encoders.base.Encoder` class. Nothing here imports torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ablate.catalog import micro_encoders as micro
@@ -20,8 +20,20 @@ __all__ = ["EncoderSpec", "Weights", "from_json", "resolve", "specs"]
 
 @cache
 def _known() -> tuple[EncoderSpec, ...]:
-    others = (entry.load() for entry in entry_points(group="ablate.encoders"))
+    others = (_load(entry) for entry in entry_points(group="ablate.encoders"))
     return (*micro.SPECS, *paper.SPECS, *(spec for listed in others for spec in listed))
+
+
+def _load(entry: EntryPoint) -> Iterable[EncoderSpec]:
+    try:
+        listed: Iterable[EncoderSpec] = entry.load()
+    except Exception as error:  # whatever another package raises
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"the encoders of {entry.value} cannot be loaded: {said}; mend that package, or "
+            "uninstall it"
+        ) from error
+    return listed
 
 
 def specs() -> list[EncoderSpec]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -11,7 +12,10 @@ from typing import Any
 from ablate.catalog import weights as hub
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.errors import UserError, nearest
-from ablate.files import sha256_files
+from ablate.files import read_json, sha256_files
+
+CONTEXT = "max_position_embeddings"
+"""What a configuration calls the tokens that its model can take."""
 
 
 @dataclass(frozen=True)
@@ -261,11 +265,12 @@ def resolve(name: str) -> LlmSpec:
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
             f"or the hub's cache{nearest(name, choices)}{remedy}"
         )
-    folder, config = here.parent, json.loads(here.read_text(encoding="utf-8"))
+    folder = here.parent
     try:
-        width, context = int(config["hidden_size"]), int(config["max_position_embeddings"])
-    except KeyError as error:
-        raise UserError(f"{here} does not say {error}") from None
+        config = read_json(here)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{here}: cannot be read as JSON: {error}") from None
+    width, context = (_size(here, config, key) for key in ("hidden_size", CONTEXT))
     return LlmSpec(
         Path(name).name,
         "path",
@@ -276,6 +281,15 @@ def resolve(name: str) -> LlmSpec:
         layers=int(config.get("num_hidden_layers", 0)),
         parameters=_parameters(folder),
     )
+
+
+def place(name: str, folder: Path) -> str:
+    """A language model in a folder by its whole path, relative ones from `folder`; any other name
+    as it is."""
+    path = Path(name).expanduser()
+    if known(name) or not (path.is_absolute() or name[:1] == "." or (folder / path).is_dir()):
+        return name
+    return os.path.normpath(folder / path)
 
 
 def from_json(values: Mapping[str, Any]) -> LlmSpec:
@@ -296,6 +310,14 @@ def _with_checksum(spec: LlmSpec) -> LlmSpec:
     if spec.kind != "shipped":
         return spec
     return dataclasses.replace(spec, sha256=checksum(spec.folder))
+
+
+def _size(file: Path, config: Any, key: str) -> int:
+    """A whole number above 0 that a language model's configuration must say."""
+    value = config.get(key) if isinstance(config, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{file}: {key} must be a whole number above 0, got {json.dumps(value)}")
+    return value
 
 
 def _parameters(folder: Path) -> int:

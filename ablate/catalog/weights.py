@@ -19,7 +19,8 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 def weights_home() -> Path:
     """The folder of published weights: `$ABLATE_WEIGHTS`, or else `weights` in `home()`."""
-    return Path(os.environ.get("ABLATE_WEIGHTS") or home() / "weights").absolute()
+    own = os.environ.get("ABLATE_WEIGHTS") or home() / "weights"
+    return Path(own).expanduser().absolute()
 
 
 def safetensors_name(file: str) -> str:

@@ -23,6 +23,7 @@ from ablate.driver.invocation import Command
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
+from ablate.preflight.step import PREFLIGHT
 from ablate.store.artifacts import Store
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Lines:
         if event.what == "submitted" and not self.queues:
             event = replace(event, what="started")  # there was a place for it
         line = describe(event)
-        if event.what in ("done", "failed"):
+        if event.what in ("done", "failed") and event.step and event.step.kind != PREFLIGHT:
             self.ended += 1
         record = self.store.record(event.step) if event.what == "done" and event.step else None
         took = f" ({duration(record['seconds'])})" if record else ""
@@ -126,7 +127,8 @@ class Scene:
 
     def on_event(self, event: Event) -> None:
         """Take note of what happened that the store does not tell."""
-        if event.what in ("lost", "stopped", "corrupt", "waiting", "notice"):
+        first = event.step is not None and event.step.kind == PREFLIGHT
+        if first or event.what in ("lost", "stopped", "corrupt", "waiting", "notice"):
             self.messages = [*self.messages, describe(event)][-5:]
 
     def draw(self) -> "RenderableType":

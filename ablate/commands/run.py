@@ -16,7 +16,12 @@ from ablate.errors import UserError
 from ablate.files import home
 from ablate.hub.needs import require_weights
 from ablate.launch.slurm.sbatch import requests
+from ablate.preflight.step import PREFLIGHT
 from ablate.store.artifacts import Store
+from ablate.worker.caches import use_writable_caches
+
+ALONE = (["driver"], [PREFLIGHT])
+"""Kinds of which there is but one job."""
 
 
 def run(command: Command, dry_run: bool) -> int:
@@ -40,7 +45,8 @@ def retry(command: Command) -> int:
         store.forgive(step)
     if found.failed:
         return _drive(command)
-    note(f"nothing of {study.name} has failed")
+    more = "" if found.complete else f"; `{command.said('run')}` goes on with what is left"
+    note(f"nothing of {study.name} has failed{more}")
     return 0
 
 
@@ -65,6 +71,7 @@ def to_its_end(command: Command, folder: Path | None = None, own: str = "") -> i
     id where that was submitted, for a node may see its file at another path. 1 if a candidate
     failed, now or before, else 0.
     """
+    use_writable_caches()
     study, store = _study(command), Store(home())
     study = study.model_copy(update={"id": own or study.id})
     _check(study, look(study, store, command.last))
@@ -110,10 +117,10 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     """What sbatch will be asked for, for each kind of step, as a user would write it."""
     infra = found.study.infra
     limit = jobs or infra.slurm.at_once
-    kinds = [*(step.kind for step in found.steps), *["driver"] * detached]
+    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *["driver"] * detached]
     blocks = []
     for alike, asked in requests(infra, kinds):
-        array = [f"--array=0-{limit - 1}"] if limit and alike != ["driver"] else []
+        array = [f"--array=0-{limit - 1}"] if limit and alike not in ALONE else []
         blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
     return "\n".join(blocks)
 

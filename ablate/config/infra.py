@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from ablate.errors import UserError
 from ablate.parsing.validation import Fields, Option
 
-Kind = Literal["prealign", "pretrain", "finetune", "evaluate", "bake", "driver"]
+Kind = Literal["preflight", "prealign", "pretrain", "finetune", "evaluate", "bake", "driver"]
 Words = Annotated[tuple[str, ...], Strict(False)]
 OURS = {
     "array": "",
@@ -32,6 +32,8 @@ OURS = {
 """What `ablate` itself tells sbatch, which `extra` must not change, and the field that may."""
 DEEPSPEED = "0.19.8"
 """The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
+SOON = 60
+"""Minutes at most that a preflight is given: a short job need not wait for long."""
 QUESTIONS = 64
 """Questions that an evaluation answers at once on a device, where the study does not say."""
 
@@ -84,7 +86,7 @@ class Infra(Fields):
     share its batches in the way `strategy` says. `micro_batch_size`: samples on a device at once
     (null: all that are its share); and questions, when it answers (null: `QUESTIONS`). `kinds`:
     what is different for a kind of step, any of these fields; `driver` is the driver where it is a
-    job.
+    job, `preflight` what tries everything out before the first step, in one process.
     `cluster`: the profile that these fields go over (null: the default one).
     """
 
@@ -125,6 +127,9 @@ class Infra(Fields):
         changes = {str(name): more for name, more in self.kinds.items()}.get(kind)
         mine = self.model_dump(exclude_unset=True, exclude={"kinds"})
         theirs = changes.model_dump(exclude_unset=True) if changes else {}
+        if kind == "preflight":
+            soon = {"timeout_min": min(self.slurm.timeout_min, SOON)}
+            mine = _over(mine, {"devices": 1, "nodes": 1, "slurm": soon})
         return Infra.model_validate(_over(mine, theirs))
 
     def over(self, under: "Infra") -> "Infra":

@@ -33,7 +33,7 @@ from ablate.config.naming import study_id
 from ablate.errors import UserError, nearest
 from ablate.files import placed
 from ablate.parsing.tree import Located, assign, load, parse
-from ablate.parsing.validation import Fields, Option, blame, known, validated
+from ablate.parsing.validation import Fields, Option, Seed, blame, known, validated
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
@@ -139,7 +139,7 @@ class Candidate(Design):
     name: str
     point: str
     round: PositiveInt
-    seed: NonNegativeInt
+    seed: Seed
 
 
 class Rounds(Fields):
@@ -181,7 +181,7 @@ class Written(Fields):
     base: Design
     data: Annotated[dict[str, Source], Strict(False)]
     suite: str
-    seeds: Annotated[tuple[NonNegativeInt, ...], Strict(False), Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1)] = (0,)
     explore: Annotated[Rounds | Arms, Discriminator("kind")]
     published: str | None = None
     infra: Infra = Infra()
@@ -232,9 +232,12 @@ def as_written(name_or_path: str, overrides: Sequence[str] = ()) -> Located:
 
 def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     """The language models that a study names, whether they are here or not."""
-    *_, written, _ = _read(name_or_path, overrides)
-    arms = written.explore.arms if isinstance(written.explore, Arms) else ()
-    return {written.base.llm, *(str(arm.set["llm"]) for arm in arms if "llm" in arm.set)}
+    *_, written, tree = _read(name_or_path, overrides)
+    places = [tree.at(["base", "llm"])]
+    if isinstance(written.explore, Arms):
+        arms = (arm.value.get("set") for arm in tree.at(["explore", "arms"]).value)
+        places += [arm.value["llm"] for arm in arms if arm and "llm" in arm.value]
+    return {llms.place(str(place.value), place.folder) for place in places}
 
 
 def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:
@@ -332,7 +335,8 @@ def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     for option, default in options.items():
         options[option] = type(default)(fusion.options.get(option, default))
     with blame(tree, ["llm"], ["base"]):
-        context = llm_spec(written.llm).context
+        llm = llms.place(written.llm, tree.at(["llm"]).folder)
+        context = llm_spec(llm).context
     tokens = fusion.grid[0] * fusion.grid[1]
     for kind, stage in written.recipe.stages().items():
         with blame(tree, ["recipe", kind, "data"], ["base"]):
@@ -343,7 +347,7 @@ def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
             if tokens >= room:
                 raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
     filled = fusion.model_copy(update={"options": options})
-    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled})
+    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled, "llm": llm})
 
 
 def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
@@ -369,7 +373,7 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
     """The base with the arm's fields in place; errors point into the arm."""
     fields = arm.value["set"].value if "set" in arm.value else {}
     for path, value in fields.items():
-        base = assign(base, path, value.plain(), value.where)
+        base = assign(base, path, value, value.where)
     return _design(validated(Design, base, ["base"]), base, data)
 
 

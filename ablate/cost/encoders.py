@@ -2,7 +2,8 @@
 
 FLOPs are those of convolutions and products of matrices, attention's included, at 2 for each
 multiply-add; norms, activations and resampling are left out. Nothing here needs torch, but for
-other architectures than those of our own specs: they are built without memory and measured.
+other architectures than those of our own specs, and families without a closed form here: they are
+built without memory and measured.
 
 Shapes: n tokens, d an encoder's width, rows and columns of its patches.
 """
@@ -88,7 +89,9 @@ def _measured(identity: str) -> Cost:
 
 def _cost(spec: EncoderSpec) -> Cost:
     ours = (one for one in (*micro.SPECS, *paper.SPECS) if one.family == spec.family)
-    if not any(_alike(spec.architecture, one.architecture) for one in ours):
+    if spec.family not in FAMILIES or not any(
+        _alike(spec.architecture, one.architecture) for one in ours
+    ):
         return measured(spec)
     grid = spec.patches(spec.resolution, spec.resolution)
     return total(FAMILIES[spec.family](spec.architecture, *grid))

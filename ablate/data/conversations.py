@@ -25,6 +25,12 @@ class Conversation:
     messages: list[dict[str, str]]
 
 
+def says_something(row: Conversation) -> bool:
+    """Whether the assistant says more than white space in it."""
+    said = (message["content"] for message in row.messages if message["role"] == "assistant")
+    return any(map(str.strip, said))
+
+
 def conversation(raw: Any, folder: Path | None) -> Conversation:
     """The checked row; its image paths start at `folder`.
 

@@ -36,12 +36,14 @@ REPORT = "index.json"
 
 
 class Row(NamedTuple):
-    """A row as an index has it: its number in the source, its id there, its images, its tokens."""
+    """A row as an index has it: its number in the source, its id there, its images, its tokens;
+    and whether its answers are more than white space."""
 
     number: int
     identity: str
     images: Sequence[str | bytes]
     tokens: Tokens
+    spoken: bool = True
 
 
 class Writer:

@@ -84,11 +84,13 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
 
 def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
     stream, read = iter(rows), 0
+    spoken = False  # whether any answer is more than white space
     understanding = Understanding(rows, files.images, chat)
     bad = Budget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
     with Writer(folder) as writer:
         while chunk := list(islice(stream, CHUNK)):
             good, reasons = understanding.rows(chunk)
+            spoken = spoken or any(row.spoken for row in good)
             read += len(chunk)
             bad.spend(len(reasons), reasons)
             writer.add(good)
@@ -96,6 +98,8 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
                 print(f"{name}: {read:,} rows read", file=sys.stderr)
         if read == 0:
             raise UserError(f"{files.conversations}: holds no conversation")
+        if not spoken and bad.bad < read:
+            raise UserError(f"{files.conversations}: every answer is empty: nothing can be learnt")
         writer.close({"rows": read, "bad": bad.to_json()})
 
 

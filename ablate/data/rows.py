@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ablate.data.bad import identified, reason
 from ablate.data.chat import Chat
-from ablate.data.conversations import Conversation, conversation
+from ablate.data.conversations import Conversation, conversation, says_something
 from ablate.data.index import Row
 from ablate.data.readers import Reader, Unreadable
 from ablate.errors import UserError
@@ -55,8 +55,9 @@ class Understanding:
         except Exception:  # of one of them, or several
             tokens = each(lambda number: self.chat.encode([talks[number].messages])[0], list(talks))
         rows = [
-            Row(number, _identity(raws[number]), talks[number].images, tokens[number])
-            for number in tokens
+            Row(number, _identity(raws[number]), talk.images, tokens[number], says_something(talk))
+            for number, talk in talks.items()
+            if number in tokens
         ]
         return rows, [bad[number] for number in sorted(bad)]
 

@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -23,9 +23,10 @@ from ablate.catalog import suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
 from ablate.driver.retries import Attempts
-from ablate.errors import UserError
+from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
 from ablate.launch.backends import Backend, Job, open_backend
+from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
 from ablate.search.decision import Decision
 from ablate.search.explore import Round, explore
 from ablate.signals import terminable
@@ -90,10 +91,12 @@ def drive(
 ) -> list[Round]:
     """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
 
-    Steps that failed before are left as they are: their candidates are failed in their round.
+    Steps that failed before are left as they are, their candidates failed in their round, unless
+    they failed of what ends every step alike. A preflight comes first (see `ablate.preflight.step`).
     Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
-    anything is started for a published benchmark that is not here.
+    anything is started for a published benchmark that is not here; BrokenError where the preflight
+    finds machine or packages at fault, or a step does.
 
     `folder`: of a drive that outlives its driver (`ablate.driver.detach`). One that is told to go
     leaves its jobs at work, for the next to take over.
@@ -103,6 +106,8 @@ def drive(
     with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
+            if PREFLIGHT in executors:
+                driver.preflight = preflight_step(study)
             driver.run(
                 lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
             )
@@ -132,6 +137,7 @@ class _Driver:
         self.tenure = drives.Tenure(store.home, study.id, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
+        self.preflight: Step | None = None
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
@@ -184,6 +190,8 @@ class _Driver:
     def work(self, backend: Backend) -> None:
         """Start chains and collect them until there is nothing left to do."""
         ready: deque[list[Step]] = deque()
+        if self.preflight and passed(self.store, self.preflight):
+            self.preflight = None
         changed, looked, heeded, rest = True, -math.inf, -math.inf, 0.0
         while True:
             now = time.monotonic()
@@ -194,7 +202,7 @@ class _Driver:
             if (lacks and not self.running) or now - looked > (rest if lacks else max(LOOK, rest)):
                 self.absent.clear()
                 self._forgive()
-                ready, changed, looked = deque(self._chains(self.rounds())), False, time.monotonic()
+                ready, changed, looked = deque(self._ready()), False, time.monotonic()
                 rest = (SHARE - 1) * (looked - now)
                 if not ready and not self.running:
                     return
@@ -248,7 +256,9 @@ class _Driver:
         """Whether its last attempt failed, in this drive or before."""
         if step.key not in self.failed and step.dirname in self.failing:
             record = None if self._is_done(step) else self.store.failure(step)
-            if record and record["key"] == step.key:
+            if record and record["error"].get("remedy") and record["drive"] != self.folder.name:
+                self.store.forgive(step)  # it has been mended since, or is told again
+            elif record:
                 self.failed[step.key] = record["error"]["message"]
         return step.key in self.failed
 
@@ -288,6 +298,13 @@ class _Driver:
                     if keys and not keys & taken and not any(map(self._has_failed, chain)):
                         taken |= keys
                         yield chain
+
+    def _ready(self) -> Iterable[list[Step]]:
+        """The chains to start now: the preflight alone, for as long as it has not passed."""
+        if self.preflight is None or self._is_done(self.preflight):
+            return self._chains(self.rounds())
+        at_work = any(chain[0] is self.preflight for _, chain in self.running if chain)
+        return [] if at_work else [[self.preflight]]
 
     def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
         """Fill the slots; a chain that another driver has at hand is looked at later."""
@@ -357,8 +374,7 @@ class _Driver:
             case "full":
                 raise unwritable(self.store.home, outcome.message)
             case "failed":
-                self.failed[step.key] = outcome.message
-                self.tell(Event("failed", step, outcome.message))
+                self._fail(step, outcome.message, outcome.remedy)
             case "memory":
                 self._give_up(step, "OutOfMemory", outcome.message)
             case "setup":  # it would fail again
@@ -375,12 +391,29 @@ class _Driver:
         """Leave the step to be tried again, or call it failed after so many times."""
         assert outcome.status in ("lost", "stopped", "bad")
         if enough := self.attempts.enough(step, outcome.status):
-            self._give_up(step, outcome.status.capitalize(), f"{outcome.message}, {enough}")
+            said = f"{outcome.message}, {enough}"
+            self._give_up(step, outcome.status.capitalize(), said, outcome.remedy)
 
-    def _give_up(self, step: Step, kind: str, said: str) -> None:
+    def _give_up(self, step: Step, kind: str, said: str, remedy: str = "") -> None:
         """Record that the step failed, for a worker that could not."""
         now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
         drive = self.folder.name
-        self.store.fail(step, record(step, "failed", error=(kind, said), drive=drive, **now))
+        failure = record(step, "failed", error=(kind, said), drive=drive, **now)
+        failure["error"] |= {"remedy": remedy} if remedy else {}
+        self.store.fail(step, failure)
+        self._fail(step, said, remedy)
+
+    def _fail(self, step: Step, said: str, remedy: str = "") -> None:
+        """Tell that the step failed. Raises UserError where there is no use in any other step."""
+        if step.kind == PREFLIGHT:
+            problems, error = refusal(self.store, step, said)
+            for problem in problems if len(problems) > 1 else ():
+                self.tell(Event("notice", message=f"problem: {problem}"))
+            raise error
         self.failed[step.key] = said
         self.tell(Event("failed", step, said))
+        if remedy:
+            raise BrokenError(
+                f"stopped, as every other step would fail alike: {step.kind} {step.slug}: {said}; "
+                f"{remedy}, then start again: what is finished stays"
+            )

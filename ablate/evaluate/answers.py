@@ -17,15 +17,22 @@ tasks lmms-eval gives the score of each answer. The others are taken apart here:
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ablate.catalog.suites import SuiteTask
+from ablate.errors import UserError, nearest
 
 Row = dict[str, Any]
 Scores = list[tuple[float, float]]
 """Score (0..1) and weight of each sample."""
+SCORE = ("score", "is_correct", "correct", "hit", "acc", "accuracy")
+"""What scorers call the score of an answer; that their mean is the metric, is checked."""
+SAMPLE = frozenset(
+    ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "token_counts", "doc_hash")
+) | {"input_media"}
+"""What lmms-eval says of each answer beside its metrics."""
 
 
 class Reading(NamedTuple):
@@ -57,7 +64,7 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
         {
             "task": task.task,
             **{field: question[field] for field in ("id", "image", "question")},
-            "truth": _truth(sample),
+            "truth": truth(sample),
             "answer": sample["filtered_resps"][0],
             "score": float(score),
             "weight": float(weight),
@@ -66,35 +73,24 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
     ]
 
 
-YES_NO = frozenset({"pope_f1_score", "pope_accuracy", "f1"})
-"""Metrics that read yes or no, and leave out what is neither, or take it for no (ours)."""
-
-
-def unread(metric: str, answer: str) -> bool:
-    """Whether a scorer could make nothing of an answer: blank, or neither where it is yes or no.
-
-    Such an answer may weigh nothing, so that a score rests on the few that could be read. By the
-    rows alone, so that it is known of records that do not count them, too.
-    """
-    said = str(answer).lower().strip()
-    return not said or (metric.split(",")[0] in YES_NO and said not in {"yes", "no"})
-
-
-def count_unread(metrics: Mapping[str, str], rows: Iterable[Row]) -> dict[str, int]:
-    """How many of the rows of `answers.jsonl` were not read, by task; `metrics`: by task."""
-    found = dict.fromkeys(metrics, 0)
-    for row in rows:
-        if row["task"] in metrics and unread(metrics[row["task"]], row.get("answer", "-")):
-            found[row["task"]] += 1
-    return found
-
-
 def _reading(task: SuiteTask) -> Reading:
     return READINGS.get(_metric(task), Reading(_given))
 
 
-def _metric(task: SuiteTask) -> str:
+def require_score(task: SuiteTask, given: Row) -> None:
+    """UserError where what a scorer has `given` for an answer holds no score of it."""
+    held = given[metric_name(task)]
+    if _reading(task).scores is _given and held is not None:
+        _given([held])
+
+
+def metric_name(task: SuiteTask) -> str:
+    """The metric without its filter: what a scorer calls it."""
     return task.metric.split(",")[0]
+
+
+def _reading(task: SuiteTask) -> Reading:
+    return READINGS.get(metric_name(task), Reading(_given))
 
 
 def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
@@ -102,23 +98,39 @@ def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
 
     Raises `RuntimeError` where none of them does.
     """
-    held = [sample.get(_metric(task)) for sample in samples]
+    held = [sample.get(metric_name(task)) for sample in samples]
     if all(one is None for one in held):
-        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {_metric(task)}")
+        given = {key for sample in samples for key in sample.keys() - SAMPLE}
+        close = nearest(metric_name(task), given) if given else ""
+        raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {metric_name(task)}{close}")
     return held
 
 
-def _truth(sample: Row) -> str:
+def truth(sample: Row) -> str:
     """The right answer, or the first that is accepted."""
-    found = sample["target"] if "answer" in sample["doc"] else sample["doc"]["answers"]
+    doc = sample["doc"]
+    found = doc["answers"] if "answers" in doc and "answer" not in doc else sample["target"]
     found = found[0] if isinstance(found, list) else found
     return str(found["answer"] if isinstance(found, Mapping) else found)
 
 
 def _given(held: Sequence[Any]) -> Scores:
-    """The score is there, as a number or (perhaps with a weight) in a mapping."""
-    parts = [one if isinstance(one, Mapping) else {"score": one} for one in held]
-    return [(part["score"], part.get("weight", 1.0)) for part in parts]
+    """The score is there, as a number or (perhaps with a weight) in a mapping.
+
+    UserError where it is not: a metric of all answers together has no interval.
+    """
+    return [_part(one if isinstance(one, Mapping) else {"score": one}) for one in held]
+
+
+def _part(one: Mapping[str, Any]) -> tuple[float, float]:
+    found = next((one[key] for key in SCORE if isinstance(one.get(key), bool | int | float)), None)
+    if found is None:
+        keys = ", ".join(sorted(one))
+        raise UserError(
+            f"lmms-eval gives its answers no score of their own (it gives {keys}): the metric is "
+            "made of all of them together, or by a judge, and has no interval here"
+        )
+    return float(found), float(one.get("weight", 1.0))
 
 
 def _mme(held: Sequence[Any]) -> Scores:

@@ -59,7 +59,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
-        with _contained(suite):
+        with contained(suite):
             _ask(ctx, suite, [task for task in suite.tasks if task.task in missing], asked)
     if not ctx.world.leads:
         return {}
@@ -161,9 +161,12 @@ def _ask(
         done += sizes[task.task]
 
 
-def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict[str, Any]:
+def run_task(
+    adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked, limit: int | None = None
+) -> dict[str, Any]:
     """One task through lmms-eval: {"value": the metric, "seconds", "rows": of answers.jsonl}.
 
+    `limit`: how many of its questions are asked, the first; by default all.
     Raises `RuntimeError` where what comes back is not one finite score over all its questions.
     """
     from lmms_eval.evaluator import simple_evaluate
@@ -175,6 +178,7 @@ def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict
         tasks=[task.task],  # by name: the task is made anew, and so are the scorer's globals
         task_manager=asked.manager,
         batch_size=adapter.batch_size,
+        limit=limit,
         bootstrap_iters=0,
         process_docs_parallel=1,  # threads would change the order of random draws in some scorers
         distributed_executor_backend="torchrun",  # in one process: no Accelerator is made
@@ -194,7 +198,9 @@ def run_task(adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked) -> dict
 
 def _check_asked(task: suites.SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> None:
     """Hold what lmms-eval asked against the questions there are."""
-    if [sample["doc"]["question"] for sample in samples] != [row["question"] for row in questions]:
+    if [sample["doc"].get("question", "") for sample in samples] != [
+        row["question"] for row in questions
+    ]:
         raise RuntimeError(
             f"{task.task}: lmms-eval answered {len(samples)} of {len(questions)} questions, "
             "or others than were asked"
@@ -220,7 +226,7 @@ def _figure(
 
 
 @contextmanager
-def _contained(suite: suites.Suite) -> Iterator[None]:
+def contained(suite: suites.Suite) -> Iterator[None]:
     """Keep lmms-eval's side effects here: prints to stdout, seeds it sets, what it reads of ours.
 
     Of the environment a scorer sees the suite's judge and nothing else that would move a score.

@@ -107,7 +107,10 @@ def merge(under: Located, over: Located) -> Located:
 
 
 def assign(tree: Located, path: str, value: Any, where: str) -> Located:
-    """`tree` with the plain `value` at the dotted `path`; list items go by index from 0."""
+    """`tree` with `value`, a plain one or one that has its place, at the dotted `path`.
+
+    List items go by index from 0.
+    """
     return _assign(tree, path.split("."), _located(value, where, tree.folder), where, path)
 
 
@@ -142,6 +145,8 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
 
 
 def _located(value: Any, where: str, folder: Path) -> Located:
+    if isinstance(value, Located):
+        return value
     if isinstance(value, dict):
         value = {str(key): _located(child, where, folder) for key, child in value.items()}
     elif isinstance(value, list):

@@ -24,6 +24,21 @@ Option = Annotated[Any, BeforeValidator(_option)]
 """A value that is a number, a word, true or false."""
 
 
+SEEDS = 2**32 - 1
+"""The largest seed: what numpy and torch both take."""
+
+
+def _seed(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= SEEDS:
+        said = {"most": SEEDS}
+        raise PydanticCustomError("seed", "a seed is a whole number from 0 to {most}", said)
+    return value
+
+
+Seed = Annotated[int, BeforeValidator(_seed)]
+"""A whole number that starts what is drawn at random."""
+
+
 class Fields(BaseModel):
     """A model that is frozen, of exact types, and names the nearest field to one it lacks."""
 
@@ -73,6 +88,8 @@ def _said(error: Any) -> str:
     match error["type"]:
         case "missing":
             return "is missing"
+        case "seed":
+            return f"{error['msg']}, got {shown}"
         case "unknown_key" | "length" | "ours" | "warm":
             return str(error["msg"])
         case "literal_error":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalog import suites
+from ablate.catalog.metrics import count_unread
 from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
-from ablate.evaluate.answers import count_unread
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
 from ablate.reports.answers import Answers, Key, Replicates, Rows

@@ -30,8 +30,8 @@ def rounds(study: StudyResult) -> pd.DataFrame:
 
     With several seeds the score is their mean, `spread` their standard deviation.
     `delta` is against the previous round's winner; `mark`: see `standing`; `reason`: why it failed;
-    `note`, where there is one: what in a candidate's fusion had no effect. What stands from `key` on
-    is for machines, in CSV and JSON alone: see `facts`.
+    `note`, where there is one: what in a candidate's fusion had no effect. What stands from `key`
+    on is for machines, in CSV and JSON alone: see `facts`.
     """
     ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
     rows = [

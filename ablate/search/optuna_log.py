@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import fusion_zoo
 from ablate.config.study import Arms, Candidate, Study
 from ablate.files import write_atomic
+from ablate.parsing.validation import SEEDS
 from ablate.search.explore import Round
 from ablate.store.results import Evaluation, Failure, Lookup
 from ablate.store.steps import Texts, steps_for
@@ -101,7 +102,7 @@ def _ranges(shelf: Iterable[str]) -> dict[str, Any]:
     return ranges | {
         "fusion": CategoricalDistribution(fusion_zoo.names()),
         "round": IntDistribution(1, MOST),
-        "seed": IntDistribution(0, MOST),
+        "seed": IntDistribution(0, SEEDS),
     }
 
 

@@ -35,7 +35,7 @@ class Evaluation:
         """By task how many answers its scorer could not read, of those that have any."""
         found = self.counted
         if found is None:
-            from ablate.evaluate.answers import count_unread
+            from ablate.catalog.metrics import count_unread
 
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
             found = count_unread(metrics, self.rows()) if metrics else {}

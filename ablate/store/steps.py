@@ -21,7 +21,9 @@ from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
 from ablate.parsing.validation import Fields
 
-SCHEMAS = MappingProxyType({"prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1})
+SCHEMAS = MappingProxyType(
+    {"preflight": 1, "prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1}
+)
 """Raised by one when a kind's executor would make another result of the same spec."""
 
 

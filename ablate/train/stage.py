@@ -84,6 +84,14 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     _show(table)
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
+    figures = {  # before anything is trained: a plug-in may fail to say one of them
+        "weights": _published(model.spec),
+        "parameters": sum(row["parameters"] for row in table),
+        "trainable": sum(row["trainable"] for row in table),
+        "visual_tokens": model.num_visual_tokens,
+        "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
+        "fusion_notes": model.mixture.fusion.notes(),
+    }
     kept = _kept(ctx, plan)
     started = time.monotonic()
     with connected(ctx.world, ctx.device, strategy):
@@ -106,12 +114,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
             for name, part in batches.data.parts.items()
             if part.budget.bad
         },
-        "weights": _published(model.spec),
-        "parameters": sum(row["parameters"] for row in table),
-        "trainable": sum(row["trainable"] for row in table),
-        "visual_tokens": model.num_visual_tokens,
-        "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
-        "fusion_notes": model.mixture.fusion.notes(),
+        **figures,
     }
 
 

@@ -26,6 +26,8 @@ from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Lease, LeaseLostError
 from ablate.store.record import forget_peak_memory, peak_memory_mb, record
 from ablate.store.steps import Step, ancestors, canonical
+from ablate.worker.caches import use_writable_caches
+from ablate.worker.causes import disk_is_full, remedy_for_all, unwrap_retry
 from ablate.worker.log_capture import captured
 from ablate.worker.out_of_memory import advice
 from ablate.worker.process_group import Team, World
@@ -39,6 +41,7 @@ EXECUTORS: Executors = MappingProxyType(
         "finetune": "ablate.train.stage:train",
         "evaluate": "ablate.evaluate.score:evaluate",
         "bake": "ablate.bake.run:bake",
+        "preflight": "ablate.preflight.checks:check",
     }
 )
 """What does each kind of step, as `module:function`; imported when first needed."""
@@ -55,13 +58,15 @@ class Outcome:
     `busy`: another worker has that step; `full`: the disk is; `bad`: a parent's checksum does not
     hold; `lost`: the process died without a word; `stopped`: it had to go, through no fault of the
     step's; `memory`: it was killed for the memory it took; `setup`: a line that its job begins with
-    failed. `log`: what its process printed that is in no step's log.
+    failed. `log`: what its process printed that is in no step's log. `remedy`: what to do, where
+    every other step would run into the same.
     """
 
     status: Literal["done", "failed", "busy", "full", "bad", "lost", "stopped", "memory", "setup"]
     message: str = ""
     step: str = ""
     log: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,7 @@ def run_chain(
     whose members may be anywhere in the step. SIGTERM and Ctrl-C must arrive as exceptions (see
     `ablate.launch.backends`): the step is given back and another attempt goes on with it.
     """
+    use_writable_caches()
     worker = Worker(Store(home), place, executors, team or Team(), answer)
     outcome = None
     try:
@@ -185,6 +191,7 @@ def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
 
     An error is the leader's to record; what is printed goes to `process-<task>.log`.
     """
+    use_writable_caches()
     store = Store(home)
     for turn in team.turns():
         step, work = Step.from_json(turn["step"]), Path(turn["work"])
@@ -212,7 +219,9 @@ def _chain(worker: Worker, steps: Sequence[Step]) -> Outcome:
         except OSError as error:
             if error.errno not in FULL | PASSING:
                 raise
-            return Outcome("full" if error.errno in FULL else "lost", str(error), step.key)
+            if error.errno in FULL:
+                return Outcome("full", str(error), step.key)
+            return Outcome("lost", str(error), step.key, remedy=remedy_for_all(error))
         if outcome.status != "done":
             return outcome
     return Outcome("done")
@@ -260,10 +269,10 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
         worker.team.listen()
-        if _disk_is_full(error):
+        if disk_is_full(error):
             return Outcome("full", _said(error), step.key)
         worker.store.require_room()
-        return attempt.failed(_told(error, step, worker.place))
+        return attempt.failed(_told(error, step, worker.place), remedy_for_all(error))
     return Outcome("done")
 
 
@@ -305,8 +314,9 @@ class Attempt:
             drive=self.worker.place.drive,
         )
 
-    def failed(self, error: tuple[str, str]) -> Outcome:
-        """Keep the record of a failure: type and text of its error.
+    def failed(self, error: tuple[str, str], remedy: str = "") -> Outcome:
+        """Keep the record of a failure: type and text of its error, and the `remedy` (see
+        `Outcome`).
 
         Raises LeaseLostError where another has taken the step over.
         """
@@ -315,8 +325,10 @@ class Attempt:
         if TOLD_TO_GO.is_set():
             return Outcome("stopped", f"it was being ended: {error[1]}", self.step.key)
         self.worker.store.put_down(self.step, self.lease)
-        self.worker.store.fail(self.step, self.record("failed", error=error))
-        return Outcome("failed", error[1], self.step.key)
+        record = self.record("failed", error=error)
+        record["error"] |= {"remedy": remedy} if remedy else {}
+        self.worker.store.fail(self.step, record)
+        return Outcome("failed", error[1], self.step.key, remedy=remedy)
 
     def _last_word(self, error: tuple[str, str] | None, said: str) -> None:
         """Of another thread, as another process failed (with an error) or died in our step."""
@@ -342,24 +354,15 @@ def _executor(kind: str, executors: Executors) -> Executor:
     return executor
 
 
-def _disk_is_full(error: BaseException) -> bool:
-    """Also where a library has wrapped the error of the system, as safetensors does."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in FULL:
-            return True
-        if os.strerror(errno.ENOSPC) in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
 def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
     """Type and text of an error in a step, with what to change where it ran out of memory."""
     infra = place.of(step.kind).model_dump()
-    return type(error).__name__, _said(error) + advice(error, step.kind, infra, place.backend)
+    return type(unwrap_retry(error)).__name__, _said(error) + advice(
+        error, step.kind, infra, place.backend
+    )
 
 
 def _said(error: BaseException) -> str:
+    error = unwrap_retry(error)
     text = redacted(str(error)).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."

@@ -75,15 +75,20 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
     assert code == 0
     said = out.partition("sbatch for ")[2]
     blocks = dict(block.split(":\n", 1) for block in said.split("sbatch for "))
-    assert list(blocks) == ["prealign, pretrain, finetune", "evaluate", "driver"]
+    assert list(blocks) == [
+        "preflight",
+        "prealign, pretrain, finetune",
+        "evaluate",
+        "driver",
+    ]
     for words, block in zip(
-        ("cpus-per-task=4", "cpus-per-task=1", "requeue"), blocks.values(), strict=True
+        ("time=60", "cpus-per-task=4", "cpus-per-task=1", "requeue"), blocks.values(), strict=True
     ):
         assert {f"    --{words}", "    --partition=gpu", "    module load x"} <= {
             *block.splitlines()
         }
     limited = ["    --array=0-2" in block.splitlines() for block in blocks.values()]
-    assert limited == [True, True, False]  # there is but one driver
+    assert limited == [False, True, True, False]  # there is but one preflight, and one driver
     code, out, _ = ablate("run", "--dry-run")
     assert code == 0
     assert "sbatch" not in out

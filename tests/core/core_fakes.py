@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ablate.errors import UserError
+from ablate.preflight.step import Problem, write_problems
 from ablate.worker.run import StepContext
 
 GAIN = {"clip": 10.0, "pix2struct": 20.0, "sam": 6.0, "convnext": 5.0, "dinov2": 3.0, "eva02": 2.0}
@@ -86,6 +88,18 @@ def evaluate(ctx: StepContext) -> dict[str, Any]:
     note(ctx, "end")
     composite = sum(score["value"] for score in scores.values()) / len(scores)
     return {"scores": scores, "composite": composite, "questions": len(rows)}
+
+
+def passes(ctx: StepContext) -> dict[str, Any]:
+    """A preflight that finds nothing; it notes where it ran."""
+    note(ctx, "end")
+    return {"job": os.environ.get("SLURM_JOB_ID"), "processes": ctx.world.size}
+
+
+def refuses(ctx: StepContext) -> dict[str, Any]:
+    """One that finds a problem of the user's and one of the machine's."""
+    write_problems(ctx.work, [Problem("a is amiss", "mend a"), Problem("so is b", "mend b", True)])
+    raise UserError("a is amiss")
 
 
 EXECUTORS = {

@@ -267,3 +267,14 @@ def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:
         for _ in range(2)
     ]
     assert [one.stdout.split() for one in said] == [["1024", "True"], ["1024", "False"]]
+
+
+def test_an_encoder_of_a_family_without_a_closed_form_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one is that was added to our own specs, and to no table of costs."""
+    spec = encoder_spec("clip-micro@32")
+    closed = encoder_cost.cost(spec)
+    families = {name: one for name, one in encoder_cost.FAMILIES.items() if name != spec.family}
+    monkeypatch.setattr(encoder_cost, "FAMILIES", families)
+    assert encoder_cost.cost(spec) == closed

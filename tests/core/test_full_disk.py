@@ -14,7 +14,7 @@ import pytest
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.worker.run import EXECUTORS, StepContext
+from ablate.worker.run import StepContext
 
 PAGE = 4096
 
@@ -87,7 +87,7 @@ def overflowing(write: Callable[[Path], None]) -> dict[str, Any]:
         (ctx.work / "checkpoint").unlink()
         return core_fakes.train(ctx)
 
-    return {**dict.fromkeys(EXECUTORS, train), "evaluate": core_fakes.evaluate}
+    return {**dict.fromkeys(core_fakes.EXECUTORS, train), "evaluate": core_fakes.evaluate}
 
 
 def by_safetensors(path: Path) -> None:

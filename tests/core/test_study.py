@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.catalog.data_sources import MixData, rows
-from ablate.config.study import SHELF, load_study, study_names
+from ablate.catalog.micro_encoders import WEIGHTS
+from ablate.catalog.weights import weights_home
+from ablate.config.study import SHELF, load_study, named_llms, study_names
 from ablate.errors import UserError
-from ablate.files import home
+from ablate.files import datasets, home
 
 ROUNDS = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {
     "title": "t",
@@ -60,6 +63,10 @@ WRONG = {
     "data.pairs.imags=3": "unknown key; did you mean 'images'",
     "suite=micr": "no suite 'micr'; did you mean 'micro'",
     "seeds=[0, 0]": "'0' is there 2 times",
+    "seeds=[-1]": "seeds.0: a seed is a whole number from 0 to 4294967295, got -1",
+    "seeds=[4294967296]": "seeds.0: a seed is a whole number from 0 to 4294967295, got 4294967296",
+    "seeds=[99999999999999999999]": "from 0 to 4294967295, got 99999999999999999999",
+    "seeds=[1.0]": "seeds.0: should be a valid integer, got 1.0",
     "explore.kind=round": "did you mean 'rounds'",
     "explore.rounds=9": "at most 6 rounds",
     "explore.pool.0=clip-micro": "'clip-micro@32' is in the base already",
@@ -336,3 +343,41 @@ def test_any_text_is_a_study_or_one_line(tmp_path: Path, text: str | bytes) -> N
     with pytest.raises(UserError) as error:
         load_study(str(file))
     assert "\n" not in str(error.value)
+
+
+def test_the_folder_of_a_language_model_starts_at_the_study_as_data_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("mine", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    shutil.copytree(WEIGHTS / "micro" / "llama-micro", tmp_path / "mine" / "llm")
+    path = write(tmp_path / "mine", "a.yaml", "extends: micro/smoke\nbase: {llm: ./llm}\n")
+    arms = "{kind: arms, axis: llm, arms: [{name: b, set: {llm: llm}}]}"
+    other = write(tmp_path / "mine", "b.yaml", f"extends: micro/smoke\nexplore: {arms}\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_study(str(path)).base.llm == str(tmp_path / "mine" / "llm")
+    assert load_study(str(other)).designs[0].llm == str(tmp_path / "mine" / "llm")
+    assert named_llms(str(path)) == {str(tmp_path / "mine" / "llm")}
+    assert load_study("micro/smoke", ["base.llm=llama-micro"]).base.llm == "llama-micro"
+
+
+@pytest.mark.parametrize("length", ["null", "0", "true", '"1024"'])
+def test_a_language_model_without_a_context_length_is_an_error_line(
+    tmp_path: Path, length: str
+) -> None:
+    (tmp_path / "llm").mkdir()
+    (tmp_path / "llm" / "config.json").write_text(
+        f'{{"hidden_size": 8, "max_position_embeddings": {length}}}'
+    )
+    path = write(tmp_path, "a.yaml", "extends: micro/smoke\nbase: {llm: ./llm}\n")
+    with pytest.raises(UserError, match=r"a.yaml:2: base.llm: .*max_position_embeddings must be"):
+        load_study(str(path))
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ABLATE_HOME", "ABLATE_DATA", "ABLATE_WEIGHTS"):
+        monkeypatch.setenv(name, f"~/{name}")
+    assert home() == tmp_path / "ABLATE_HOME"
+    assert datasets() == tmp_path / "ABLATE_DATA"
+    assert weights_home() == tmp_path / "ABLATE_WEIGHTS"

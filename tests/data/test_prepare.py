@@ -139,3 +139,16 @@ def test_a_file_without_a_row_is_refused(files: Files, tmp_path: Path, text: str
     files.conversations.write_text(text)
     with pytest.raises(UserError, match="holds no conversation"):
         made(files, tmp_path)
+
+
+def test_a_source_of_which_every_answer_is_empty_is_an_error(files: Files, tmp_path: Path) -> None:
+    empty = [row(str(number), conversations=turns("<image>", " ")) for number in range(3)]
+    with pytest.raises(UserError, match=r"chat.jsonl: every answer is empty: nothing can be learn"):
+        made(
+            files.model_copy(update={"conversations": jsonl(tmp_path / "chat.jsonl", *empty)}),
+            tmp_path,
+        )
+    some = jsonl(tmp_path / "some.jsonl", *empty, row("3"))
+    assert (
+        made(files.model_copy(update={"conversations": some}), tmp_path).index.report["rows"] == 4
+    )

@@ -78,6 +78,29 @@ def test_slurm_decides_as_inline_does(tmp_path: Path, fakes: Mapping[str, str]) 
     assert not any(b"hush-hush" in content for content in left)
 
 
+def test_the_preflight_is_the_first_job_and_of_one_process(
+    tmp_path: Path, fakes: Mapping[str, str]
+) -> None:
+    study = of_seeds(2, "infra.devices=2")
+    events = on_slurm(study, tmp_path, {**fakes, "preflight": "core_fakes:passes"})
+    started = [event.step.kind for event in events if event.what == "submitted" and event.step]
+    assert started[0] == "preflight"
+    assert core_fakes.executed(tmp_path)[0].startswith("preflight")
+    [record] = tmp_path.glob("store/preflight/*/record.json")
+    result = json.loads(record.read_text())["result"]
+    assert result["job"]
+    assert result["processes"] == 1
+
+
+def test_what_the_preflight_finds_on_a_node_is_told_and_no_array_is_submitted(
+    tmp_path: Path, fakes: Mapping[str, str]
+) -> None:
+    with pytest.raises(UserError, match="before anything was trained: a is amiss; mend a"):
+        on_slurm(of_seeds(2), tmp_path, {**fakes, "preflight": "core_fakes:refuses"})
+    assert not core_fakes.executed(tmp_path)
+    assert not list(tmp_path.glob("drives/*"))
+
+
 def test_a_profile_reaches_the_scheduler(tmp_path: Path) -> None:
     infra = placed(load_study("micro/smoke", ["infra.cluster=full", "infra.device=auto"])).infra
     train = submit(request(infra.of("finetune")), tmp_path, "train", [int])

@@ -18,6 +18,7 @@ from ablate.config.distribution import NAME, installed_version, shadows, strange
 from ablate.errors import UserError
 from ablate.files import home, sha256_file
 from ablate.launch.backends import cores
+from ablate.worker.caches import is_writable, moved_caches
 
 ROOM = 2 * 2**30  # bytes a micro study takes at most, data and report included
 
@@ -41,6 +42,7 @@ def examine() -> Iterator[Finding]:
     yield from _devices()
     yield _slurm()
     yield _disk()
+    yield _caches()
     yield _network()
     yield from _weights()
 
@@ -171,6 +173,17 @@ def _disk() -> Finding:
         remedy = "Make room, or set ABLATE_HOME to a larger disk; a micro study takes up to 2 GiB."
         return Finding("disk", "problem", found, remedy)
     return Finding("disk", "ok", found)
+
+
+def _caches() -> Finding:
+    moved = moved_caches()
+    if not moved:
+        return Finding("caches", "ok", "the home directory can be written")
+    if not is_writable(home()):
+        remedy = "Make the home directory writable, or set ABLATE_HOME to a folder that is."
+        return Finding("caches", "problem", f"neither {Path.home()} nor {home()}", remedy)
+    found = f"{Path.home()} cannot be written: libraries' caches go to {home() / 'caches'}"
+    return Finding("caches", "note", found, f"To choose other places, set {', '.join(moved)}.")
 
 
 def _network() -> Finding:

@@ -1,0 +1,214 @@
+"""The preflight step: all that the steps of a study do but the training, in seconds.
+
+Each check gives the problems it finds; where packages do not import, the rest is not tried.
+"""
+
+import importlib
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import packages_distributions, version
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.errors import UserError
+from ablate.preflight.step import Problem, write_problems
+from ablate.worker.caches import is_writable
+from ablate.worker.causes import causes_of, unwrap_retry
+
+if TYPE_CHECKING:
+    from ablate.worker.run import StepContext
+
+MODULES = (
+    "timm",
+    "ablate.train.stage",
+    "ablate.evaluate.score",
+    "ablate.evaluate.adapter",
+    "lmms_eval.evaluator",
+    "lmms_eval.tasks",
+    "optuna.storages.journal",
+    "ablate.reports.site",
+    "ablate.reports.tables",
+)
+"""What steps and the report import; what these import in turn comes with them. timm is first: it
+imports wandb, which looks through all modules there are, again and again."""
+FOLDERS = ("store", "work", "leases", "logs", "failed", "studies", "data")
+"""What a drive writes to, below the home."""
+ROWS = 256
+"""Rows of each source of files that are looked at."""
+
+
+def check(ctx: "StepContext") -> dict[str, Any]:
+    """Try everything out; UserError with the first problem, all of them left in the work folder."""
+    problems = [*_folders(ctx), *_packages()]
+    if not problems:
+        from ablate.preflight.models import check_models
+        from ablate.preflight.scorers import check_scorers
+
+        checks: list[Callable[[StepContext], Iterable[Problem]]] = [
+            _device,
+            check_models,
+            _data,
+            check_scorers,
+        ]
+        for number, one in enumerate(checks, start=1):
+            ctx.progress(number, len(checks), one.__name__.strip("_").replace("check_", ""))
+            problems += one(ctx)
+    for folder in ctx.work.iterdir():  # what was drawn to be tried
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    if problems:
+        write_problems(ctx.work, problems)
+        raise UserError("\n".join(map(str, problems)))
+    return {"models": len(ctx.spec["models"])}
+
+
+def from_error(what: str, error: Exception, remedy: str) -> Problem:
+    """A problem out of what was raised; a package that does not import has a remedy of its own."""
+    error = _plain(unwrap_retry(error))
+    lost = next((one for one in causes_of(error) if isinstance(one, ImportError)), None)
+    if lost:
+        return import_problem(what, lost)
+    if isinstance(error, UserError):
+        return Problem(str(error) if what in str(error) else f"{what}: {error}", "")
+    words = " ".join(str(error).split())[:400]
+    at = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, NotImplementedError) and not words and at:
+        return Problem(f"{what}: it does not define `{at[-1].name}`", remedy)
+    return Problem(f"{what}: {type(error).__name__}: {words} ({_raised_at(at)})", remedy)
+
+
+def import_problem(what: str, error: ImportError) -> Problem:
+    """The package that lacks what is imported of it, where it lies, and how it is put right."""
+    top = (error.name or "").partition(".")[0]
+    module = sys.modules.get(top)
+    place = str(getattr(module, "__file__", None) or error.path or "")
+    owners = packages_distributions().get(top, [])
+    named = f" {owners[0]} {version(owners[0])}" if owners else ""
+    here = f" ({top} is {place})" if place and place not in str(error) else ""
+    remedy = f"`pip install -c constraints.txt {owners[0] if owners else top or 'PACKAGE'}`"
+    if place and "site-packages" not in place and "dist-packages" not in place:
+        folder = Path(place).parents[1] if place.endswith("__init__.py") else Path(place).parent
+        remedy = f"{folder} hides the installed{named}: take it off PYTHONPATH"
+    elif named:
+        remedy += f", which is{named} now"
+    return Problem(f"{what}: {error}{here}", remedy, broken=True)
+
+
+def _plain(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(str(error))
+
+
+def _raised_at(frames: traceback.StackSummary) -> str:
+    """File and line of the deepest call that is not torch's."""
+    own = [one for one in frames if "/torch/" not in one.filename]
+    found = own or list(frames)
+    return f"{found[-1].filename}:{found[-1].lineno}" if found else "no place known"
+
+
+def _folders(ctx: "StepContext") -> Iterator[Problem]:
+    for folder in (ctx.home, *(ctx.home / name for name in FOLDERS)):
+        if not is_writable(folder):
+            remedy = "let your user write there, or choose another $ABLATE_HOME"
+            yield Problem(f"cannot write below {folder}", remedy, broken=True)
+            return
+
+
+def _packages() -> Iterator[Problem]:
+    """What does not import; once for each package that is at fault."""
+    seen: set[str] = set()
+    for name in MODULES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken installation fails in many ways
+            remedy = "`pip install -c constraints.txt` the package at fault"
+            found = from_error(f"`import {name}` fails", error, remedy)
+            words = found.what.partition(": ")[2]
+            if words not in seen:
+                seen.add(words)
+                yield Problem(found.what, found.remedy, broken=True)
+
+
+def _device(ctx: "StepContext") -> Iterator[Problem]:
+    from ablate.config.infra import require_deepspeed
+
+    if ctx.infra.get("strategy") == "deepspeed":
+        try:
+            require_deepspeed()
+        except UserError as error:
+            yield Problem(str(error), "", broken=True)
+    if ctx.device.startswith("cuda"):
+        import torch
+
+        try:
+            torch.ones(8, device=ctx.device).sum().item()
+        except Exception as error:
+            remedy = "see that `nvidia-smi` finds the GPU and torch is built for its driver"
+            found = from_error("the GPU cannot be used", error, remedy)
+            yield Problem(found.what, found.remedy, broken=True)
+
+
+def _data(ctx: "StepContext") -> Iterator[Problem]:
+    """Sources of files: there, readable in their first rows, and with something to learn."""
+    from ablate.catalog.data_sources import WorldData, parse, require
+    from ablate.catalog.llms import LlmSpec
+    from ablate.data.chat import Chat
+    from ablate.model.language import load_tokenizer
+
+    llms = {repr(one["model"]["llm"]): one["model"]["llm"] for one in ctx.spec["models"]}
+    chats = []
+    for values in llms.values():
+        try:
+            chats.append(Chat(load_tokenizer(LlmSpec.from_json(values))))
+            yield from _template(values["name"], chats[-1])
+        except Exception as error:
+            remedy = "mend the tokenizer's files or its chat template"
+            yield from_error(f"llm '{values['name']}': its tokenizer", error, remedy)
+    for raw in ctx.spec["data"]:
+        source = parse(raw)
+        if isinstance(source, WorldData):
+            continue
+        try:
+            require([source])
+        except UserError as error:
+            yield Problem(str(error), "")
+            continue
+        for name, files in source.parts.items():
+            try:
+                yield from _rows(name, files, chats)
+            except Exception as error:
+                yield from_error(f"data {name}", error, "mend the data")
+
+
+def _template(name: str, chat: Any) -> Iterator[Problem]:
+    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    if not chat.encode([asked])[0].learn.any():
+        remedy = "mark what the assistant says in its chat template with {% generation %}"
+        yield Problem(f"llm '{name}': its chat template shows no answer to learn", remedy)
+    chat.prompts([asked[:1]])
+
+
+def _rows(name: str, files: Any, chats: list[Any]) -> Iterator[Problem]:
+    """The first rows of one source: any that can be used, by each language model, and an answer."""
+    from ablate.data.images import read_image
+    from ablate.data.readers import reader
+    from ablate.data.rows import Understanding
+
+    rows = reader(files.conversations)
+    chunk = list(islice(iter(rows), ROWS))
+    for chat in chats:
+        good, bad = Understanding(rows, files.images, chat).rows(chunk)
+        if bad and (not good or files.max_bad == 0):
+            yield Problem(bad[0], f"mend the row, or allow bad ones (data.{name}.max_bad)")
+            return
+        if good and not any(row.spoken for row in good):
+            what = (
+                f"data {name}: every answer of {files.conversations} is empty, as far as its row "
+            )
+            yield Problem(f"{what}{good[-1].number}", "there is nothing to learn: mend the data")
+            return
+        seen = next((row.images[0] for row in good if row.images), None)
+        if seen is not None and chat is chats[0]:
+            read_image(seen if isinstance(seen, bytes) else (files.images or Path()) / seen, None)

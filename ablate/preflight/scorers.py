@@ -1,0 +1,123 @@
+"""Part of the preflight: the scorer of every task, asked about right answers and about empty ones.
+
+What it takes goes the way of an evaluation: lmms-eval's task, its metrics and their aggregation,
+and our rows of them. Only the model is none.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+from lmms_eval.tasks import get_task_dict
+
+from ablate.catalog import suites
+from ablate.data.prepare import prepare
+from ablate.errors import UserError, nearest
+from ablate.evaluate import score
+from ablate.evaluate.answers import metric_name, require_score, truth
+from ablate.evaluate.taskfiles import materialise, read_questions
+from ablate.hub import benchmark_sets as benchmarks
+from ablate.preflight.checks import from_error
+from ablate.preflight.step import Problem
+
+if TYPE_CHECKING:
+    from ablate.worker.run import StepContext
+
+IMAGES, QUESTIONS = 12, 4
+"""Images drawn for tasks of ours, enough for each of them, and questions asked of a task."""
+
+
+def check_scorers(ctx: "StepContext") -> Iterator[Problem]:
+    """What is wrong with the sets of the suite, or with what its scorers give."""
+    suite = suites.from_identity(ctx.spec["suite"])
+    try:
+        asked = _asked(ctx, suite)
+    except Exception as error:
+        yield from_error(f"suite {suite.name}", error, "see that its sets are whole")
+        return
+    with score.contained(suite):
+        for task in suite.tasks:
+            try:
+                _score(task, asked, suite.data is not None)
+            except Exception as error:  # whatever a scorer raises
+                remedy = "choose another metric of it, or leave the task out of the suite"
+                found = from_error(f"task {task.task}, metric {task.metric}", error, remedy)
+                yield found
+                if found.broken:  # the others fail of the same
+                    return
+
+
+class Canned(lmms):  # type: ignore[misc]  # lmms-eval has no types
+    """Gives every other question its right answer, the first among them, and an empty one to the
+    rest, having opened their pictures."""
+
+    is_simple = True
+    batch_size = 1
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        said = []
+        for request in requests:
+            _, _, doc_to_visual, doc_id, task, split = request.args
+            doc: Mapping[str, Any] = self.task_dict[task][split][doc_id]
+            doc_to_visual(doc)
+            right = truth({"doc": doc, "target": doc.get("answer", "")})
+            said.append("" if doc_id % 2 else right)
+        return said
+
+    def clean(self) -> None:
+        """Nothing is held."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise UserError("ablate answers by generating: choose a generate_until variant of the task")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        raise UserError("ablate answers single questions: multi-round tasks are not offered")
+
+
+def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
+    """The first questions of each set; of our own tasks some that are drawn for it."""
+    work = ctx.work / "asked"
+    if suite.data is not None:
+        data = prepare(suite.data.model_copy(update={"images": IMAGES}), work)
+        found = {task: rows[:QUESTIONS] for task, rows in read_questions(data).items()}
+        return score.Asked(materialise(data), found, {}, work)
+    benchmarks.require(suite)
+    benchmarks.write_task_files(suite, work)
+    found = {task.task: benchmarks.first_questions(task, QUESTIONS) for task in suite.tasks}
+    return score.Asked(work, found, {}, work)
+
+
+def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
+    """Whether any of the first questions enters the metric, as they need not all do.
+
+    UserError for a metric that is not the task's, or one that gives no answer a score.
+    """
+    made = get_task_dict([task.task], asked.manager)[task.task]
+    metric, known = metric_name(task), set(made.aggregation())
+    if metric not in known:
+        raise UserError(f"it has no such metric{nearest(metric, known)}")
+    docs = made.test_docs()
+    given = [made.process_results(docs[n], [""]) for n in range(min(QUESTIONS, len(docs)))]
+    held = [one for one in given if metric in one]
+    for one in held:
+        require_score(task, one)
+    return bool(held)
+
+
+def _score(task: suites.SuiteTask, asked: score.Asked, ours: bool) -> None:
+    """UserError where the scores are no shares; of our tasks, where right answers are not right."""
+    few = asked.questions.get(task.task, [])
+    if not few:
+        raise UserError("its data holds no question of it")
+    asked = dataclasses.replace(asked, questions={task.task: few})
+    if not _is_scored(task, asked):
+        return
+    for number, row in enumerate(score.run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
+        found, right = row["score"], number % 2 == 0
+        if not 0 <= found <= 1:
+            raise UserError(f"the score of an answer is {found}, not from 0 to 1")
+        if ours and row["weight"] and found != right:
+            answer = f"the right answer {row['truth']!r}" if right else "an empty answer"
+            raise UserError(f"{answer} scores {found}, not {float(right)}")

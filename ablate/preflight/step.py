@@ -1,0 +1,147 @@
+"""What a study asks of machine, packages and plug-ins, tried out before its first step trains.
+
+The trial is a step of its own, `preflight`: it runs in the very environment of the other steps, as
+the first job of a drive, and once it has passed it lies in the store under a key of all it saw:
+packages, plug-ins, the study. `ablate.preflight.checks` does it. Nothing here imports torch.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ablate.config.study import Candidate, Study
+from ablate.errors import BrokenError, UserError
+from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
+from ablate.search.explore import explore
+from ablate.store.artifacts import Store
+from ablate.store.steps import Step, ancestors, steps_for
+
+PREFLIGHT = "preflight"
+GROUPS = ("fusion_zoo", "ablate.encoders", "ablate.encoder_families")
+"""The entry points by which packages of others take part in a study."""
+LASTS = 24 * 3600.0
+"""Seconds after which what has passed is tried again: disks, weights and accounts change."""
+PROBLEMS = "problems.json"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that would end the study: what is wrong and where, and what to do about it.
+
+    `broken`: the machine or its packages are at fault, not what the user gave.
+    """
+
+    what: str
+    remedy: str
+    broken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+
+
+def preflight_step(study: Study) -> Step:
+    """The step that tries out what any step of the study does.
+
+    Its spec: the models, each with the shortest `max_length` it is given and its parts that any
+    stage trains, the data they learn from, the suite, and the environment of this process.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    data: dict[str, Any] = {}
+    evaluations: dict[str, Any] = {}
+    for step in ancestors(_steps(study)):
+        if step.kind == "evaluate":
+            evaluations = step.spec["suite"]
+            continue
+        model, longest = step.spec["model"], step.spec["stage"]["max_length"]
+        new = {"name": step.slug, "model": model, "room": longest, "trained": []}
+        known = models.setdefault(model.text, new)
+        known["room"] = min(known["room"], longest)
+        known["trained"] = sorted({*known["trained"], *step.spec["stage"]["train"]})
+        data.setdefault(step.spec["data"].text, step.spec["data"])
+    spec = {
+        "models": list(models.values()),
+        "data": list(data.values()),
+        "suite": evaluations,
+        "environment": sha256_json(_environment(study)),
+    }
+    return Step(PREFLIGHT, study.name, spec)
+
+
+def passed(store: Store, step: Step) -> bool:
+    """Whether the step has passed, not too long ago; what is older is removed."""
+    record = store.record(step)
+    if record is None:
+        return False
+    if time.time() - record["ended"] > LASTS:
+        shutil.rmtree(store.folder(step), ignore_errors=True)
+        return False
+    return True
+
+
+def write_problems(work: Path, problems: Iterable[Problem]) -> None:
+    """Leave the problems in the step's work folder, for the driver to tell them."""
+    write_json(work / PROBLEMS, [asdict(problem) for problem in problems])
+
+
+def refusal(store: Store, step: Step, message: str) -> tuple[list[Problem], UserError]:
+    """What a preflight that failed has found, and the error that ends the drive.
+
+    Forgets the failure: the next drive tries again.
+    """
+    try:
+        problems = [Problem(**one) for one in read_json(store.work(step) / PROBLEMS)]
+    except UNREADABLE:  # it did not come so far
+        problems = [Problem(message, f"`ablate logs {step.key[:12]}` shows more", broken=True)]
+    store.forgive(step)
+    shutil.rmtree(store.work(step), ignore_errors=True)
+    more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
+    said = f"before anything was trained: {problems[0]}{more}"
+    error = BrokenError if any(problem.broken for problem in problems) else UserError
+    return problems, error(said)
+
+
+class _Nothing:
+    """A store without results: what a study tries is then the same at any time."""
+
+    def result(self, candidate: Candidate) -> None:
+        return None
+
+    def decision(self, number: int) -> None:
+        return None
+
+
+def _steps(study: Study) -> Sequence[Step]:
+    """The last steps of all candidates of one seed; of rounds as if the first of the pool won."""
+    one_seed = study.model_copy(update={"seeds": study.seeds[:1]})
+    turns = explore(one_seed, _Nothing())
+    return [steps_for(one, one_seed)[-1] for turn in turns for one in turn.candidates]
+
+
+def _environment(study: Study) -> Mapping[str, Any]:
+    """What else decides whether the study's steps can run, as JSON."""
+    entries = {entry for group in GROUPS for entry in entry_points(group=group)}
+    tops = {entry.module.partition(".")[0] for entry in entries} | {"ablate", "fusion_zoo"}
+    return {
+        "python": [sys.version, sys.executable],
+        "packages": sorted(f"{one.name} {one.version}" for one in distributions()),
+        "path": [path for path in sys.path if path],
+        "plugins": sorted(str(entry) for entry in entries),
+        "sources": [sizes_and_times(_sources(top)) for top in sorted(tops)],
+        "home": str(Path.home()),
+        "infra": study.infra.model_dump(mode="json"),
+    }
+
+
+def _sources(package: str) -> list[Path]:
+    """The Python files of a package, or of a module."""
+    spec = find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if spec and not folders and spec.origin:
+        return [Path(spec.origin)]
+    return sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
