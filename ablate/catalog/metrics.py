@@ -1,8 +1,9 @@
 """What a metric makes of an answer that it cannot read."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ablate.evaluate.answers import Row
+Row = dict[str, Any]
 
 YES_NO = frozenset({"pope_f1_score", "pope_accuracy", "f1"})
 """Metrics that read yes or no, and leave out what is neither, or take it for no (ours)."""

@@ -92,7 +92,7 @@ def drive(
     """Make rounds 1 to `rounds` (default: all) true, doing only what the store lacks.
 
     Steps that failed before are left as they are, their candidates failed in their round, unless
-    they failed of what ends every step alike. A preflight comes first (see `ablate.preflight.step`).
+    they failed of what ends every step alike. A preflight comes first (`ablate.preflight.step`).
     Ctrl-C, SIGTERM and `ablate cancel` end what runs (its work folders stay) and pass on as
     KeyboardInterrupt and SystemExit(143). Raises UserError for a full or read-only disk, and before
     anything is started for a published benchmark that is not here; BrokenError where the preflight

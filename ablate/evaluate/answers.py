@@ -73,10 +73,6 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
     ]
 
 
-def _reading(task: SuiteTask) -> Reading:
-    return READINGS.get(_metric(task), Reading(_given))
-
-
 def require_score(task: SuiteTask, given: Row) -> None:
     """UserError where what a scorer has `given` for an answer holds no score of it."""
     held = given[metric_name(task)]

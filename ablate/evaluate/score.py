@@ -25,6 +25,7 @@ import torch
 
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
+from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import answers
@@ -67,7 +68,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-    unread = answers.count_unread({task.task: task.metric for task in suite.tasks}, rows)
+    unread = count_unread({task.task: task.metric for task in suite.tasks}, rows)
     scores = {
         task.task: {
             "metric": task.metric,

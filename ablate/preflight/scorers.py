@@ -12,13 +12,13 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from lmms_eval.tasks import get_task_dict
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError, nearest
 from ablate.evaluate import score
 from ablate.evaluate.answers import metric_name, require_score, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
-from ablate.hub import benchmark_sets as benchmarks
 from ablate.preflight.checks import from_error
 from ablate.preflight.step import Problem
 

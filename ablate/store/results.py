@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.catalog import suites
+from ablate.catalog.metrics import count_unread
 from ablate.config.study import Candidate, Study
 from ablate.files import read_sealed, sealed, write_json
 from ablate.store.artifacts import Store
@@ -35,8 +36,6 @@ class Evaluation:
         """By task how many answers its scorer could not read, of those that have any."""
         found = self.counted
         if found is None:
-            from ablate.catalog.metrics import count_unread
-
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
             found = count_unread(metrics, self.rows()) if metrics else {}
         return {task: count for task, count in found.items() if count}
