@@ -171,12 +171,12 @@ def status(
       ablate status -w
       ablate status -w --json >> moves.jsonl     a line for each move
     """
-    from ablate.commands import state
+    from ablate.commands import status
 
     if watch:
-        state.watch(study, overrides or [], json)
+        status.watch(study, overrides or [], json)
     else:
-        state.show(study, overrides or [], json)
+        status.show(study, overrides or [], json)
 
 
 @app.command()
@@ -221,9 +221,9 @@ def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> Non
     Example:
       ablate cancel micro/rounds
     """
-    from ablate.commands import state
+    from ablate.commands.cancel import cancel as end
 
-    raise typer.Exit(state.cancel(study, overrides or []))
+    raise typer.Exit(end(study, overrides or []))
 
 
 @app.command("list")

@@ -37,7 +37,7 @@ from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import Event, drive
 from ablate.files import write_atomic, write_json
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 ON_SLURM = {"device": "cpu", "slurm": {"cpus": 1, "gpus": 0, "timeout_min": 60}}
 ASKED = 4

@@ -22,7 +22,7 @@ from typing import Any
 
 from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import drive
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 EXECUTORS = {
     "pretrain": "shards:nothing",

@@ -21,7 +21,7 @@ from ablate.errors import UserError, nearest
 from ablate.files import as_made, read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 LOG_EVERY = 20
 BASE = "clip-micro"

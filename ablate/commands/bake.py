@@ -13,10 +13,11 @@ from ablate.commands.output import emit_json, note
 from ablate.errors import UserError, nearest
 from ablate.files import home, writing
 from ablate.humanize import duration
-from ablate.launch.backends import gpus
+from ablate.launch.devices import gpus
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
-from ablate.worker.run import Place, run_chain
+from ablate.worker.context import Place
+from ablate.worker.run import run_chain
 
 BESIDE = {"spec.json", "record.json", "manifest.json", "metrics.jsonl"}
 

@@ -12,7 +12,7 @@ from ablate.launch.slurm.squeue import Queued, ask
 from ablate.store.lease import Watch
 
 if TYPE_CHECKING:
-    from ablate.driver.sessions import Drive
+    from ablate.launch.drives import Drive
 
 PATIENCE = 2.0
 """Seconds a single look waits for Slurm."""
@@ -77,7 +77,7 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
     died = last_driven(home, study)
     if not (home / "drives").is_dir():
         return Work(error=died.error, log=died.log)
-    from ablate.driver.sessions import drives
+    from ablate.launch.drives import drives
 
     found = list(drives(home, study))
     steps = {job: tuple(keys) for drive in found for job, keys in drive.jobs().items()}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ablate.commands import state
+from ablate.commands import status_text as state
 from ablate.commands.drivers_and_jobs import Hints, Work
 from ablate.commands.output import note
 from ablate.commands.study_status import Eye, Survey

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from ablate.commands.output import emit_json, note
-from ablate.driver.sessions import drives
 from ablate.errors import UserError, nearest
 from ablate.files import home
+from ablate.launch.drives import drives
 from ablate.launch.slurm.arrays import arrays
 from ablate.store.lease import Watch
 

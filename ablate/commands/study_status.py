@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ablate.commands.output import note
 from ablate.config.study import Candidate, Study, load_study
 from ablate.files import NO_FILE, UNREADABLE, home
-from ablate.search.explore import Round, explore
+from ablate.search.explore import explore
+from ablate.search.strategy import Round
 from ablate.store import lease
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Holding

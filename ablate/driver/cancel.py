@@ -13,12 +13,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ablate.driver.sessions import Drive, drives
+from ablate.launch.drives import Drive, drives
 from ablate.launch.local import GRACE, end
 from ablate.launch.slurm import squeue
 from ablate.launch.slurm.jobs import scancel
 from ablate.polling import within
-from ablate.store.lease import Process, Watch
+from ablate.store.lease import Watch
+from ablate.store.process import Process
 
 ORDERLY = 30.0
 """Seconds a driver is given to end its workers and jobs, and itself."""

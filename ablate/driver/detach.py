@@ -15,9 +15,10 @@ from typing import Any
 
 from ablate.config.study import Study
 from ablate.driver.invocation import Command, Driven
-from ablate.driver.sessions import TakenOverError, Tenure, drives, log_of
+from ablate.driver.sessions import TakenOverError, Tenure
 from ablate.errors import UserError
 from ablate.files import write_json
+from ablate.launch.drives import drives, log_of
 from ablate.launch.slurm.sbatch import RefusedError, driver_request, require_slurm, submit
 from ablate.launch.slurm.squeue import ask
 from ablate.redaction import redacted

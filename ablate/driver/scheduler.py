@@ -25,10 +25,12 @@ from ablate.driver import sessions as drives
 from ablate.driver.retries import Attempts
 from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
-from ablate.launch.backends import Backend, Job, open_backend
+from ablate.launch.backends import open_backend
+from ablate.launch.protocol import Backend, Job
 from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
 from ablate.search.decision import Decision
-from ablate.search.explore import Round, explore
+from ablate.search.explore import explore
+from ablate.search.strategy import Round
 from ablate.signals import terminable
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.record import record
@@ -40,7 +42,8 @@ from ablate.store.results import (
     write_decision,
 )
 from ablate.store.steps import Step, ancestors
-from ablate.worker.run import EXECUTORS, Executors, Outcome
+from ablate.worker.outcome import Outcome
+from ablate.worker.run import EXECUTORS, Executors
 
 LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""

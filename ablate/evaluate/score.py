@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
 
     from ablate.evaluate.adapter import AblateLMM
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 Row = dict[str, Any]
 

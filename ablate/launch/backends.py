@@ -4,55 +4,22 @@ What a chain came to is read from its outcome file and the store's records; subm
 ends processes, its word on their state is a hint. Nothing here imports torch.
 """
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from ablate.config.infra import Infra, require_deepspeed
 from ablate.errors import UserError, nearest
+from ablate.launch.devices import cores, gpus
+from ablate.launch.inline import Inline
 from ablate.launch.local import Local
+from ablate.launch.protocol import Backend
 from ablate.launch.slurm.jobs import OnSlurm
 from ablate.launch.slurm.sbatch import require_slurm
 from ablate.store.record import threads
-from ablate.store.steps import Step
-from ablate.worker.run import EXECUTORS, Executors, Outcome, Place, run_chain
+from ablate.worker.context import Place
+from ablate.worker.run import EXECUTORS, Executors
 
 BACKENDS = ("inline", "local", "slurm")
-
-
-class Job(Protocol):
-    """A chain that was started."""
-
-    def poll(self) -> Outcome | None:
-        """How it ended; None while it runs."""
-
-
-class Backend(Protocol):
-    """Starts chains, `slots` of them at a time (a number that may change), and is asked every
-    `pause` seconds how they are.
-
-    `notice`: what its user should know now, beyond how chains end; `""`: nothing.
-    """
-
-    pause: float
-    notice: str
-
-    @property
-    def slots(self) -> int:
-        """How many chains may run now, those that run among them."""
-
-    def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
-        """A job for each of the chains, of which all together no more than `slots` may run; None
-        for one that cannot be started now. The steps of a chain agree in `Infra.place`. Called at
-        each turn of the driver, also without a chain."""
-
-    def adopt(self, drive: Path) -> Mapping[str, Job]:
-        """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
-
-    def close(self) -> bool:
-        """End whatever runs and clean up; whether all of it has ended."""
 
 
 def open_backend(
@@ -119,48 +86,3 @@ def _local(
     share = threads() or max(1, cores() // (slots * processes))
     shared = [groups[n % len(groups)] for n in range(slots)]
     return Local(home, folder, place, shared, processes, share, executors)
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [card for card in named.split(",") if card and card != "-1"]
-    devices = Path("/dev").glob("nvidia*")
-    return sorted(card.name[6:] for card in devices if card.name[6:].isdecimal())
-
-
-class Here:
-    """A chain that is done in this process, when it is first asked for."""
-
-    def __init__(self, run: Callable[[], Outcome]) -> None:
-        self.run = run
-
-    def poll(self) -> Outcome:
-        return self.run()
-
-
-class Inline:
-    """Chains in this process, one after the other."""
-
-    slots = 1
-    pause = 0.1  # it waits only for what another driver has at hand
-    notice = ""
-
-    def __init__(self, home: Path, place: Place, executors: Executors) -> None:
-        self.home, self.place, self.executors = home, place, executors
-
-    def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Here]:
-        more = (self.place, self.executors)
-        return [Here(partial(run_chain, self.home, chain, *more)) for chain in chains]
-
-    def adopt(self, drive: Path) -> Mapping[str, Job]:
-        return {}
-
-    def close(self) -> bool:
-        return True

@@ -21,13 +21,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ablate.driver.sessions import drives
 from ablate.files import read_json, write_json
+from ablate.launch.drives import drives
 from ablate.launch.log_tail import last_words
-from ablate.store.lease import Process
+from ablate.store.process import Process
 from ablate.store.steps import Step
+from ablate.worker.context import Place
+from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import Team
-from ablate.worker.run import Executors, Outcome, Place, follow, run_chain
+from ablate.worker.run import Executors, follow, run_chain
 
 PAUSE = 0.02
 """Seconds between two looks into a mailbox."""

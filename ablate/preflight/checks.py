@@ -19,7 +19,7 @@ from ablate.worker.caches import is_writable
 from ablate.worker.causes import causes_of, unwrap_retry
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 MODULES = (
     "timm",

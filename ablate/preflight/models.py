@@ -35,7 +35,7 @@ from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 KEPT, LEARNT = 4, 12
 """Bytes on the disk for each parameter, and those more of a checkpoint for one that learns."""

@@ -23,7 +23,7 @@ from ablate.preflight.checks import from_error
 from ablate.preflight.step import Problem
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 IMAGES, QUESTIONS = 12, 4
 """Images drawn for tasks of ours, enough for each of them, and questions asked of a task."""

@@ -4,26 +4,14 @@ Killed at any moment and asked again, it proposes the same candidates and decide
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ablate.config.study import Arms, Candidate, Design, Study
 from ablate.errors import UserError
 from ablate.search import greedy as rounds
 from ablate.search import grid as arms
-from ablate.search.decision import Decision, decide
+from ablate.search.decision import decide
+from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure, Lookup
-
-
-@dataclass(frozen=True)
-class Round:
-    """One turn. `provisional`: its mixture hangs on a choice that is still open, so the candidates
-    assume that the first of the pool wins. `decision`: None while open, or if all have failed.
-    """
-
-    number: int
-    candidates: tuple[Candidate, ...]
-    provisional: bool
-    decision: Decision | None
 
 
 def explore(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:

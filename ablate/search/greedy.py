@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ablate.config.study import Design, Rounds, Study
 
 if TYPE_CHECKING:
-    from ablate.search.explore import Round
+    from ablate.search.strategy import Round
 
 
 def designs(study: Study, explore: Rounds, before: "Sequence[Round]") -> dict[str, Design]:

@@ -16,7 +16,7 @@ import fusion_zoo
 from ablate.config.study import Arms, Candidate, Study
 from ablate.files import write_atomic
 from ablate.parsing.validation import SEEDS
-from ablate.search.explore import Round
+from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure, Lookup
 from ablate.store.steps import Texts, steps_for
 

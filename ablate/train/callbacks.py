@@ -18,7 +18,7 @@ from ablate.train.module import Training
 from ablate.worker.process_group import World
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 
 class Journal(L.Callback):  # type: ignore[misc]

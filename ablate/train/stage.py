@@ -41,7 +41,7 @@ from ablate.train.plan import PARTS, Plan
 from ablate.train.restore import blank_model, starting_model, stored_parts
 
 if TYPE_CHECKING:
-    from ablate.worker.run import StepContext
+    from ablate.worker.context import StepContext
 
 
 def train(ctx: "StepContext") -> dict[str, Any]:

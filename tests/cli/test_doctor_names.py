@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablate.commands.doctor import machine as doctor
+from ablate.commands.doctor.finding import packages
 from ablate.config import distribution
 
 
@@ -57,5 +58,5 @@ def test_an_environment_of_our_own_has_no_strangers() -> None:
 
 def test_our_version_is_that_of_our_own_name() -> None:
     assert distribution.installed_version() is not None
-    (ours, *_) = (one for one in doctor.packages() if one.check == "ablate")
+    (ours, *_) = (one for one in packages() if one.check == "ablate")
     assert ours.found == f"{distribution.NAME} {distribution.installed_version()}"

@@ -12,7 +12,7 @@ from in_process import ablate
 
 from ablate.commands.doctor import cluster as doctor_slurm
 from ablate.commands.doctor import probe_job as probe
-from ablate.commands.doctor.machine import Finding
+from ablate.commands.doctor.finding import Finding
 from ablate.files import home
 from ablate.store.record import git_commit, versions
 

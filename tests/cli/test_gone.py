@@ -12,7 +12,7 @@ from in_process import Answer, ablate, faked
 from ablate.commands import report as reporting
 from ablate.config.study import load_study
 from ablate.store.artifacts import Store
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 RUN = ("run", *STUDY, "--backend", "inline")

@@ -14,7 +14,8 @@ from ablate.commands import logs as logbook
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.slurm.arrays import Array
-from ablate.store.lease import Lease, Process, Watch
+from ablate.store.lease import Lease, Watch
+from ablate.store.process import Process
 
 
 @pytest.fixture

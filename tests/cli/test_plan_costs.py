@@ -9,7 +9,7 @@ from in_process import ablate
 
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 CANDIDATE = {
     "visual_tokens",

@@ -15,7 +15,7 @@ from ablate.commands import report as reporting
 from ablate.driver.detach import Driving
 from ablate.driver.invocation import Command, Driven, last_driven
 from ablate.errors import UserError
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 WORDS = ("--set", "seeds=[0]", "--backend", "inline")
 

@@ -16,7 +16,7 @@ from in_process import ablate
 from rich.console import Console
 
 from ablate.commands import drivers_and_jobs as queue
-from ablate.commands import state
+from ablate.commands import status, status_text
 from ablate.commands.drivers_and_jobs import Hints, Work
 from ablate.commands.live_view import Scene, watching
 from ablate.commands.study_status import Eye, Survey, look
@@ -26,8 +26,9 @@ from ablate.driver.scheduler import Event, drive
 from ablate.files import write_atomic, write_json
 from ablate.launch.slurm.arrays import Array
 from ablate.store.artifacts import Store
-from ablate.store.lease import Process, Watch
-from ablate.worker.run import StepContext
+from ablate.store.lease import Watch
+from ablate.store.process import Process
+from ablate.worker.context import StepContext
 
 TASKS = ("abl_gqa", "abl_ocr")
 
@@ -135,25 +136,25 @@ def test_names_are_never_markup(own_home: Path, tmp_path: Path) -> None:
 
 def test_status_says_score_failure_and_decision(study: Study, own_home: Path) -> None:
     found = run(study, own_home)
-    rounds = state.as_data(found, Work())["rounds"]
+    rounds = status.as_data(found, Work())["rounds"]
     assert rounds[1]["decision"]["winner"] == "clip-micro@32+pix2struct-micro@128"
     second = {one["name"]: one for one in rounds[1]["candidates"]}
     assert second["clip-micro@32+pix2struct-micro@128"]["score"] == 20.0
     assert second["clip-micro@32+sam-micro@128"]["state"] == "failed"
     reason = "finetune clip-micro@32+sam-micro@128.channel_concat: no luck with this one"
     assert second["clip-micro@32+sam-micro@128"]["failure"] == reason
-    assert f"failed: {reason}" in state.as_text(found, Work(), Command(study.name))
+    assert f"failed: {reason}" in status_text.as_text(found, Work(), Command(study.name))
 
 
 def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(state, "LOOK", 0.02)
+    monkeypatch.setattr(status, "LOOK", 0.02)
     study = load_study("micro/smoke")
     run = {"backend": "inline", "home": own_home, "executors": EXECUTORS}
     driver = threading.Timer(0.2, drive, [study], run)
     driver.start()
-    state.watch("micro/smoke", [], as_json=True)
+    status.watch("micro/smoke", [], as_json=True)
     driver.join()
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["complete"] for one in told] == [False] * (len(told) - 1) + [True]
@@ -161,7 +162,7 @@ def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
     assert {one["state"] for one in told[-1]["steps"]} == {"done"}
     done = [sum(one["state"] == "done" for one in move["steps"]) for move in told]
     assert done == sorted(done)
-    state.watch("micro/smoke", [], as_json=False)
+    status.watch("micro/smoke", [], as_json=False)
     text = capsys.readouterr().out
     assert "12 of 12 steps done" in text
     assert "\x1b" not in text
@@ -199,11 +200,11 @@ def test_jobs_that_wait_are_shown_with_slurms_reason_in_words(
 ) -> None:
     said = "2 nodes are busy (Resources): pretrain clip-micro@32.channel_concat, "
     assert f"in the queue: {said}" in picture(load_study("micro/smoke"), own_home)
-    state.show("micro/smoke", [], as_json=False)
+    status.show("micro/smoke", [], as_json=False)
     text = capsys.readouterr().out
     assert f"IN THE QUEUE\n{said}" in text
     assert "nothing works on it" not in text
-    state.show("micro/smoke", [], as_json=True)
+    status.show("micro/smoke", [], as_json=True)
     waits = json.loads(capsys.readouterr().out)["queue"]
     assert [(one["job"], one["reason"]) for one in waits] == [
         ("41_1", "Resources"),
@@ -216,7 +217,7 @@ def test_a_job_that_runs_but_has_begun_no_step_is_starting(
 ) -> None:
     study = load_study("micro/smoke")
     assert "starting: prealign clip-micro@32\n" in picture(study, own_home, last=None)
-    state.show("micro/smoke", [], as_json=True)
+    status.show("micro/smoke", [], as_json=True)
     (one,) = json.loads(capsys.readouterr().out)["starting"]
     store = Store(own_home)
     first = look(study, store).steps[0]
@@ -237,7 +238,7 @@ def test_drivers_are_named_dead_ones_with_how_to_take_over(
             write_json(folder / "driver-job.json", job)
     queued.write_text("#!/bin/sh\necho '50|me|PENDING|Priority'\n")
     Driven("slurm", 2, detached=False).write(own_home, "micro/smoke")
-    state.show("micro/smoke", ["infra.device=cpu"], as_json=False)
+    status.show("micro/smoke", ["infra.device=cpu"], as_json=False)
     said = capsys.readouterr().out
     again = "`ablate run micro/smoke --set infra.device=cpu --backend slurm --jobs 2`"
     me = Process.this()
@@ -248,7 +249,7 @@ def test_drivers_are_named_dead_ones_with_how_to_take_over(
     assert f"driver: {waits}\n" in said
     assert f"driver: job 51 is gone; {again} takes over what it left; what it printed: " in said
     assert "IN THE QUEUE" not in said
-    state.show("micro/smoke", [], as_json=True)
+    status.show("micro/smoke", [], as_json=True)
     found = json.loads(capsys.readouterr().out)["drivers"]
     assert [one["state"] for one in found] == ["alive", "gone", "gone", "queued"]
 

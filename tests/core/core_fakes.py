@@ -12,7 +12,7 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.preflight.step import Problem, write_problems
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 GAIN = {"clip": 10.0, "pix2struct": 20.0, "sam": 6.0, "convnext": 5.0, "dinov2": 3.0, "eva02": 2.0}
 IMAGES, TASKS = 40, ("abl_ocr", "abl_vqa")

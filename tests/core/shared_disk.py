@@ -28,7 +28,8 @@ import pytest
 
 from ablate.store import artifacts as stores
 from ablate.store import lease as leases
-from ablate.store.lease import BEAT, Lease, Process
+from ablate.store.lease import BEAT, Lease
+from ablate.store.process import Process
 from ablate.worker import run as workers
 
 TICK = 0.01

@@ -14,14 +14,15 @@ import core_fakes
 import pytest
 from test_killed import kill, start, until, workers
 
-from ablate.commands import state
+from ablate.commands import cancel as command
 from ablate.config.study import load_study
 from ablate.driver import cancel as ends
 from ablate.driver.cancel import Ending, cancel
-from ablate.driver.sessions import Drive, drives
 from ablate.files import write_json
+from ablate.launch.drives import Drive, drives
 from ablate.launch.slurm.arrays import Array
-from ablate.store.lease import Process, Watch
+from ablate.store.lease import Watch
+from ablate.store.process import Process
 
 NAME = "micro/smoke"
 ELSEWHERE = replace(Process.this(), host="login2", machine="another")
@@ -126,7 +127,7 @@ def test_a_driver_that_cannot_be_reached_is_left_with_its_machine_named(
     monkeypatch.setattr(ends, "FAR", 0.2)
     drive = left_by(own_home, ELSEWHERE)
     write_json(drive.folder / "slot-0" / "worker.json", asdict(ELSEWHERE))
-    assert state.cancel(NAME, []) == 1
+    assert command.cancel(NAME, []) == 1
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"left  driver of {NAME}, process {os.getpid()} on login2: asked to")
     assert "the same command on login2 ends it" in second
@@ -205,7 +206,7 @@ def test_what_a_study_shares_goes_on_for_the_other_one(
     (tmp_path / "mine.yaml").write_text(json.dumps({"extends": NAME, "seeds": [0]}))
     driver = start(own_home, jobs=1)
     until(lambda: core_fakes.executed(own_home, "begin"))
-    assert state.cancel(str(tmp_path / "mine.yaml"), []) == 0
+    assert command.cancel(str(tmp_path / "mine.yaml"), []) == 0
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("nothing is at work on mine\nanother study shares what is still at")

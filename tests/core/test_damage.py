@@ -26,8 +26,8 @@ from ablate.errors import UserError
 from ablate.files import remembered, write_json
 from ablate.launch.slurm import arrays
 from ablate.store.artifacts import Store
-from ablate.store.lease import Process
-from ablate.worker.run import StepContext
+from ablate.store.process import Process
+from ablate.worker.context import StepContext
 
 CASES = 20 * int(os.environ.get("ABLATE_FUZZ", "1"))
 STUDY = ("micro/smoke", "--set", "seeds=[0]")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ablate.driver import sessions as drives
+from ablate.driver import sessions
 from ablate.driver.sessions import TakenOverError, Tenure
 from ablate.files import read_json, write_json
+from ablate.launch.drives import drives
 from ablate.launch.slurm import arrays
-from ablate.store.lease import Process, Watch
+from ablate.store.lease import Watch
+from ablate.store.process import Process
 
 ELSEWHERE = replace(Process.this(), host="login2", machine="another")
 
@@ -109,11 +111,11 @@ def test_a_dead_drive_of_no_use_is_removed(
 
 def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> None:
     folder = tmp_path / "drives" / "other"
-    drives.begin(folder, "micro/smoke")
+    sessions.begin(folder, "micro/smoke")
     write_json(folder / "driver-job.json", "12")
     with tenure(tmp_path) as mine:
         assert mine.inherited() == []
-    (found,) = (one for one in drives.drives(tmp_path) if one.folder == folder)
+    (found,) = (one for one in drives(tmp_path) if one.folder == folder)
     assert (found.own_job, found.jobs()) == ("12", {"12": ()})
 
 

@@ -14,7 +14,7 @@ import pytest
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 PAGE = 4096
 

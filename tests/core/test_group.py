@@ -17,7 +17,7 @@ import pytest
 from in_process import Answer, ablate, faked
 
 from ablate.files import drafted, private, write_json
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 GROUP, FIRST, SECOND = 64100, 64101, 64102
 STUDY = ("micro/smoke", "--set", "seeds=[0]")

@@ -18,7 +18,7 @@ from test_killed import finish, said, start, until, workers
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 
 @pytest.fixture

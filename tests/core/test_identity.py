@@ -25,7 +25,8 @@ from ablate.store import results, steps
 from ablate.store.artifacts import NOBODY, Store
 from ablate.store.record import record
 from ablate.store.steps import Step, ancestors, steps_for
-from ablate.worker.run import Place, run_chain
+from ablate.worker.context import Place
+from ablate.worker.run import run_chain
 
 GUEST = {
     "guest/__init__.py": "raise RuntimeError('this code is not to run')\n",

@@ -19,7 +19,7 @@ import pytest
 
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
-from ablate.store.lease import Process
+from ablate.store.process import Process
 
 DRIVE = Path(__file__).parent / "drive_fakes.py"
 

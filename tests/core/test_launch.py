@@ -17,15 +17,17 @@ from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch import backends as launch
 from ablate.launch import local as slots
-from ablate.launch.backends import Inline, cores, gpus, open_backend
+from ablate.launch.backends import open_backend
+from ablate.launch.devices import cores, gpus
+from ablate.launch.inline import Inline
 from ablate.launch.local import Local
 from ablate.search.explore import explore
 from ablate.store.artifacts import Store
-from ablate.store.lease import Process
+from ablate.store.process import Process
 from ablate.store.record import threads
 from ablate.store.results import StoredResults
 from ablate.store.steps import steps_for
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 
 def surroundings(ctx: StepContext) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.store.lease import BEAT, Process, Watch, look
+from ablate.store.lease import BEAT, Watch, look
+from ablate.store.process import Process
 
 HOLD = """
 import sys, time

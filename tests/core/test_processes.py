@@ -17,9 +17,9 @@ from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.launch.backends import open_backend
-from ablate.store.lease import born
+from ablate.store.process import born
 from ablate.store.steps import Step
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 
 def follower_dies_once(ctx: StepContext) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from ablate.driver import scheduler
 from ablate.driver.scheduler import LOOK, Event, drive
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.launch.backends import Inline
+from ablate.launch.inline import Inline
 from ablate.search.explore import explore
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
 from ablate.store.steps import Step, ancestors, steps_for
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 SMOKE_STEPS = {"prealign": 3, "pretrain": 3, "finetune": 3, "evaluate": 3}
 

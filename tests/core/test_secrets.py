@@ -11,7 +11,7 @@ import pytest
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.redaction import redacted
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 SECRETS = {
     "HF_TOKEN": "hf_abcdefghijklmnop",

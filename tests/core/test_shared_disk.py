@@ -23,7 +23,8 @@ from ablate.files import write_atomic
 from ablate.store.artifacts import Store
 from ablate.store.lease import PATIENCE
 from ablate.store.steps import Step
-from ablate.worker.run import Place, StepContext, run_chain
+from ablate.worker.context import Place, StepContext
+from ablate.worker.run import run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})

@@ -12,15 +12,16 @@ from ablate.commands.live_view import describe
 from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import Event, drive
-from ablate.driver.sessions import Drive
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.launch.backends import Inline, open_backend
+from ablate.launch.backends import open_backend
+from ablate.launch.drives import Drive
+from ablate.launch.inline import Inline
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm.arrays import Array
 from ablate.launch.slurm.jobs import OnSlurm
-from ablate.store.lease import Process
+from ablate.store.process import Process
 from ablate.store.steps import Step
 
 Says = Callable[[str], None]

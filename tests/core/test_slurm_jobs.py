@@ -12,7 +12,7 @@ from ablate.launch.slurm import arrays
 from ablate.launch.slurm.jobs import Pulses, SlurmJob
 from ablate.launch.slurm.squeue import Queue
 from ablate.store.lease import Lease, Watch
-from ablate.worker.run import Outcome
+from ablate.worker.outcome import Outcome
 
 Says = Callable[[str], None]
 

@@ -17,7 +17,9 @@ from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
 from ablate.store.record import record
 from ablate.store.steps import Step
-from ablate.worker.run import TOLD_TO_GO, LeaseLostError, Outcome, Place, StepContext, run_chain
+from ablate.worker.context import Place, StepContext
+from ablate.worker.outcome import Outcome
+from ablate.worker.run import TOLD_TO_GO, LeaseLostError, run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})

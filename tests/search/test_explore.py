@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ablate.config.study import Candidate, Study, load_study
 from ablate.errors import UserError
 from ablate.search import decision
-from ablate.search.explore import Round, explore
+from ablate.search.explore import explore
+from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
 

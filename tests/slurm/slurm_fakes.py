@@ -19,7 +19,7 @@ from ablate.config.study import load_study
 from ablate.driver import detach, scheduler
 from ablate.driver.invocation import Command
 from ablate.errors import UserError
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 
 def die(job: str) -> None:

@@ -16,14 +16,14 @@ from test_slurm import changes_for, of_seeds, on_slurm, until
 
 from ablate.commands import logs as logbook
 from ablate.commands import run as running
-from ablate.commands import state
+from ablate.commands import status
 from ablate.commands.doctor import cluster as doctor_slurm
-from ablate.commands.doctor.machine import Finding
+from ablate.commands.doctor.finding import Finding
 from ablate.commands.drivers_and_jobs import at_hand
 from ablate.driver import detach
 from ablate.driver.cancel import cancel
 from ablate.driver.invocation import Command, last_driven
-from ablate.driver.sessions import drives
+from ablate.launch.drives import drives
 from ablate.launch.slurm.scontrol import configured
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
@@ -139,7 +139,7 @@ def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
     assert running.run(command, dry_run=False) == 0
     study = of_seeds(1)
     until(lambda: last_driven(own_home, study.id).error)
-    state.show("micro/smoke", command.overrides, as_json=False)
+    status.show("micro/smoke", command.overrides, as_json=False)
     said = capsys.readouterr().out
     log = last_driven(own_home, study.id).log
     assert re.search(rf"the last driver failed: sbatch refused: .*; what it printed: {log}", said)

@@ -15,8 +15,10 @@ from training_toys import Context
 
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
+from ablate.worker.context import Place
+from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import Team
-from ablate.worker.run import EXECUTORS, Outcome, Place, follow, run_chain
+from ablate.worker.run import EXECUTORS, follow, run_chain
 
 
 def nothing(task: int) -> None:

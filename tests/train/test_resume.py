@@ -18,7 +18,7 @@ from ablate.model import language
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
 from ablate.train.stage import train
-from ablate.worker.run import StepContext
+from ablate.worker.context import StepContext
 
 EVENTS = [
     (Mllm, "forward"),

@@ -8,7 +8,8 @@ from training_toys import Make
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.train.restore import load_trained
-from ablate.worker.run import Place, run_chain
+from ablate.worker.context import Place
+from ablate.worker.run import run_chain
 
 
 def test_the_worker_runs_and_commits_the_three_stages(make_context: Make, tmp_path: Path) -> None:

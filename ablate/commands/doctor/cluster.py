@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.commands.doctor import probe_job as probe
-from ablate.commands.doctor.machine import Finding
+from ablate.commands.doctor.finding import Finding
 from ablate.commands.output import note
 from ablate.commands.study_status import survey
 from ablate.config import clusters

@@ -1,6 +1,5 @@
 """`ablate doctor`: what this machine has and lacks, each finding with a remedy."""
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -9,28 +8,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
+from ablate.commands.doctor.finding import Finding, packages
 from ablate.commands.output import columns, emit_json
-from ablate.config.distribution import NAME, installed_version, shadows, strangers
+from ablate.config.distribution import NAME, shadows, strangers
 from ablate.errors import UserError
 from ablate.files import home, sha256_file
-from ablate.launch.backends import cores
+from ablate.launch.devices import cores
 from ablate.worker.caches import is_writable, moved_caches
 
 ROOM = 2 * 2**30  # bytes a micro study takes at most, data and report included
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: `ok`, a `note` worth knowing, or a `problem` that will stop a study."""
-
-    check: str
-    status: Literal["ok", "note", "problem"]
-    found: str
-    remedy: str = ""
 
 
 def examine() -> Iterator[Finding]:
@@ -76,33 +65,6 @@ def show(
 
 def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
-
-
-def packages() -> Iterator[Finding]:
-    """What `ablate` declares as needed, and whether it is installed."""
-    version = installed_version()
-    if version is None:
-        remedy = "Run `pip install -e . -c constraints.txt` in the project's folder."
-        yield Finding("ablate", "problem", f"{NAME} is not installed", remedy)
-        return
-    yield Finding("ablate", "ok", f"{NAME} {version}")
-    from packaging.requirements import Requirement
-
-    for line in importlib.metadata.requires(NAME) or []:
-        requirement = Requirement(line)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
-            yield Finding(requirement.name, "problem", "not installed", remedy)
-            continue
-        if found in requirement.specifier:
-            yield Finding(requirement.name, "ok", found)
-        else:
-            remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
-            yield Finding(requirement.name, "problem", f"{found}, needs {requirement}", remedy)
 
 
 def _foreign() -> Iterator[Finding]:

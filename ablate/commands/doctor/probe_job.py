@@ -61,7 +61,7 @@ def surroundings() -> dict[str, Any]:
 
 def missing() -> list[str]:
     """The packages that `ablate` needs and does not have here, or not in the version it needs."""
-    from ablate.commands.doctor.machine import packages
+    from ablate.commands.doctor.finding import packages
 
     return [f"{one.check} {one.found}" for one in packages() if one.status == "problem"]
 

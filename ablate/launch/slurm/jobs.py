@@ -31,9 +31,11 @@ from ablate.launch.slurm.squeue import Queue, Queued
 from ablate.polling import within
 from ablate.store.lease import BEAT, Watch
 from ablate.store.steps import Step
+from ablate.worker.context import Place
 from ablate.worker.out_of_memory import HOST, killed_for_it
+from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import Team
-from ablate.worker.run import TOLD_TO_GO, Executors, Outcome, Place, follow, run_chain
+from ablate.worker.run import TOLD_TO_GO, Executors, follow, run_chain
 
 STOPPED = {
     "BOOT_FAIL": "its node did not boot",

@@ -18,6 +18,6 @@ ahead = OFF.get(node, float(os.environ.get("CLOCK_OFF", "0")))
 now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + ahead
 time.time_ns = lambda: now_ns() + int(ahead * 1e9)
-ablate.store.lease.machine = lambda: node or "login"  # type: ignore[assignment]
+ablate.store.process.machine = lambda: node or "login"  # type: ignore[assignment]
 if node == DEAF:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})

@@ -1,118 +1,22 @@
 """`ablate status` and `ablate cancel`."""
 
-import json
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
-from ablate.commands.drivers_and_jobs import Hints, Work, at_hand
-from ablate.commands.output import columns, emit_json, note
-from ablate.commands.study_status import Eye, Survey, look
-from ablate.config.study import Study, load_study
+from ablate.commands.drivers_and_jobs import Work
+from ablate.commands.output import columns
+from ablate.commands.study_status import Survey
+from ablate.config.study import Study
 from ablate.driver.invocation import Command, last_driven
 from ablate.files import home
 from ablate.humanize import clock, duration, pace
 from ablate.launch.slurm.squeue import Queued
-from ablate.store.artifacts import Store
-from ablate.store.read_cache import all_of_use
 from ablate.store.results import told_apart
 from ablate.store.steps import Step
-
-LOOK = 1.0
-"""Seconds between two looks at the store."""
-
-
-@all_of_use()
-def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
-    """Print how far a study is."""
-    study, store = load_study(name, overrides), Store(home())
-    found = look(study, store)
-    work = at_hand(store.home, study.id, store.watch)
-    if as_json:
-        emit_json(as_data(found, work))
-    else:
-        print(as_text(found, work, again(name, overrides, study)))
-
-
-def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
-    """Show how far a study is until it is complete: on a terminal as a picture that moves.
-
-    Elsewhere print it whenever a step, a decision or a job has moved; as JSON a line each time.
-    """
-    from ablate.commands import live_view as view
-
-    study, store = load_study(name, overrides), Store(home())
-    if view.moving(sys.stdout) and not as_json:
-        view.watch(study, store, again(name, overrides, study))
-        return
-    eye, before, command = Eye(study, store), None, again(name, overrides, study)
-    with Hints(store.home, study.id) as hints:
-        while True:
-            found, work = eye.look(), hints.work
-            now = moved(found, work)
-            if now != before:
-                data = as_data(found, work)
-                text = json.dumps(data) if as_json else f"{as_text(found, work, command)}\n"
-                print(text, flush=True)
-            if found.complete:
-                return
-            before = now
-            time.sleep(LOOK)
 
 
 def again(name: str, overrides: Sequence[str], study: Study) -> Command:
     """What to type to go on with the study in the way that it was last driven."""
     return last_driven(home(), study.id).again(Command(name, overrides))
-
-
-def moved(found: Survey, work: Work) -> tuple[Any, ...]:
-    """What tells one state of a study from the next; how far a step is does not."""
-    return (
-        {key: one.state for key, one in found.standings.items()},
-        [turn.decision for turn in found.rounds],
-        work,
-    )
-
-
-def as_data(found: Survey, work: Work) -> dict[str, Any]:
-    """Rounds with their decisions, candidates with state and score, steps with progress, jobs."""
-    hours, of = found.hours()
-    return {
-        "study": found.study.name,
-        "id": found.study.id,
-        "complete": found.complete,
-        "seconds_left": found.seconds_left(),
-        f"{of.lower()}_hours": hours,
-        "drivers": [asdict(one) for one in work.drivers],
-        "driver_error": work.error or None,
-        "driver_log": work.log or None,
-        "rounds": [
-            {
-                "number": turn.number,
-                "provisional": turn.provisional,
-                "decision": turn.decision.to_json() if turn.decision else None,
-                "candidates": [
-                    {
-                        "name": one.name,
-                        "state": found.state(one),
-                        "score": found.score(one),
-                        "failure": found.failure(one) or None,
-                    }
-                    for one in turn.candidates
-                ],
-            }
-            for turn in found.rounds
-        ],
-        "steps": [_step(found, step) for step in found.steps],
-        "made_by_an_older_version": dict(found.older),
-        "queue": [
-            {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
-            for one in work.waiting
-        ],
-        "starting": [{"job": job.number, "step": step.key} for job, step in _starting(found, work)],
-    }
 
 
 def as_text(found: Survey, work: Work, command: Command) -> str:
@@ -128,7 +32,7 @@ def as_text(found: Survey, work: Work, command: Command) -> str:
             said = found.state(one) if score is None else f"{score:.1f}"
             assumed = "if the first of the pool wins" * turn.provisional
             rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
-    parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *_at_work(found)]
+    parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(found)]
     if lines := queue(found, work):
         parts.append("\n".join(("IN THE QUEUE", *lines)))
     if lines := starting(found, work):
@@ -167,7 +71,7 @@ def queue(found: Survey, work: Work) -> list[str]:
 
 def starting(found: Survey, work: Work) -> list[str]:
     """The jobs that run but are at no step yet, as while they import: a line if there are any."""
-    names = [f"{step.kind} {step.slug}" for _, step in _starting(found, work)]
+    names = [f"{step.kind} {step.slug}" for _, step in starting_jobs(found, work)]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return [f"starting: {', '.join(names[:3])}{more}"] if names else []
 
@@ -220,27 +124,9 @@ def progress(found: Survey, step: Step) -> tuple[str, str, str, str]:
     return far, quick, left, again
 
 
-def cancel(name: str, overrides: Sequence[str]) -> int:
-    """End what works on the study, a line each on stdout; 1 if something is left, else 0."""
-    from ablate.driver import cancel as ends
-
-    study = load_study(name, overrides)
-    found = []
-    for ending in ends.cancel(home(), study.id):
-        found.append(ending)
-        print(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
-    if not found:
-        note(f"nothing is at work on {study.name}{_of_its_name(study)}")
-    if any(ending.left for ending in found):
-        return 1
-    for table in _at_work(look(study, Store(home()))):
-        note(f"another study shares what is still at work\n{table}")
-    return 0
-
-
-def _of_its_name(study: Study) -> str:
+def namesakes(study: Study) -> str:
     """What ends the drivers of other studies of this name: of another file, or with other --set."""
-    from ablate.driver.sessions import drives
+    from ablate.launch.drives import drives
 
     others = dict.fromkeys(drive.study for drive in drives(home()))
     named = [one for one in others if one.rpartition("-")[0] == study.name or one == study.name]
@@ -248,7 +134,7 @@ def _of_its_name(study: Study) -> str:
     return f"; another of its name has a driver, which `{'`, `'.join(known)}` ends" * bool(known)
 
 
-def _at_work(found: Survey) -> list[str]:
+def at_work(found: Survey) -> list[str]:
     heads = ("AT WORK", "STEP", "WHAT", "DONE", "PACE", "", "", "")
     rows = []
     for step in found.at_work:
@@ -258,7 +144,7 @@ def _at_work(found: Survey) -> list[str]:
     return [columns(heads, rows)] if rows else []
 
 
-def _starting(found: Survey, work: Work) -> list[tuple[Queued, Step]]:
+def starting_jobs(found: Survey, work: Work) -> list[tuple[Queued, Step]]:
     """The jobs that run, each with the step it comes to next, where nobody is at that step."""
     steps = {step.key: step for step in found.steps} if work.begun else {}
     pairs = []
@@ -268,20 +154,3 @@ def _starting(found: Survey, work: Work) -> list[tuple[Queued, Step]]:
         if key and found.standings[key].state == "waiting":
             pairs.append((one.job, steps[key]))
     return pairs
-
-
-def _step(found: Survey, step: Step) -> dict[str, Any]:
-    one = found.standings[step.key]
-    row: dict[str, Any] = {
-        "kind": step.kind,
-        "slug": step.slug,
-        "key": step.key,
-        "state": one.state,
-    }
-    if now := one.holding:
-        row |= {"done": now.done, "total": now.total, "note": now.note, "attempt": now.number}
-        row |= {"pace": one.pace, "seconds_left": one.seconds_left}
-        row |= {"host": now.owner.host if now.owner else None}
-    if one.record:
-        row |= {"seconds": one.record["seconds"], "restarts": one.record["restarts"]}
-    return row

@@ -1,0 +1,126 @@
+"""`ablate status`: how far a study is, once, live, or as data."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ablate.commands.drivers_and_jobs import Hints, Work, at_hand
+from ablate.commands.output import emit_json
+from ablate.commands.status_text import again, as_text, starting_jobs
+from ablate.commands.study_status import Eye, Survey, look
+from ablate.config.study import load_study
+from ablate.files import home
+from ablate.store.artifacts import Store
+from ablate.store.read_cache import all_of_use
+from ablate.store.steps import Step
+
+LOOK = 1.0
+"""Seconds between two looks at the store."""
+
+
+@all_of_use()
+def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Print how far a study is."""
+    study, store = load_study(name, overrides), Store(home())
+    found = look(study, store)
+    work = at_hand(store.home, study.id, store.watch)
+    if as_json:
+        emit_json(as_data(found, work))
+    else:
+        print(as_text(found, work, again(name, overrides, study)))
+
+
+def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Show how far a study is until it is complete: on a terminal as a picture that moves.
+
+    Elsewhere print it whenever a step, a decision or a job has moved; as JSON a line each time.
+    """
+    from ablate.commands import live_view as view
+
+    study, store = load_study(name, overrides), Store(home())
+    if view.moving(sys.stdout) and not as_json:
+        view.watch(study, store, again(name, overrides, study))
+        return
+    eye, before, command = Eye(study, store), None, again(name, overrides, study)
+    with Hints(store.home, study.id) as hints:
+        while True:
+            found, work = eye.look(), hints.work
+            now = moved(found, work)
+            if now != before:
+                data = as_data(found, work)
+                text = json.dumps(data) if as_json else f"{as_text(found, work, command)}\n"
+                print(text, flush=True)
+            if found.complete:
+                return
+            before = now
+            time.sleep(LOOK)
+
+
+def moved(found: Survey, work: Work) -> tuple[Any, ...]:
+    """What tells one state of a study from the next; how far a step is does not."""
+    return (
+        {key: one.state for key, one in found.standings.items()},
+        [turn.decision for turn in found.rounds],
+        work,
+    )
+
+
+def as_data(found: Survey, work: Work) -> dict[str, Any]:
+    """Rounds with their decisions, candidates with state and score, steps with progress, jobs."""
+    hours, of = found.hours()
+    return {
+        "study": found.study.name,
+        "id": found.study.id,
+        "complete": found.complete,
+        "seconds_left": found.seconds_left(),
+        f"{of.lower()}_hours": hours,
+        "drivers": [asdict(one) for one in work.drivers],
+        "driver_error": work.error or None,
+        "driver_log": work.log or None,
+        "rounds": [
+            {
+                "number": turn.number,
+                "provisional": turn.provisional,
+                "decision": turn.decision.to_json() if turn.decision else None,
+                "candidates": [
+                    {
+                        "name": one.name,
+                        "state": found.state(one),
+                        "score": found.score(one),
+                        "failure": found.failure(one) or None,
+                    }
+                    for one in turn.candidates
+                ],
+            }
+            for turn in found.rounds
+        ],
+        "steps": [_step(found, step) for step in found.steps],
+        "made_by_an_older_version": dict(found.older),
+        "queue": [
+            {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
+            for one in work.waiting
+        ],
+        "starting": [
+            {"job": job.number, "step": step.key} for job, step in starting_jobs(found, work)
+        ],
+    }
+
+
+def _step(found: Survey, step: Step) -> dict[str, Any]:
+    one = found.standings[step.key]
+    row: dict[str, Any] = {
+        "kind": step.kind,
+        "slug": step.slug,
+        "key": step.key,
+        "state": one.state,
+    }
+    if now := one.holding:
+        row |= {"done": now.done, "total": now.total, "note": now.note, "attempt": now.number}
+        row |= {"pace": one.pace, "seconds_left": one.seconds_left}
+        row |= {"host": now.owner.host if now.owner else None}
+    if one.record:
+        row |= {"seconds": one.record["seconds"], "restarts": one.record["restarts"]}
+    return row

@@ -1,0 +1,88 @@
+"""What a step is given: where it works, its parents, its processes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ablate.config.infra import Infra
+from ablate.store.artifacts import Store
+from ablate.store.lease import Lease, LeaseLostError
+from ablate.store.steps import Step, canonical
+from ablate.worker.process_group import World
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chain runs. None of it is in a key.
+
+    `device`: `cpu` or `cuda`; `infra`: the study's; `drive`: token of the driver that asked, kept
+    in records of failure so that it does not try again; `whole_process`: whether all that the
+    process prints belongs to the step, or (in the driver's own process) only what Python prints;
+    `backend`: which of them it is that runs the chain, for whom advice is meant.
+    """
+
+    device: str = "cpu"
+    infra: Mapping[str, Any] = field(default_factory=dict)
+    drive: str = ""
+    whole_process: bool = False
+    backend: Literal["inline", "local", "slurm"] = "inline"
+
+    def of(self, kind: str) -> Infra:
+        """How a kind of step runs."""
+        return Infra.model_validate(self.infra).of(kind)
+
+
+class StepContext:
+    """What an executor is given: its inputs, the folder it fills, and whom to tell.
+
+    `parents`: committed folders by role; `work`: the payload goes here, and whatever lets a later
+    attempt go on; what lies in it at the end is the artifact. `infra`: how to run, never what.
+    `world`: the processes that execute the step together, each with a context of its own. Only the
+    leader has the step's `lease`: what the others say of progress and metrics is not heard.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        store: Store,
+        place: Place,
+        work: Path,
+        world: World,
+        lease: Lease | None = None,
+    ) -> None:
+        self.step_kind = step.kind
+        # As the key has it: the order in which fields come moves the rounding of sums.
+        self.spec = json.loads(canonical(step.spec))
+        self.parents = {role: store.folder(one) for role, one in step.parents.items()}
+        self.work = work
+        self.home = store.home
+        self.infra = place.of(step.kind).model_dump(mode="json")
+        self.world = world
+        shares = place.device == "cuda" and world.size > 1
+        self.device = f"cuda:{world.local}" if shares else place.device
+        self._lease = lease
+        self._log = self.work / "metrics.jsonl"
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the step is; as cheap as setting a variable, the lease's beat writes it."""
+        if self._lease is None:
+            return
+        if self._lease.lost:
+            raise LeaseLostError
+        self._lease.done, self._lease.total, self._lease.note = done, total, note
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        """Append one row, such as `{"step": 3, "loss": 2.1}`, to `metrics.jsonl`."""
+        if self._lease is not None:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        """Drop the rows after `step`, which a resumed run is about to write again."""
+        if self._lease is not None and self._log.exists():
+            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = (line for line in lines if line.endswith("\n"))
+            kept = [line for line in whole if json.loads(line).get("step", 0) <= step]
+            self._log.write_text("".join(kept), encoding="utf-8")
