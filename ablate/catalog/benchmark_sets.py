@@ -94,7 +94,7 @@ def require(suite: "Suite") -> None:
 
 def is_here(task: "SuiteTask") -> bool:
     """Whether the task's set is on this disk."""
-    return _split_folder(task).is_dir()
+    return (root() / task.task).is_dir() and _split_folder(task).is_dir()
 
 
 def read_set(task: "SuiteTask") -> Asked:

@@ -99,13 +99,22 @@ _INSTRUCTIONS = (
 
 @cache
 def _cpu() -> str:
-    """The model of this machine's processors, or at least their architecture."""
+    """The model of this machine's processors, or at least their architecture.
+
+    With its numbers, where there are some: a virtual machine's may be called "Xeon Processor" only.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(filter(None, names), platform.processor() or platform.machine())
+        text = ""
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    said = {name.strip(): value.strip() for name, _, value in lines}
+    name = said.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{word} {said[key]}" for word, key in _NUMBERS.items() if said.get(key)]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+_NUMBERS = {"family": "cpu family", "model": "model"}
 
 
 def record(

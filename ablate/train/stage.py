@@ -48,7 +48,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
-    bit for bit (on a CPU, of the same kind). Where processes share the step (`ctx.world`), each of
+    bit for bit (on a CPU of the same kind). Where processes share the step (`ctx.world`), each of
     them calls this, and the leader's alone leaves something. Returns the step's figures for its
     record, among them the bad rows that were passed over and what is noted of fetched weights.
     Raises `UserError` for missing, changed or bad data (file and row) and for a loss that is not

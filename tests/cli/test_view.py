@@ -172,7 +172,7 @@ def test_ctrl_c_ends_watching_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(state, "time", SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=interrupted))
     answer = ablate("status", "-w", "micro/smoke")
     assert answer.code == 130
     assert "0 of 12 steps done; nothing works on it: `ablate run" in answer.out

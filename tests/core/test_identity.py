@@ -20,6 +20,8 @@ from ablate.catalog import encoders as registry
 from ablate.catalog import plugins, suites
 from ablate.config import study
 from ablate.errors import UserError
+from ablate.reports import story
+from ablate.reports.load import load
 from ablate.search.explore import explore
 from ablate.store import results, steps
 from ablate.store.artifacts import NOBODY, Store
@@ -285,6 +287,9 @@ def test_scores_of_an_older_version_are_read_and_told_apart(place: Path, own_hom
         assert "Made by an older version of ablate" in out + err
         assert "plain 41.2." in out + err
         assert "guest 41.2" not in out + err
+    forget()
+    [said, *_] = story.tell(load(words)).missing
+    assert said.startswith("Made by an older version of ablate")
     forget()
     assert json.loads(ablate("status", words, "--json")[1])["made_by_an_older_version"] == {
         "plain": 41.25

@@ -45,6 +45,17 @@ def test_keys_never_change_unnoticed() -> None:
     assert child.dirname == "other-words-" + child.key[:12]
 
 
+def test_what_the_micro_study_trained_with_version_0_1_0_is_still_known() -> None:
+    """An evaluation's key also holds lmms-eval's version, so it is not written down here."""
+    study = load_study("micro/rounds")
+    base = explore(study, StoredResults(Store(Path("nowhere")), study), 1)[0].candidates[0]
+    assert [step.key for step in steps_for(base, study)[:-1]] == [
+        "25a54699922900a2393e8137b96778ca1c23a32862e6981c733aab1f5e10e7c5",
+        "e1e1b96273d16292b67f890fc37e2fd657cb3f3e7a4530cd4f2e4cf0cb64af6c",
+        "32bdb66fff7465beecc525c15867f01f843d54cfe03ca73e249b598f13f7cda6",
+    ]
+
+
 @given(a=JSON, b=JSON)
 def test_canonical_json_is_equal_for_equal_values_only(a: Any, b: Any) -> None:
     def typed(value: Any) -> Any:

@@ -9,9 +9,9 @@ import datasets
 import pytest
 from benchmark_toys import picture, plug_in_judge, save
 
+from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.evaluate import score
-from ablate.hub import benchmark_sets as benchmarks
 from ablate.preflight.scorers import Canned, check_scorers
 from ablate.preflight.step import Problem
 
