@@ -15,7 +15,7 @@ LAST = {
     "fit": (["--steps", "2", "--images", "12", "--batch", "4"], "Trainer"),
     "fusions": (["--repeats", "1", "--width", "16"], "deformable"),
     "report": (["--candidates", "8"], "table"),
-    "shards": (["--processes", "2", "--width", "32", "--layers", "1"], "fsdp"),
+    "shards": (["--processes", "2", "--width", "128", "--layers", "1"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
     "startup": (["--rounds", "1"], "ablate report"),
 }

@@ -69,7 +69,7 @@ def test_every_kind_of_gpu_can_be_asked_for() -> None:
     assert [kind.value for kind in GpuKind] == list(cost.GPUS)
 
 
-@pytest.mark.parametrize("arm", range(10))
+@pytest.mark.parametrize("arm", range(11))
 def test_a_models_parameters_and_tokens_are_those_it_is_built_with(arm: int) -> None:
     design = load_study("micro/fusion").designs[arm]
     found = cost.model_cost(design)

@@ -76,13 +76,15 @@ SIZES: dict[str, dict[str, Any]] = {
 def _small(spec: EncoderSpec) -> EncoderSpec:
     sizes = SIZES[spec.family.removesuffix("_short").removesuffix("_aligned")]
     architecture = {**spec.architecture, **sizes["architecture"]}
+    if spec.pyramid:
+        sizes = {**sizes, "pyramid": ((16, 16), (8, 8), (4, 8))}
     return replace(spec, **{**sizes, "architecture": architecture})
 
 
 ENCODERS = tuple(
     _small(spec)
     for spec in paper.SPECS
-    if spec.family != "siglip" and spec.name != "convnext-l"  # in no study of the paper
+    if spec.family != "siglip" and not spec.name.startswith("convnext-l")  # in no study
 )
 LLMS = tuple(
     replace(spec, width=32, layers=1, parameters=0, config={})
