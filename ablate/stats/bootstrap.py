@@ -257,8 +257,7 @@ class Draws:
 
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
-        found = self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
-        return found._replace(low=found.low.clip(0.0, 100.0), high=found.high.clip(0.0, 100.0))
+        return self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
         """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
@@ -313,7 +312,7 @@ class Draws:
     def _estimates(self, of: Contrast, added: Contrast, least: Bound, most: Bound) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
 
-        `least` and `most`, one for all or (K): what a contrast can be at all.
+        `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
         """
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added)
@@ -323,7 +322,8 @@ class Draws:
         if flat.any():
             known = widest([found, alike(estimate, self._images, least, most)])
             found = Bounds(*np.where(flat, known, found))
-        return Estimates(estimate, *found, error, freedom)
+        low, high = np.maximum(found.low, least), np.minimum(found.high, most)
+        return Estimates(estimate, low, high, found.p, error, freedom)
 
     def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
