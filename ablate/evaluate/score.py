@@ -28,6 +28,7 @@ from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import answers
 from ablate.evaluate.taskfiles import materialise, read_questions
+from ablate.evaluate.unread import count_unread
 from ablate.files import read_json, write_atomic, write_json
 from ablate.hub import benchmark_sets as benchmarks
 
@@ -66,7 +67,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-    unread = answers.count_unread({task.task: task.metric for task in suite.tasks}, rows)
+    unread = count_unread({task.task: task.metric for task in suite.tasks}, rows)
     scores = {
         task.task: {
             "metric": task.metric,

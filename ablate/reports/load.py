@@ -9,7 +9,7 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
-from ablate.evaluate.answers import count_unread
+from ablate.evaluate.unread import count_unread
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
 from ablate.reports.answers import Answers, Key, Replicates, Rows

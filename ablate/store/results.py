@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ablate.catalog import suites
 from ablate.config.study import Candidate, Study
+from ablate.evaluate.unread import count_unread
 from ablate.files import read_sealed, sealed, write_json
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, Texts, ancestors, steps_for
@@ -35,8 +36,6 @@ class Evaluation:
         """By task how many answers its scorer could not read, of those that have any."""
         found = self.counted
         if found is None:
-            from ablate.evaluate.answers import count_unread
-
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
             found = count_unread(metrics, self.rows()) if metrics else {}
         return {task: count for task, count in found.items() if count}
