@@ -63,7 +63,8 @@ def as_text(found: "Comparison", most: int) -> str:
         formats.render(found.settings(), "md", "Settings that differ").rstrip(),
         formats.render(found.benchmarks(), "md", "Scores, difference B minus A").rstrip(),
         f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
-        f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm), McNemar's is not.",
+        f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
+        "not, and is of these runs.",
         *found.notes,
     ]
     for word, rows in _flips(found, most).items():

@@ -106,10 +106,13 @@ def notes(study: StudyResult) -> list[str]:
     ]
     if found := detectable_difference(study):
         asked, images = len(study.scoreboard.questions), study.scoreboard.sample.images
+        with_ = f"With {asked:,} questions on {images:,} images"
+        runs = "" if study.scoreboard.noise else " of these runs"
         lines.append(
-            f"With {asked:,} questions on {images:,} images, a true difference of {found:.1f} "
-            "points is seen (an interval without zero, one comparison) in 80 % of studies"
-            f"{'' if study.scoreboard.noise else ' of these runs'}, a smaller one less often."
+            f"{with_}, a true difference of {found:.1f} points is seen (an interval without zero, "
+            f"one comparison) in 80 % of studies{runs}, a smaller one less often."
+            if found < WHOLE
+            else f"{with_}, not even a true difference of {WHOLE:.0f} points is sure to be seen."
         )
     again = chosen_again(study)
     lines += [_curse(study, turn, found) for turn, found in again]
@@ -139,20 +142,24 @@ def covered(board: Scoreboard) -> list[str]:
     noise, sizes = board.noise, sorted({len(one.runs) for one in board.candidates})
     if noise is None:
         return [ONE_RUN]
-    size = f"{noise.deviation:.1f} points a run ({noise.freedom:.0f} degrees of freedom, from "
-    size += f"{noise.candidates} candidate{'s' if noise.candidates > 1 else ''} trained repeatedly"
+    degrees = f"{noise.freedom:.0f} degree{'s' if noise.freedom > 1 else ''} of freedom"
+    several = f"{noise.candidates} candidate{'s' if noise.candidates > 1 else ''}"
+    size = f"training noise of the mean is {noise.deviation:.1f} points a run ({degrees}, from "
+    size += f"{several} trained repeatedly"
     if sizes[0] > 1:
         each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
         return [
             f"Scores are means over seeds, {each} each; intervals are 95 %, over the choice of "
-            f"questions and of the seed; training noise: {size})."
+            f"questions and of the seed; {size})."
         ]
     return [
-        "Intervals are 95 %, over the choice of questions and over training, of which most "
-        f"candidates have one run; training noise: {size} in this store, same recipe and suite)."
+        "One training run each, intervals are 95 %, over the choice of questions and over "
+        f"training: {size}, of this recipe and suite in the store)."
     ]
 
 
+WHOLE = 100.0
+"""Points of the whole scale: no difference is larger."""
 ONE_RUN = (
     "One training run each: intervals are 95 %, over the choice of questions; they and p are of "
     "this run and leave training noise out, so another seed or machine may turn a difference."

@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ablate.errors import UserError
+from ablate.evaluate.noise import of_training, pooled, ratio, squares_within, unbiased
 from ablate.stats.intervals import TINY, Bound, Bounds, Floats, alike, expanded, student, widest
 
 DRAWS = 10_000
@@ -150,13 +151,13 @@ class _Part:
     @property
     def metric(self) -> Floats:
         """Each run's metric on the questions as they are, (R,), in 0..1."""
-        return _ratio(self.top.sum(1), self.under.sum(1))
+        return ratio(self.top.sum(1), self.under.sum(1))
 
     @property
     def influence(self) -> Floats:
         """How much of the metric hangs on each image: its linear part, (R, I')."""
         total = self.under.sum(1, keepdims=True)
-        return _ratio(self.top - self.metric[:, None] * self.under, total)
+        return ratio(self.top - self.metric[:, None] * self.under, total)
 
 
 class Sample:
@@ -197,7 +198,7 @@ class Sample:
         for part in self.parts:
             taken = times if len(part.images) == times.shape[1] else times[:, part.images]
             scores = taken @ part.top.T
-            scores *= _ratio(np.ones(1), taken @ part.under.T)
+            scores *= ratio(np.ones(1), taken @ part.under.T)
             total += scores
             present += (taken @ part.count > 0)[:, None]
         return 100.0 * self.means(total / present)
@@ -251,14 +252,13 @@ class Draws:
             (part.images, sample.means(100.0 * part.influence.T / len(sample.parts)).T)
             for part in sample.parts
         ]
-        within = [_within(one) for one in (sample, replicates) if one is not None]
-        self.noise = _pooled(within)
-        self._runs = _training(sample.sizes, within[0], self.noise)
+        within = [squares_within(one) for one in (sample, replicates) if one is not None]
+        self.noise = pooled(within)
+        self._runs = of_training(sample.sizes, within[0], self.noise)
 
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
-        found = self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
-        return found._replace(low=found.low.clip(0.0, 100.0), high=found.high.clip(0.0, 100.0))
+        return self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
         """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
@@ -293,14 +293,14 @@ class Draws:
             return np.ones(len(chosen))
         pairs = self.differences(chosen[a], chosen[b])
         count = min(len(self.drawn), max(_FEWEST_OF_PAIRS, WORK // len(a)))
-        apart = (self.drawn[:count, chosen] - self.here[chosen]) * _unbiased(self._images)
+        apart = (self.drawn[:count, chosen] - self.here[chosen]) * unbiased(self._images)
         luck = np.random.default_rng(SEED).standard_normal(apart.shape)
         apart = apart + luck * np.sqrt(self._runs.variance[chosen])
         largest = np.zeros(count)
         for start in range(0, len(a), _BLOCK):
             block = slice(start, start + _BLOCK)
             moved = abs(apart[:, a[block]] - apart[:, b[block]])
-            np.maximum(largest, (_ratio(moved, pairs.error[block])).max(1), out=largest)
+            np.maximum(largest, (ratio(moved, pairs.error[block])).max(1), out=largest)
         found = np.ones(len(chosen))
         to_best = (a == best) | (b == best)
         p = pairs.p[to_best]
@@ -313,137 +313,43 @@ class Draws:
     def _estimates(self, of: Contrast, added: Contrast, least: Bound, most: Bound) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
 
-        `least` and `most`, one for all or (K): what a contrast can be at all.
+        `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
         """
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added)
-        drawn = estimate + _ratio(error, resampled) * (of(self.drawn) - estimate)
+        drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
         found = widest([student(estimate, error, freedom), expanded(drawn, freedom)])
         flat = resampled < TINY  # no image says anything else than the others
         if flat.any():
             known = widest([found, alike(estimate, self._images, least, most)])
             found = Bounds(*np.where(flat, known, found))
-        return Estimates(estimate, *found, error, freedom)
+        low, high = np.maximum(found.low, least), np.minimum(found.high, most)
+        return Estimates(estimate, low, high, found.p, error, freedom)
 
     def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
         seeds, crude = added(self._runs.variance), added(self._runs.crude)
-        of_runs = np.maximum(_ratio(crude, added(self._runs.crude / self._runs.freedom)), 1.0)
+        of_runs = np.maximum(ratio(crude, added(self._runs.crude / self._runs.freedom)), 1.0)
         of_runs = np.where(crude > 0.0, of_runs, np.inf)
         resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
         total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
         for images, moves in self._moves:
             moved = of(moves.T).T
             resampled[:, images] += moved
-            moved = moved * _unbiased(len(images))
+            moved = moved * unbiased(len(images))
             whole[:, images] += moved
             task = (moved**2).sum(1)
             total += task
             square += task**2 / max(len(images) - 1, 1)
-        freedom = np.where(square > 0.0, _ratio(total**2, square), np.inf).clip(
+        freedom = np.where(square > 0.0, ratio(total**2, square), np.inf).clip(
             1, max(self._images - 1, 1)
         )
         variance = (whole**2).sum(1)
         parts = variance**2 / freedom + crude**2 / of_runs
         variance += seeds
         least = np.minimum(freedom, of_runs)
-        freedom = np.maximum(_ratio(variance**2, parts), least)
+        freedom = np.maximum(ratio(variance**2, parts), least)
         return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
-
-
-class Noise(NamedTuple):
-    """Training noise: the `variance` of a run's composite when all else stays the same.
-
-    Pooled over `candidates` with several runs, `freedom` (runs less candidates) degrees of freedom.
-    `crude`: before what the choice of questions makes was taken off.
-    """
-
-    variance: float
-    crude: float
-    freedom: float
-    candidates: int
-
-    @property
-    def deviation(self) -> float:
-        """The standard deviation of a run, in points."""
-        return float(np.sqrt(self.variance))
-
-
-class _Runs(NamedTuple):
-    """What training adds to the variance of a candidate's mean, (C,) each; see `Noise`."""
-
-    variance: Floats
-    crude: Floats
-    freedom: Floats
-
-
-class _Within(NamedTuple):
-    """Sums of squares between the runs of each candidate, (C,) each, and their degrees of freedom.
-
-    `crude` of the runs' composites; `images` of what the choice of questions makes of that.
-    """
-
-    crude: Floats
-    images: Floats
-    freedom: Floats
-
-
-def _within(sample: Sample) -> _Within:
-    """What the runs of each candidate differ by."""
-    sizes = sample.sizes
-    if (sizes == 1).all():
-        return _Within(*np.zeros((3, len(sizes))))
-    own, starts = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
-    scores = 100.0 * np.mean([part.metric for part in sample.parts], axis=0)
-    moves = np.zeros((len(own), sample.images))
-    for part in sample.parts:
-        shares = 100.0 * part.influence / len(sample.parts) * _unbiased(len(part.images))
-        moves[:, part.images] += shares
-    apart = (scores - sample.means(scores)[own]) ** 2
-    of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum(1)
-    crude, images = (np.add.reduceat(each, starts) for each in (apart, of_images))
-    return _Within(crude, images, sizes - 1.0)
-
-
-def _pooled(within: Sequence[_Within]) -> Noise | None:
-    """Sums of squares over their degrees of freedom; None where nobody has a second run."""
-    crude, images, freedom = (np.concatenate(each) for each in zip(*within, strict=True))
-    total = float(freedom.sum())
-    if not total:
-        return None
-    mean = float(crude.sum()) / total
-    variance = max(0.0, mean - float(images.sum()) / total)
-    return Noise(variance, mean, total, int((freedom > 0).sum()))
-
-
-OWN = 2.0
-"""Degrees of freedom that the pool lends to a candidate whose own runs differ by more than it."""
-
-
-def _training(sizes: Ints, own: _Within, noise: Noise | None) -> _Runs:
-    """What training adds to each candidate: the pooled noise, or its own where that is larger.
-
-    Noise is not equal, and pooled blindly the noisy candidate is covered in two of three studies.
-    """
-    if noise is None:
-        nothing = np.zeros(len(sizes))
-        return _Runs(nothing, nothing, np.full(len(sizes), np.inf))
-    crude = _ratio(own.crude, own.freedom)
-    more = crude > noise.crude
-    variance = (crude - _ratio(own.images, own.freedom)).clip(min=0.0)
-    more &= variance > noise.variance
-    freedom = np.minimum(own.freedom + OWN, noise.freedom)
-    return _Runs(
-        np.where(more, variance, noise.variance) / sizes,
-        np.where(more, crude, noise.crude) / sizes,
-        np.where(more, freedom, noise.freedom),
-    )
-
-
-def _unbiased(images: int) -> float:
-    """What takes the error of a resampled mean to that of a mean, by how many images there are."""
-    n = max(images, 2)
-    return float(np.sqrt(n / (n - 1)))
 
 
 def _part(image: Ints, top: Floats, under: Floats) -> _Part:
@@ -452,12 +358,6 @@ def _part(image: Ints, top: Floats, under: Floats) -> _Part:
     images, starts, count = np.unique(image[order], return_index=True, return_counts=True)
     sums = (np.add.reduceat(values[:, order], starts, axis=1) for values in (top, under))
     return _Part(images, count.astype(np.float64), *sums)
-
-
-def _ratio(top: Floats, under: Floats) -> Floats:
-    """Element by element; zero where `under` is."""
-    top, under = np.broadcast_arrays(top, under)
-    return np.divide(top, under, out=np.zeros_like(top), where=under != 0.0)
 
 
 def _resamples(images: int, draws: int, columns: int) -> Iterator[Floats]:

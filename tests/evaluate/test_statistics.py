@@ -118,6 +118,16 @@ def test_runs_of_others_make_the_interval_of_one_run_hold_training_noise():
     assert 0.93 <= held / studies <= 0.985
 
 
+def test_no_interval_leaves_the_scale():
+    """Three questions and noisy runs: no difference is more than 100 points."""
+    others = Sample([0, 1, 2], [0, 0, 0], [[[1, 0, 1], [0, 0, 0]]])
+    drawn = Sample([0, 1, 2], [0, 0, 0], [[1, 0, 1], [0, 0, 1]]).draw(100, others)
+    found = drawn.differences([0, 1], [1, 0])
+    assert (found.low.min(), found.high.max()) == (-100.0, 100.0)
+    scores = drawn.scores()
+    assert (scores.low.min(), scores.high.max()) == (0.0, 100.0)
+
+
 def test_without_a_second_run_there_is_no_training_noise_to_know():
     drawn = Sample([0, 1, 2], [0, 0, 0], [[1, 0, 1], [0, 0, 1]]).draw(100)
     assert drawn.noise is None

@@ -147,7 +147,7 @@ def test_of_one_run_each_no_difference_is_claimed_in_any_sentence_table_or_forma
     assert story.chose(sure, turn).endswith("more than chance.")
     assert "leave training noise out" not in " ".join(tables.notes(sure))
     (noise,) = significance.covered(sure.scoreboard)
-    assert "training noise: 0.0 points a run (1 degrees of freedom, from 1 candidate" in noise
+    assert "noise of the mean is 0.0 points a run (1 degree of freedom, from 1 candidate" in noise
 
 
 def test_answers_that_were_not_read_are_told_with_the_choice_and_below_every_table() -> None:
