@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ablate.evaluate.noise import Noise
 from ablate.reports.answers import Answers, Key, Replicates
 from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
 from ablate.stats.intervals import Floats
+from ablate.stats.noise import Noise
 from ablate.stats.significance import ALPHA, Halves, halves
 
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ablate.errors import UserError
-from ablate.evaluate.noise import of_training, pooled, ratio, squares_within, unbiased
 from ablate.stats.intervals import TINY, Bound, Bounds, Floats, alike, expanded, student, widest
+from ablate.stats.noise import of_training, pooled, ratio, squares_within, unbiased
 
 DRAWS = 10_000
 """Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
