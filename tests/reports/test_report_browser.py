@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from opened import PHONE, Open
+from PIL import Image
 from playwright.sync_api import Page
 
 from ablate.reports.live import Server, Shelf
@@ -144,7 +145,6 @@ def test_figures_and_tables_are_kept_as_files(
 ) -> None:
     wide = page(viewport={"width": 1280, "height": 900})
     for path, name, start in (
-        ("index", "PNG", b"\x89PNG"),
         ("index", "SVG", b"<?xml"),
         ("cost", "CSV", b"kind,steps"),
         ("experts", "JSON", b"["),
@@ -159,6 +159,14 @@ def test_figures_and_tables_are_kept_as_files(
             content = (Path(addresses[path].removeprefix("file://")).parent / href).read_bytes()
         assert content.startswith(start), name
         assert link.get_attribute("download")
+    wide.goto(addresses["index"])
+    with wide.expect_download() as download:
+        shown(wide).get_by_role("button", name="PNG").click()
+    assert download.value.suggested_filename == "greedy-scores.png"
+    download.value.save_as(tmp_path / "scores.png")
+    with Image.open(tmp_path / "scores.png") as image:
+        assert (image.format, image.width) == ("PNG", 3 * 72 * 5)
+        assert len(image.convert("RGB").getcolors(10**6) or []) > 20  # it is drawn
 
 
 def test_a_table_is_filtered_and_its_columns_are_hidden(
