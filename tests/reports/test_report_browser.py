@@ -105,7 +105,10 @@ def test_each_point_says_what_it_is_and_leads_to_its_page(
         tip = wide.locator(".tip")
         for place in range(len(scored)):
             point = points.nth(place)
-            point.hover()
+            if path == "index":
+                point.hover()
+            else:  # one may lie on another
+                point.focus()
             words = point.get_attribute("aria-label")
             assert words
             assert tip.inner_text() == words
@@ -129,7 +132,7 @@ def test_what_decides_of_a_round_is_seen_without_scrolling(
     opened = page(viewport={"width": width, "height": 900})
     opened.goto(addresses["results"])
     table = shown(opened).locator("table.results").nth(1)
-    table.locator(".dt-column-order").first.wait_for(state="attached" if width < 400 else "visible")
+    table.locator(".dt-column-order").first.wait_for(state="attached")
     names = ["Score", "Against previous winner"] + (["p", "DocVQA", "Seconds"] * (width > 400))
     for name in names:
         heading = table.locator("thead th", has_text=re.compile(rf"^\s*{name}\s*$")).bounding_box()
