@@ -62,8 +62,6 @@ COLUMNS = MappingProxyType({1: 3.25, 2: 6.875})
 """Inches of a figure over one or two columns of a two-column page (that of CVPR and IEEE)."""
 PRINT = 8.0
 """Points of the text in print."""
-DPI = 200
-"""Dots an inch of a PNG: 1,000 pixels of the page's `WIDTH`."""
 
 
 class Point(NamedTuple):
@@ -75,12 +73,11 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a page: its fragment, and the files that can be kept of it."""
+    """A figure of a page: its fragment, and the file that can be kept of it."""
 
     name: str
     fragment: str
-    svg: bytes
-    png: bytes
+    svg: str
 
 
 def canvas(height: float) -> tuple[Figure, Axes]:
@@ -95,11 +92,9 @@ def drawing(
     figure: Figure, name: str, title: str, points: Mapping[str, Point] = MappingProxyType({})
 ) -> Drawing:
     """The figure for a page. `points`: by the gid of the artist that draws it."""
-    text, image = _markup(figure), io.BytesIO()
-    figure.set_layout_engine("none")  # it is laid out
-    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    text = _markup(figure)
     kept = text.replace("<defs>", f'<rect width="100%" height="100%" fill="{PAPER}"/>\n <defs>', 1)
-    return Drawing(name, _fragment(text, name, title, points), kept.encode(), image.getvalue())
+    return Drawing(name, _fragment(text, name, title, points), kept)
 
 
 @matplotlib.rc_context(STYLE)
@@ -109,8 +104,12 @@ def svg(figure: Figure, name: str, title: str) -> str:
 
 
 def _markup(figure: Figure) -> str:
-    buffer = io.StringIO()
+    """The figure as SVG; laid out once, which `savefig` by itself does twice."""
+    layout, buffer = figure.get_layout_engine(), io.StringIO()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    figure.set_layout_engine(layout)
     return buffer.getvalue()
 
 

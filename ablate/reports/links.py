@@ -44,9 +44,9 @@ class Links:
         """An image of the answers."""
         return f"{self.root}images/{name}"
 
-    def file(self, drawn: Drawing, suffix: str) -> str:
-        """A figure to keep, as `svg` or `png`."""
-        return f"{self.root}figures/{drawn.name}.{suffix}"
+    def file(self, drawn: Drawing) -> str:
+        """A figure to keep, as SVG."""
+        return f"{self.root}figures/{drawn.name}.svg"
 
     def figure(self, drawn: Drawing) -> Markup:
         """A figure whose points lead to their pages."""
@@ -74,9 +74,8 @@ class Within(Links):
     def image(self, name: str) -> str:
         return self.images[name]
 
-    def file(self, drawn: Drawing, suffix: str) -> str:
-        kind, content = ("svg+xml", drawn.svg) if suffix == "svg" else ("png", drawn.png)
-        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    def file(self, drawn: Drawing) -> str:
+        return f"data:image/svg+xml;base64,{base64.b64encode(drawn.svg.encode()).decode()}"
 
 
 def _fragment(path: str, query: Mapping[str, object]) -> str:

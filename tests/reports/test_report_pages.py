@@ -186,15 +186,15 @@ def test_the_experts_and_the_benchmarks_they_move_are_a_matrix(
     site: Path, greedy: StudyResult
 ) -> None:
     text = words(site / "experts.html")
+    page = (site / "experts.html").read_text(encoding="utf-8")
     moves = tables.moves(greedy).set_index("benchmark")
     for expert in tables.contributions(greedy)["expert"]:
         own = moves[moves["expert"] == expert].loc[list(greedy.tasks.values())]
-        row = " ".join(
-            formats.number(cell[f"added{end}"], "added") + (" to" if end == "_low" else "")
-            for cell in own.to_dict("records")
-            for end in ("", "_low", "_high")
-        )
-        assert f"{expert} {row}" in text
+        cells = own.to_dict("records")
+        added = " ".join(f"{cell['added']:+.1f}" for cell in cells)
+        assert f"{expert} {added}" in text
+        for cell in cells:
+            assert f'title="{cell["added_low"]:+.1f} to {cell["added_high"]:+.1f}"' in page
     for wanted in tables.contributions(greedy)["wants"]:
         assert wanted in text
 
@@ -207,7 +207,8 @@ def test_the_cost_of_a_candidate_leads_to_its_page_and_names_its_fronts(
     for place, row in enumerate(tables.cost(greedy).to_dict("records"), start=1):
         assert f'<a href="candidates/{place:03d}.html">{row["candidate"]}</a>' in page
     assert "4.0 M" in text
-    assert "parameters, visual tokens a second, device-hours" in text
+    assert "operations on images in training, operations an image, parameters" in text
+    assert "Times on a-machine." in text
     assert "All have the same visual tokens, 16: there is no front to draw." in text
     assert f"all {len(greedy.steps)} " in text
 

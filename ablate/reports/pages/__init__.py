@@ -33,8 +33,7 @@ class Page:
         """What the page offers to keep, by path: its figures, and its tables as data."""
         for found in _within(self.values):
             if isinstance(found, Drawing):
-                yield f"figures/{found.name}.svg", found.svg
-                yield f"figures/{found.name}.png", found.png
+                yield f"figures/{found.name}.svg", found.svg.encode()
             elif isinstance(found, Download):
                 yield f"tables/{found.name}", found.text.encode("utf-8", "replace")
 

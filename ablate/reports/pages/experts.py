@@ -9,7 +9,7 @@ from ablate.reports import figures
 from ablate.reports.contributions import contributions, moves, pairs
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
-from ablate.reports.frame import records
+from ablate.reports.frame import digits, records
 from ablate.reports.model import StudyResult
 from ablate.reports.pages.common import downloads, table
 from ablate.reports.significance import covered
@@ -76,7 +76,8 @@ def _step(added: pd.Series) -> float:
 
 
 def _tint(added: float, step: float) -> str:
-    """The class of a cell: `gain-1` to `gain-4`, the same of `loss`, none for zero."""
+    """The class of a cell: `gain-1` to `gain-4`, the same of `loss`, none for zero as shown."""
+    added = round(added, digits("added"))
     shade = min(ceil(round(abs(added) / step, 6)), SHADES)
     return f"{'gain' if added > 0 else 'loss'}-{shade}" if shade else ""
 
