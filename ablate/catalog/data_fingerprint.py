@@ -15,7 +15,7 @@ from ablate.catalog.data_sources import DataSource, Files, WorldData, missing, p
 from ablate.errors import UserError
 from ablate.files import remembered, sha256_file, sha256_json
 
-FORMAT = 1
+WORLD_FORMAT, FILES_FORMAT = 1, 2
 """Raised when the same source would be prepared into other conversations or images."""
 
 LONG = 2**30
@@ -36,13 +36,13 @@ def fingerprint(source: Mapping[str, Any] | DataSource) -> dict[str, Any]:
     if isinstance(source, WorldData):
         from ablate.catalog.world_version import WORLD_VERSION
 
-        return {**source.model_dump(), "format": FORMAT, "world_version": WORLD_VERSION}
+        return {**source.model_dump(), "format": WORLD_FORMAT, "world_version": WORLD_VERSION}
     parts = source.parts
     taken = {
         "canvas": source.canvas,
         "padding": list(source.padding),
         "seed": source.seed,
-        "format": FORMAT,
+        "format": FILES_FORMAT,
     }
     if missing(source):
         if not all(files.rows for files in parts.values()):
