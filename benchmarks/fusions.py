@@ -4,7 +4,7 @@
 
 B batch, N tokens, C channels, H W grid, p a window's side. The published modules are written down
 again here from their papers' code, on the parameters of ours, and checked to give the same tokens.
-The two run in turn in one process, one image, fp32 on the processor, and the least time of each
+The two run in turn in one process, one image, fp32 on one thread, and the least CPU time of each
 counts, as other work on the machine only ever adds. Maps are those of CLIP and ConvNeXt on a 32x32
 grid with C and 3C channels (`--width` C, 1024 as in the paper); `stages` is Mini-Gemini as its
 paper has it, with 64 keys a token out of four stages, on a 12x12 grid. LLaVA-HR's base is given no
@@ -16,7 +16,7 @@ encoders, projector and Vicuna-7B included, at the paper's size whatever `--widt
 
 import argparse
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import process_time
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +116,7 @@ class NoBlocks:
 def compared(
     name: str, published: Published, shapes: Sequence[MapShape], repeats: int
 ) -> tuple[float, float]:
-    """Least seconds of forward and backward: ours, and as published."""
+    """Least seconds of CPU of forward and backward: ours, and as published."""
     torch.manual_seed(0)
     fusion = fusion_zoo.build(name, shapes, shapes[0].grid)
     with torch.no_grad():  # no zero of the start hides a difference
@@ -135,9 +135,9 @@ def compared(
     for _ in range(repeats + 1):
         for way, taken in zip(ways, times, strict=True):
             fusion.zero_grad()
-            start = perf_counter()
+            start = process_time()
             torch.autograd.backward(way(), arriving)
-            taken.append(perf_counter() - start)
+            taken.append(process_time() - start)
     ours, theirs = (min(taken[1:]) for taken in times)
     return ours, theirs
 
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (default 5)")
     parser.add_argument("--width", type=int, default=1024, help="channels of the base (1024)")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     c = given.width
     pair = [MapShape(c, 32, 32), MapShape(3 * c, 32, 32)]
     stages = [MapShape(c, 12, 12)]
