@@ -54,9 +54,10 @@ def test_the_wheel_holds_studies_and_weights(installed: Path, tmp_path: Path) ->
     assert checks
 
 
-def test_the_wheel_installs_no_package_of_a_common_name(installed: Path) -> None:
+def test_the_wheel_installs_no_package_of_a_common_name(installed: Path, tmp_path: Path) -> None:
     code = f"from importlib.metadata import files; print(*(f.parts[0] for f in files({NAME!r})))"
-    tops = set(subprocess.check_output([installed / "python", "-c", code], text=True).split())
+    line = [installed / "python", "-c", code]
+    tops = subprocess.check_output(line, text=True, cwd=tmp_path).split()
     packages = {top for top in tops if "." not in top}
     assert packages - {"reports"} == set(PACKAGES)
 
