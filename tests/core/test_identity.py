@@ -51,7 +51,7 @@ GUEST = {
     "guest/table.json": "[1]",
     "guest_specs.py": (
         "from dataclasses import replace\n"
-        "from ablate.encoders import micro\n"
+        "from ablate.catalog import micro_encoders as micro\n"
         "SPECS = [replace(micro.SPECS[1], name='guest-flat', family='flat')]\n"
     ),
     "guest-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: guest\nVersion: 1\n",

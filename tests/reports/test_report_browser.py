@@ -311,7 +311,7 @@ def test_the_theme_follows_the_system_until_one_is_chosen(
 def test_without_scripts_everything_can_be_read(page: Open, addresses: dict[str, str]) -> None:
     plain = page(java_script_enabled=False)
     for path, words in (
-        ("index", "scores best"),
+        ("index", "scored highest in this run"),
         ("results", "+ pix2struct-micro@128"),
         ("candidates/004", "What differs from"),
         ("answers", "The first 50 questions of 320"),
