@@ -38,7 +38,7 @@ class Added(Fusion):
 
 ENCODERS = '''
 from ablate.encoders.base import Encoder
-from ablate.catalog.encoders import EncoderSpec, Weights
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from torch import nn
 
 
