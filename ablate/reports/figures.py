@@ -32,7 +32,7 @@ from ablate.reports.drawing import COLUMNS as COLUMNS
 from ablate.reports.drawing import save as save
 from ablate.reports.drawing import svg as svg
 from ablate.reports.frame import records
-from ablate.reports.labels import NAMED, Name, in_round, name_beside
+from ablate.reports.labels import NAMED, Name, cut, in_round, name_beside
 from ablate.reports.losses import losses as losses
 from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
 from ablate.reports.significance import standing
@@ -66,7 +66,7 @@ def _forest(study: StudyResult, groups: Sequence[tuple[str, list[CandidateResult
     for title, group in groups:
         shown, rest = group[:ARMS], len(group) - ARMS
         rows += [(title, None)] if title else []
-        rows += [(study.label(one), one) for one in shown]
+        rows += [(cut(study.label(one)), one) for one in shown]
         rows += [(f"and {rest} more", None)] if rest > 0 else []
     figure, axes = canvas(0.7 + 0.26 * len(rows))
     axes.grid(axis="y", visible=False)
