@@ -32,7 +32,7 @@ from ablate.reports.drawing import COLUMNS as COLUMNS
 from ablate.reports.drawing import save as save
 from ablate.reports.drawing import svg as svg
 from ablate.reports.frame import records
-from ablate.reports.labels import NAMED, Name, in_round, name_beside
+from ablate.reports.labels import NAMED, Name, cut, in_round, name_beside
 from ablate.reports.losses import losses as losses
 from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
 from ablate.reports.significance import standing
@@ -66,7 +66,7 @@ def _forest(study: StudyResult, groups: Sequence[tuple[str, list[CandidateResult
     for title, group in groups:
         shown, rest = group[:ARMS], len(group) - ARMS
         rows += [(title, None)] if title else []
-        rows += [(study.label(one), one) for one in shown]
+        rows += [(cut(study.label(one)), one) for one in shown]
         rows += [(f"and {rest} more", None)] if rest > 0 else []
     figure, axes = canvas(0.7 + 0.26 * len(rows))
     axes.grid(axis="y", visible=False)
@@ -169,12 +169,14 @@ def pareto(study: StudyResult, cost: str = "training_flops") -> Figure:
     axes.grid(axis="x", visible=True)
     places = {one: ((costs[one] or 0.0) / scale, one.composite or 0.0) for one in scored}
     for one, (x, y) in places.items():
-        color, line = (ACCENT, ACCENT) if one in front else (MUTED, LINE)
-        axes.plot([x, x], _ends(study, one), color=line, linewidth=0.9, zorder=1)
+        shape, color, within = ("D", ACCENT, ACCENT) if one in front else ("o", MUTED, PAPER)
         axes.plot(
-            [x], [y], "D" if one in front else "o", color=color, zorder=3, gid=gid(study, one),
-            markerfacecolor=ACCENT if one in front else PAPER,
-        )  # fmt: skip
+            [x], [y], shape, color=color, zorder=3, gid=gid(study, one), markerfacecolor=within
+        )
+    if scored:
+        lows, highs = zip(*(_ends(study, one) for one in scored), strict=True)
+        lines = [ACCENT if one in front else LINE for one in scored]
+        axes.vlines([places[one][0] for one in scored], lows, highs, lines, linewidth=0.9, zorder=1)
     where: Any = "steps-pre" if quick else "steps-post"
     if front:
         joined = [places[one] for one in front]

@@ -10,12 +10,19 @@ from ablate.reports.model import CandidateResult, StudyResult
 
 NAMED = 14
 """Names that find room beside a figure."""
+LONGEST = 40
+"""Characters of a name in a figure."""
 
 
 def in_round(study: StudyResult, one: CandidateResult) -> str:
     """A candidate's short name; of what a round adds with the round's number in brackets."""
     name = study.label(one)
-    return name if name == one.name else f"{name} ({one.round})"
+    return cut(name) if name == one.name else f"{cut(name)} ({one.round})"
+
+
+def cut(name: str) -> str:
+    """A name that leaves room for the figure; its point says it whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 class Name(NamedTuple):
