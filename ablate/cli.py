@@ -64,9 +64,9 @@ def run(
       ablate run my/study.yaml --backend slurm --detach
     """
     from ablate.commands import run as running
-    from ablate.driver.invocation import Command
+    from ablate.driver.invocation import Invocation
 
-    command = Command(study, overrides or [], round, jobs, backend.value, detach)
+    command = Invocation(study, overrides or [], round, jobs, backend.value, detach)
     raise typer.Exit(running.run(command, dry_run))
 
 
@@ -88,9 +88,9 @@ def retry(
       ablate retry my/study.yaml --backend slurm
     """
     from ablate.commands import run as running
-    from ablate.driver.invocation import Command
+    from ablate.driver.invocation import Invocation
 
-    command = Command(study, overrides or [], round, jobs, backend.value, detach)
+    command = Invocation(study, overrides or [], round, jobs, backend.value, detach)
     raise typer.Exit(running.retry(command))
 
 

@@ -42,7 +42,7 @@ def datasets() -> Path:
     return Path(os.environ.get(DATA[1:]) or home() / "datasets").expanduser().absolute()
 
 
-def placed(path: Path, folder: Path) -> Path:
+def resolve_path(path: Path, folder: Path) -> Path:
     """A path as a study has it: below `datasets()` where it starts with `$ABLATE_DATA`, or else
     relative to `folder`."""
     return datasets().joinpath(*path.parts[1:]) if path.parts[:1] == (DATA,) else folder / path
@@ -90,7 +90,7 @@ def unwritable(folder: Path, said: str) -> UserError:
 
 
 @contextmanager
-def drafted(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """A file to write, which becomes `path` at the end, durable and in one rename.
 
     No reader ever sees half of it; after an exception nothing is left.
@@ -137,7 +137,7 @@ def _umask() -> int:
         return mask
 
 
-def clear_drafts(folder: Path) -> None:
+def remove_temporary(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left in `folder` and below: hidden
     files, ours and those of libraries (safetensors: `.tmpIyWz07`)."""
     for draft in folder.rglob(".*"):
@@ -147,7 +147,7 @@ def clear_drafts(folder: Path) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Put `content` at `path`, durable and in one rename: no reader ever sees half of it."""
-    with drafted(path) as draft:
+    with atomic_file(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -167,19 +167,19 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in the file `path`. Raises ValueError for what is none."""
-    text = patiently(lambda: path.read_text(encoding="utf-8"))
+    text = retry_transient(lambda: path.read_text(encoding="utf-8"))
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
 
 
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
+def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
     """`value` with a checksum of itself, for `read_sealed` to hold it against."""
     return {**value, SEAL: sha256_json(value)}
 
 
-def read_sealed(path: Path) -> dict[str, Any] | None:
+def read_checked(path: Path) -> dict[str, Any] | None:
     """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
     try:
         value = read_json(path)
@@ -189,7 +189,7 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     return value if seal is not None and seal == sha256_json(value) else None
 
 
-def patiently(read: Callable[[], Result]) -> Result:
+def retry_transient(read: Callable[[], Result]) -> Result:
     """What `read` gives, asked again where a file server is away for a moment."""
     for pause in (0.02, 0.1, 0.5):
         try:
@@ -227,7 +227,7 @@ def sha256_files(paths: list[Path], start: Path | None = None) -> str:
 
     if sum(path.stat().st_size for path in found) < REMEMBERED:
         return read()
-    return str(remembered("checksums", sizes_and_times(found), read))
+    return str(disk_cache("checksums", sizes_and_times(found), read))
 
 
 def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
@@ -239,14 +239,14 @@ def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
     return [[path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for path, s in stats]
 
 
-def remembered(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
+def disk_cache(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
     memory = home() / "remembered" / kind / f"{sha256_json(made_of)[:32]}.json"
-    found = read_sealed(memory)
+    found = read_checked(memory)
     if found is None:
         found = {"value": make()}
         with suppress(OSError):  # a disk that is full or read-only: it takes long again
-            write_json(memory, sealed(found))
+            write_json(memory, with_checksum(found))
     return found["value"]
 
 
@@ -256,11 +256,11 @@ def remembered_while(kind: str, name: str, make: Callable[[], tuple[Any, Iterabl
     `make` also says which these are; of a folder it is the names in it that stay.
     """
     memory = home() / "remembered" / kind / f"{sha256_json(name)[:32]}.json"
-    found = read_sealed(memory)
+    found = read_checked(memory)
     with suppress(OSError):  # one of the files is gone
         if found and found["of"] == sizes_and_times(Path(path) for path, *_ in found["of"]):
             return found["value"]
     value, paths = make()
     with suppress(OSError):  # a disk that is full or read-only: it takes long again
-        write_json(memory, sealed({"value": value, "of": sizes_and_times(paths)}))
+        write_json(memory, with_checksum({"value": value, "of": sizes_and_times(paths)}))
     return value

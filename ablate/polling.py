@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def within(seconds: float, done: Callable[[], bool], pause: float) -> bool:
+def wait_until(seconds: float, done: Callable[[], bool], pause: float) -> bool:
     """Whether it comes true in that time; looked at once at least, and every `pause` seconds."""
     deadline = time.monotonic() + seconds
     while not done():

@@ -28,7 +28,7 @@ _SHORTEST = 6
 """Characters below which a value is no secret, and would be found in many a word."""
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """`text` with `$NAME` in place of each secret value of the environment, the longest first.
 
     In place of what looks like one stands `***`: a login in an address, a key of a known form,

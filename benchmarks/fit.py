@@ -24,7 +24,7 @@ from transformers import Trainer, TrainingArguments
 
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.train.stage import train
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 RATES = {"projector": 1e-3, "llm": 5e-4, "encoders": 3e-4}
 
@@ -37,7 +37,7 @@ class Context:
     def __init__(self, spec: dict[str, Any], work: Path, home: Path) -> None:
         self.parents: dict[str, Path] = {}
         self.infra = {"checkpoint_every_steps": 10**6}  # the peer stores none either
-        self.spec, self.work, self.home, self.world = spec, work, home, World()
+        self.spec, self.work, self.home, self.world = spec, work, home, StepRanks()
         self._log = work / "metrics.jsonl"
         work.mkdir()
 

@@ -26,11 +26,11 @@ from ablate.config.study import Candidate, Study, load_study
 from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.model.mllm import Mllm, ModelSpec, build_model
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.steps import Step, steps_for
 from ablate.train.module import Training
 from ablate.train.plan import Plan
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 X5 = (
     "clip-l14@448",
@@ -78,14 +78,14 @@ def planned(llm: str, learning: Sequence[str], batch: int, tiny: bool) -> tuple[
             "infra.micro_batch_size=null",
         ],
     )
-    [candidate] = explore(study, Unscored(), 1)[0].candidates
+    [candidate] = rounds_so_far(study, Unscored(), 1)[0].candidates
     _, finetune, _ = steps_for(candidate, study)
     return study, finetune
 
 
 def operations(study: Study, finetune: Step) -> float:
     """FLOPs of the step."""
-    [candidate] = explore(study, Unscored(), 1)[0].candidates
+    [candidate] = rounds_so_far(study, Unscored(), 1)[0].candidates
     found = cost.step_cost(study, candidate, finetune, cost.GPUS["h100"])
     assert found is not None
     return found.flops
@@ -136,7 +136,9 @@ def measured(
     """Seconds a step, as it runs; and milliseconds by part, from steps that wait at each."""
     none = Path("no-checkpoint")
     total = WARM + 2 * steps
-    module = Training(model, plan, steps=total, micro_batches=1, seed=0, states=none, world=World())
+    module = Training(
+        model, plan, steps=total, micro_batches=1, seed=0, states=none, world=StepRanks()
+    )
     module.set_learning(0)
     optimizer = module.configure_optimizers()
     half = torch.autocast(clock.device.type, torch.bfloat16)

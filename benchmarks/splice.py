@@ -31,7 +31,7 @@ from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.collate import collate
 from ablate.data.dataset import Sample
 from ablate.model.mllm import Mllm, ModelSpec, build_model
-from ablate.model.splice import places
+from ablate.model.splice import splice_layout
 
 
 def micro_model(vocabulary: int) -> Mllm:
@@ -80,7 +80,7 @@ def one_by_one(model: Mllm, samples: Sequence[Sample]) -> Tensor:
 def batched_splice(model: Mllm, samples: Sequence[Sample], visual: Tensor) -> Tensor:
     batch = collate(samples)
     is_image = batch.input_ids == IMAGE_TOKEN_ID
-    layout = places(is_image, batch.attention_mask, visual.shape[1], pad_left=False)
+    layout = splice_layout(is_image, batch.attention_mask, visual.shape[1], pad_left=False)
     layout.labels(batch.labels)
     text = model.llm.get_input_embeddings()(batch.input_ids[layout.text])
     return layout.embeddings(text, visual).sum()

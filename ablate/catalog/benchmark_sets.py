@@ -24,7 +24,7 @@ from ablate.catalog.data_fingerprint import LONG
 from ablate.errors import UserError
 from ablate.files import (
     datasets,
-    remembered,
+    disk_cache,
     remembered_while,
     sizes_and_times,
     write_atomic,
@@ -113,7 +113,7 @@ def set_fingerprint(task: "SuiteTask") -> str | None:
     if not is_here(task):
         return None
     try:  # a memory of its own: that of all pictures is long
-        return str(remembered("sets", sizes_and_times(_files(task)), lambda: _content(task)[1]))
+        return str(disk_cache("sets", sizes_and_times(_files(task)), lambda: _content(task)[1]))
     except UserError:
         return None  # no set, which `require` says
 
@@ -173,7 +173,7 @@ def _content(task: "SuiteTask") -> tuple[list[str], str]:
             print(f"reading {task.task}, {size / 1e9:.1f} GB, to know it again", file=sys.stderr)
         return list(_hashed(_opened(task)))
 
-    pictures, fingerprint = remembered("benchmarks", sizes_and_times(files), read)
+    pictures, fingerprint = disk_cache("benchmarks", sizes_and_times(files), read)
     return pictures, fingerprint
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate.catalog.data_sources import DataSource, Files, WorldData, missing, parse, require
 from ablate.errors import UserError
-from ablate.files import remembered, sha256_file, sha256_json
+from ablate.files import disk_cache, sha256_file, sha256_json
 
 FORMAT = 1
 """Raised when the same source would be prepared into other conversations or images."""
@@ -113,4 +113,4 @@ def _contents(folder: Path, files: list[tuple[str, int, int]]) -> str:
             sums = list(pool.map(lambda chunk: [sha256_file(path) for path in chunk], chunks))
         return sha256_json(sums)
 
-    return str(remembered("data", [str(folder), files], read))
+    return str(disk_cache("data", [str(folder), files], read))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ablate.commands.output import note
 from ablate.commands.status_text import at_work, namesakes
-from ablate.commands.study_status import look
+from ablate.commands.study_status import read_status
 from ablate.config.study import load_study
 from ablate.files import home
 from ablate.store.artifacts import Store
@@ -23,6 +23,6 @@ def cancel(name: str, overrides: Sequence[str]) -> int:
         note(f"nothing is at work on {study.name}{namesakes(study)}")
     if any(ending.left for ending in found):
         return 1
-    for table in at_work(look(study, Store(home()))):
+    for table in at_work(read_status(study, Store(home()))):
         note(f"another study shares what is still at work\n{table}")
     return 0

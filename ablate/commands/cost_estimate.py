@@ -3,19 +3,21 @@
 import math
 from typing import Any
 
-from ablate.commands.study_status import Survey
+from ablate.commands.study_status import StudyStatus
 from ablate.config.study import Candidate
 from ablate.cost import estimate as cost
 from ablate.store.steps import Step
 
 
-class Bill:
+class CostEstimate:
     """The cost of a survey on GPUs of a kind (of `cost.GPUS`), at a price for a GPU-hour.
 
     UserError if a candidate cannot be built, or leaves no room for text.
     """
 
-    def __init__(self, found: Survey, kind: str | None = None, price: float | None = None) -> None:
+    def __init__(
+        self, found: StudyStatus, kind: str | None = None, price: float | None = None
+    ) -> None:
         self.kind, self.price = kind or "a100", price
         self.gpu = cost.GPUS[self.kind]
         self._found = found

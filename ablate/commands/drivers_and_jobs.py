@@ -12,7 +12,7 @@ from ablate.launch.slurm.squeue import Queued, ask
 from ablate.store.lease import Watch
 
 if TYPE_CHECKING:
-    from ablate.launch.drives import Drive
+    from ablate.launch.drives import DriverSession
 
 PATIENCE = 2.0
 """Seconds a single look waits for Slurm."""
@@ -41,7 +41,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Work:
+class ClusterJobs:
     """Drivers of a study, and the jobs of its steps; `error`: what a driver died of that was a job,
     `log`: what that printed; both `""` where the last one did not.
     """
@@ -72,11 +72,11 @@ class Work:
         return [one for one in self.jobs if not one.job.waits]
 
 
-def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> Work:
+def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> ClusterJobs:
     """What is at hand for the study of that id; without the jobs where Slurm does not answer."""
     died = last_driven(home, study)
     if not (home / "drives").is_dir():
-        return Work(error=died.error, log=died.log)
+        return ClusterJobs(error=died.error, log=died.log)
     from ablate.launch.drives import drives
 
     found = list(drives(home, study))
@@ -86,10 +86,10 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
     own = {drive.own_job for drive in found}
     alive = (job for job in (known or {}).values() if job.alive and job.number not in own)
     jobs = tuple(Submitted(job, steps.get(job.number, ())) for job in alive)
-    return Work(tuple(drivers), jobs, died.error, died.log)
+    return ClusterJobs(tuple(drivers), jobs, died.error, died.log)
 
 
-def _driver(drive: "Drive", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
+def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
     """Whether a driver lives; `known`: its jobs and itself in Slurm, None if that does not say."""
     process, own, log = drive.driver, drive.own_job, drive.log
     if holding := watch.held(drive.leases):
@@ -107,7 +107,7 @@ def _driver(drive: "Drive", watch: Watch, known: Mapping[str, Queued] | None) ->
     return Driver(f"job {own}", "queued", said, log)
 
 
-class Hints:
+class QueuePoller:
     """`work`, looked at again and again beside the view, which so never waits for Slurm.
 
     As a context manager it does so until the block ends; before, there is what one look saw.
@@ -118,7 +118,7 @@ class Hints:
         self.work = at_hand(home, study, self.watch)
         self._over = threading.Event()
 
-    def __enter__(self) -> "Hints":
+    def __enter__(self) -> "QueuePoller":
         threading.Thread(target=self._ask, daemon=True, name="squeue").start()
         return self
 

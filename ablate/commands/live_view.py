@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ablate.commands import status_text as state
-from ablate.commands.drivers_and_jobs import Hints, Work
+from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
 from ablate.commands.output import note
-from ablate.commands.study_status import Eye, Survey
+from ablate.commands.study_status import StatusReader, StudyStatus
 from ablate.config.study import Candidate, Study
-from ablate.driver.invocation import Command
+from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
@@ -39,24 +39,24 @@ SHARE = 5
 
 
 @contextmanager
-def watching(study: Study, store: Store, command: Command) -> Iterator[OnEvent]:
+def watching(study: Study, store: Store, command: Invocation) -> Iterator[OnEvent]:
     """Show the study while the block drives it; gives the function that scheduler events go to."""
-    eye = Eye(study, store, command.last)
+    eye = StatusReader(study, store, command.last)
     if not moving(sys.stderr):
-        yield Lines(eye, command)
+        yield LineView(eye, command)
         return
-    with Hints(store.home, study.id) as hints:
-        scene = Scene(eye, hints, command)
+    with QueuePoller(store.home, study.id) as hints:
+        scene = LiveView(eye, hints, command)
         with _live(scene, sys.stderr) as live:
             yield scene.on_event
             scene.due = 0.0
             live.refresh()
 
 
-def watch(study: Study, store: Store, command: Command) -> None:
+def watch(study: Study, store: Store, command: Invocation) -> None:
     """Show the study on stdout until it is complete, whoever works on it; `command` goes on."""
-    with Hints(store.home, study.id) as hints:
-        scene = Scene(Eye(study, store), hints, command)
+    with QueuePoller(store.home, study.id) as hints:
+        scene = LiveView(StatusReader(study, store), hints, command)
         with _live(scene, sys.stdout):
             while not scene.found.complete:
                 time.sleep(0.2)
@@ -67,7 +67,7 @@ def moving(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _live(scene: "Scene", stream: TextIO) -> "Live":
+def _live(scene: "LiveView", stream: TextIO) -> "Live":
     from rich.console import Console
     from rich.live import Live
 
@@ -81,10 +81,10 @@ def _live(scene: "Scene", stream: TextIO) -> "Live":
     )
 
 
-class Lines:
+class LineView:
     """One plain line an event, numbered by the steps that have ended."""
 
-    def __init__(self, eye: Eye, command: Command) -> None:
+    def __init__(self, eye: StatusReader, command: Invocation) -> None:
         found = eye.look()
         self.store, self.total, self.ended = eye.store, len(found.steps), found.done
         self.queues = command.backend == "slurm"
@@ -116,10 +116,10 @@ def describe(event: Event) -> str:
     return f"{what}: {said}" if said else what
 
 
-class Scene:
+class LiveView:
     """The live view, drawn by rich's own thread from what the store holds then."""
 
-    def __init__(self, eye: Eye, hints: Hints, command: Command) -> None:
+    def __init__(self, eye: StatusReader, hints: QueuePoller, command: Invocation) -> None:
         self.eye, self.hints, self.command = eye, hints, command
         self.found = eye.look()
         self.due = 0.0
@@ -142,7 +142,7 @@ class Scene:
 
 
 def scene(
-    found: Survey, work: Work, command: Command, messages: Sequence[str] = ()
+    found: StudyStatus, work: ClusterJobs, command: Invocation, messages: Sequence[str] = ()
 ) -> "RenderableType":
     """A survey as something rich can print."""
     from rich.console import Group
@@ -166,7 +166,7 @@ def scene(
     )
 
 
-def _candidates(found: Survey) -> Any:
+def _candidates(found: StudyStatus) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
@@ -195,12 +195,12 @@ def _candidates(found: Survey) -> Any:
     return table
 
 
-def _matters(found: Survey, candidate: Candidate, winner: str | None) -> bool:
+def _matters(found: StudyStatus, candidate: Candidate, winner: str | None) -> bool:
     """Whether it is worth a line where there are many."""
     return candidate.point == winner or found.state(candidate) in ("running", "failed")
 
 
-def _steps(found: Survey) -> Any:
+def _steps(found: StudyStatus) -> Any:
     from rich.markup import escape
     from rich.progress_bar import ProgressBar
     from rich.table import Table

@@ -29,7 +29,7 @@ def show(given: str, follow: bool, as_json: bool, attempt: int | None = None) ->
 
     The exit code: 1 if it was followed to a failure, else 0.
     """
-    book = Book(find(given))
+    book = StepLogs(find(given))
     first = book.first(attempt)
     if follow:
         return _follow(book, first)
@@ -42,7 +42,7 @@ def show(given: str, follow: bool, as_json: bool, attempt: int | None = None) ->
     return 0
 
 
-def _follow(book: "Book", first: int) -> int:
+def _follow(book: "StepLogs", first: int) -> int:
     """Print what comes, attempt after attempt, wherever each runs; 1 if the step failed, else 0."""
     watch, readers, before = Watch(), dict[Path, Reader](), ""
     while True:
@@ -81,7 +81,7 @@ class Reader:
         return self.decoder.decode(found)
 
 
-class Book:
+class StepLogs:
     """The logs of one step, of which a name is known: see `find`."""
 
     def __init__(self, name: str) -> None:

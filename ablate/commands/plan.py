@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablate.catalog.data_sources import missing, rows
-from ablate.commands.cost_estimate import Bill
+from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json
-from ablate.commands.study_status import Survey, survey
+from ablate.commands.study_status import StudyStatus, survey
 from ablate.config.study import Candidate, Study
 from ablate.cost import estimate as cost
 from ablate.humanize import count
@@ -28,14 +28,14 @@ def show(
     """Print the plan of rounds 1 to `last`, on GPUs of a kind, at a price for a GPU-hour."""
     found = survey(name, overrides, last)
     if as_json:
-        emit_json(as_data(found, Bill(found, kind, price)))
+        emit_json(as_data(found, CostEstimate(found, kind, price)))
     elif kind or price is not None:
-        print(as_text(found, Bill(found, kind, price)))
+        print(as_text(found, CostEstimate(found, kind, price)))
     else:
         print(as_text(found))
 
 
-def as_data(found: Survey, bill: Bill) -> dict[str, Any]:
+def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
     """The plan as JSON values."""
     return {
         "study": found.study.name,
@@ -75,10 +75,10 @@ def as_data(found: Survey, bill: Bill) -> dict[str, Any]:
     }
 
 
-def as_text(found: Survey, bill: Bill | None = None) -> str:
+def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
     """The plan in columns, with a line that sums it up; of a study on GPUs with its cost."""
     if bill is None and found.study.infra.device == "cuda":
-        bill = Bill(found)
+        bill = CostEstimate(found)
     cached = sum(one.state == "done" for one in found.standings.values())
     to_do = sum(not one.over for one in found.standings.values())
     shared = sum(len(names) > 1 for names in found.used_by.values())
@@ -121,7 +121,7 @@ def as_text(found: Survey, bill: Bill | None = None) -> str:
     )
 
 
-def _size(bill: Bill, candidate: Candidate) -> tuple[object, ...]:
+def _size(bill: CostEstimate, candidate: Candidate) -> tuple[object, ...]:
     """Visual tokens, parameters that stay and that learn, and an image's TFLOPs."""
     size = bill.candidate(candidate)
     learnt = size["trainable_parameters"]
@@ -133,7 +133,7 @@ def _size(bill: Bill, candidate: Candidate) -> tuple[object, ...]:
     )
 
 
-def _price(bill: Bill, step: Step) -> tuple[object, ...]:
+def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     """GPU-hours, GiB of memory, and what to change if that is too much."""
     found = bill.costs[step.key]
     if found is None:

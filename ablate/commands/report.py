@@ -10,14 +10,14 @@ from ablate.commands.output import emit_json, note
 from ablate.config.study import Study, load_study
 from ablate.files import home
 from ablate.signals import terminable
-from ablate.store.read_cache import all_of_use
+from ablate.store.read_cache import without_gc
 from ablate.store.results import told_apart
 
 if TYPE_CHECKING:
     from ablate.reports.model import StudyResult
 
 
-@all_of_use()
+@without_gc()
 def table(
     name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
 ) -> None:

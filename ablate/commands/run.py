@@ -7,11 +7,11 @@ from ablate.catalog.data_sources import require
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
 from ablate.commands.output import note
-from ablate.commands.study_status import Survey, look
+from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.estimate import check_room, remarks
 from ablate.driver.detach import detach
-from ablate.driver.invocation import Command, Driven
+from ablate.driver.invocation import Invocation, LastRun
 from ablate.errors import UserError
 from ablate.files import home
 from ablate.hub.needs import require_weights
@@ -24,47 +24,47 @@ ALONE = (["driver"], [PREFLIGHT])
 """Kinds of which there is but one job."""
 
 
-def run(command: Command, dry_run: bool) -> int:
+def run(command: Invocation, dry_run: bool) -> int:
     """Make the rounds of the study true, or print what that takes; 1 if one failed, else 0."""
     _check_detached(command)
     if not dry_run:
         return _drive(command)
-    found = look(_study(command), Store(home()), command.last)
+    found = read_status(_study(command), Store(home()), command.last)
     print(planning.as_text(found))
     if command.backend == "slurm":
         print(f"\n{_requests(found, command.jobs, command.detached)}")
     return 0
 
 
-def retry(command: Command) -> int:
+def retry(command: Invocation) -> int:
     """Run again what failed, with all that depends on it; 1 if something failed anew, else 0."""
     _check_detached(command)
     study, store = _study(command), Store(home())
-    found = look(study, store, command.last)
+    found = read_status(study, store, command.last)
     for step in found.failed:
         store.forgive(step)
     if found.failed:
         return _drive(command)
-    more = "" if found.complete else f"; `{command.said('run')}` goes on with what is left"
+    more = "" if found.complete else f"; `{command.as_shell('run')}` goes on with what is left"
     note(f"nothing of {study.name} has failed{more}")
     return 0
 
 
-def _drive(command: Command) -> int:
+def _drive(command: Invocation) -> int:
     """Drive the study here or from a Slurm job of its own; 1 if a candidate failed here, else 0."""
     if not command.detached:
         return to_its_end(command)
     study = _study(command)
-    _check(study, look(study, Store(home()), command.last))
-    Driven.by(command).write(home(), study.id)
+    _check(study, read_status(study, Store(home()), command.last))
+    LastRun.by(command).write(home(), study.id)
     job, log = detach(to_its_end, command, study, home())
     print(f"job {job} drives {study.name}")
-    note(f"watch it with `{command.said('status')}` or `tail -f {shlex.quote(str(log))}`")
-    note(f"end it, and all that it started, with `{command.said('cancel')}`")
+    note(f"watch it with `{command.as_shell('status')}` or `tail -f {shlex.quote(str(log))}`")
+    note(f"end it, and all that it started, with `{command.as_shell('cancel')}`")
     return 0
 
 
-def to_its_end(command: Command, folder: Path | None = None, own: str = "") -> int:
+def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
     `folder`: of a drive that outlives its driver (see `ablate.driver.detach`); `own`: the study's
@@ -74,36 +74,36 @@ def to_its_end(command: Command, folder: Path | None = None, own: str = "") -> i
     use_writable_caches()
     study, store = _study(command), Store(home())
     study = study.model_copy(update={"id": own or study.id})
-    _check(study, look(study, store, command.last))
+    _check(study, read_status(study, store, command.last))
     from ablate.commands.live_view import watching
     from ablate.driver.scheduler import drive
 
-    Driven.by(command).write(store.home, study.id)
+    LastRun.by(command).write(store.home, study.id)
     with watching(study, store, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
     print(reporting.render(study, "md", command.last))
     note("building the report ...")
     print(f"report: {reporting.build(study)}")
-    return _tell_failures(look(study, store, command.last), command)
+    return _tell_failures(read_status(study, store, command.last), command)
 
 
-def _study(command: Command) -> Study:
+def _study(command: Invocation) -> Study:
     """The study, on Slurm with what the cluster's profile says."""
     study = load_study(command.study, command.overrides)
     if command.backend != "slurm":
         return study
-    from ablate.config.clusters import placed
+    from ablate.config.clusters import with_profile
 
-    return placed(study)
+    return with_profile(study)
 
 
-def _check_detached(command: Command) -> None:
+def _check_detached(command: Invocation) -> None:
     if command.detached and command.backend != "slurm":
         raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
 
 
-def _check(study: Study, found: Survey) -> None:
+def _check(study: Study, found: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
     if study.infra.device == "cuda":
         check_room(found.candidates)
@@ -113,7 +113,7 @@ def _check(study: Study, found: Survey) -> None:
         note(f"note on {one}")
 
 
-def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
+def _requests(found: StudyStatus, jobs: int | None, detached: bool) -> str:
     """What sbatch will be asked for, for each kind of step, as a user would write it."""
     infra = found.study.infra
     limit = jobs or infra.slurm.at_once
@@ -125,11 +125,11 @@ def _requests(found: Survey, jobs: int | None, detached: bool) -> str:
     return "\n".join(blocks)
 
 
-def _tell_failures(found: Survey, command: Command) -> int:
+def _tell_failures(found: StudyStatus, command: Invocation) -> int:
     """A line for each thing that failed, and how it is run again; 1 if there is any, else 0."""
     failures = dict.fromkeys(filter(None, map(found.failure, found.candidates)))
     for line in failures:
         note(f"failed: {line}")
     if failures:
-        note(f"failures stay in the table; `{command.said('retry')}` runs them again")
+        note(f"failures stay in the table; `{command.as_shell('retry')}` runs them again")
     return int(bool(failures))

@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ablate.commands.drivers_and_jobs import Hints, Work, at_hand
+from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller, at_hand
 from ablate.commands.output import emit_json
 from ablate.commands.status_text import again, as_text, starting_jobs
-from ablate.commands.study_status import Eye, Survey, look
+from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import load_study
 from ablate.files import home
 from ablate.store.artifacts import Store
-from ablate.store.read_cache import all_of_use
+from ablate.store.read_cache import without_gc
 from ablate.store.steps import Step
 
 LOOK = 1.0
 """Seconds between two looks at the store."""
 
 
-@all_of_use()
+@without_gc()
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())
-    found = look(study, store)
+    found = read_status(study, store)
     work = at_hand(store.home, study.id, store.watch)
     if as_json:
         emit_json(as_data(found, work))
@@ -44,8 +44,8 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if view.moving(sys.stdout) and not as_json:
         view.watch(study, store, again(name, overrides, study))
         return
-    eye, before, command = Eye(study, store), None, again(name, overrides, study)
-    with Hints(store.home, study.id) as hints:
+    eye, before, command = StatusReader(study, store), None, again(name, overrides, study)
+    with QueuePoller(store.home, study.id) as hints:
         while True:
             found, work = eye.look(), hints.work
             now = moved(found, work)
@@ -59,7 +59,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
             time.sleep(LOOK)
 
 
-def moved(found: Survey, work: Work) -> tuple[Any, ...]:
+def moved(found: StudyStatus, work: ClusterJobs) -> tuple[Any, ...]:
     """What tells one state of a study from the next; how far a step is does not."""
     return (
         {key: one.state for key, one in found.standings.items()},
@@ -68,7 +68,7 @@ def moved(found: Survey, work: Work) -> tuple[Any, ...]:
     )
 
 
-def as_data(found: Survey, work: Work) -> dict[str, Any]:
+def as_data(found: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
     """Rounds with their decisions, candidates with state and score, steps with progress, jobs."""
     hours, of = found.hours()
     return {
@@ -109,7 +109,7 @@ def as_data(found: Survey, work: Work) -> dict[str, Any]:
     }
 
 
-def _step(found: Survey, step: Step) -> dict[str, Any]:
+def _step(found: StudyStatus, step: Step) -> dict[str, Any]:
     one = found.standings[step.key]
     row: dict[str, Any] = {
         "kind": step.kind,

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from ablate.commands.drivers_and_jobs import Work
+from ablate.commands.drivers_and_jobs import ClusterJobs
 from ablate.commands.output import columns
-from ablate.commands.study_status import Survey
+from ablate.commands.study_status import StudyStatus
 from ablate.config.study import Study
-from ablate.driver.invocation import Command, last_driven
+from ablate.driver.invocation import Invocation, last_driven
 from ablate.files import home
 from ablate.humanize import clock, duration, pace
 from ablate.launch.slurm.squeue import Queued
@@ -14,12 +14,12 @@ from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
 
-def again(name: str, overrides: Sequence[str], study: Study) -> Command:
+def again(name: str, overrides: Sequence[str], study: Study) -> Invocation:
     """What to type to go on with the study in the way that it was last driven."""
-    return last_driven(home(), study.id).again(Command(name, overrides))
+    return last_driven(home(), study.id).again(Invocation(name, overrides))
 
 
-def as_text(found: Survey, work: Work, command: Command) -> str:
+def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """The same in columns: candidates, what is at work, waits in Slurm's queue, or failed.
 
     `command`: what goes on with the study, when its user types it.
@@ -48,14 +48,14 @@ def as_text(found: Survey, work: Work, command: Command) -> str:
     return "\n\n".join((*parts, *told_apart(found.older), summary(found, work, command)))
 
 
-def gone(found: Survey) -> str:
+def gone(found: StudyStatus) -> str:
     """The steps whose artifacts are gone, in a line: what they were for is done, and counts."""
     names = [f"{step.kind} {step.slug}" for step in found.gone]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return f"gone, and not needed for what is scored: {', '.join(names[:3])}{more}"
 
 
-def queue(found: Survey, work: Work) -> list[str]:
+def queue(found: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that wait in Slurm's queue, a line for each reason."""
     steps = found.steps if work.waiting else ()
     names = {step.key: f"{step.kind} {step.slug}" for step in steps}
@@ -69,21 +69,21 @@ def queue(found: Survey, work: Work) -> list[str]:
     ]
 
 
-def starting(found: Survey, work: Work) -> list[str]:
+def starting(found: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that run but are at no step yet, as while they import: a line if there are any."""
     names = [f"{step.kind} {step.slug}" for _, step in starting_jobs(found, work)]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return [f"starting: {', '.join(names[:3])}{more}"] if names else []
 
 
-def drivers(found: Survey, work: Work, command: Command) -> list[str]:
+def drivers(found: StudyStatus, work: ClusterJobs, command: Invocation) -> list[str]:
     """Who drives the study; of one that died before the study was complete, what to do about it."""
     lines = []
     for one in work.drivers:
         if one.state != "gone":
             lines.append(f"driver: {one.who} {one.said}".rstrip())
         elif not found.complete:
-            takes = f"`{command.said('run')}` takes over what it left"
+            takes = f"`{command.as_shell('run')}` takes over what it left"
             lines.append(f"driver: {one.who} {one.said}; {takes}{_printed(one.log)}")
     if work.error and not (work.driven or found.complete):
         lines.append(f"the last driver failed: {work.error}{_printed(work.log)}")
@@ -94,7 +94,7 @@ def _printed(log: str) -> str:
     return f"; what it printed: {log}" if log else ""
 
 
-def summary(found: Survey, work: Work, command: Command) -> str:
+def summary(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """How far the study is, what that took, and when it will end if it goes on like this."""
     hours, of = found.hours()
     said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
@@ -104,16 +104,16 @@ def summary(found: Survey, work: Work, command: Command) -> str:
         return said
     left = found.seconds_left()
     if not (found.at_work or work.driven or work.jobs):
-        return f"{said}; nothing works on it: `{command.said('run')}` goes on"
+        return f"{said}; nothing works on it: `{command.as_shell('run')}` goes on"
     return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said
 
 
-def remedy(step: Step, command: Command) -> str:
+def remedy(step: Step, command: Invocation) -> str:
     """What to do about a step that failed."""
-    return f"`ablate logs {step.key[:12]}` says more, `{command.said('retry')}` tries it again"
+    return f"`ablate logs {step.key[:12]}` says more, `{command.as_shell('retry')}` tries it again"
 
 
-def progress(found: Survey, step: Step) -> tuple[str, str, str, str]:
+def progress(found: StudyStatus, step: Step) -> tuple[str, str, str, str]:
     """Of a step at work: how far, how quick, how long still, which attempt (from the second)."""
     one = found.standings[step.key]
     now = one.holding
@@ -134,7 +134,7 @@ def namesakes(study: Study) -> str:
     return f"; another of its name has a driver, which `{'`, `'.join(known)}` ends" * bool(known)
 
 
-def at_work(found: Survey) -> list[str]:
+def at_work(found: StudyStatus) -> list[str]:
     heads = ("AT WORK", "STEP", "WHAT", "DONE", "PACE", "", "", "")
     rows = []
     for step in found.at_work:
@@ -144,7 +144,7 @@ def at_work(found: Survey) -> list[str]:
     return [columns(heads, rows)] if rows else []
 
 
-def starting_jobs(found: Survey, work: Work) -> list[tuple[Queued, Step]]:
+def starting_jobs(found: StudyStatus, work: ClusterJobs) -> list[tuple[Queued, Step]]:
     """The jobs that run, each with the step it comes to next, where nobody is at that step."""
     steps = {step.key: step for step in found.steps} if work.begun else {}
     pairs = []

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from ablate.commands.output import note
 from ablate.config.study import Candidate, Study, load_study
 from ablate.files import NO_FILE, UNREADABLE, home
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.search.strategy import Round
 from ablate.store import lease
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Holding
-from ablate.store.read_cache import Readings, signature
+from ablate.store.read_cache import ReadCache, signature
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.store.steps import Step, ancestors
 
@@ -24,7 +24,7 @@ State = Literal["done", "running", "failed", "waiting", "gone"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class StepStatus:
     """Where a step is: `record` of its end, or `holding` while someone works on it.
 
     `spent`: seconds that attempts took which came to no end, as where it was cancelled.
@@ -54,7 +54,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Survey:
+class StudyStatus:
     """A study's rounds, and each of their steps once with its standing and its users.
 
     `standings`: by a step's key; `used_by`: names of candidates by key; `chains`: a candidate's
@@ -64,7 +64,7 @@ class Survey:
     study: Study
     rounds: Sequence[Round]
     steps: Sequence[Step]
-    standings: Mapping[str, Standing]
+    standings: Mapping[str, StepStatus]
     used_by: Mapping[str, list[str]]
     chains: Mapping[str, list[Step]]
     older: Mapping[str, float] = field(default_factory=dict)
@@ -183,7 +183,7 @@ KEPT = ("seconds", "device_seconds", "device", "restarts", "result")
 _WORST: tuple[State, ...] = ("failed", "running")
 
 
-class Eye:
+class StatusReader:
     """Looks at a study in the store, again and again: what it has read of finished steps it keeps.
 
     A look asks once for each record's file whether it is still the same, and reads what is new. As
@@ -194,11 +194,11 @@ class Eye:
         self.study, self.store, self.last = study, store, last
         self.checked = StoredResults(store, study)
         memory = store.home / "remembered" / "records" / f"{study.id}.json"
-        self.records = Readings(memory, of=" ".join(KEPT))
+        self.records = ReadCache(memory, of=" ".join(KEPT))
         self._listed: dict[tuple[str, str], set[str]] = {}
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, StepStatus] = {}
 
-    def look(self) -> Survey:
+    def look(self) -> StudyStatus:
         """Rounds 1 to `last` (default: all) of the study as they stand."""
         rounds = self._rounds()
         chains: dict[str, list[Step]] = {}
@@ -219,7 +219,9 @@ class Eye:
         older = self.checked.older(
             one for one in known if standings[chains[one.name][-1].key].state != "done"
         )
-        return Survey(self.study, rounds, list(steps.values()), standings, used_by, chains, older)
+        return StudyStatus(
+            self.study, rounds, list(steps.values()), standings, used_by, chains, older
+        )
 
     def _missing(self, step: Step) -> list[Step]:
         """What must be done to have the step: nothing above what is there."""
@@ -231,11 +233,11 @@ class Eye:
         """The rounds; an artifact that is damaged is set aside, with a note, and never was made."""
         self._forget()
         with contextlib.suppress(*UNREADABLE):  # damaged: the one who checks says what
-            return explore(self.study, self, self.last)
+            return rounds_so_far(self.study, self, self.last)
         while True:
             self._forget()
             try:
-                return explore(self.study, self.checked, self.last)
+                return rounds_so_far(self.study, self.checked, self.last)
             except BadArtifactError as error:
                 note(str(error))
 
@@ -244,24 +246,24 @@ class Eye:
         self._listed.clear()
         self._standings.clear()
 
-    def standing(self, step: Step) -> Standing:
+    def standing(self, step: Step) -> StepStatus:
         """Done, at work now, failed at its last attempt, or waiting; the same for all of a look."""
         if step.key not in self._standings:
             self._standings[step.key] = self._standing(step)
         return self._standings[step.key]
 
-    def _standing(self, step: Step) -> Standing:
+    def _standing(self, step: Step) -> StepStatus:
         if record := self._record(step):
-            return Standing("done", record)
+            return StepStatus("done", record)
         begun = self._has("leases", step)
         failure = self.store.failure(step) if self._has("failed", step) else None
         holding = self._holding(step) if begun else None
         if holding and (holding.owner or not failure):  # of a damaged lease nobody is the owner
-            return Standing("running", None, holding)
+            return StepStatus("running", None, holding)
         if failure:
-            return Standing("failed", failure)
+            return StepStatus("failed", failure)
         left = lease.look(self.store.leases(step)) if begun else None
-        return Standing("waiting", spent=left.seconds if left else 0.0)
+        return StepStatus("waiting", spent=left.seconds if left else 0.0)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.checked.steps(candidate)
@@ -308,14 +310,14 @@ def _kept(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {field: record[field] for field in KEPT if field in record} if record else None
 
 
-def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Survey:
+def survey(name: str, overrides: Sequence[str], last: int | None = None) -> StudyStatus:
     """The study of this name or path, with overrides, as the store at `home()` has it."""
-    return look(load_study(name, overrides), Store(home()), last)
+    return read_status(load_study(name, overrides), Store(home()), last)
 
 
-def look(study: Study, store: Store, last: int | None = None) -> Survey:
+def read_status(study: Study, store: Store, last: int | None = None) -> StudyStatus:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
-    eye = Eye(study, store, last)
+    eye = StatusReader(study, store, last)
     found = eye.look()
     eye.records.keep()
     return found

@@ -17,7 +17,7 @@ from ablate.config.infra import Infra
 from ablate.config.study import Study
 from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located, load
-from ablate.parsing.validation import Fields, blame, validated
+from ablate.parsing.validation import Fields, error_location, validated
 
 
 class Clusters(Fields):
@@ -33,7 +33,7 @@ def profiles() -> Path:
     return Path(os.environ.get("ABLATE_CLUSTERS") or config / "ablate" / "clusters.yaml")
 
 
-def placed(study: Study) -> Study:
+def with_profile(study: Study) -> Study:
     """The study with the fields of its cluster's profile where its own `infra` does not say.
 
     Raises UserError for a mistake in the file, or a profile that is not in it.
@@ -57,7 +57,7 @@ def profile(infra: Infra) -> tuple[Infra, Located] | None:
         return None
     tree = load(path)
     known = validated(Clusters, tree, [])
-    with blame(tree, ["default"]):
+    with error_location(tree, ["default"]):
         if known.default is not None and known.default not in known.clusters:
             raise UserError(f"no cluster '{known.default}'{nearest(known.default, known.clusters)}")
     name = name or known.default

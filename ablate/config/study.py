@@ -31,14 +31,14 @@ from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fi
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
 from ablate.errors import UserError, nearest
-from ablate.files import placed
+from ablate.files import resolve_path
 from ablate.parsing.tree import Located, assign, load, parse
-from ablate.parsing.validation import Fields, Option, Seed, blame, known, validated
+from ablate.parsing.validation import Fields, Option, Seed, error_location, known, validated
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
 """As the registries have them, but read from the disk once: specs carry checksums of weights."""
-SHELF = (Path(__file__).parents[1] / "sweeps").resolve()
+STUDIES_DIR = (Path(__file__).parents[1] / "sweeps").resolve()
 """The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
 
 
@@ -212,8 +212,8 @@ class Study(Written):
 
 def study_names() -> list[str]:
     """The studies that ship with `ablate`, such as `micro/rounds`; files to extend are left out."""
-    files = sorted(SHELF.glob("*/**/*.yaml"))
-    names = (file.relative_to(SHELF).with_suffix("").as_posix() for file in files)
+    files = sorted(STUDIES_DIR.glob("*/**/*.yaml"))
+    names = (file.relative_to(STUDIES_DIR).with_suffix("").as_posix() for file in files)
     return [name for name in names if not name.endswith(("/base", "/data"))]
 
 
@@ -243,20 +243,20 @@ def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
 def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:
     """A study's name and id, what is written in it (its fields checked one by one), and where."""
     path, name = _find(name_or_path)
-    tree = on_disk = load(path, SHELF)
+    tree = on_disk = load(path, STUDIES_DIR)
     for override in overrides:
         key, equals, text = override.partition("=")
         where = f"--set {override}"
         if not equals:
             raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
         tree = assign(tree, key, parse(text, where), where)
-    own = study_id(name, path, SHELF, on_disk.plain(), tree.plain())
+    own = study_id(name, path, STUDIES_DIR, on_disk.plain(), tree.plain())
     return name, own, validated(Written, tree, []), tree
 
 
 def _find(given: str) -> tuple[Path, str]:
     if given in study_names():
-        return SHELF / f"{given}.yaml", given
+        return STUDIES_DIR / f"{given}.yaml", given
     path = Path(given)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         return path, re.sub(r"[^\w.@+-]+", "-", path.stem).strip("-.") or "study"
@@ -276,15 +276,15 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     base = _design(written.base, base_tree, written.data)
     explore: Rounds | Arms = written.explore
     designs: list[Design] = []
-    with blame(tree, ["suite"]):
+    with error_location(tree, ["suite"]):
         suite = suites.place(written.suite, tree.at(["suite"]).folder)
         suites.resolve(suite)
-    with blame(tree, ["seeds"]):
+    with error_location(tree, ["seeds"]):
         _distinct(map(str, written.seeds))
     if isinstance(explore, Rounds):
         explore = _rounds(explore, base, tree)
     else:
-        with blame(tree, ["explore", "arms"]):
+        with error_location(tree, ["explore", "arms"]):
             _distinct(arm.name for arm in explore.arms)
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
@@ -299,10 +299,10 @@ def _check_published(written: Written, tree: Located) -> None:
     """Every published row that the study names is one of the published table that it names."""
     table = None
     if written.published is not None:
-        with blame(tree, ["published"]):
+        with error_location(tree, ["published"]):
             table = published.table(written.published)
     for place, row in _published_rows(written.explore):
-        with blame(tree, ["explore", *place]):
+        with error_location(tree, ["explore", *place]):
             if table is None:
                 raise UserError(f"'{row}' is a row, but the study names no `published` table")
             table.row(row)
@@ -323,26 +323,26 @@ def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     """The design with its encoders' full titles and every option of its fusion."""
     titles = []
     for n, encoder in enumerate(written.encoders):
-        with blame(tree, ["encoders", n], ["base"]):
+        with error_location(tree, ["encoders", n], ["base"]):
             titles.append(encoder_spec(encoder).title)
-    with blame(tree, ["encoders"], ["base"]):
+    with error_location(tree, ["encoders"], ["base"]):
         _distinct(titles)
     fusion = written.fusion
-    with blame(tree, ["fusion", "name"], ["base"]):
+    with error_location(tree, ["fusion", "name"], ["base"]):
         options = fusion_zoo.options(fusion.name)
-    with blame(tree, ["fusion", "options"], ["base"]):
+    with error_location(tree, ["fusion", "options"], ["base"]):
         fusion_zoo.check(fusion.name, fusion.options)
     for option, default in options.items():
         options[option] = type(default)(fusion.options.get(option, default))
-    with blame(tree, ["llm"], ["base"]):
+    with error_location(tree, ["llm"], ["base"]):
         llm = llms.place(written.llm, tree.at(["llm"]).folder)
         context = llm_spec(llm).context
     tokens = fusion.grid[0] * fusion.grid[1]
     for kind, stage in written.recipe.stages().items():
-        with blame(tree, ["recipe", kind, "data"], ["base"]):
+        with error_location(tree, ["recipe", kind, "data"], ["base"]):
             if stage.data not in data:
                 raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
-        with blame(tree, ["fusion", "grid"], ["base"]):
+        with error_location(tree, ["fusion", "grid"], ["base"]):
             room = min(context, stage.max_length)
             if tokens >= room:
                 raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
@@ -354,13 +354,13 @@ def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
     """The rounds with the full titles of their pool."""
     pool = []
     for n, encoder in enumerate(explore.pool):
-        with blame(tree, ["explore", "pool", n]):
+        with error_location(tree, ["explore", "pool", n]):
             pool.append(encoder_spec(encoder).title)
             if pool[-1] in base.encoders:
                 raise UserError(f"'{pool[-1]}' is in the base already")
-    with blame(tree, ["explore", "pool"]):
+    with error_location(tree, ["explore", "pool"]):
         _distinct(pool)
-    with blame(tree, ["explore", "rounds"]):
+    with error_location(tree, ["explore", "rounds"]):
         if explore.rounds > len(pool) + 1:
             raise UserError(
                 f"{explore.rounds} rounds need {explore.rounds - 1} experts, the pool has "
@@ -393,8 +393,8 @@ def _found(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
     paths = {}
     for field, exists in ("conversations", Path.exists), ("images", Path.is_dir):
         if given := getattr(files, field):
-            with blame(tree, [*at, field]):
-                paths[field] = placed(given, tree.at([*at, field]).folder)
+            with error_location(tree, [*at, field]):
+                paths[field] = resolve_path(given, tree.at([*at, field]).folder)
                 if files.rows is None and not exists(paths[field]):
                     raise UserError(f"nothing at {paths[field]}")
     return files.model_copy(update=paths)

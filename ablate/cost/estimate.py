@@ -26,8 +26,8 @@ from ablate.config.study import Candidate, Design, Stage, Study, encoder_spec, l
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.errors import UserError
-from ablate.files import remembered
-from ablate.store.steps import Step, alone
+from ablate.files import disk_cache
+from ablate.store.steps import Step, prealign_design
 
 FROZEN, TRAINED = 0.48, 0.27
 """Shares of the peak that work on frozen and on trained parts reaches. Fitted to Eagle-X5 on
@@ -183,7 +183,7 @@ def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepC
     """What one of the candidate's steps costs; None if the length of its data is not known."""
     if step.kind == "evaluate":
         return _evaluation(study, model_cost(candidate), gpu)
-    design = alone(candidate, step.slug) if step.kind == "prealign" else candidate
+    design = prealign_design(candidate, step.slug) if step.kind == "prealign" else candidate
     return _training(study, design, step.kind, gpu)
 
 
@@ -301,7 +301,7 @@ def _figures(
 ) -> _Fused:
     """A fusion's own figures. They take torch to find out, and so are remembered in `home()`."""
     asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options)
-    found = remembered("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
+    found = disk_cache("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
     cost = Cost(found["parameters"], found["flops"])
     return _Fused([(n, c) for n, c in found["segments"]], cost, found["notes"])
 

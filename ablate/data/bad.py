@@ -26,7 +26,7 @@ def identified(where: str, identity: str) -> str:
 
 
 @dataclass
-class Budget:
+class ErrorBudget:
     """How many bad rows of a source may be passed over, how many were, and why the first were."""
 
     source: str

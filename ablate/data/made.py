@@ -18,11 +18,11 @@ from ablate.errors import UserError
 from ablate.files import (
     NO_FILE,
     as_made,
-    read_sealed,
-    remembered,
-    sealed,
+    disk_cache,
+    read_checked,
     sha256_file,
     sizes_and_times,
+    with_checksum,
     write_json,
 )
 
@@ -45,14 +45,14 @@ def made(folder: Path, fill: Callable[[Path], None]) -> Path:
             partial.mkdir()
             fill(partial)
             as_made(partial)
-            write_json(partial / MANIFEST, sealed({"files": _listed(partial)}))
+            write_json(partial / MANIFEST, with_checksum({"files": _listed(partial)}))
             put(partial, folder)
     return folder
 
 
 def problem(folder: Path) -> str | None:
     """What is not as the folder's manifest says, in words; None if all is."""
-    manifest = read_sealed(folder / MANIFEST)
+    manifest = read_checked(folder / MANIFEST)
     if manifest is None:
         return "its manifest is damaged, or it was made by an older version"
     files = {folder / name: said for name, said in manifest["files"].items()}
@@ -70,7 +70,7 @@ def problem(folder: Path) -> str | None:
         path = next(wrong, None)
         return f"the checksum of {path.relative_to(folder)} does not hold" if path else ""
 
-    return remembered("made", [manifest, seen], read) or None
+    return disk_cache("made", [manifest, seen], read) or None
 
 
 def put(partial: Path, folder: Path) -> None:

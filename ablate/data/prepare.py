@@ -11,7 +11,7 @@ from typing import Any
 
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, Files, WorldData, parse
-from ablate.data.bad import Budget
+from ablate.data.bad import ErrorBudget
 from ablate.data.chat import Chat
 from ablate.data.index import Index, Writer
 from ablate.data.made import made
@@ -56,7 +56,7 @@ class Part:
     files: Files
     rows: Reader
     index: Index
-    budget: Budget
+    budget: ErrorBudget
 
 
 def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Part:
@@ -77,7 +77,7 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
     read, bad = index.report["rows"], index.report["bad"]
     if files.rows and abs(read - files.rows) > NEAR * files.rows:
         raise UserError(f"{name}: {read:,} rows, but it declares {files.rows:,} (rows)")
-    budget = Budget(name, files.allowed(read))
+    budget = ErrorBudget(name, files.allowed(read))
     budget.spend(bad["count"], bad["first"])
     return Part(files, rows, index, budget)
 
@@ -86,7 +86,7 @@ def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> N
     stream, read = iter(rows), 0
     spoken = False  # whether any answer is more than white space
     understanding = Understanding(rows, files.images, chat)
-    bad = Budget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
+    bad = ErrorBudget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
     with Writer(folder) as writer:
         while chunk := list(islice(stream, CHUNK)):
             good, reasons = understanding.rows(chunk)

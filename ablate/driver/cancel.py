@@ -13,11 +13,11 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ablate.launch.drives import Drive, drives
+from ablate.launch.drives import DriverSession, drives
 from ablate.launch.local import GRACE, end
 from ablate.launch.slurm import squeue
 from ablate.launch.slurm.jobs import scancel
-from ablate.polling import within
+from ablate.polling import wait_until
 from ablate.store.lease import Watch
 from ablate.store.process import Process
 
@@ -30,14 +30,14 @@ PAUSE = 0.1
 
 
 @dataclass(frozen=True)
-class Ending:
+class CancelResult:
     """Something that worked on the study. `left`: why it still does, and what to do; "" if not."""
 
     what: str
     left: str = ""
 
 
-def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
+def cancel(home: Path, study: str | None = None) -> Iterator[CancelResult]:
     """End the drivers of the study of that id (None: of all), and all that they started.
 
     Says of each thing, as soon as that is known, that it ended or why it is left.
@@ -51,7 +51,9 @@ def cancel(home: Path, study: str | None = None) -> Iterator[Ending]:
         yield from _ended(drive, _driver(drive, watch) if drive in alive else (), its)
 
 
-def _ended(drive: Drive, driver: Iterable[Ending], jobs: Sequence[str] | None) -> Iterator[Ending]:
+def _ended(
+    drive: DriverSession, driver: Iterable[CancelResult], jobs: Sequence[str] | None
+) -> Iterator[CancelResult]:
     workers = [worker for worker in drive.workers() if not _gone(worker)]
     whole = True
     for ending in chain(driver, _workers(drive, workers), _jobs(drive, jobs)):
@@ -61,35 +63,35 @@ def _ended(drive: Drive, driver: Iterable[Ending], jobs: Sequence[str] | None) -
         shutil.rmtree(drive.folder, ignore_errors=True)
 
 
-def _driver(drive: Drive, watch: Watch) -> Iterator[Ending]:
+def _driver(drive: DriverSession, watch: Watch) -> Iterator[CancelResult]:
     """The driver, which ends what it started on its way out."""
     driver = drive.driver
     what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
     end(driver, signal.SIGTERM)
     patience = ORDERLY if driver.near else FAR
-    if within(patience, lambda: watch.held(drive.leases) is None, PAUSE):
-        yield Ending(what)
+    if wait_until(patience, lambda: watch.held(drive.leases) is None, PAUSE):
+        yield CancelResult(what)
     elif driver.near:
-        yield Ending(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
+        yield CancelResult(what, f"not ended in {ORDERLY:.0f} s; `kill -9 {driver.pid}` does it")
     else:
         there = f"the same command on {driver.host} ends it, if it is alive"
-        yield Ending(what, f"asked to stop, no answer in {FAR:.0f} s; {there}")
+        yield CancelResult(what, f"asked to stop, no answer in {FAR:.0f} s; {there}")
 
 
-def _workers(drive: Drive, workers: Sequence[Process]) -> Iterator[Ending]:
+def _workers(drive: DriverSession, workers: Sequence[Process]) -> Iterator[CancelResult]:
     for worker in workers:
         end(worker, signal.SIGTERM)
     for worker in workers:
         what = f"worker of {drive.study}, process {worker.pid} on {worker.host}"
         if worker.near:
-            if not within(GRACE, partial(_gone, worker), PAUSE):
+            if not wait_until(GRACE, partial(_gone, worker), PAUSE):
                 end(worker, signal.SIGKILL)
-            yield Ending(what)
+            yield CancelResult(what)
         elif drive.folder.exists():
             there = f"the same command on {worker.host} ends it"
-            yield Ending(what, f"{there}; else it ends with its step")
+            yield CancelResult(what, f"{there}; else it ends with its step")
         else:
-            yield Ending(what)
+            yield CancelResult(what)
 
 
 def _gone(worker: Process) -> bool:
@@ -97,21 +99,21 @@ def _gone(worker: Process) -> bool:
     return worker.runs() is False
 
 
-def _jobs(drive: Drive, jobs: Sequence[str] | None) -> Iterator[Ending]:
+def _jobs(drive: DriverSession, jobs: Sequence[str] | None) -> Iterator[CancelResult]:
     """Its jobs in Slurm that were alive, each task of an array by itself; None: unknown. And those
     that it has submitted since."""
     if jobs is None:
         what = f"jobs of {drive.study}: {', '.join(drive.jobs())}"
-        yield Ending(what, "Slurm does not answer here; run the same again where it does")
+        yield CancelResult(what, "Slurm does not answer here; run the same again where it does")
         return
     jobs = list(dict.fromkeys([*jobs, *(_alive(list(drive.jobs())) or ())]))
     scancel(jobs)
-    within(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
+    wait_until(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
     rest = _alive(jobs)
     for job in jobs:
         hurry = f"`scancel --signal=KILL --full {job}` hurries it"
         gone = rest is not None and job not in rest
-        yield Ending(f"job of {drive.study}: {job}", "" if gone else f"still ending; {hurry}")
+        yield CancelResult(f"job of {drive.study}: {job}", "" if gone else f"still ending; {hurry}")
 
 
 def _alive(jobs: Sequence[str]) -> list[str] | None:

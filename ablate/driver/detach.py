@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config.study import Study
-from ablate.driver.invocation import Command, Driven
-from ablate.driver.sessions import TakenOverError, Tenure
+from ablate.driver.invocation import Invocation, LastRun
+from ablate.driver.sessions import SessionOwnership, TakenOverError
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.drives import drives, log_of
 from ablate.launch.slurm.sbatch import RefusedError, driver_request, require_slurm, submit
 from ablate.launch.slurm.squeue import ask
-from ablate.redaction import redacted
+from ablate.redaction import redact
 from ablate.store.lease import Watch
 
-Run = Callable[[Command, Path, str], int]
+Run = Callable[[Invocation, Path, str], int]
 """Drives a command's study, of that id, from a folder to its end; gives the exit code."""
 
 
@@ -34,7 +34,7 @@ class Driving:
     A class, so that submitit finds `checkpoint` when it must go.
     """
 
-    def __init__(self, run: Run, command: Command, study: str, home: Path, folder: Path) -> None:
+    def __init__(self, run: Run, command: Invocation, study: str, home: Path, folder: Path) -> None:
         self.run, self.command, self.study = run, command, study
         self.home, self.folder = str(home), str(folder)
 
@@ -57,7 +57,7 @@ class Driving:
     def _died(self, said: str) -> None:
         """Leave word for `ablate status`, as nobody sees this job's last line."""
         log = log_of(Path(self.folder), self.study, os.environ.get("SLURM_JOB_ID", ""))
-        driven = Driven.by(self.command, redacted(" ".join(said.split())), str(log))
+        driven = LastRun.by(self.command, redact(" ".join(said.split())), str(log))
         with contextlib.suppress(OSError, UserError):  # its log still says it
             driven.write(Path(self.home), self.study)
 
@@ -67,7 +67,7 @@ class Driving:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, Path]:
+def detach(run: Run, command: Invocation, study: Study, home: Path) -> tuple[str, Path]:
     """Submit `run` as a job that drives the study; its number, and where it prints.
 
     Raises UserError where the study has a driver, Slurm is not here, or sbatch refuses.
@@ -79,8 +79,8 @@ def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, P
     folder = home / "drives" / token
     logs = log_of(folder, study.id, "").parent
     logs.mkdir(mode=0o700, parents=True)
-    tenure = Tenure(home, study.id, watch)
-    tenure.hold(folder)  # until the job's number is there to be found
+    tenure = SessionOwnership(home, study.id, watch)
+    tenure.acquire(folder)  # until the job's number is there to be found
     try:
         call = Driving(run, command, study.id, home, folder)
         job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
@@ -94,7 +94,7 @@ def detach(run: Run, command: Command, study: Study, home: Path) -> tuple[str, P
     return job, log_of(folder, study.id, job)
 
 
-def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
+def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
     for drive in drives(home, study.id):
         own = drive.own_job
@@ -106,8 +106,8 @@ def _alone(command: Command, study: Study, home: Path, watch: Watch) -> None:
         else:
             continue
         raise UserError(
-            f"{study.name} has a driver: {who}; `{command.said('status')}` shows how far it is, "
-            f"`{command.said('cancel')}` ends it"
+            f"{study.name} has a driver: {who}; `{command.as_shell('status')}` shows how far it is, "
+            f"`{command.as_shell('cancel')}` ends it"
         )
 
 

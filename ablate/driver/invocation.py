@@ -13,7 +13,7 @@ from ablate.files import UNREADABLE, read_json, write_json
 
 
 @dataclass(frozen=True)
-class Command:
+class Invocation:
     """What was typed of `ablate run` or another command: a study, its changes, ways to drive it.
 
     `last`: rounds 1 to it only; `jobs`: steps at once; None where that was not said.
@@ -26,7 +26,7 @@ class Command:
     backend: str = "local"
     detached: bool = False
 
-    def said(self, verb: str) -> str:
+    def as_shell(self, verb: str) -> str:
         """`ablate VERB` of the same study, for a shell; run and retry drive it in the same way."""
         words = ["ablate", verb, self.study]
         words += [word for change in self.overrides for word in ("--set", change)]
@@ -40,7 +40,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Driven:
+class LastRun:
     """How a study was last driven. `error`: what a driver that is a job died of, `log`: what it
     printed; `""` for one that did not, or had a terminal to say it on. `cancels`: what its user
     types to end it.
@@ -54,26 +54,26 @@ class Driven:
     cancels: str = ""
 
     @classmethod
-    def by(cls, command: Command, error: str = "", log: str = "") -> "Driven":
+    def by(cls, command: Invocation, error: str = "", log: str = "") -> "LastRun":
         """Of a study that this command drives."""
         return cls(
-            command.backend, command.jobs, command.detached, error, log, command.said("cancel")
+            command.backend, command.jobs, command.detached, error, log, command.as_shell("cancel")
         )
 
     def write(self, home: Path, study: str) -> None:
         """Write it down for the study of that id."""
         write_json(_file(home, study), asdict(self))
 
-    def again(self, command: Command) -> Command:
+    def again(self, command: Invocation) -> Invocation:
         """`command`, driving in this way."""
         return replace(command, backend=self.backend, jobs=self.jobs, detached=self.detached)
 
 
-def last_driven(home: Path, study: str) -> Driven:
+def last_driven(home: Path, study: str) -> LastRun:
     """How the study of that id was last driven; as by default where nobody knows."""
     with contextlib.suppress(*UNREADABLE):
-        return Driven(**read_json(_file(home, study)))
-    return Driven.by(Command(study))
+        return LastRun(**read_json(_file(home, study)))
+    return LastRun.by(Invocation(study))
 
 
 def _file(home: Path, study: str) -> Path:

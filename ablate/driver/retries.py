@@ -14,7 +14,7 @@ process died without a word; a parent's checksum did not hold; they had to go, a
 takes machines away, which is no fault of the step's but must not go on for ever."""
 
 
-class Attempts:
+class RetryPolicy:
     """The attempts that a driver saw end."""
 
     def __init__(self, store: Store) -> None:
@@ -22,7 +22,7 @@ class Attempts:
         self._vain: Counter[tuple[str, End]] = Counter()
         self._furthest: dict[str, int] = {}
 
-    def enough(self, step: Step, end: End) -> str | None:
+    def exhausted(self, step: Step, end: End) -> str | None:
         """Take note that an attempt at the step ended; why there shall be no other, or None."""
         holding = look(self.store.leases(step))
         reached = holding.done if holding else 0

@@ -22,14 +22,14 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
-from ablate.driver.retries import Attempts
+from ablate.driver.retries import RetryPolicy
 from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
 from ablate.launch.backends import open_backend
 from ablate.launch.protocol import Backend, Job
 from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
 from ablate.search.decision import Decision
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.search.strategy import Round
 from ablate.signals import terminable
 from ablate.store.artifacts import BadArtifactError, Store
@@ -134,17 +134,17 @@ class _Driver:
         self.failing = store.failing()
         self.done: set[str] = set()
         self.absent: set[str] = set()  # not in the store when we last looked
-        self.attempts = Attempts(store)
+        self.attempts = RetryPolicy(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
-        self.tenure = drives.Tenure(store.home, study.id, store.watch)
+        self.tenure = drives.SessionOwnership(store.home, study.id, store.watch)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
         self.preflight: Step | None = None
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
-        found = explore(self.study, self, self.last)
+        found = rounds_so_far(self.study, self, self.last)
         decided = [(turn, turn.decision) for turn in found if turn.decision]
         new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
         if new:
@@ -169,7 +169,7 @@ class _Driver:
         """Work, holding the drive; `stays`: its jobs stay at work when this process has to go."""
         backend, leave = None, False
         with contextlib.closing(self.tenure):
-            self.tenure.hold(self.folder)
+            self.tenure.acquire(self.folder)
             try:
                 backend = opened()
                 self.adopted |= backend.adopt(self.folder)  # where the drive is an old one
@@ -219,7 +219,7 @@ class _Driver:
         """Hear who wants the driver to end; take over what dead ones left."""
         if drives.asked_to_stop(self.folder):
             raise SystemExit(128 + signal.SIGTERM)
-        for folder in self.tenure.inherited():
+        for folder in self.tenure.take_over_dead():
             self.adopted |= backend.adopt(folder)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
@@ -393,7 +393,7 @@ class _Driver:
     def _again(self, step: Step, outcome: Outcome) -> None:
         """Leave the step to be tried again, or call it failed after so many times."""
         assert outcome.status in ("lost", "stopped", "bad")
-        if enough := self.attempts.enough(step, outcome.status):
+        if enough := self.attempts.exhausted(step, outcome.status):
             said = f"{outcome.message}, {enough}"
             self._give_up(step, outcome.status.capitalize(), said, outcome.remedy)
 

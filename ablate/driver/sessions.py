@@ -20,10 +20,10 @@ from pathlib import Path
 
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.launch.drives import Drive, drives
+from ablate.launch.drives import DriverSession, drives
 from ablate.launch.slurm import squeue
 from ablate.launch.slurm.arrays import submitted
-from ablate.polling import within
+from ablate.polling import wait_until
 from ablate.store.lease import PATIENCE, Lease, Watch
 from ablate.store.process import Process
 
@@ -46,7 +46,7 @@ class TakenOverError(UserError):
     """Another driver took this one for dead, and goes on with what it started."""
 
 
-class Tenure:
+class SessionOwnership:
     """The drives that this process holds, of one study: its own, and those it has taken over.
 
     `spoken_for`: the keys of the steps that other drivers, of any study, have submitted jobs for.
@@ -59,10 +59,10 @@ class Tenure:
         self._asked: dict[Path, tuple[float, bool]] = {}
         self._stack = contextlib.ExitStack()
 
-    def hold(self, folder: Path) -> None:
+    def acquire(self, folder: Path) -> None:
         """Take a drive once its last owner is known to be dead; TakenOverError if another lives."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not within(PATIENCE + 5, lambda: self._take(folder), pause=1.0):
+        if not wait_until(PATIENCE + 5, lambda: self._take(folder), pause=1.0):
             raise TakenOverError("another driver goes on with the study; this one may end")
 
     def _take(self, folder: Path) -> bool:
@@ -73,7 +73,7 @@ class Tenure:
             begin(folder, self.study)
         return lease is not None
 
-    def inherited(self) -> list[Path]:
+    def take_over_dead(self) -> list[Path]:
         """Drives of the study with jobs whose driver is dead: they are held from now on.
 
         Looks anew at what others have, and removes what is of no use to anybody. Raises
@@ -101,7 +101,7 @@ class Tenure:
                 taken.append(drive.folder)
         return taken
 
-    def _lingers(self, drive: Drive) -> bool:
+    def _lingers(self, drive: DriverSession) -> bool:
         """Whether jobs of a dead driver, which have answered, may not have ended; Slurm is asked
         for that now and then."""
         asked, lingers = self._asked.get(drive.folder, (-math.inf, True))
@@ -122,7 +122,7 @@ class Tenure:
         self._stack.close()
 
 
-def sweep(drive: Drive) -> None:
+def sweep(drive: DriverSession) -> None:
     """Remove what a dead driver left whose jobs have ended, if no worker may still need it, nor its
     own job, which waits in the queue."""
     if drive.own_job is None and all(worker.runs() is False for worker in drive.workers()):

@@ -11,7 +11,7 @@ from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
 from ablate.encoders.published import load_published
-from ablate.encoders.tensors import load_module, undrawn
+from ablate.encoders.tensors import load_module, skip_init
 from ablate.errors import UserError, nearest
 
 
@@ -35,7 +35,7 @@ def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:
     family = family_class(spec.family)
     load_weights = load_weights and spec.weights.kind != "none"
     whole = load_weights and not family.fresh
-    with torch.random.fork_rng(devices=[]), undrawn() if whole else nullcontext():
+    with torch.random.fork_rng(devices=[]), skip_init() if whole else nullcontext():
         torch.manual_seed(spec.init_seed)
         encoder = family(spec)
     if load_weights:

@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.catalog.weights import safetensors_name, shards
 from ablate.errors import UserError
-from ablate.files import drafted, sha256_file, write_json
+from ablate.files import atomic_file, sha256_file, write_json
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
+def skip_init() -> Iterator[None]:
     """While a module is built inside, its parameters are not drawn at random.
 
     They are to be loaded, every one, and drawing those of a large model takes minutes. Each is its
@@ -53,7 +53,7 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None)
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write named tensors to `path` as safetensors, without a copy of them in memory."""
     own = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
-    with drafted(path) as draft:
+    with atomic_file(path) as draft:
         save_file(own, draft, metadata={"format": "pt"})
 
 
@@ -131,7 +131,7 @@ def convert(source: Path, target: Path) -> None:
         tensors[name] = tensor.contiguous()
     if not tensors:
         raise UserError(f"weights {source}: there are no tensors in it")
-    with drafted(target) as draft:
+    with atomic_file(target) as draft:
         save_file(tensors, draft, metadata={"format": "pt"})
 
 

@@ -33,7 +33,7 @@ from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.train.restore import load_trained
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -110,7 +110,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         device: str | None = None,
         blank: bool = False,
         watch: Callable[[int], None] | None = None,
-        world: World | None = None,
+        world: StepRanks | None = None,
     ) -> None:
         super().__init__()
         answerer = Answerer.load(Path(pretrained)) if isinstance(pretrained, str) else pretrained
@@ -122,7 +122,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
-        self.world = world or World()
+        self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._chat = Chat(self.tokenizer)

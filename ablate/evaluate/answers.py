@@ -35,7 +35,7 @@ SAMPLE = frozenset(
 """What lmms-eval says of each answer beside its metrics."""
 
 
-class Reading(NamedTuple):
+class MetricReader(NamedTuple):
     """How a task's samples are scored one by one, from what they hold of the metric.
 
     `share`: how much of the whole set they are, for figures that take a whole set for granted;
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     rounding: float = 1e-9
 
 
-def figure(task: SuiteTask, found: float, samples: Sequence[Row]) -> float:
+def rescale(task: SuiteTask, found: float, samples: Sequence[Row]) -> float:
     """lmms-eval's figure of the task's metric as it would be if `samples` were the whole set."""
     return found / _reading(task).share(_held(task, samples))
 
@@ -85,8 +85,8 @@ def metric_name(task: SuiteTask) -> str:
     return task.metric.split(",")[0]
 
 
-def _reading(task: SuiteTask) -> Reading:
-    return READINGS.get(metric_name(task), Reading(_given))
+def _reading(task: SuiteTask) -> MetricReader:
+    return METRIC_READERS.get(metric_name(task), MetricReader(_given))
 
 
 def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
@@ -189,15 +189,15 @@ def _mathvista(held: Sequence[Any]) -> Scores:
     return [(float(one["true_false"]), 1.0) for one in held]
 
 
-READINGS: Mapping[str, Reading] = MappingProxyType(
+METRIC_READERS: Mapping[str, MetricReader] = MappingProxyType(
     {
-        "mme_perception_score": Reading(_mme, _mme_share),
-        "gpt_eval_score": Reading(_mmbench),
-        "seed_image": Reading(_seed),
-        "pope_f1_score": Reading(_pope),
-        "mmmu_acc": Reading(_mmmu, rounding=1e-5),
-        "llm_as_judge_eval": Reading(_mathvista, rounding=1e-4),
-        "ocrbench_accuracy": Reading(_given, lambda held: len(held) / 1000),
+        "mme_perception_score": MetricReader(_mme, _mme_share),
+        "gpt_eval_score": MetricReader(_mmbench),
+        "seed_image": MetricReader(_seed),
+        "pope_f1_score": MetricReader(_pope),
+        "mmmu_acc": MetricReader(_mmmu, rounding=1e-5),
+        "llm_as_judge_eval": MetricReader(_mathvista, rounding=1e-4),
+        "ocrbench_accuracy": MetricReader(_given, lambda held: len(held) / 1000),
     }
 )
 """By metric; the score of all others is given."""

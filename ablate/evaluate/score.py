@@ -217,7 +217,7 @@ def _figure(
     found = results.get(task.result, "missing")
     number = isinstance(found, int | float | None)
     value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong
-    value = answers.figure(task, value, samples)
+    value = answers.rescale(task, value, samples)
     share = value * task.to_percent / 100.0
     if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answers.rounding(task)):
         raise RuntimeError(

@@ -11,7 +11,7 @@ from ablate.store.process import Process
 
 
 @dataclass(frozen=True)
-class Drive:
+class DriverSession:
     """One run of `ablate run`, dead or alive: its folder, its study's id, its process."""
 
     folder: Path
@@ -66,10 +66,10 @@ def log_of(folder: Path, study: str, job: str) -> Path:
     return logs / f"{job}_0_log.out"
 
 
-def drives(home: Path, study: str | None = None) -> Iterator[Drive]:
+def drives(home: Path, study: str | None = None) -> Iterator[DriverSession]:
     """Every driver that left a folder, of the study of that id (None: of all)."""
     for path in sorted((home / "drives").glob("*/driver.json")):
         with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)
             if study in (None, mine["study"]):
-                yield Drive(path.parent, mine["study"], Process(**mine["process"]))
+                yield DriverSession(path.parent, mine["study"], Process(**mine["process"]))

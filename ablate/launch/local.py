@@ -23,12 +23,12 @@ from typing import Any
 
 from ablate.files import read_json, write_json
 from ablate.launch.drives import drives
-from ablate.launch.log_tail import last_words
+from ablate.launch.log_tail import log_tail
 from ablate.store.process import Process
 from ablate.store.steps import Step
 from ablate.worker.context import Place
 from ablate.worker.outcome import Outcome
-from ablate.worker.process_group import Team
+from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import Executors, follow, run_chain
 
 PAUSE = 0.02
@@ -40,7 +40,7 @@ GRACE = 5.0
 
 
 @dataclass
-class Slot:
+class WorkerProcess:
     """One worker and its mailbox: `N.chain.json` in, `N.outcome.json` out.
 
     `cards`: its GPUs, as CUDA_VISIBLE_DEVICES has them; `processes`: how many it is of.
@@ -66,7 +66,7 @@ class Slot:
         return bool(self.job.done()) or (outcome is not None and outcome.status != "done")
 
     def _lost(self, log: str) -> Outcome:
-        words = last_words(log) or "it was killed, or out of memory"
+        words = log_tail(log) or "it was killed, or out of memory"
         return Outcome("lost", f"its process died: {words}", log=log)
 
     def worker(self) -> Process | None:
@@ -97,7 +97,9 @@ class Local:
         self.pause, self.notice = PAUSE, ""
         self.place = replace(place, whole_process=True, backend="local")
         self.threads = threads
-        self._slots = [Slot(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)]
+        self._slots = [
+            WorkerProcess(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)
+        ]
         self._orphans: list[Orphan] = []
         self._looked = -math.inf
 
@@ -111,27 +113,27 @@ class Local:
                 self.notice = _told(self._orphans)
         return len(self._slots) - len(self._taken())
 
-    def _taken(self) -> list[Slot]:
+    def _taken(self) -> list[WorkerProcess]:
         """The slots, at no chain of ours, that share their device with a worker of a dead driver:
         on GPUs those of the same card, on CPUs as many as there are such workers."""
-        taken: list[Slot] = []
+        taken: list[WorkerProcess] = []
         for orphan in self._orphans:
             free = [slot for slot in self._slots if slot not in taken and self._free(slot)]
             shared = [slot for slot in free if _cards(slot.cards) & _cards(orphan.cards)]
             taken += shared if orphan.cards else [slot for slot in free if not slot.cards][-1:]
         return taken
 
-    def _free(self, slot: Slot) -> bool:
+    def _free(self, slot: WorkerProcess) -> bool:
         return slot.job is None or self._idle(slot)
 
-    def start(self, chains: Sequence[Sequence[Step]]) -> list[Slot]:
+    def start(self, chains: Sequence[Sequence[Step]]) -> list[WorkerProcess]:
         return [self._send(chain) for chain in chains]
 
-    def adopt(self, drive: Path) -> Mapping[str, Slot]:
+    def adopt(self, drive: Path) -> Mapping[str, WorkerProcess]:
         """None: the workers of a dead driver end with the chain they are at (see `_taken`)."""
         return {}
 
-    def _send(self, steps: Sequence[Step]) -> Slot:
+    def _send(self, steps: Sequence[Step]) -> WorkerProcess:
         taken = self._taken()
         slot = next(slot for slot in self._slots if slot not in taken and self._free(slot))
         if slot.job is None or slot.spent():
@@ -148,7 +150,7 @@ class Local:
         self._end(self._slots)
         return True
 
-    def _end(self, slots: Sequence[Slot]) -> None:
+    def _end(self, slots: Sequence[WorkerProcess]) -> None:
         """Ask every worker to give its step back, then kill what is left, children included."""
         begun = [slot for slot in slots if slot.job is not None]
         deadline = time.monotonic() + GRACE
@@ -167,10 +169,10 @@ class Local:
                 slot.job._process.kill()
             slot.job._process.wait()
 
-    def _idle(self, slot: Slot) -> bool:
+    def _idle(self, slot: WorkerProcess) -> bool:
         return slot.poll() is not None
 
-    def _spawn(self, slot: Slot) -> Any:
+    def _spawn(self, slot: WorkerProcess) -> Any:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.folder / "submitit")
@@ -206,7 +208,7 @@ def orphans(home: Path) -> list[Orphan]:
         if drive.driver.runs() is not False:
             continue
         for mailbox in sorted(drive.folder.glob("slot-*")):
-            worker = Slot(mailbox, "").worker()
+            worker = WorkerProcess(mailbox, "").worker()
             if worker and worker.runs():
                 with contextlib.suppress(OSError):  # it has just been swept away
                     cards = (mailbox / "cards").read_text(encoding="utf-8")
@@ -256,7 +258,7 @@ def serve(
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        team = Team.of_job()
+        team = ProcessGroup.of_job()
         if team.leads:
             write_json(mailbox / "worker.json", asdict(Process.this()))
         team.meet(mailbox / "team")

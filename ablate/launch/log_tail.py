@@ -3,7 +3,7 @@
 import re
 
 from ablate.launch.slurm.sbatch import SET_UP
-from ablate.redaction import redacted
+from ablate.redaction import redact
 
 LONGEST = 200
 """Characters of the words that are told."""
@@ -15,14 +15,14 @@ AFTERWARDS = re.compile(
 """What Slurm adds once a process has ended, which says that it did and not why."""
 
 
-def last_words(said: str) -> str:
+def log_tail(said: str) -> str:
     """The last line of a log before what Slurm adds, or of that alone; `""` of an empty one.
 
     As what is told goes into records, no secret of this process's environment is in it.
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if not AFTERWARDS.match(line)] or lines
-    return redacted(telling[-1])[:LONGEST] if telling else ""
+    return redact(telling[-1])[:LONGEST] if telling else ""
 
 
 def failed_set_up(said: str) -> str | None:
@@ -30,6 +30,6 @@ def failed_set_up(said: str) -> str | None:
     before, marked, after = said.rpartition(SET_UP)
     if not marked:
         return None
-    line = redacted(after.partition("\n")[0])[:LONGEST]
-    words = re.sub(r"^\S+: line \d+: ", "", last_words(before))  # where bash has the line
+    line = redact(after.partition("\n")[0])[:LONGEST]
+    words = re.sub(r"^\S+: line \d+: ", "", log_tail(before))  # where bash has the line
     return f"`{line}`: {words}" if words else f"`{line}`"

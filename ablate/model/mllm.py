@@ -20,7 +20,7 @@ from ablate.errors import UserError
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.projector import Projector
-from ablate.model.splice import Places, places
+from ablate.model.splice import SpliceLayout, splice_layout
 
 __all__ = ["Mllm", "ModelSpec", "Output", "build_model"]
 
@@ -112,13 +112,17 @@ class Mllm(nn.Module):
         )
         return [_until(answer, stop_ids) for answer in answers.tolist()]
 
-    def _splice(self, batch: Batch, *, pad_left: bool, room: int = 0) -> tuple[Tensor, Places]:
+    def _splice(
+        self, batch: Batch, *, pad_left: bool, room: int = 0
+    ) -> tuple[Tensor, SpliceLayout]:
         """(B,S,D) what the LLM reads, and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
         counts = torch.bincount(batch.image_rows, minlength=len(is_image))
         if not torch.equal(counts, is_image.sum(1)):
             raise ValueError("the batch's images do not match its <image> tokens, row by row")
-        layout = places(is_image, batch.attention_mask, self.num_visual_tokens, pad_left=pad_left)
+        layout = splice_layout(
+            is_image, batch.attention_mask, self.num_visual_tokens, pad_left=pad_left
+        )
         if layout.mask.shape[1] + room > self.spec.llm.context:
             self._too_long(layout.mask.shape[1] + room)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])

@@ -12,7 +12,7 @@ from torch import Tensor
 from ablate.data.batch import IGNORE_INDEX
 
 
-class Places(NamedTuple):
+class SpliceLayout(NamedTuple):
     """Where everything goes in the spliced batch, whose rows are flattened into B*S places."""
 
     text: Tensor
@@ -37,7 +37,9 @@ class Places(NamedTuple):
         return spliced.index_copy(0, self.text_places, labels[self.text]).view_as(self.mask)
 
 
-def places(is_image: Tensor, mask: Tensor, visual_tokens: int, *, pad_left: bool) -> Places:
+def splice_layout(
+    is_image: Tensor, mask: Tensor, visual_tokens: int, *, pad_left: bool
+) -> SpliceLayout:
     """Lay out a batch whose every `<image>` becomes `visual_tokens` tokens.
 
     is_image, mask: (B,T) bool, `<image>` and real tokens. Whatever side the batch is padded on, the
@@ -54,4 +56,4 @@ def places(is_image: Tensor, mask: Tensor, visual_tokens: int, *, pad_left: bool
     text = mask & ~is_image
     visual = starts[mask & is_image][:, None] + torch.arange(visual_tokens, device=mask.device)
     real = steps >= shift if pad_left else steps < lengths
-    return Places(text, starts[text], visual.flatten(), real)
+    return SpliceLayout(text, starts[text], visual.flatten(), real)

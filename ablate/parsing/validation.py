@@ -111,7 +111,9 @@ def _quoted(text: str) -> list[str]:
 
 
 @contextmanager
-def blame(tree: Located, path: Sequence[str | int], prefix: Sequence[str] = ()) -> Iterator[None]:
+def error_location(
+    tree: Located, path: Sequence[str | int], prefix: Sequence[str] = ()
+) -> Iterator[None]:
     """Put file, line and field before the message of an error raised inside."""
     try:
         yield

@@ -18,7 +18,7 @@ from typing import Any
 from ablate.config.study import Candidate, Study
 from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, ancestors, steps_for
 
@@ -119,7 +119,7 @@ class _Nothing:
 def _steps(study: Study) -> Sequence[Step]:
     """The last steps of all candidates of one seed; of rounds as if the first of the pool won."""
     one_seed = study.model_copy(update={"seeds": study.seeds[:1]})
-    turns = explore(one_seed, _Nothing())
+    turns = rounds_so_far(one_seed, _Nothing())
     return [steps_for(one, one_seed)[-1] for turn in turns for one in turn.candidates]
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ablate.errors import UserError
-from ablate.files import drafted
+from ablate.files import atomic_file
 
 # Stand-ins that `svg` replaces by the page's variables; as they are, they make a light figure.
 INK, MUTED, LINE, ACCENT, SOFT = "#1d2527", "#66716f", "#d9dedb", "#0072b2", "#9db9b8"
@@ -168,7 +168,7 @@ def save(figure: Figure, path: Path | str, columns: Literal[1, 2] = 2) -> None:
         figure.set_size_inches(COLUMNS[columns], before[1] * max(shrunk, 0.7))
         for text, _ in texts:
             text.set_fontsize(PRINT)
-        with matplotlib.rc_context(style), drafted(path) as draft:
+        with matplotlib.rc_context(style), atomic_file(path) as draft:
             metadata = {dates[path.suffix]: None}
             figure.savefig(draft, format=path.suffix[1:], metadata=metadata)
     finally:

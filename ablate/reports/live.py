@@ -32,7 +32,7 @@ EVERY = 2.0  # seconds between two looks at the store
 State = list[tuple[str, int]]
 
 
-class Shelf:
+class ServedFiles:
     """The report that is served now: its files by their address."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, shelf: Shelf, port: int = 0) -> None:
+    def __init__(self, shelf: ServedFiles, port: int = 0) -> None:
         self.shelf, self.word = shelf, secrets.token_urlsafe(24)
         try:
             super().__init__((HOST, port), _Handler)
@@ -200,7 +200,7 @@ def served(study: Study, port: int, tell: Callable[[str], None]) -> Iterator[Ser
 
     `tell` is called with what keeps a newer report from being built; the last good one stays.
     """
-    shelf, ended = Shelf(), threading.Event()
+    shelf, ended = ServedFiles(), threading.Event()
     with (
         tempfile.TemporaryDirectory(prefix="ablate-report-") as scratch,
         Server(shelf, port) as server,
@@ -236,7 +236,7 @@ def door(folder: Path, address: str) -> Path:
     return path
 
 
-def _follow(builds: _Builds, shelf: Shelf, seen: State, tell: Callable[[str], None]) -> None:
+def _follow(builds: _Builds, shelf: ServedFiles, seen: State, tell: Callable[[str], None]) -> None:
     while not builds.ended.wait(EVERY):
         now = state(home())
         if now == seen:

@@ -16,9 +16,9 @@ from ablate.files import home as default_home
 from ablate.reports.answers import Answers, Key, Replicates, Rows
 from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 from ablate.reports.replicates import replicates
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
-from ablate.store.read_cache import Readings, signatures
+from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
 from ablate.store.steps import Step, ancestors
 
@@ -41,9 +41,9 @@ def load(
         raise UserError(
             f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
         )
-    seen, rounds = Seen(Store(Path(home or default_home())), study), []
+    seen, rounds = CachedResults(Store(Path(home or default_home())), study), []
     known: list[Candidate] = []
-    for turn in explore(study, seen, last):
+    for turn in rounds_so_far(study, seen, last):
         if not turn.provisional:
             known += turn.candidates
             decision = turn.decision.to_json() if turn.decision else None
@@ -86,7 +86,7 @@ def load(
     )
 
 
-def _replicates(scored: Sequence[CandidateResult], seen: "Seen") -> Replicates:
+def _replicates(scored: Sequence[CandidateResult], seen: "CachedResults") -> Replicates:
     """Runs in the store of this recipe and suite that differ in their seed alone.
 
     Those of a candidate that has several here are counted with it.
@@ -123,7 +123,7 @@ def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
     return rounds[0].candidates[0].name
 
 
-def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
+def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateResult:
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
     chains = [seen.steps(candidate) for candidate in seeds]
@@ -159,7 +159,7 @@ def _candidate(seeds: Sequence[Candidate], seen: "Seen") -> CandidateResult:
     )
 
 
-class Seen(StoredResults):
+class CachedResults(StoredResults):
     """A study's results, each artifact read once: checked whole, or as it was when it last was.
 
     An artifact is remembered for as long as no file in it changes.
@@ -168,7 +168,7 @@ class Seen(StoredResults):
     def __init__(self, store: Store, study: Study) -> None:
         super().__init__(store, study)
         path = store.home / "remembered" / "artifacts" / f"{study.id}.json"
-        self.memory = Readings(path, of="records, marks and what was not read")
+        self.memory = ReadCache(path, of="records, marks and what was not read")
         self._steps_seen: dict[str, StepResult] = {}
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.redaction import redacted
+from ablate.redaction import redact
 from ablate.reports.answers import Answers, Replicates, Rows
 from ablate.reports.scoreboard import Scoreboard
 
@@ -116,7 +116,7 @@ class CandidateResult:
         for step in self.steps:
             if step.status == "failed":
                 error = step.record.get("error") or {"type": "", "message": "no reason kept"}
-                return step, {name: redacted(text) for name, text in error.items()}
+                return step, {name: redact(text) for name, text in error.items()}
         return None
 
     @cached_property

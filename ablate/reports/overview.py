@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ablate.files import drafted
+from ablate.files import atomic_file
 from ablate.reports import significance
 from ablate.reports.dates import dates
 from ablate.reports.formats import number
@@ -97,7 +97,7 @@ def render(summaries: list[Mapping[str, Any]]) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with drafted(path) as draft:
+    with atomic_file(path) as draft:
         draft.write_text(text, encoding="utf-8", errors="replace")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.catalog import suites
-from ablate.files import UNREADABLE, read_json, read_sealed, sha256_file
+from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
 from ablate.reports.answers import Answers, Replicates
 from ablate.store.artifacts import MANIFEST
-from ablate.store.read_cache import Readings
+from ablate.store.read_cache import ReadCache
 from ablate.store.results import ANSWERS, rows_in
 from ablate.store.steps import Part
 
@@ -63,7 +63,7 @@ def _hash(value: Any) -> str:
 
 
 def replicates(
-    home: Path, own: Collection[Path], but: Collection[str], memory: Readings
+    home: Path, own: Collection[Path], but: Collection[str], memory: ReadCache
 ) -> Replicates:
     """Runs of the recipes and the suite of the evaluations `own` (folders), several a design.
 
@@ -88,14 +88,14 @@ def replicates(
     return made
 
 
-def _remembered(home: Path, folder: Path, memory: Readings) -> Trained | None:
+def _remembered(home: Path, folder: Path, memory: ReadCache) -> Trained | None:
     found = memory.get(f"trained {folder.name}", folder.name, lambda: trained(home, folder))
     return Trained(*found) if found else None
 
 
 def _measure(folder: Path) -> Any:
     """What the composite of an evaluation is the mean of; None where its record is not whole."""
-    record = read_sealed(folder / "record.json")
+    record = read_checked(folder / "record.json")
     if record is None:
         return None
     suite = read_json(folder / "spec.json")["spec"]["suite"]
@@ -105,7 +105,7 @@ def _measure(folder: Path) -> Any:
 def _answers(folder: Path, measured: Any) -> Answers | None:
     """The answers of an evaluation, if they are whole and scored by this measure."""
     try:
-        manifest = read_sealed(folder / MANIFEST)
+        manifest = read_checked(folder / MANIFEST)
         path = folder / ANSWERS
         whole = manifest and manifest["files"][ANSWERS]["sha256"] == sha256_file(path)
         same = whole and _measure(folder) == measured

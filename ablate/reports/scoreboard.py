@@ -14,7 +14,7 @@ from ablate.reports.answers import Answers, Key, Replicates
 from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
 from ablate.stats.intervals import Floats
 from ablate.stats.noise import Noise
-from ablate.stats.significance import ALPHA, Halves, halves
+from ablate.stats.significance import ALPHA, SplitHalf, halves
 
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult
@@ -162,7 +162,7 @@ class Scoreboard:
 
     def halves(
         self, rivals: "Sequence[CandidateResult]", reference: "CandidateResult"
-    ) -> Halves | None:
+    ) -> SplitHalf | None:
         """What choosing among `rivals` is worth on images that had no part in it."""
         places = [self._place[one] for one in rivals if one in self._place]
         if len(places) < 2 or reference not in self._place or self.sample.images < 4:

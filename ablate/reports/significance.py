@@ -11,7 +11,7 @@ from ablate.reports.frame import LEAST_P, ends, estimate, framed
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult, best_first
 from ablate.reports.scoreboard import Scoreboard
 from ablate.stats.bootstrap import Interval
-from ablate.stats.significance import ALPHA, Halves, detectable, holm
+from ablate.stats.significance import ALPHA, SplitHalf, detectable, holm
 
 Compared = tuple[Interval | None, float | None]
 """A difference and its corrected p; None where there is nothing to compare."""
@@ -198,7 +198,7 @@ def detectable_difference(study: StudyResult) -> float | None:
     return max((float(detectable(one)) for one in deltas), default=None)
 
 
-def chosen_again(study: StudyResult) -> list[tuple[RoundResult, Halves]]:
+def chosen_again(study: StudyResult) -> list[tuple[RoundResult, SplitHalf]]:
     """Of each round with a choice, what it is worth on images that had no part in it."""
     found = []
     for turn in study.rounds:
@@ -210,7 +210,7 @@ def chosen_again(study: StudyResult) -> list[tuple[RoundResult, Halves]]:
     return found
 
 
-def _curse(study: StudyResult, turn: RoundResult, found: Halves) -> str:
+def _curse(study: StudyResult, turn: RoundResult, found: SplitHalf) -> str:
     where = f"Round {turn.number}" if study.kind == "rounds" else "The best arm"
     return (
         f"{where}, chosen on one half of the images (many times): {found.chosen:.1f} on that half, "

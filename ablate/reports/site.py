@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from ablate.files import drafted
+from ablate.files import atomic_file
 from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
 from ablate.reports.dates import dates
@@ -74,7 +74,7 @@ def build_single(study: StudyResult, path: Path) -> Path:
         inline={name: Markup(text) for name, text in {STYLE: asset(STYLE), **scripts}.items()},
         pieces=chain([("images", images)], browser.pieces(names)),
     )
-    with drafted(path) as draft:
+    with atomic_file(path) as draft:
         _put(draft, parts)
     return path
 

@@ -14,7 +14,7 @@ from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure, Lookup
 
 
-def explore(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
+def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
     """The rounds 1 to `last` (default: all), as far as they are known.
 
     Raises UserError for a round that the study does not have.

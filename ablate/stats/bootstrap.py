@@ -35,7 +35,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ablate.errors import UserError
-from ablate.stats.intervals import TINY, Bound, Bounds, Floats, alike, expanded, student, widest
+from ablate.stats.intervals import (
+    TINY,
+    Bound,
+    Bounds,
+    Floats,
+    exact_bounds,
+    expanded,
+    student,
+    union,
+)
 from ablate.stats.noise import of_training, pooled, ratio, squares_within, unbiased
 
 DRAWS = 10_000
@@ -318,10 +327,10 @@ class Draws:
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added)
         drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
-        found = widest([student(estimate, error, freedom), expanded(drawn, freedom)])
+        found = union([student(estimate, error, freedom), expanded(drawn, freedom)])
         flat = resampled < TINY  # no image says anything else than the others
         if flat.any():
-            known = widest([found, alike(estimate, self._images, least, most)])
+            known = union([found, exact_bounds(estimate, self._images, least, most)])
             found = Bounds(*np.where(flat, known, found))
         low, high = np.maximum(found.low, least), np.minimum(found.high, most)
         return Estimates(estimate, low, high, found.p, error, freedom)

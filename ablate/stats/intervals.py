@@ -29,7 +29,7 @@ class Bounds(NamedTuple):
     p: Floats
 
 
-def widest(several: Sequence[Bounds]) -> Bounds:
+def union(several: Sequence[Bounds]) -> Bounds:
     """What all of them hold."""
     low, high, p = (np.stack(each) for each in zip(*several, strict=True))
     low, high = low.min(0), high.max(0)
@@ -63,7 +63,7 @@ def expanded(drawn: Floats, freedom: Floats) -> Bounds:
     return Bounds(low, high, 2.0 * stdtr(freedom, ndtri(beyond / count)))
 
 
-def alike(estimate: Floats, images: int, least: Bound, most: Bound) -> Bounds:
+def exact_bounds(estimate: Floats, images: int, least: Bound, most: Bound) -> Bounds:
     """Where all of the `images` say the same: others, unseen, may say `least`, or `most`.
 
     If a share s of all images did, none of n would be of them with probability (1 - s)^n. For

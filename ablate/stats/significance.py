@@ -47,7 +47,7 @@ def detectable(found: Interval | Estimates) -> Floats:
 
 
 @dataclass(frozen=True)
-class Halves:
+class SplitHalf:
     """Chosen on one half of the images and scored again on the other, a mean over many splits.
 
     `chosen`: the score of each half's winner on that half; `held`: on the half that had no part in
@@ -63,7 +63,7 @@ class Halves:
     again: float
 
 
-def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLITS) -> Halves:
+def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLITS) -> SplitHalf:
     """The winner's curse of choosing the best of `rivals` (indices of candidates).
 
     Images are split at random, the same way in each run of this program.
@@ -76,7 +76,7 @@ def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLI
     winner = among[own[:, among].argmax(1)]
     best = among[everything[0, among].argmax()]
     chosen, held = own[turn, winner], other[turn, winner]
-    return Halves(
+    return SplitHalf(
         chosen=float(chosen.mean()),
         held=float(held.mean()),
         gain=float((chosen - own[:, reference]).mean()),

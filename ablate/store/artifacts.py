@@ -31,13 +31,13 @@ from ablate.errors import UserError
 from ablate.files import (
     NO_FILE,
     as_made,
-    clear_drafts,
     flush,
-    patiently,
     private,
-    read_sealed,
-    sealed,
+    read_checked,
+    remove_temporary,
+    retry_transient,
     sha256_file,
+    with_checksum,
     write_atomic,
     write_json,
 )
@@ -184,7 +184,7 @@ class Store:
                 return False
             for token in mine.glob(".owner-*"):
                 token.unlink(missing_ok=True)
-            clear_drafts(mine)
+            remove_temporary(mine)
             (mine / lease.token).touch()
         return True
 
@@ -195,7 +195,7 @@ class Store:
         """
         work = self.attempt(step, lease.number if lease else NOBODY)
         _write(work / "spec.json", self._spec(step))
-        _write(work / "record.json", sealed(record))
+        _write(work / "record.json", with_checksum(record))
         (work / MANIFEST).unlink(missing_ok=True)
         paths = sorted(path for path in work.rglob("*") if path.is_file())
         paths = [path for path in paths if not lease or path.name != lease.token]
@@ -204,7 +204,7 @@ class Store:
             as_made(path)
         with ThreadPoolExecutor(8) as pool:  # the disk takes many flushes in the time of one
             files = dict(pool.map(lambda path: _entry(path, work), paths))
-            _write(work / MANIFEST, sealed({"key": step.key, "files": files}))
+            _write(work / MANIFEST, with_checksum({"key": step.key, "files": files}))
             list(pool.map(flush, [*paths, work / MANIFEST, *folders]))
         self._publish(step, work, lease)
         self._whole.add(step.key)
@@ -238,7 +238,7 @@ class Store:
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
         write_json(self._failed(step) / "spec.json", self._spec(step))
-        write_json(self._failed(step) / "record.json", sealed(record))
+        write_json(self._failed(step) / "record.json", with_checksum(record))
 
     def keep_log(self, step: Step, text: str) -> None:
         """Keep what a process printed that never came to the step, or died in it: `job-N.log`.
@@ -277,14 +277,14 @@ class Store:
     def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
         target.parent.mkdir(parents=True, exist_ok=True)
-        manifest = read_sealed(work / MANIFEST)
+        manifest = read_checked(work / MANIFEST)
         try:
             if lease:
                 (work / lease.token).unlink()
             _move(work, target)
         except FileNotFoundError:
             if (
-                read_sealed(target / MANIFEST) != manifest
+                read_checked(target / MANIFEST) != manifest
             ):  # else it was ours, and the answer got lost
                 raise LeaseLostError from None
         except OSError as error:
@@ -336,13 +336,13 @@ def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
 
     The content of files of more than `up_to` bytes is not looked at.
     """
-    manifest = read_sealed(folder / MANIFEST)
+    manifest = read_checked(folder / MANIFEST)
     if manifest is None or manifest["key"] != step.key:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
         path = folder / name
         try:
-            found = patiently(path.stat)
+            found = retry_transient(path.stat)
         except NO_FILE:
             return f"{name} is missing"
         if not stat.S_ISREG(found.st_mode):
@@ -363,7 +363,7 @@ def _entry(path: Path, work: Path) -> tuple[str, dict[str, Any]]:
 
 def _record(folder: Path, step: Step) -> dict[str, Any] | None:
     """The step's record in `folder`; None if there is none, or not one that is whole."""
-    record = read_sealed(folder / "record.json")
+    record = read_checked(folder / "record.json")
     return record if record is not None and record["key"] == step.key else None
 
 

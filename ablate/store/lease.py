@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.files import MISSHAPEN, patiently
+from ablate.files import MISSHAPEN, retry_transient
 from ablate.store.process import Process
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def look(folder: Path) -> Holding | None:
         number = max((int(name) for name in names if name.isdecimal()), default=0)
         if not number:
             return None
-        text = patiently((folder / f"{number}.json").read_bytes)
+        text = retry_transient((folder / f"{number}.json").read_bytes)
     except IsADirectoryError:
         text = b""
     except FileNotFoundError:

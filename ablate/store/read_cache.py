@@ -14,10 +14,10 @@ from typing import Any
 from pydantic_core import from_json  # reads ours in half the time that json takes
 
 from ablate.errors import UserError
-from ablate.files import UNREADABLE, patiently, write_atomic
+from ablate.files import UNREADABLE, retry_transient, write_atomic
 
 
-class Readings:
+class ReadCache:
     """JSON values by name, each with the signatures of the files that it was made of.
 
     A cache and no more: it is written whole, the last writer wins, and one that is damaged, or not
@@ -57,7 +57,7 @@ class Readings:
 
 
 @contextmanager
-def all_of_use() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """For a command that reads: no search for garbage, not even at the end of the process. Of what
     a study has left there are many objects, and all are of use as long as it runs."""
     gc.disable()
@@ -70,7 +70,7 @@ def all_of_use() -> Iterator[None]:
 
 def signature(path: str) -> list[int]:
     """Bytes and times of change of a file: what it holds stays as long as these do."""
-    stat = patiently(functools.partial(os.stat, path))
+    stat = retry_transient(functools.partial(os.stat, path))
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 

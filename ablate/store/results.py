@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.config.study import Candidate, Study
-from ablate.files import read_sealed, sealed, write_json
+from ablate.files import read_checked, with_checksum, write_json
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, Texts, ancestors, steps_for
 
@@ -149,12 +149,12 @@ def told_apart(older: Mapping[str, float]) -> list[str]:
 
 def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:
     """The decision of a round as it was written; None if there is none, or it is damaged."""
-    return read_sealed(_decision(home, study, number))
+    return read_checked(_decision(home, study, number))
 
 
 def write_decision(home: Path, study: Study, number: int, decision: dict[str, Any]) -> None:
     """Write the decision of a round down, with a checksum."""
-    write_json(_decision(home, study, number), sealed(decision))
+    write_json(_decision(home, study, number), with_checksum(decision))
 
 
 def _decision(home: Path, study: Study, number: int) -> Path:

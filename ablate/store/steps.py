@@ -185,7 +185,7 @@ def steps_for(
     return [*prealigned.values(), pretrain, finetune, evaluate]
 
 
-def alone(design: Design, title: str) -> Design:
+def prealign_design(design: Design, title: str) -> Design:
     """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
     fusion = _fusion_of_one(design.fusion.grid)
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)

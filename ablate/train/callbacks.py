@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
-from ablate.data.bad import Budget
+from ablate.data.bad import ErrorBudget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
 from ablate.train import checkpoint
 from ablate.train.module import Training
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
 
-class Journal(L.Callback):  # type: ignore[misc]
+class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
     """After each optimiser step logs its metrics, reports progress, and now and then saves.
 
     A step is logged before the state that includes it is saved, so a resumed run finds at least
@@ -53,7 +53,7 @@ class BadImages(L.Callback):  # type: ignore[misc]
     `UserError`, at the same step in every run, where a budget is exceeded.
     """
 
-    def __init__(self, path: Path, budgets: Mapping[str, Budget], world: World) -> None:
+    def __init__(self, path: Path, budgets: Mapping[str, ErrorBudget], world: StepRanks) -> None:
         self.path = path
         self.budgets = budgets
         self.world = world
@@ -89,7 +89,7 @@ class BadImages(L.Callback):  # type: ignore[misc]
             print(f"passed over: {image.reason}", file=sys.stderr)
 
 
-class OuterSigterm(L.Callback):  # type: ignore[misc]
+class RestoreSigterm(L.Callback):  # type: ignore[misc]
     """Puts the SIGTERM handler of whoever runs us back in place of Lightning's.
 
     Lightning's ends the process with exit code 0, as if training had succeeded. It is registered

@@ -20,15 +20,19 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ablate.files import flush
-from ablate.train.devices import share_of
-from ablate.train.zero import in_pieces, pieces, put_pieces
-from ablate.worker.process_group import World
+from ablate.train.devices import local_shard
+from ablate.train.zero import is_partitioned, local_moments, set_local_moments
+from ablate.worker.process_group import StepRanks
 
 WEIGHT = "weight"
 
 
 def save(
-    folder: Path, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer, world: World
+    folder: Path,
+    step: int,
+    parts: nn.ModuleDict,
+    optimizer: torch.optim.Optimizer,
+    world: StepRanks,
 ) -> None:
     """Write the state after `step` steps, durably, and remove the one before.
 
@@ -37,8 +41,8 @@ def save(
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts).items()}
     own: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
-        cut = in_pieces(parameter)
-        moments = pieces(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
+        cut = is_partitioned(parameter)
+        moments = local_moments(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
         named = {f"{kind}:{name}": tensor for kind, tensor in moments.items()}
         (own if cut else tensors).update(named)
     own |= {
@@ -71,14 +75,14 @@ def step_of(folder: Path) -> int:
     states = [int(state.name) for state in folder.glob("*") if state.name.isdecimal()]
     for step in sorted(states, reverse=True):
         try:
-            State(folder, step)
+            Checkpoint(folder, step)
         except SafetensorError:  # damaged by the disk, not by a kill: only time is lost
             continue
         return step
     return 0
 
 
-class State:
+class Checkpoint:
     """A state that was saved, to be read a tensor at a time."""
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -99,11 +103,11 @@ class State:
             moments = {
                 kind: self._tensor(f"{kind}:{name}") for kind in kinds if self._has(kind, name)
             }
-            if in_pieces(parameter):
-                put_pieces(parameter, optimizer, moments)
+            if is_partitioned(parameter):
+                set_local_moments(parameter, optimizer, moments)
             elif moments:
                 optimizer.state[parameter] = {
-                    kind: share_of(moment.reshape(parameter.shape), parameter)
+                    kind: local_shard(moment.reshape(parameter.shape), parameter)
                     if moment.ndim
                     else moment.to(parameter.device)
                     for kind, moment in moments.items()

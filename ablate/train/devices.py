@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.train.zero import Zero, disconnect
-from ablate.worker.process_group import LOOPBACK, World
+from ablate.worker.process_group import LOOPBACK, StepRanks
 
 
 class Environment(ClusterEnvironment):  # type: ignore[misc]
@@ -34,7 +34,7 @@ class Environment(ClusterEnvironment):  # type: ignore[misc]
     creates_processes_externally = True
     main_address, main_port = LOOPBACK, 0  # not used: the processes are connected already
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: StepRanks) -> None:
         super().__init__()
         self.world = world
 
@@ -63,7 +63,7 @@ class Environment(ClusterEnvironment):  # type: ignore[misc]
 
 
 def trainer_options(
-    world: World, strategy: str, device: str, *, clip: float, half: bool
+    world: StepRanks, strategy: str, device: str, *, clip: float, half: bool
 ) -> dict[str, Any]:
     """What Lightning's Trainer is told of the devices; clip and half: see `Zero`."""
     if world.size == 1:
@@ -85,7 +85,7 @@ def trainer_options(
 
 
 @contextmanager
-def connected(world: World, device: str, strategy: str = "ddp") -> Iterator[None]:
+def process_group(world: StepRanks, device: str, strategy: str = "ddp") -> Iterator[None]:
     """The processes of a step connected for the collectives of torch and of the strategy.
 
     After an exception they stay so: others may wait in one, and are ended with their team.
@@ -123,7 +123,7 @@ def _loopback() -> str:
     return "lo0" if sys.platform == "darwin" else "lo"
 
 
-def summed(world: World, *numbers: Tensor) -> list[float]:
+def summed(world: StepRanks, *numbers: Tensor) -> list[float]:
     """Each number's sum over the processes."""
     total = torch.stack([number.double() for number in numbers])
     if world.size > 1:
@@ -136,7 +136,7 @@ def total(norm: Tensor) -> float:
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def shard(model: Mllm, mesh: DeviceMesh, world: World) -> None:
+def shard(model: Mllm, mesh: DeviceMesh, world: StepRanks) -> None:
     """Leave on each device of the mesh its share of every parameter; see `fully_shard`.
 
     The leader's model is whole, the others' has shapes alone: what they share comes from the
@@ -185,7 +185,7 @@ def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return nn.Parameter(own, requires_grad=learns) if isinstance(tensor, nn.Parameter) else own
 
 
-def unshard(part: nn.Module, world: World) -> None:
+def gather_full(part: nn.Module, world: StepRanks) -> None:
     """Make a part's parameters whole again in the leader, on the CPU; called by all processes."""
     whole: dict[Tensor, nn.Parameter] = {}  # tied ones stay tied
     for module in part.modules():
@@ -199,7 +199,7 @@ def unshard(part: nn.Module, world: World) -> None:
                 setattr(module, name, own)
 
 
-def share_of(tensor: Tensor, like: Tensor) -> Tensor:
+def local_shard(tensor: Tensor, like: Tensor) -> Tensor:
     """This process's share of a whole tensor, cut as `like` is; a number is everybody's."""
     tensor = tensor.to(like.device)
     if not isinstance(like, DTensor) or tensor.ndim == 0:

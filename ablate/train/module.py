@@ -16,7 +16,7 @@ from ablate.model.mllm import Mllm
 from ablate.train import checkpoint
 from ablate.train.devices import shard, summed, total
 from ablate.train.plan import Plan
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 
 class Training(L.LightningModule):  # type: ignore[misc]
@@ -40,7 +40,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         seed: int,
         states: Path,
         step: int = 0,
-        world: World,
+        world: StepRanks,
         strategy: str = "alone",
     ) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self._last_loss = "none yet"
         self._active: frozenset[str] = frozenset()  # the parts that take the current step
         self._is_shared = False
-        self._saved = checkpoint.State(states, self.step) if self.step else None
+        self._saved = checkpoint.Checkpoint(states, self.step) if self.step else None
         if self._saved:
             self._saved.load_weights(self.parts)
 

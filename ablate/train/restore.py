@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ablate.encoders.tensors import load_module, undrawn
+from ablate.encoders.tensors import load_module, skip_init
 from ablate.files import read_json
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.parts import load_parts
@@ -50,7 +50,7 @@ def starting_model(
 def _shipped_model(spec: Mapping[str, Any], held: Collection[str]) -> Mllm:
     """With shipped weights; with none, not even drawn ones, if all parts are held elsewhere."""
     whole = set(held) == set(PARTS)
-    with undrawn() if whole else nullcontext():
+    with skip_init() if whole else nullcontext():
         return build_model(
             ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
         )

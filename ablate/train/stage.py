@@ -34,8 +34,8 @@ from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
 from ablate.train import checkpoint
-from ablate.train.callbacks import BadImages, Journal, OuterSigterm
-from ablate.train.devices import connected, trainer_options, unshard
+from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
+from ablate.train.devices import gather_full, process_group, trainer_options
 from ablate.train.module import Training
 from ablate.train.plan import PARTS, Plan
 from ablate.train.restore import blank_model, starting_model, stored_parts
@@ -94,10 +94,10 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     }
     kept = _kept(ctx, plan)
     started = time.monotonic()
-    with connected(ctx.world, ctx.device, strategy):
+    with process_group(ctx.world, ctx.device, strategy):
         _fit(ctx, module, batches)
         for part in kept:
-            unshard(model.parts[part], ctx.world)
+            gather_full(model.parts[part], ctx.world)
     seconds = time.monotonic() - started
 
     if ctx.world.leads:
@@ -168,8 +168,8 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
         "accumulate_grad_batches": batches.parts,
         "callbacks": [
             BadImages(ctx.work / "bad-images.jsonl", budgets, ctx.world),
-            Journal(ctx, ctx.infra.get("checkpoint_every_steps", 50)),
-            OuterSigterm(),
+            MetricsAndCheckpoints(ctx, ctx.infra.get("checkpoint_every_steps", 50)),
+            RestoreSigterm(),
         ],
         "default_root_dir": ctx.work,
         "logger": False,

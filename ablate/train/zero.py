@@ -81,12 +81,12 @@ def disconnect() -> None:
         os.environ.pop(name, None)
 
 
-def in_pieces(parameter: Tensor) -> bool:
+def is_partitioned(parameter: Tensor) -> bool:
     """Whether DeepSpeed has cut the moments of this parameter."""
     return hasattr(parameter, "_hp_mapping")
 
 
-def pieces(parameter: Any, optimizer: Any) -> dict[str, Tensor]:
+def local_moments(parameter: Any, optimizer: Any) -> dict[str, Tensor]:
     """What this process holds of a parameter's moments, by kind, each flat; `{}` if nothing."""
     mine = parameter._hp_mapping
     if mine is None:
@@ -99,7 +99,7 @@ def pieces(parameter: Any, optimizer: Any) -> dict[str, Tensor]:
     }
 
 
-def put_pieces(parameter: Any, optimizer: Any, moments: Mapping[str, Tensor]) -> None:
+def set_local_moments(parameter: Any, optimizer: Any, moments: Mapping[str, Tensor]) -> None:
     """Let this process hold its pieces of a parameter's whole moments."""
     mine = parameter._hp_mapping
     if mine is None:

@@ -10,7 +10,7 @@ from ablate.config.infra import Infra
 from ablate.store.artifacts import Store
 from ablate.store.lease import Lease, LeaseLostError
 from ablate.store.steps import Step, canonical
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class StepContext:
         store: Store,
         place: Place,
         work: Path,
-        world: World,
+        world: StepRanks,
         lease: Lease | None = None,
     ) -> None:
         self.step_kind = step.kind

@@ -11,11 +11,11 @@ from typing import TextIO
 
 from ablate.errors import UserError
 from ablate.files import private
-from ablate.redaction import redacted
+from ablate.redaction import redact
 
 
 @contextlib.contextmanager
-def captured(log: Path, whole_process: bool) -> Iterator[None]:
+def redirect_output(log: Path, whole_process: bool) -> Iterator[None]:
     """Send what is printed to the attempt's log, with the traceback of what went wrong.
 
     What a library prints may hold a secret, so the log is `private`.
@@ -32,7 +32,7 @@ def captured(log: Path, whole_process: bool) -> Iterator[None]:
         except BaseException as error:
             told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
             with contextlib.suppress(OSError):
-                file.write(redacted(told))
+                file.write(redact(told))
             raise
 
 

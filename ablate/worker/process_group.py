@@ -31,7 +31,7 @@ REFUSED = 5.0
 SILENCE = 30
 """Seconds without an answer after which the machine of the other side counts as gone."""
 LOOPBACK = "127.0.0.1"
-LastWord = Callable[[tuple[str, str] | None, str], None]
+OnFailure = Callable[[tuple[str, str] | None, str], None]
 """Is given type and text of a follower's error (None: it died), and what happened in words."""
 
 
@@ -39,7 +39,7 @@ class IncompleteError(Exception):
     """Not all processes of the job came up."""
 
 
-class Line:
+class Connection:
     """A connection to another process: values one way and the other, each `(kind, value)`.
 
     It is read by a thread of its own, so that `ended` is called as soon as the other side is gone.
@@ -84,7 +84,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class World:
+class StepRanks:
     """The processes that do a step together, `devices` of them on each of `nodes`, and our `rank`.
 
     `lines`: the leader's to each other rank, in their order; a follower's to the leader.
@@ -93,7 +93,7 @@ class World:
     rank: int = 0
     devices: int = 1
     nodes: int = 1
-    lines: tuple[Line, ...] = ()
+    lines: tuple[Connection, ...] = ()
 
     @property
     def size(self) -> int:
@@ -135,7 +135,7 @@ class World:
             self.agree()
 
 
-class Team:
+class ProcessGroup:
     """This process and the others of its job; by itself, a job of one process.
 
     The tasks are numbered node by node. Once a follower has failed or died, the leader's process
@@ -144,12 +144,12 @@ class Team:
 
     def __init__(self, task: int = 0, tasks: int = 1, nodes: int = 1) -> None:
         self.task, self.tasks, self.nodes = task, tasks, nodes
-        self._last_word: LastWord | None = None
-        self._lines: dict[int, Line] = {}
+        self._last_word: OnFailure | None = None
+        self._lines: dict[int, Connection] = {}
         self._over = False
 
     @classmethod
-    def of_job(cls) -> "Team":
+    def of_job(cls) -> "ProcessGroup":
         """The team of the submitit job that this process is a task of; it has yet to `meet`."""
         import submitit
 
@@ -170,7 +170,7 @@ class Team:
             meet = self._lead if self.leads else self._follow
             meet(folder)
 
-    def world(self, devices: int, nodes: int) -> World | None:
+    def world(self, devices: int, nodes: int) -> StepRanks | None:
         """The processes that do a step on `devices` of each of `nodes`; None if we do not.
 
         Raises UserError where the team is too small.
@@ -186,10 +186,10 @@ class Team:
             return None
         tasks = [n * each + d for n in range(nodes) for d in range(devices)]
         lines = tuple(self._lines[task] for task in tasks if task in self._lines)
-        return World(node * devices + local, devices, nodes, lines)
+        return StepRanks(node * devices + local, devices, nodes, lines)
 
     @contextmanager
-    def at_work(self, last_word: LastWord) -> Iterator[None]:
+    def at_work(self, last_word: OnFailure) -> Iterator[None]:
         """While the block runs, and after an exception in it, `last_word` is called before the end
         that a follower brings."""
         self._last_word = last_word
@@ -262,7 +262,7 @@ class Team:
         def ended() -> None:
             self._lost(f"process {number} of {self.tasks} died", None)
 
-        self._lines[number] = Line(_lasting(connection), heard, ended)
+        self._lines[number] = Connection(_lasting(connection), heard, ended)
 
     def _lost(self, said: str, error: tuple[str, str] | None) -> None:
         """End this process, in the line's thread: our own may hang."""
@@ -286,7 +286,7 @@ class Team:
                 connection = socket.create_connection((place["host"], place["port"]), 10)
                 connection.sendall(f"{place['token']} {self.task}".encode())
                 if connection.recv(7) == b"welcome":
-                    self._lines = {0: Line(_lasting(connection), self._heard, self._ended)}
+                    self._lines = {0: Connection(_lasting(connection), self._heard, self._ended)}
                     return
             time.sleep(0.05)
         raise IncompleteError(f"process {self.task} of {self.tasks} did not find its leader")

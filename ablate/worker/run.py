@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from ablate.catalog import plugins
 from ablate.files import FULL, PASSING, write_json
-from ablate.redaction import redacted
+from ablate.redaction import redact
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Lease, LeaseLostError
 from ablate.store.record import forget_peak_memory, peak_memory_mb, record
@@ -27,10 +27,10 @@ from ablate.store.steps import Step, ancestors
 from ablate.worker.caches import use_writable_caches
 from ablate.worker.causes import disk_is_full, remedy_for_all, unwrap_retry
 from ablate.worker.context import Place, StepContext
-from ablate.worker.log_capture import captured
+from ablate.worker.log_capture import redirect_output
 from ablate.worker.out_of_memory import advice
 from ablate.worker.outcome import Outcome
-from ablate.worker.process_group import Team, World
+from ablate.worker.process_group import ProcessGroup, StepRanks
 
 Executor = Callable[["StepContext"], dict[str, Any]]
 Executors = Mapping[str, str | Executor]
@@ -58,7 +58,7 @@ class Worker:
     store: Store
     place: Place
     executors: Executors
-    team: Team
+    team: ProcessGroup
     answer: Path | None = None
 
     def tell(self, outcome: Outcome) -> Outcome:
@@ -73,7 +73,7 @@ def run_chain(
     steps: Sequence[Step],
     place: Place,
     executors: Executors = EXECUTORS,
-    team: Team | None = None,
+    team: ProcessGroup | None = None,
     answer: Path | None = None,
 ) -> Outcome:
     """Do `steps` in order, each at most once in the world; those that are done are passed over.
@@ -83,7 +83,7 @@ def run_chain(
     `ablate.launch.backends`): the step is given back and another attempt goes on with it.
     """
     use_writable_caches()
-    worker = Worker(Store(home), place, executors, team or Team(), answer)
+    worker = Worker(Store(home), place, executors, team or ProcessGroup(), answer)
     outcome = None
     try:
         outcome = _chain(worker, steps)
@@ -93,7 +93,7 @@ def run_chain(
     return worker.tell(outcome)
 
 
-def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
+def follow(home: Path, place: Place, executors: Executors, team: ProcessGroup) -> None:
     """What all but the first process of a job do: their part of each step that the first begins.
 
     An error is the leader's to record; what is printed goes to `process-<task>.log`.
@@ -106,13 +106,13 @@ def follow(home: Path, place: Place, executors: Executors, team: Team) -> None:
             world = _world(team, place, step)
             if world:
                 log = store.logs(step) / f"process-{team.task}.log"
-                with captured(log, place.whole_process):
+                with redirect_output(log, place.whole_process):
                     _executor(step.kind, executors)(StepContext(step, store, place, work, world))
         except Exception as error:  # whatever a step's libraries raise
             team.fail(_told(error, step, place))
 
 
-def _world(team: Team, place: Place, step: Step) -> World | None:
+def _world(team: ProcessGroup, place: Place, step: Step) -> StepRanks | None:
     infra = place.of(step.kind)
     return team.world(infra.devices, infra.nodes)
 
@@ -165,7 +165,7 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
     attempt = Attempt(worker, step, lease)
     log = worker.store.logs(step) / f"attempt-{lease.number}.log"
     try:
-        with captured(log, worker.place.whole_process):
+        with redirect_output(log, worker.place.whole_process):
             result = attempt.execute()
         if not lease.held():
             raise LeaseLostError
@@ -271,5 +271,5 @@ def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
 
 def _said(error: BaseException) -> str:
     error = unwrap_retry(error)
-    text = redacted(str(error)).strip() or type(error).__name__
+    text = redact(str(error)).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."

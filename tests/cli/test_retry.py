@@ -13,7 +13,7 @@ from in_process import ablate, faked
 
 from ablate.commands import report as reporting
 from ablate.driver.detach import Driving
-from ablate.driver.invocation import Command, Driven, last_driven
+from ablate.driver.invocation import Invocation, LastRun, last_driven
 from ablate.errors import UserError
 from ablate.worker.context import StepContext
 
@@ -103,25 +103,25 @@ def test_only_a_cluster_can_drive_by_itself(command: str) -> None:
 
 
 def test_a_hint_says_all_that_was_typed_for_a_shell() -> None:
-    command = Command("my study.yaml", ["seeds=[0, 1]", "infra.cluster=b"], 2, 4, "slurm", True)
-    assert shlex.split(command.said("retry")) == [
+    command = Invocation("my study.yaml", ["seeds=[0, 1]", "infra.cluster=b"], 2, 4, "slurm", True)
+    assert shlex.split(command.as_shell("retry")) == [
         *("ablate", "retry", "my study.yaml", "--set", "seeds=[0, 1]", "--set", "infra.cluster=b"),
         *("--round", "2", "--backend", "slurm", "--jobs", "4", "--detach"),
     ]
-    assert "--backend" not in command.said("status")
-    assert Command("micro/rounds").said("run") == "ablate run micro/rounds"
+    assert "--backend" not in command.as_shell("status")
+    assert Invocation("micro/rounds").as_shell("run") == "ablate run micro/rounds"
 
 
 def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_begins(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: Command, folder: Path, own: str) -> int:
+    def fail(command: Invocation, folder: Path, own: str) -> int:
         raise UserError("sbatch refused:\nno such partition")
 
     monkeypatch.setenv("ABLATE_HOME", str(own_home))
     monkeypatch.setenv("SLURM_JOB_ID", "27")
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
-    command = Command("micro/smoke", backend="slurm", detached=True)
+    command = Invocation("micro/smoke", backend="slurm", detached=True)
     with pytest.raises(SystemExit, match="sbatch refused"):
         Driving(fail, command, "micro/smoke", own_home, own_home / "drives" / "abc")()
     said = ablate("status", "micro/smoke").out
@@ -129,7 +129,7 @@ def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_beg
     reason = "the last driver failed: sbatch refused: no such partition"
     assert f"{reason}; what it printed: {log}\n" in said
     assert "`ablate run micro/smoke --backend slurm --detach` goes on" in said
-    Driven.by(command).write(own_home, "micro/smoke")
+    LastRun.by(command).write(own_home, "micro/smoke")
     assert "failed" not in ablate("status", "micro/smoke").out
 
 
@@ -141,7 +141,7 @@ def test_the_job_of_a_driver_fails_where_a_candidate_did(
     for code in (0, 1):
         ended = contextlib.nullcontext() if code == 0 else pytest.raises(SystemExit, match="1")
         with ended:
-            command = Command("micro/smoke")
+            command = Invocation("micro/smoke")
             Driving(
                 lambda *_, code=code: code,
                 command,

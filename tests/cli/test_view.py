@@ -17,11 +17,11 @@ from rich.console import Console
 
 from ablate.commands import drivers_and_jobs as queue
 from ablate.commands import status, status_text
-from ablate.commands.drivers_and_jobs import Hints, Work
-from ablate.commands.live_view import Scene, watching
-from ablate.commands.study_status import Eye, Survey, look
+from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
+from ablate.commands.live_view import LiveView, watching
+from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
-from ablate.driver.invocation import Command, Driven
+from ablate.driver.invocation import Invocation, LastRun
 from ablate.driver.scheduler import Event, drive
 from ablate.files import write_atomic, write_json
 from ablate.launch.slurm.arrays import Array
@@ -56,17 +56,17 @@ def study() -> Study:
     return load_study("micro/rounds", ["explore.pool=[pix2struct-micro, sam-micro]"])
 
 
-def run(study: Study, home: Path) -> Survey:
+def run(study: Study, home: Path) -> StudyStatus:
     """Run two rounds with executors that do nothing."""
     store = Store(home)
-    with watching(study, store, Command(study.name, last=2)) as on_event:
+    with watching(study, store, Invocation(study.name, last=2)) as on_event:
         drive(study, 2, "inline", home=home, on_event=on_event, executors=EXECUTORS)
-    return look(study, store, 2)
+    return read_status(study, store, 2)
 
 
 def picture(study: Study, home: Path, events: Sequence[Event] = (), last: int | None = 2) -> str:
-    command = Command(study.name, backend="slurm")
-    scene = Scene(Eye(study, Store(home), last), Hints(home, study.name), command)
+    command = Invocation(study.name, backend="slurm")
+    scene = LiveView(StatusReader(study, Store(home), last), QueuePoller(home, study.name), command)
     for event in events:
         scene.on_event(event)
     console = Console(file=io.StringIO(), width=120)
@@ -110,7 +110,7 @@ def test_the_picture_shows_what_is_at_work_and_what_is_not_known(
     study: Study, own_home: Path
 ) -> None:
     store = Store(own_home)
-    found = look(study, store)
+    found = read_status(study, store)
     lease = Watch().take(store.leases(found.steps[0]))
     assert lease is not None
     lease.done, lease.total, lease.note = 3, 4, "loss 2.1"
@@ -136,14 +136,14 @@ def test_names_are_never_markup(own_home: Path, tmp_path: Path) -> None:
 
 def test_status_says_score_failure_and_decision(study: Study, own_home: Path) -> None:
     found = run(study, own_home)
-    rounds = status.as_data(found, Work())["rounds"]
+    rounds = status.as_data(found, ClusterJobs())["rounds"]
     assert rounds[1]["decision"]["winner"] == "clip-micro@32+pix2struct-micro@128"
     second = {one["name"]: one for one in rounds[1]["candidates"]}
     assert second["clip-micro@32+pix2struct-micro@128"]["score"] == 20.0
     assert second["clip-micro@32+sam-micro@128"]["state"] == "failed"
     reason = "finetune clip-micro@32+sam-micro@128.channel_concat: no luck with this one"
     assert second["clip-micro@32+sam-micro@128"]["failure"] == reason
-    assert f"failed: {reason}" in status_text.as_text(found, Work(), Command(study.name))
+    assert f"failed: {reason}" in status_text.as_text(found, ClusterJobs(), Invocation(study.name))
 
 
 def test_watching_prints_once_more_at_each_move_and_ends_with_the_study(
@@ -185,7 +185,7 @@ def queued(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     mine = {"study": "micro/smoke", "process": asdict(Process.this())}
     write_json(folder / "driver.json", mine)
     assert Watch().take(folder / "lease")
-    keys = [step.key for step in look(load_study("micro/smoke"), Store(own_home)).steps]
+    keys = [step.key for step in read_status(load_study("micro/smoke"), Store(own_home)).steps]
     Array(folder / "array-1", [[keys[0]], [keys[1]], [keys[2]]], "41").save()
     script = tmp_path / "squeue"
     lines = ["0|me|RUNNING|None", "1|me|PENDING|Resources", "2|me|PENDING|Resources"]
@@ -220,7 +220,7 @@ def test_a_job_that_runs_but_has_begun_no_step_is_starting(
     status.show("micro/smoke", [], as_json=True)
     (one,) = json.loads(capsys.readouterr().out)["starting"]
     store = Store(own_home)
-    first = look(study, store).steps[0]
+    first = read_status(study, store).steps[0]
     assert one == {"job": "41_0", "step": first.key}
     assert Watch().take(store.leases(first))
     assert "starting: " not in picture(study, own_home, last=None)
@@ -237,7 +237,7 @@ def test_drivers_are_named_dead_ones_with_how_to_take_over(
         if job:
             write_json(folder / "driver-job.json", job)
     queued.write_text("#!/bin/sh\necho '50|me|PENDING|Priority'\n")
-    Driven("slurm", 2, detached=False).write(own_home, "micro/smoke")
+    LastRun("slurm", 2, detached=False).write(own_home, "micro/smoke")
     status.show("micro/smoke", ["infra.device=cpu"], as_json=False)
     said = capsys.readouterr().out
     again = "`ablate run micro/smoke --set infra.device=cpu --backend slurm --jobs 2`"
@@ -258,9 +258,9 @@ def test_on_a_cluster_a_chain_is_submitted_and_its_steps_start_one_by_one(
     own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, store = load_study("micro/smoke"), Store(own_home)
-    first, second = look(study, store).steps[:2]
+    first, second = read_status(study, store).steps[:2]
     for backend, word in ("slurm", "submitted"), ("local", "started"):
-        with watching(study, store, Command(study.name, backend=backend)) as on_event:
+        with watching(study, store, Invocation(study.name, backend=backend)) as on_event:
             on_event(Event("submitted", first))
             on_event(Event("started", second))
         words = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
@@ -286,13 +286,13 @@ def test_of_many_candidates_those_that_matter_are_shown(own_home: Path) -> None:
 
 def test_an_owner_elsewhere_that_shows_no_life_works_no_more(study: Study, own_home: Path) -> None:
     store = Store(own_home)
-    step = look(study, store).steps[0]
+    step = read_status(study, store).steps[0]
     lease = Watch().take(store.leases(step))
     assert lease is not None
     lease.owner = replace(lease.owner, machine="another", host="node7")
     lease._write()
     store.watch.patience = 0.1
-    eye = Eye(study, store)
+    eye = StatusReader(study, store)
     assert [one.key for one in eye.look().at_work] == [step.key]
     time.sleep(0.2)
     assert eye.look().at_work == []
@@ -301,8 +301,8 @@ def test_an_owner_elsewhere_that_shows_no_life_works_no_more(study: Study, own_h
 def test_time_left_is_judged_by_finished_steps_of_the_same_kind(
     study: Study, own_home: Path
 ) -> None:
-    assert look(study, Store(own_home)).seconds_left() is None
+    assert read_status(study, Store(own_home)).seconds_left() is None
     run(study, own_home)
-    left = look(study, Store(own_home), 2).seconds_left()
+    left = read_status(study, Store(own_home), 2).seconds_left()
     assert left is not None
     assert 0 <= left < 5

@@ -291,7 +291,7 @@ def unkind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(time, "sleep", lambda s: cluster.sleep(s) if cluster.plays() else sleep(s))
         patch.setattr(time, "monotonic", lambda: cluster.now if cluster.plays() else clock())
         patch.setattr(stores, "ThreadPoolExecutor", _InTurn)
-        patch.setattr(workers, "captured", lambda *_: nullcontext())
+        patch.setattr(workers, "redirect_output", lambda *_: nullcontext())
         patch.setattr(Process, "this", staticmethod(process))
         patch.setattr(leases, "machine", lambda: process().machine)
         patch.setattr(Lease, "__enter__", lambda lease: _hold(cluster, lease))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ablate.driver.retries import LIMITS, Attempts
+from ablate.driver.retries import LIMITS, RetryPolicy
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
 from ablate.store.steps import Step
@@ -20,19 +20,19 @@ def attempt(store: Store, reached: int) -> None:
 
 def test_being_stopped_counts_only_where_the_step_does_not_get_on(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    attempts = Attempts(store)
+    attempts = RetryPolicy(store)
     for reached in range(1, 50):
         attempt(store, reached)
-        assert attempts.enough(STEP, "stopped") is None
+        assert attempts.exhausted(STEP, "stopped") is None
     for _ in range(LIMITS["stopped"] - 2):
         attempt(store, 40)
-        assert attempts.enough(STEP, "stopped") is None
-    assert attempts.enough(STEP, "stopped") == "10 times without getting further"
+        assert attempts.exhausted(STEP, "stopped") is None
+    assert attempts.exhausted(STEP, "stopped") == "10 times without getting further"
 
 
 def test_a_process_that_dies_has_fewer_attempts_than_one_that_is_stopped(tmp_path: Path) -> None:
-    attempts = Attempts(Store(tmp_path))
-    assert attempts.enough(STEP, "stopped") is None
-    said = [attempts.enough(STEP, "lost") for _ in range(3)]
+    attempts = RetryPolicy(Store(tmp_path))
+    assert attempts.exhausted(STEP, "stopped") is None
+    said = [attempts.exhausted(STEP, "lost") for _ in range(3)]
     assert said == [None, None, "3 times without getting further"]
-    assert attempts.enough(STEP, "stopped") is None
+    assert attempts.exhausted(STEP, "stopped") is None

@@ -17,9 +17,9 @@ from test_killed import kill, start, until, workers
 from ablate.commands import cancel as command
 from ablate.config.study import load_study
 from ablate.driver import cancel as ends
-from ablate.driver.cancel import Ending, cancel
+from ablate.driver.cancel import CancelResult, cancel
 from ablate.files import write_json
-from ablate.launch.drives import Drive, drives
+from ablate.launch.drives import DriverSession, drives
 from ablate.launch.slurm.arrays import Array
 from ablate.store.lease import Watch
 from ablate.store.process import Process
@@ -29,7 +29,9 @@ ELSEWHERE = replace(Process.this(), host="login2", machine="another")
 GONE = replace(Process.this(), born="0")
 
 
-def left_by(home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...] = ()) -> Drive:
+def left_by(
+    home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...] = ()
+) -> DriverSession:
     """The folder of a driver that is, or was, `driver`."""
     folder = home / "drives" / f"{study.replace('/', '-')}-{driver.host}"
     write_json(folder / "driver.json", {"study": study, "process": asdict(driver)})
@@ -39,7 +41,7 @@ def left_by(home: Path, driver: Process, study: str = NAME, jobs: tuple[str, ...
     lease.beat()
     for n, job in enumerate(jobs):
         Array(folder / f"array-{n}", [["key"]], job).save()
-    return Drive(folder, study, driver)
+    return DriverSession(folder, study, driver)
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_a_driver_that_ends_as_soon_as_it_is_asked_is_said_to_have_ended(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_by(own_home, ELSEWHERE)
-    monkeypatch.setattr(Drive, "stop", lambda drive: shutil.rmtree(drive.folder))
+    monkeypatch.setattr(DriverSession, "stop", lambda drive: shutil.rmtree(drive.folder))
     assert [one.left for one in cancel(own_home)] == [""]
 
 
@@ -143,8 +145,8 @@ def test_only_the_studys_own_jobs_are_cancelled_array_tasks_too(
     left_by(own_home, GONE, jobs=("12_0", "12_1", "13", "14"))
     theirs = left_by(own_home, GONE, "micro/fusion", jobs=("20",))
     assert list(cancel(own_home, NAME)) == [
-        Ending(f"job of {NAME}: 12_0"),
-        Ending(f"job of {NAME}: 12_1"),
+        CancelResult(f"job of {NAME}: 12_0"),
+        CancelResult(f"job of {NAME}: 12_1"),
     ]
     assert (slurm / "cancelled").read_text().split() == ["12_0", "12_1"]
     assert [drive.folder for drive in drives(own_home)] == [theirs.folder]
@@ -175,7 +177,7 @@ def test_jobs_that_a_driver_ends_by_itself_have_a_line_each(own_home: Path, slur
     first, *jobs = cancel(own_home, NAME)
     other.join()
     assert first.what.startswith(f"driver of {NAME}")
-    assert jobs == [Ending(f"job of {NAME}: 12"), Ending(f"job of {NAME}: 13")]
+    assert jobs == [CancelResult(f"job of {NAME}: 12"), CancelResult(f"job of {NAME}: 13")]
 
 
 def test_jobs_that_do_not_end_or_are_not_known_of_are_left(
@@ -186,7 +188,7 @@ def test_jobs_that_do_not_end_or_are_not_known_of_are_left(
     (slurm / "scancel").write_text("#!/bin/sh\n")
     drive = left_by(own_home, GONE, jobs=("7", "8"))
     (only,) = cancel(own_home)
-    assert only == Ending(
+    assert only == CancelResult(
         f"job of {NAME}: 7", "still ending; `scancel --signal=KILL --full 7` hurries it"
     )
     (slurm / "squeue").write_text(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.config.clusters import placed
+from ablate.config.clusters import with_profile
 from ablate.config.infra import Infra
 from ablate.config.study import load_study
 from ablate.errors import UserError
@@ -29,7 +29,7 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def infra(*changes: str) -> Infra:
-    return placed(load_study("micro/smoke", [f"infra.{one}" for one in changes])).infra
+    return with_profile(load_study("micro/smoke", [f"infra.{one}" for one in changes])).infra
 
 
 def test_a_study_goes_over_the_profile_and_that_over_what_is_built_in(profiles: Path) -> None:

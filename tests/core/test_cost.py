@@ -23,7 +23,7 @@ from ablate.errors import UserError
 from ablate.files import home
 from ablate.model.language import load_llm
 from ablate.model.mllm import ModelSpec, build_model
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.steps import steps_for
 
 A100, H100 = cost.GPUS["a100"], cost.GPUS["h100"]
@@ -44,7 +44,7 @@ def costs(
     study: Study, one: Candidate | None = None, gpu: cost.Gpu = A100
 ) -> dict[str, cost.StepCost]:
     """Of a candidate's steps (default: the first's), by kind."""
-    one = one or explore(study, Nothing(), 1)[0].candidates[0]
+    one = one or rounds_so_far(study, Nothing(), 1)[0].candidates[0]
     found = {step.kind: cost.step_cost(study, one, step, gpu) for step in steps_for(one, study)}
     return {kind: each for kind, each in found.items() if each is not None}
 
@@ -56,7 +56,7 @@ def test_the_published_cost_of_a_whole_run_is_met() -> None:
     to them, and shows nothing of how well other runs are foretold.
     """
     study = load_study("eagle/released")
-    five = explore(study, Nothing())[0].candidates[1]
+    five = rounds_so_far(study, Nothing())[0].candidates[1]
     assert (five.name, five.llm, len(five.encoders)) == ("Eagle-X5-7B", "vicuna-7b", 5)
     found = costs(study, five)
     pretrain, finetune = found["pretrain"].gpu_hours, found["finetune"].gpu_hours
@@ -242,7 +242,7 @@ def test_a_fusion_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -> None:
     study = load_study("eagle/fusion")
-    candidates = explore(study, Nothing())[0].candidates
+    candidates = rounds_so_far(study, Nothing())[0].candidates
     cost.check_room(candidates)
     short = {"max_length": 2048}
     recipe = study.base.recipe.model_copy(

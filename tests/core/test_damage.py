@@ -20,10 +20,10 @@ from in_process import ablate, faked
 
 from ablate.commands import report as reporting
 from ablate.config.study import load_study
-from ablate.driver.invocation import Command, Driven
+from ablate.driver.invocation import Invocation, LastRun
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
-from ablate.files import remembered, write_json
+from ablate.files import disk_cache, write_json
 from ablate.launch.slurm import arrays
 from ablate.store.artifacts import Store
 from ablate.store.process import Process
@@ -57,8 +57,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         training = dict.fromkeys(("prealign", "pretrain", "finetune"), fails_on_convnext)
         executors = {**core_fakes.EXECUTORS, **training}
         drive(study, backend="inline", home=home, executors=executors)
-        remembered("checksums", "of something", lambda: "abc")
-        Driven.by(Command("micro/smoke")).write(home, study.id)
+        disk_cache("checksums", "of something", lambda: "abc")
+        LastRun.by(Invocation("micro/smoke")).write(home, study.id)
         store, folder = Store(home), home / "drives" / "abc"
         folder.mkdir(parents=True)
         gone = asdict(replace(Process.this(), born="1"))

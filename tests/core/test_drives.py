@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablate.driver import sessions
-from ablate.driver.sessions import TakenOverError, Tenure
+from ablate.driver.sessions import SessionOwnership, TakenOverError
 from ablate.files import read_json, write_json
 from ablate.launch.drives import drives
 from ablate.launch.slurm import arrays
@@ -19,8 +19,10 @@ ELSEWHERE = replace(Process.this(), host="login2", machine="another")
 
 
 @contextmanager
-def tenure(home: Path, study: str = "micro/smoke", patience: float = 30) -> Iterator[Tenure]:
-    with closing(Tenure(home, study, Watch(patience))) as mine:
+def tenure(
+    home: Path, study: str = "micro/smoke", patience: float = 30
+) -> Iterator[SessionOwnership]:
+    with closing(SessionOwnership(home, study, Watch(patience))) as mine:
         mine.hold(home / "drives" / "mine")
         yield mine
 
@@ -58,7 +60,7 @@ def test_the_drive_of_a_dead_driver_is_taken_by_one_of_its_study_alone(tmp_path:
         assert mine.inherited() == [folder]
         assert mine.inherited() == []
         assert read_json(folder / "driver.json")["process"] == asdict(Process.this())
-        with closing(Tenure(tmp_path, "micro/smoke", Watch())) as second:
+        with closing(SessionOwnership(tmp_path, "micro/smoke", Watch())) as second:
             assert second.inherited() == []
             assert second.spoken_for == {"a", "b"}
         mine.remove()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ablate.catalog import published
-from ablate.commands.cost_estimate import Bill
+from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.study_status import survey
 from ablate.config.study import Arms, Design, encoder_spec, llm_spec, load_study, study_names
 from ablate.cost import estimate as cost
@@ -45,7 +45,7 @@ def test_a_study_is_planned_without_weights_and_data(
 ) -> None:
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "nothing"))
-    bill = Bill(survey(name, []))
+    bill = CostEstimate(survey(name, []))
     assert all(bill.costs.values())
 
 
@@ -160,6 +160,6 @@ def test_a_proxy_fits_one_gpu_for_a_day(name: str) -> None:
     """An H100, but for the 5.5 B parameters of InternViT trained, which take an H200."""
     gpu = "h200" if name.endswith("resolution") else "h100"
     found = survey(name, [])
-    bill = Bill(found, gpu)
+    bill = CostEstimate(found, gpu)
     assert bill.totals()["gpu_hours"] < 24
     assert [bill.remedy(step) for step in found.steps] == [""] * len(found.steps)

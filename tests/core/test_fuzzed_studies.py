@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 from in_process import ablate, faked
 
 from ablate.commands import report as reporting
-from ablate.config.study import SHELF
+from ablate.config.study import STUDIES_DIR
 
 CASES = 500 * int(os.environ.get("ABLATE_FUZZ", "1"))
-BASE = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {"title": "t", "question": "?"}
+BASE = yaml.safe_load((STUDIES_DIR / "micro" / "base.yaml").read_text()) | {
+    "title": "t",
+    "question": "?",
+}
 ROUNDS = BASE | {"explore": {"kind": "rounds", "pool": ["sam-micro@128"], "rounds": 2}}
 ARMS = BASE | {
     "explore": {

@@ -16,7 +16,7 @@ import core_fakes
 import pytest
 from in_process import Answer, ablate, faked
 
-from ablate.files import drafted, private, write_json
+from ablate.files import atomic_file, private, write_json
 from ablate.worker.context import StepContext
 
 GROUP, FIRST, SECOND = 64100, 64101, 64102
@@ -135,7 +135,7 @@ def test_files_have_the_mode_that_the_umask_lets_them_have(
     before = os.umask(umask)
     try:
         write_json(tmp_path / "a.json", {})
-        with drafted(tmp_path / "b") as draft:  # as safetensors does
+        with atomic_file(tmp_path / "b") as draft:  # as safetensors does
             draft.unlink()
             draft.touch(mode=0o600)
         assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {result}

@@ -22,7 +22,7 @@ from ablate.config import study
 from ablate.errors import UserError
 from ablate.reports import story
 from ablate.reports.load import load
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store import results, steps
 from ablate.store.artifacts import NOBODY, Store
 from ablate.store.record import record
@@ -137,7 +137,7 @@ def chains(place: Path) -> dict[str, list[Step]]:
     forget()
     loaded = study.load_study(str(place / "study.yaml"))
     lookup = results.StoredResults(Store(place / "nowhere"), loaded)
-    [turn] = explore(loaded, lookup)
+    [turn] = rounds_so_far(loaded, lookup)
     return {one.name: ancestors(steps_for(one, loaded)[-1:]) for one in turn.candidates}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.launch.log_tail import failed_set_up, last_words
+from ablate.launch.log_tail import failed_set_up, log_tail
 
 ENDED = [
     "srun: error: fake1: task 0: Exited with exit code 2",
@@ -25,12 +25,12 @@ ENDED = [
     ],
 )
 def test_what_slurm_adds_once_a_process_has_ended_does_not_hide_the_cause(cause: str) -> None:
-    assert last_words("\n".join(["one", cause, "", *ENDED, ""])) == cause
+    assert log_tail("\n".join(["one", cause, "", *ENDED, ""])) == cause
 
 
 def test_where_there_is_nothing_else_that_is_told() -> None:
-    assert last_words("\n".join(ENDED[:3])) == ENDED[2]
-    assert last_words(" \n") == ""
+    assert log_tail("\n".join(ENDED[:3])) == ENDED[2]
+    assert log_tail(" \n") == ""
 
 
 def test_a_set_up_line_is_quoted_with_the_words_before_it_and_without_secrets(
@@ -39,6 +39,6 @@ def test_a_set_up_line_is_quoted_with_the_words_before_it_and_without_secrets(
     monkeypatch.setenv("SITE_TOKEN", "hush-hush")
     log = "one\n/spool/slurm_script: line 22: login: refused\nset-up line failed: login hush-hush\n"
     assert failed_set_up(log + "srun: done") == "`login $SITE_TOKEN`: login: refused"
-    assert last_words("one\nno such key: hush-hush") == "no such key: $SITE_TOKEN"
+    assert log_tail("one\nno such key: hush-hush") == "no such key: $SITE_TOKEN"
     assert failed_set_up("set-up line failed: exit 7\n") == "`exit 7`"
     assert failed_set_up("bash: module: command not found\n") is None

@@ -21,7 +21,7 @@ from ablate.launch.backends import open_backend
 from ablate.launch.devices import cores, gpus
 from ablate.launch.inline import Inline
 from ablate.launch.local import Local
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.process import Process
 from ablate.store.record import threads
@@ -135,7 +135,7 @@ def test_a_driver_whose_steps_another_has_at_hand_looks_now_and_then(
     turns, start = [], Inline.start
     monkeypatch.setattr(Inline, "start", lambda *words: turns.append(1) or start(*words))
     store = Store(own_home)
-    base = steps_for(explore(small, StoredResults(store, small))[0].candidates[0], small)
+    base = steps_for(rounds_so_far(small, StoredResults(store, small))[0].candidates[0], small)
     held = [store.watch.take(store.leases(step)) for step in base]
     threading.Timer(1.0, lambda: [lease.release() for lease in held if lease]).start()
     drive(small, 1, "inline", home=own_home, executors=fakes)

@@ -10,7 +10,7 @@ from ablate.commands import report as reporting
 from ablate.commands import run as running
 from ablate.config.study import load_study
 from ablate.driver import scheduler
-from ablate.driver.invocation import Command, Driven, last_driven
+from ablate.driver.invocation import Invocation, LastRun, last_driven
 from ablate.driver.sessions import begin
 
 
@@ -64,7 +64,7 @@ def test_cancel_ends_a_study_and_no_other_of_its_name_but_names_it(
 ) -> None:
     a, b = mine(tmp_path / "a"), mine(tmp_path / "b")
     theirs = load_study(b, ["seeds=[7]"])
-    Driven.by(Command(b, ["seeds=[7]"])).write(own_home, theirs.id)
+    LastRun.by(Invocation(b, ["seeds=[7]"])).write(own_home, theirs.id)
     begin(own_home / "drives" / "theirs", theirs.id)
     said = ablate("cancel", a)
     assert said.code == 0
@@ -78,7 +78,7 @@ def test_a_driver_that_is_a_job_goes_by_the_id_that_it_was_submitted_under(
     driven: list[str] = []
     monkeypatch.setattr(scheduler, "drive", lambda study, *_, **__: driven.append(study.id))
     monkeypatch.setattr(reporting, "build", lambda study: "nowhere")
-    running.to_its_end(Command("micro/smoke", ["infra.device=cpu"]), own="mine-01234567")
+    running.to_its_end(Invocation("micro/smoke", ["infra.device=cpu"]), own="mine-01234567")
     assert driven == ["mine-01234567"]
     assert last_driven(own_home, "mine-01234567").cancels == (
         "ablate cancel micro/smoke --set infra.device=cpu"

@@ -13,8 +13,8 @@ from in_process import ablate
 
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
-from ablate.files import read_sealed, sealed, write_json
-from ablate.store.read_cache import Readings, signature, signatures
+from ablate.files import read_checked, with_checksum, write_json
+from ablate.store.read_cache import ReadCache, signature, signatures
 
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 
@@ -24,21 +24,21 @@ def never() -> str:
 
 
 def test_a_reading_is_read_once_while_what_it_was_made_of_stays(tmp_path: Path) -> None:
-    first = Readings(tmp_path / "a" / "b.json", of="words")
+    first = ReadCache(tmp_path / "a" / "b.json", of="words")
     assert first.get("x", [1], lambda: "one") == "one"
     assert first.get("x", [1], never) == "one"
     first.keep()
-    later = Readings(tmp_path / "a" / "b.json", of="words")
+    later = ReadCache(tmp_path / "a" / "b.json", of="words")
     assert later.get("x", [1], never) == "one"
     assert later.get("x", [2], lambda: "two") == "two"
-    assert Readings(tmp_path / "a" / "b.json", of="numbers").get("x", [1], lambda: 3) == 3
+    assert ReadCache(tmp_path / "a" / "b.json", of="numbers").get("x", [1], lambda: 3) == 3
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_readings_that_are_damaged_count_as_none(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "b.json"
-    known = Readings(path, of="words")
+    known = ReadCache(path, of="words")
     known.get("x", [1], lambda: "one")
     known.keep()
     content = path.read_bytes()
@@ -46,15 +46,15 @@ def test_readings_that_are_damaged_count_as_none(tmp_path: Path, data: st.DataOb
     bit = 1 << data.draw(st.integers(0, 7))
     damaged = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
     path.write_bytes(data.draw(st.sampled_from([damaged, content[:at]])))
-    assert Readings(path, of="words").get("x", [1], lambda: "anew") == "anew"
+    assert ReadCache(path, of="words").get("x", [1], lambda: "anew") == "anew"
 
 
 def test_readings_that_cannot_be_written_are_read_again(tmp_path: Path) -> None:
     (tmp_path / "b.json").mkdir()
-    known = Readings(tmp_path / "b.json", of="words")
+    known = ReadCache(tmp_path / "b.json", of="words")
     assert known.get("x", [1], lambda: "one") == "one"
     known.keep()
-    assert Readings(tmp_path / "b.json", of="words").get("x", [1], lambda: "two") == "two"
+    assert ReadCache(tmp_path / "b.json", of="words").get("x", [1], lambda: "two") == "two"
 
 
 def flip(path: Path) -> None:
@@ -102,10 +102,10 @@ def answered_otherwise(home: Path) -> None:
 
 def decided_otherwise(home: Path) -> None:
     path = next(home.glob("studies/**/round-2.json"))
-    decision = read_sealed(path)
+    decision = read_checked(path)
     assert decision
     decision["winner"], decision["runner_up"] = decision["runner_up"], decision["winner"]
-    write_json(path, sealed(decision))
+    write_json(path, with_checksum(decision))
 
 
 CHANGES: dict[str, Callable[[Path], None]] = {

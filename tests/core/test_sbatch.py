@@ -11,7 +11,7 @@ import pytest
 
 from ablate.config.infra import Infra
 from ablate.config.study import load_study
-from ablate.driver.detach import Command, detach
+from ablate.driver.detach import Invocation, detach
 from ablate.errors import UserError
 from ablate.launch.backends import open_backend
 from ablate.launch.log_tail import failed_set_up
@@ -19,7 +19,7 @@ from ablate.launch.slurm.sbatch import (
     LimitError,
     RefusedError,
     driver_request,
-    guarded,
+    fail_fast_setup,
     on_gpus,
     refused,
     request,
@@ -244,7 +244,7 @@ def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
     with pytest.raises(UserError, match=f"^no {missing} on the PATH"):
         detach(
             lambda *_: 0,
-            Command("micro/smoke", [], None, None),
+            Invocation("micro/smoke", [], None, None),
             load_study("micro/smoke"),
             tmp_path,
         )
@@ -253,7 +253,7 @@ def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
 
 def ran(setup: Sequence[str], tmp_path: Path) -> tuple[int, str]:
     """The exit status of a job that begins with these lines, and its standard error."""
-    script = [*guarded(setup), "echo it ran >&2", "exit 9"]
+    script = [*fail_fast_setup(setup), "echo it ran >&2", "exit 9"]
     (tmp_path / "script").write_text("\n".join(script))
     done = subprocess.run(["bash", tmp_path / "script"], capture_output=True, text=True, timeout=10)
     return done.returncode, done.stderr

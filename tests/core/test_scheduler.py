@@ -20,7 +20,7 @@ from ablate.driver.scheduler import LOOK, Event, drive
 from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.launch.inline import Inline
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
 from ablate.store.steps import Step, ancestors, steps_for
@@ -35,7 +35,7 @@ def kinds(lines: list[str]) -> dict[str, int]:
 
 
 def all_steps(study: Study, home: Path) -> list[Step]:
-    rounds = explore(study, StoredResults(Store(home), study))
+    rounds = rounds_so_far(study, StoredResults(Store(home), study))
     return ancestors(steps_for(one, study)[-1] for turn in rounds for one in turn.candidates)
 
 
@@ -307,7 +307,7 @@ def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
     monkeypatch.setattr(scheduler._Driver, "_chains", slowly)
     monkeypatch.setattr(scheduler, "LOOK", 0.1)
     driver = scheduler._Driver(small, None, Store(own_home), own_home / "drives" / "d", print)
-    driver.tenure.hold(driver.folder)
+    driver.tenure.acquire(driver.folder)
     threading.Timer(2.0, (driver.folder / "stop").touch).start()
     with contextlib.closing(driver.tenure), pytest.raises(SystemExit):
         driver.work(Busy())

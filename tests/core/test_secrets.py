@@ -10,7 +10,7 @@ import pytest
 
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
-from ablate.redaction import redacted
+from ablate.redaction import redact
 from ablate.worker.context import StepContext
 
 SECRETS = {
@@ -67,7 +67,7 @@ def test_a_secret_within_another_is_not_left_in_part(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("A_TOKEN", "abcdefgh")
     monkeypatch.setenv("B_TOKEN", "abcdefghijkl")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    assert redacted("abcdefghijkl abcdefgh false") == "$B_TOKEN $A_TOKEN false"
+    assert redact("abcdefghijkl abcdefgh false") == "$B_TOKEN $A_TOKEN false"
 
 
 @pytest.mark.parametrize(
@@ -75,18 +75,18 @@ def test_a_secret_within_another_is_not_left_in_part(monkeypatch: pytest.MonkeyP
 )
 def test_the_names_that_secrets_have_are_known(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "correct-horse")
-    assert redacted("tried correct-horse twice") == f"tried ${name} twice"
+    assert redact("tried correct-horse twice") == f"tried ${name} twice"
 
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD", "PATH", "COMPASS", "PATTERN", "HF_HUB_URL"])
 def test_other_names_are_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "/a/folder")
-    assert redacted("in /a/folder") == "in /a/folder"
+    assert redact("in /a/folder") == "in /a/folder"
 
 
 def test_the_password_of_an_address_is_secret_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORE", "redis://me:very%20secret@host:6379/0")
-    assert redacted("no login with 'very secret'") == "no login with '$STORE'"
+    assert redact("no login with 'very secret'") == "no login with '$STORE'"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_password_of_an_address_is_secret_by_itself(monkeypatch: pytest.Monk
     ],
 )
 def test_what_looks_like_a_secret_needs_no_variable(told: str, kept: str) -> None:
-    assert redacted(told) == kept
+    assert redact(told) == kept
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_what_looks_like_a_secret_needs_no_variable(told: str, kept: str) -> Non
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert redacted(text) == text
+    assert redact(text) == text

@@ -15,7 +15,7 @@ from ablate.driver.scheduler import Event, drive
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.backends import open_backend
-from ablate.launch.drives import Drive
+from ablate.launch.drives import DriverSession
 from ablate.launch.inline import Inline
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm import jobs as slurm
@@ -263,7 +263,7 @@ def test_an_array_that_was_named_but_not_numbered_is_cancelled_by_its_name(
     tmp_path: Path, squeue: Says
 ) -> None:
     arrays.new(tmp_path / "d", [["a"], ["b"]])
-    slurm.scancel(Drive(tmp_path / "d", "study", Process.this()).jobs())
+    slurm.scancel(DriverSession(tmp_path / "d", "study", Process.this()).jobs())
     assert (tmp_path / "bin" / "cancelled").read_text() == "--name=ablate-d-1\n"
 
 

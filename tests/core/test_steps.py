@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.config.study import Candidate, Study, load_study
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
 from ablate.store.steps import SCHEMAS, Part, Step, _identity, ancestors, canonical, steps_for
@@ -48,7 +48,7 @@ def test_keys_never_change_unnoticed() -> None:
 def test_what_the_micro_study_trained_with_version_0_1_0_is_still_known() -> None:
     """An evaluation's key also holds lmms-eval's version, so it is not written down here."""
     study = load_study("micro/rounds")
-    base = explore(study, StoredResults(Store(Path("nowhere")), study), 1)[0].candidates[0]
+    base = rounds_so_far(study, StoredResults(Store(Path("nowhere")), study), 1)[0].candidates[0]
     assert [step.key for step in steps_for(base, study)[:-1]] == [
         "25a54699922900a2393e8137b96778ca1c23a32862e6981c733aab1f5e10e7c5",
         "e1e1b96273d16292b67f890fc37e2fd657cb3f3e7a4530cd4f2e4cf0cb64af6c",
@@ -245,7 +245,7 @@ def test_the_prompt_of_a_chat_is_in_no_key_and_another_is() -> None:
 
 def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() -> None:
     study = load_study("micro/rounds", ["seeds=[0]"])
-    rounds = explore(study, StoredResults(Store(Path("nowhere")), study))
+    rounds = rounds_so_far(study, StoredResults(Store(Path("nowhere")), study))
     candidates = [one for turn in rounds for one in turn.candidates]
     assert [len(turn.candidates) for turn in rounds] == [1, 5, 4]
     steps = ancestors(steps_for(one, study)[-1] for one in candidates)
@@ -260,7 +260,7 @@ def test_the_micro_study_has_10_candidates_and_each_expert_is_prealigned_once() 
 
 def test_arms_that_agree_until_later_share_their_steps() -> None:
     study = load_study("micro/prealign", ["seeds=[0]"])
-    arms = explore(study, StoredResults(Store(Path("nowhere")), study))[0].candidates
+    arms = rounds_so_far(study, StoredResults(Store(Path("nowhere")), study))[0].candidates
     steps = ancestors(steps_for(arm, study)[-1] for arm in arms)
     assert len([step for step in steps if step.kind == "pretrain"]) == 2
     assert len([step for step in steps if step.kind == "finetune"]) == 4

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.errors import UserError
-from ablate.files import clear_drafts, drafted, writing
+from ablate.files import atomic_file, remove_temporary, writing
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.record import record
 from ablate.store.steps import Step
@@ -177,14 +177,14 @@ def test_what_a_killed_writer_left_goes_whoever_named_it(tmp_path: Path) -> None
     (tmp_path / "checkpoint").mkdir()
     for name in ("llm.safetensors", ".llm.safetensors.x1", ".tmpIyWz07", "checkpoint/.tmp9"):
         (tmp_path / name).touch()
-    clear_drafts(tmp_path)
+    remove_temporary(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert left == {"llm.safetensors", "checkpoint"}
 
 
 def test_a_draft_that_a_library_put_another_file_in_place_of_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "weights"
-    with drafted(path) as draft:
+    with atomic_file(path) as draft:
         (tmp_path / "other").write_text("whole")
         (tmp_path / "other").rename(draft)
     assert path.read_text() == "whole"

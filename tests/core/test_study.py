@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from ablate.catalog.data_sources import MixData, rows
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.catalog.weights import weights_home
-from ablate.config.study import SHELF, load_study, named_llms, study_names
+from ablate.config.study import STUDIES_DIR, load_study, named_llms, study_names
 from ablate.errors import UserError
 from ablate.files import datasets, home
 
-ROUNDS = yaml.safe_load((SHELF / "micro" / "base.yaml").read_text()) | {
+ROUNDS = yaml.safe_load((STUDIES_DIR / "micro" / "base.yaml").read_text()) | {
     "title": "t",
     "question": "q",
     "explore": {"kind": "rounds", "pool": ["sam-micro@128", "eva02-micro@128"], "rounds": 2},

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.worker import process_group as team_file
-from ablate.worker.process_group import IncompleteError, Team, World
+from ablate.worker.process_group import IncompleteError, ProcessGroup, StepRanks
 
 
-def started(folder: Path, tasks: int, do: Callable[[Team], None]) -> list[int]:
+def started(folder: Path, tasks: int, do: Callable[[ProcessGroup], None]) -> list[int]:
     """Processes that meet in `folder` and then each `do` something; their numbers."""
     return [started_as(task, tasks, folder, do) for task in range(tasks)]
 
 
-def started_as(task: int, tasks: int, folder: Path, do: Callable[[Team], None]) -> int:
+def started_as(task: int, tasks: int, folder: Path, do: Callable[[ProcessGroup], None]) -> int:
     """One of them."""
-    team = Team(task, tasks)
+    team = ProcessGroup(task, tasks)
 
     def meet_and_do() -> None:
         team.meet(folder)
@@ -35,7 +35,7 @@ def started_as(task: int, tasks: int, folder: Path, do: Callable[[Team], None]) 
 
 
 def test_values_of_all_come_together_and_the_leaders_go_out(tmp_path: Path) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         world = team.world(3, 1)
         assert world
         assert world.rank == world.local == team.task
@@ -57,7 +57,7 @@ def test_values_of_all_come_together_and_the_leaders_go_out(tmp_path: Path) -> N
 
 
 def test_turns_are_taken_in_order_until_the_leader_is_done(tmp_path: Path) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if team.leads:
             for turn in ({"n": 1}, {"n": 2}):
                 team.begin(turn)
@@ -72,7 +72,7 @@ def test_turns_are_taken_in_order_until_the_leader_is_done(tmp_path: Path) -> No
 def test_one_that_dies_takes_the_others_along_whatever_they_are_at(
     tmp_path: Path, dead: int
 ) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if team.task == dead:
             os._exit(9)
         time.sleep(60)
@@ -86,7 +86,7 @@ def test_one_that_dies_takes_the_others_along_whatever_they_are_at(
 def test_the_leaders_last_word_is_of_the_follower_that_failed_or_died(
     tmp_path: Path, error: tuple[str, str] | None
 ) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if team.leads:
             with team.at_work(lambda *of: write_json(tmp_path / "said.json", of)):
                 team.begin({})
@@ -103,7 +103,7 @@ def test_the_leaders_last_word_is_of_the_follower_that_failed_or_died(
 
 
 def test_a_leader_that_gave_up_ends_the_others_at_once(tmp_path: Path) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if team.leads:
             team.close(in_order=False)
         time.sleep(0.5 if team.leads else 60)
@@ -112,7 +112,7 @@ def test_a_leader_that_gave_up_ends_the_others_at_once(tmp_path: Path) -> None:
 
 
 def test_children_of_a_dead_leader_do_not_keep_its_followers_alive(tmp_path: Path) -> None:
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if not team.leads:
             time.sleep(60)
         if os.fork() == 0:  # as a data loader
@@ -130,9 +130,9 @@ def test_one_that_does_not_come_is_waited_for_no_longer_than_is_stated(
 ) -> None:
     monkeypatch.setattr(team_file, "WAIT", 0.3)
     with pytest.raises(IncompleteError, match="only 1 of the job's 2 processes came up in 0 s"):
-        Team(0, 2).meet(tmp_path)
+        ProcessGroup(0, 2).meet(tmp_path)
     with pytest.raises(IncompleteError, match="process 1 of 2 did not find its leader"):
-        Team(1, 2).meet(tmp_path / "empty")
+        ProcessGroup(1, 2).meet(tmp_path / "empty")
 
 
 def test_strangers_and_what_an_earlier_attempt_left_are_no_leader_and_no_follower(
@@ -142,7 +142,7 @@ def test_strangers_and_what_an_earlier_attempt_left_are_no_leader_and_no_followe
         old = {"host": "127.0.0.1", "port": gone.getsockname()[1], "token": "old"}
     write_json(tmp_path / "team" / "leader.json", old)
 
-    def do(team: Team) -> None:
+    def do(team: ProcessGroup) -> None:
         if team.leads:
             team.close(in_order=True)
         else:
@@ -171,7 +171,9 @@ def test_a_world_is_the_first_devices_of_the_first_nodes(
     each: int, nodes: int, data: st.DataObject
 ) -> None:
     devices, on = data.draw(st.integers(1, each)), data.draw(st.integers(1, nodes))
-    worlds = [Team(task, each * nodes, nodes).world(devices, on) for task in range(each * nodes)]
+    worlds = [
+        ProcessGroup(task, each * nodes, nodes).world(devices, on) for task in range(each * nodes)
+    ]
     found = [(task, world) for task, world in enumerate(worlds) if world]
     assert [world.rank for _, world in found] == list(range(devices * on))
     for task, world in found:
@@ -183,11 +185,11 @@ def test_a_world_is_the_first_devices_of_the_first_nodes(
 def test_a_world_larger_than_the_job_is_refused(each: int, nodes: int, more: bool) -> None:
     asked: Any = (each + 1, nodes) if more else (each, nodes + 1)
     with pytest.raises(UserError, match="a world of another size would be another batch"):
-        Team(0, each * nodes, nodes).world(*asked)
+        ProcessGroup(0, each * nodes, nodes).world(*asked)
 
 
 def test_a_world_of_one_needs_nobody() -> None:
-    world = World()
+    world = StepRanks()
     assert world.agree(3) == 3
     assert world.gather(3) == [3]
     with world.leader_first():

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from ablate.catalog.data_sources import FileData, MixData, WorldData, missing, parse, require, rows
-from ablate.config.study import SHELF
+from ablate.config.study import STUDIES_DIR
 from ablate.errors import UserError
 
 WORLD = {"world": "conversations", "images": 3, "seed": 1}
 FILES = {"conversations": "a.json", "images": "photos"}
-PUBLISHED = yaml.safe_load((SHELF / "eagle" / "data.yaml").read_text())["data"]
+PUBLISHED = yaml.safe_load((STUDIES_DIR / "eagle" / "data.yaml").read_text())["data"]
 
 
 def test_a_source_is_of_the_world_of_files_or_a_mixture() -> None:

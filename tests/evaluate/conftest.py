@@ -17,7 +17,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.files import write_json
 from ablate.model.mllm import build_model
 from ablate.model.parts import save_parts
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Context:
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     seen: list[tuple[int, int, str]] = field(default_factory=list)
-    world: World = field(default_factory=World)
+    world: StepRanks = field(default_factory=StepRanks)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self.seen.append((done, total, note))

@@ -25,7 +25,7 @@ from ablate.evaluate import score
 from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json, write_json
-from ablate.worker.process_group import Team
+from ablate.worker.process_group import ProcessGroup
 
 
 class Oracle(torch.nn.Module):
@@ -199,7 +199,7 @@ def score_as(ctx, task, size, kill_at):
         AblateLMM._images = lambda self, one: (
             os._exit(9) if next(asks, None) is None else ask(self, one)
         )
-    team = Team(task, size)
+    team = ProcessGroup(task, size)
     team.meet(ctx.work.parent / "team")
     result = score.evaluate(replace(ctx, world=team.world(size, 1)))
     if team.leads:

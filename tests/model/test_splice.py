@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ablate.data.batch import IGNORE_INDEX
-from ablate.model.splice import places
+from ablate.model.splice import splice_layout
 
 WIDTH, PAD, TEXT, IMAGE = 3, "pad", "text", "image"
 
@@ -57,7 +57,7 @@ def test_a_spliced_batch_equals_samples_spliced_one_by_one(
     visual = torch.randn(int(is_image.sum()), visual_tokens, WIDTH)
     labels = torch.randint(0, 9, mask.shape)
 
-    layout = places(is_image, mask, visual_tokens, pad_left=left)
+    layout = splice_layout(is_image, mask, visual_tokens, pad_left=left)
 
     spliced, targets, real = one_by_one(rows, text, visual, labels, left)
     assert torch.equal(layout.embeddings(text, visual), spliced)
@@ -67,7 +67,7 @@ def test_a_spliced_batch_equals_samples_spliced_one_by_one(
 
 def test_gradients_reach_text_and_visual_tokens_through_the_splice() -> None:
     is_image = torch.tensor([[False, True, False]])
-    layout = places(is_image, torch.ones_like(is_image), 2, pad_left=False)
+    layout = splice_layout(is_image, torch.ones_like(is_image), 2, pad_left=False)
     text = torch.randn(2, WIDTH, requires_grad=True)
     visual = torch.randn(1, 2, WIDTH, requires_grad=True)
     weights = torch.randn(1, 4, WIDTH)

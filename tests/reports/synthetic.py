@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from ablate.catalog import suites
 from ablate.config.study import Candidate, Study, load_study
 from ablate.files import write_json
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
 from ablate.store.steps import Step, steps_for
@@ -127,7 +127,7 @@ class Run:
     ) -> None:
         """Play rounds 1 to `last`; a candidate whose name is in `fail` fails with that message."""
         for number in range(1, (last or self.study.rounds) + 1):
-            turn = explore(self.study, StoredResults(self.store, self.study), number)[-1]
+            turn = rounds_so_far(self.study, StoredResults(self.store, self.study), number)[-1]
             for candidate in turn.candidates:
                 if candidate.name in fail:
                     self.fail(candidate, "finetune", fail[candidate.name])

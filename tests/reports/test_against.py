@@ -23,7 +23,7 @@ from ablate.reports.pages.common import ABSENT
 from ablate.reports.pages.published import published as shown_beside
 from ablate.reports.pages.published import standing
 from ablate.reports.site import build
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.results import StoredResults
 
 EAGLE = (
@@ -255,7 +255,7 @@ def test_candidates_scored_by_different_measures_are_not_shown_side_by_side(tmp_
 
     subject = study(tmp_path, EAGLE.split("published:")[0] + ROUNDS, "grown")
     run = Changes(tmp_path, subject, images=2, per_image=15)
-    first, second, *_ = explore(subject, StoredResults(run.store, subject), 2)
+    first, second, *_ = rounds_so_far(subject, StoredResults(run.store, subject), 2)
     run.finish(first.candidates[0])
     load(subject, tmp_path, last=2)
     run.finish(second.candidates[0])

@@ -17,8 +17,8 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.errors import UserError
-from ablate.reports.live import Server, Shelf, door, state
-from ablate.search.explore import explore
+from ablate.reports.live import ServedFiles, Server, door, state
+from ablate.search.explore import rounds_so_far
 from ablate.store.results import StoredResults
 
 SECRET = "not for the network"
@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     (folder / "index.html").write_text("<p>first</p>")
     (folder / "data" / "questions.js").write_text("report.take()")
     (tmp_path / "secret.txt").write_text(SECRET)
-    shelf = Shelf()
+    shelf = ServedFiles()
     shelf.put(folder)
     with Server(shelf) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
@@ -80,7 +80,7 @@ def test_who_does_not_know_the_word_is_shown_nothing(server: Server) -> None:
         assert ask_as_it_is(server, path)[:2] == (404, "not found\n")
     assert ask_as_it_is(server, f"/{word}/")[0] == 200
     assert ask_as_it_is(server, f"/{word}/")[2]["Referrer-Policy"] == "no-referrer"
-    with Server(Shelf()) as another:
+    with Server(ServedFiles()) as another:
         assert another.word != word
 
 
@@ -146,13 +146,13 @@ def test_a_port_that_is_taken_is_a_users_mistake() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--port {port}: Address already in use; leave it"):
-            Server(Shelf(), port)
+            Server(ServedFiles(), port)
 
 
 def test_the_state_changes_with_what_a_report_shows(tmp_path: Path) -> None:
     subject = study(tmp_path, STUDY + ROUNDS)
     run = Run(tmp_path, subject, images=2)
-    candidates = explore(subject, StoredResults(run.store, subject), 1)[-1].candidates
+    candidates = rounds_so_far(subject, StoredResults(run.store, subject), 1)[-1].candidates
     seen = [state(tmp_path)]
     run.fail(candidates[0], "finetune", "no reason")
     seen.append(state(tmp_path))

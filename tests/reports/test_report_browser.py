@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from opened import PHONE, Open
 from playwright.sync_api import Page
 
-from ablate.reports.live import Server, Shelf
+from ablate.reports.live import ServedFiles, Server
 from ablate.reports.model import StudyResult
 from ablate.reports.pages import navigation
 from ablate.reports.site import build, build_single
@@ -369,7 +369,7 @@ def test_a_served_page_loads_itself_anew_when_there_is_a_newer_one(
     page: Open, greedy: StudyResult, tmp_path: Path
 ) -> None:
     first, *_ = greedy.rounds
-    shelf = Shelf()
+    shelf = ServedFiles()
     earlier = dataclasses.replace(greedy, rounds=(first,), planned_rounds=3)
     shelf.put(build(earlier, tmp_path / "0", live=True).parent)
     later = build(greedy, tmp_path / "1", live=True).parent

@@ -22,7 +22,7 @@ from ablate.reports.model import CandidateResult, StudyResult, best_first
 from ablate.reports.pages import navigation
 from ablate.reports.pages.logs import MOST, tail
 from ablate.reports.site import build, build_single
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.lease import Watch
 from ablate.store.results import StoredResults
 from ablate.store.steps import steps_for
@@ -321,7 +321,7 @@ def test_a_study_that_runs_says_how_far_it_is(tmp_path: Path) -> None:
     subject = study(tmp_path, STUDY + ROUNDS)
     run = Run(tmp_path, subject, images=8)
     run.rounds(1)
-    first, second, *_ = explore(subject, StoredResults(run.store, subject), 2)[-1].candidates
+    first, second, *_ = rounds_so_far(subject, StoredResults(run.store, subject), 2)[-1].candidates
     run.finish(first)
     lease = Watch().take(run.store.leases(steps_for(second, subject)[-1]))
     assert lease is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ablate.config.study import Candidate, Study, load_study
 from ablate.errors import UserError
 from ablate.search import decision
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
@@ -72,7 +72,7 @@ ROUND_2 = {f"clip+{expert}": 50.0 + n for n, expert in enumerate(POOL)}  # dinov
 def test_with_no_results_all_rounds_are_listed_as_if_the_first_of_the_pool_won(
     study: Study, tmp_path: Path
 ) -> None:
-    first, second, third = explore(study, Table(tmp_path, {}))
+    first, second, third = rounds_so_far(study, Table(tmp_path, {}))
     assert names(first) == ["clip"]
     assert names(second) == [f"clip+{expert}" for expert in POOL]
     assert names(third) == [f"clip+convnext+{expert}" for expert in POOL[1:]]
@@ -81,7 +81,7 @@ def test_with_no_results_all_rounds_are_listed_as_if_the_first_of_the_pool_won(
 
 
 def test_the_winner_of_a_round_is_what_the_next_one_grows(study: Study, tmp_path: Path) -> None:
-    turns = explore(study, Table(tmp_path, {"clip": 40, **ROUND_2}))
+    turns = rounds_so_far(study, Table(tmp_path, {"clip": 40, **ROUND_2}))
     assert turns[1].decision
     assert short(turns[1].decision.winner) == "clip+dinov2"
     assert short(turns[1].decision.runner_up or "") == "clip+sam"
@@ -91,7 +91,7 @@ def test_the_winner_of_a_round_is_what_the_next_one_grows(study: Study, tmp_path
 
 def test_a_round_waits_for_its_last_candidate(study: Study, tmp_path: Path) -> None:
     missing = {key: score for key, score in ROUND_2.items() if key != "clip+eva02"}
-    turns = explore(study, Table(tmp_path, {"clip": 40, **missing}))
+    turns = rounds_so_far(study, Table(tmp_path, {"clip": 40, **missing}))
     assert turns[0].decision
     assert turns[1].decision is None
     assert turns[2].provisional
@@ -101,7 +101,7 @@ def test_a_failed_candidate_cannot_win_and_is_named_with_its_reason(
     study: Study, tmp_path: Path
 ) -> None:
     table = Table(tmp_path, {"clip": 40, **ROUND_2, "clip+dinov2": "out of memory"})
-    found = explore(study, table)[1].decision
+    found = rounds_so_far(study, table)[1].decision
     assert found
     assert short(found.winner) == "clip+sam"
     assert list(found.failed.values()) == ["finetune: out of memory"]
@@ -110,7 +110,7 @@ def test_a_failed_candidate_cannot_win_and_is_named_with_its_reason(
 
 def test_a_round_without_a_single_score_is_not_decided(study: Study, tmp_path: Path) -> None:
     table = Table(tmp_path, {"clip": 40, **dict.fromkeys(ROUND_2, "no")})
-    turns = explore(study, table)
+    turns = rounds_so_far(study, table)
     assert turns[1].decision is None
     assert turns[2].provisional
 
@@ -121,7 +121,7 @@ def test_a_tie_is_an_interval_that_includes_zero_and_of_single_runs_no_other_is_
 ) -> None:
     """A lead of one run may be another run's loss, so that it is no tie cannot be told."""
     table = Table(tmp_path, {"clip": 40, **dict.fromkeys(ROUND_2, 53.0), "clip+sam": best})
-    found = explore(study, table)[1].decision
+    found = rounds_so_far(study, table)[1].decision
     assert found
     assert found.interval
     assert found.difference == pytest.approx(best - 53.0)
@@ -156,23 +156,23 @@ def test_a_stored_decision_is_taken_while_its_inputs_are_the_same(
     study: Study, tmp_path: Path
 ) -> None:
     table = Table(tmp_path, {"clip": 40, **ROUND_2})
-    found = explore(study, table)[1].decision
+    found = rounds_so_far(study, table)[1].decision
     assert found
     table.decisions[2] = {**found.to_json(), "interval": [-9.0, 9.0]}
-    again = explore(study, table)[1].decision
+    again = rounds_so_far(study, table)[1].decision
     assert again
     assert again.interval == (-9.0, 9.0)
     table.scores["clip+sam"] = 99.0
-    renewed = explore(study, table)[1].decision
+    renewed = rounds_so_far(study, table)[1].decision
     assert renewed
     assert short(renewed.winner) == "clip+sam"
     assert renewed.interval != (-9.0, 9.0)
 
 
 def test_the_whole_pool_can_be_asked_for_and_no_more(study: Study, tmp_path: Path) -> None:
-    assert len(explore(study, Table(tmp_path, {}), 6)) == 6
+    assert len(rounds_so_far(study, Table(tmp_path, {}), 6)) == 6
     with pytest.raises(UserError, match="no round 7; choose one of 1 to 6"):
-        explore(study, Table(tmp_path, {}), 7)
+        rounds_so_far(study, Table(tmp_path, {}), 7)
 
 
 def test_seeds_of_a_design_are_averaged(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_seeds_of_a_design_are_averaged(tmp_path: Path) -> None:
     scores = {f"{key} (seed {seed})": 50.0 for key in ROUND_2 for seed in (3, 5)}
     scores |= {"clip+sam (seed 3)": 40.0, "clip+sam (seed 5)": 80.0}
     scores |= {"clip+eva02 (seed 3)": 59.0, "clip+eva02 (seed 5)": 59.0}
-    found = explore(study, Table(tmp_path, {**scores}))[1].decision
+    found = rounds_so_far(study, Table(tmp_path, {**scores}))[1].decision
     assert found
     assert short(found.winner) == "clip+sam"
     assert found.scores["clip-micro@32+sam-micro@128"] == 60.0
@@ -192,7 +192,7 @@ def test_a_design_of_which_one_seed_failed_counts_as_failed(tmp_path: Path) -> N
     study = load_study("micro/rounds", ["seeds=[3, 5]", "explore.rounds=2"])
     scores = {f"{key} (seed {seed})": 50.0 for key in ROUND_2 for seed in (3, 5)}
     table = Table(tmp_path, {**scores, "clip+sam (seed 3)": 99.0, "clip+sam (seed 5)": "NaN"})
-    found = explore(study, table)[1].decision
+    found = rounds_so_far(study, table)[1].decision
     assert found
     assert short(found.winner) == "clip+convnext"
     assert len(found.failed) == 1
@@ -200,13 +200,13 @@ def test_a_design_of_which_one_seed_failed_counts_as_failed(tmp_path: Path) -> N
 
 def test_arms_are_one_round_of_variants_of_the_base(tmp_path: Path) -> None:
     study = load_study("micro/fusion", ["seeds=[0]"])
-    turns = explore(study, Table(tmp_path, {}))
+    turns = rounds_so_far(study, Table(tmp_path, {}))
     assert len(turns) == 1
     first, *_, last = turns[0].candidates
     assert (first.name, first.fusion.name) == ("sequence append", "sequence_append")
     assert (last.name, len(last.encoders)) == ("deformable of three", 3)
     with pytest.raises(UserError, match="no round 2"):
-        explore(study, Table(tmp_path, {}), 2)
+        rounds_so_far(study, Table(tmp_path, {}), 2)
 
 
 @settings(
@@ -221,17 +221,17 @@ def test_in_whatever_order_results_come_the_decisions_are_the_same(
     full = Table(tmp_path, {"clip": data.draw(score)})
     partial = Table(tmp_path, full.scores)
     for _ in range(3):
-        for turn in explore(study, full):
+        for turn in rounds_so_far(study, full):
             if not turn.provisional:
                 for name in names(turn):
                     full.scores.setdefault(name, data.draw(score))
     order = data.draw(st.permutations(sorted(full.scores)))
     for name in order:
         partial.scores[name] = full.scores[name]
-        for turn in explore(study, partial):
+        for turn in rounds_so_far(study, partial):
             if turn.decision:
                 partial.decisions[turn.number] = turn.decision.to_json()
-    assert explore(study, partial) == explore(study, full)
+    assert rounds_so_far(study, partial) == rounds_so_far(study, full)
 
 
 def test_candidates_scored_on_different_sets_are_not_compared(study: Study, tmp_path: Path) -> None:
@@ -243,4 +243,4 @@ def test_candidates_scored_on_different_sets_are_not_compared(study: Study, tmp_
             return dataclasses.replace(found, measure={"sets": {"gqa": copy}})
 
     with pytest.raises(UserError, match=r"clip-micro.*sam-micro.*not the same questions of gqa"):
-        explore(study, Changed(tmp_path, {"clip": 40, **ROUND_2}), 2)
+        rounds_so_far(study, Changed(tmp_path, {"clip": 40, **ROUND_2}), 2)

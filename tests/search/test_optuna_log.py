@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from ablate.config.study import load_study
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.search.optuna_log import record_rounds
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import steps_for
@@ -54,7 +54,7 @@ def first_two(study, scores):
             return Answered(**vars(found)) if isinstance(found, Evaluation) else found
 
     lookup = Known(study, scores)
-    return explore(study, lookup, 2), lookup
+    return rounds_so_far(study, lookup, 2), lookup
 
 
 def trials(journal, study):
@@ -123,7 +123,7 @@ def test_arms_are_trials_by_name(tmp_path):
             return Answered(step.key, {"abl_ocr": value}, value, Path("answers.jsonl"))
 
     lookup = Scored(study, {})
-    record_rounds(tmp_path / "optuna.journal", study, explore(study, lookup), lookup)
+    record_rounds(tmp_path / "optuna.journal", study, rounds_so_far(study, lookup), lookup)
     found = trials(tmp_path / "optuna.journal", study)
     assert [trial.user_attrs["point"] for trial in found] == arms
 
@@ -144,7 +144,7 @@ def test_a_trial_takes_as_much_of_the_journal_however_many_there_are(tmp_path, m
         explore_ = {"kind": "arms", "axis": "steps", "arms": arms}
         study = load_study("micro/fusion", [f"explore={json.dumps(explore_)}", "seeds=[0]"])
         lookup = Scored(study, {})
-        record_rounds(tmp_path / str(count), study, explore(study, lookup), lookup)
+        record_rounds(tmp_path / str(count), study, rounds_so_far(study, lookup), lookup)
         assert len(trials(tmp_path / str(count), study)) == count
         sizes.append((tmp_path / str(count)).stat().st_size / count)
     assert sizes[1] < 1.05 * sizes[0]

@@ -17,7 +17,7 @@ from ablate.commands import report as reporting
 from ablate.commands.run import to_its_end
 from ablate.config.study import load_study
 from ablate.driver import detach, scheduler
-from ablate.driver.invocation import Command
+from ablate.driver.invocation import Invocation
 from ablate.errors import UserError
 from ablate.worker.context import StepContext
 
@@ -94,6 +94,6 @@ class Driving(detach.Driving):
 
 if __name__ == "__main__":
     HOME = Path(sys.argv[1])
-    COMMAND = Command("micro/smoke", sys.argv[2:], backend="slurm", detached=True)
+    COMMAND = Invocation("micro/smoke", sys.argv[2:], backend="slurm", detached=True)
     STUDY = load_study(COMMAND.study, COMMAND.overrides).id
     Driving(to_its_end, COMMAND, STUDY, HOME, HOME / "drives" / HOME.name)()

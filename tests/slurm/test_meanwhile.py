@@ -22,7 +22,7 @@ from ablate.commands.doctor.finding import Finding
 from ablate.commands.drivers_and_jobs import at_hand
 from ablate.driver import detach
 from ablate.driver.cancel import cancel
-from ablate.driver.invocation import Command, last_driven
+from ablate.driver.invocation import Invocation, last_driven
 from ablate.launch.drives import drives
 from ablate.launch.slurm.scontrol import configured
 from ablate.store.artifacts import Store
@@ -135,7 +135,7 @@ def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
 ) -> None:
     monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
     there = ["infra.slurm.partition=nowhere", "infra.kinds.driver.slurm.partition=main"]
-    command = Command("micro/smoke", [*changes_for(1), *there], None, 1, "slurm", detached=True)
+    command = Invocation("micro/smoke", [*changes_for(1), *there], None, 1, "slurm", detached=True)
     assert running.run(command, dry_run=False) == 0
     study = of_seeds(1)
     until(lambda: last_driven(own_home, study.id).error)
@@ -143,7 +143,7 @@ def test_a_detached_driver_whose_jobs_are_refused_leaves_word_for_status(
     said = capsys.readouterr().out
     log = last_driven(own_home, study.id).log
     assert re.search(rf"the last driver failed: sbatch refused: .*; what it printed: {log}", said)
-    assert f"nothing works on it: `{command.said('run')}` goes on" in said
+    assert f"nothing works on it: `{command.as_shell('run')}` goes on" in said
     until(lambda: "ablate: sbatch refused: " in Path(log).read_text())
 
 

@@ -19,15 +19,15 @@ import slurm_fakes
 from loopback import told
 
 from ablate.commands import run as running
-from ablate.config.clusters import placed
+from ablate.config.clusters import with_profile
 from ablate.config.study import Study, load_study
 from ablate.driver import detach
-from ablate.driver.invocation import Command
+from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event, drive
 from ablate.errors import UserError
 from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm.sbatch import request, submit
-from ablate.search.explore import explore
+from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch, look
 from ablate.store.results import Failure, StoredResults
@@ -38,7 +38,7 @@ ARMS = {"kind": "arms", "axis": "none", "arms": [{"name": "base"}]}
 
 def of_seeds(seeds: int, *changes: str) -> Study:
     """One candidate of three steps a seed, which can all start at once."""
-    return placed(load_study("micro/smoke", [*changes_for(seeds), *changes]))
+    return with_profile(load_study("micro/smoke", [*changes_for(seeds), *changes]))
 
 
 def changes_for(seeds: int) -> list[str]:
@@ -66,7 +66,7 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def test_slurm_decides_as_inline_does(tmp_path: Path, fakes: Mapping[str, str]) -> None:
-    study = placed(load_study("micro/smoke", ["seeds=[0]"]))
+    study = with_profile(load_study("micro/smoke", ["seeds=[0]"]))
     here = drive(study, backend="inline", home=tmp_path / "a", executors=fakes)
     there = drive(study, backend="slurm", home=tmp_path / "b", executors=fakes)
     assert [turn.decision for turn in there] == [turn.decision for turn in here]
@@ -102,7 +102,9 @@ def test_what_the_preflight_finds_on_a_node_is_told_and_no_array_is_submitted(
 
 
 def test_a_profile_reaches_the_scheduler(tmp_path: Path) -> None:
-    infra = placed(load_study("micro/smoke", ["infra.cluster=full", "infra.device=auto"])).infra
+    infra = with_profile(
+        load_study("micro/smoke", ["infra.cluster=full", "infra.device=auto"])
+    ).infra
     train = submit(request(infra.of("finetune")), tmp_path, "train", [int])
     score = submit(request(infra.of("evaluate")), tmp_path, "score", [int])
     try:
@@ -173,7 +175,7 @@ def test_what_befalls_a_job_is_told_apart(tmp_path: Path) -> None:
     assert re.match(r"stopped: Slurm job \S+: it was preempted", said[6][-1])
     assert re.match(r"stopped: Slurm job \S+: its node failed", said[7][-1])
     lookup = StoredResults(Store(tmp_path), study)
-    ends = [lookup.result(one) for one in explore(study, lookup)[0].candidates]
+    ends = [lookup.result(one) for one in rounds_so_far(study, lookup)[0].candidates]
     assert [n for n, end in enumerate(ends) if isinstance(end, Failure)] == [4, 5]
     assert len(ends) == 8
 
@@ -182,7 +184,7 @@ def test_an_impossible_request_is_said_in_one_line(
     tmp_path: Path, fakes: Mapping[str, str]
 ) -> None:
     study = of_seeds(1, "infra.slurm.partition=nowhere")
-    command = Command("micro/smoke", backend="slurm", detached=True)
+    command = Invocation("micro/smoke", backend="slurm", detached=True)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
         on_slurm(study, tmp_path, fakes)
     with pytest.raises(UserError, match=r"sbatch refused: .*partition"):
@@ -287,7 +289,7 @@ def test_a_detached_driver_goes_on_when_its_time_runs_out_or_its_node_fails(
     monkeypatch.setenv("FAKE_SECONDS", "4")
     monkeypatch.setattr(detach, "Driving", slurm_fakes.Driving)
     before = set(jobs())
-    command = Command("micro/smoke", changes_for(3), None, None, "slurm", detached=True)
+    command = Invocation("micro/smoke", changes_for(3), None, None, "slurm", detached=True)
     running.run(command, dry_run=False)
     said = capsys.readouterr()
     job, log = said.out.split()[1], Path(said.err.split("tail -f ")[1].split("`")[0])

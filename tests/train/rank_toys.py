@@ -17,7 +17,7 @@ from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.worker.context import Place
 from ablate.worker.outcome import Outcome
-from ablate.worker.process_group import Team
+from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import EXECUTORS, follow, run_chain
 
 
@@ -94,7 +94,7 @@ class Job:
         torch.set_num_threads(1)  # the parent's threads are not there after a fork
         signal.signal(signal.SIGTERM, _stop)
         self.prepare(task)
-        team = Team(task, self.tasks)
+        team = ProcessGroup(task, self.tasks)
         place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:

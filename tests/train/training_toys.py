@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ablate.worker.process_group import World
+from ablate.worker.process_group import StepRanks
 
 STAGE = {
     "steps": 6,
@@ -42,7 +42,7 @@ class Context:
     parents: dict[str, Path] = field(default_factory=dict)
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    world: World = field(default_factory=World)
+    world: StepRanks = field(default_factory=StepRanks)
 
     @property
     def journal(self) -> Path:

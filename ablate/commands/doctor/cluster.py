@@ -26,7 +26,7 @@ from ablate.config.provenance import Origins
 from ablate.errors import UserError
 from ablate.files import home, read_json, write_json
 from ablate.humanize import duration
-from ablate.launch.log_tail import failed_set_up, last_words
+from ablate.launch.log_tail import failed_set_up, log_tail
 from ablate.launch.slurm.jobs import scancel
 from ablate.launch.slurm.sbatch import (
     RefusedError,
@@ -36,7 +36,7 @@ from ablate.launch.slurm.sbatch import (
     require_slurm,
     submit,
 )
-from ablate.launch.slurm.scontrol import configured, submitted, told
+from ablate.launch.slurm.scontrol import configured, run_slurm_command, submitted
 from ablate.launch.slurm.squeue import Queued, ask
 from ablate.store.record import git_commit, versions
 
@@ -185,7 +185,7 @@ def _examined(sample: Sample) -> Iterator[Finding]:
         return
     heard = time.time()
     write_json(sample.folder / "answer.json", {})
-    told("scancel", "--signal=USR2", sample.job)
+    run_slurm_command("scancel", "--signal=USR2", sample.job)
     reports = [_awaited(sample, f"report-{rank}.json") for rank in range(sample.processes)]
     first = reports[0]
     if first is None:
@@ -199,14 +199,14 @@ def _examined(sample: Sample) -> Iterator[Finding]:
 
 def _refused(said: str) -> Finding:
     words = next((words for word, words in REFUSALS.items() if re.search(word, said, re.I)), "")
-    partitions = ", ".join((told("sinfo", "--noheader", "--format=%R") or "").split())
+    partitions = ", ".join((run_slurm_command("sinfo", "--noheader", "--format=%R") or "").split())
     remedy = words.format(partitions=partitions or "see `sinfo`")
     return Finding("sbatch", "problem", said, remedy or "Ask the cluster's operators.")
 
 
 def _requeue(sample: Sample) -> Finding:
     """Whether Slurm would begin it again: the driver of `ablate run --detach` asks for that."""
-    shown = told("scontrol", "show", "job", sample.job) or ""
+    shown = run_slurm_command("scontrol", "show", "job", sample.job) or ""
     if "Requeue=1" in shown:
         return Finding("requeue", "ok", "allowed, for a driver that is a job of its own")
     remedy = "A driver that is a job (--detach) must be started again by hand if it is preempted."
@@ -258,7 +258,7 @@ def _mute(sample: Sample) -> Finding:
     if line := failed_set_up(said):
         remedy = "Mend that line of infra.slurm.setup: each has to end with exit status 0."
         return Finding("set-up", "problem", f"the job ended at {line}", remedy)
-    last = last_words(said) or (f"state {job.state}" if job else "no word")
+    last = log_tail(said) or (f"state {job.state}" if job else "no word")
     python = shlex.join(sample.asked.python)
     if module := re.search(r"No module named '?([\w.]+)|ModuleNotFoundError", said):
         remedy = (
@@ -369,6 +369,6 @@ def _gpus(report: Mapping[str, Any], asked: int) -> Finding:
 
 
 def _accounting(sample: Sample) -> Finding:
-    if told("sacct", "--noheader", "--jobs", sample.job) is not None:
+    if run_slurm_command("sacct", "--noheader", "--jobs", sample.job) is not None:
         return Finding("sacct", "ok", "answers; nothing depends on it")
     return Finding("sacct", "ok", "does not answer, which is fine: nothing depends on it")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.files import home, write_json
-from ablate.polling import within
+from ablate.polling import wait_until
 from ablate.store.record import git_commit, versions
 
 ANSWER = 90.0
@@ -39,9 +39,9 @@ class Probe:
         if rank == 0:
             write_json(folder / "hello.json", {"time": time.time(), **found})
             began = time.monotonic()
-            answered = within(ANSWER, (folder / "answer.json").exists, PAUSE)
+            answered = wait_until(ANSWER, (folder / "answer.json").exists, PAUSE)
             found["back"] = time.monotonic() - began if answered else None
-            found["signal"] = answered and within(SIGNAL, lambda: bool(heard), PAUSE)
+            found["signal"] = answered and wait_until(SIGNAL, lambda: bool(heard), PAUSE)
         write_json(folder / f"report-{rank}.json", found | surroundings())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.files import UNREADABLE, read_sealed, sealed, write_json
+from ablate.files import UNREADABLE, read_checked, with_checksum, write_json
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Array:
         """Write it down; what lies in the folder is for the user alone."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         known = {"chains": self.chains, "number": self.number}
-        write_json(self.folder / "array.json", sealed(known))
+        write_json(self.folder / "array.json", with_checksum(known))
 
 
 def arrays(drive: Path) -> list[Array]:
@@ -67,7 +67,7 @@ def arrays(drive: Path) -> list[Array]:
     found = []
     for folder in (drive / f"array-{number}" for number in _numbers(drive)):
         with contextlib.suppress(*UNREADABLE):  # or another version's
-            found.append(Array(folder, **(read_sealed(folder / "array.json") or {})))
+            found.append(Array(folder, **(read_checked(folder / "array.json") or {})))
     return found
 
 

@@ -22,19 +22,19 @@ from typing import Any
 from ablate.config.infra import Infra
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
-from ablate.launch.log_tail import failed_set_up, last_words
+from ablate.launch.log_tail import failed_set_up, log_tail
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm.arrays import Array
 from ablate.launch.slurm.sbatch import LimitError, RefusedError, on_gpus, request, submit
-from ablate.launch.slurm.scontrol import array_size, told
+from ablate.launch.slurm.scontrol import array_size, run_slurm_command
 from ablate.launch.slurm.squeue import Queue, Queued
-from ablate.polling import within
+from ablate.polling import wait_until
 from ablate.store.lease import BEAT, Watch
 from ablate.store.steps import Step
 from ablate.worker.context import Place
 from ablate.worker.out_of_memory import HOST, killed_for_it
 from ablate.worker.outcome import Outcome
-from ablate.worker.process_group import Team
+from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import TOLD_TO_GO, Executors, follow, run_chain
 
 STOPPED = {
@@ -80,7 +80,7 @@ class ToldToGo(SystemExit):
     """Slurm told the job that it must go: it is preempted, or almost out of time."""
 
 
-class Chain:
+class SlurmTask:
     """What a Slurm job runs."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Chain:
 
     def __call__(self) -> None:
         home, answer = Path(self.home), Path(self.answer)
-        team = Team.of_job()
+        team = ProcessGroup.of_job()
         _listen(team.leads)
         team.meet(answer.with_suffix(".team"))
         if not team.leads:
@@ -207,7 +207,7 @@ class SlurmJob:
         if found.still or not self.pulses.silent(found.number):
             return None
         outcome = self._why(found)  # before its log speaks of being cancelled
-        return outcome if told("scancel", found.number) is not None else None
+        return outcome if run_slurm_command("scancel", found.number) is not None else None
 
     def _why(self, found: Queued, answer: Outcome | None = None) -> Outcome:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""
@@ -224,7 +224,7 @@ class SlurmJob:
         if line and found.state != "CANCELLED":  # then it is the cancelling that ended the line
             return Outcome("setup", f"{job} ended at a line of infra.slurm.setup, {line}", log=said)
         how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
-        words = last_words(said)
+        words = log_tail(said)
         return Outcome("lost", f"{job} {how}: {words}" if words else f"{job} {how}", log=said)
 
 
@@ -286,7 +286,7 @@ class OnSlurm:
         at_work = [jobs[0].array for jobs in self.arrays]
         for jobs in self.arrays:
             scancel([job.array.job(job.index) for job in jobs if job.poll() is None])
-        within(LEAVE, lambda: not self.queue.alive(), self.pause)
+        wait_until(LEAVE, lambda: not self.queue.alive(), self.pause)
         left = self.queue.alive()
         if at_work and self.queue.away:
             which = " ".join(array.number or array.name for array in at_work)
@@ -334,7 +334,9 @@ class OnSlurm:
         infra = self.infra.of(chains[0][0].kind)
         place = replace(self.place, device="cuda" if on_gpus(infra) else "cpu")
         calls = [
-            Chain(self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n))
+            SlurmTask(
+                self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n)
+            )
             for n, chain in enumerate(chains)
         ]
         jobs = self._watch(array)  # from here on, `close` cancels it, whatever happens
@@ -371,6 +373,6 @@ def scancel(jobs: Sequence[str]) -> None:
     """End these jobs, by number or name; those that have ended already do not mind."""
     numbers = [job for job in jobs if job[:1].isdecimal()]
     if numbers:
-        told("scancel", *numbers)
+        run_slurm_command("scancel", *numbers)
     for name in sorted(set(jobs) - set(numbers)):
-        told("scancel", f"--name={name}")
+        run_slurm_command("scancel", f"--name={name}")

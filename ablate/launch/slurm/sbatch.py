@@ -26,7 +26,7 @@ COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
 
-FOR_STEPS = {
+NODE_OPTIONS = {
     "contiguous",
     "cores-per-socket",
     "cpus-per-gpu",
@@ -144,7 +144,7 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
     )
 
 
-def guarded(setup: Sequence[str]) -> list[str]:
+def fail_fast_setup(setup: Sequence[str]) -> list[str]:
     """The set-up lines as a job has them: the first whose exit status is not 0 ends it, by name.
 
     `set -e` would not do: it also ends what fails inside scripts of modules and conda, which is
@@ -157,9 +157,9 @@ def guarded(setup: Sequence[str]) -> list[str]:
 
 
 def driver_request(infra: Infra) -> Request:
-    """What a driver asks for: one core, none of what steps need beyond that (`FOR_STEPS`), and what
-    `infra.kinds.driver` says."""
-    extra = {name: value for name, value in infra.slurm.extra.items() if name not in FOR_STEPS}
+    """What a driver asks for: one core, none of what steps need beyond that (`NODE_OPTIONS`), and
+    what `infra.kinds.driver` says."""
+    extra = {name: value for name, value in infra.slurm.extra.items() if name not in NODE_OPTIONS}
     least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
     small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
     plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
@@ -201,7 +201,7 @@ def submit(asked: Request, folder: Path, name: str, calls: Sequence[Callable[[],
         ntasks_per_node=options.pop("ntasks-per-node"),
         job_name=name,
         wckey=None,  # submitit's own; a cluster that checks keys would not know it
-        setup=guarded(asked.setup),
+        setup=fail_fast_setup(asked.setup),
         srun_args=list(asked.srun),
         array_parallelism=len(calls),
         additional_parameters=options,

@@ -8,7 +8,7 @@ ARRAY = 1000
 """Tasks of an array at most, where Slurm sets no lower limit."""
 
 
-def told(*command: str) -> str | None:
+def run_slurm_command(*command: str) -> str | None:
     """What a command of Slurm's prints; None where it fails, as it does while slurmctld is away."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -25,7 +25,7 @@ def array_size() -> int:
 def configured() -> Mapping[str, int]:
     """MaxArraySize (an array's indices are below it), max_array_tasks and MaxJobCount, where
     `scontrol show config` tells them."""
-    said = told("scontrol", "show", "config") or ""
+    said = run_slurm_command("scontrol", "show", "config") or ""
     found = re.findall(r"\b(MaxArraySize|max_array_tasks|MaxJobCount)\s*=\s*(\d+)", said)
     limits = {name: int(value) for name, value in found}
     if tasks := limits.get("max_array_tasks"):
@@ -36,7 +36,9 @@ def configured() -> Mapping[str, int]:
 def submitted(user: str) -> Mapping[str, int]:
     """The limits on jobs that this user, or a group of the user's, may have submitted at once, as
     slurmctld holds them for its associations and QOS: such as `MaxSubmitJobs`."""
-    said = told("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc,qos") or ""
+    said = (
+        run_slurm_command("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc,qos") or ""
+    )
     least: dict[str, int] = {}
     for name, value in re.findall(r"\b((?:Max|Grp)SubmitJobs\w*)=(\d+)", said):
         least[name] = min(int(value), least.get(name, int(value)))

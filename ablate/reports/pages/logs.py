@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from ablate.redaction import redacted
+from ablate.redaction import redact
 from ablate.reports.browser import shortened
 from ablate.reports.model import StepResult
 
@@ -25,7 +25,7 @@ def tail(home: Path, step: StepResult) -> str:
         return ""
     lines = _end(attempts[-1]).replace("\r\n", "\n").split("\n")
     seen = (_CONTROL.sub("", line.rsplit("\r", 1)[-1]).rstrip() for line in lines)
-    kept = redacted("\n".join(line for line in seen if line)).split("\n")[-LINES:]
+    kept = redact("\n".join(line for line in seen if line)).split("\n")[-LINES:]
     return "\n".join(shortened(line, WIDE) for line in kept)
 
 
