@@ -106,8 +106,8 @@ def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
         else:
             continue
         raise UserError(
-            f"{study.name} has a driver: {who}; `{command.as_shell('status')}` shows how far it is, "
-            f"`{command.as_shell('cancel')}` ends it"
+            f"{study.name} has a driver: {who}; `{command.as_shell('status')}` shows how far it "
+            f"is, `{command.as_shell('cancel')}` ends it"
         )
 
 
