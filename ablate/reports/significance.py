@@ -75,6 +75,8 @@ def standing(study: StudyResult, one: CandidateResult) -> str:
     """
     if one.status != "done":
         return one.status
+    if not one.answered:  # its answers are gone
+        return ""
     gap, p = behind(study)[one]
     if gap is None or p is None:
         turn = next(turn for turn in study.rounds if one in turn.candidates)

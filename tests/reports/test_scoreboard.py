@@ -7,6 +7,7 @@ import pytest
 from ablate.reports.answers import Answers
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
+from ablate.reports.significance import standing
 from ablate.stats.bootstrap import compare
 
 
@@ -104,3 +105,14 @@ def test_a_contrast_of_one_pair_is_their_difference(greedy: StudyResult) -> None
     assert found is not None
     assert expected is not None
     assert found.low == pytest.approx(expected.low)
+
+
+def test_a_scored_candidate_whose_answers_are_gone_has_no_standing(greedy: StudyResult) -> None:
+    turn = greedy.rounds[-1]
+    lost = dataclasses.replace(turn.candidates[0], runs=())
+    turn = dataclasses.replace(turn, candidates=(lost, *turn.candidates[1:]))
+    study = dataclasses.replace(greedy, rounds=(*greedy.rounds[:-1], turn))
+    assert lost.status == "done"
+    assert standing(study, lost) == ""
+    others = {standing(study, one) for one in turn.candidates[1:]}
+    assert others & {"best", "winner"}
