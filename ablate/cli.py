@@ -245,7 +245,12 @@ def list_(
 @app.command()
 def table(
     study: StudyName = DEFAULT_STUDY,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.md,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="How to print it; default: fit to a terminal, else md.", show_default=False
+        ),
+    ] = None,
     against: Annotated[
         Against | None,
         typer.Option(help="paper: beside the published table the study names, with differences."),
@@ -259,6 +264,8 @@ def table(
 ) -> None:
     """Print the table of a study's rounds or arms, with 95 % intervals.
 
+    On a terminal it fits: columns that find no room follow below, in the same order.
+
     \b
     Examples:
       ablate table
@@ -270,7 +277,7 @@ def table(
 
     if against and significance:
         raise UserError("--against and --significance are two tables: ask for one of them")
-    form = "json" if json else format.value
+    form = "json" if json else format and format.value
     make = reporting.beside_paper if against else reporting.render
     reporting.table(study, overrides or [], form, reporting.sure if significance else make)
 

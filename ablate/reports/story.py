@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from ablate.humanize import count
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.significance import covered, differences, standing, unread
+from ablate.reports.sizes import size
 from ablate.stats.significance import ALPHA
 from ablate.store.results import told_apart
 
@@ -25,6 +27,37 @@ def tell(study: StudyResult) -> Story:
     sure = _rounds_certainty(study) if study.kind == "rounds" else ()
     said = (*sure, *covered(study.scoreboard), *unread(study))
     return Story(_answer(study, best), said, _missing(study))
+
+
+def brief(study: StudyResult) -> dict[str, str]:
+    """What the end of a run tells: the `answer`, `how sure` that is, and the `cost`."""
+    board, best = study.scoreboard, study.best
+    told = {"answer": tell(study).answer}
+    if best is None:
+        return told
+    if board.questions:
+        asked = f"{len(board.questions):,} questions on {board.sample.images:,} images."
+        told["how sure"] = " ".join([asked, *covered(board), *unread(study)])
+    own, first = size(best), size(study.base)
+    minutes = sum(step.device_seconds for step in study.steps.values()) / 60
+    on = (
+        "GPU"
+        if any(step.record.get("device") == "cuda" for step in study.steps.values())
+        else "CPU"
+    )
+    took = f"{minutes:.1f} {on}-minutes" if minutes < 60 else f"{minutes / 60:,.1f} {on}-hours"
+    told["cost"] = f"{took} for {len(study.steps)} steps."
+    if own.parameters and own.visual_tokens:
+        than = (
+            f" (base: {count(first.parameters)})"
+            if first.parameters and best is not study.base
+            else ""
+        )
+        told["cost"] += (
+            f" {best.name} has {count(own.parameters)} parameters{than} and makes "
+            f"{own.visual_tokens:,} visual tokens of an image."
+        )
+    return told
 
 
 def mixture(candidate: CandidateResult) -> str:
