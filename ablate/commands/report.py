@@ -57,7 +57,7 @@ def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
 
     study = load_study(name, overrides)
     with terminable(), served(study, port, tell=note) as made:
-        print(made.address, flush=True)
+        say(made.address)
         note("a newer report comes by itself; Ctrl-C ends it")
         if show:
             _open(made.door.as_uri())
@@ -76,8 +76,9 @@ def render(study: Study, form: str | None) -> str:
     from ablate.reports import tables, terminal
 
     found = _found(study)
-    notes, short = tables.notes(found), terminal.short_names(found)
-    return _shown(tables.comparison(found), form, tables.caption(found), notes, short)
+    frame, notes = tables.comparison(found), tables.notes(found)
+    short = terminal.short_names(found, frame)
+    return shown(frame, form, tables.caption(found), notes, short)
 
 
 def beside_paper(study: Study, form: str | None) -> str:
@@ -85,16 +86,17 @@ def beside_paper(study: Study, form: str | None) -> str:
     from ablate.reports import against
 
     found = _found(study)
-    return _shown(against.against(found), form, against.caption(found), against.notes(found))
+    return shown(against.against(found), form, against.caption(found), against.notes(found))
 
 
 def sure(study: Study, form: str | None) -> str:
     """Which differences are more than chance, and what the suite can tell at all."""
-    from ablate.reports import significance
+    from ablate.reports import significance, terminal
 
     found = _found(study)
+    frame, notes = significance.significance(found), significance.notes(found)
     caption = f"{study.title}: which differences are more than chance"
-    return _shown(significance.significance(found), form, caption, significance.notes(found))
+    return shown(frame, form, caption, notes, terminal.short_names(found, frame))
 
 
 def ending(study: Study, last: int | None) -> str:
@@ -112,7 +114,7 @@ def ending(study: Study, last: int | None) -> str:
         return printable("\n".join([text, *(f"{name}: {said}" for name, said in told)]))
     room = width()
     main, marks = terminal.main_columns(frame), significance.marks(found)
-    text = terminal.table(main, room, caption, marks, terminal.short_names(found))
+    text = terminal.table(main, room, caption, marks, terminal.short_names(found, main))
     lines = [_hanging(f"{name}:", one_line(said), room) for name, said in told]
     return "\n".join([text, *lines])
 
@@ -122,16 +124,18 @@ def _hanging(name: str, said: str, width: int) -> str:
     return textwrap.fill(f"{name:<10}{said}", width, subsequent_indent=" " * 10)
 
 
-def _shown(
+def shown(
     frame: "pd.DataFrame",
     form: str | None,
     caption: str,
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
     short: Sequence[str] = (),
 ) -> str:
     """A frame in one of the formats, or as this terminal has room for it (None)."""
     from ablate.reports import formats, terminal
 
+    if form == "md":
+        return printable(formats.render(frame, form, caption, notes))
     if form:
         return formats.render(frame, form, caption, notes)
     return terminal.table(frame, width(), caption, notes, short)

@@ -1,5 +1,6 @@
 """What a study found, in sentences: the answer, how certain it is, and what is still missing."""
 
+import time
 from dataclasses import dataclass
 
 from ablate.humanize import count
@@ -165,6 +166,10 @@ def _missing(study: StudyResult) -> tuple[str, ...]:
     return (*told_apart(study.older), *_undone(study))
 
 
+MOST = 4
+"""Steps at work that are named."""
+
+
 def _undone(study: StudyResult) -> tuple[str, ...]:
     lines = []
     failed = [one.name for one in study.candidates if one.status == "failed"]
@@ -172,6 +177,11 @@ def _undone(study: StudyResult) -> tuple[str, ...]:
     if not study.complete:
         total = len(study.candidates)
         lines.append(f"This study is not finished: {scored} of {total} candidates are scored.")
+    if at_work := [step for step in study.steps.values() if step.status == "running"]:
+        now = time.strftime("%H:%M")
+        told = ", ".join(f"{step.kind} {step.slug} ({step.far})" for step in at_work[:MOST])
+        more = f", and {len(at_work) - MOST} more" if len(at_work) > MOST else ""
+        lines.append(f"At work at {now}: {told}{more}.")
     if failed:
         lines.append(f"Failed: {', '.join(failed)}. Each one's page holds the reason.")
     return tuple(lines)

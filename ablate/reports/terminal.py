@@ -14,7 +14,7 @@ import pandas as pd
 from ablate.printable import one_line
 from ablate.reports.formats import remarks, shown, text_columns
 from ablate.reports.frame import COLUMNS
-from ablate.reports.model import StudyResult, best_first
+from ablate.reports.model import StudyResult
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,7 +43,8 @@ def table(
     from rich.text import Text
 
     below = [one_line(line) for line in (*remarks(frame), *notes)]
-    frame = frame.assign(candidate=list(short)) if short else frame
+    if short:
+        frame = frame.assign(candidate=pd.Series(list(short), frame.index, dtype=object))
     heads, rows = shown(frame)
     heads = [one_line(head) for head in heads]
     rows = [[one_line(cell) for cell in row] for row in rows]
@@ -55,17 +56,17 @@ def table(
     return drawn(Group(*parts, *(Text(f"{line}\n", style="dim") for line in below)), width)
 
 
-def short_names(study: StudyResult) -> list[str]:
-    """What the rows of the main table are called: in a search, what each candidate adds.
+def short_names(study: StudyResult, frame: pd.DataFrame) -> list[str]:
+    """What a table's rows are called: in a search, what each candidate adds in its round.
 
-    Without resolutions where each encoder of the pool has but one.
+    Without resolutions where each encoder of the study has but one.
     """
     if study.kind != "rounds":
-        return [one.name for one in study.candidates]
+        return [str(name) for name in frame["candidate"]]
     titles = {title for one in study.candidates for title in one.encoders}
     one_each = len({title.partition("@")[0] for title in titles}) == len(titles)
-    ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
-    names = [study.label(one) for one in ranked]
+    labels = {(one.round, one.name): study.label(one) for one in study.candidates}
+    names = [labels[row] for row in zip(frame["round"], frame["candidate"], strict=True)]
     return [re.sub(r"@\d+", "", name) if one_each else name for name in names]
 
 
