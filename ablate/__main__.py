@@ -11,18 +11,23 @@ import typer
 from ablate.cli import app
 from ablate.errors import BrokenError, UserError, nearest
 from ablate.files import home, writing
+from ablate.printable import one_line
 
 LINE = 1500  # characters of an error
 STOPPED = 130  # what typer makes of a Ctrl-C
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; a user's mistake is one line on stderr and exit code 2.
+
+    Without any word it shows its help, and the exit code is 2, too.
+    """
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    bare = not arguments
     try:
         with writing(home()):
-            code = app(arguments, standalone_mode=False)
+            code = app(["--help"] if bare else arguments, "ablate", standalone_mode=False)
     except (typer.TyperException, UserError) as error:
         if debug:
             raise
@@ -40,7 +45,7 @@ def main() -> None:
         fail(f"internal error: {said} (--debug shows where)", 1)
     if code == STOPPED:
         fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(2 if bare else code if isinstance(code, int) else 0)
 
 
 def _typed(error: typer.TyperException) -> str:
@@ -61,7 +66,7 @@ def _homeless(error: OSError) -> bool:
 
 def fail(said: str, code: int) -> None:
     """One line on stderr, then exit; of a very long one, beginning and end."""
-    line = " ".join(said.split())
+    line = one_line(said)
     if len(line) > LINE:
         line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
     print(f"ablate: {line}", file=sys.stderr)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ablate.commands import completion
 from ablate.commands.options import (
     DEFAULT_STUDY,
     Against,
@@ -28,12 +29,27 @@ app = typer.Typer(
     epilog="A STUDY is a name (see `ablate list studies`) or a path to a YAML file of your own; "
     "without one it is micro/rounds. Results go to ./runs, or to $ABLATE_HOME. "
     "With --debug, anywhere, a failure shows its traceback.",
-    no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from ablate.config.distribution import installed_version
+
+        print(f"ablate {installed_version() or 'not installed, run from its source'}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What can be said before a command; see the help of `app`."""
 
 
 @app.command()
@@ -182,7 +198,11 @@ def status(
 @app.command()
 def logs(
     step: Annotated[
-        str, typer.Argument(help="A step: its kind and name, or the start of its key.")
+        str,
+        typer.Argument(
+            help="A step: its kind and name, or the start of its key.",
+            autocompletion=completion.steps,
+        ),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on printing as the step writes.")
@@ -245,7 +265,12 @@ def list_(
 @app.command()
 def table(
     study: StudyName = DEFAULT_STUDY,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.md,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="How to print it; default: fit to a terminal, else md.", show_default=False
+        ),
+    ] = None,
     against: Annotated[
         Against | None,
         typer.Option(help="paper: beside the published table the study names, with differences."),
@@ -259,6 +284,8 @@ def table(
 ) -> None:
     """Print the table of a study's rounds or arms, with 95 % intervals.
 
+    On a terminal it fits: columns that find no room follow below, in the same order.
+
     \b
     Examples:
       ablate table
@@ -270,16 +297,21 @@ def table(
 
     if against and significance:
         raise UserError("--against and --significance are two tables: ask for one of them")
-    form = "json" if json else format.value
+    form = "json" if json else format and format.value
     make = reporting.beside_paper if against else reporting.render
     reporting.table(study, overrides or [], form, reporting.sure if significance else make)
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A candidate, `base` or `best`.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another; or STUDY:CANDIDATE.")],
-    study: StudyName = DEFAULT_STUDY,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[STUDY] A B",
+            help="Two candidates: names, `base`, `best`, or STUDY:CANDIDATE of another study.",
+            autocompletion=completion.compared,
+        ),
+    ],
     flips: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show N answers fixed and N broken.")
     ] = 0,
@@ -292,12 +324,13 @@ def compare(
 
     \b
     Examples:
-      ablate compare base best
-      ablate compare "channel concat" LLaVA-HR micro/fusion --flips 5
+      ablate compare base best                         of micro/rounds
+      ablate compare micro/fusion "channel concat" LLaVA-HR --flips 5
       ablate compare micro/rounds:best micro/blind:CLIP
     """
     from ablate.commands import compare as comparing
 
+    a, b, study = comparing.ordered(words)
     comparing.show(a, b, study, overrides or [], flips, json)
 
 
@@ -341,7 +374,12 @@ def report(
 @app.command()
 def doctor(
     study: Annotated[
-        str | None, typer.Argument(metavar="STUDY", help="Probe for what its jobs ask for.")
+        str | None,
+        typer.Argument(
+            metavar="STUDY",
+            help="Probe for what its jobs ask for.",
+            autocompletion=completion.studies,
+        ),
     ] = None,
     backend: Annotated[
         Backend, typer.Option(help="slurm: submit a probe to the cluster and examine it, too.")
@@ -371,7 +409,11 @@ def doctor(
 def bake(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Which weights; default: all of them."),
+        typer.Argument(
+            metavar="NAME",
+            help="Which weights; default: all of them.",
+            autocompletion=completion.weights,
+        ),
     ] = None,
     install: Annotated[
         bool, typer.Option("--install", help="Put them in place of the shipped ones.")

@@ -2,7 +2,8 @@
 
 A package adds encoders with an entry point in the group `ablate.encoders` that names a list of
 `EncoderSpec`, and an architecture with one in `ablate.encoder_families` that names an
-`ablate.encoders.base.Encoder` class. Nothing here imports torch.
+`ablate.encoders.base.Encoder` class. Nothing here imports torch; a module with specs should not,
+either, for what only names an encoder imports it, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,10 +19,22 @@ from ablate.errors import UserError, nearest
 __all__ = ["EncoderSpec", "Weights", "from_json", "resolve", "specs"]
 
 
+OURS = (*micro.SPECS, *paper.SPECS)
+
+
 @cache
 def _known() -> tuple[EncoderSpec, ...]:
+    """Ours, then those of other packages, whose modules this imports."""
     others = (_load(entry) for entry in entry_points(group="ablate.encoders"))
-    return (*micro.SPECS, *paper.SPECS, *(spec for listed in others for spec in listed))
+    return (*OURS, *(spec for listed in others for spec in listed))
+
+
+def _named(title: str) -> EncoderSpec | None:
+    """The encoder of this title or name; other packages are asked for what is none of ours."""
+    name = title.partition("@")[0]
+    known = OURS if any(spec.name == name for spec in OURS) else _known()
+    exact = (spec for spec in known if spec.title == title)
+    return next(exact, None) or next((spec for spec in known if spec.name == name), None)
 
 
 def _load(entry: EntryPoint) -> Iterable[EncoderSpec]:
@@ -47,11 +60,11 @@ def resolve(title: str) -> EncoderSpec:
     Any resolution that fits the encoder's patches will do. Raises UserError for an unknown name or
     a resolution the encoder cannot take, naming the nearest valid ones.
     """
-    name, _, resolution = title.partition("@")
-    found = {spec.title: spec for spec in _known()}
-    spec = found.get(title) or next((s for s in _known() if s.name == name), None)
+    resolution = title.partition("@")[2]
+    spec = _named(title)
     if spec is None:
-        raise UserError(f"unknown encoder '{title}'{nearest(title, found)}")
+        known = (spec.title for spec in _known())
+        raise UserError(f"unknown encoder '{title}'{nearest(title, known)}")
     if resolution and title != spec.title:
         if not resolution.isdecimal():
             raise UserError(f"encoder '{title}': a resolution is a number, as in '{spec.title}'")

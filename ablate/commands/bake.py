@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablate.catalog.bake_targets import TARGETS
 from ablate.catalog.micro_encoders import WEIGHTS
-from ablate.commands.output import emit_json, note
+from ablate.commands.output import emit_json, note, say
 from ablate.errors import UserError, nearest
 from ablate.files import home, writing
 from ablate.humanize import duration
@@ -38,7 +38,7 @@ def run(names: Sequence[str], install: bool, as_json: bool) -> None:
         emit_json({name: str(folder) for name, folder in made.items()})
     else:
         for name, folder in made.items():
-            print(f"{name}: {folder}")
+            say(f"{name}: {folder}")
 
 
 def _bake(store: Store, name: str) -> Path:

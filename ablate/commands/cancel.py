@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ablate.commands.output import note
+from ablate.commands.output import note, say
 from ablate.commands.status_text import at_work, namesakes
 from ablate.commands.study_status import read_status
 from ablate.config.study import load_study
@@ -18,7 +18,7 @@ def cancel(name: str, overrides: Sequence[str]) -> int:
     found = []
     for ending in ends.cancel(home(), study.id):
         found.append(ending)
-        print(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
+        say(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
     if not found:
         note(f"nothing is at work on {study.name}{namesakes(study)}")
     if any(ending.left for ending in found):

@@ -1,13 +1,38 @@
 """`ablate compare`: two candidates side by side."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.commands.output import columns, emit_json
-from ablate.config.study import load_study
+from ablate.commands import report as reporting
+from ablate.commands.options import DEFAULT_STUDY
+from ablate.commands.output import columns, emit_json, on_terminal
+from ablate.config.study import load_study, study_names
+from ablate.errors import UserError
+from ablate.printable import one_line
 
 if TYPE_CHECKING:
     from ablate.reports.comparison import Comparison
+
+
+def ordered(words: Sequence[str]) -> tuple[str, str, str]:
+    """Two candidates and the study's name, from `A B`, `STUDY A B` or `A B STUDY`."""
+    if len(words) not in (2, 3):
+        raise UserError(
+            f"compare takes two candidates, and a study before them if it is not {DEFAULT_STUDY}: "
+            "`ablate compare STUDY base best`"
+        )
+    if len(words) == 2:
+        if is_study(words[0]) and not is_study(words[1]):
+            raise UserError(f"{words[0]} is a study: give two of its candidates, as `base best`")
+        return words[0], words[1], DEFAULT_STUDY
+    first, second, third = words
+    return (first, second, third) if is_study(third) else (second, third, first)
+
+
+def is_study(word: str) -> bool:
+    """Whether it is the name of a study, or the path of a file."""
+    return word in study_names() or word.endswith((".yaml", ".yml"))
 
 
 def show(a: str, b: str, name: str, overrides: Sequence[str], most: int, as_json: bool) -> None:
@@ -29,7 +54,7 @@ def show(a: str, b: str, name: str, overrides: Sequence[str], most: int, as_json
     if as_json:
         emit_json(as_data(comparison, most))
     else:
-        print(as_text(comparison, most))
+        print(as_text(comparison, most))  # printable, but for what makes a heading bold
 
 
 def as_data(found: "Comparison", most: int) -> dict[str, Any]:
@@ -55,21 +80,21 @@ def as_data(found: "Comparison", most: int) -> dict[str, Any]:
 
 def as_text(found: "Comparison", most: int) -> str:
     """The comparison as paragraphs and tables for a terminal."""
-    from ablate.reports import formats
-
     flips = found.flips
+    form = None if on_terminal(sys.stdout) else "md"
     parts = [
-        f"A: {found.a.name} ({found.of_a.name})\nB: {found.b.name} ({found.of_b.name})",
-        formats.render(found.settings(), "md", "Settings that differ").rstrip(),
-        formats.render(found.benchmarks(), "md", "Scores, difference B minus A").rstrip(),
+        f"A: {one_line(found.a.name)} ({found.of_a.name})\n"
+        f"B: {one_line(found.b.name)} ({found.of_b.name})",
+        reporting.shown(found.settings(), form, "Settings that differ").rstrip(),
+        reporting.shown(found.benchmarks(), form, "Scores, difference B minus A").rstrip(),
         f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
         f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
         "not, and is of these runs.",
-        *found.notes,
+        *map(one_line, found.notes),
     ]
     for word, rows in _flips(found, most).items():
         parts += [_answer(word, row) for row in rows]
-    findings = [(one.severity, one.text) for one in found.findings]
+    findings = [(one.severity, one_line(one.text)) for one in found.findings]
     told = columns(("FAIRNESS", "FINDING"), findings) if findings else "Fairness: no finding."
     return "\n\n".join([*parts, told])
 
@@ -85,5 +110,5 @@ def _flips(found: "Comparison", most: int) -> dict[str, list[dict[str, Any]]]:
 def _answer(word: str, row: dict[str, Any]) -> str:
     lines = [("question", row["question"]), ("truth", row["truth"])]
     lines += [("A", row["before"]), ("B", row["after"])]
-    told = "\n".join(f"  {name}: {' '.join(str(text).split())}" for name, text in lines)
-    return f"{word}: {row['task']} {row['id']}, {row['image']}\n{told}"
+    told = "\n".join(f"  {name}: {one_line(text)}" for name, text in lines)
+    return one_line(f"{word}: {row['task']} {row['id']}, {row['image']}") + f"\n{told}"

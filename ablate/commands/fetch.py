@@ -6,7 +6,7 @@ from textwrap import fill, indent
 from typing import Any
 
 from ablate.catalog.weights import weights_home
-from ablate.commands.output import columns, emit_json, note
+from ablate.commands.output import columns, emit_json, note, say
 from ablate.config.study import load_study, named_llms
 from ablate.errors import UserError
 from ablate.files import datasets
@@ -29,7 +29,7 @@ def run(name: str, overrides: Sequence[str], dry_run: bool, as_json: bool) -> in
     if as_json:
         emit_json({"study": name, "complete": complete, "needs": rows})
     else:
-        print(as_text(name, rows))
+        say(as_text(name, rows))
     return int(not complete)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ablate.commands.output import columns, emit_json
+from ablate.commands.output import columns, emit_json, say
 from ablate.humanize import count
 
 Row = dict[str, Any]
@@ -118,4 +118,4 @@ def show(what: str, as_json: bool) -> None:
         if "parameters" in row:
             row["parameters"] = count(row["parameters"])
     heads = list(shown[0]) if shown else [what]
-    print(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))
+    say(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))

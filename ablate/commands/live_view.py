@@ -5,7 +5,6 @@ What is shown is read from the store, so that it holds whoever does the work, an
 """
 
 import contextlib
-import os
 import sys
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ablate.commands import status_text as state
 from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
-from ablate.commands.output import note
+from ablate.commands.output import note, on_terminal
 from ablate.commands.study_status import StatusReader, StudyStatus
 from ablate.config.study import Candidate, Study
 from ablate.driver.invocation import Invocation
@@ -24,11 +23,13 @@ from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
 from ablate.preflight.step import PREFLIGHT
+from ablate.printable import one_line, printable
 from ablate.store.artifacts import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+    from rich.text import Text
 
 OnEvent = Callable[[Event], None]
 MARKS = {"done": "[green]done[/]", "failed": "[red]failed[/]", "running": "[cyan]running[/]"}
@@ -42,7 +43,7 @@ SHARE = 5
 def watching(study: Study, store: Store, command: Invocation) -> Iterator[OnEvent]:
     """Show the study while the block drives it; gives the function that scheduler events go to."""
     eye = StatusReader(study, store, command.last)
-    if not moving(sys.stderr):
+    if not on_terminal(sys.stderr):
         yield LineView(eye, command)
         return
     with QueuePoller(store.home, study.id) as hints:
@@ -60,11 +61,6 @@ def watch(study: Study, store: Store, command: Invocation) -> None:
         with _live(scene, sys.stdout):
             while not scene.found.complete:
                 time.sleep(0.2)
-
-
-def moving(stream: TextIO) -> bool:
-    """Whether a picture on it can be drawn anew."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _live(scene: "LiveView", stream: TextIO) -> "Live":
@@ -109,7 +105,7 @@ def describe(event: Event) -> str:
         count = sum(chosen.unread.get(chosen.winner, {}).values())
         unread = f", {count:,} of its answers not read" if count else ""
         return f"round {chosen.round}: goes on with {chosen.winner}, {scores}{tie}{unread}"
-    said = " ".join(event.message.split())
+    said = one_line(event.message)
     if event.step is None:
         return said
     what = f"{event.what:<9} {event.step.kind} {event.step.slug}"
@@ -146,7 +142,6 @@ def scene(
 ) -> "RenderableType":
     """A survey as something rich can print."""
     from rich.console import Group
-    from rich.text import Text
 
     failures = [
         line
@@ -154,20 +149,26 @@ def scene(
         for line in (f"failed: {found.reason(step)}", f"  {state.remedy(step, command)}")
     ]
     return Group(
-        Text(state.summary(found, work, command), style="bold"),
+        _text(state.summary(found, work, command), "bold"),
         _candidates(found),
         _steps(found),
-        *(Text(f"in the queue: {line}", style="dim") for line in state.queue(found, work)),
-        *(Text(line, style="dim") for line in state.starting(found, work)),
-        *(Text(line, style="dim") for line in state.drivers(found, work, command)),
-        *([Text(state.gone(found), style="dim")] if found.gone else ()),
-        *(Text(line) for line in [*failures, *_more(found.failed)]),
-        *(Text(line) for line in messages),
+        *(_text(f"in the queue: {line}", "dim") for line in state.queue(found, work)),
+        *(_text(line, "dim") for line in state.starting(found, work)),
+        *(_text(line, "dim") for line in state.drivers(found, work, command)),
+        *([_text(state.gone(found), "dim")] if found.gone else ()),
+        *(_text(line) for line in [*failures, *_more(found.failed)]),
+        *(_text(line) for line in messages),
     )
 
 
+def _text(said: str, style: str = "") -> "Text":
+    """Words of a study, a step or a machine, as rich prints them: no order to it or a terminal."""
+    from rich.text import Text
+
+    return Text(printable(said), style=style)
+
+
 def _candidates(found: StudyStatus) -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -184,7 +185,7 @@ def _candidates(found: StudyStatus) -> Any:
             now = found.state(one)
             table.add_row(
                 number,
-                escape(one.name),
+                _text(one_line(one.name)),
                 f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
                 "[bold cyan]winner[/]" if one.point == winner else "",
             )
@@ -201,7 +202,6 @@ def _matters(found: StudyStatus, candidate: Candidate, winner: str | None) -> bo
 
 
 def _steps(found: StudyStatus) -> Any:
-    from rich.markup import escape
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
@@ -210,8 +210,8 @@ def _steps(found: StudyStatus) -> Any:
         holding = found.standings[step.key].holding
         if holding:
             bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
-            kind, doing = f"[cyan]{step.kind}[/]", f"[dim]{escape(holding.note)}[/]"
-            table.add_row(kind, escape(step.slug), bar, *state.progress(found, step), doing)
+            kind, doing = f"[cyan]{step.kind}[/]", _text(holding.note, "dim")
+            table.add_row(kind, _text(step.slug), bar, *state.progress(found, step), doing)
     for line in _more(found.at_work):
         table.add_row("", f"[dim]{line}[/]")
     return table

@@ -8,18 +8,22 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from ablate.commands.output import emit_json, note
+from ablate.commands.output import emit_json, note, on_terminal
 from ablate.errors import UserError, nearest
 from ablate.files import home
+from ablate.humanize import duration, pace
 from ablate.launch.drives import drives
 from ablate.launch.slurm.arrays import arrays
-from ablate.store.lease import Watch
+from ablate.printable import printable
+from ablate.store.lease import Holding, Watch
 
 QUIET = {
     "queued": "its job is in Slurm's queue, starts, or is at a step before it",
     "waiting": "nobody works on it now; waiting for the next attempt",
 }
 """What is said of a step that prints nothing, by its state."""
+STILL = 10.0
+"""Seconds without a word of the step after which is said where it stands."""
 LOOK = 0.5
 """Seconds between two looks; a file system may show them late, so nothing is taken as final."""
 
@@ -38,28 +42,62 @@ def show(given: str, follow: bool, as_json: bool, attempt: int | None = None) ->
     if as_json:
         emit_json({"step": book.name, "paths": [str(page) for page in pages], "text": text})
     else:
-        sys.stdout.write(text)
+        sys.stdout.write(_shown(text))
     return 0
 
 
+def _shown(text: str) -> str:
+    """What a step printed, which orders no terminal; elsewhere it is as it was printed."""
+    return printable(text) if on_terminal(sys.stdout) else text
+
+
 def _follow(book: "StepLogs", first: int) -> int:
-    """Print what comes, attempt after attempt, wherever each runs; 1 if the step failed, else 0."""
-    watch, readers, before = Watch(), dict[Path, Reader](), ""
+    """Print what comes, attempt after attempt, wherever each runs; 1 if the step failed, else 0.
+
+    At once, and after each while without a word, it says where the step stands.
+    """
+    watch, readers, before, told, last = Watch(), dict[Path, Reader](), "", "", 0.0
     while True:
         state = book.state(watch)  # asked first, so that its last words are read after it
+        if not told:
+            told, last = _stand(book, state, watch), time.monotonic()
+            note(f"--- {book.name}: {told}")
+            before = state
         for page in book.pages(first):
             if page not in readers:
                 readers[page] = Reader(page)
                 if len(readers) > 1:
                     note(f"--- {page.stem.replace('-', ' ')}")
-            sys.stdout.write(readers[page].more())
+            if more := readers[page].more():
+                sys.stdout.write(_shown(more))
+                last = time.monotonic()
         sys.stdout.flush()
         if state in ("done", "failed"):
             return int(state == "failed")
         if state != before and state in QUIET:
-            note(f"--- {QUIET[state]} (Ctrl-C ends this)")
+            note(f"--- {_stand(book, state, watch)}")
+        elif time.monotonic() - last >= STILL and (now := _stand(book, state, watch)) != told:
+            note(f"--- {now}")
+            told, last = now, time.monotonic()
         before = state
         time.sleep(LOOK)
+
+
+def _stand(book: "StepLogs", state: str, watch: Watch) -> str:
+    """Where a step stands, in a few words: how far it is, how quick, how long still."""
+    if state in QUIET:
+        return f"{QUIET[state]} (Ctrl-C ends this)"
+    now = book.holding(watch) if state == "running" else None
+    if now is None:
+        return state
+    if not now.done or not now.total:
+        return f"{state}, starting"
+    said = [state, f"{now.done:,} of {now.total:,}", now.note]
+    if now.seconds:
+        each_second = now.done / now.seconds
+        left = duration(max(now.total - now.done, 0) / each_second)
+        said += [pace(each_second), f"about {left} left"]
+    return ", ".join(filter(None, said))
 
 
 class Reader:
@@ -124,11 +162,16 @@ class StepLogs:
         kind, _, dirname = self.name.partition("-")
         if (self.home / "store" / kind / dirname / "record.json").exists():
             return "done"
-        if watch.held(self.home / "leases" / kind / dirname):
+        if self.holding(watch):
             return "running"
         if (self.home / "failed" / kind / dirname / "record.json").exists():
             return "failed"
         return "queued" if self.key in _queued(self.home) else "waiting"
+
+    def holding(self, watch: Watch) -> Holding | None:
+        """Who works on the step, and how far that is."""
+        kind, _, dirname = self.name.partition("-")
+        return watch.held(self.home / "leases" / kind / dirname)
 
     def _attempts(self) -> list[Path]:
         return sorted(self.folder.glob("attempt-*.log"), key=_number)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ablate.commands import completion
+
 DEFAULT_STUDY = "micro/rounds"
 
 
@@ -50,7 +52,14 @@ class Format(StrEnum):
     html = "html"
 
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name or YAML file.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study's name or YAML file.",
+        autocompletion=completion.studies,
+    ),
+]
 Round = Annotated[
     int | None,
     typer.Option("--round", min=1, help="Rounds 1 to N; default: as many as the study says."),
@@ -70,6 +79,11 @@ Detach = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Change one field of the study; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Change one field of the study; may be repeated.",
+        autocompletion=completion.changes,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,27 +1,43 @@
-"""Results on stdout, as JSON or as columns of text; everything else belongs on stderr."""
+"""Results on stdout, as JSON or as columns of text; everything else belongs on stderr.
+
+Whatever a command prints goes through here, `printable` (the live view and the tables of a
+terminal, which hold escape sequences of their own, see to their cells).
+"""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
+
+from ablate.printable import one_line, printable, printable_json
 
 
 def emit_json(value: Any) -> None:
     """Print `value` as indented JSON."""
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(printable_json(json.dumps(value, indent=1, ensure_ascii=False)) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a result, and an end of line."""
+    print(printable(text), flush=True)
 
 
 def note(line: str) -> None:
     """A line about what is going on, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def on_terminal(stream: TextIO) -> bool:
+    """Whether someone reads it there, and it can be drawn upon."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The rows under their headings, columns padded to align; the last one is left as it is."""
     padded = []
     for column in zip(heads, *rows, strict=True):
-        cells = [str(cell) for cell in column]
+        cells = [one_line(cell) for cell in column]
         width = max(map(len, cells))
         padded.append([cell.ljust(width) for cell in cells])
     return "\n".join(["  ".join(line).rstrip() for line in zip(*padded, strict=True)])

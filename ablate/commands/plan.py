@@ -5,16 +5,17 @@ from typing import Any
 
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
-from ablate.commands.output import columns, emit_json
+from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, survey
 from ablate.config.study import Candidate, Study
 from ablate.cost import estimate as cost
 from ablate.humanize import count
+from ablate.printable import one_line
 from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
-STATES = {"done": "cached", "gone": "not needed"}
-"""What is said of a step that is not to be done."""
+STATES = {"done": "cached", "gone": "not needed", "failed": "failed", "running": "at work"}
+"""What is said of a step that does not just wait to be done."""
 
 
 def show(
@@ -30,9 +31,9 @@ def show(
     if as_json:
         emit_json(as_data(found, CostEstimate(found, kind, price)))
     elif kind or price is not None:
-        print(as_text(found, CostEstimate(found, kind, price)))
+        say(as_text(found, CostEstimate(found, kind, price)))
     else:
-        print(as_text(found))
+        say(as_text(found))
 
 
 def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
     return {
         "study": found.study.name,
         "title": found.study.title,
+        "seeds": list(found.study.seeds),
         "candidates": [
             {
                 "name": one.name,
@@ -61,6 +63,7 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "kind": step.kind,
                 "slug": step.slug,
                 "key": step.key,
+                "state": found.standings[step.key].state,
                 "cached": found.standings[step.key].state == "done",
                 "used_by": found.used_by[step.key],
                 **bill.step(step),
@@ -80,7 +83,8 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
     if bill is None and found.study.infra.device == "cuda":
         bill = CostEstimate(found)
     cached = sum(one.state == "done" for one in found.standings.values())
-    to_do = sum(not one.over for one in found.standings.values())
+    failed, at_work = len(found.failed), len(found.at_work)
+    to_do = sum(not one.over for one in found.standings.values()) - failed - at_work
     shared = sum(len(names) > 1 for names in found.used_by.values())
     candidates = [
         (
@@ -108,17 +112,28 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
     costs = ("GPU-HOURS", "GIB", "") if bill else ()
     return "\n\n".join(
         (
-            f"{found.study.name}: {found.study.title}",
+            one_line(f"{found.study.name}: {found.study.title}") + f"\n{_seeds(found.study)}",
             columns(("ROUND", "CANDIDATE", "FUSION", *sizes, ""), candidates),
             columns(("KEY", "STEP", "WHAT", "STATE", "USED BY", *costs), steps),
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
-            f"{to_do} to do; {shared} shared by several candidates.",
+            + f"{failed} failed, " * bool(failed)
+            + f"{at_work} at work, " * bool(at_work)
+            + f"{to_do} to do; {shared} shared by several candidates.",
+            *(f"failed: {found.reason(step)}" for step in found.failed),
             *(bill.words() if bill else ()),
             *(f"Note on {one}" for one in cost.remarks(found.candidates)),
             *_absent(found.study),
             *told_apart(found.older),
         )
     )
+
+
+def _seeds(study: Study) -> str:
+    """With which seeds each candidate is trained, and what one alone does not tell."""
+    told = ", ".join(map(str, study.seeds))
+    if len(study.seeds) > 1:
+        return f"Seeds {told}: each candidate is trained {len(study.seeds)} times."
+    return f"Seed {told}: each candidate is trained once, so training noise is not measured."
 
 
 def _size(bill: CostEstimate, candidate: Candidate) -> tuple[object, ...]:

@@ -1,28 +1,42 @@
 """`ablate table` and `ablate report`."""
 
 import os
+import shutil
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.commands.output import emit_json, note
+from ablate.commands.output import emit_json, note, on_terminal, say
 from ablate.config.study import Study, load_study
 from ablate.files import home
+from ablate.printable import one_line, printable
 from ablate.signals import terminable
 from ablate.store.read_cache import without_gc
 from ablate.store.results import told_apart
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ablate.reports.model import StudyResult
 
 
 @without_gc()
 def table(
-    name: str, overrides: Sequence[str], form: str, make: Callable[[Study, str], str]
+    name: str, overrides: Sequence[str], form: str | None, make: Callable[[Study, str | None], str]
 ) -> None:
-    """Print a table of the study that `make` makes in this format."""
-    print(make(load_study(name, overrides), form), end="")
+    """Print a table of the study that `make` makes in this format.
+
+    None: one that fits the terminal, if that is where it goes, else Markdown.
+    """
+    on_screen = on_terminal(sys.stdout)
+    made = make(load_study(name, overrides), form if form or on_screen else "md")
+    if form and on_screen:
+        say(made.removesuffix("\n"))
+    else:
+        print(made, end="")
 
 
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:
@@ -32,7 +46,7 @@ def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_jso
     if as_json:
         emit_json({"study": study.name, "id": study.id, "path": str(path)})
     else:
-        print(path)
+        say(str(path))
     if show:
         _open(path.as_uri())
 
@@ -43,7 +57,7 @@ def live(name: str, overrides: Sequence[str], port: int, show: bool) -> None:
 
     study = load_study(name, overrides)
     with terminable(), served(study, port, tell=note) as made:
-        print(made.address, flush=True)
+        say(made.address)
         note("a newer report comes by itself; Ctrl-C ends it")
         if show:
             _open(made.door.as_uri())
@@ -57,34 +71,79 @@ def _open(address: str) -> None:
         note("no browser to open it with")
 
 
-def render(study: Study, form: str, last: int | None = None) -> str:
-    """The table of a study (its rounds 1 to `last`) in one of the formats."""
-    from ablate.reports import formats, tables
+def render(study: Study, form: str | None) -> str:
+    """The table of a study in one of the formats, or for this terminal (None)."""
+    from ablate.reports import tables, terminal
+
+    found = _found(study)
+    frame, notes = tables.comparison(found), tables.notes(found)
+    short = terminal.short_names(found, frame)
+    return shown(frame, form, tables.caption(found), notes, short)
+
+
+def beside_paper(study: Study, form: str | None) -> str:
+    """Published, ours and the difference."""
+    from ablate.reports import against
+
+    found = _found(study)
+    return shown(against.against(found), form, against.caption(found), against.notes(found))
+
+
+def sure(study: Study, form: str | None) -> str:
+    """Which differences are more than chance, and what the suite can tell at all."""
+    from ablate.reports import significance, terminal
+
+    found = _found(study)
+    frame, notes = significance.significance(found), significance.notes(found)
+    caption = f"{study.title}: which differences are more than chance"
+    return shown(frame, form, caption, notes, terminal.short_names(found, frame))
+
+
+def ending(study: Study, last: int | None) -> str:
+    """What stands at the end of a run: the table of rounds 1 to `last`, the answer in three parts.
+
+    On a terminal the table is without single benchmarks, which `ablate table` and the report have.
+    """
+    from ablate.reports import formats, significance, story, tables, terminal
 
     found = _found(study, last)
-    frame = tables.comparison(found)
-    return formats.render(frame, form, tables.caption(found), tables.notes(found))
+    told = story.brief(found).items()
+    frame, caption = tables.comparison(found), tables.caption(found)
+    if not on_terminal(sys.stdout):
+        text = formats.render(frame, "md", caption, tables.notes(found))
+        return printable("\n".join([text, *(f"{name}: {said}" for name, said in told)]))
+    room = width()
+    main, marks = terminal.main_columns(frame), significance.marks(found)
+    text = terminal.table(main, room, caption, marks, terminal.short_names(found, main))
+    lines = [_hanging(f"{name}:", one_line(said), room) for name, said in told]
+    return "\n".join([text, *lines])
 
 
-def beside_paper(study: Study, form: str) -> str:
-    """Published, ours and the difference."""
-    from ablate.reports import against, formats
-
-    found = _found(study)
-    return formats.render(
-        against.against(found), form, against.caption(found), against.notes(found)
-    )
+def _hanging(name: str, said: str, width: int) -> str:
+    """A paragraph behind its name."""
+    return textwrap.fill(f"{name:<10}{said}", width, subsequent_indent=" " * 10)
 
 
-def sure(study: Study, form: str) -> str:
-    """Which differences are more than chance, and what the suite can tell at all."""
-    from ablate.reports import formats, significance
+def shown(
+    frame: "pd.DataFrame",
+    form: str | None,
+    caption: str,
+    notes: Sequence[str] = (),
+    short: Sequence[str] = (),
+) -> str:
+    """A frame in one of the formats, or as this terminal has room for it (None)."""
+    from ablate.reports import formats, terminal
 
-    found = _found(study)
-    caption = f"{study.title}: which differences are more than chance"
-    return formats.render(
-        significance.significance(found), form, caption, significance.notes(found)
-    )
+    if form == "md":
+        return printable(formats.render(frame, form, caption, notes))
+    if form:
+        return formats.render(frame, form, caption, notes)
+    return terminal.table(frame, width(), caption, notes, short)
+
+
+def width() -> int:
+    """Characters in a line of this terminal."""
+    return max(shutil.get_terminal_size().columns, 40)
 
 
 def _found(study: Study, last: int | None = None) -> "StudyResult":

@@ -6,7 +6,7 @@ from pathlib import Path
 from ablate.catalog.data_sources import require
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
-from ablate.commands.output import note
+from ablate.commands.output import note, say
 from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.estimate import check_room, remarks
@@ -30,9 +30,9 @@ def run(command: Invocation, dry_run: bool) -> int:
     if not dry_run:
         return _drive(command)
     found = read_status(_study(command), Store(home()), command.last)
-    print(planning.as_text(found))
+    say(planning.as_text(found))
     if command.backend == "slurm":
-        print(f"\n{_requests(found, command.jobs, command.detached)}")
+        say(f"\n{_requests(found, command.jobs, command.detached)}")
     return 0
 
 
@@ -58,7 +58,7 @@ def _drive(command: Invocation) -> int:
     _check(study, read_status(study, Store(home()), command.last))
     LastRun.by(command).write(home(), study.id)
     job, log = detach(to_its_end, command, study, home())
-    print(f"job {job} drives {study.name}")
+    say(f"job {job} drives {study.name}")
     note(f"watch it with `{command.as_shell('status')}` or `tail -f {shlex.quote(str(log))}`")
     note(f"end it, and all that it started, with `{command.as_shell('cancel')}`")
     return 0
@@ -82,10 +82,14 @@ def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -
     with watching(study, store, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
-    print(reporting.render(study, "md", command.last))
+    told = reporting.ending(study, command.last)
     note("building the report ...")
-    print(f"report: {reporting.build(study)}")
-    return _tell_failures(read_status(study, store, command.last), command)
+    page = reporting.build(study)
+    print(told)
+    say(f"report: {page}")
+    found = read_status(study, store, command.last)
+    _tell_next(found, command)
+    return _tell_failures(found, command)
 
 
 def _study(command: Invocation) -> Study:
@@ -123,6 +127,15 @@ def _requests(found: StudyStatus, jobs: int | None, detached: bool) -> str:
         array = [f"--array=0-{limit - 1}"] if limit and alike not in ALONE else []
         blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
     return "\n".join(blocks)
+
+
+def _tell_next(found: StudyStatus, command: Invocation) -> None:
+    """Two commands that show more of what was found."""
+    scored = sum(found.score(one) is not None for one in found.candidates)
+    compared = f"{command.as_shell('compare')} base best --flips 3"
+    note("next:")
+    note(f"  {command.as_shell('report')} --open")
+    note(f"  {compared if scored > 1 else command.as_shell('plan')}")
 
 
 def _tell_failures(found: StudyStatus, command: Invocation) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller, at_hand
-from ablate.commands.output import emit_json
+from ablate.commands.output import emit_json, on_terminal, say
 from ablate.commands.status_text import again, as_text, starting_jobs
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import load_study
@@ -30,7 +30,7 @@ def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if as_json:
         emit_json(as_data(found, work))
     else:
-        print(as_text(found, work, again(name, overrides, study)))
+        say(as_text(found, work, again(name, overrides, study)))
 
 
 def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
@@ -41,7 +41,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
     from ablate.commands import live_view as view
 
     study, store = load_study(name, overrides), Store(home())
-    if view.moving(sys.stdout) and not as_json:
+    if on_terminal(sys.stdout) and not as_json:
         view.watch(study, store, again(name, overrides, study))
         return
     eye, before, command = StatusReader(study, store), None, again(name, overrides, study)
@@ -51,8 +51,10 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
             now = moved(found, work)
             if now != before:
                 data = as_data(found, work)
-                text = json.dumps(data) if as_json else f"{as_text(found, work, command)}\n"
-                print(text, flush=True)
+                if as_json:
+                    print(json.dumps(data), flush=True)  # in ASCII
+                else:
+                    say(f"{as_text(found, work, command)}\n")
             if found.complete:
                 return
             before = now

@@ -18,6 +18,8 @@ from ablate.errors import UserError, nearest
 
 DEEPEST, MOST = 50, 200_000
 """Levels and values of a file at most: far above any study, far below what fills the memory."""
+SUFFIXES = (".yaml", ".yml")
+"""Of a file that another may extend."""
 LONGEST = 30
 """Files in a chain of `extends`."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -188,6 +190,8 @@ def _parent(base: Located, path: Path, shelf: Path | None) -> Path:
     if found is None:
         files = [file.name for file in path.parent.glob("*.yaml")]
         raise UserError(f"{base.where}: extends: no file {near}{nearest(base.value, files)}")
+    if Path(os.path.realpath(found)).suffix not in SUFFIXES:  # an error would show some of it
+        raise UserError(f"{base.where}: extends: {base.value} is not read: no .yaml or .yml file")
     return found
 
 

@@ -1,5 +1,6 @@
 """Two candidates side by side, of one study or of two: settings, scores, answers, fairness."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,15 +22,28 @@ BASE, BEST = "base", "best"
 def candidate(study: StudyResult, name: str) -> CandidateResult:
     """The candidate of that name, or `base` or `best`. UserError where there is none, or no score.
 
-    Two are compared by their answers.
+    A short name, as in the table of a search (`+ sam-micro@64`, `sam-micro`), will do where it is
+    of one candidate alone. Two are compared by their answers.
     """
-    named = {one.name: one for one in reversed(study.candidates)}
+    named = {short: one for short, one in _short(study).items() if one}
+    named |= {one.name: one for one in reversed(study.candidates)}
     named |= {BASE: study.base, **({BEST: study.best} if study.best else {})} | named
     if name not in named:
         raise UserError(f"{study.name} has no candidate '{name}'{nearest(name, named)}")
     if not named[name].answered:
         raise UserError(f"{name} of {study.name} is not scored ({named[name].status})")
     return named[name]
+
+
+def _short(study: StudyResult) -> dict[str, CandidateResult | None]:
+    """Candidates by their short names, with and without `+` and resolutions; None for several."""
+    found: dict[str, CandidateResult | None] = {}
+    for one in study.candidates:
+        label = study.label(one)
+        added = label.removeprefix("+ ")
+        for name in {label, added, re.sub(r"@\d+", "", label), re.sub(r"@\d+", "", added)}:
+            found[name] = one if found.get(name, one) is one else None
+    return found
 
 
 def _named(pair: tuple[StudyResult, CandidateResult]) -> tuple[str, str]:

@@ -80,7 +80,7 @@ def markdown(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) 
     table = [line(heads), f"| {' | '.join(rule)} |", *map(line, rows)]
     why = [re.sub(r"([<`\[])", r"\\\1", line) for line in remarks(frame)]
     below = [line for note in (*why, *notes) for line in ("", _one_line(note))]
-    return "\n".join(([caption, ""] if caption else []) + table + below) + "\n"
+    return "\n".join(([_one_line(caption), ""] if caption else []) + table + below) + "\n"
 
 
 def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:

@@ -13,6 +13,7 @@ import secrets
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -29,6 +30,7 @@ from ablate.files import home
 
 HOST = "127.0.0.1"
 EVERY = 2.0  # seconds between two looks at the store
+STALE = 60.0  # seconds after which a report is made anew that shows steps at work
 State = list[tuple[str, int]]
 
 
@@ -237,11 +239,14 @@ def door(folder: Path, address: str) -> Path:
 
 
 def _follow(builds: _Builds, shelf: ServedFiles, seen: State, tell: Callable[[str], None]) -> None:
+    made = time.monotonic()
+    moved = _beats(home())
     while not builds.ended.wait(EVERY):
         now = state(home())
-        if now == seen:
+        stale = time.monotonic() - made > STALE and _beats(home()) != moved
+        if now == seen and not stale:
             continue
-        seen = now
+        seen, moved, made = now, _beats(home()), time.monotonic()
         try:
             shelf.put(builds.next())
         except UserError as error:
@@ -257,6 +262,18 @@ def state(folder: Path) -> State:
     patterns = ("store/*/*", "leases/*/*", "failed/*/*/record.json", "studies/**/*.json")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return sorted((str(path), _changed(path)) for path in found)
+
+
+def _beats(folder: Path) -> State:
+    """What changes below `folder` for as long as a step is at work."""
+    return sorted((str(path), _touched(path)) for path in folder.glob("leases/*/*/*"))
+
+
+def _touched(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _changed(path: Path) -> int:

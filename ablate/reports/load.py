@@ -13,11 +13,13 @@ from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
+from ablate.humanize import duration
 from ablate.reports.answers import Answers, Key, Replicates, Rows
 from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
 from ablate.reports.replicates import replicates
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
+from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
 from ablate.store.steps import Step, ancestors
@@ -221,6 +223,7 @@ class CachedResults(StoredResults):
             found = self._artifact(step)
         else:
             found = self.memory.get(step.key, files, partial(self._artifact, step))
+        running: Holding | None = None
         if found:
             status, record = "done", found["record"]
             self._marks[step.key] = found.get("marks", {})
@@ -229,9 +232,9 @@ class CachedResults(StoredResults):
             running = self.store.progress(step)
             record = None if running else self.store.failure(step)
             status = "running" if running else "failed" if record else "waiting"
-        return StepResult(
-            step.kind, step.key, step.slug, step.dirname, status, step.spec, record or {}, folder
-        )
+        own = (step.kind, step.key, step.slug, step.dirname)
+        far = _far(running) if status == "running" and running else ""
+        return StepResult(*own, status, step.spec, record or {}, folder, far)
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""
@@ -270,3 +273,13 @@ class CachedResults(StoredResults):
 def _asked(rows: Rows) -> list[tuple[str, str, str]]:
     """Task, id and image of each question."""
     return [(row["task"], row["id"], row["image"]) for row in rows]
+
+
+def _far(now: Holding) -> str:
+    """How far a step is, and how long it still takes at its pace."""
+    if not now.done or not now.total:
+        return "starting"
+    said = f"{now.done:,} of {now.total:,}"
+    if not now.seconds:
+        return said
+    return f"{said}, about {duration((now.total - now.done) * now.seconds / now.done)} left"

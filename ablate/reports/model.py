@@ -22,7 +22,8 @@ class StepResult:
 
     `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
     nothing that is still to be done needs it; `folder` is the committed artifact, else
-    the work folder if there is one; `record` is empty until it ended.
+    the work folder if there is one; `record` is empty until it ended. `far`: how far one at work
+    was when it was looked at, in words.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class StepResult:
     spec: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    far: str = ""
 
     def __repr__(self) -> str:
         return f"<StepResult {self.kind} {_brief(self.slug)} ({self.key[:12]}): {self.status}>"

@@ -1,9 +1,12 @@
 """What a study found, in sentences: the answer, how certain it is, and what is still missing."""
 
+import time
 from dataclasses import dataclass
 
+from ablate.humanize import count
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.significance import covered, differences, standing, unread
+from ablate.reports.sizes import size
 from ablate.stats.significance import ALPHA
 from ablate.store.results import told_apart
 
@@ -25,6 +28,37 @@ def tell(study: StudyResult) -> Story:
     sure = _rounds_certainty(study) if study.kind == "rounds" else ()
     said = (*sure, *covered(study.scoreboard), *unread(study))
     return Story(_answer(study, best), said, _missing(study))
+
+
+def brief(study: StudyResult) -> dict[str, str]:
+    """What the end of a run tells: the `answer`, `how sure` that is, and the `cost`."""
+    board, best = study.scoreboard, study.best
+    told = {"answer": tell(study).answer}
+    if best is None:
+        return told
+    if board.questions:
+        asked = f"{len(board.questions):,} questions on {board.sample.images:,} images."
+        told["how sure"] = " ".join([asked, *covered(board), *unread(study)])
+    own, first = size(best), size(study.base)
+    minutes = sum(step.device_seconds for step in study.steps.values()) / 60
+    on = (
+        "GPU"
+        if any(step.record.get("device") == "cuda" for step in study.steps.values())
+        else "CPU"
+    )
+    took = f"{minutes:.1f} {on}-minutes" if minutes < 60 else f"{minutes / 60:,.1f} {on}-hours"
+    told["cost"] = f"{took} for {len(study.steps)} steps."
+    if own.parameters and own.visual_tokens:
+        than = (
+            f" (base: {count(first.parameters)})"
+            if first.parameters and best is not study.base
+            else ""
+        )
+        told["cost"] += (
+            f" {best.name} has {count(own.parameters)} parameters{than} and makes "
+            f"{own.visual_tokens:,} visual tokens of an image."
+        )
+    return told
 
 
 def mixture(candidate: CandidateResult) -> str:
@@ -132,6 +166,10 @@ def _missing(study: StudyResult) -> tuple[str, ...]:
     return (*told_apart(study.older), *_undone(study))
 
 
+MOST = 4
+"""Steps at work that are named."""
+
+
 def _undone(study: StudyResult) -> tuple[str, ...]:
     lines = []
     failed = [one.name for one in study.candidates if one.status == "failed"]
@@ -139,6 +177,11 @@ def _undone(study: StudyResult) -> tuple[str, ...]:
     if not study.complete:
         total = len(study.candidates)
         lines.append(f"This study is not finished: {scored} of {total} candidates are scored.")
+    if at_work := [step for step in study.steps.values() if step.status == "running"]:
+        now = time.strftime("%H:%M")
+        told = ", ".join(f"{step.kind} {step.slug} ({step.far})" for step in at_work[:MOST])
+        more = f", and {len(at_work) - MOST} more" if len(at_work) > MOST else ""
+        lines.append(f"At work at {now}: {told}{more}.")
     if failed:
         lines.append(f"Failed: {', '.join(failed)}. Each one's page holds the reason.")
     return tuple(lines)

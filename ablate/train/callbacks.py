@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import lightning as L
 from ablate.data.bad import ErrorBudget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
+from ablate.humanize import duration, pace
 from ablate.train import checkpoint
 from ablate.train.module import Training
 from ablate.worker.process_group import StepRanks
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
 
+LINES, QUIET = 20, 30.0
+"""A step's log has a line for each such part of it, and one after so many seconds without."""
+
+
 class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
     """After each optimiser step logs its metrics, reports progress, and now and then saves.
+
+    Now and then it prints a line, too: the step, its loss and rates, the pace since the last line.
 
     A step is logged before the state that includes it is saved, so a resumed run finds at least
     the rows it goes on from.
@@ -32,6 +40,10 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self.ctx = ctx
         self.every = every
         self._logged = 0
+        self._told = (0, 0.0)  # step and time of the last line
+
+    def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
+        self._told = (module.step, time.monotonic())
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Training, *_: Any) -> None:
         step = module.metrics.get("step", 0)
@@ -40,9 +52,28 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self._logged = step
         self.ctx.log(module.metrics)
         self.ctx.progress(step, module.steps, f"loss {module.metrics['loss']:.3f}")
+        if module.world.leads:
+            self._tell(step, module)
         if step % self.every == 0 and step < module.steps:
             optimizer = trainer.optimizers[0]
             checkpoint.save(module.states, step, module.parts, optimizer, module.world)
+
+    def _tell(self, step: int, module: Training) -> None:
+        """Print a line of the step, unless there was one a moment ago."""
+        since, then = self._told
+        now = time.monotonic()
+        due = step % max(module.steps // LINES, 1) == 0 or now - then >= QUIET
+        if not (due or step in (1, module.steps)):
+            return
+        self._told = (step, now)
+        each_second = (step - since) / max(now - then, 1e-9)
+        left = duration((module.steps - step) / each_second)
+        rates = ", ".join(f"{part} {rate:.2e}" for part, rate in module.metrics["lr"].items())
+        print(
+            f"step {step:,} of {module.steps:,}  loss {module.metrics['loss']:.4f}  rate {rates}  "
+            f"{pace(each_second * module.plan.batch_size)} samples  {left} left",
+            file=sys.stderr,
+        )
 
 
 class BadImages(L.Callback):  # type: ignore[misc]

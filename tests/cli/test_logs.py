@@ -118,6 +118,27 @@ def test_follow_prints_what_is_written_until_the_step_ends(
     assert capsys.readouterr().out == "sam\nmöre\n"
 
 
+def test_follow_says_at_once_and_while_nothing_comes_where_the_step_stands(
+    sam: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "STILL", 0.1)
+    lease = held(sam.parents[1])
+
+    def work() -> None:
+        lease.done, lease.total, lease.note = 60, 240, "loss 1.234"
+        lease.beat()
+        time.sleep(0.5)
+        ended(sam.parents[1], "store")
+        lease.release()
+
+    assert followed(work) == 0
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first == f"--- {SAM}: running, starting"
+    assert more
+    assert more[0].startswith("--- running, 60 of 240, loss 1.234, ")
+    assert more[0].endswith(" left")
+
+
 def test_follow_goes_on_with_the_next_attempt_wherever_it_runs(
     sam: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +157,7 @@ def test_follow_goes_on_with_the_next_attempt_wherever_it_runs(
     said = capsys.readouterr()
     assert said.out == "sam\nagain\nand again\n"
     assert said.err.splitlines() == [
-        "--- nobody works on it now; waiting for the next attempt (Ctrl-C ends this)",
+        f"--- {SAM}: nobody works on it now; waiting for the next attempt (Ctrl-C ends this)",
         "--- attempt 2",
         "--- attempt 3",
     ]
@@ -225,7 +246,8 @@ def test_a_step_in_the_queue_is_followed_from_there_to_its_end(
     other.join()
     said = capsys.readouterr()
     assert said.out == "loss 2.1\n"
-    assert said.err.startswith("--- its job is in Slurm's queue, starts, or is at a step before it")
+    waits = "its job is in Slurm's queue, starts, or is at a step before it"
+    assert said.err.startswith(f"--- {QUEUED}: {waits}")
     assert "nobody works on it" not in said.err
 
 

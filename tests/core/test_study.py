@@ -381,3 +381,14 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert home() == tmp_path / "ABLATE_HOME"
     assert datasets() == tmp_path / "ABLATE_DATA"
     assert weights_home() == tmp_path / "ABLATE_WEIGHTS"
+
+
+@pytest.mark.parametrize("name", ["secret", "secret.txt", "linked.yaml"])
+def test_of_a_file_that_is_no_yaml_nothing_is_told(tmp_path: Path, name: str) -> None:
+    for file in ("secret", "secret.txt"):
+        (tmp_path / file).write_text("hunter2: !hunter2 *hunter2\nhunter2\n")
+    (tmp_path / "linked.yaml").symlink_to(tmp_path / "secret")
+    path = write(tmp_path, "mine.yaml", f"extends: {name}\n")
+    with pytest.raises(UserError, match="is not read: no") as error:
+        load_study(str(path))
+    assert "hunter2" not in str(error.value)

@@ -1,4 +1,8 @@
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -107,6 +111,64 @@ def test_another_package_adds_an_encoder_by_entry_point(monkeypatch: pytest.Monk
         assert "theirs-tiny@48" in [spec.title for spec in registry.specs()]
     finally:
         registry._known.cache_clear()
+
+
+def test_who_names_an_encoder_of_ours_imports_no_package_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = EntryPoint("theirs", "no_such_module_anywhere:SPECS", "ablate.encoders")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    registry._known.cache_clear()
+    try:
+        assert registry.resolve("clip-micro").name == "clip-micro"
+        assert registry.resolve("clip-micro@64").resolution == 64
+        with pytest.raises(UserError, match="cannot be loaded"):
+            registry.resolve("theirs-tiny")
+    finally:
+        registry._known.cache_clear()
+
+
+def test_status_with_an_encoder_of_another_package_starts_without_torch(tmp_path: Path) -> None:
+    """As the README has it: specs in a module of their own, the class in another."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    entry = re.search(r'^mine = "my_package\.(\w+):SPECS"', readme, re.MULTILINE)
+    family = re.search(r'^mine = "my_package\.(\w+):MyEncoder"', readme, re.MULTILINE)
+    assert entry
+    assert family
+    assert entry[1] != family[1]
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / f"{family[1]}.py").write_text(
+        "import torch\nfrom ablate.encoders.dinov2 import DinoV2 as MyEncoder\n"
+    )
+    (package / f"{entry[1]}.py").write_text(
+        "from dataclasses import replace\n"
+        "from ablate.catalog.micro_encoders import SPECS as OURS\n"
+        "SPECS = [replace(OURS[0], name='mine', family='mine')]\n"
+    )
+    info = tmp_path / "my_package-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(
+        f"[ablate.encoders]\nmine = my_package.{entry[1]}:SPECS\n"
+        f"[ablate.encoder_families]\nmine = my_package.{family[1]}:MyEncoder\n"
+    )
+    code = (
+        "import sys; from ablate.__main__ import main\n"
+        "sys.argv = ['ablate', 'status', 'micro/smoke', '--set', 'explore.pool=[mine]']\n"
+        "try: main()\n"
+        "finally: print('imported:', *({'torch', 'my_package'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "ABLATE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "clip-micro@32+mine@32" in done.stdout
+    assert done.stdout.endswith("imported: my_package\n")
 
 
 THEIRS = [replace(micro.SPECS[0], name="theirs-tiny", resolution=48)]

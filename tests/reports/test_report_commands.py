@@ -1,6 +1,7 @@
 """`run` of a finished study, `table` and `report`, over a store that was played."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from in_process import Answer
 from in_process import ablate as command
 from synthetic import ROUNDS, STUDY, Run, study
 
+from ablate.commands import report as reporting
+from ablate.config.study import load_study
 from ablate.reports import against, formats, tables
 from ablate.reports.load import load
 
@@ -31,13 +34,53 @@ def ablate(played: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return lambda name, *words: command(name, str(played), *words)
 
 
-def test_a_finished_study_run_again_prints_its_tables_and_the_report(ablate: Call) -> None:
-    code, out, _ = ablate("run")
+def test_a_finished_study_run_again_prints_its_tables_and_the_report(
+    ablate: Call, played: Path
+) -> None:
+    code, out, err = ablate("run")
     assert code == 0
     *table, last = out.splitlines()
     assert sum(line.startswith("|") for line in table) == 2 + 10
+    assert [line.split(":")[0] for line in table[-3:]] == ["answer", "how sure", "cost"]
+    assert "leave training noise out" in table[-2]
+    assert "CPU-minutes for 36 steps" in table[-1]
+    assert err.splitlines()[-2:] == [
+        f"  ablate report {played} --open",
+        f"  ablate compare {played} base best --flips 3",
+    ]
     assert last.startswith("report: ")
     assert Path(last.removeprefix("report: ")).is_file()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_the_end_of_a_run_fits_it_and_keeps_the_caveat(
+    ablate: Call, played: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(reporting, "on_terminal", lambda stream: True)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", reporting.ending(load_study(str(played)), None))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(" winner " in line for line in lines) == 3
+    assert any(re.match(r" +3  \+ \S+ +winner ", line) for line in lines)
+    assert "GQA" not in text
+    words = " ".join(text.split())
+    assert "answer: clip-micro@32 + " in words
+    assert "how sure: 96 questions on 12 images. One training run each" in words
+    assert "leave training noise out" in words
+    assert "cost: " in words
+
+
+def test_table_on_a_terminal_fits_unless_a_format_is_asked_for(
+    ablate: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(reporting, "on_terminal", lambda stream: True)
+    for more in ((), ("--significance",), ("--against", "paper")):
+        out = re.sub(r"\x1b\[[0-9;]*m", "", ablate("table", *more).out)
+        assert max(map(len, out.splitlines())) <= 80
+        assert "|" not in out
+    assert ablate("table", "--format", "md").out.count("\n|") == 2 + 10
 
 
 def test_run_of_the_first_rounds_prints_only_those(ablate: Call) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
+from ablate.train import callbacks
 from ablate.train import module as module_file
 from ablate.train.restore import load_trained, starting_model
 from ablate.train.stage import train
@@ -93,6 +95,27 @@ def test_the_table_of_parameters_is_stored_and_shown(
     assert result["vision_flops"] > 10**6
     assert result["trainable"] == table["llm"]["trainable"] + table["projector"]["trainable"]
     assert capsys.readouterr().err.count("frozen") == 2  # the encoder, and a fusion without weights
+
+
+def test_the_log_tells_step_loss_rates_pace_and_the_time_left(
+    make_context: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "LINES", 2)
+    ctx = make_context(steps=6, train={"projector": 1e-3, "llm": 5e-4})
+    train(ctx)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    rows = [json.loads(line) for line in ctx.journal.read_text().splitlines()]
+    told = re.compile(
+        r"step (\d+) of 6  loss ([\d.]+)  rate projector ([\de.+-]+), llm ([\de.+-]+)"
+        r"  [\d.,]+/(?:s|min|h) samples  .+ left"
+    )
+    found = [told.fullmatch(line) for line in lines]
+    assert [one and int(one[1]) for one in found] == [1, 3, 6]
+    for one in found:
+        assert one
+        row = rows[int(one[1]) - 1]
+        assert float(one[2]) == pytest.approx(row["loss"], abs=1e-4)
+        assert float(one[3]) == pytest.approx(row["lr"]["projector"], rel=1e-2)
 
 
 def test_stages_follow_one_another_through_their_parents(make_context: Make) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ablate.commands.doctor.finding import Finding, packages
-from ablate.commands.output import columns, emit_json
+from ablate.commands.output import columns, emit_json, say
 from ablate.config.distribution import NAME, shadows, strangers
 from ablate.errors import UserError
 from ablate.files import home, sha256_file
@@ -56,10 +56,10 @@ def show(
     if as_json:
         emit_json([asdict(finding) for finding in findings])
     else:
-        print(columns(["CHECK", "", "FOUND"], [(f.check, f.status, f.found) for f in findings]))
+        say(columns(["CHECK", "", "FOUND"], [(f.check, f.status, f.found) for f in findings]))
         for finding in findings:
             if finding.remedy:
-                print(f"\n{finding.check}: {finding.remedy}")
+                say(f"\n{finding.check}: {finding.remedy}")
     return int(any(finding.status == "problem" for finding in findings))
 
 
