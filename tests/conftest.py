@@ -11,10 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads only fight
 # A shell's background job starts with Ctrl-C ignored, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# No time is promised, and a loaded machine is slow. All else is hypothesis's own profile: cases are
+# new each time, but in CI always the same, so that what fails there is the change's doing.
+settings.register_profile("ablate", deadline=None)
+settings.load_profile("ablate")
 
 NEEDS = {
     "slurm": ("slurmctld", "munged"),

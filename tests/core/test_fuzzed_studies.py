@@ -173,16 +173,31 @@ def strangers(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - ours
 
 
-@settings(
-    max_examples=CASES,
-    deadline=None,
-    phases=(Phase.generate,),
-    suppress_health_check=list(HealthCheck),
-)
+def cases(number: int) -> settings:
+    """So many cases, as they come."""
+    checks = list(HealthCheck)
+    return settings(max_examples=number, phases=(Phase.generate,), suppress_health_check=checks)
+
+
+@cases(CASES // 5)
 @given(data=st.data())
 def test_a_fuzzed_study_is_refused_in_a_line_or_run_to_its_table(
     folder: Path, data: st.DataObject
 ) -> None:
+    fuzz(folder, data)
+
+
+@pytest.mark.slow
+@cases(CASES - CASES // 5)
+@given(data=st.data())
+def test_many_fuzzed_studies_are_refused_in_a_line_or_run_to_their_tables(
+    folder: Path, data: st.DataObject
+) -> None:
+    fuzz(folder, data)
+
+
+def fuzz(folder: Path, data: st.DataObject) -> None:
+    """Write a study with a few things wrong, and try it."""
     tree = copy.deepcopy(data.draw(st.sampled_from([ROUNDS, ARMS])))
     under: dict[str, Any] = {}
     if data.draw(st.booleans()):

@@ -4,7 +4,7 @@ And conversations where the studies look for theirs, and a suite of all 16 bench
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,8 +207,11 @@ def _talk(number: int, image: bool) -> dict[str, Any]:
     return {**row, "image": f"{number}.png"} if image else row
 
 
-def small(name: str, folder: Path) -> str:
-    """The study of this name with as little data, and as small batches, as still is all of it."""
+def small(name: str, folder: Path, arms: Collection[str] = ()) -> str:
+    """The study of this name with as little data, and as small batches, as still is all of it.
+
+    Of its arms it has these alone, if any are named.
+    """
     study: dict[str, Any] = {
         "extends": name,
         "base": {"recipe": {"pretrain": {"batch_size": 2}, "finetune": {"batch_size": 4}}},
@@ -225,7 +228,12 @@ def small(name: str, folder: Path) -> str:
             study["data"][key] = {"canvas": 64, "weight": 0.25, "mix": mix}  # a row of each
         else:
             study["data"][key] = {"canvas": 64, **few}
-    path = folder / f"{Path(name).name}.yaml"
+    if arms:
+        explore = load_study(name).explore.model_dump(exclude_unset=True)
+        explore["arms"] = [one for one in explore["arms"] if one["name"] in arms]
+        assert len(explore["arms"]) == len(arms)
+        study["explore"] = explore
+    path = folder / f"{Path(name).name}{'-of-few-arms' if arms else ''}.yaml"
     path.write_text(yaml.safe_dump(study))
     return str(path)
 

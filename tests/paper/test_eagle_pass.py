@@ -47,12 +47,17 @@ def toys(
     return cluster
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    ("name", "arms"),
+    [
+        ("prealign", ("frozen, pre-aligned", "unfrozen")),  # all stages, in a fraction of the time
+        *(pytest.param(name, (), marks=pytest.mark.slow) for name in STUDIES),
+    ],
+)
 def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_table(
-    name: str, toys: Path, ablate: Call
+    name: str, arms: tuple[str, ...], toys: Path, ablate: Call
 ) -> None:
-    path = eagle_toys.small(f"eagle/{name}", toys)
+    path = eagle_toys.small(f"eagle/{name}", toys, arms)
 
     def call(command: str, *words: str) -> str:
         answer = ablate(command, path, *words)
