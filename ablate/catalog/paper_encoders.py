@@ -48,7 +48,7 @@ CLIP = EncoderSpec(
     ),
     task="image-text contrast",
     licence="MIT",
-    source="Radford et al. 2021, trained at 336 px",
+    source="Radford et al. 2021, at 336 px",
 )
 
 CONVNEXT = EncoderSpec(
@@ -67,7 +67,7 @@ CONVNEXT = EncoderSpec(
     weights=_published("timm/convnext_xxlarge.clip_laion2b_soup", "model.safetensors"),
     task="image-text contrast",
     licence="MIT",
-    source="OpenCLIP, LAION-2B, trained at 256 px",
+    source="OpenCLIP, LAION-2B, at 256 px",
 )
 
 CONVNEXT_L = dataclasses.replace(
@@ -76,7 +76,7 @@ CONVNEXT_L = dataclasses.replace(
     width=1536,
     architecture={"depths": [3, 3, 27, 3], "dims": [192, 384, 768, 1536]},
     weights=_published("timm/convnext_large_mlp.clip_laion2b_ft_320", "model.safetensors"),
-    source="OpenCLIP, LAION-2B, trained at 320 px",
+    source="OpenCLIP, LAION-2B, at 320 px",
 )
 
 SAM = EncoderSpec(
@@ -103,7 +103,7 @@ SAM = EncoderSpec(
     weights=_published("facebook/sam-vit-large", "model.safetensors"),
     task="segmentation",
     licence="Apache-2.0",
-    source="Kirillov et al. 2023, with its neck",
+    source="Kirillov et al. 2023, with neck",
 )
 
 EVA02_DET = EncoderSpec(
@@ -132,7 +132,7 @@ EVA02_DET = EncoderSpec(
     weights=_published("Yuxin-CV/EVA-02", "eva02/det/eva02_L_coco_det_sys_o365.pth"),
     task="detection",
     licence="MIT",
-    source="Fang et al. 2023, Objects365 and COCO",
+    source="Fang et al. 2023, O365 and COCO",
 )
 
 DINOV2 = EncoderSpec(
@@ -155,7 +155,7 @@ DINOV2 = EncoderSpec(
     weights=_published("facebook/dinov2-large", "model.safetensors"),
     task="self-distillation",
     licence="Apache-2.0",
-    source="Oquab et al. 2023, trained at 518 px",
+    source="Oquab et al. 2023, at 518 px",
 )
 
 SPECS = [
@@ -167,14 +167,14 @@ SPECS = [
         name="clip-l14-tiled",
         resolution=672,
         tile=336,
-        source="CLIP in tiles of the 336 px it knows",
+        source="CLIP, in tiles of its 336 px",
     ),
     dataclasses.replace(
         CLIP,
         name="clip-l14-eagle",
         family="clip_aligned",
         resolution=336,
-        source="EAGLE's '448': run at 336, up-sampled",
+        source="EAGLE's '448': 336, up-sampled",
     ),
     CONVNEXT,
     CONVNEXT_L,
@@ -198,7 +198,7 @@ SPECS = [
         family="eva02_det_aligned",
         mean=CLIP_MEAN,
         std=CLIP_STD,
-        source="EAGLE's release: normalised as CLIP",
+        source="EAGLE's: normalised as CLIP",
     ),
     SAM,
     dataclasses.replace(
@@ -207,7 +207,7 @@ SPECS = [
         family="sam_short",
         mean=CLIP_MEAN,
         std=CLIP_STD,
-        source="EAGLE's release: a short, random neck",
+        source="EAGLE's: a short, random neck",
     ),
     EncoderSpec(
         name="pix2struct-l",
@@ -231,7 +231,7 @@ SPECS = [
         weights=_published("google/pix2struct-large", "pytorch_model.bin"),
         task="screenshot parsing",
         licence="Apache-2.0",
-        source="Lee et al. 2023, up to 2048 patches",
+        source="Lee et al. 2023, to 2048 patches",
     ),
     DINOV2,
     DINOV2.at(518),

@@ -28,7 +28,7 @@ def quarantined(home: Path, kind: str, word: str = "pix2struct") -> None:
 
 def table() -> list[dict[str, object]]:
     """What the table shows but for the time, which is not known of what is gone."""
-    rows = json.loads(ablate("table", *STUDY, "--json").out)
+    rows = json.loads(ablate("table", *STUDY, "--json").out)["rows"]
     return [{name: cell for name, cell in row.items() if name != "seconds"} for row in rows]
 
 

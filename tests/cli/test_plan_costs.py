@@ -138,7 +138,7 @@ def test_to_do_as_told_makes_it_fit() -> None:
 
 
 def test_images_without_room_for_text_are_an_error_of_plan_and_run() -> None:
-    short = ("--set", "explore.arms.5.set={fusion.name: sequence_append}")
+    short = ("--set", "explore.arms.6.set={fusion.name: sequence_append}")
     for words in (("plan", "eagle/fusion", *short), ("run", "eagle/fusion", *short)):
         said = ablate(*words).err
         assert "Sequence Append, with SAM: sequence_append of 2 encoders makes 2048 tokens" in said

@@ -258,7 +258,8 @@ def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -
 
 def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:
     program = (
-        "import sys; from ablate import cost; from ablate.config.study import load_study; "
+        "import sys; from ablate.cost import estimate as cost; "
+        "from ablate.config.study import load_study; "
         "print(cost.model_cost(load_study('eagle/rounds').base).visual_tokens, "
         "'torch' in sys.modules)"
     )
