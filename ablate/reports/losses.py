@@ -1,7 +1,10 @@
 """The losses of a study's candidates in one figure."""
 
+import json
 from functools import cache
 from itertools import islice
+from math import isfinite
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -10,7 +13,6 @@ from matplotlib.figure import Figure
 from ablate.reports.drawing import ACCENT, INK, SECOND, STYLE, canvas
 from ablate.reports.labels import Name, in_round, name_beside
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
-from ablate.reports.pages.curves import _points
 
 LINES = 8
 """Lines of the figure at most."""
@@ -60,5 +62,20 @@ def curve_of(one: CandidateResult) -> "pd.Series[float] | None":
 
 @cache
 def _loss(step: StepResult) -> "pd.Series[float] | None":
-    points = _points(step.folder / "metrics.jsonl") if step.folder else []
+    points = points_of(step)
     return pd.Series(dict(points), dtype=float) if points else None
+
+
+def points_of(step: StepResult) -> list[tuple[int, float]]:
+    """`(step, loss)` from a step's `metrics.jsonl`, in order; none without it."""
+    path = step.folder / "metrics.jsonl" if step.folder else None
+    if path is None or not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    return [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
+
+
+def _has_loss(row: dict[str, Any]) -> bool:
+    loss = row.get("loss")
+    return "step" in row and isinstance(loss, int | float) and isfinite(loss)

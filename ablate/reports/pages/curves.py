@@ -4,14 +4,11 @@ The smoothed line is a mean over a window around each step, which at the end is 
 steps alone: it does not lag behind a loss that falls, as a moving average does.
 """
 
-import json
 from dataclasses import dataclass
-from math import isfinite
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from ablate.reports.losses import points_of
 from ablate.reports.model import StepResult
 
 WIDTH, HEIGHT = 300.0, 120.0
@@ -37,7 +34,7 @@ class Curve:
 
 def curve(step: StepResult) -> Curve | None:
     """The loss of a step, from 0 to its largest value; `None` without a log of it."""
-    points = _points(step.folder / "metrics.jsonl") if step.folder else []
+    points = points_of(step)
     if not points:
         return None
     steps, losses = (pd.Series(each, dtype=float) for each in zip(*points, strict=True))
@@ -60,17 +57,3 @@ def curve(step: StepResult) -> Curve | None:
         f"{mean.iloc[-1]:.3g}",
         over,
     )
-
-
-def _points(path: Path) -> list[tuple[int, float]]:
-    """`(step, loss)` from a step's `metrics.jsonl`, in order."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    return [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
-
-
-def _has_loss(row: dict[str, Any]) -> bool:
-    loss = row.get("loss")
-    return "step" in row and isinstance(loss, int | float) and isfinite(loss)
