@@ -104,7 +104,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "suites": suites,
 }
 DETAILS = {"family", "flops", "weights", "template"}
-"""What only `--json` shows."""
+"""What only `--json` shows; of encoders the width of their features, too."""
 
 
 def show(what: str, as_json: bool) -> None:
@@ -113,7 +113,8 @@ def show(what: str, as_json: bool) -> None:
     if as_json:
         emit_json(rows)
         return
-    shown = [{key: value for key, value in row.items() if key not in DETAILS} for row in rows]
+    details = {*DETAILS, "width"} if what == "encoders" else DETAILS
+    shown = [{key: value for key, value in row.items() if key not in details} for row in rows]
     for row in shown:
         if "parameters" in row:
             row["parameters"] = count(row["parameters"])

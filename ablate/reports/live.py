@@ -240,13 +240,13 @@ def door(folder: Path, address: str) -> Path:
 
 def _follow(builds: _Builds, shelf: ServedFiles, seen: State, tell: Callable[[str], None]) -> None:
     made = time.monotonic()
-    moved = _beats(home())
+    moved = beats(home())
     while not builds.ended.wait(EVERY):
         now = state(home())
-        stale = time.monotonic() - made > STALE and _beats(home()) != moved
+        stale = time.monotonic() - made > STALE and beats(home()) != moved
         if now == seen and not stale:
             continue
-        seen, moved, made = now, _beats(home()), time.monotonic()
+        seen, moved, made = now, beats(home()), time.monotonic()
         try:
             shelf.put(builds.next())
         except UserError as error:
@@ -264,7 +264,7 @@ def state(folder: Path) -> State:
     return sorted((str(path), _changed(path)) for path in found)
 
 
-def _beats(folder: Path) -> State:
+def beats(folder: Path) -> State:
     """What changes below `folder` for as long as a step is at work."""
     return sorted((str(path), _touched(path)) for path in folder.glob("leases/*/*/*"))
 

@@ -132,7 +132,7 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
         (["run", "--backend", "slrm"], "'slrm' is no valid value; did you mean 'slurm'?"),
         (["table", "--significance", "--against", "paper"], "ask for one of them"),
-        (["compare", "clip-micro", "base"], "did you mean 'clip-micro@32'?"),
+        (["compare", "clip-mirco@32", "base"], "did you mean 'clip-micro@32'?"),
         (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),
         (["run", "--jobs", "0"], "--jobs"),
         (["logs", "nothing"], "no step has printed anything"),

@@ -17,9 +17,13 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.errors import UserError
-from ablate.reports.live import ServedFiles, Server, door, state
+from ablate.reports.live import ServedFiles, Server, beats, door, state
+from ablate.reports.load import load
+from ablate.reports.story import tell
 from ablate.search.explore import rounds_so_far
+from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
+from ablate.store.steps import steps_for
 
 SECRET = "not for the network"
 
@@ -161,6 +165,26 @@ def test_the_state_changes_with_what_a_report_shows(tmp_path: Path) -> None:
     assert seen[0] == []
     assert seen[0] != seen[1] != seen[2]
     assert state(tmp_path) == seen[2]
+
+
+def test_a_step_at_work_is_told_with_how_far_it_is_and_the_time_left(tmp_path: Path) -> None:
+    subject = study(tmp_path, STUDY + ROUNDS)
+    store = Store(tmp_path)
+    (tmp_path / "store").mkdir()
+    step = steps_for(
+        rounds_so_far(subject, StoredResults(store, subject), 1)[0].candidates[0], subject
+    )[0]
+    with store.watch.take(store.leases(step)) as lease:
+        before = beats(tmp_path)
+        lease.done, lease.total = 30, 60
+        lease.beat()
+        assert beats(tmp_path) != before
+        [line] = [line for line in tell(load(subject, tmp_path)).missing if "At work" in line]
+    found = re.fullmatch(
+        r"At work at \d\d:\d\d: prealign (\S+) \(30 of 60, about .+ left\)\.", line
+    )
+    assert found
+    assert found[1] == step.slug
 
 
 def test_from_the_command_line_it_follows_the_store_and_ends_with_ctrl_c(tmp_path: Path) -> None:
