@@ -68,7 +68,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_driver_ends_and_its_workers_with_it(slow: None, own_home: Path) -> None:
     driver = start(own_home)
-    until(lambda: core_fakes.executed(own_home, "begin"))
+    until(lambda: len(core_fakes.executed(own_home, "begin")) == 2)
     left = workers(own_home)
     assert list(cancel(own_home, "another")) == []
     mine = load_study(NAME, ["seeds=[0]"]).id

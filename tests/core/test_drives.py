@@ -23,7 +23,7 @@ def tenure(
     home: Path, study: str = "micro/smoke", patience: float = 30
 ) -> Iterator[SessionOwnership]:
     with closing(SessionOwnership(home, study, Watch(patience))) as mine:
-        mine.hold(home / "drives" / "mine")
+        mine.acquire(home / "drives" / "mine")
         yield mine
 
 
@@ -42,11 +42,11 @@ def left(home: Path, owner: Process | None, study: str = "micro/smoke") -> Path:
 def test_what_a_living_driver_has_submitted_is_left_to_it(tmp_path: Path) -> None:
     folder = left(tmp_path, Process.this(), "another/study")
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
         assert mine.spoken_for == {"a", "b"}
         (array,) = arrays.arrays(folder)
         write_json(array.answer(0), {"status": "done"})
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
         assert mine.spoken_for == set()
     assert folder.exists()
 
@@ -54,14 +54,14 @@ def test_what_a_living_driver_has_submitted_is_left_to_it(tmp_path: Path) -> Non
 def test_the_drive_of_a_dead_driver_is_taken_by_one_of_its_study_alone(tmp_path: Path) -> None:
     folder = left(tmp_path, None)
     with tenure(tmp_path, "another/study") as theirs:
-        assert theirs.inherited() == []
+        assert theirs.take_over_dead() == []
         assert theirs.spoken_for == set()
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == [folder]
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == [folder]
+        assert mine.take_over_dead() == []
         assert read_json(folder / "driver.json")["process"] == asdict(Process.this())
         with closing(SessionOwnership(tmp_path, "micro/smoke", Watch())) as second:
-            assert second.inherited() == []
+            assert second.take_over_dead() == []
             assert second.spoken_for == {"a", "b"}
         mine.remove()
     assert not list((tmp_path / "drives").iterdir())
@@ -72,11 +72,11 @@ def test_a_driver_on_another_machine_counts_as_living_until_it_is_silent_for_lon
 ) -> None:
     folder = left(tmp_path, ELSEWHERE)
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
         assert mine.spoken_for == {"a", "b"}
     with tenure(tmp_path, patience=0) as mine:
-        mine.inherited()
-        assert mine.inherited() == [folder]
+        mine.take_over_dead()
+        assert mine.take_over_dead() == [folder]
 
 
 def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
         for held in mine._leases.values():
             held.beat()
         with pytest.raises(TakenOverError):
-            mine.inherited()
+            mine.take_over_dead()
         assert other.held(lease)
 
 
@@ -95,7 +95,7 @@ def test_a_driver_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
 def test_a_dead_drive_of_no_use_is_removed(
     tmp_path: Path, squeue: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, study: str
 ) -> None:
-    monkeypatch.setattr(drives, "ASK", 0.0)
+    monkeypatch.setattr(sessions, "ASK", 0.0)
     folder = left(tmp_path, None, study)
     (array,) = arrays.arrays(folder)
     array.number = "7"
@@ -103,11 +103,11 @@ def test_a_dead_drive_of_no_use_is_removed(
     write_json(array.answer(0), {"status": "done"})
     squeue("7|ablate-other-1|COMPLETING|None")  # it has answered, and holds its node still
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == ([folder] if study == "micro/smoke" else [])
+        assert mine.take_over_dead() == ([folder] if study == "micro/smoke" else [])
     assert folder.exists()
     squeue("")
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
     assert not folder.exists()
 
 
@@ -116,7 +116,7 @@ def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> Non
     sessions.begin(folder, "micro/smoke")
     write_json(folder / "driver-job.json", "12")
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
     (found,) = (one for one in drives(tmp_path) if one.folder == folder)
     assert (found.own_job, found.jobs()) == ("12", {"12": ()})
 
@@ -131,7 +131,7 @@ def test_a_drive_is_for_its_user_alone(tmp_path: Path) -> None:
 def test_a_drive_that_cannot_be_read_stops_nobody(tmp_path: Path, name: str, text: str) -> None:
     (left(tmp_path, Process.this()) / name).write_text(text)
     with tenure(tmp_path) as mine:
-        assert mine.inherited() == []
+        assert mine.take_over_dead() == []
         assert mine.spoken_for <= {"a", "b"}
 
 
