@@ -117,9 +117,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __init__(self, folder: Path, processor: Processor) -> None:
         lines = (folder / "conversations.jsonl").read_text(encoding="utf-8").splitlines()
-        self.rows = [
-            conversation(str(number), json.loads(line), folder) for number, line in enumerate(lines)
-        ]
+        self.rows = [conversation(json.loads(line), folder) for line in lines]
         self.folder, self.processor = folder, processor
 
     def __len__(self) -> int:

@@ -191,6 +191,6 @@ def test_drawing_changes_no_one_s_matplotlib_and_takes_no_display(greedy: StudyR
     before = dict(matplotlib.rcParams)
     drawn(greedy)
     assert dict(matplotlib.rcParams) == before
-    program = "import sys, reports.figures; print('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, ablate.reports.figures; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

@@ -461,6 +461,6 @@ def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) 
 
 
 def test_reports_never_import_torch() -> None:
-    program = "import sys, reports.site, reports.load; print('torch' in sys.modules)"
+    program = "import sys, ablate.reports.site, ablate.reports.load; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
