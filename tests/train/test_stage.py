@@ -350,7 +350,8 @@ def test_grouping_by_length_trains_on_the_same_samples_in_another_order(
 
 def test_a_conversation_too_long_is_refused_before_training(make_context: Make) -> None:
     ctx = make_context(max_length=20)
-    with pytest.raises(UserError, match=r"jsonl:\d+ \(id '\d+'\): \d+ tokens.* only 20 fit"):
+    message = r"conversations\.jsonl:\d+ \(id .000000.\): \d+ tokens.* only 20 fit"
+    with pytest.raises(UserError, match=message):
         train(ctx)
     assert not ctx.journal.exists()
 
