@@ -151,7 +151,7 @@ def test_each_figure_of_a_round_stands_under_its_own_heading(
         labels = {found.label(one): one for one in turn.candidates}
         for row in rows:
             one = labels[next(iter(row.values()))]
-            assert row["StepStatus"].startswith(one.status if one.status != "done" else "")
+            assert row["Standing"].startswith(one.status if one.status != "done" else "")
             assert row["Score"].startswith(number(one.composite, "score"))
             for task, title in found.tasks.items():
                 assert row[title] == number(one.scores.get(task), title)

@@ -62,7 +62,7 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
     seconds = sum(step.seconds for step in study.steps.values())
     done = int(costs(study)["done"].sum())
     tiles.append(
-        tile("ClusterJobs", duration(seconds), f"in {done} step{'s' if done != 1 else ''}")
+        tile("Work", duration(seconds), f"in {done} step{'s' if done != 1 else ''}")
     )
     return tiles
 
