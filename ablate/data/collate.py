@@ -8,6 +8,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -31,7 +32,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     learn[real] = np.concatenate([sample.learn for sample in samples])
     counts = np.array([len(sample.images) for sample in samples])
     return Batch(
-        pixels=_stacked(samples),
+        pixels=stack_images([image for sample in samples for image in sample.images]),
         image_rows=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
         input_ids=torch.from_numpy(ids),
         labels=torch.from_numpy(np.where(learn, ids, IGNORE_INDEX)),
@@ -39,8 +40,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def _stacked(samples: Sequence[Sample]) -> Tensor:
-    images = [image for sample in samples for image in sample.images]
+def stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+    """Images of (3,H,W) as (I,3,H,W); (0,3,1,1) where there are none.
+
+    Raises `UserError` where they differ in size.
+    """
     if not images:
         return torch.zeros(0, 3, 1, 1, dtype=torch.uint8)
     sizes = sorted({image.shape[1:] for image in images})

@@ -1,8 +1,10 @@
 """The face a trained candidate shows to lmms-eval: questions in, greedy answers out.
 
-Shapes: H W pixels.
+Shapes: I images, L visual tokens an image, D model width, H W pixels.
 """
 
+import dataclasses
+import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +20,20 @@ import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from PIL import Image, ImageFile
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
 from ablate.config.infra import QUESTIONS
 from ablate.data.bad import reason
+from ablate.data.batch import Batch
 from ablate.data.chat import Chat
-from ablate.data.collate import collate
+from ablate.data.collate import collate, stack_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.data.images import Colour, as_array
 from ablate.errors import UserError
+from ablate.evaluate.recent import RecentTensors
 from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
@@ -40,8 +45,8 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 GREY = 127
 """What every pixel of a blanked image is: the middle of the range."""
-KEPT = 2**28
-"""Bytes of decoded images kept, as several questions are asked of each."""
+KEPT = 2**31
+"""Bytes of visual tokens kept in main memory, as several questions are asked of each image."""
 MAX_NEW_TOKENS = 1024
 """Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
 
@@ -84,6 +89,14 @@ class _Ask(NamedTuple):
     open_images: Callable[[], list[Image.Image]]
 
 
+class _Picture(NamedTuple):
+    """An image as its task opened it; its file, if it has one, and what errors call it."""
+
+    image: Image.Image
+    file: str
+    name: str
+
+
 class NothingToScoreError(Exception):
     """Ends lmms-eval in a process whose answers are with the leader of its step, which scores."""
 
@@ -92,8 +105,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
 
     A question that leaves no room in the language model's context (several images at once) is left
-    unanswered, and the longest of a batch bounds how long its answers may get. On a GPU it computes
-    in bfloat16, as it was trained.
+    unanswered, and the longest of a batch bounds how long its answers may get. An image goes
+    through the encoders once for all questions and tasks that show it, as long as its visual tokens
+    are among the last `KEPT` bytes. On a GPU it computes in bfloat16, as it was trained.
 
     `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
     instead of every image. `device`: default the GPU if there is one. `world`: the processes that
@@ -127,7 +141,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._chat = Chat(self.tokenizer)
         self._stop_ids = _ends_of_turn(self._chat, self.tokenizer)
-        self._decoded: dict[str, npt.NDArray[np.uint8]] = {}
+        self._seen = RecentTensors(KEPT)  # visual tokens by the digest of the pixels
+        self._digests: dict[str, bytes] = {}  # by file, so that none need be decoded to know it
 
     def __str__(self) -> str:
         """What lmms-eval's response cache tells models apart by."""
@@ -188,19 +203,26 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
         if options.get("do_sample") or options.get("num_beams", 1) != 1:
             raise UserError(f"ablate answers greedily, but the task asks for {options}")
-        samples, answers = self._samples(asks), [""] * len(asks)
-        rooms = {place: self._room(sample) for place, sample in enumerate(samples)}
+        shown = [self._open(ask) for ask in asks]
+        prompts, answers = self._prompts(asks, shown), [""] * len(asks)
+        rooms = {
+            place: self._room(len(prompts[place]), len(pictures))
+            for place, pictures in enumerate(shown)
+        }
         for place in [place for place, room in rooms.items() if room <= 0]:
             short = 1 - rooms.pop(place)
             print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
             with self._precision:
                 ids = self.model.generate(
-                    collate([samples[place] for place in rooms]).to(self.device),
+                    _batch(
+                        [prompts[place] for place in rooms], [len(shown[place]) for place in rooms]
+                    ).to(self.device),
                     max_new_tokens=min(
                         options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()
                     ),
                     stop_ids=self._stop_ids,
+                    visual=self._see([one for place in rooms for one in shown[place]]),
                 )
             until = options.get("until") or []
             stops = [until] if isinstance(until, str) else until
@@ -208,41 +230,67 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 answers[place] = _cut(text, stops)
         return answers
 
-    def _room(self, sample: Sample) -> int:
-        """Tokens left in the language model's context for an answer."""
-        seen = len(sample.images) * (self.model.num_visual_tokens - 1)
-        return self.model.spec.llm.context - len(sample.ids) - seen
+    def _room(self, tokens: int, images: int) -> int:
+        """Tokens left in the language model's context for an answer to a prompt."""
+        seen = images * (self.model.num_visual_tokens - 1)
+        return self.model.spec.llm.context - tokens - seen
 
-    def _samples(self, asks: Sequence[_Ask]) -> list[Sample]:
+    def _prompts(
+        self, asks: Sequence[_Ask], shown: Sequence[Sequence[_Picture]]
+    ) -> list[npt.NDArray[np.int32]]:
         """Each question as a conversation of which the answer is still to come."""
-        images = [self._images(ask) for ask in asks]
-        messages = [
-            [{"role": "user", "content": _with_images(ask.text, len(seen))}]
-            for ask, seen in zip(asks, images, strict=True)
-        ]
-        return [
-            Sample(ids, np.zeros(len(ids), dtype=np.bool_), seen)
-            for ids, seen in zip(self._chat.prompts(messages), images, strict=True)
-        ]
+        return self._chat.prompts(
+            [
+                [{"role": "user", "content": _with_images(ask.text, len(pictures))}]
+                for ask, pictures in zip(asks, shown, strict=True)
+            ]
+        )
 
-    def _images(self, ask: _Ask) -> list[npt.NDArray[np.uint8]]:
-        """(3,H,W) each."""
+    def _open(self, ask: _Ask) -> list[_Picture]:
+        """The images of a question, not decoded where their task does not."""
         with _readable(ask.name):
             images = ask.open_images()
-        return [self._pixels(image, ask) for image in images]
+        files = [str(getattr(image, "filename", "")) for image in images]
+        return [
+            _Picture(image, file, file or ask.name)
+            for image, file in zip(images, files, strict=True)
+        ]
 
-    def _pixels(self, image: Image.Image, ask: _Ask) -> npt.NDArray[np.uint8]:
-        """(3,H,W); a file that was decoded before is not decoded again."""
-        file = str(getattr(image, "filename", ""))
-        if file in self._decoded:
-            return self._decoded[file]
-        with _readable(file or ask.name):
-            pixels = as_array(image, self.canvas, self.padding)
-        if self.blank:
-            pixels = np.full_like(pixels, GREY)
-        if file and (len(self._decoded) + 1) * pixels.nbytes <= KEPT:
-            self._decoded[file] = pixels
-        return pixels
+    def _see(self, pictures: Sequence[_Picture]) -> Tensor | None:
+        """(I,L,D); only images that are not known are decoded and go through the encoders."""
+        if not pictures:
+            return None
+        digests: list[bytes] = []
+        new: dict[bytes, npt.NDArray[np.uint8]] = {}
+        for picture in pictures:
+            digest = self._digests.get(picture.file)
+            if digest is None or (digest not in new and digest not in self._seen):
+                pixels = self._pixels(picture)
+                digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+                if picture.file:
+                    self._digests[picture.file] = digest
+                if digest not in self._seen:
+                    new[digest] = pixels
+            digests.append(digest)
+        tokens = {digest: self._seen[digest] for digest in digests if digest not in new}
+        if new:
+            made = self.model.see(stack_images(list(new.values())).to(self.device))
+            for digest, one in zip(new, made, strict=True):
+                self._seen[digest] = tokens[digest] = one.to("cpu", copy=True)
+        return torch.stack([tokens[digest] for digest in digests]).to(self.device)
+
+    def _pixels(self, picture: _Picture) -> npt.NDArray[np.uint8]:
+        """(3,H,W)."""
+        with _readable(picture.name):
+            pixels = as_array(picture.image, self.canvas, self.padding)
+        return np.full_like(pixels, GREY) if self.blank else pixels
+
+
+def _batch(prompts: Sequence[npt.NDArray[np.int32]], images: Sequence[int]) -> Batch:
+    """The prompts, of so many images each, without pixels."""
+    batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
+    rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(images))
+    return dataclasses.replace(batch, image_rows=rows)
 
 
 @contextmanager

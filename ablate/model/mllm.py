@@ -94,13 +94,19 @@ class Mllm(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, batch: Batch, max_new_tokens: int, stop_ids: Sequence[int]
+        self,
+        batch: Batch,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        visual: Tensor | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
-        UserError if a prompt and its answer may not fit the LLM's context.
+        `visual`: (I,L,D) what `see` makes of the batch's images, whose pixels are not looked at
+        then; default: they are seen here. UserError if a prompt and its answer may not fit the
+        LLM's context.
         """
-        embeddings, layout = self._splice(batch, pad_left=True, room=max_new_tokens)
+        embeddings, layout = self._splice(batch, visual, pad_left=True, room=max_new_tokens)
         config = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
@@ -113,7 +119,7 @@ class Mllm(nn.Module):
         return [_until(answer, stop_ids) for answer in answers.tolist()]
 
     def _splice(
-        self, batch: Batch, *, pad_left: bool, room: int = 0
+        self, batch: Batch, visual: Tensor | None = None, *, pad_left: bool, room: int = 0
     ) -> tuple[Tensor, SpliceLayout]:
         """(B,S,D) what the LLM reads, and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
@@ -126,10 +132,11 @@ class Mllm(nn.Module):
         if layout.mask.shape[1] + room > self.spec.llm.context:
             self._too_long(layout.mask.shape[1] + room)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
-        return layout.embeddings(text, self._see(batch.pixels)), layout
+        visual = self.see(batch.pixels) if visual is None else visual
+        return layout.embeddings(text, visual), layout
 
-    def _see(self, pixels: Tensor) -> Tensor:
-        """(I,3,H,W) -> (I,L,D)."""
+    def see(self, pixels: Tensor) -> Tensor:
+        """The visual tokens of images: (I,3,H,W) uint8 -> (I,L,D)."""
         if len(pixels) == 0 and not self.in_lockstep:
             return torch.zeros(0, self.num_visual_tokens, self.spec.llm.width, device=pixels.device)
         seen = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])

@@ -11,6 +11,7 @@ from PIL import Image
 from ablate.data.images import read_image
 from ablate.errors import UserError
 from ablate.evaluate.adapter import AblateLMM, Answerer, _cut, _with_images
+from ablate.evaluate.recent import RecentTensors
 
 GREEN = Image.new("RGB", (128, 128), "green")
 
@@ -77,9 +78,72 @@ def test_an_image_is_seen_as_in_training(adapter, tmp_path, kind):
         args=("how many", {}, lambda images: images, 0, "t", "test")  # as lmms-eval's requests
     )
     adapter.task_dict = {"t": {"test": [[Image.open(tmp_path / "a.png")]]}}
-    [seen] = adapter._images(adapter._ask(0, asked))
+    [picture] = adapter._open(adapter._ask(0, asked))
+    seen = adapter._pixels(picture)
     np.testing.assert_array_equal(seen, read_image(tmp_path / "a.png"))
     assert len(np.unique(seen)) > 100
+
+
+def seen_by(adapter, monkeypatch):
+    """How many images go through the encoders each time."""
+    counts, see = [], adapter.model.see
+    monkeypatch.setattr(
+        adapter.model, "see", lambda pixels: counts.append(len(pixels)) or see(pixels)
+    )
+    return counts
+
+
+def drawn(count, folder=None):
+    """Images of noise; with a folder from files there."""
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        image = Image.fromarray(noise)
+        if folder:
+            image.save(folder / f"{number}.png")
+            image = Image.open(folder / f"{number}.png")
+        yield image
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_an_image_is_encoded_once_for_all_questions_and_tasks(
+    candidate, tmp_path, monkeypatch, in_files
+):
+    adapter = AblateLMM(str(candidate), device="cpu", batch_size=3)
+    counts = seen_by(adapter, monkeypatch)
+    images = list(drawn(4, tmp_path if in_files else None))
+    for text in ("how many things", "is there a circle in red"):  # as lmms-eval asks two tasks
+        ask(adapter, *[(text, [image], {"max_new_tokens": 3}) for image in images * 3])
+    assert sum(counts) == 4
+
+
+def test_answers_do_not_depend_on_what_is_kept(candidate, monkeypatch):
+    images = list(drawn(5))
+    options = {"max_new_tokens": 6}
+    questions = [("how many things", [image], options) for image in images * 2]
+    questions += [("<image> <image> how many", images[:2], options), ("how many", [], options)]
+    answers = []
+    for kept in (0, 3 * 16 * 32 * 4, 2**31):  # none, three images, all
+        adapter = AblateLMM(str(candidate), device="cpu", batch_size=2)
+        adapter._seen = RecentTensors(kept)
+        counts = seen_by(adapter, monkeypatch)
+        answers.append(ask(adapter, *questions))
+        assert adapter._seen.size <= kept
+        assert (sum(counts) == 5) == (kept == 2**31)
+    assert answers[0] == answers[1] == answers[2]
+    assert len(set(answers[0])) > 3
+
+
+def test_what_was_used_last_is_kept():
+    recent = RecentTensors(limit=80)
+    for key in (b"a", b"b"):
+        recent[key] = torch.zeros(10)
+    recent[b"a"]
+    recent[b"c"] = torch.zeros(10)
+    assert [key in recent for key in (b"a", b"b", b"c")] == [True, False, True]
+    recent[b"a"] = torch.zeros(5)  # anew: it counts once
+    assert recent.size == 60
+    recent[b"d"] = torch.zeros(100)
+    assert recent.size == 0
 
 
 def test_an_image_beyond_the_limit_is_named_with_its_question(adapter):
