@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import core_fakes
 import pytest
 
 from ablate.commands.live_view import describe
@@ -122,7 +123,8 @@ def test_a_study_comes_to_its_end_under_a_limit_and_says_so_once(
     script.write_text(f"{script.read_text()}(sleep 1; {done}; echo 0 >queue) >/dev/null 2>&1 &\n")
     said = list[Event]()
     study = load_study("micro/smoke", ["seeds=[0]"])
-    drive(study, 1, "slurm", home=own_home, on_event=said.append)
+    executors = core_fakes.EXECUTORS  # without a preflight, which this node could not answer
+    drive(study, 1, "slurm", home=own_home, on_event=said.append, executors=executors)
     notices = [event.message for event in said if event.what == "notice"]
     assert len([one for one in notices if "takes no more jobs now" in one]) == 1
     assert [event.what for event in said].count("failed") >= 1
