@@ -18,7 +18,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "arm": ("Arm", 0),
     "encoders": ("Encoders", 0),
     "fusion": ("Fusion", 0),
-    "mark": ("StepStatus", 0),
+    "mark": ("Standing", 0),
     "reason": ("Reason", 0),
     "note": ("Note", 0),
     "score": ("Score", 1),

@@ -125,7 +125,7 @@ def _tiles(
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"
         tiles.append(tile("Difference", f"{delta.estimate:+.1f}", note))
     seconds = sum(step.seconds for step in one.steps)
-    tiles.append(tile("ClusterJobs", duration(seconds), f"{len(one.steps)} steps, shared ones too"))
+    tiles.append(tile("Work", duration(seconds), f"{len(one.steps)} steps, shared ones too"))
     return tiles
 
 

@@ -61,9 +61,7 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
     tiles.append(tile("Candidates scored", f"{states.count('done')} of {len(states)}", note))
     seconds = sum(step.seconds for step in study.steps.values())
     done = int(costs(study)["done"].sum())
-    tiles.append(
-        tile("ClusterJobs", duration(seconds), f"in {done} step{'s' if done != 1 else ''}")
-    )
+    tiles.append(tile("Work", duration(seconds), f"in {done} step{'s' if done != 1 else ''}"))
     return tiles
 
 
