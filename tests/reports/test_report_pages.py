@@ -17,6 +17,7 @@ from synthetic import FAILED, REASON, ROUNDS, STUDY, Run, study
 
 from ablate.reports import figures, formats, significance, story, tables
 from ablate.reports.answers import Answers
+from ablate.reports.formats import number
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult, best_first
 from ablate.reports.pages import navigation
@@ -191,10 +192,11 @@ def test_the_experts_and_the_benchmarks_they_move_are_a_matrix(
     for expert in tables.contributions(greedy)["expert"]:
         own = moves[moves["expert"] == expert].loc[list(greedy.tasks.values())]
         cells = own.to_dict("records")
-        added = " ".join(f"{cell['added']:+.1f}" for cell in cells)
+        added = " ".join(number(cell["added"], "added") for cell in cells)
         assert f"{expert} {added}" in text
         for cell in cells:
-            assert f'title="{cell["added_low"]:+.1f} to {cell["added_high"]:+.1f}"' in page
+            low, high = (number(cell[end], end) for end in ("added_low", "added_high"))
+            assert f'title="{low} to {high}"' in page
     for wanted in tables.contributions(greedy)["wants"]:
         assert wanted in text
 
