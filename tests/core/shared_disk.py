@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from ablate.store import artifacts as stores
-from ablate.store import lease as leases
+from ablate.store import process as processes
 from ablate.store.lease import BEAT, Lease
 from ablate.store.process import Process
 from ablate.worker import run as workers
@@ -293,7 +293,7 @@ def unkind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(stores, "ThreadPoolExecutor", _InTurn)
         patch.setattr(workers, "redirect_output", lambda *_: nullcontext())
         patch.setattr(Process, "this", staticmethod(process))
-        patch.setattr(leases, "machine", lambda: process().machine)
+        patch.setattr(processes, "machine", lambda: process().machine)
         patch.setattr(Lease, "__enter__", lambda lease: _hold(cluster, lease))
         patch.setattr(Lease, "__exit__", lambda lease, *_: cluster.here.held.discard(lease))
         yield
