@@ -10,8 +10,9 @@ _NAMES = re.compile(
     re.I,
 )
 """Of variables whose whole value is secret. `PWD` and `OLDPWD` are folders."""
-_LOGIN = re.compile(r"([a-z][\w+.-]*://)(?:([^\s/:@]*):)?([^\s/@]+)@", re.I)
-"""What stands before the host of an address: `user:password@`, or a token alone."""
+_LOGIN = re.compile(r"((?<![\w+.-])[\w+.-]+://)(?:([^\s/:@]*):)?([^\s/@]+)@")
+"""What stands before the host of an address: `user:password@`, or a token alone. A scheme is looked
+for from where its word begins, once, and not from each letter of a long line."""
 _FORMS = (
     (_LOGIN, r"\1***@"),
     (
