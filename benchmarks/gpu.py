@@ -175,11 +175,13 @@ def row(llm: str, name: str, options: argparse.Namespace, compiled: bool) -> lis
             model = build_model(spec, load_weights=False, seed=0)
         model.checkpoint_activations()
         if compiled:
-            for layer in (*model.mixture.encoders, *model.llm.model.layers):
+            for encoder in model.mixture.encoders:
+                encoder.maps = torch.compile(encoder.maps)
+            for layer in model.llm.model.layers:
                 layer.compile()
         clock = Clock(device)
         for encoder in model.mixture.encoders:
-            encoder.forward = clock.around("encoders", encoder.forward)
+            encoder.maps = clock.around("encoders", encoder.maps)
         model.projector.forward = clock.around("projector", model.projector.forward)
         model.llm.forward = clock.around("llm", model.llm.forward)
         pixels = 128 if options.tiny else 1024
