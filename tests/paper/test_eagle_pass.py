@@ -40,6 +40,7 @@ def toys(
 ) -> Path:
     """The paper's names mean toys, which are on the hub."""
     monkeypatch.setenv("ABLATE_HOME", str(cluster / "home"))
+    monkeypatch.setattr(registry, "OURS", eagle_toys.ENCODERS)
     monkeypatch.setattr(registry, "_known", lambda: eagle_toys.ENCODERS)
     monkeypatch.setattr(llms, "SPECS", eagle_toys.LLMS)
     plug_in_judge(monkeypatch)
