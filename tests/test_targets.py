@@ -38,5 +38,5 @@ def test_no_combination_of_markers_is_left_out() -> None:
 
 def test_ci_runs_every_target() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    made = set(" ".join(re.findall(r"^beside \w+ make ([\w -]+)", script, re.MULTILINE)).split())
-    assert made == {*targets(), "check", "demo"}
+    lines = re.findall(r"^(?:beside \w+|timed) make ([\w -]+)", script, re.MULTILINE)
+    assert {*targets(), "check", "demo"} <= set(" ".join(lines).split())
