@@ -71,7 +71,8 @@ class Mixture(nn.Module):
 
     def _maps(self, encoder: Encoder, seen: Mapping[View, Tensor]) -> list[FeatureMap]:
         """An encoder's maps of the image at its resolution, normalised as is asked for."""
-        maps = encoder.maps(seen[_view(encoder)])
+        view = seen[_view(encoder)]
+        maps = encoder.maps(view) if encoder.spec.pyramid else [encoder(view)]  # with its hooks
         return maps if self.feature_norm == "none" else [_normed(one) for one in maps]
 
 

@@ -451,7 +451,7 @@ def test_every_cell_s_interval_can_be_downloaded(site: Path, greedy: StudyResult
 
 def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) -> None:
     turn = greedy.rounds[0]
-    odd = dataclasses.replace(turn.candidates[0], encoders=("$\\frac{<b>",))
+    odd = dataclasses.replace(turn.candidates[0], name="$\\frac{<b>", encoders=("$\\frac{<b>",))
     spoiled = dataclasses.replace(
         greedy, rounds=(dataclasses.replace(turn, candidates=(odd,)), *greedy.rounds[1:])
     )

@@ -92,6 +92,7 @@ def results(home: Path) -> dict[str, Any]:
     return decided | {
         f"{folder.parent.name}/{folder.name}/{name}": checksum
         for folder in home.glob("store/*/*")
+        if folder.parent.name != "preflight"  # it holds the backend and the environment
         for name, checksum in checksums(folder).items()
         if name != "record.json"
     }
