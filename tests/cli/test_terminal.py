@@ -64,7 +64,7 @@ def test_a_table_fits_and_loses_no_column(width: int) -> None:
     lines = STYLE.sub("", terminal.table(FRAME, width, "A caption", ["A note."])).splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    heads = ["StepStatus", "Score", *(f"Task {n}" for n in range(9)), "Seconds"]
+    heads = ["Standing", "Score", *(f"Task {n}" for n in range(9)), "Seconds"]
     assert [text.count(head) for head in heads] == [1] * len(heads)
     assert text.count("[12.3, 35.8]") == text.count("33\n") == 1
     assert "Failed" not in text
