@@ -197,8 +197,8 @@ def shared(ctx, size, kill_at=None):
 def score_as(ctx, task, size, kill_at):
     torch.set_num_threads(1)  # the parent's threads are not there after a fork
     if kill_at is not None and task == size - 1:
-        asks, ask = iter(range(kill_at)), AblateLMM._images
-        AblateLMM._images = lambda self, one: (
+        asks, ask = iter(range(kill_at)), AblateLMM._open
+        AblateLMM._open = lambda self, one: (
             os._exit(9) if next(asks, None) is None else ask(self, one)
         )
     team = ProcessGroup(task, size)
