@@ -109,8 +109,10 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def records(home: Path) -> dict[str, bytes]:
-    """Every record in the store; a step that is done again has another."""
+    """Every record of the study's steps in the store; a step that is done again has another."""
     found = {}
     for path in home.glob("store/*/*/record.json"):
+        if path.parent.parent.name == "preflight":
+            continue  # none of them
         found[f"{path.parent.parent.name}-{path.parent.name}"] = path.read_bytes()
     return found
