@@ -21,6 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ablate", deadline=None)
 settings.load_profile("ablate")
 
+pytest_plugins = ["fake_study"]
+
 NEEDS = {
     "slurm": ("slurmctld", "munged"),
     "browser": ("chromium",),

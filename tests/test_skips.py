@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def ends(folder: Path, **env: str) -> tuple[int, str]:
     """The exit code of pytest in `folder`, on a machine without programs, and what it says."""
     env = {key: value for key, value in os.environ.items() if key != "CI"} | env
+    env |= {"PYTHONPATH": str(TESTS / "toys")}
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra"]
     done = subprocess.run(
         [*line, "--rootdir", folder, folder],

@@ -1,16 +1,14 @@
 """A private Slurm on loopback that the tests of this folder share, without any accounting."""
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import core_fakes
 import pytest
-from loopback import CORE, HERE, ROOT, Loopback
+from loopback import HERE, ROOT, TOYS, Loopback
 from rounds import Driver, results, run
 
-sys.path.append(str(CORE))
-import core_fakes
 
 from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm import squeue
@@ -35,7 +33,7 @@ def cluster(loopback: Loopback) -> Path:
 def on_cluster(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's commands find this cluster, its jobs find the fakes, and answers come quickly."""
     monkeypatch.setenv("SLURM_CONF", loopback.conf)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, CORE, ROOT))))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, TOYS, ROOT))))
     monkeypatch.setenv("ABLATE_CLUSTERS", str(HERE / "clusters.yaml"))
     monkeypatch.setattr(squeue, "ASK", 1.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CORE, ROOT = HERE.parent / "core", HERE.parents[1]
-MACHINES = {"PYTHONPATH": os.pathsep.join(map(str, (HERE / "nodes", HERE, CORE, ROOT)))}
+TOYS, ROOT = HERE.parent / "toys", HERE.parents[1]
+MACHINES = {"PYTHONPATH": os.pathsep.join(map(str, (HERE / "nodes", HERE, TOYS, ROOT)))}
 """An environment in which the nodes are machines of their own, with clocks that disagree."""
 PORTS = 20
 """TCP ports in a row that a cluster needs at most."""

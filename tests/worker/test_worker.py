@@ -237,19 +237,20 @@ def test_a_resumed_log_drops_what_comes_again(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+sys.path += sys.argv[2:4]
 import test_worker
 from ablate.store.artifacts import Store
 
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-setattr(*{"before": (Store, "commit", die), "after": (Store, "_publish", die)}[sys.argv[3]])
+setattr(*{"before": (Store, "commit", die), "after": (Store, "_publish", die)}[sys.argv[4]])
 test_worker.run(Path(sys.argv[1]))
 """
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_worker_killed_at_the_commit_costs_at_most_its_step(tmp_path: Path, moment: str) -> None:
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent), moment]
+    folders = [str(Path(file).parent) for file in (__file__, core_fakes.__file__)]
+    command = [sys.executable, "-c", KILLED, str(tmp_path), *folders, moment]
     assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
     assert Store(tmp_path).record(FIRST) is None
     assert run(tmp_path).status == "done"

@@ -21,7 +21,7 @@ from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.store.process import Process
 
-DRIVE = Path(__file__).parent / "drive_fakes.py"
+DRIVE = Path(core_fakes.__file__).with_name("drive_fakes.py")
 
 
 def start(home: Path, backend: str = "local", jobs: int = 2) -> "subprocess.Popen[str]":
