@@ -9,7 +9,6 @@ import pytest
 from loopback import HERE, ROOT, TOYS, Loopback
 from rounds import Driver, results, run
 
-
 from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm import squeue
 
