@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablate.errors import UserError
+from ablate.home import Home
 
 Result = TypeVar("Result")
 DATA = "$ABLATE_DATA"
@@ -39,7 +40,7 @@ def home() -> Path:
 
 def datasets() -> Path:
     """The root of all data sets and benchmarks: `$ABLATE_DATA`, or else `datasets` in `home()`."""
-    return Path(os.environ.get(DATA[1:]) or home() / "datasets").expanduser().absolute()
+    return Path(os.environ.get(DATA[1:]) or Home(home()).datasets).expanduser().absolute()
 
 
 def resolve_path(path: Path, folder: Path) -> Path:
@@ -241,7 +242,7 @@ def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
 
 def disk_cache(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
-    memory = home() / "remembered" / kind / f"{sha256_json(made_of)[:32]}.json"
+    memory = Home(home()).memory(kind, sha256_json(made_of)[:32])
     found = read_checked(memory)
     if found is None:
         found = {"value": make()}
@@ -255,7 +256,7 @@ def remembered_while(kind: str, name: str, make: Callable[[], tuple[Any, Iterabl
 
     `make` also says which these are; of a folder it is the names in it that stay.
     """
-    memory = home() / "remembered" / kind / f"{sha256_json(name)[:32]}.json"
+    memory = Home(home()).memory(kind, sha256_json(name)[:32])
     found = read_checked(memory)
     with suppress(OSError):  # one of the files is gone
         if found and found["of"] == sizes_and_times(Path(path) for path, *_ in found["of"]):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ablate.errors import UserError
 from ablate.files import home, read_json
+from ablate.home import Home
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 """What the name of a repository looks like: `organisation/name`."""
@@ -19,7 +20,7 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 def weights_home() -> Path:
     """The folder of published weights: `$ABLATE_WEIGHTS`, or else `weights` in `home()`."""
-    own = os.environ.get("ABLATE_WEIGHTS") or home() / "weights"
+    own = os.environ.get("ABLATE_WEIGHTS") or Home(home()).weights
     return Path(own).expanduser().absolute()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ablate.errors import UserError
+from ablate.home import Home
 
 
 def studies(incomplete: str) -> list[str]:
@@ -29,7 +30,7 @@ def steps(incomplete: str) -> list[str]:
     from ablate.files import home
 
     with contextlib.suppress(OSError):
-        named = (entry.name.replace("-", "/", 1) for entry in os.scandir(home() / "logs"))
+        named = (entry.name.replace("-", "/", 1) for entry in os.scandir(Home(home()).logs))
         return _begun(sorted(named), incomplete)
     return []
 

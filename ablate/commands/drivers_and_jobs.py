@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ablate.driver.invocation import last_driven
+from ablate.home import Home
 from ablate.launch.slurm.squeue import Queued, ask
 from ablate.store.lease import Watch
 
@@ -75,7 +76,7 @@ class ClusterJobs:
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> ClusterJobs:
     """What is at hand for the study of that id; without the jobs where Slurm does not answer."""
     died = last_driven(home, study)
-    if not (home / "drives").is_dir():
+    if not Home(home).drives.is_dir():
         return ClusterJobs(error=died.error, log=died.log)
     from ablate.launch.drives import drives
 

@@ -11,11 +11,13 @@ from typing import Literal
 from ablate.commands.output import emit_json, note, on_terminal
 from ablate.errors import UserError, nearest
 from ablate.files import home
+from ablate.home import Home
 from ablate.humanize import duration, pace
 from ablate.launch.drives import drives
 from ablate.launch.slurm.arrays import arrays
 from ablate.printable import printable
 from ablate.store.lease import Holding, Watch
+from ablate.store.states import State, state
 
 QUIET = {
     "queued": "its job is in Slurm's queue, starts, or is at a step before it",
@@ -123,7 +125,7 @@ class StepLogs:
     """The logs of one step, of which a name is known: see `find`."""
 
     def __init__(self, name: str) -> None:
-        self.home, self.key, self._name = home(), _key(name), name
+        self.home, self.key, self._name = Home(home()), _key(name), name
 
     @property
     def name(self) -> str:
@@ -136,7 +138,7 @@ class StepLogs:
     @property
     def folder(self) -> Path:
         """Where its attempts and jobs are kept."""
-        return self.home / "logs" / self.name
+        return self.home.logs / self.name
 
     def first(self, attempt: int | None) -> int:
         """The number to begin at: of that attempt, or of the last. UserError if it has none."""
@@ -157,21 +159,19 @@ class StepLogs:
             attempts.append(ahead)
         return attempts or [*sorted(self.folder.glob("job-*.log")), *_printed_by_jobs(self.key)]
 
-    def state(self, watch: Watch) -> Literal["done", "running", "failed", "queued", "waiting"]:
+    def state(self, watch: Watch) -> State | Literal["queued"]:
         """Where the step is; `queued`: a Slurm job that has not answered will come to it."""
         kind, _, dirname = self.name.partition("-")
-        if (self.home / "store" / kind / dirname / "record.json").exists():
-            return "done"
-        if self.holding(watch):
-            return "running"
-        if (self.home / "failed" / kind / dirname / "record.json").exists():
-            return "failed"
-        return "queued" if self.key in _queued(self.home) else "waiting"
+        ends = (self.home.store, self.home.failed)
+        done, failed = ((part / kind / dirname / "record.json").exists() for part in ends)
+        found = state(done, self.holding(watch), failed)
+        queued = found == "waiting" and self.key in _queued(self.home)
+        return "queued" if queued else found
 
     def holding(self, watch: Watch) -> Holding | None:
         """Who works on the step, and how far that is."""
         kind, _, dirname = self.name.partition("-")
-        return watch.held(self.home / "leases" / kind / dirname)
+        return watch.held(self.home.leases / kind / dirname)
 
     def _attempts(self) -> list[Path]:
         return sorted(self.folder.glob("attempt-*.log"), key=_number)
@@ -184,8 +184,9 @@ def find(given: str) -> str:
     job has come to yet only the key is known, which is its name then. Raises UserError for none or
     several.
     """
-    begun = sorted(_begun(home()))
-    queued = sorted(_queued(home()) - set(map(_key, begun)))
+    at = Home(home())
+    begun = sorted(_begun(at))
+    queued = sorted(_queued(at) - set(map(_key, begun)))
     if not begun and not queued:
         raise UserError(f"no step has printed anything yet below {home()}")
     word = given.replace("/", "-", 1).replace(" ", "-", 1)
@@ -203,18 +204,18 @@ def find(given: str) -> str:
     return found[0]
 
 
-def _begun(home: Path) -> set[str]:
+def _begun(home: Home) -> set[str]:
     """The names of steps that were begun, or failed without."""
-    known = set(_listed(home / "logs"))
-    for part in ("leases", "failed"):
-        for kind in _listed(home / part):
-            known.update(f"{kind}-{name}" for name in _listed(home / part / kind))
+    known = set(_listed(home.logs))
+    for part in (home.leases, home.failed):
+        for kind in _listed(part):
+            known.update(f"{kind}-{name}" for name in _listed(part / kind))
     return known
 
 
-def _queued(home: Path) -> set[str]:
+def _queued(home: Home) -> set[str]:
     """The first 12 digits of the keys of steps in Slurm jobs that have not answered."""
-    jobs = (keys for drive in drives(home) for keys in drive.jobs().values())
+    jobs = (keys for drive in drives(home.path) for keys in drive.jobs().values())
     return {key[:12] for keys in jobs for key in keys}
 
 

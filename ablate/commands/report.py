@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ablate.commands.output import emit_json, note, on_terminal, say
 from ablate.config.study import Study, load_study
 from ablate.files import home
+from ablate.home import Home
 from ablate.printable import one_line, printable
 from ablate.signals import terminable
 from ablate.store.read_cache import without_gc
@@ -165,7 +166,7 @@ def build(study: Study, single: bool = False) -> Path:
     from ablate.reports import overview, site
     from ablate.reports.load import load
 
-    reports, found = home() / "reports", load(study)
+    reports, found = Home(home()).reports, load(study)
     if not _writable(reports / study.id):
         reports, refused = Path.cwd() / "ablate-reports", reports
         note(f"you may not write to {refused}; the report goes to {reports}")

@@ -1,56 +1,22 @@
 """A study as it stands: its rounds, and where each step is. Imports no torch."""
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from ablate.commands.output import note
 from ablate.config.study import Candidate, Study, load_study
 from ablate.files import NO_FILE, UNREADABLE, home
+from ablate.home import Home
 from ablate.search.explore import rounds_so_far
 from ablate.search.strategy import Round
-from ablate.store import lease
 from ablate.store.artifacts import BadArtifactError, Store
-from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signature
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation
+from ablate.store.states import State, StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
-
-State = Literal["done", "running", "failed", "waiting", "gone"]
-"""`gone`: its artifact is not there, and nothing that is still to be done needs it."""
-
-
-@dataclass(frozen=True)
-class StepStatus:
-    """Where a step is: `record` of its end, or `holding` while someone works on it.
-
-    `spent`: seconds that attempts took which came to no end, as where it was cancelled.
-    """
-
-    state: State
-    record: Mapping[str, Any] | None = None
-    holding: Holding | None = None
-    spent: float = 0.0
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is to be done about it."""
-        return self.state in ("done", "gone")
-
-    @property
-    def pace(self) -> float | None:
-        """How much of the step is done in a second, all its attempts taken together."""
-        now = self.holding
-        return now.done / now.seconds if now and now.done and now.seconds else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the step will still take at this pace; None if that cannot be told."""
-        now, pace = self.holding, self.pace
-        return max(now.total - now.done, 0) / pace if now and now.total and pace else None
 
 
 @dataclass(frozen=True)
@@ -193,10 +159,9 @@ class StatusReader:
     def __init__(self, study: Study, store: Store, last: int | None = None) -> None:
         self.study, self.store, self.last = study, store, last
         self.checked = StoredResults(store, study)
-        memory = store.home / "remembered" / "records" / f"{study.id}.json"
+        memory = Home(store.home).memory("records", study.id)
         self.records = ReadCache(memory, of=" ".join(KEPT))
-        self._listed: dict[tuple[str, str], set[str]] = {}
-        self._standings: dict[str, StepStatus] = {}
+        self.states = StepStates(store, self._record)
 
     def look(self) -> StudyStatus:
         """Rounds 1 to `last` (default: all) of the study as they stand."""
@@ -210,11 +175,7 @@ class StatusReader:
                 for step in chains[candidate.name]:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
-        standings = {key: self.standing(step) for key, step in steps.items()}
-        needed = {step.key for chain in chains.values() for step in self._missing(chain[-1])}
-        for key, one in standings.items():
-            if one.state == "waiting" and key not in needed:
-                standings[key] = replace(one, state="gone")
+        standings = self.states.of_all(steps.values(), chains.values())
         known = (one for turn in rounds if not turn.provisional for one in turn.candidates)
         older = self.checked.older(
             one for one in known if standings[chains[one.name][-1].key].state != "done"
@@ -223,52 +184,22 @@ class StatusReader:
             self.study, rounds, list(steps.values()), standings, used_by, chains, older
         )
 
-    def _missing(self, step: Step) -> list[Step]:
-        """What must be done to have the step: nothing above what is there."""
-        if self.standing(step).state == "done":
-            return []
-        return [step, *(one for each in step.parents.values() for one in self._missing(each))]
-
     def _rounds(self) -> Sequence[Round]:
         """The rounds; an artifact that is damaged is set aside, with a note, and never was made."""
-        self._forget()
+        self.states.forget()
         with contextlib.suppress(*UNREADABLE):  # damaged: the one who checks says what
             return rounds_so_far(self.study, self, self.last)
         while True:
-            self._forget()
+            self.states.forget()
             try:
                 return rounds_so_far(self.study, self.checked, self.last)
             except BadArtifactError as error:
                 note(str(error))
 
-    def _forget(self) -> None:
-        """What a look has seen, a new one shall see anew."""
-        self._listed.clear()
-        self._standings.clear()
-
-    def standing(self, step: Step) -> StepStatus:
-        """Done, at work now, failed at its last attempt, or waiting; the same for all of a look."""
-        if step.key not in self._standings:
-            self._standings[step.key] = self._standing(step)
-        return self._standings[step.key]
-
-    def _standing(self, step: Step) -> StepStatus:
-        if record := self._record(step):
-            return StepStatus("done", record)
-        begun = self._has("leases", step)
-        failure = self.store.failure(step) if self._has("failed", step) else None
-        holding = self._holding(step) if begun else None
-        if holding and (holding.owner or not failure):  # of a damaged lease nobody is the owner
-            return StepStatus("running", None, holding)
-        if failure:
-            return StepStatus("failed", failure)
-        left = lease.look(self.store.leases(step)) if begun else None
-        return StepStatus("waiting", spent=left.seconds if left else 0.0)
-
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.checked.steps(candidate)
         for step in reversed(steps):
-            found = self.standing(step)
+            found = self.states.of(step)
             if found.state == "done" and found.record and step is steps[-1]:
                 return evaluation(self.store, step, found.record)
             if found.state == "failed" and found.record:
@@ -287,23 +218,6 @@ class StatusReader:
         found: dict[str, Any] | None
         found = self.records.get(step.key, file, lambda: _kept(self.store.record(step)))
         return found
-
-    def _holding(self, step: Step) -> Holding | None:
-        """Who works on it; nobody, once an owner elsewhere has shown no life while we watched."""
-        return self.store.watch.held(self.store.leases(step))
-
-    def _has(self, what: str, step: Step) -> bool:
-        return step.dirname in self._list(what, step.kind)
-
-    def _list(self, what: str, kind: str) -> set[str]:
-        """The names of the folders of a kind of step in a part of the store."""
-        if (what, kind) not in self._listed:
-            try:
-                with os.scandir(self.store.home / what / kind) as entries:
-                    self._listed[what, kind] = {entry.name for entry in entries}
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[what, kind] = set()
-        return self._listed[what, kind]
 
 
 def _kept(record: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from ablate.driver.invocation import Invocation, LastRun
 from ablate.driver.sessions import SessionOwnership, TakenOverError
 from ablate.errors import UserError
 from ablate.files import write_json
+from ablate.home import Home
 from ablate.launch.drives import drives, log_of
 from ablate.launch.slurm.sbatch import RefusedError, driver_request, require_slurm, submit
 from ablate.launch.slurm.squeue import ask
@@ -76,7 +77,7 @@ def detach(run: Run, command: Invocation, study: Study, home: Path) -> tuple[str
     watch = Watch()
     _alone(command, study, home, watch)
     token = uuid.uuid4().hex[:12]
-    folder = home / "drives" / token
+    folder = Home(home).drives / token
     logs = log_of(folder, study.id, "").parent
     logs.mkdir(mode=0o700, parents=True)
     tenure = SessionOwnership(home, study.id, watch)

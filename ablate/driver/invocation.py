@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ablate.files import UNREADABLE, read_json, write_json
+from ablate.home import Home
 
 
 @dataclass(frozen=True)
@@ -77,4 +78,4 @@ def last_driven(home: Path, study: str) -> LastRun:
 
 
 def _file(home: Path, study: str) -> Path:
-    return home / "studies" / study / "driven.json"
+    return Home(home).study(study) / "driven.json"

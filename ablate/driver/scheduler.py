@@ -25,6 +25,7 @@ from ablate.driver import sessions as drives
 from ablate.driver.retries import RetryPolicy
 from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
+from ablate.home import Home
 from ablate.launch.backends import open_backend
 from ablate.launch.protocol import Backend, Job
 from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
@@ -104,7 +105,7 @@ def drive(
     `folder`: of a drive that outlives its driver (`ablate.driver.detach`). One that is told to go
     leaves its jobs at work, for the next to take over.
     """
-    stays, folder = folder is not None, folder or home / "drives" / uuid.uuid4().hex[:12]
+    stays, folder = folder is not None, folder or Home(home).drives / uuid.uuid4().hex[:12]
     driver = _Driver(study, rounds, Store(home), folder, on_event)
     with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
@@ -155,7 +156,7 @@ class _Driver:
         """Store new decisions; as trials first, so that a driver killed in between repeats both."""
         from ablate.search.optuna_log import record_rounds
 
-        journal = self.store.home / "studies" / self.study.id / "optuna.journal"
+        journal = Home(self.store.home).study(self.study.id) / "optuna.journal"
         record_rounds(journal, self.study, decided, self)
         for decision in new:
             write_decision(self.store.home, self.study, decision.round, decision.to_json())

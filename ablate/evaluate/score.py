@@ -31,6 +31,7 @@ from ablate.errors import UserError
 from ablate.evaluate import answers
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
+from ablate.home import Home
 
 if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
@@ -116,7 +117,7 @@ class Asked:
 
 def _ours(ctx: "StepContext", suite: suites.Suite) -> Asked:
     assert suite.data is not None
-    data = prepare(suite.data, ctx.home / "data")
+    data = prepare(suite.data, Home(ctx.home).data)
     questions = read_questions(data)
     for task in suite.tasks:
         if task.task not in questions:

@@ -21,6 +21,7 @@ from ablate.catalog.suites import TASK_FILES, resolve, task_files_fingerprint
 from ablate.data.made import made
 from ablate.errors import UserError
 from ablate.files import home, write_atomic
+from ablate.home import Home
 
 BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself
 
@@ -99,7 +100,7 @@ def main() -> None:
             raise UserError(
                 f"suite {suite.name} asks lmms-eval's own tasks, which it knows already"
             )
-        print(materialise(prepare(suite.data, home() / "data")))
+        print(materialise(prepare(suite.data, Home(home()).data)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.files import UNREADABLE, read_json
+from ablate.home import Home
 from ablate.launch.slurm.arrays import left_behind, submitted
 from ablate.store.process import Process
 
@@ -68,7 +69,7 @@ def log_of(folder: Path, study: str, job: str) -> Path:
 
 def drives(home: Path, study: str | None = None) -> Iterator[DriverSession]:
     """Every driver that left a folder, of the study of that id (None: of all)."""
-    for path in sorted((home / "drives").glob("*/driver.json")):
+    for path in sorted(Home(home).drives.glob("*/driver.json")):
         with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)
             if study in (None, mine["study"]):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.errors import UserError
+from ablate.home import Home
 from ablate.preflight.step import Problem, write_problems
 from ablate.worker.caches import is_writable
 from ablate.worker.causes import causes_of, unwrap_retry
@@ -34,8 +35,6 @@ MODULES = (
 )
 """What steps and the report import; what these import in turn comes with them. timm is first: it
 imports wandb, which looks through all modules there are, again and again."""
-FOLDERS = ("store", "work", "leases", "logs", "failed", "studies", "data")
-"""What a drive writes to, below the home."""
 ROWS = 256
 """Rows of each source of files that are looked at."""
 
@@ -109,7 +108,9 @@ def _raised_at(frames: traceback.StackSummary) -> str:
 
 
 def _folders(ctx: "StepContext") -> Iterator[Problem]:
-    for folder in (ctx.home, *(ctx.home / name for name in FOLDERS)):
+    at = Home(ctx.home)
+    written = (at.store, at.work, at.leases, at.logs, at.failed, at.studies, at.data)
+    for folder in (at.path, *written):
         if not is_writable(folder):
             remedy = "let your user write there, or choose another $ABLATE_HOME"
             yield Problem(f"cannot write below {folder}", remedy, broken=True)

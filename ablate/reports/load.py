@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
+from ablate.home import Home
 from ablate.humanize import duration
 from ablate.reports.answers import Answers, Key, Replicates, Rows
 from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
@@ -22,6 +22,7 @@ from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
+from ablate.store.states import StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
 
 SMALL = 2**22
@@ -39,7 +40,7 @@ def load(
     """
     if isinstance(study, str):
         study = load_study(study)
-    if home is not None and not (Path(home) / "store").is_dir():
+    if home is not None and not Home(Path(home)).store.is_dir():
         raise UserError(
             f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
         )
@@ -54,7 +55,7 @@ def load(
                 points.setdefault(candidate.point, []).append(candidate)
             made = tuple(_candidate(seeds, seen) for seeds in points.values())
             rounds.append(RoundResult(turn.number, made, decision))
-    older = seen.older(one for one in known if seen.step(seen.steps(one)[-1]).status != "done")
+    older = seen.older(one for one in known if seen.states.of(seen.steps(one)[-1]).state != "done")
     scored = [one for turn in rounds for one in turn.candidates if one.answered]
     again = _replicates(scored, seen)
     seen.memory.keep()
@@ -129,10 +130,11 @@ def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateRe
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
     chains = [seen.steps(candidate) for candidate in seeds]
-    last = [seen.step(chain[-1]) for chain in chains]
+    ends = [seen.states.of(chain[-1]) for chain in chains]
     known: dict[str, Any] = {}
-    if all(step.status == "done" for step in last):
-        results = [step.record["result"] for step in last]
+    records = [one.record for one in ends if one.state == "done" and one.record]
+    if len(records) == len(chains):
+        results = [record["result"] for record in records]
         known = {
             "scores": {
                 task: sum(one["scores"][task]["value"] for one in results) / len(results)
@@ -143,7 +145,8 @@ def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateRe
             "images": seen.images(chains[0][-1]),
             "unread": seen.unread([chain[-1] for chain in chains]),
         }
-    needed = {step.key for chain in chains for step in seen.missing(chain[-1])}
+    steps = ancestors(chain[-1] for chain in chains)
+    standings = seen.states.of_all(steps, chains)
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
         name=first.point,
@@ -151,12 +154,7 @@ def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateRe
         encoders=first.encoders,
         fusion=first.fusion.name,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
-        steps=tuple(
-            replace(one, status="gone")
-            if one.status == "waiting" and one.key not in needed
-            else one
-            for one in map(seen.step, ancestors(chain[-1] for chain in chains))
-        ),
+        steps=tuple(seen.step(step, standings[step.key]) for step in steps),
         **known,
     )
 
@@ -169,34 +167,27 @@ class CachedResults(StoredResults):
 
     def __init__(self, store: Store, study: Study) -> None:
         super().__init__(store, study)
-        path = store.home / "remembered" / "artifacts" / f"{study.id}.json"
+        path = Home(store.home).memory("artifacts", study.id)
         self.memory = ReadCache(path, of="records, marks and what was not read")
-        self._steps_seen: dict[str, StepResult] = {}
+        self.states = StepStates(store, self._record)
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.steps(candidate)
-        last = self.step(steps[-1])
-        if last.status == "done":
+        last = self.states.of(steps[-1])
+        if last.state == "done" and last.record:
             return evaluation(self.store, steps[-1], last.record)
         return self.failure(steps)
 
-    def step(self, step: Step) -> StepResult:
-        """Where a step stands: done, at work, failed at its last attempt, or waiting.
-
-        A trained part that is damaged is set aside, and its step counts as never done; so are
-        answers that are, and BadArtifactError says it.
-        """
-        if step.key not in self._steps_seen:
-            self._steps_seen[step.key] = self._step(step)
-        return self._steps_seen[step.key]
-
-    def missing(self, step: Step) -> list[Step]:
-        """What must be done to have the step: nothing above what is there."""
-        if self.step(step).status == "done":
-            return []
-        return [step, *(one for each in step.parents.values() for one in self.missing(each))]
+    def step(self, step: Step, now: StepStatus) -> StepResult:
+        """A step as the report shows it."""
+        folder: Path | None = self.store.folder(step)
+        if now.state != "done":
+            folder = work if (work := self.store.work(step)).is_dir() else None
+        own = (step.kind, step.key, step.slug, step.dirname)
+        far = _far(now.holding) if now.holding else ""
+        return StepResult(*own, now.state, step.spec, now.record or {}, folder, far)
 
     def answers(self, step: Step) -> Answers:
         """The answers of an evaluate step that is done."""
@@ -213,28 +204,25 @@ class CachedResults(StoredResults):
     def images(self, step: Step) -> Path | None:
         """The folder of the images that an evaluate step asked about which is done."""
         folder = self._marks[step.key]["images"]
-        return self.store.home / "data" / folder if folder else None
+        return Home(self.store.home).data / folder if folder else None
 
-    def _step(self, step: Step) -> StepResult:
-        folder: Path | None = self.store.folder(step)
+    def _record(self, step: Step) -> Mapping[str, Any] | None:
+        """The record of an artifact that is whole.
+
+        A trained part that is damaged is set aside, and its step counts as never done; so are
+        answers that are, and BadArtifactError says it.
+        """
         try:
-            files = signatures(str(folder))
+            files = signatures(str(self.store.folder(step)))
         except NO_FILE:
             found = self._artifact(step)
         else:
             found = self.memory.get(step.key, files, partial(self._artifact, step))
-        running: Holding | None = None
-        if found:
-            status, record = "done", found["record"]
-            self._marks[step.key] = found.get("marks", {})
-        else:
-            folder = work if (work := self.store.work(step)).is_dir() else None
-            running = self.store.progress(step)
-            record = None if running else self.store.failure(step)
-            status = "running" if running else "failed" if record else "waiting"
-        own = (step.kind, step.key, step.slug, step.dirname)
-        far = _far(running) if status == "running" and running else ""
-        return StepResult(*own, status, step.spec, record or {}, folder, far)
+        if not found:
+            return None
+        self._marks[step.key] = found.get("marks", {})
+        record: Mapping[str, Any] = found["record"]
+        return record
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""

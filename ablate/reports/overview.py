@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ablate.files import atomic_file
+from ablate.home import Home
 from ablate.reports import significance
 from ablate.reports.dates import dates
 from ablate.reports.formats import number
@@ -103,7 +104,7 @@ def _write(path: Path, text: str) -> None:
 
 def way_back(study: StudyResult, folder: Path) -> str:
     """From the top of the report in `folder` to the page of all studies; empty if it has none."""
-    reports = study.home / "reports"
+    reports = Home(study.home).reports
     if not folder.is_relative_to(reports):
         return ""
     return f"{os.path.relpath(reports, folder)}/{PAGE}".replace(os.sep, "/")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ablate.catalog import suites
 from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
+from ablate.home import Home
 from ablate.reports.answers import Answers, Replicates
 from ablate.store.artifacts import MANIFEST
 from ablate.store.read_cache import ReadCache
@@ -52,7 +53,7 @@ def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     parents = spec["parents"]
     for role in sorted(parents)[:1]:
         parent = parents[role]
-        found = read_json(home / "store" / parent["kind"] / parent["dirname"] / "spec.json")
+        found = read_json(Home(home).store / parent["kind"] / parent["dirname"] / "spec.json")
         yield found
         yield from _chain(home, found)
 
@@ -69,7 +70,7 @@ def replicates(
 
     `but`: the keys of those that are counted already. What cannot be read is left out.
     """
-    root = home / "store" / "evaluate"
+    root = Home(home).store / "evaluate"
     every = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     known = {path: found for path in every if (found := _remembered(home, path, memory))}
     ours = [known[path] for path in own if path in known]

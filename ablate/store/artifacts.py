@@ -41,6 +41,7 @@ from ablate.files import (
     write_atomic,
     write_json,
 )
+from ablate.home import Home
 from ablate.store.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.store.steps import Step
 
@@ -60,13 +61,14 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._artifacts = f"{home}/store"
+        self._at = Home(home)
+        self._artifacts = str(self._at.store)
         self.watch = Watch()
         self._whole: set[str] = set()
 
     def folder(self, step: Step) -> Path:
         """Where the step's artifact lies once it is committed."""
-        return self.home.joinpath("store", step.kind, step.dirname)
+        return self._at.store.joinpath(step.kind, step.dirname)
 
     def file(self, step: Step, name: str) -> str:
         """Where a file of the artifact lies; as text, for a look at ten thousand of them."""
@@ -74,7 +76,7 @@ class Store:
 
     def attempt(self, step: Step, owner: int) -> Path:
         """Where the owner of this number makes the step."""
-        return self.home / "work" / step.kind / str(owner) / step.dirname
+        return self._at.work / step.kind / str(owner) / step.dirname
 
     def work(self, step: Step) -> Path:
         """Where the step is being made, or was when it was last tried."""
@@ -85,11 +87,15 @@ class Store:
 
     def leases(self, step: Step) -> Path:
         """The step's lease (see `ablate.store.lease`)."""
-        return self.home / "leases" / step.kind / step.dirname
+        return self._at.leases / step.kind / step.dirname
 
     def logs(self, step: Step) -> Path:
         """The folder of `attempt-N.log`, what the step printed."""
-        return self.home / "logs" / f"{step.kind}-{step.dirname}"
+        return self._at.logs / f"{step.kind}-{step.dirname}"
+
+    def failed(self, step: Step) -> Path:
+        """Where the record of the step's last failure is, if there was one."""
+        return self._at.failed / step.kind / step.dirname
 
     def record(self, step: Step) -> dict[str, Any] | None:
         """The record of a committed step, or None."""
@@ -97,7 +103,7 @@ class Store:
 
     def failure(self, step: Step) -> dict[str, Any] | None:
         """The record of the step's last failure, or None; a success takes it away."""
-        return _record(self._failed(step), step)
+        return _record(self.failed(step), step)
 
     def progress(self, step: Step) -> Holding | None:
         """How far a step is that someone works on now, or None."""
@@ -133,7 +139,7 @@ class Store:
 
     def set_aside(self, step: Step) -> Path | None:
         """Move a committed artifact to the quarantine; its place there, None if it is gone."""
-        aside = self.home / "quarantine" / step.kind
+        aside = self._at.quarantine / step.kind
         aside.mkdir(parents=True, exist_ok=True)
         self._whole.discard(step.key)
         for number in range(1, 1000):
@@ -237,8 +243,8 @@ class Store:
 
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
-        write_json(self._failed(step) / "spec.json", self._spec(step))
-        write_json(self._failed(step) / "record.json", with_checksum(record))
+        write_json(self.failed(step) / "spec.json", self._spec(step))
+        write_json(self.failed(step) / "record.json", with_checksum(record))
 
     def keep_log(self, step: Step, text: str) -> None:
         """Keep what a process printed that never came to the step, or died in it: `job-N.log`.
@@ -252,14 +258,11 @@ class Store:
 
     def failing(self) -> set[str]:
         """The names of the folders of all steps whose last attempt failed, in one look."""
-        return {path.name for path in (self.home / "failed").glob("*/*")}
+        return {path.name for path in self._at.failed.glob("*/*")}
 
     def forgive(self, step: Step) -> None:
         """Forget that the step failed, so that it is tried again."""
-        shutil.rmtree(self._failed(step), ignore_errors=True)
-
-    def _failed(self, step: Step) -> Path:
-        return self.home / "failed" / step.kind / step.dirname
+        shutil.rmtree(self.failed(step), ignore_errors=True)
 
     def _spec(self, step: Step) -> dict[str, Any]:
         parents = {
@@ -296,7 +299,7 @@ class Store:
                 self.set_aside(step)
                 _move(work, target)
         flush(target.parent)
-        shutil.rmtree(self._failed(step), ignore_errors=True)
+        shutil.rmtree(self.failed(step), ignore_errors=True)
         shutil.rmtree(self.leases(step), ignore_errors=True)
 
 

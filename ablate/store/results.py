@@ -10,6 +10,7 @@ from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.config.study import Candidate, Study
 from ablate.files import read_checked, with_checksum, write_json
+from ablate.home import Home
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, Texts, ancestors, steps_for
 
@@ -158,4 +159,4 @@ def write_decision(home: Path, study: Study, number: int, decision: dict[str, An
 
 
 def _decision(home: Path, study: Study, number: int) -> Path:
-    return home / "studies" / study.id / "decisions" / f"round-{number}.json"
+    return Home(home).study(study.id) / "decisions" / f"round-{number}.json"

@@ -29,6 +29,7 @@ from ablate.data.dataset import Conversations
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.errors import UserError
 from ablate.files import write_json
+from ablate.home import Home
 from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
@@ -137,7 +138,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
             source,
             content,
             Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
-            ctx.home / "data",
+            Home(ctx.home).data,
             max_length=min(plan.max_length, model.spec.llm.context),
             visual_tokens=model.num_visual_tokens,
         )

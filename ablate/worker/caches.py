@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ablate.files import home
+from ablate.home import Home
 
 
 def moved_caches() -> dict[str, str]:
@@ -27,7 +28,7 @@ def moved_caches() -> dict[str, str]:
     }
     now = {name: Path(os.environ.get(name) or place) for name, place in places.items()}
     shut = [name for name, place in now.items() if not is_writable(place.expanduser())]
-    moved = {name: str(home() / "caches" / name.lower()) for name in shut}
+    moved = {name: str(Home(home()).caches / name.lower()) for name in shut}
     if "HF_HOME" in moved:
         moved["HF_HUB_CACHE"] = os.environ.get("HF_HUB_CACHE") or str(hugging_face / "hub")
     return moved

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import core_fakes
 import pytest
-from test_killed import kill, start, until, workers
+from drivers import kill, start, until, workers
 
 from ablate.commands import cancel as command
 from ablate.config.study import load_study

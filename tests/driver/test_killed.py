@@ -3,12 +3,9 @@
 The moments are drawn from a seed that is printed; set CHAOS_SEED to replay one.
 """
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,64 +13,16 @@ from typing import Any
 
 import core_fakes
 import pytest
+from drivers import finish, kill, said, start, until, workers
 
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
-from ablate.store.process import Process
-
-DRIVE = Path(core_fakes.__file__).with_name("drive_fakes.py")
-
-
-def start(home: Path, backend: str = "local", jobs: int = 2) -> "subprocess.Popen[str]":
-    """A driver in its own process group, as a shell starts one; it prints into files."""
-    home.mkdir(exist_ok=True)
-    name = home / f"driver-{time.monotonic_ns()}"
-    with name.with_suffix(".out").open("w") as out, name.with_suffix(".err").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, str(DRIVE), str(home), backend, str(jobs)],
-            stdout=out,
-            stderr=err,
-            text=True,
-            process_group=0,
-        )
-    process.name = name  # type: ignore[attr-defined]
-    return process
-
-
-def said(process: "subprocess.Popen[str]", suffix: str) -> str:
-    """What the driver printed: `.out` or `.err`."""
-    path: Path = process.name  # type: ignore[attr-defined]
-    return path.with_suffix(suffix).read_text()
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    process.kill()
-    process.wait()
-
-
-def finish(process: "subprocess.Popen[str]") -> Any:
-    """What the driver printed, once it has ended well."""
-    assert process.wait(timeout=90) == 0, said(process, ".err")
-    return json.loads(said(process, ".out"))
-
-
-def workers(home: Path) -> list[Process]:
-    """The workers that are alive."""
-    found = [json.loads(path.read_text()) for path in home.glob("drives/*/slot-*/worker.json")]
-    return [process for fields in found if (process := Process(**fields)).runs()]
 
 
 def committed(home: Path) -> dict[str, bytes]:
     """Every record in the store; a step that is done again would have another."""
     paths = (home / "store").glob("*/*/record.json")
     return {str(path.parent.name): path.read_bytes() for path in paths}
-
-
-def until(condition: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 
 import core_fakes
 import pytest
+from drivers import finish, said, start, until, workers
 from in_process import ablate
-from test_killed import finish, said, start, until, workers
 
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive

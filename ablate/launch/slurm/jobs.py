@@ -22,6 +22,7 @@ from typing import Any
 from ablate.config.infra import Infra
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
+from ablate.home import Home
 from ablate.launch.log_tail import failed_set_up, log_tail
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm.arrays import Array
@@ -128,7 +129,7 @@ class Pulses:
     """Which Slurm jobs show no life in the steps that they hold, looked at once for all."""
 
     def __init__(self, home: Path) -> None:
-        self.leases, self.watch = home / "leases", Watch()
+        self.leases, self.watch = Home(home).leases, Watch()
         self._silent: dict[str, Path] = {}
         self._looked = -math.inf
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.home import Home
 from ablate.reports import figures, losses, significance, story
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
@@ -149,5 +150,5 @@ def _whisker(
 
 
 def _optuna(study: StudyResult) -> str:
-    path = study.home / "studies" / study.id / "optuna.journal"
+    path = Home(study.home).study(study.id) / "optuna.journal"
     return path.relative_to(study.home).as_posix() if path.exists() else ""
