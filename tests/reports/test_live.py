@@ -176,7 +176,7 @@ def test_a_step_at_work_is_told_with_how_far_it_is_and_the_time_left(tmp_path: P
     )[0]
     with store.watch.take(store.leases(step)) as lease:
         before = beats(tmp_path)
-        lease.done, lease.total = 30, 60
+        lease.done, lease.total, lease.spent = 30, 60, 5.0
         lease.beat()
         assert beats(tmp_path) != before
         [line] = [line for line in tell(load(subject, tmp_path)).missing if "At work" in line]
