@@ -11,10 +11,10 @@ from ablate.config.study import Study, load_study
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
-    """Executors that train nothing, importable by worker processes too."""
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+def fakes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """Executors that train nothing, importable by worker processes too, as are a test's own."""
+    own = (str(Path(__file__).parent), str(request.path.parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*own, os.environ.get("PYTHONPATH", "")]))
     return core_fakes.EXECUTORS
 
 
