@@ -1,22 +1,25 @@
-"""The code of other packages that decides a result, known by its content. Runs none of it.
+"""The code of other packages that decides a result, known by its content. Runs none of it, but for
+the module that names a kind of step.
 
-What counts of a fusion or an encoder family: the file that its entry point names; the files of the
-same package that this one imports, directly or through others, wherever in a file; the `__init__`
-of the packages around them; and what else lies in the package that is no Python (tables, kernels).
-A file that imports by names made while it runs counts with the whole package. What is imported from
+What counts of a fusion, an encoder family or a kind of step: the file that its entry point names
+(of a kind of step also its executor's, if that is of the same package); the files of the package
+that this one imports, directly or through others, wherever in a file; the `__init__` of the
+packages around them; and what else lies in the package that is no Python (tables, kernels). A file
+that imports by names made while it runs counts with the whole package. What is imported from
 further packages does not count. Beside it stand the name and version of the package.
 """
 
 import ast
 import json
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import fusion_zoo
 from ablate.catalog import encoder_families as families
+from ablate.catalog import step_kinds
 from ablate.errors import UserError
 from ablate.files import remembered_while, sha256_files, sha256_json
 
@@ -27,14 +30,28 @@ _UNKNOWN = {"importlib", "pkgutil", "runpy"}
 """Who imports one of these may import anything."""
 
 
-def described(fusion: str, named: Iterable[str]) -> Plugins:
-    """The plug-ins among a fusion and encoder families; UserError or ValueError if one is unknown.
+_PLUG_INS: Mapping[str, Callable[[str], EntryPoint | None]] = {
+    "encoder family": families.plug_in,
+    "fusion": fusion_zoo.plug_in,
+    "step kind": step_kinds.plug_in,
+}
+"""What another package may bring, and where it is looked up: None for ours."""
 
-    It is looked up anew each time.
-    """
-    entries = {f"encoder family {name}": families.plug_in(name) for name in named}
-    entries[f"fusion {fusion}"] = fusion_zoo.plug_in(fusion)
-    return {name: identity(entry) for name, entry in entries.items() if entry is not None}
+
+def described(parts: Iterable[tuple[str, str]]) -> Plugins:
+    """The plug-ins among parts, each what it is (`fusion`) and its name; UserError or ValueError if
+    one is unknown."""
+    found = ((f"{what} {name}", _identity(what, name)) for what, name in parts)
+    return {name: said for name, said in found if said is not None}
+
+
+def _identity(what: str, name: str) -> dict[str, str] | None:
+    """The identity of a plug-in; None for what is ours."""
+    entry = _PLUG_INS[what](name)
+    if entry is None:
+        return None
+    more = [step_kinds.find(name).executor.partition(":")[0]] if what == "step kind" else []
+    return identity(entry, *more)
 
 
 def revisions(fusion: str, named: Iterable[str]) -> dict[str, int]:
@@ -49,17 +66,17 @@ def require_same(specs: Iterable[Mapping[str, Any]]) -> None:
     """Raise UserError if the code of a plug-in in these steps' specs is not what was planned."""
     planned = {name: said for spec in specs for name, said in spec.get("plugins", {}).items()}
     for name, said in planned.items():
-        kind, _, own = name.rpartition(" ")
-        entry = fusion_zoo.plug_in(own) if kind == "fusion" else families.plug_in(own)
-        if entry is None or identity(entry) != said:
+        what, _, own = name.rpartition(" ")
+        if _identity(what, own) != said:
             raise UserError(
                 f"{name} of {said['package']} {said['version']} has changed since the study was "
                 "planned; start it again, and what depends on it is made anew"
             )
 
 
-def identity(entry: EntryPoint) -> dict[str, str]:
-    """Package, version and sha256 of the source of what an entry point names."""
+def identity(entry: EntryPoint, *more: str) -> dict[str, str]:
+    """Package, version and sha256 of the source of what an entry point names, and of the modules
+    `more` of the same package."""
     top, dist = entry.module.partition(".")[0], entry.dist
     tops = {top}
     if dist is not None:
@@ -68,17 +85,17 @@ def identity(entry: EntryPoint) -> dict[str, str]:
     return {
         "package": dist.name if dist is not None else top,
         "version": dist.version if dist is not None else "",
-        "sha256": _source(entry.module, top, sorted(tops)),
+        "sha256": _source([entry.module, *more], top, sorted(tops)),
     }
 
 
-def _source(module: str, top: str, tops: list[str]) -> str:
+def _source(modules: list[str], top: str, tops: list[str]) -> str:
     def read() -> tuple[str, Iterable[Path]]:
-        files = {**closure([module], tops), **_beside(top)}
+        files = {**closure(modules, tops), **_beside(top)}
         return digest(files), [*files.values(), *{path.parent for path in files.values()}]
 
     place = fusion_zoo.locate(top)
-    of = json.dumps([module, tops, str(place and place.origin)])
+    of = json.dumps([modules, tops, str(place and place.origin)])
     return str(remembered_while("code", of, read))
 
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from ablate.catalog import step_kinds
 from ablate.commands.study_status import StudyStatus
 from ablate.config.study import Candidate
 from ablate.cost import estimate as cost
@@ -77,7 +78,7 @@ class CostEstimate:
         infra = self._found.study.infra.of(step.kind)
         if found.held >= room:
             change = "take a smaller base.llm"
-            if step.kind != "evaluate":
+            if step_kinds.find(step.kind).trains:
                 fewest = found.held * infra.shares_of_weights / room
                 devices = max(2 * infra.processes, 2 ** math.ceil(math.log2(fewest)))
                 change = f"set infra.strategy to fsdp and infra.devices to {devices}"

@@ -50,6 +50,22 @@ def _settings(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in options.items()) or "-"
 
 
+def kinds() -> list[Row]:
+    """Every kind of step, ours and other packages'; those that train may be stages of a recipe."""
+    from ablate.catalog import step_kinds
+
+    return [
+        {
+            "kind": kind.name,
+            "title": kind.title,
+            "stage": "of each expert" if kind.per_expert else "yes" if kind.trains else "no",
+            "executor": kind.executor,
+            "schema": kind.schema,
+        }
+        for kind in map(step_kinds.find, step_kinds.names())
+    ]
+
+
 def llms() -> list[Row]:
     """Every language model with a name; a study may also give a folder or a repository."""
     from ablate.catalog import llms
@@ -99,6 +115,7 @@ def suites() -> list[Row]:
 CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "encoders": encoders,
     "fusions": fusions,
+    "kinds": kinds,
     "llms": llms,
     "studies": studies,
     "suites": suites,

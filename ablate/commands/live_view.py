@@ -108,7 +108,7 @@ def describe(event: Event) -> str:
     said = one_line(event.message)
     if event.step is None:
         return said
-    what = f"{event.what:<9} {event.step.kind} {event.step.slug}"
+    what = f"{event.what:<9} {event.step.label}"
     return f"{what}: {said}" if said else what
 
 
@@ -210,7 +210,7 @@ def _steps(found: StudyStatus) -> Any:
         holding = found.standings[step.key].holding
         if holding:
             bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
-            kind, doing = f"[cyan]{step.kind}[/]", _text(holding.note, "dim")
+            kind, doing = f"[cyan]{step.name}[/]", _text(holding.note, "dim")
             table.add_row(kind, _text(step.slug), bar, *state.progress(found, step), doing)
     for line in _more(found.at_work):
         table.add_row("", f"[dim]{line}[/]")

@@ -129,7 +129,7 @@ class StepLogs:
 
     @property
     def name(self) -> str:
-        """`<kind>-<slug>-<12 of the key>`, the name of its folder; its key until it is begun."""
+        """`<stage>-<slug>-<12 of the key>`, the name of its folder; its key until it is begun."""
         if self._name == self.key:
             names = (one for one in _begun(self.home) if _key(one) == self.key)
             self._name = next(names, self.key)
@@ -161,28 +161,34 @@ class StepLogs:
 
     def state(self, watch: Watch) -> State | Literal["queued"]:
         """Where the step is; `queued`: a Slurm job that has not answered will come to it."""
-        kind, _, dirname = self.name.partition("-")
-        ends = (self.home.store, self.home.failed)
-        done, failed = ((part / kind / dirname / "record.json").exists() for part in ends)
+        done, failed = (
+            any((place / "record.json").exists() for place in self._places(part))
+            for part in (self.home.store, self.home.failed)
+        )
         found = state(done, self.holding(watch), failed)
         queued = found == "waiting" and self.key in _queued(self.home)
         return "queued" if queued else found
 
     def holding(self, watch: Watch) -> Holding | None:
         """Who works on the step, and how far that is."""
-        kind, _, dirname = self.name.partition("-")
-        return watch.held(self.home.leases / kind / dirname)
+        held = (watch.held(place) for place in self._places(self.home.leases))
+        return next(filter(None, held), None)
+
+    def _places(self, part: Path) -> list[Path]:
+        """Where the step may be in a part of the home, which keeps each kind of step apart."""
+        dirname = self.name.partition("-")[2]
+        return [part / kind / dirname for kind in _listed(part)] if dirname else []
 
     def _attempts(self) -> list[Path]:
         return sorted(self.folder.glob("attempt-*.log"), key=_number)
 
 
 def find(given: str) -> str:
-    """The name (`<kind>-<slug>-<12 of the key>`) of the one step that `given` begins.
+    """The name (`<stage>-<slug>-<12 of the key>`) of the one step that `given` begins.
 
-    `given` is the start of a key, or `kind/name`, `kind name` or `name` in part. Of a step that no
-    job has come to yet only the key is known, which is its name then. Raises UserError for none or
-    several.
+    `given` is the start of a key, or `stage/name`, `stage name` or `name` in part. Of a step that
+    no job has come to yet only the key is known, which is its name then. Raises UserError for none
+    or several.
     """
     at = Home(home())
     begun = sorted(_begun(at))
@@ -207,9 +213,11 @@ def find(given: str) -> str:
 def _begun(home: Home) -> set[str]:
     """The names of steps that were begun, or failed without."""
     known = set(_listed(home.logs))
+    keys = set(map(_key, known))
     for part in (home.leases, home.failed):
         for kind in _listed(part):
-            known.update(f"{kind}-{name}" for name in _listed(part / kind))
+            mute = (name for name in _listed(part / kind) if _key(name) not in keys)
+            known.update(f"{kind}-{name}" for name in mute)
     return known
 
 

@@ -23,6 +23,7 @@ class Catalog(StrEnum):
 
     encoders = "encoders"
     fusions = "fusions"
+    kinds = "kinds"
     llms = "llms"
     studies = "studies"
     suites = "suites"

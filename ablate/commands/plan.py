@@ -61,6 +61,7 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
         "steps": [
             {
                 "kind": step.kind,
+                "stage": step.name,
                 "slug": step.slug,
                 "key": step.key,
                 "state": found.standings[step.key].state,
@@ -100,7 +101,7 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
     steps = [
         (
             step.key[:12],
-            step.kind,
+            step.name,
             step.slug,
             STATES.get(found.standings[step.key].state, "to do"),
             len(found.used_by[step.key]),

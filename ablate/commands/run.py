@@ -8,6 +8,7 @@ from ablate.commands import plan as planning
 from ablate.commands import report as reporting
 from ablate.commands.output import note, say
 from ablate.commands.study_status import StudyStatus, read_status
+from ablate.config.infra import DRIVER
 from ablate.config.study import Study, load_study
 from ablate.cost.estimate import check_room, remarks
 from ablate.driver.detach import detach
@@ -20,7 +21,7 @@ from ablate.preflight.step import PREFLIGHT
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
 
-ALONE = (["driver"], [PREFLIGHT])
+ALONE = ([DRIVER], [PREFLIGHT])
 """Kinds of which there is but one job."""
 
 
@@ -121,7 +122,7 @@ def _requests(found: StudyStatus, jobs: int | None, detached: bool) -> str:
     """What sbatch will be asked for, for each kind of step, as a user would write it."""
     infra = found.study.infra
     limit = jobs or infra.slurm.at_once
-    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *["driver"] * detached]
+    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *[DRIVER] * detached]
     blocks = []
     for alike, asked in requests(infra, kinds):
         array = [f"--array=0-{limit - 1}"] if limit and alike not in ALONE else []

@@ -115,6 +115,7 @@ def _step(found: StudyStatus, step: Step) -> dict[str, Any]:
     one = found.standings[step.key]
     row: dict[str, Any] = {
         "kind": step.kind,
+        "stage": step.name,
         "slug": step.slug,
         "key": step.key,
         "state": one.state,

@@ -50,7 +50,7 @@ def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
 
 def gone(found: StudyStatus) -> str:
     """The steps whose artifacts are gone, in a line: what they were for is done, and counts."""
-    names = [f"{step.kind} {step.slug}" for step in found.gone]
+    names = [step.label for step in found.gone]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return f"gone, and not needed for what is scored: {', '.join(names[:3])}{more}"
 
@@ -58,7 +58,7 @@ def gone(found: StudyStatus) -> str:
 def queue(found: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that wait in Slurm's queue, a line for each reason."""
     steps = found.steps if work.waiting else ()
-    names = {step.key: f"{step.kind} {step.slug}" for step in steps}
+    names = {step.key: step.label for step in steps}
     reasons: dict[str, list[str]] = {}
     for one in work.waiting:
         name = names.get(next(iter(one.steps), ""), f"job {one.job.number}")
@@ -71,7 +71,7 @@ def queue(found: StudyStatus, work: ClusterJobs) -> list[str]:
 
 def starting(found: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that run but are at no step yet, as while they import: a line if there are any."""
-    names = [f"{step.kind} {step.slug}" for _, step in starting_jobs(found, work)]
+    names = [step.label for _, step in starting_jobs(found, work)]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return [f"starting: {', '.join(names[:3])}{more}"] if names else []
 
@@ -140,7 +140,7 @@ def at_work(found: StudyStatus) -> list[str]:
     for step in found.at_work:
         holding = found.standings[step.key].holding
         said = holding.note if holding else ""
-        rows.append((step.key[:12], step.kind, step.slug, *progress(found, step), said))
+        rows.append((step.key[:12], step.name, step.slug, *progress(found, step), said))
     return [columns(heads, rows)] if rows else []
 
 

@@ -97,7 +97,7 @@ class StudyStatus:
         found = self.standings[step.key]
         if found.state != "failed" or not found.record:
             return ""
-        return f"{step.kind} {step.slug}: {' '.join(str(found.record['error']['message']).split())}"
+        return f"{step.label}: {' '.join(str(found.record['error']['message']).split())}"
 
     def hours(self) -> tuple[float, str]:
         """What the steps took of devices so far, in hours, and of which: `GPU` or `CPU`."""
@@ -115,14 +115,14 @@ class StudyStatus:
     def seconds_left(self) -> float | None:
         """How long the rest takes with as many steps at once as now; None if unknown.
 
-        A step at work is judged by its own pace, one that waits by finished steps of its kind.
+        A step at work is judged by its own pace, one that waits by finished steps of its stage.
         """
         spent: dict[str, list[float]] = {}
         for step in self.steps:
             found = self.standings[step.key]
             if found.state == "done" and found.record:
-                spent.setdefault(step.kind, []).append(float(found.record["seconds"]))
-        usual = {kind: sum(times) / len(times) for kind, times in spent.items()}
+                spent.setdefault(step.name, []).append(float(found.record["seconds"]))
+        usual = {name: sum(times) / len(times) for name, times in spent.items()}
         wanted = {
             step.key: step
             for candidate in self.candidates
@@ -136,9 +136,9 @@ class StudyStatus:
                 continue
             left = found.seconds_left
             if left is None:
-                if step.kind not in usual:
+                if step.name not in usual:
                     return None
-                left = usual[step.kind] - (found.holding.seconds if found.holding else 0.0)
+                left = usual[step.name] - (found.holding.seconds if found.holding else 0.0)
             at_work += found.holding is not None
             total += max(left, 0.0)
         return total / max(at_work, 1)

@@ -4,13 +4,27 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, Strict, field_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Strict, field_validator
 from pydantic_core import PydanticCustomError
 
-from ablate.errors import UserError
+from ablate.catalog import step_kinds
+from ablate.errors import UserError, nearest
 from ablate.parsing.validation import Fields, Option
 
-Kind = Literal["preflight", "prealign", "pretrain", "finetune", "evaluate", "bake", "driver"]
+DRIVER = "driver"
+"""What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
+
+
+def _known(kind: str) -> str:
+    if kind not in (*(one.name for one in step_kinds.OURS), DRIVER) and (
+        kind not in (known := step_kinds.names())
+    ):
+        hint = {"kind": kind, "hint": nearest(kind, [*known, DRIVER])}
+        raise PydanticCustomError("kind", "no kind of step '{kind}'{hint}", hint)
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_known)]
 Words = Annotated[tuple[str, ...], Strict(False)]
 OURS = {
     "array": "",
@@ -124,7 +138,7 @@ class Infra(Fields):
 
     def of(self, kind: str) -> "Infra":
         """What holds for a kind of step."""
-        changes = {str(name): more for name, more in self.kinds.items()}.get(kind)
+        changes = self.kinds.get(kind)
         mine = self.model_dump(exclude_unset=True, exclude={"kinds"})
         theirs = changes.model_dump(exclude_unset=True) if changes else {}
         if kind == "preflight":

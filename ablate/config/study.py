@@ -15,14 +15,9 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     Strict,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 import fusion_zoo
 from ablate.catalog import encoders as registry
@@ -30,6 +25,7 @@ from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
+from ablate.config.recipe import Recipe
 from ablate.errors import UserError, nearest
 from ablate.files import resolve_path
 from ablate.parsing.tree import Located, assign, load, parse
@@ -42,15 +38,7 @@ STUDIES_DIR = (Path(__file__).parents[1] / "sweeps").resolve()
 """The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
 
 
-def _trained(value: Any) -> Any:
-    """The learning rates of the parts that train: a part that is absent or null is frozen."""
-    if isinstance(value, dict):
-        return {part: rate for part, rate in value.items() if rate is not None}
-    return value
-
-
 Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
-Part = Literal["encoders", "fusion", "projector", "llm"]
 
 
 def _source(value: Any) -> Any:
@@ -62,7 +50,7 @@ Placed = TypeVar("Placed", bound=Files)
 Source = Annotated[DataSource, BeforeValidator(_source)]
 
 
-class Fusion(Fields):
+class FusionConfig(Fields):
     """A fusion of `fusion_zoo`, the (H, W) grid of visual tokens it makes, and its options."""
 
     name: str
@@ -70,62 +58,11 @@ class Fusion(Fields):
     options: dict[str, Option] = Field(default={})
 
 
-class Stage(Fields):
-    """One training stage. `train`: learning rate of each part that trains; the others are frozen.
-
-    Its length is `steps` (of the optimizer) or `epochs` (over `data`); `batch_size` samples a step
-    on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
-    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
-    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
-    `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
-    """
-
-    data: str
-    steps: PositiveInt | None = None
-    epochs: PositiveFloat | None = None
-    batch_size: PositiveInt
-    train: Annotated[dict[Part, PositiveFloat], BeforeValidator(_trained), Field(min_length=1)]
-    weight_decay: NonNegativeFloat = 0.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip: PositiveFloat = 1.0
-    max_length: PositiveInt = 2048
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    warm_projector: NonNegativeInt = 0
-    group_by_length: bool = False
-    # Came later: a step of before it is still the same step.
-    prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> "Stage":
-        if (self.steps is None) == (self.epochs is None):
-            raise PydanticCustomError(
-                "length", "give steps or epochs, one of the two (null takes one away)"
-            )
-        if self.warm_projector and "projector" not in self.train:
-            raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
-        return self
-
-
-class Recipe(Fields):
-    """The stages of training. `prealign: null` starts from the experts as they are."""
-
-    feature_norm: Literal["none", "layer"] = "none"
-    prealign: Stage | None = None
-    pretrain: Stage
-    finetune: Stage
-
-    def stages(self) -> dict[str, Stage]:
-        """The stages there are, by the kind of their step."""
-        named = {"prealign": self.prealign, "pretrain": self.pretrain, "finetune": self.finetune}
-        return {kind: stage for kind, stage in named.items() if stage is not None}
-
-
 class Design(Fields):
     """One point of the design space, without a seed. The first encoder is the base."""
 
     encoders: Names
-    fusion: Fusion
+    fusion: FusionConfig
     llm: str
     recipe: Recipe
 

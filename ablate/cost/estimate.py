@@ -19,15 +19,16 @@ from typing import NamedTuple
 
 import fusion_zoo
 from ablate.catalog import data_sources as data
-from ablate.catalog import suites
+from ablate.catalog import step_kinds, suites
 from ablate.catalog.llms import LlmSpec
 from ablate.config.infra import QUESTIONS
-from ablate.config.study import Candidate, Design, Stage, Study, encoder_spec, llm_spec
+from ablate.config.recipe import StageConfig
+from ablate.config.study import Candidate, Design, Study, encoder_spec, llm_spec
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.errors import UserError
 from ablate.files import disk_cache
-from ablate.store.steps import Step, prealign_design
+from ablate.store.steps import Step, expert_design
 
 FROZEN, TRAINED = 0.48, 0.27
 """Shares of the peak that work on frozen and on trained parts reaches. Fitted to Eagle-X5 on
@@ -36,9 +37,6 @@ only, about 24 h for 1.8 M conversations, everything trained; activations recomp
 ANSWERING = 0.19
 """The same in evaluation: X5's vision side is published at 3.8 images/s (Eagle, v2), 15.6 TFLOPs
 each, on a GPU that is not named and taken for an A100."""
-TEXT = MappingProxyType({"prealign": 250, "pretrain": 40, "finetune": 250})
-"""Tokens of text a sample of each stage, beside the image's. Our guess: a caption in the pairs, a
-few questions and answers in a conversation. The fit takes up its error."""
 QUESTION, ANSWER = 60, 5
 """Tokens of a benchmark's question, and of its answer, mostly a word or a letter. Our guess."""
 WEIGHT, UPDATE = 4, 14
@@ -96,7 +94,7 @@ class ModelCost:
         """Of the whole model."""
         return sum(part.parameters for part in self.parts.values())
 
-    def trained(self, *stages: Stage) -> int:
+    def trained(self, *stages: StageConfig) -> int:
         """Parameters that any of the stages trains."""
         names = {name for stage in stages for name in stage.train}
         return sum(part.parameters for name, part in self.parts.items() if name in names)
@@ -162,14 +160,12 @@ def check_room(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate whose images leave no room for text in a stage."""
     for one in candidates:
         tokens, context = model_cost(one).visual_tokens, llm_spec(one.llm).context
-        stages = one.recipe.stages()
-        stages.pop(
-            "prealign", None
-        )  # sees each expert on the grid, whose room is checked on loading
-        for kind, stage in stages.items():
+        for name, stage in one.recipe.stages().items():
+            if step_kinds.find(one.recipe.kind(name)).per_expert:
+                continue  # sees each expert on the grid, whose room is checked on loading
             room, limit = min(
                 (context, f"the context of {one.llm}"),
-                (stage.max_length, f"recipe.{kind}.max_length"),
+                (stage.max_length, f"recipe.{name}.max_length"),
             )
             if tokens >= room:
                 raise UserError(
@@ -181,14 +177,16 @@ def check_room(candidates: Iterable[Candidate]) -> None:
 
 def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
     """What one of the candidate's steps costs; None if the length of its data is not known."""
-    if step.kind == "evaluate":
+    kind = step_kinds.find(step.kind)
+    if not kind.trains:
         return _evaluation(study, model_cost(candidate), gpu)
-    design = prealign_design(candidate, step.slug) if step.kind == "prealign" else candidate
-    return _training(study, design, step.kind, gpu)
+    design = expert_design(candidate, step.slug) if kind.per_expert else candidate
+    return _training(study, design, step, gpu)
 
 
-def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | None:
-    stage, model = design.recipe.stages()[kind], model_cost(design)
+def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
+    stage, model = design.recipe.stages()[step.name], model_cost(design)
+    text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
     if stage.steps is not None:
         samples = stage.steps * stage.batch_size
@@ -196,8 +194,8 @@ def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | N
         samples = int((stage.epochs or 1) * rows)
     else:
         return None
-    tokens = min(model.visual_tokens + TEXT[kind], stage.max_length)
-    infra = study.infra.of(kind)
+    tokens = min(model.visual_tokens + text, stage.max_length)
+    infra = study.infra.of(step.kind)
     recompute = infra.gradient_checkpointing
     flops = seconds = 0.0
     for part, passes in _passes(stage, recompute).items():
@@ -206,7 +204,7 @@ def _training(study: Study, design: Design, kind: str, gpu: Gpu) -> StepCost | N
         seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
-    kept = at_once * _kept(model, stage, kind, tokens, recompute) / 2**30
+    kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
     weights = WEIGHT * model.parameters / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
     return StepCost(flops, seconds / 3600, held + kept, held, at_once)
@@ -222,14 +220,14 @@ def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
         return None
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
-    at_once = study.infra.of("evaluate").micro_batch_size or QUESTIONS
+    at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or QUESTIONS
     cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
     weights = WEIGHT * model.parameters / 2**30
     hours = flops / (gpu.peak * ANSWERING) / 3600
     return StepCost(flops, hours, weights + cached, weights, at_once)
 
 
-def _passes(stage: Stage, recompute: bool) -> dict[str, int]:
+def _passes(stage: StageConfig, recompute: bool) -> dict[str, int]:
     """How often a step of training does the work of each part's forward pass.
 
     Once forward; once more for the gradient of its weights, and once for that of its input where
@@ -245,12 +243,12 @@ def _passes(stage: Stage, recompute: bool) -> dict[str, int]:
     return found
 
 
-def _kept(model: ModelCost, stage: Stage, kind: str, tokens: int, recompute: bool) -> float:
+def _kept(model: ModelCost, stage: StageConfig, text: int, tokens: int, recompute: bool) -> float:
     """Bytes kept of one sample for the backward pass, and of its logits."""
     passes, made = _passes(stage, False), model.outputs(tokens)
     blocks = sum(made[part] for part in ("encoders", "llm") if passes[part] > 1)
     projected = made["projector"] if passes["projector"] > 1 else 0
-    logits = LOGITS * TEXT[kind] * int(model.spec.config.get("vocab_size", 0))
+    logits = LOGITS * text * int(model.spec.config.get("vocab_size", 0))
     return KEPT * ((RECOMPUTED if recompute else 1) * blocks + projected) + logits
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import suites
+from ablate.catalog import step_kinds, suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
 from ablate.driver.retries import RetryPolicy
@@ -50,8 +50,6 @@ LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""
 SHARE = 20
 """Such looks take at most one part in so many of the time: those at many candidates are rare."""
-SHARED = {"prealign"}
-"""Kinds of steps that many candidates need: each is a chain of its own."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +285,8 @@ class _Driver:
     def _chains(self, rounds: Sequence[Round]) -> Iterator[list[Step]]:
         """The chains that can start now, the most urgent first.
 
-        A candidate is one chain once the steps it shares are there. Those of provisional rounds
+        A candidate is one chain once the steps of its experts are there, each of which is a chain
+        of its own for all candidates. Those of provisional rounds
         are wanted whoever wins, so they fill slots that would wait for a decision.
         """
         taken = {step.key for _, chain in self.running for step in chain}
@@ -296,7 +295,7 @@ class _Driver:
                 if not one.provisional and self.result(candidate) is not None:
                     continue
                 missing = self._missing(self.stored.steps(candidate)[-1])
-                shared = [[step] for step in missing if step.kind in SHARED]
+                shared = _of_experts(missing)
                 for chain in shared if shared or one.provisional else [missing]:
                     keys = {step.key for step in chain}
                     if keys and not keys & taken and not any(map(self._has_failed, chain)):
@@ -418,6 +417,15 @@ class _Driver:
         self.tell(Event("failed", step, said))
         if remedy:
             raise BrokenError(
-                f"stopped, as every other step would fail alike: {step.kind} {step.slug}: {said}; "
+                f"stopped, as every other step would fail alike: {step.label}: {said}; "
                 f"{remedy}, then start again: what is finished stays"
             )
+
+
+def _of_experts(steps: Iterable[Step]) -> list[list[Step]]:
+    """Of these steps those that train an expert alone, each expert's in order."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        if step_kinds.find(step.kind).per_expert:
+            found.setdefault(step.slug, []).append(step)
+    return list(found.values())

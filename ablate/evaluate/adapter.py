@@ -66,7 +66,7 @@ class Answerer:
 
     @classmethod
     def load(cls, folder: Path) -> "Answerer":
-        """The candidate that the finetune step in `folder` left."""
+        """The candidate that the step of training in `folder` left."""
         if not (folder / "spec.json").is_file():
             raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
         model = load_trained(folder)
@@ -109,9 +109,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     through the encoders once for all questions and tasks that show it, as long as its visual tokens
     are among the last `KEPT` bytes. On a GPU it computes in bfloat16, as it was trained.
 
-    `pretrained`: the folder of a finished finetune step, or an `Answerer`. `blank`: show mean grey
-    instead of every image. `device`: default the GPU if there is one. `world`: the processes that
-    share the batches, which are those of one; the leader alone gets answers. `watch` is called
+    `pretrained`: the folder of a finished step of training, or an `Answerer`. `blank`: show mean
+    grey instead of every image. `device`: default the GPU if there is one. `world`: the processes
+    that share the batches, which are those of one; the leader alone gets answers. `watch` is called
     after each batch with the number of questions answered.
     """
 

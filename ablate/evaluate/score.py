@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 
 def evaluate(ctx: "StepContext") -> dict[str, Any]:
-    """Score the finetuned candidate on the step's suite.
+    """Score the trained candidate on the step's suite.
 
     Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
     published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
@@ -147,8 +147,9 @@ def _ask(
     sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)
+    [trained] = ctx.parents.values()
     adapter = AblateLMM(
-        Answerer.load(ctx.parents["finetune"]),
+        Answerer.load(trained),
         batch_size=ctx.infra.get("micro_batch_size") or "auto",
         device=ctx.device,
         blank=suite.blank,

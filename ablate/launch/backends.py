@@ -7,7 +7,7 @@ ends processes, its word on their state is a hint. Nothing here imports torch.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ablate.config.infra import Infra, require_deepspeed
+from ablate.config.infra import DRIVER, Infra, require_deepspeed
 from ablate.errors import UserError, nearest
 from ablate.launch.devices import cores, gpus
 from ablate.launch.inline import Inline
@@ -42,7 +42,7 @@ def open_backend(
     if device == "cuda" and not cards and name != "slurm":
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
     if name == "inline":
-        _one_process(infra, executors)
+        _one_process(infra, _kinds(infra, executors))
         return Inline(home, place, executors)
     if name == "local":
         return _local(jobs, home, folder, place, infra, cards, executors)
@@ -50,6 +50,11 @@ def open_backend(
         require_slurm()
         return OnSlurm(home, folder, place, jobs or infra.slurm.at_once, infra, executors)
     raise UserError(f"no backend '{name}'{nearest(name, BACKENDS)}")
+
+
+def _kinds(infra: Infra, executors: Executors) -> list[str]:
+    """The kinds of steps that may come: ours, and those that the study says something of."""
+    return [kind for kind in dict.fromkeys((*executors, *infra.kinds)) if kind != DRIVER]
 
 
 def _one_process(infra: Infra, kinds: Iterable[str]) -> None:
@@ -72,10 +77,11 @@ def _local(
     executors: Executors,
 ) -> Local:
     """Slots that share the machine, each with the GPUs its largest steps ask for, or on CPUs."""
-    processes = max(infra.of(kind).devices for kind in executors)
-    if max(infra.of(kind).nodes for kind in executors) > 1:
+    asked = [infra.of(kind) for kind in _kinds(infra, executors)]
+    processes = max(one.devices for one in asked)
+    if max(one.nodes for one in asked) > 1:
         raise UserError("infra.nodes is above 1, but the backend local is one; choose slurm")
-    if any(infra.of(kind).by_deepspeed for kind in executors):
+    if any(one.by_deepspeed for one in asked):
         require_deepspeed()
     if place.device == "cuda" and processes > len(cards):
         raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")

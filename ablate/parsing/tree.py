@@ -96,7 +96,8 @@ def parse(text: str, where: str) -> Any:
 def merge(under: Located, over: Located) -> Located:
     """`over` on top of `under`: mappings key by key, anything else replaced.
 
-    A mapping of another `kind` (or a world against files or a mixture) replaces the one under it.
+    A mapping of another `kind` (or a world against files or a mixture) replaces the one under it,
+    and null takes a recipe's stage away that says its kind.
     """
     if not (isinstance(under.value, dict) and isinstance(over.value, dict)):
         return over
@@ -104,7 +105,10 @@ def merge(under: Located, over: Located) -> Located:
         return over
     merged = dict(under.value)
     for key, child in over.value.items():
-        merged[key] = merge(merged[key], child) if key in merged else child
+        if _takes_away(child, merged.get(key)):
+            del merged[key]
+        else:
+            merged[key] = merge(merged[key], child) if key in merged else child
     return Located(merged, over.where, over.folder)
 
 
@@ -114,6 +118,18 @@ def assign(tree: Located, path: str, value: Any, where: str) -> Located:
     List items go by index from 0.
     """
     return _assign(tree, path.split("."), _located(value, where, tree.folder), where, path)
+
+
+def _takes_away(over: Located, under: Located | None) -> bool:
+    """Whether this is null in place of a recipe's stage that says its kind.
+
+    Such a name is nowhere known but where it is written, and what is not known is a mistake.
+    """
+    is_stage = under is not None and isinstance(under.value, dict) and under.value.keys() >= _STAGE
+    return over.value is None and is_stage
+
+
+_STAGE = {"kind", "batch_size"}
 
 
 def _variant(tree: Located) -> object:
@@ -142,6 +158,9 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
     old = inside or {}
     if (whole := ".".join(parts)) in old:  # a key that is itself a dotted path, as arms have them
         part, rest = whole, []
+    if not rest and _takes_away(value, old.get(part)):
+        left = {key: child for key, child in old.items() if key != part}
+        return Located(left, tree.where, tree.folder)
     child = old.get(part, Located(None, where, tree.folder))
     return Located({**old, part: _assign(child, rest, value, where, path)}, tree.where, tree.folder)
 

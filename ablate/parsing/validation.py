@@ -66,8 +66,8 @@ def validated(model: type[Model], tree: Located, prefix: Sequence[str | int]) ->
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     loc = _path(first["loc"])
-    if key := first.get("ctx", {}).get("key"):
-        loc.append(key)
+    context = first.get("ctx", {})
+    loc += context.get("path") or ([context["key"]] if context.get("key") else [])
     field = ".".join(map(str, [*prefix, *loc])) or "study"
     raise UserError(f"{tree.at(loc).where}: {field}: {_said(first)}")
 
@@ -90,7 +90,7 @@ def _said(error: Any) -> str:
             return "is missing"
         case "seed":
             return f"{error['msg']}, got {shown}"
-        case "unknown_key" | "length" | "ours" | "warm":
+        case "unknown_key" | "length" | "ours" | "warm" | "kind" | "stage" | "stages":
             return str(error["msg"])
         case "literal_error":
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"

@@ -13,11 +13,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.catalog import step_kinds
 from ablate.errors import UserError
 from ablate.home import Home
 from ablate.preflight.step import Problem, write_problems
 from ablate.worker.caches import is_writable
 from ablate.worker.causes import causes_of, unwrap_retry
+from ablate.worker.run import load_executor
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -47,6 +49,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
         from ablate.preflight.scorers import check_scorers
 
         checks: list[Callable[[StepContext], Iterable[Problem]]] = [
+            _executors,
             _device,
             check_models,
             _data,
@@ -130,6 +133,15 @@ def _packages() -> Iterator[Problem]:
             if words not in seen:
                 seen.add(words)
                 yield Problem(found.what, found.remedy, broken=True)
+
+
+def _executors(ctx: "StepContext") -> Iterator[Problem]:
+    """The kinds of steps whose executor is not there, as another package's may not be."""
+    for kind in ctx.spec["kinds"]:
+        try:
+            load_executor(step_kinds.find(kind).executor)
+        except Exception as error:  # whatever the import of another package raises
+            yield from_error(f"kind of step '{kind}'", error, "mend the package that brings it")
 
 
 def _device(ctx: "StepContext") -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ablate.catalog import step_kinds
 from ablate.config.study import Candidate, Study
 from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
@@ -23,7 +24,7 @@ from ablate.store.artifacts import Store
 from ablate.store.steps import Step, ancestors, steps_for
 
 PREFLIGHT = "preflight"
-GROUPS = ("fusion_zoo", "ablate.encoders", "ablate.encoder_families")
+GROUPS = ("fusion_zoo", "ablate.encoders", "ablate.encoder_families", step_kinds.GROUP)
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0
 """Seconds after which what has passed is tried again: disks, weights and accounts change."""
@@ -49,13 +50,16 @@ def preflight_step(study: Study) -> Step:
     """The step that tries out what any step of the study does.
 
     Its spec: the models, each with the shortest `max_length` it is given and its parts that any
-    stage trains, the data they learn from, the suite, and the environment of this process.
+    stage trains, the data they learn from, the suite, the kinds of the steps, and the environment
+    of this process.
     """
     models: dict[str, dict[str, Any]] = {}
     data: dict[str, Any] = {}
     evaluations: dict[str, Any] = {}
+    kinds: dict[str, None] = {}
     for step in ancestors(_steps(study)):
-        if step.kind == "evaluate":
+        kinds[step.kind] = None
+        if not step_kinds.find(step.kind).trains:
             evaluations = step.spec["suite"]
             continue
         model, longest = step.spec["model"], step.spec["stage"]["max_length"]
@@ -68,6 +72,7 @@ def preflight_step(study: Study) -> Step:
         "models": list(models.values()),
         "data": list(data.values()),
         "suite": evaluations,
+        "kinds": list(kinds),
         "environment": sha256_json(_environment(study)),
     }
     return Step(PREFLIGHT, study.name, spec)

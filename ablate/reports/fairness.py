@@ -7,25 +7,22 @@ Facts are read from a candidate's configuration, its steps' specs and their reco
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
 
+from ablate.catalog.step_kinds import OURS
 from ablate.files import sha256_json
 from ablate.reports.frame import framed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-_STAGES = {
-    "prealign": "pre-alignment",
-    "pretrain": "pre-training",
-    "finetune": "fine-tuning",
-    "evaluate": "evaluation",
-}
+_TITLE_OF = {kind.name: kind.title for kind in OURS}
 _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
@@ -37,6 +34,8 @@ _SEVERE: Mapping[str, Severity] = MappingProxyType(
 """By the last word of a fact; what is not here is a warning."""
 MOST, NAMED = 4, 2
 """Values in a sentence; candidates named for one of them."""
+LEFT_OUT = "left out"
+"""What is said of a stage that a candidate does not pass."""
 PLUG_IN = "plug-in "
 """What the names of facts begin with that tell of other packages' parts."""
 _WEIGHTY = ("torch", "transformers", "timm", "lmms-eval")
@@ -78,6 +77,9 @@ def among(
     `varies`: the settings, by dotted path, that differ on purpose.
     """
     known = {one.name: facts(one) for one in candidates}
+    passed = {f"recipe.{name}" for one in candidates for name in _stages(one.config)}
+    for about, name in product(known.values(), passed):
+        about.setdefault(name, LEFT_OUT)
     names = dict.fromkeys(name for found in known.values() for name in found)
     meant, purposes, found = tuple(varies), dict[str, None](), []
     for name in names:
@@ -103,7 +105,7 @@ def facts(one: CandidateResult) -> dict[str, str]:
     The data of a stage has a name in the settings; what counts is its content.
     """
     names = {path: words for path, words in settings(one).items() if not path.endswith(".data")}
-    return names | _from_steps(one.steps)
+    return names | _from_steps(one.steps, one.last_stages)
 
 
 def settings(one: CandidateResult) -> dict[str, str]:
@@ -115,25 +117,35 @@ def settings(one: CandidateResult) -> dict[str, str]:
         "llm": str(config["llm"]),
         "seeds": _words(config["seeds"]),
     }
+    stages = _stages(config)
     for name, value in config["recipe"].items():
         path = f"recipe.{name}"
-        if name not in _STAGES:
-            found[path] = _words(value)
+        if name not in stages:
+            found[path] = LEFT_OUT if value is None else _words(value)
             continue
-        found[path] = "left out" if value is None else "done"
-        found |= {f"{path}.{field}": _words(setting) for field, setting in (value or {}).items()}
+        found[path] = "done"
+        found |= {f"{path}.{field}": _words(setting) for field, setting in value.items()}
     return found
+
+
+def _stages(config: Mapping[str, Any]) -> list[str]:
+    """The names of the stages of a recipe: all in it that is no plain setting."""
+    return [name for name, value in config["recipe"].items() if isinstance(value, Mapping)]
 
 
 def title(fact: str) -> str:
     """A fact's name as it is read: `batch size of fine-tuning`."""
     words = fact.removeprefix("recipe.").split(".")
-    if words[-1] in _STAGES:
-        return _STAGES[words[-1]]
+    if words[-1] in _TITLE_OF:
+        return _TITLE_OF[words[-1]]
     name = _TITLES.get(words[-1], words[-1].replace("_", " "))
-    return f"{name} of {_STAGES[words[0]]}" if words[0] in _STAGES else name
+    of_step = fact.startswith("recipe.") or words[-1] in _OF_STEPS
+    if len(words) == 1 or not of_step:
+        return name
+    return f"{name} of {_TITLE_OF.get(words[0], words[0])}"
 
 
+_OF_STEPS = ("data", "samples", "device")
 _TITLES = {"train": "trained parts and rates", "llm": "language model", "encoders": "mixture"}
 
 
@@ -144,8 +156,11 @@ _FIGURES = {
 }
 
 
-def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
-    """What the steps' specs and records tell; several values of one fact are joined."""
+def _from_steps(steps: Sequence[StepResult], last: Collection[StepResult]) -> dict[str, str]:
+    """What the steps' specs and records tell; several values of one fact are joined.
+
+    `last`: the last stages, which have the model as it is scored.
+    """
     several: dict[str, dict[str, None]] = {}
 
     def tell(name: str, value: Any) -> None:
@@ -155,8 +170,8 @@ def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
     for step in steps:
         result = step.record.get("result") or {}
         if "data" in step.spec:
-            tell(f"{step.kind}.data", _digest(step.spec["data"]["fingerprint"]))
-            tell(f"{step.kind}.samples", result.get("samples"))
+            tell(f"{step.name}.data", _digest(step.spec["data"]["fingerprint"]))
+            tell(f"{step.name}.samples", result.get("samples"))
         else:
             suite = {key: value for key, value in step.spec["suite"].items() if key != "name"}
             tell("suite", f"{step.spec['suite']['name']} {_digest(suite)}")
@@ -164,13 +179,13 @@ def _from_steps(steps: Sequence[StepResult]) -> dict[str, str]:
             if sizes:
                 content = _digest([sizes, result.get("sets")])
                 tell("questions", f"{sum(sizes.values())} {content}")
-        if step.kind == "finetune":
+        if step in last:
             for name in ("visual_tokens", "parameters", "trainable"):
                 tell(_FIGURES[name], result.get(name) and f"{result[name]:,}")
         for package, version in sorted((step.record.get("versions") or {}).items()):
             tell(f"package.{package}", version)
         tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
-        tell(f"{step.kind}.device", step.record.get("device"))
+        tell(f"{step.name}.device", step.record.get("device"))
         tell("threads", step.record.get("threads"))
         for name, own in (step.spec.get("plugins") or {}).items():
             tell(f"{PLUG_IN}{name}", f"{own['package']} {own['version']} ({own['sha256'][:8]})")

@@ -4,6 +4,7 @@
 says on being pointed at what it is, and leads to its page: its artist has the gid `gid` gives.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from ablate.reports.drawing import svg as svg
 from ablate.reports.frame import records
 from ablate.reports.labels import NAMED, Name, cut, in_round, name_beside
 from ablate.reports.losses import losses as losses
-from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
+from ablate.reports.model import CandidateResult, StudyResult, best_first
 from ablate.reports.significance import standing
 from ablate.reports.sizes import Size, pareto_front, size
 
@@ -264,16 +265,23 @@ def flips(
 
 @matplotlib.rc_context(STYLE)
 def where_time_went(study: StudyResult) -> Figure:
-    """One bar: the time of each kind of step, and beside it what sharing steps saved."""
+    """One bar: the time of each stage and of evaluation, and what sharing steps saved.
+
+    A kind of step has one colour; further stages of it are hatched.
+    """
     frame = tables.costs(study)
     saved = float(frame["saved"].sum())
     unit, scale = time_unit(float(frame["seconds"].sum()) + saved)
     figure, axes = canvas(1.6)
     axes.grid(visible=False)
-    left = 0.0
-    for kind, color in zip(KINDS, (SOFT, MUTED, ACCENT, INK), strict=True):
-        spent = float(frame.loc[frame["kind"] == kind, "seconds"].iloc[0]) / scale
-        axes.barh([0], [spent], left=left, color=color, height=0.55, label=kind)
+    left, drawn = 0.0, Counter[str]()
+    for name, kind in study.stages.items():
+        spent = float(frame.loc[frame["kind"] == name, "seconds"].iloc[0]) / scale
+        axes.barh(
+            [0], [spent], left=left, height=0.55, label=name, color=kind.colour,
+            edgecolor=PAPER, linewidth=0, hatch=_HATCHES[drawn[kind.name] % len(_HATCHES)],
+        )  # fmt: skip
+        drawn[kind.name] += 1
         left += spent
     if saved:
         axes.barh(
@@ -288,6 +296,9 @@ def where_time_went(study: StudyResult) -> Figure:
         handlelength=1.2, columnspacing=1.2,
     )  # fmt: skip
     return figure
+
+
+_HATCHES = ("", "...", "xxx", "+++")
 
 
 def _ends(study: StudyResult, candidate: CandidateResult) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
+from ablate.catalog.step_kinds import EVALUATE
 from ablate.config.study import Arms, Candidate, Study, load_study
 from ablate.errors import UserError
 from ablate.files import NO_FILE, read_json, sha256_json
@@ -65,7 +66,7 @@ def load(
         for turn in rounds
         for one in turn.candidates
         for step in one.steps
-        if step.kind == "evaluate" and step.status == "done"
+        if step.kind == EVALUATE and step.status == "done"
     )
     return StudyResult(
         name=study.name,
@@ -94,7 +95,7 @@ def _replicates(scored: Sequence[CandidateResult], seen: "CachedResults") -> Rep
 
     Those of a candidate that has several here are counted with it.
     """
-    evaluated = {one: [step for step in one.steps if step.kind == "evaluate"] for one in scored}
+    evaluated = {one: [step for step in one.steps if step.kind == EVALUATE] for one in scored}
     own = [step.folder for steps in evaluated.values() for step in steps if step.folder]
     but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
     return replicates(seen.store.home, own, but, seen.memory) if own else {}
@@ -187,7 +188,7 @@ class CachedResults(StoredResults):
             folder = work if (work := self.store.work(step)).is_dir() else None
         own = (step.kind, step.key, step.slug, step.dirname)
         far = _far(now.holding) if now.holding else ""
-        return StepResult(*own, now.state, step.spec, now.record or {}, folder, far)
+        return StepResult(*own, now.state, step.spec, now.record or {}, folder, far, step.stage)
 
     def answers(self, step: Step) -> Answers:
         """The answers of an evaluate step that is done."""
@@ -229,7 +230,7 @@ class CachedResults(StoredResults):
         record = self.store.record(step)
         if record is None:
             return None
-        if step.kind == "evaluate":
+        if step.kind == EVALUATE:
             folder = self.store.verified(step, record)
             return {"record": record, "marks": self._marked(step, folder, record)}
         return {"record": record} if self.store.sound(step, SMALL, record) else None

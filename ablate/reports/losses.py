@@ -22,7 +22,7 @@ WINDOW = 0.05
 
 @matplotlib.rc_context(STYLE)
 def losses(study: StudyResult) -> Figure:
-    """The loss of fine-tuning by step: the base's, and those of the best, `LINES` in all.
+    """The loss of the last stage by step: the base's, and those of the best, `LINES` in all.
 
     A mean over the twentieth of the steps around each; of several seeds the first's.
     """
@@ -55,9 +55,8 @@ _OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", SECOND)
 
 
 def curve_of(one: CandidateResult) -> "pd.Series[float] | None":
-    """The loss of a candidate's fine-tuning by step; None without a log of it."""
-    step = next((step for step in one.steps if step.kind == "finetune"), None)
-    return _loss(step) if step else None
+    """The loss of a candidate's last stage by step; None without a log of it."""
+    return _loss(one.last_stages[0]) if one.last_stages else None
 
 
 @cache

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from statistics import stdev
 from typing import Any
 
 import pandas as pd
 
+from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
 from ablate.redaction import redact
 from ablate.reports.answers import Answers, Replicates, Rows
 from ablate.reports.scoreboard import Scoreboard
-
-KINDS = ("prealign", "pretrain", "finetune", "evaluate")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,7 +21,8 @@ class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
     `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
-    nothing that is still to be done needs it; `folder` is the committed artifact, else
+    nothing that is still to be done needs it; `stage`: what its recipe calls it, where that is not
+    its kind; `folder` is the committed artifact, else
     the work folder if there is one; `record` is empty until it ended. `far`: how far one at work
     was when it was looked at, in words.
     """
@@ -35,9 +36,20 @@ class StepResult:
     record: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     far: str = ""
+    stage: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called: its stage, or its kind."""
+        return self.stage or self.kind
+
+    @property
+    def about(self) -> StepKind:
+        """What is known of its kind."""
+        return find(self.kind)
 
     def __repr__(self) -> str:
-        return f"<StepResult {self.kind} {_brief(self.slug)} ({self.key[:12]}): {self.status}>"
+        return f"<StepResult {self.name} {_brief(self.slug)} ({self.key[:12]}): {self.status}>"
 
     @property
     def seconds(self) -> float:
@@ -108,9 +120,14 @@ class CandidateResult:
     @property
     def notes(self) -> list[str]:
         """What its fusion said of this set-up when it was trained, as that a part had no effect."""
-        trained = [step for step in self.steps if step.kind in ("pretrain", "finetune")]
+        trained = [s for s in self.steps if s.about.trains and not s.about.per_expert]
         said = [(step.record.get("result") or {}).get("fusion_notes", []) for step in trained]
         return list(dict.fromkeys(line for lines in said for line in lines))
+
+    @cached_property
+    def last_stages(self) -> tuple[StepResult, ...]:
+        """The last stage of its training, once a seed: what its evaluation is of."""
+        return tuple(before for before, one in pairwise(self.steps) if not one.about.trains)
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
@@ -275,6 +292,20 @@ class StudyResult:
     def steps(self) -> Mapping[str, StepResult]:
         """Every step of the study once, by key, in the order of first use."""
         return {step.key: step for one in self.candidates for step in one.steps}
+
+    @cached_property
+    def stages(self) -> Mapping[str, StepKind]:
+        """What its steps are called, each with its kind, in the order of a chain; ours always."""
+        kinds = {kind.name: kind for kind in OURS if kind.trains or kind.name == EVALUATE}
+        order = list(kinds)
+        for one in self.candidates:
+            before = None
+            for step in one.steps:
+                if step.name not in order:
+                    order.insert(order.index(before) + 1 if before else 0, step.name)
+                    kinds[step.name] = step.about
+                before = step.name
+        return {name: kinds[name] for name in order}
 
     @cached_property
     def used_by(self) -> Mapping[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.catalog import suites
+from ablate.catalog.step_kinds import EVALUATE
 from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
 from ablate.home import Home
 from ablate.reports.answers import Answers, Replicates
@@ -70,7 +71,7 @@ def replicates(
 
     `but`: the keys of those that are counted already. What cannot be read is left out.
     """
-    root = Home(home).store / "evaluate"
+    root = Home(home).store / EVALUATE
     every = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     known = {path: found for path in every if (found := _remembered(home, path, memory))}
     ours = [known[path] for path in own if path in known]

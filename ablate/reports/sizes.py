@@ -10,8 +10,8 @@ from ablate.reports.model import CandidateResult
 class Size:
     """A candidate's cost; None where no record tells.
 
-    Of its model: `visual_tokens` an image becomes, `parameters` in all and `trainable` in
-    fine-tuning, `vision_flops` an image takes before the language model. Of its training, by no
+    Of its model: `visual_tokens` an image becomes, `parameters` in all and `trainable` in its last
+    stage, `vision_flops` an image takes before the language model. Of its training, by no
     clock: `training_flops`, the same for every image of every sample, forward. Measured:
     `tokens_per_second`, visual tokens read in evaluation; `device_hours` of all its steps. What is
     of all its steps is so of those too that it shares with others, a mean over its seeds.
@@ -28,8 +28,10 @@ class Size:
 
 def size(one: CandidateResult) -> Size:
     """From the records of the candidate's steps."""
-    results = {step.kind: step.record.get("result") or {} for step in one.steps}
-    trained, asked = results.get("finetune", {}), results.get("evaluate", {})
+    trained, asked = (
+        next((step.record.get("result") or {} for step in reversed(steps)), {})
+        for steps in (one.last_stages, [step for step in one.steps if not step.about.trains])
+    )
     tokens, seconds = trained.get("visual_tokens"), asked.get("seconds_generate")
     spent = sum(step.device_seconds for step in one.steps) / 3600
     return Size(
@@ -44,7 +46,7 @@ def size(one: CandidateResult) -> Size:
 
 
 def _training_flops(one: CandidateResult) -> float | None:
-    results = [step.record.get("result") or {} for step in one.steps if step.kind != "evaluate"]
+    results = [step.record.get("result") or {} for step in one.steps if step.about.trains]
     if one.status != "done" or not all(own.get("vision_flops") for own in results):
         return None
     spent = sum(own["samples"] * own["vision_flops"] for own in results)

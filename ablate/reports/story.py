@@ -179,7 +179,7 @@ def _undone(study: StudyResult) -> tuple[str, ...]:
         lines.append(f"This study is not finished: {scored} of {total} candidates are scored.")
     if at_work := [step for step in study.steps.values() if step.status == "running"]:
         now = time.strftime("%H:%M")
-        told = ", ".join(f"{step.kind} {step.slug} ({step.far})" for step in at_work[:MOST])
+        told = ", ".join(f"{step.name} {step.slug} ({step.far})" for step in at_work[:MOST])
         more = f", and {len(at_work) - MOST} more" if len(at_work) > MOST else ""
         lines.append(f"At work at {now}: {told}{more}.")
     if failed:

@@ -16,7 +16,7 @@ from ablate.reports.contributions import pairs as pairs
 from ablate.reports.fairness import fairness as fairness
 from ablate.reports.flips import flips as flips
 from ablate.reports.frame import ends, estimate, framed, typed
-from ablate.reports.model import KINDS, CandidateResult, StudyResult, best_first
+from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
 from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
 from ablate.reports.sizes import pareto_front, size
@@ -57,7 +57,12 @@ Fact = Callable[[CandidateResult], str | float | None]
 
 
 def _unfrozen(one: CandidateResult) -> str:
-    return "yes" if "encoders" in one.config["recipe"]["finetune"]["train"] else "no"
+    trained = (step.spec["stage"]["train"] for step in one.last_stages)
+    return "yes" if any("encoders" in parts for parts in trained) else "no"
+
+
+def _prealigned(one: CandidateResult) -> str:
+    return "yes" if any(step.about.per_expert for step in one.steps) else "no"
 
 
 VARIED: Mapping[str, Mapping[str, Fact]] = {
@@ -73,12 +78,12 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
     "expert": {"encoders": lambda one: " + ".join(one.encoders)},
     "pre-alignment": {
         "unfrozen": _unfrozen,
-        "prealigned": lambda one: "yes" if one.config["recipe"]["prealign"] else "no",
+        "prealigned": _prealigned,
     },
 }
 """By a study's axis the columns of its arms: how each fuses, the visual tokens it makes and how
-quickly they are read; the base encoder's side in pixels, and whether fine-tuning trains encoders;
-the encoders; whether they were pre-aligned."""
+quickly they are read; the base encoder's side in pixels, and whether the last stage trains
+encoders; the encoders; whether they were pre-aligned."""
 
 
 def cells(study: StudyResult) -> pd.DataFrame:
@@ -146,14 +151,14 @@ def notes(study: StudyResult) -> list[str]:
 
 
 def costs(study: StudyResult) -> pd.DataFrame:
-    """A row a kind of step: how many, seconds, and what sharing steps between candidates saved."""
+    """A row a stage, and one of evaluations: how many steps, seconds, what sharing them saved."""
     rows = []
-    for kind in KINDS:
-        steps = [step for step in study.steps.values() if step.kind == kind]
+    for name in study.stages:
+        steps = [step for step in study.steps.values() if step.name == name]
         uses = {step.key: len(study.used_by[step.key]) for step in steps}
         rows.append(
             {
-                "kind": kind,
+                "kind": name,
                 "steps": len(steps),
                 "done": sum(step.status == "done" for step in steps),
                 "seconds": sum(step.seconds for step in steps),
@@ -173,9 +178,13 @@ def reason(candidate: CandidateResult) -> str | None:
     if candidate.failure is None:
         return None
     step, error = candidate.failure
-    which = f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
-    said = " ".join(f"{which}: {error['message']}".split())
+    said = " ".join(f"{named(step)}: {error['message']}".split())
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+
+
+def named(step: StepResult) -> str:
+    """A step of a candidate as it is told from its others."""
+    return f"{step.name} {step.slug}" if step.about.per_expert else step.name
 
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
@@ -205,7 +214,7 @@ def facts(one: CandidateResult) -> dict[str, str | float | None]:
     of several divided by blanks; parameters; visual tokens of an image; answers that were not read.
     """
     own = size(one)
-    keys = [step.key[:12] for step in one.steps if step.kind == "evaluate"]
+    keys = [step.key[:12] for step in one.steps if not step.about.trains]
     return {
         "key": " ".join(keys),
         "seeds": " ".join(map(str, one.config["seeds"])),

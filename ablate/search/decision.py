@@ -57,7 +57,7 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
     if any(result is None for result in results):
         return None
     failed = {
-        name: f"{result.step.kind}: {result.message}"
+        name: f"{result.step.name}: {result.message}"
         for name, seeds in points.items()
         for result in reversed(seeds)
         if isinstance(result, Failure)

@@ -73,7 +73,7 @@ class _Trials:
             "point": candidate.point,
             "encoders": list(candidate.encoders),
             "step": steps[-1].key,
-            "steps": {f"{step.kind} {step.slug}": step.key for step in steps},
+            "steps": {step.label: step.key for step in steps},
             "won": turn.decision is not None and turn.decision.winner == candidate.point,
         }
         params: dict[str, Any] = {title: title in candidate.encoders for title in self.shelf}
@@ -83,7 +83,7 @@ class _Trials:
             "seed": candidate.seed,
         }
         if isinstance(result, Failure):
-            about["error"] = f"{result.step.kind}: {result.message}"
+            about["error"] = f"{result.step.name}: {result.message}"
             state, value = TrialState.FAIL, None
         else:
             about["scores"] = dict(result.scores)

@@ -130,6 +130,7 @@ def record(
         "schema": SCHEMA,
         "key": step.key,
         "kind": step.kind,
+        "stage": step.name,
         "slug": step.slug,
         "status": status,
         "result": result or {},

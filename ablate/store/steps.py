@@ -11,21 +11,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import fusion_zoo
-from ablate.catalog import plugins, suites
+from ablate.catalog import plugins, step_kinds, suites
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
-from ablate.config.study import Candidate, Design, Fusion, Study, encoder_spec, llm_spec
+from ablate.config.recipe import TrainingConfig
+from ablate.config.study import Candidate, Design, FusionConfig, Study, encoder_spec, llm_spec
 from ablate.parsing.validation import Fields
-
-SCHEMAS = MappingProxyType(
-    {"preflight": 1, "prealign": 1, "pretrain": 1, "finetune": 1, "evaluate": 2, "bake": 1}
-)
-"""Raised by one when a kind's executor would make another result of the same spec."""
-
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
 """What JSON keeps as it is; a call for each of them is what making keys would take longest over."""
@@ -94,12 +88,27 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One cached unit of work. `spec`: fully resolved JSON; `parents`: the steps it starts from."""
+    """One cached unit of work. `spec`: fully resolved JSON; `parents`: the steps it starts from, by
+    their kinds, and of several of one kind by `kind:slug`.
+
+    `stage`: what a recipe calls it, where that is not its kind. Like the slug it is in no key.
+    """
 
     kind: str
     slug: str
     spec: dict[str, Any]
     parents: Mapping[str, "Step"] = field(default_factory=dict)
+    stage: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is shown: its stage, or its kind."""
+        return self.stage or self.kind
+
+    @property
+    def label(self) -> str:
+        """What it is, and of what."""
+        return f"{self.name} {self.slug}"
 
     @cached_property
     def key(self) -> str:
@@ -108,9 +117,9 @@ class Step:
             [f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())]
         )
         spec = ",".join([f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec)])
+        schema = step_kinds.find(self.kind).schema
         identity = (  # the canonical JSON of all four, put together of its parts
-            f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{SCHEMAS[self.kind]},'
-            f'"spec":{{{spec}}}}}'
+            f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{schema},"spec":{{{spec}}}}}'
         )
         return hashlib.sha256(identity.encode()).hexdigest()
 
@@ -128,18 +137,19 @@ class Step:
         if suite := spec.get("suite"):
             spec["suite"] = {name: part for name, part in suite.items() if name not in _LATER}
         same = spec == self.spec and all(parents[role] is one for role, one in self.parents.items())
-        return self if same else Step(self.kind, self.slug, spec, parents)
+        return self if same else Step(self.kind, self.slug, spec, parents, self.stage)
 
     def to_json(self) -> dict[str, Any]:
         """The step and, inside, its parents, as a worker is given them."""
         parents = {role: parent.to_json() for role, parent in self.parents.items()}
-        return {"kind": self.kind, "slug": self.slug, "spec": self.spec, "parents": parents}
+        own = {"kind": self.kind, "slug": self.slug, "spec": self.spec, "stage": self.stage}
+        return {**own, "parents": parents}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Step":
         """The step that `to_json` gave."""
         parents = {role: cls.from_json(parent) for role, parent in value["parents"].items()}
-        return cls(value["kind"], value["slug"], value["spec"], parents)
+        return cls(value["kind"], value["slug"], value["spec"], parents, value["stage"])
 
 
 _LATER = {"plugins", "sets", "scorers"}
@@ -166,27 +176,37 @@ def steps_for(
     Steps of equal keys are one step, whichever candidate or study they come from. `text`: a part as
     JSON.
     """
-    recipe, name, seed = candidate.recipe, "+".join(candidate.encoders), candidate.seed
-    prealigned = {}
-    if recipe.prealign is not None:
-        source, stage = study.data[recipe.prealign.data], text(recipe.prealign)
-        common = (candidate.fusion.grid, candidate.llm, recipe.feature_norm, stage, source)
-        for title in candidate.encoders:
-            prealigned[f"prealign:{title}"] = _prealign(title, *common, seed)
-    slug, fusion = f"{name}.{candidate.fusion.name}", text(candidate.fusion)
-    model = _model(candidate.encoders, fusion, candidate.llm, recipe.feature_norm)
-    specs = [
-        _spec(model, text(stage), study.data[stage.data], seed)
-        for stage in (recipe.pretrain, recipe.finetune)
-    ]
-    pretrain = Step("pretrain", slug, specs[0], prealigned)
-    finetune = Step("finetune", slug, specs[1], {"pretrain": pretrain})
-    evaluate = Step("evaluate", slug, {"suite": _suite(study.suite)}, {"finetune": finetune})
-    return [*prealigned.values(), pretrain, finetune, evaluate]
+    recipe, seed = candidate.recipe, candidate.seed
+    fusion, norm = text(candidate.fusion), recipe.feature_norm
+    slug = f"{'+'.join(candidate.encoders)}.{candidate.fusion.name}"
+    model = _model(candidate.encoders, fusion, candidate.llm, norm)
+    shared = candidate.fusion.grid, candidate.llm, norm
+    steps: list[Step] = []
+    before: list[Step] = []  # what the next stage starts from
+    for name, stage in recipe.stages().items():
+        kind, source, words = recipe.kind(name), study.data[stage.data], text(stage)
+        called = name if name != kind else ""
+        if step_kinds.find(kind).per_expert:
+            parents = dict(zip(candidate.encoders, before, strict=False))
+            before = [
+                _of_expert(title, *shared, kind, called, words, source, seed, parents.get(title))
+                for title in candidate.encoders
+            ]
+        else:
+            spec = _spec(kind, model, words, source, seed)
+            before = [Step(kind, slug, spec, _roles(before, slug), called)]
+        steps += before
+    suite = {"suite": _suite(study.suite)}
+    return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(before, slug))]
 
 
-def prealign_design(design: Design, title: str) -> Design:
-    """The design in which the expert of this title is pre-aligned: nothing else of it matters."""
+def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
+    """The parents of a step by their roles: of another slug, they are of one expert each."""
+    return {one.kind if one.slug == slug else f"{one.kind}:{one.slug}": one for one in parents}
+
+
+def expert_design(design: Design, title: str) -> Design:
+    """The design in which the expert of this title is trained alone: nothing else of it matters."""
     fusion = _fusion_of_one(design.fusion.grid)
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
@@ -212,42 +232,46 @@ def _safe(slug: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _prealign(
+def _of_expert(
     title: str,
     grid: tuple[int, int],
     llm: str,
     feature_norm: str,
+    kind: str,
+    called: str,
     stage: str,
     source: DataSource,
     seed: int,
+    before: Step | None,
 ) -> Step:
-    """An expert's pre-alignment, one object for all candidates: its key is made once.
+    """A stage of an expert alone, one object for all candidates: its key is made once.
 
-    `stage`: as JSON.
+    `stage`: as JSON; `before`: the stage that it starts from, if any.
     """
     fusion = _fusion_of_one(grid).model_dump_json()
-    model = _model((title,), fusion, llm, feature_norm)
-    return Step("prealign", title, _spec(model, stage, source, seed))
+    spec = _spec(kind, _model((title,), fusion, llm, feature_norm), stage, source, seed)
+    return Step(kind, title, spec, _roles([before] if before else [], title), called)
 
 
-def _spec(model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
+def _spec(kind: str, model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"model": model, "stage": _stage(stage), "seed": seed}
-    return {**found, "data": _source(source), **_code(model)}
+    return {**found, "data": _source(source), **_code(kind, model)}
 
 
-def _code(model: Part) -> dict[str, Part]:
-    """Whose code the model runs: of other packages by content, of ours what is not as it was.
+def _code(kind: str, model: Part) -> dict[str, Part]:
+    """Whose code trains and is run: of other packages by content, of ours what is not as it was.
 
-    A model of our own components as they first were has neither, as before there was a choice.
+    A step of our own components as they first were has neither, as before there was a choice.
     """
     names = model["fusion"]["name"], *(encoder["family"] for encoder in model["encoders"])
-    return _code_of(*names)
+    return _code_of(kind, *names)
 
 
 @cache
-def _code_of(fusion: str, *families: str) -> dict[str, Part]:
+def _code_of(kind: str, fusion: str, *families: str) -> dict[str, Part]:
+    named = [("encoder family", name) for name in families]
     found: dict[str, Mapping[str, Any]] = {
-        "plugins": plugins.described(fusion, families),
+        "plugins": plugins.described([*named, ("fusion", fusion), ("step kind", kind)]),
         "revisions": plugins.revisions(fusion, families),
     }
     return {name: Part(values) for name, values in found.items() if values}
@@ -266,14 +290,15 @@ def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) ->
 
 @lru_cache(maxsize=4096)
 def _stage(stage: str) -> Part:
-    """A stage, given as JSON; its data have a place of their own."""
-    return Part({name: value for name, value in json.loads(stage).items() if name != "data"})
+    """How a stage trains, given as JSON; its kind, its place and its data are told elsewhere."""
+    known = TrainingConfig.model_fields
+    return Part({name: value for name, value in json.loads(stage).items() if name in known})
 
 
 @cache
-def _fusion_of_one(grid: tuple[int, int]) -> Fusion:
+def _fusion_of_one(grid: tuple[int, int]) -> FusionConfig:
     options = fusion_zoo.options("channel_concat")
-    return Fusion(name="channel_concat", grid=grid, options=options)
+    return FusionConfig(name="channel_concat", grid=grid, options=options)
 
 
 @cache

@@ -31,19 +31,22 @@ def starting_model(
 ) -> Mllm:
     """The model a training step starts from: shipped weights, and over them its parents' parts.
 
-    From a `prealign:<title>` parent comes its encoder alone: the projector it was aligned with
-    fits no mixture. `held`: the parts to be filled from a checkpoint; if that is all of them, no
-    weights are read here.
+    From a parent of one expert (`prealign:<title>`) comes its encoder alone: the projector it was
+    aligned with fits no mixture. Any other has trained this very model, and left what it and those
+    before it have changed. `held`: the parts to be filled from a checkpoint; if that is all of
+    them, no weights are read here.
     """
     model = _shipped_model(spec, held)
     if set(held) == set(PARTS):
         return model
-    for encoder, module in zip(model.spec.encoders, model.mixture.encoders, strict=True):
-        if folder := parents.get(f"prealign:{encoder.title}"):
+    encoders = zip(model.spec.encoders, model.mixture.encoders, strict=True)
+    alone = {encoder.title: module for encoder, module in encoders}
+    for role, folder in parents.items():
+        if title := role.partition(":")[2]:
             [file] = folder.glob("encoder-*.safetensors")
-            load_module(module, file)
-    if folder := parents.get("pretrain"):
-        load_parts(model, folder, stored_parts(folder))
+            load_module(alone[title], file)
+        else:
+            load_parts(model, folder, stored_parts(folder))
     return model
 
 

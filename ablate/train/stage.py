@@ -1,6 +1,6 @@
-"""Runs one training step: pre-alignment, pre-training or fine-tuning.
+"""Runs one training step, such as pre-alignment, pre-training or fine-tuning.
 
-The three differ in data alone: in the model, the parts that learn, and the step they start from.
+They differ in data alone: in the model, the parts that learn, and the step they start from.
 """
 
 import logging
@@ -17,6 +17,7 @@ import lightning as L
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch.utils.data import DataLoader
 
+from ablate.catalog import step_kinds
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require
 from ablate.catalog.model_spec import ModelSpec
@@ -212,13 +213,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _kept(ctx: "StepContext", plan: Plan) -> list[str]:
-    """The parts to store: after fine-tuning all, before it those that no longer are as shipped."""
-    if ctx.step_kind == "finetune":
+    """The parts to store: all, or those that no longer are as shipped, as the kind of step says."""
+    kind = step_kinds.find(ctx.step_kind)
+    if kind.keeps_all:
         return list(PARTS)
     changed = {"projector", "fusion", *plan.train}
     for folder in ctx.parents.values():
         changed.update(stored_parts(folder))
-    if ctx.step_kind == "prealign":
+    if kind.per_expert:
         changed.add("encoders")
     return [part for part in PARTS if part in changed]
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ablate.catalog import step_kinds
+
 
 def advice(error: BaseException, kind: str, infra: Mapping[str, Any], backend: str) -> str:
     """What to change for a step of this kind, as the end of an error line; `""` for other errors.
@@ -18,7 +20,7 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any], backend: s
         return ""
     size = infra.get("micro_batch_size")
     changes = [f"infra.micro_batch_size lower (now {size or 'all'})"] if size != 1 else []
-    if kind != "evaluate":
+    if step_kinds.find(kind).trains:
         if not infra.get("gradient_checkpointing"):
             changes.append("infra.gradient_checkpointing to true")
         if infra.get("strategy") != "fsdp":

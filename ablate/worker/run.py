@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ablate.catalog import plugins
+from ablate.catalog import plugins, step_kinds
 from ablate.files import FULL, PASSING, write_json
 from ablate.redaction import redact
 from ablate.store.artifacts import BadArtifactError, Store
@@ -34,17 +34,9 @@ from ablate.worker.process_group import ProcessGroup, StepRanks
 
 Executor = Callable[["StepContext"], dict[str, Any]]
 Executors = Mapping[str, str | Executor]
-EXECUTORS: Executors = MappingProxyType(
-    {
-        "prealign": "ablate.train.stage:train",
-        "pretrain": "ablate.train.stage:train",
-        "finetune": "ablate.train.stage:train",
-        "evaluate": "ablate.evaluate.score:evaluate",
-        "bake": "ablate.bake.run:bake",
-        "preflight": "ablate.preflight.checks:check",
-    }
-)
-"""What does each kind of step, as `module:function`; imported when first needed."""
+EXECUTORS: Executors = MappingProxyType({kind.name: kind.executor for kind in step_kinds.OURS})
+"""What does each kind of step, as `module:function`, imported when first needed; a kind that is not
+here is asked for its own."""
 
 TOLD_TO_GO = threading.Event()
 """Set once this process is being ended from outside: what fails from then on fails of that, as a
@@ -253,10 +245,13 @@ class Attempt:
 
 
 def _executor(kind: str, executors: Executors) -> Executor:
-    found = executors[kind]
-    if not isinstance(found, str):
-        return found
-    module, _, name = found.partition(":")
+    found = executors.get(kind) or step_kinds.find(kind).executor
+    return load_executor(found) if isinstance(found, str) else found
+
+
+def load_executor(named: str) -> Executor:
+    """The executor `module:function`; ImportError or AttributeError if there is none."""
+    module, _, name = named.partition(":")
     executor: Executor = getattr(importlib.import_module(module), name)
     return executor
 

@@ -15,7 +15,8 @@ import fusion_zoo
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog.llms import LlmSpec, resolve
 from ablate.commands.options import GpuKind
-from ablate.config.study import Candidate, Stage, Study, encoder_spec, llm_spec, load_study
+from ablate.config.recipe import StageConfig
+from ablate.config.study import Candidate, Study, encoder_spec, llm_spec, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
 from ablate.encoders.build import build_encoder
@@ -174,7 +175,9 @@ def test_to_train_one_part_more_never_costs_less(
 ) -> None:
     def passes(parts: set[str]) -> dict[str, int]:
         train = dict.fromkeys(parts, 1e-3)
-        stage = Stage.model_validate({"data": "d", "steps": 1, "batch_size": 1, "train": train})
+        stage = StageConfig.model_validate(
+            {"data": "d", "steps": 1, "batch_size": 1, "train": train}
+        )
         return cost._passes(stage, recompute)
 
     fewer, all_of_them = passes(trained), passes(trained | {more})

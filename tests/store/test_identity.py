@@ -96,7 +96,7 @@ explore:
 SUITE = "tasks: [{task: pope, file: pope/pope, metric: f1, questions: 2}]"
 CACHES = (
     *(fusion_zoo._entries, registry._known, study.encoder_spec, suites.resolve, benchmarks._yaml),
-    *(steps._code_of, steps._model, steps._prealign, steps._suite),
+    *(steps._code_of, steps._model, steps._of_expert, steps._suite),
 )
 
 

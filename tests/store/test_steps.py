@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ablate.catalog import step_kinds
 from ablate.config.study import Candidate, Study, load_study
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
-from ablate.store.steps import SCHEMAS, Part, Step, _identity, ancestors, canonical, steps_for
+from ablate.store.steps import Part, Step, _identity, ancestors, canonical, steps_for
 
 SPEC = {"rate": 1e-3, "steps": 60, "train": {"llm": 1.0, "projector": 2}, "note": "é", "none": None}
 JSON = st.recursive(
@@ -39,7 +40,7 @@ def keys(study: Study, **changed: Any) -> list[str]:
 def test_keys_never_change_unnoticed() -> None:
     parent = Step("prealign", "a@1", SPEC)
     child = Step("pretrain", "other words", SPEC, {"prealign:a@1": parent})
-    assert SCHEMAS["prealign"] == SCHEMAS["pretrain"] == 1
+    assert step_kinds.find("prealign").schema == step_kinds.find("pretrain").schema == 1
     assert parent.key == "6d4c7f620e9a6670ffabd71682f514fa227d69eb0eb1b1bceee480cd8101be32"
     assert child.key == "f69928ad9beeecbd36951615cd78993c7a570f099477a51737bad3ae63aa22da"
     assert child.dirname == "other-words-" + child.key[:12]

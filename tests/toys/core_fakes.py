@@ -69,8 +69,9 @@ def evaluate(ctx: StepContext) -> dict[str, Any]:
     """Scores that depend on the encoders and, a little, on the digest of the weights."""
     note(ctx, "begin")
     time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
-    names = json.loads((ctx.parents["finetune"] / "encoders.json").read_text())
-    digest = (ctx.parents["finetune"] / "weights.txt").read_text()
+    [trained] = ctx.parents.values()
+    names = json.loads((trained / "encoders.json").read_text())
+    digest = (trained / "weights.txt").read_text()
     gain = sum(GAIN.get(name.split("-")[0], 0.0) for name in names) + 40
     rows: list[dict[str, Any]] = []
     scores: dict[str, dict[str, Any]] = {}

@@ -21,7 +21,7 @@ from ablate.commands.doctor.finding import Finding
 from ablate.commands.output import note
 from ablate.commands.study_status import survey
 from ablate.config import clusters
-from ablate.config.infra import Infra
+from ablate.config.infra import DRIVER, Infra
 from ablate.config.provenance import Origins
 from ablate.errors import UserError
 from ablate.files import home, read_json, write_json
@@ -119,7 +119,7 @@ def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator
     own, kinds = Infra(), []
     if study:
         found = survey(study, overrides)
-        own, kinds = found.study.infra, [*(step.kind for step in found.steps), "driver"]
+        own, kinds = found.study.infra, [*(step.kind for step in found.steps), DRIVER]
     infra, origins = clusters.over(own), Origins.of(study, overrides, own)
     for alike, asked in requests(infra, kinds) or [([], request(infra, requeue=True))]:
         whose = f"{', '.join(alike)}: " if alike else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.config.infra import Infra, Slurm
+from ablate.config.infra import DRIVER, Infra, Slurm
 from ablate.errors import UserError
 
 NOTICE = 120
@@ -163,7 +163,7 @@ def driver_request(infra: Infra) -> Request:
     least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
     small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
     plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
-    own = infra.kinds.get("driver") or Infra()
+    own = infra.kinds.get(DRIVER) or Infra()
     return request(own.over(small.over(plain)), requeue=True)
 
 
@@ -172,7 +172,7 @@ def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Reques
     are together."""
     found: list[tuple[list[str], Request]] = []
     for kind in dict.fromkeys(kinds):
-        asked = driver_request(infra) if kind == "driver" else request(infra.of(kind))
+        asked = driver_request(infra) if kind == DRIVER else request(infra.of(kind))
         alike = next((names for names, one in found if one == asked), None)
         if alike is None:
             found.append(([kind], asked))

@@ -24,6 +24,7 @@ from ablate.reports.pages.common import (
 from ablate.reports.pages.curves import Curve, curve
 from ablate.reports.pages.logs import tail
 from ablate.reports.significance import covered, standing, unread
+from ablate.reports.tables import named
 
 
 def candidate(
@@ -69,7 +70,7 @@ def _failure(one: CandidateResult) -> dict[str, str] | None:
         return None
     step, error = one.failure
     said = {name: shortened(error[name], 10 * LONGEST) for name in ("type", "message")}
-    return {"step": f"{step.kind} {step.slug}", **said}
+    return {"step": f"{step.name} {step.slug}", **said}
 
 
 _LINEAGE: Heads = [
@@ -81,7 +82,7 @@ _LINEAGE: Heads = [
 def _descent(study: StudyResult, step: StepResult) -> list[str]:
     """A step's row of the lineage."""
     return [
-        step.kind,
+        step.name,
         step.slug,
         step.key[:12],
         step.status,
@@ -96,17 +97,13 @@ def _descent(study: StudyResult, step: StepResult) -> list[str]:
 def _curve(step: StepResult) -> dict[str, Any] | None:
     """The loss of a step, read once for all the candidates that share it."""
     found: Curve | None = curve(step)
-    return {"title": _named(step), "curve": found} if found else None
+    return {"title": named(step), "curve": found} if found else None
 
 
 def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:
     """What a step printed last; open where it failed."""
     text = tail(study.home, step)
-    return {"title": _named(step), "text": text, "open": step.status == "failed"} if text else None
-
-
-def _named(step: StepResult) -> str:
-    return f"{step.kind} {step.slug}" if step.kind == "prealign" else step.kind
+    return {"title": named(step), "text": text, "open": step.status == "failed"} if text else None
 
 
 def _tiles(
@@ -173,14 +170,14 @@ def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
 def _trainable(one: CandidateResult) -> dict[str, Any]:
     """Parameters by part (rows) and stage (columns), from each step's `parameters.json`.
 
-    Pre-alignment is one stage, of all experts; a part of each is its own.
+    A stage that each expert passes alone is one of all of them; a part of each is its own.
     """
     stages: dict[str, dict[str, Mapping[str, Any]]] = {}
     for step in one.steps:
         path = step.folder / "parameters.json" if step.folder else None
         if path and path.exists():
             own = {row["part"]: row for row in read_json(path)}
-            stages[step.kind] = stages.get(step.kind, {}) | own
+            stages[step.name] = stages.get(step.name, {}) | own
     parts = sorted({part for table in stages.values() for part in table})
     rows = []
     for part in parts:

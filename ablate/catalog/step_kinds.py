@@ -1,0 +1,114 @@
+"""The kinds of steps there are: what each is called, who does it, how it is counted and shown.
+
+A recipe is made of stages, which are steps of a kind that trains; the other kinds are none of its.
+Another package brings a kind with an entry point in the group `ablate.step_kinds` that names a
+`StepKind`. Nothing here imports torch; a module with a kind should not, either: its executor does,
+once a step is done.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from ablate.errors import UserError, nearest
+
+GROUP = "ablate.step_kinds"
+
+
+@dataclass(frozen=True)
+class StepKind:
+    """One kind of step.
+
+    `name`: its word in studies, in the store and in `infra.kinds`; `title`: in a report's
+    sentences; `executor`: who does it, as `module:function`, which is given a `StepContext` and
+    returns the step's figures; `schema`: raised by one when that would make another result of the
+    same spec; `colour`: its part of a bar in figures.
+
+    `trains`: whether a recipe may have it as a stage. Of such a kind, `per_expert`: each encoder
+    passes it alone, in a model of its own, which all candidates with that encoder share;
+    `keeps_all`: its artifact holds every part of the model, and not only those that are no longer
+    as shipped; `text`: tokens of text that a sample is counted with, beside its image's.
+    """
+
+    name: str
+    title: str
+    executor: str
+    schema: int = 1
+    colour: str = "#56b4e9"
+    trains: bool = True
+    per_expert: bool = False
+    keeps_all: bool = False
+    text: int = 250
+
+
+TRAIN = "ablate.train.stage:train"
+OURS = (
+    StepKind(
+        "preflight",
+        "preflight",
+        "ablate.preflight.checks:check",
+        colour="#000000",
+        trains=False,
+    ),
+    StepKind("prealign", "pre-alignment", TRAIN, colour="#9db9b8", per_expert=True),
+    StepKind("pretrain", "pre-training", TRAIN, colour="#66716f", text=40),
+    StepKind("finetune", "fine-tuning", TRAIN, colour="#0072b2", keeps_all=True),
+    StepKind(
+        "evaluate",
+        "evaluation",
+        "ablate.evaluate.score:evaluate",
+        schema=2,
+        colour="#1d2527",
+        trains=False,
+    ),
+    StepKind("bake", "baking", "ablate.bake.run:bake", colour="#000000", trains=False),
+)
+"""Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the
+pairs, a few questions and answers in a conversation. The fit of `ablate.cost` takes up its error.
+"""
+EVALUATE = "evaluate"
+"""What ends every candidate's chain."""
+_NAMED = {kind.name: kind for kind in OURS}
+
+
+def names() -> list[str]:
+    """Every kind's name: ours, then those of other packages."""
+    return [*_NAMED, *sorted(_others().keys() - _NAMED.keys())]
+
+
+def find(name: str) -> StepKind:
+    """The kind of this name. UserError for an unknown one, naming the nearest."""
+    return _NAMED[name] if name in _NAMED else _load(name)
+
+
+def plug_in(name: str) -> EntryPoint | None:
+    """What another package offers as this kind; None for ours. UserError for an unknown one."""
+    if name in _NAMED:
+        return None
+    if name not in _others():
+        raise UserError(f"no kind of step '{name}'{nearest(name, names())}")
+    return _others()[name]
+
+
+@cache
+def _others() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+@cache
+def _load(name: str) -> StepKind:
+    entry = plug_in(name)
+    assert entry is not None  # ours are found before
+    try:
+        kind = entry.load()
+    except Exception as error:  # whatever another package raises
+        raise UserError(
+            f"the kind of step '{name}' of {entry.value} cannot be loaded: "
+            f"{type(error).__name__}: {error}; mend that package, or uninstall it"
+        ) from error
+    if not isinstance(kind, StepKind) or kind.name != name:
+        raise UserError(
+            f"the kind of step '{name}' of {entry.value} is {kind!r}; it should be a StepKind of "
+            "that name"
+        )
+    return kind

@@ -1,0 +1,208 @@
+"""A recipe: the stages of a candidate's training, in order. Nothing here imports torch."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from ablate.catalog import step_kinds
+from ablate.config.infra import DRIVER
+from ablate.errors import nearest
+from ablate.parsing.validation import Fields, known
+
+Part = Literal["encoders", "fusion", "projector", "llm"]
+
+
+def _trained(value: Any) -> Any:
+    """The learning rates of the parts that train: a part that is absent or null is frozen."""
+    if isinstance(value, dict):
+        return {part: rate for part, rate in value.items() if rate is not None}
+    return value
+
+
+class TrainingConfig(Fields):
+    """How a stage trains. `train`: learning rate of each part that does; the others are frozen.
+
+    Its length is `steps` (of the optimizer) or `epochs` (over its data); `batch_size` samples a
+    step on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
+    `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
+    `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
+    `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
+    """
+
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+    batch_size: PositiveInt
+    train: Annotated[dict[Part, PositiveFloat], BeforeValidator(_trained), Field(min_length=1)]
+    weight_decay: NonNegativeFloat = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: PositiveFloat = 1.0
+    max_length: PositiveInt = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    warm_projector: NonNegativeInt = 0
+    group_by_length: bool = False
+    # Came later: a step of before it is still the same step.
+    prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainingConfig":
+        if (self.steps is None) == (self.epochs is None):
+            raise PydanticCustomError(
+                "length", "give steps or epochs, one of the two (null takes one away)"
+            )
+        if self.warm_projector and "projector" not in self.train:
+            raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+        return self
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+class StageConfig(TrainingConfig):
+    """A stage of a recipe: how it trains, on which `data`, and where it stands.
+
+    `kind`: of its step, where that is not its name; `after`, `before`: the stage it stands next to.
+    """
+
+    data: str
+    kind: str | None = Field(default=None, exclude_if=_absent)
+    after: str | None = Field(default=None, exclude_if=_absent)
+    before: str | None = Field(default=None, exclude_if=_absent)
+
+
+class Recipe(Fields):
+    """The stages of training by name, and what holds in all of them.
+
+    `prealign`, `pretrain` and `finetune` come in this order, wherever they are written. A stage of
+    another name says its `kind`; it comes last, after others of its sort that are written before
+    it, or else directly `after` or `before` the stage that it names. null takes a stage away.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, StageConfig | None] = Field(init=False)
+
+    feature_norm: Literal["none", "layer"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, value: Any) -> Any:
+        """Names the nearest field, kind or stage for a name that none of them has."""
+        written = value if isinstance(value, dict) else {}
+        own = {name: kind for name in written if (kind := _kind(written[name])) is not None}
+        for name, kind in own.items():
+            _check_named(name, kind)
+        fields = {*cls.model_fields, *_FIRST, *own}
+        if written.keys() - fields:  # those of other packages take a while to find
+            fields.update(_kinds_of_stages())
+        for name, stage in written.items():
+            if name not in fields and isinstance(stage, dict):
+                hint = f" (a stage of another name says its `kind`){nearest(name, fields)}"
+                raise _problem((name,), f"unknown key{hint}")
+        return known(value, fields)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Recipe":
+        stages = self.stages()
+        whole = False
+        for name in stages:
+            alone = step_kinds.find(self.kind(name)).per_expert
+            if alone and whole:
+                raise _problem(
+                    (name,), "is of each expert alone, so it comes before what trains them together"
+                )
+            whole |= not alone
+        if not whole:
+            raise PydanticCustomError(
+                "stages", "there is no stage that trains a whole candidate, such as finetune"
+            )
+        return self
+
+    def kind(self, name: str) -> str:
+        """The kind of step that a stage is."""
+        stage = self._written[name]
+        return (stage and stage.kind) or name
+
+    def stages(self) -> dict[str, StageConfig]:
+        """The stages there are, by name, in the order in which a candidate passes them."""
+        written = self._written
+        return {name: stage for name in _ordered(written) if (stage := written.get(name))}
+
+    @property
+    def _written(self) -> Mapping[str, StageConfig | None]:
+        return self.__pydantic_extra__ or {}
+
+
+_FIRST = tuple(kind.name for kind in step_kinds.OURS if kind.trains)
+"""The stages that have a place of their own, in order."""
+_NAME = re.compile(r"[A-Za-z]\w{0,39}", re.ASCII)
+
+
+def _kinds_of_stages() -> list[str]:
+    ours = {kind.name for kind in step_kinds.OURS}
+    return [name for name in step_kinds.names() if name in _FIRST or name not in ours]
+
+
+def _kind(stage: Any) -> Any:
+    return stage.get("kind") if isinstance(stage, dict) else None
+
+
+def _check_named(name: str, kind: Any) -> None:
+    """Raises an error unless a stage may have this name and be of this kind of step."""
+    kinds = _kinds_of_stages()
+    if kind not in kinds or not step_kinds.find(kind).trains:
+        raise _problem((name, "kind"), f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}")
+    if kind != name and name in (*step_kinds.names(), DRIVER):
+        said = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
+        raise _problem((name, "kind"), said)
+    if not _NAME.fullmatch(name):
+        said = "a stage's name is of letters, digits and _, such as second_tuning"
+        raise _problem((name,), said)
+
+
+def _problem(path: Sequence[str], said: str) -> PydanticCustomError:
+    return PydanticCustomError("stage", "{said}", {"said": said, "path": path})
+
+
+def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
+    """The names of stages, also of those that were taken away, in a candidate's order."""
+    beside: dict[tuple[str, str], list[str]] = {}
+    free = list(_FIRST)
+    for name, stage in written.items():
+        side = "after" if stage and stage.after else "before"
+        anchor = stage and (stage.after or stage.before)
+        if stage and stage.after and stage.before:
+            raise _problem((name,), "give after or before, one of the two")
+        if anchor is None:
+            free += [name] if name not in _FIRST else []
+        elif name in _FIRST:
+            raise _problem((name, side), f"'{name}' has a place of its own: {', '.join(_FIRST)}")
+        elif anchor not in written and anchor not in _FIRST:
+            hint = nearest(anchor, {*written, *_FIRST} - {name})
+            raise _problem((name, side), f"there is no stage '{anchor}'{hint}")
+        else:
+            beside.setdefault((side, anchor), []).append(name)
+
+    def walk(name: str) -> Iterator[str]:
+        for one in beside.get(("before", name), ()):
+            yield from walk(one)
+        yield name
+        for one in beside.get(("after", name), ()):
+            yield from walk(one)
+
+    found = [one for name in free for one in walk(name)]
+    if lost := [name for name in written if name not in found]:
+        raise _problem((lost[0],), f"stands beside itself, by way of {', '.join(lost)}")
+    return found
