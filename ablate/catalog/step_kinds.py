@@ -106,9 +106,9 @@ def _load(name: str) -> StepKind:
             f"the kind of step '{name}' of {entry.value} cannot be loaded: "
             f"{type(error).__name__}: {error}; mend that package, or uninstall it"
         ) from error
-    if not isinstance(kind, StepKind) or kind.name != name:
+    if not isinstance(kind, StepKind) or kind.name != name or not name.isidentifier():
         raise UserError(
             f"the kind of step '{name}' of {entry.value} is {kind!r}; it should be a StepKind of "
-            "that name"
+            "that name, which is of letters, digits and _"
         )
     return kind

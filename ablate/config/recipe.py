@@ -82,6 +82,12 @@ class StageConfig(TrainingConfig):
     after: str | None = Field(default=None, exclude_if=_absent)
     before: str | None = Field(default=None, exclude_if=_absent)
 
+    @model_validator(mode="after")
+    def _one_neighbour(self) -> "StageConfig":
+        if self.after and self.before:
+            raise PydanticCustomError("stages", "give after or before, one of the two")
+        return self
+
 
 class Recipe(Fields):
     """The stages of training by name, and what holds in all of them.
@@ -115,15 +121,15 @@ class Recipe(Fields):
 
     @model_validator(mode="after")
     def _in_order(self) -> "Recipe":
-        stages = self.stages()
         whole = False
-        for name in stages:
-            alone = step_kinds.find(self.kind(name)).per_expert
-            if alone and whole:
-                raise _problem(
-                    (name,), "is of each expert alone, so it comes before what trains them together"
-                )
-            whole |= not alone
+        for name in self.stages():
+            kind = step_kinds.find(self.kind(name))
+            if not kind.trains:
+                raise _problem((name,), f"'{kind.name}' is no kind of stage")
+            if kind.per_expert and whole:
+                said = "is of each expert alone, so it comes before what trains them together"
+                raise _problem((name,), said)
+            whole |= not kind.per_expert
         if not whole:
             raise PydanticCustomError(
                 "stages", "there is no stage that trains a whole candidate, such as finetune"
@@ -162,7 +168,7 @@ def _kind(stage: Any) -> Any:
 def _check_named(name: str, kind: Any) -> None:
     """Raises an error unless a stage may have this name and be of this kind of step."""
     kinds = _kinds_of_stages()
-    if kind not in kinds or not step_kinds.find(kind).trains:
+    if kind not in kinds:
         raise _problem((name, "kind"), f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}")
     if kind != name and name in (*step_kinds.names(), DRIVER):
         said = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
@@ -182,9 +188,7 @@ def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
     free = list(_FIRST)
     for name, stage in written.items():
         side = "after" if stage and stage.after else "before"
-        anchor = stage and (stage.after or stage.before)
-        if stage and stage.after and stage.before:
-            raise _problem((name,), "give after or before, one of the two")
+        anchor = (stage.after or stage.before) if stage else None
         if anchor is None:
             free += [name] if name not in _FIRST else []
         elif name in _FIRST:

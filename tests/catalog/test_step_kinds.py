@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kind_toys
@@ -19,6 +20,7 @@ from ablate.config.infra import Infra
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
+from ablate.preflight import checks as preflight_checks
 from ablate.search.explore import rounds_so_far
 from ablate.store import steps
 from ablate.store.artifacts import Store
@@ -76,6 +78,28 @@ def test_every_kind_is_listed(outside: Path) -> None:
     assert [row["kind"] for row in rows] == step_kinds.names()
     assert rows[-1]["title"] == DOCUMENTED
     assert DOCUMENTED in ablate("list", "kinds").out
+
+
+def test_an_executor_that_is_not_there_is_told_before_anything_is_trained(outside: Path) -> None:
+    text = (outside / "halfway.py").read_text()
+    (outside / "halfway.py").write_text(text.replace("def train_half_way", "def train_halfway"))
+    spec = {"kinds": ["finetune", "halfway", "evaluate"]}
+    context: Any = SimpleNamespace(spec=spec)
+    [problem] = preflight_checks._executors(context)
+    assert "kind of step 'halfway'" in str(problem)
+    assert "has no attribute 'train_half_way'" in str(problem)
+
+
+def test_the_documented_stages_stand_where_it_says(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(kind_toys.code("yaml"))
+    recipe = load_study(str(tmp_path / "study.yaml")).base.recipe
+    assert [(name, recipe.kind(name)) for name in recipe.stages()] == [
+        ("prealign", "prealign"),
+        ("pretrain", "pretrain"),
+        ("second_pretrain", "pretrain"),
+        ("finetune", "finetune"),
+        ("last", "finetune"),
+    ]
 
 
 def test_an_unknown_kind_is_named_with_the_nearest(outside: Path) -> None:

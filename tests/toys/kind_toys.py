@@ -1,12 +1,12 @@
 """The kind of step of docs/extending.md, as a package of another author with its entry point."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from ablate.catalog import step_kinds
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-ENTRY = "[ablate.step_kinds]\nhalfway = my_package.halfway:KIND\n"
 MIXED = (
     "{data: conversations, steps: 2, batch_size: 8, "
     "train: {projector: 1.0e-3, fusion: 1.0e-3, llm: 1.0e-3}}"
@@ -42,6 +42,8 @@ def install(site: Path, source: str | None = None) -> None:
     for folder in info, package:
         folder.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(ENTRY)
+    groups = tomllib.loads(code("toml"))["project"]["entry-points"]
+    lines = [f"{name} = {value}" for name, value in groups[step_kinds.GROUP].items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{step_kinds.GROUP}]", *lines]))
     (package / "__init__.py").write_text("")
     (package / "halfway.py").write_text(code("python") if source is None else source)
