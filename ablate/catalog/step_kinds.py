@@ -66,8 +66,8 @@ OURS = (
 """Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the
 pairs, a few questions and answers in a conversation. The fit of `ablate.cost` takes up its error.
 """
-EVALUATE = "evaluate"
-"""What ends every candidate's chain."""
+PREFLIGHT, EVALUATE = "preflight", "evaluate"
+"""What comes before a study's first step, and what ends every candidate's chain."""
 _NAMED = {kind.name: kind for kind in OURS}
 
 

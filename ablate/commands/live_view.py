@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ablate.catalog.step_kinds import PREFLIGHT
 from ablate.commands import status_text as state
 from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
 from ablate.commands.output import note, on_terminal
@@ -22,7 +23,6 @@ from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
-from ablate.preflight.step import PREFLIGHT
 from ablate.printable import one_line, printable
 from ablate.store.artifacts import Store
 

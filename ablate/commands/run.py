@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from ablate.catalog.data_sources import require
+from ablate.catalog.step_kinds import PREFLIGHT
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
 from ablate.commands.output import note, say
@@ -17,7 +18,6 @@ from ablate.errors import UserError
 from ablate.files import home
 from ablate.hub.needs import require_weights
 from ablate.launch.slurm.sbatch import requests
-from ablate.preflight.step import PREFLIGHT
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
 

@@ -141,7 +141,7 @@ class Infra(Fields):
         changes = self.kinds.get(kind)
         mine = self.model_dump(exclude_unset=True, exclude={"kinds"})
         theirs = changes.model_dump(exclude_unset=True) if changes else {}
-        if kind == "preflight":
+        if kind == step_kinds.PREFLIGHT:
             soon = {"timeout_min": min(self.slurm.timeout_min, SOON)}
             mine = _over(mine, {"devices": 1, "nodes": 1, "slurm": soon})
         return Infra.model_validate(_over(mine, theirs))

@@ -28,7 +28,7 @@ from ablate.files import unwritable, writing
 from ablate.home import Home
 from ablate.launch.backends import open_backend
 from ablate.launch.protocol import Backend, Job
-from ablate.preflight.step import PREFLIGHT, passed, preflight_step, refusal
+from ablate.preflight.step import passed, preflight_step, refusal
 from ablate.search.decision import Decision
 from ablate.search.explore import rounds_so_far
 from ablate.search.strategy import Round
@@ -108,7 +108,7 @@ def drive(
     with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
-            if PREFLIGHT in executors:
+            if step_kinds.PREFLIGHT in executors:
                 driver.preflight = preflight_step(study)
             driver.run(
                 lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
@@ -408,7 +408,7 @@ class _Driver:
 
     def _fail(self, step: Step, said: str, remedy: str = "") -> None:
         """Tell that the step failed. Raises UserError where there is no use in any other step."""
-        if step.kind == PREFLIGHT:
+        if step.kind == step_kinds.PREFLIGHT:
             problems, error = refusal(self.store, step, said)
             for problem in problems if len(problems) > 1 else ():
                 self.tell(Event("notice", message=f"problem: {problem}"))

@@ -23,7 +23,6 @@ from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, ancestors, steps_for
 
-PREFLIGHT = "preflight"
 GROUPS = ("fusion_zoo", "ablate.encoders", "ablate.encoder_families", step_kinds.GROUP)
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0
@@ -75,7 +74,7 @@ def preflight_step(study: Study) -> Step:
         "kinds": list(kinds),
         "environment": sha256_json(_environment(study)),
     }
-    return Step(PREFLIGHT, study.name, spec)
+    return Step(step_kinds.PREFLIGHT, study.name, spec)
 
 
 def passed(store: Store, step: Step) -> bool:

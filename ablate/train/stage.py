@@ -217,7 +217,7 @@ def _kept(ctx: "StepContext", plan: Plan) -> list[str]:
     kind = step_kinds.find(ctx.step_kind)
     if kind.keeps_all:
         return list(PARTS)
-    changed = {"projector", "fusion", *plan.train}
+    changed: set[str] = {"projector", "fusion", *plan.train}
     for folder in ctx.parents.values():
         changed.update(stored_parts(folder))
     if kind.per_expert:
