@@ -285,9 +285,9 @@ class _Driver:
     def _chains(self, rounds: Sequence[Round]) -> Iterator[list[Step]]:
         """The chains that can start now, the most urgent first.
 
-        A candidate is one chain once the steps of its experts are there, each of which is a chain
-        of its own for all candidates. Those of provisional rounds
-        are wanted whoever wins, so they fill slots that would wait for a decision.
+        A candidate is one chain once the steps of its experts are there; each expert is a chain,
+        for all candidates that have it. Those of provisional rounds are wanted whoever wins, so
+        they fill slots that would wait for a decision.
         """
         taken = {step.key for _, chain in self.running for step in chain}
         for one in rounds:

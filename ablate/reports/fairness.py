@@ -15,14 +15,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ablate.catalog.step_kinds import OURS
+from ablate.catalog import step_kinds
 from ablate.files import sha256_json
 from ablate.reports.frame import framed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-_TITLE_OF = {kind.name: kind.title for kind in OURS}
 _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
@@ -136,13 +135,18 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
 def title(fact: str) -> str:
     """A fact's name as it is read: `batch size of fine-tuning`."""
     words = fact.removeprefix("recipe.").split(".")
-    if words[-1] in _TITLE_OF:
-        return _TITLE_OF[words[-1]]
+    if words[-1] in step_kinds.names():
+        return _stage(words[-1])
     name = _TITLES.get(words[-1], words[-1].replace("_", " "))
     of_step = fact.startswith("recipe.") or words[-1] in _OF_STEPS
     if len(words) == 1 or not of_step:
         return name
-    return f"{name} of {_TITLE_OF.get(words[0], words[0])}"
+    return f"{name} of {_stage(words[0])}"
+
+
+def _stage(name: str) -> str:
+    """A stage, or a kind of step, as it is read."""
+    return step_kinds.find(name).title if name in step_kinds.names() else name
 
 
 _OF_STEPS = ("data", "samples", "device")

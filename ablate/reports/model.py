@@ -21,10 +21,9 @@ class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
     `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
-    nothing that is still to be done needs it; `stage`: what its recipe calls it, where that is not
-    its kind; `folder` is the committed artifact, else
-    the work folder if there is one; `record` is empty until it ended. `far`: how far one at work
-    was when it was looked at, in words.
+    nothing that is still to be done needs it; `folder` is the committed artifact, else the work
+    folder if there is one; `record` is empty until it ended. `far`: how far one at work was when it
+    was looked at, in words; `stage`: what its recipe calls it, where that is not its kind.
     """
 
     kind: str

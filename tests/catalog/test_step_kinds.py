@@ -21,6 +21,7 @@ from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.preflight import checks as preflight_checks
+from ablate.reports import fairness
 from ablate.search.explore import rounds_so_far
 from ablate.store import steps
 from ablate.store.artifacts import Store
@@ -168,6 +169,7 @@ def test_the_documented_kind_runs_from_its_entry_point_to_the_report(
     assert answer.code == 0, answer.err
     pages = "".join(page.read_text() for page in (own_home / "reports").rglob("*.html"))
     assert "halfway" in pages
+    assert fairness.title("recipe.halfway.steps") == f"steps of {DOCUMENTED}"
     assert last.name.endswith(steps_for(candidate, study)[-1].key[:12])
     assert [step.kind for step in ancestors(steps_for(candidate, study)[-1:])] == [
         "pretrain",
