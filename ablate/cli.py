@@ -222,7 +222,7 @@ def logs(
     \b
     Examples:
       ablate logs 3f9a12                 by the start of the key (see `ablate plan`)
-      ablate logs prealign/sam-micro -f  by kind and the start of the name
+      ablate logs prealign/sam-micro -f  by stage and the start of the name
       ablate logs 3f9a12 --attempt 1
     """
     from ablate.commands import logs as logbook
