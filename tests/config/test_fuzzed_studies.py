@@ -36,6 +36,15 @@ ARMS = BASE | {
             {"name": "as it is"},
             {"name": "other", "set": {"fusion.name": "llava_hr"}},
             {"name": "less", "set": {"fusion.grid": [2, 2], "recipe.prealign": None}},
+            {
+                "name": "more",
+                "set": {
+                    "recipe.again": {
+                        **{"kind": "pretrain", "after": "pretrain", "data": "pairs"},
+                        **{"steps": 2, "batch_size": 2, "train": {"projector": 1e-3}},
+                    }
+                },
+            },
         ],
     }
 }
