@@ -3,6 +3,7 @@
 `python -m ablate` is the same.
 """
 
+import errno
 import re
 import sys
 
@@ -41,6 +42,8 @@ def main() -> None:
             raise
         if isinstance(error, OSError) and _homeless(error):
             fail(f"cannot make {home()}: {error.strerror}; choose another $ABLATE_HOME", 2)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            fail(f"no name of a file is as long as '{error.filename}'", 2)
         said = f"{type(error).__name__}: {error}"
         fail(f"internal error: {said} (--debug shows where)", 1)
     if code == STOPPED:

@@ -209,3 +209,12 @@ for words in {words}:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.splitlines() == [f"{one} []" for one in words]
+
+
+@pytest.mark.parametrize(
+    "words", [["plan", "{}"], ["plan", "--set", "base.llm={}"], ["cancel", "{}"], ["table", "./{}"]]
+)
+def test_a_name_that_no_file_can_have_is_a_users_mistake(words: list[str]) -> None:
+    result = ablate(*(word.format("x" * 5000) for word in words))
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "no name of a file is as long as" in result.err
