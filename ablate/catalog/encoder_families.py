@@ -1,33 +1,59 @@
-"""The encoder families there are: ours by name, and those of other packages. Imports no torch."""
+"""The encoder families there are: a class of a file in `ablate/encoders`, or another package's.
 
-from collections.abc import Mapping
+A class there that says its `family` is one. It is found in the text of its file: no code runs.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
+from pathlib import Path
+from typing import NamedTuple
 
 from ablate.errors import UserError, nearest
 
-FAMILIES = {
-    "clip": "clip:ClipEncoder",
-    "clip_aligned": "clip:ClipAlignedEncoder",
-    "convnext": "convnext:ConvNextEncoder",
-    "dinov2": "dinov2:Dinov2Encoder",
-    "eva02": "eva02:Eva02Encoder",
-    "eva02_det": "eva02_det:Eva02DetEncoder",
-    "eva02_det_aligned": "eva02_det:Eva02DetAlignedEncoder",
-    "internvit": "internvit:InternVitEncoder",
-    "pix2struct": "pix2struct:Pix2StructEncoder",
-    "sam": "sam:SamEncoder",
-    "sam_short": "sam:SamShortEncoder",
-    "siglip": "siglip:SiglipEncoder",
-}
-"""The file in `ablate.encoders` and the class of each of our families."""
+GROUP = "ablate.encoder_families"
+FOLDER = Path(__file__).parents[1] / "encoders"
 
-REVISIONS: Mapping[str, int] = MappingProxyType({})
-"""Which revision a family of ours is at, where it is not the first.
 
-Raised by a change that makes other features of the same pixels and weights, or other random
-weights: what was trained with an earlier one is then trained anew.
-"""
+class Family(NamedTuple):
+    """A family of ours: where its class is, and at which revision it is."""
+
+    entry: EntryPoint
+    revision: int
+
+
+@cache
+def ours() -> dict[str, Family]:
+    """Our families by name."""
+    found = {}
+    for file, text in _sources():
+        for source in re.split(r"^class ", text, flags=re.MULTILINE)[1:]:
+            if family := _constant(source, "family"):
+                name = re.split(r"\W", source)[0]
+                entry = EntryPoint(family, f"ablate.encoders.{file}:{name}", GROUP)
+                found[family] = Family(entry, int(_constant(source, "revision") or 1))
+    return found
+
+
+@cache
+def own_specs() -> tuple[EntryPoint, ...]:
+    """The lists `SPECS` of encoders that stand beside the class of their family."""
+    return tuple(
+        EntryPoint(file, f"ablate.encoders.{file}:SPECS", "ablate.encoders")
+        for file, text in _sources()
+        if re.search(r"^SPECS\b", text, re.MULTILINE)
+    )
+
+
+def names() -> list[str]:
+    """Every family, ours and other packages', in alphabetical order."""
+    return sorted({*ours(), *(entry.name for entry in entry_points(group=GROUP))})
+
+
+def revision(family: str) -> int:
+    """Which revision a family of ours is at, as its class says; 1 for those of other packages."""
+    return ours()[family].revision if family in ours() else 1
 
 
 def plug_in(family: str) -> EntryPoint | None:
@@ -35,9 +61,22 @@ def plug_in(family: str) -> EntryPoint | None:
 
     Raises UserError for an unknown family, naming the nearest.
     """
-    if family in FAMILIES:
+    if family in ours():
         return None
-    others = {entry.name: entry for entry in entry_points(group="ablate.encoder_families")}
+    others = {entry.name: entry for entry in entry_points(group=GROUP)}
     if family not in others:
-        raise UserError(f"unknown encoder family '{family}'{nearest(family, {*FAMILIES, *others})}")
+        raise UserError(f"unknown encoder family '{family}'{nearest(family, {*ours(), *others})}")
     return others[family]
+
+
+def _sources() -> Iterator[tuple[str, str]]:
+    """The name and the text of each file with families."""
+    for file in sorted(FOLDER.glob("*.py")):
+        yield file.stem, file.read_text(encoding="utf-8")
+
+
+def _constant(source: str, name: str) -> str:
+    """The word or number that a class sets a name to, as a literal; empty where it does not."""
+    pattern = rf"^    {name}(?:: ClassVar\[\w+\])? = [\"']?(\w+)[\"']?$"
+    found = re.search(pattern, source, re.MULTILINE)
+    return found[1] if found else ""

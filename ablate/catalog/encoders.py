@@ -3,7 +3,8 @@
 A package adds encoders with an entry point in the group `ablate.encoders` that names a list of
 `EncoderSpec`, and an architecture with one in `ablate.encoder_families` that names an
 `ablate.encoders.base.Encoder` class. Nothing here imports torch; a module with specs should not,
-either, for what only names an encoder imports it, too.
+either, for what only names an encoder imports it, too. So does a family of ours that has its
+`SPECS` in the file of its class: quick to try out, and to be moved to `paper_encoders` later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from ablate.catalog import encoder_families as families
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
@@ -24,8 +26,9 @@ OURS = (*micro.SPECS, *paper.SPECS)
 
 @cache
 def _known() -> tuple[EncoderSpec, ...]:
-    """Ours, then those of other packages, whose modules this imports."""
-    others = (_load(entry) for entry in entry_points(group="ablate.encoders"))
+    """Ours, then those beside their families' classes and in other packages, which this imports."""
+    entries = (*families.own_specs(), *entry_points(group="ablate.encoders"))
+    others = (_load(entry) for entry in entries)
     return (*OURS, *(spec for listed in others for spec in listed))
 
 

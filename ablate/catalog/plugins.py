@@ -56,7 +56,7 @@ def _identity(what: str, name: str) -> dict[str, str] | None:
 
 def revisions(fusion: str, named: Iterable[str]) -> dict[str, int]:
     """Which of our own make something else than they first did, and how often that changed."""
-    found = {f"encoder family {name}": families.REVISIONS.get(name, 1) for name in named}
+    found = {f"encoder family {name}": families.revision(name) for name in named}
     if fusion_zoo.plug_in(fusion) is None:
         found[f"fusion {fusion}"] = fusion_zoo.revision(fusion)
     return {name: number for name, number in found.items() if number > 1}

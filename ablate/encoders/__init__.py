@@ -1,1 +1,1 @@
-"""Vision encoders: what exists (`registry`), one file a family, and their weights."""
+"""Vision encoders: one file a family, found by its class, and their weights."""

@@ -27,6 +27,13 @@ class Encoder(nn.Module):
     False) recomputes each block in the backward pass instead of keeping its activations.
     """
 
+    family: ClassVar[str]
+    """What specs call it; a class in this folder is found by saying it, as a literal."""
+
+    revision: ClassVar[int] = 1
+    """Raised, in a family of ours, by a change that makes other features of the same pixels and
+    weights, or other random weights: what was trained with an earlier one is then trained anew."""
+
     published: ClassVar[Names] = {r"(.*)": r"\1"}
     """What the tensors of published weights are called here, by pattern of their whole name; the
     first that fits holds. Several names: the tensor is cut into so many equal parts, along its

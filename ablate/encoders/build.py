@@ -1,12 +1,11 @@
 """From an encoder's spec to the encoder, with its weights."""
 
 from contextlib import nullcontext
-from importlib import import_module
 
 import torch
 
 from ablate.catalog import weights as hub
-from ablate.catalog.encoder_families import FAMILIES, plug_in
+from ablate.catalog.encoder_families import ours, plug_in
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
@@ -17,12 +16,7 @@ from ablate.errors import UserError, nearest
 
 def family_class(family: str) -> type[Encoder]:
     """The class of a family: ours, or one from the entry points `ablate.encoder_families`."""
-    entry = plug_in(family)
-    if entry is None:
-        file, name = FAMILIES[family].split(":")
-        found: type[Encoder] = getattr(import_module(f"ablate.encoders.{file}"), name)
-    else:
-        found = entry.load()
+    found: type[Encoder] = (plug_in(family) or ours()[family].entry).load()
     return found
 
 

@@ -17,6 +17,7 @@ from ablate.encoders.base import BlockEncoder, Names, resample_positions
 class ClipEncoder(BlockEncoder):
     """`architecture`: the arguments of `CLIPVisionConfig`; image_size is its position table's."""
 
+    family: ClassVar[str] = "clip"
     published: ClassVar[Names] = {
         r"vision_model\.embeddings\.(class_embedding|position_ids)": None,
         r"vision_model\.post_layernorm\..*": None,
@@ -47,4 +48,5 @@ class ClipEncoder(BlockEncoder):
 class ClipAlignedEncoder(ClipEncoder):
     """CLIP, its image resized as the released EAGLE does."""
 
+    family: ClassVar[str] = "clip_aligned"
     aligned: ClassVar[bool] = True

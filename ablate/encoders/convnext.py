@@ -18,6 +18,7 @@ from ablate.errors import UserError
 class ConvNextEncoder(Encoder):
     """`architecture`: the arguments of timm's `ConvNeXt`."""
 
+    family: ClassVar[str] = "convnext"
     published: ClassVar[Names] = {
         r"head\..*": None,
         r"((stem|stages)\..*)": r"\1",

@@ -16,6 +16,7 @@ from ablate.encoders.base import BlockEncoder, Names
 class Dinov2Encoder(BlockEncoder):
     """`architecture`: the arguments of `Dinov2Config`; image_size is its position table's."""
 
+    family: ClassVar[str] = "dinov2"
     prefix: ClassVar[int] = 1
     published: ClassVar[Names] = {
         r"embeddings\.mask_token": None,

@@ -5,6 +5,8 @@ Source: Fang et al. 2023; features as in EAGLE (Shi et al. 2024): absolute posit
 antialiasing, rotary ones stretched to the trained range.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from ablate.catalog.encoder_spec import EncoderSpec
@@ -14,6 +16,8 @@ from ablate.encoders.networks import Eva
 
 class Eva02Encoder(BlockEncoder):
     """`architecture`: the arguments of timm's `Eva`; img_size is its position table's."""
+
+    family: ClassVar[str] = "eva02"
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)

@@ -25,6 +25,7 @@ class Eva02DetEncoder(Eva02Encoder):
     the position table's; ref_feat_shape: the range its rotary positions were trained on.
     """
 
+    family: ClassVar[str] = "eva02_det"
     published: ClassVar[Names] = {
         r"backbone\.net\.(rope_\w+|blocks\.\d+\.attn\.rope)\..*": None,  # recomputed
         r"backbone\.net\.(blocks\.\d+\.attn)\.(q|v)_bias": r"model.\1.\2_proj.bias",
@@ -80,4 +81,5 @@ class Eva02DetEncoder(Eva02Encoder):
 class Eva02DetAlignedEncoder(Eva02DetEncoder):
     """The detector's backbone, its image resized as the released EAGLE does."""
 
+    family: ClassVar[str] = "eva02_det_aligned"
     aligned: ClassVar[bool] = True

@@ -21,6 +21,7 @@ _OURS = r"model.encoder.layer.\1."
 class InternVitEncoder(BlockEncoder):
     """`architecture`: the arguments of `InternVLVisionConfig`; image_size: its position table's."""
 
+    family: ClassVar[str] = "internvit"
     prefix: ClassVar[int] = 1
     published: ClassVar[Names] = {
         r"embeddings\.class_embedding": r"model.embeddings.cls_token",

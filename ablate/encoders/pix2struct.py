@@ -18,6 +18,7 @@ from ablate.encoders.base import BlockEncoder, Names
 class Pix2StructEncoder(BlockEncoder):
     """`architecture`: the arguments of `Pix2StructVisionConfig`."""
 
+    family: ClassVar[str] = "pix2struct"
     published: ClassVar[Names] = {
         r"encoder\.(.*)": r"model.\1",
         r"decoder\..*": None,

@@ -20,6 +20,7 @@ from ablate.encoders.base import Encoder, Names, resample_positions
 class SamEncoder(Encoder):
     """`architecture`: the arguments of `SamVisionConfig`; image_size is its position table's."""
 
+    family: ClassVar[str] = "sam"
     published: ClassVar[Names] = {
         r"vision_encoder\.(.*)": r"model.\1",
         r"(prompt_encoder|mask_decoder|shared_image_embedding)\..*": None,
@@ -50,6 +51,7 @@ class SamShortEncoder(SamEncoder):
     The neck is a 1x1 convolution without bias and a norm, both random.
     """
 
+    family: ClassVar[str] = "sam_short"
     published: ClassVar[Names] = {r"vision_encoder\.neck\..*": None, **SamEncoder.published}
     fresh: ClassVar[tuple[str, ...]] = ("model.neck.",)
     aligned: ClassVar[bool] = True

@@ -17,6 +17,7 @@ from ablate.encoders.base import BlockEncoder, Names, resample_positions
 class SiglipEncoder(BlockEncoder):
     """`architecture`: the arguments of `SiglipVisionConfig`; image_size is its position table's."""
 
+    family: ClassVar[str] = "siglip"
     published: ClassVar[Names] = {
         r"vision_model\.(head\..*|embeddings\.position_ids)": None,
         r"vision_model\.(.*)": r"model.\1",

@@ -213,7 +213,7 @@ def test_a_revision_of_ours_renews_what_uses_it(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(place)
-    monkeypatch.setattr(plugins.families, "REVISIONS", {"clip": 2})
+    monkeypatch.setattr(plugins.families, "revision", lambda family: 1 + (family == "clip"))
     after = keys(place)
     same = {name for name in after if after[name] == before[name]}
     assert same == {"guest: guest-flat@128"}

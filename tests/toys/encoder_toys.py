@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from ablate.catalog import encoders as registry
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.cost.encoders import parameters
 
 HALF = (0.5, 0.5, 0.5)
 CLIP, SAM = (next(s for s in micro.SPECS if s.family == family) for family in ("clip", "sam"))
@@ -68,6 +70,14 @@ CLIP_TILED = dataclasses.replace(CLIP, name="clip-tiled-toy", resolution=64, til
 CLIP_ALIGNED = dataclasses.replace(CLIP, name="clip-aligned-toy", family="clip_aligned")
 EVA02_ALIGNED = dataclasses.replace(EVA02_DET, name="eva02-toy", family="eva02_det_aligned")
 
+SMALL = 5_000_000
+ADDED = [
+    spec
+    for spec in registry.specs()
+    if spec.title not in {one.title for one in registry.OURS} and parameters(spec) < SMALL
+]
+"""What stands beside its family's class, or comes from another package: the same contract holds."""
+
 SPECS = [
     *micro.SPECS,
     EVA02_DET,
@@ -77,6 +87,7 @@ SPECS = [
     CLIP_TILED,
     CLIP_ALIGNED,
     EVA02_ALIGNED,
+    *ADDED,
 ]
 
 

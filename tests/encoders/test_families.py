@@ -1,0 +1,79 @@
+"""A family is one file: found by its class, held to the contract, named by the specs beside it."""
+
+import inspect
+import json
+from pathlib import Path
+
+import encoder_toys
+import pytest
+from overlay import overlay, run
+
+from ablate.catalog import encoder_families as families
+from ablate.encoders.base import Encoder
+from ablate.encoders.build import family_class
+from ablate.errors import UserError
+
+PATCHY = '''
+"""One convolution.
+
+Shapes: B batch, C channels, H W grid.
+"""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.encoders.base import Encoder
+
+
+class PatchyEncoder(Encoder):
+    """No `architecture`."""
+
+    family: ClassVar[str] = "patchy"
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.stem = nn.Conv2d(3, spec.width, spec.patch, spec.patch)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.stem(pixels)
+        return maps
+
+
+HALF = (0.5, 0.5, 0.5)
+SPECS = [EncoderSpec("patchy-s", "patchy", 32, 8, 24, HALF, HALF, {}, Weights("none"))]
+'''
+
+
+def test_every_family_is_a_class_that_says_so() -> None:
+    assert len(families.ours()) >= 12
+    for name in families.names():
+        found = family_class(name)
+        assert issubclass(found, Encoder)
+        assert not inspect.isabstract(found)
+    for name in families.ours():
+        assert family_class(name).family == name
+        assert family_class(name).revision == families.revision(name)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_every_family_is_held_to_the_contract_by_a_small_encoder(name: str) -> None:
+    """Else put one beside its class: a spec in `SPECS`, without weights."""
+    assert name in {spec.family for spec in encoder_toys.SPECS}
+
+
+def test_an_unknown_family_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown encoder family 'clipp'; did you mean 'clip'"):
+        families.plug_in("clipp")
+
+
+def test_a_file_alone_adds_a_family(tmp_path: Path, own_home: Path) -> None:
+    site = overlay(tmp_path / "site", {"ablate/encoders/patchy.py": PATCHY})
+    listed = json.loads(run(own_home, site, "list", "encoders", "--json").stdout)
+    [mine] = [row for row in listed if row["family"] == "patchy"]
+    assert (mine["encoder"], mine["grid"], mine["parameters"]) == ("patchy-s@32", "4x4", 4632)
+    assert mine["flops"] == 2 * 16 * 3 * 8 * 8 * 24
+    pool = ["--set", "explore.pool=[patchy-s]"]
+    plan = json.loads(run(own_home, site, "plan", "micro/smoke", *pool, "--json").stdout)
+    assert plan["candidates"][-1]["encoders"] == ["clip-micro@32", "patchy-s@32"]
