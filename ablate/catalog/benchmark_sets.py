@@ -1,9 +1,9 @@
-"""The published benchmarks: lmms-eval's own tasks, asked of copies of their sets on this disk.
+"""The published benchmarks: lmms-eval's tasks, asked of copies of their sets on this disk.
 
 The set of a task lies in `$ABLATE_DATA/benchmarks/<task>` (default: below `<home>/datasets`) as a
 DatasetDict that `save_to_disk` wrote. It holds the split that the task asks, in the columns of the
-hub's dataset, and just the questions that count: of SEED-Bench those about one image; GQA's with
-their images joined in. `ablate fetch` puts it there. Nothing here imports lmms-eval itself.
+hub's dataset, and just the questions that count (`only`), with their pictures joined in where the
+hub has them apart (`pictures`): `ablate fetch` puts it there. Nothing here imports lmms-eval.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+import fusion_zoo
 from ablate.catalog import plugins
 from ablate.catalog.data_fingerprint import LONG
 from ablate.errors import UserError
@@ -124,10 +125,12 @@ def scorers(tasks: Iterable["SuiteTask"]) -> dict[str, str]:
     The files in the folder of its YAML and of those it includes, and the code it names with what
     that imports of lmms-eval's tasks, filters and API. The rest of lmms-eval counts by its version.
     """
+    tasks = list(tasks)
     named = {task.task: _own_file(task) for task in tasks}
+    owners = {task.task: str(task.file).rpartition(":")[0] for task in tasks}
 
     def read() -> tuple[dict[str, str], Iterable[Path]]:
-        found = {task: _scorer(path) for task, path in named.items()}
+        found = {task: _scorer(path, owners[task]) for task, path in named.items()}
         files = {path for own in found.values() for path in own.values()}
         hashed = {task: plugins.digest(own) for task, own in found.items()}
         return hashed, [*files, *{path.parent for path in files}]
@@ -137,8 +140,11 @@ def scorers(tasks: Iterable["SuiteTask"]) -> dict[str, str]:
     return hashed
 
 
-def _scorer(path: Path) -> dict[str, Path]:
-    """The files behind a task's YAML, by names that do not depend on where lmms-eval lies."""
+def _scorer(path: Path, owner: str) -> dict[str, Path]:
+    """The files behind a task's YAML, by names that do not depend on where they lie.
+
+    `owner`: the package it is from; none is lmms-eval.
+    """
     found, code = dict[str, Path](), set[str]()
     for own in _chain(path):
         beside = (one for one in own.parent.iterdir() if one.is_file() and one.suffix != ".pyc")
@@ -146,7 +152,8 @@ def _scorer(path: Path) -> dict[str, Path]:
         for module in re.findall(r"!function\s+([\w.]+)\.\w+", own.read_text(encoding="utf-8")):
             file = own.parent / f"{module}.py"  # as lmms-eval looks for it, or else
             code |= set(plugins.imports(file, "")) if file.is_file() else {module}
-    return found | plugins.closure(code, _SCORING_CODE, guess=False)
+    within = (*_SCORING_CODE, owner) if owner else _SCORING_CODE
+    return found | plugins.closure(code, within, guess=False)
 
 
 _SCORING_CODE = ("lmms_eval.tasks", "lmms_eval.filters", "lmms_eval.api")
@@ -209,26 +216,29 @@ def prepare(task: "SuiteTask", revision: str, folder: Path) -> None:
 
     dataset, config, split = hub(task)
     found = datasets.load_dataset(dataset, config, split=split, revision=revision)
-    if task.task == "gqa":
-        pictures = "testdev_balanced_images"
-        images = datasets.load_dataset(dataset, pictures, split=split, revision=revision)
+    if pictures := task.pictures:
+        images = datasets.load_dataset(dataset, pictures.config, split=split, revision=revision)
         place = {name: number for number, name in enumerate(images["id"])}
-        shown = images.select([place[name] for name in found["imageId"]])
+        shown = images.select([place[name] for name in found[pictures.column]])
         found = datasets.concatenate_datasets([found, shown.select_columns("image")], axis=1)
-    if task.task == "seedbench":
-        kinds = found["data_type"]
-        found = found.select([number for number, kind in enumerate(kinds) if kind == "image"])
+    for column, wanted in task.only.items():
+        cells = enumerate(found[column])
+        found = found.select([number for number, cell in cells if cell == wanted])
     _check_size(task, dataset, found)
     datasets.DatasetDict({split: found}).save_to_disk(str(folder))
 
 
 def _own_file(task: "SuiteTask") -> Path:
-    package = find_spec("lmms_eval")
-    assert package is not None
-    assert package.origin is not None
-    path = Path(package.origin).parent / "tasks" / f"{task.file}.yaml"
+    """The task's YAML: lmms-eval's own, or of another package where `file` is `package:path`."""
+    package, _, inside = str(task.file).rpartition(":")
+    spec = fusion_zoo.locate(package or "lmms_eval")
+    if spec is None or spec.origin is None:
+        raise UserError(f"{task.task}: there is no package {package}, which `file` names")
+    folder = Path(spec.origin).parent
+    path = (folder if package else folder / "tasks") / f"{inside}.yaml"
     if not path.is_file():
-        raise UserError(f"{task.task}: this version of lmms-eval has no task file {task.file}.yaml")
+        whose = package or "this version of lmms-eval"
+        raise UserError(f"{task.task}: {whose} has no task file {inside}.yaml")
     return path
 
 

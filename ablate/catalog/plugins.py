@@ -1,11 +1,11 @@
 """The code of other packages that decides a result, known by its content. Runs none of it, but for
 the module that names a kind of step.
 
-What counts of a fusion, an encoder family or a kind of step: the file that its entry point names
-(of a kind of step also its executor's, if that is of the same package); the files of the package
-that this one imports, directly or through others, wherever in a file; the `__init__` of the
-packages around them; and what else lies in the package that is no Python (tables, kernels). A file
-that imports by names made while it runs counts with the whole package. What is imported from
+What counts of a fusion, an encoder family, a metric or a kind of step: the file that its entry
+point names (of a kind of step also its executor's, if that is of the same package); the files of
+the package that this one imports, directly or through others, wherever in a file; the `__init__` of
+the packages around them; and what else lies in the package that is no Python (tables, kernels). A
+file that imports by names made while it runs counts with the whole package. What is imported from
 further packages does not count. Beside it stand the name and version of the package.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import fusion_zoo
 from ablate.catalog import encoder_families as families
-from ablate.catalog import step_kinds
+from ablate.catalog import metric_readers, step_kinds
 from ablate.errors import UserError
 from ablate.files import remembered_while, sha256_files, sha256_json
 
@@ -52,6 +52,11 @@ def _identity(what: str, name: str) -> dict[str, str] | None:
         return None
     more = [step_kinds.find(name).executor.partition(":")[0]] if what == "step kind" else []
     return identity(entry, *more)
+
+
+def of_metrics(named: Iterable[str]) -> Plugins:
+    """The plug-ins that read these metrics, by metric."""
+    return {name: identity(entry) for name, entry in metric_readers.plug_ins(named).items()}
 
 
 def revisions(fusion: str, named: Iterable[str]) -> dict[str, int]:

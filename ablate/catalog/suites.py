@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from ablate.catalog import benchmark_sets as benchmarks
+from ablate.catalog import plugins
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, WorldData, parse
 from ablate.catalog.world_version import TEST_QUESTIONS
@@ -33,15 +34,25 @@ _SUITES = Path(__file__).parent / "suites"
 TASK_FILES = _PACKAGE / "evaluate" / "tasks"
 
 
+class Pictures(BaseModel):
+    """Where the hub has a benchmark's pictures apart: the configuration of the same dataset that
+    holds them by `id`, and the column of the questions that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    config: str
+    column: str
+
+
 class SuiteTask(BaseModel):
     """One lmms-eval task of a suite, and the metric of it that counts.
 
     `metric`: its name, and after a comma the filter of the answers if there is one. `to_percent`
     takes the metric to 0..100. For a published benchmark, `file` is lmms-eval's own YAML below its
-    `tasks` folder, without `.yaml`, and `questions` how many its set holds; a task of ours has
-    neither. `judge`: the language model the scorer asks (default: none). `title` heads its column,
-    `benchmark` is the published benchmark it is or mirrors, `family` the group of columns it stands
-    in; none of these three moves a score.
+    `tasks` folder, without `.yaml`, or `package:path` of another package's, and `questions` how
+    many its set holds; a task of ours has neither. `judge`: the language model the scorer asks
+    (default: none). `pictures` and `only` (the values of columns) say how `ablate fetch` makes the
+    set of what is on the hub. `title` heads its column, `benchmark` is the published benchmark it
+    is or mirrors, `family` the group of columns it stands in; none of these three moves a score.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +62,8 @@ class SuiteTask(BaseModel):
     file: str | None = None
     questions: PositiveInt | None = None
     judge: str | None = None
+    pictures: Pictures | None = None
+    only: dict[str, str] = Field(default={})
     title: str = ""
     benchmark: str = ""
     family: str = ""
@@ -107,7 +120,8 @@ class Suite(BaseModel):
         """All that determines a score, as JSON: the `suite` of an evaluate step's spec.
 
         Of a published benchmark also the content of its set (None while that is not here: enough
-        to plan with) and of the files that score it.
+        to plan with) and of the files that score it; of a metric that another package reads, that
+        package's code.
         """
         content: dict[str, Any] = {}
         if self.data is None:
@@ -123,6 +137,8 @@ class Suite(BaseModel):
                 },
                 "task_files": task_files_fingerprint(),
             }
+        if readers := plugins.of_metrics(task.metric for task in self.tasks):
+            content["metrics"] = readers
         return {
             "name": self.name,
             "tasks": [task.model_dump(include=_SCORING, exclude_none=True) for task in self.tasks],

@@ -86,6 +86,25 @@ def llms() -> list[Row]:
     ]
 
 
+def metrics() -> list[Row]:
+    """Every metric that has a reader, or that a suite counts by as lmms-eval gives it."""
+    from ablate.catalog import metric_readers, suites
+
+    tasks = [task for name in suites.names() for task in suites.resolve(name).tasks]
+    used: dict[str, list[str]] = {name: [] for name in metric_readers.names()}
+    for task in tasks:
+        titles = used.setdefault(task.metric.partition(",")[0], [])
+        titles += [task.title or task.task] * (task.title not in titles)
+    return [
+        {
+            "metric": name,
+            "description": metric_readers.describe(name) or "the score lmms-eval gives each answer",
+            "tasks": ", ".join(titles) or "-",
+        }
+        for name, titles in sorted(used.items())
+    ]
+
+
 def studies() -> list[Row]:
     """Every study that comes with the project."""
     from ablate.config.study import load_study, study_names
@@ -117,6 +136,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "fusions": fusions,
     "kinds": kinds,
     "llms": llms,
+    "metrics": metrics,
     "studies": studies,
     "suites": suites,
 }

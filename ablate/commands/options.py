@@ -25,6 +25,7 @@ class Catalog(StrEnum):
     fusions = "fusions"
     kinds = "kinds"
     llms = "llms"
+    metrics = "metrics"
     studies = "studies"
     suites = "suites"
 

@@ -29,6 +29,7 @@ from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import answers
+from ablate.evaluate.metrics import reader
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
 from ablate.home import Home
@@ -216,6 +217,8 @@ def _figure(
     """lmms-eval's figure of the metric, held against the rows made of its samples."""
     weight = sum(row["weight"] for row in rows)
     mean = sum(row["weight"] * row["score"] for row in rows) / weight if weight else 0.0
+    if reader(task.metric).of_samples:  # a figure that lmms-eval does not know
+        return 100.0 * mean / task.to_percent
     found = results.get(task.result, "missing")
     number = isinstance(found, int | float | None)
     value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong

@@ -17,7 +17,8 @@ from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError, nearest
 from ablate.evaluate import score
-from ablate.evaluate.answers import metric_name, require_score, truth
+from ablate.evaluate.answers import metric_name, require_score
+from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.preflight.checks import from_error
 from ablate.preflight.step import Problem
@@ -94,6 +95,8 @@ def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
 
     UserError for a metric that is not the task's, or one that gives no answer a score.
     """
+    if reader(task.metric).of_samples:
+        return True
     made = get_task_dict([task.task], asked.manager)[task.task]
     metric, known = metric_name(task), set(made.aggregation())
     if metric not in known:

@@ -23,7 +23,13 @@ from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step, ancestors, steps_for
 
-GROUPS = ("fusion_zoo", "ablate.encoders", "ablate.encoder_families", step_kinds.GROUP)
+GROUPS = (
+    "fusion_zoo",
+    "ablate.encoders",
+    "ablate.encoder_families",
+    "ablate.metrics",
+    step_kinds.GROUP,
+)
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0
 """Seconds after which what has passed is tried again: disks, weights and accounts change."""

@@ -152,7 +152,10 @@ def _threads() -> int:
 
 def _plug_ins(step: Step) -> dict[str, str]:
     """The versions of the packages whose plug-ins the step, or one it starts from, runs."""
-    named = [plugin for one in ancestors([step]) for plugin in one.spec.get("plugins", {}).values()]
+    specs = [one.spec for one in ancestors([step])]
+    parts = [spec.get("plugins", {}) for spec in specs]
+    parts += [spec["suite"].get("metrics", {}) for spec in specs if "suite" in spec]
+    named = [plugin for part in parts for plugin in part.values()]
     return {plugin["package"]: plugin["version"] for plugin in named}
 
 

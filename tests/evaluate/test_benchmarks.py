@@ -18,7 +18,8 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread, unread
 from ablate.errors import UserError
-from ablate.evaluate import adapter, answers, score
+from ablate.evaluate import adapter, score
+from ablate.evaluate.metrics import reader
 
 Say = Callable[[str, dict[str, Any]], str]
 
@@ -309,14 +310,14 @@ def test_popes_f1_is_the_weighted_mean_of_its_rows(said):
     from lmms_eval.tasks.pope.utils import pope_aggregate_f1_score
 
     held = [{"prediction": word, "ground_truth": truth} for word, truth in said]
-    scores = answers.METRIC_READERS["pope_f1_score"].scores(held)
+    scores = reader("pope_f1_score").scores(held)
     assert mean_of(scores) == pytest.approx(pope_aggregate_f1_score(held))
 
 
 def test_one_bare_yes_and_nine_blanks_score_100_of_pope_and_nine_are_said_not_to_be_read():
     said = [("yes", "yes"), *[("", truth) for truth in ["yes", "no", "no"] * 3]]
     held = [{"prediction": word, "ground_truth": truth} for word, truth in said]
-    assert mean_of(answers.METRIC_READERS["pope_f1_score"].scores(held)) == 1.0
+    assert mean_of(reader("pope_f1_score").scores(held)) == 1.0
     rows = [{"task": "pope", "answer": word} for word, _ in said]
     assert count_unread({"pope": "pope_f1_score", "gqa": "exact_match"}, rows) == {
         "pope": 9,
@@ -354,7 +355,7 @@ def test_mmes_perception_is_the_weighted_mean_of_its_rows(pairs):
         for number, (category, *hits) in enumerate(pairs)
         for hit in hits
     ]
-    how = answers.METRIC_READERS["mme_perception_score"]
+    how = reader("mme_perception_score")
     figure = mme_aggregate_results(held) / 2000 / how.share(held)
     assert mean_of([*how.scores(held), *how.scores([None])]) == pytest.approx(figure)
 

@@ -6,7 +6,7 @@ from ablate.humanize import duration
 from ablate.reports import figures, story
 from ablate.reports.drawing import drawing
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.pages.common import Rows, environment, path_of, points, text_of, tile
+from ablate.reports.pages.common import ABSENT, Rows, environment, path_of, points, text_of, tile
 from ablate.reports.pages.cost import sentence
 from ablate.reports.pages.published import standing
 from ablate.reports.tables import costs
@@ -69,11 +69,22 @@ def _images_note(one: CandidateResult) -> str:
     return f"on {len(set(one.runs[0].images)):,} held-out images"
 
 
+def _metrics(study: StudyResult) -> str:
+    """What scores which benchmark, by a record of it."""
+    results = [step.record.get("result") or {} for step in study.steps.values()]
+    scores = next((result["scores"] for result in results if result.get("scores")), {})
+    titles: dict[str, list[str]] = {}
+    for task, score in scores.items():
+        titles.setdefault(score.get("metric", ABSENT), []).append(study.tasks.get(task, task))
+    return "; ".join(f"{metric} ({', '.join(named)})" for metric, named in titles.items())
+
+
 def _setup(study: StudyResult) -> Rows:
     ended = [step.record for step in study.steps.values() if step.record]
     return [
         ["Study", study.name],
         ["Suite", f"{study.suite}: {', '.join(study.tasks.values())}"],
+        *([["Metrics", metrics]] if (metrics := _metrics(study)) else []),
         ["Seeds", text_of(study.base.config["seeds"])],
         *(environment(ended[-1]) if ended else []),
     ]

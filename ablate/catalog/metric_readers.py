@@ -1,0 +1,54 @@
+"""The metrics that have a reader of their own: a file in `ablate/evaluate/metrics`, or another
+package's. Their names and descriptions are read from the source: nothing of them runs.
+"""
+
+import ast
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import fusion_zoo
+
+GROUP = "ablate.metrics"
+FOLDER = Path(__file__).parents[1] / "evaluate" / "metrics"
+
+
+def names() -> list[str]:
+    """Every one, ours and other packages', in alphabetical order."""
+    return sorted({*_ours(), *_others()})
+
+
+def find(metric: str) -> EntryPoint | None:
+    """The `MetricReader` of a metric, in which a filter after a comma is not looked at; or None."""
+    name = metric.partition(",")[0]
+    return _ours().get(name) or plug_ins([name]).get(name)
+
+
+def plug_ins(metrics: Iterable[str]) -> dict[str, EntryPoint]:
+    """Those of the metrics, without their filters, that another package reads."""
+    wanted = {metric.partition(",")[0] for metric in metrics} - _ours().keys()
+    return {name: entry for name, entry in sorted(_others().items()) if name in wanted}
+
+
+def describe(metric: str) -> str:
+    """The first line of the docstring of its module; empty where it has none."""
+    entry = find(metric)
+    spec = fusion_zoo.locate(entry.module) if entry else None
+    if spec is None or spec.origin is None:
+        return ""
+    source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return (ast.get_docstring(source) or "").partition("\n")[0]
+
+
+@cache
+def _others() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+@cache
+def _ours() -> dict[str, EntryPoint]:
+    return {
+        file.stem: EntryPoint(file.stem, f"ablate.evaluate.metrics.{file.stem}:READER", GROUP)
+        for file in sorted(FOLDER.glob("[!_]*.py"))
+    }

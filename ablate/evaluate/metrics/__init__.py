@@ -1,0 +1,75 @@
+"""Metrics whose score of each answer is no number that lmms-eval says, one file each.
+
+A metric is one file: its name is the metric's, its docstring's first line the description, and its
+`READER` a `MetricReader`. Another package adds its own through the entry-point group
+`ablate.metrics` (`name = "package.module:READER"`). Every other metric is read by `GIVEN`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ablate.catalog import metric_readers
+from ablate.errors import UserError
+
+Row = dict[str, Any]
+Scores = list[tuple[float, float]]
+"""Score (0..1) and weight of each sample: the metric is their weighted mean."""
+SCORE = ("score", "is_correct", "correct", "hit", "acc", "accuracy")
+"""What scorers call the score of an answer; that their mean is the metric, is checked."""
+
+
+class MetricReader(NamedTuple):
+    """How a task's samples are scored one by one.
+
+    `scores` takes what each sample holds of the metric (None where it does not enter it); with
+    `of_samples` the samples themselves, and lmms-eval need not know the metric: `truth(sample)` is
+    the right answer and `sample["filtered_resps"][0]` the one that was given.
+    `share`: how much of the whole set they are, for figures that take a whole set for granted;
+    `rounding`: how far lmms-eval's figure may be off the exact one, in 0..1.
+    """
+
+    scores: Callable[[Sequence[Any]], Scores]
+    share: Callable[[Sequence[Any]], float] = lambda held: 1.0
+    rounding: float = 1e-9
+    of_samples: bool = False
+
+
+def reader(metric: str) -> MetricReader:
+    """Who reads the metric; UserError where another package's reader is none."""
+    entry = metric_readers.find(metric)
+    if entry is None:
+        return GIVEN
+    found = entry.load()
+    if not isinstance(found, MetricReader):
+        raise UserError(f"metric '{metric}': {entry.value} is no MetricReader")
+    return found
+
+
+def truth(sample: Row) -> str:
+    """The right answer, or the first that is accepted."""
+    doc = sample["doc"]
+    found = doc["answers"] if "answers" in doc and "answer" not in doc else sample["target"]
+    found = found[0] if isinstance(found, list) else found
+    return str(found["answer"] if isinstance(found, Mapping) else found)
+
+
+def given(held: Sequence[Any]) -> Scores:
+    """The score is there, as a number or (perhaps with a weight) in a mapping.
+
+    UserError where it is not: a metric of all answers together has no interval.
+    """
+    return [_part(one if isinstance(one, Mapping) else {"score": one}) for one in held]
+
+
+GIVEN = MetricReader(given)
+
+
+def _part(one: Mapping[str, Any]) -> tuple[float, float]:
+    found = next((one[key] for key in SCORE if isinstance(one.get(key), bool | int | float)), None)
+    if found is None:
+        keys = ", ".join(sorted(one))
+        raise UserError(
+            f"lmms-eval gives its answers no score of their own (it gives {keys}): the metric is "
+            "made of all of them together, or by a judge, and has no interval here"
+        )
+    return float(found), float(one.get("weight", 1.0))
