@@ -1,14 +1,11 @@
 """The metrics that have a reader of their own: a file in `ablate/evaluate/metrics`, or another
-package's. Their names and descriptions are read from the source: nothing of them runs.
+package's. Nothing of them runs to name them.
 """
 
-import ast
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-
-import fusion_zoo
 
 GROUP = "ablate.metrics"
 FOLDER = Path(__file__).parents[1] / "evaluate" / "metrics"
@@ -29,16 +26,6 @@ def plug_ins(metrics: Iterable[str]) -> dict[str, EntryPoint]:
     """Those of the metrics, without their filters, that another package reads."""
     wanted = {metric.partition(",")[0] for metric in metrics} - _ours().keys()
     return {name: entry for name, entry in sorted(_others().items()) if name in wanted}
-
-
-def describe(metric: str) -> str:
-    """The first line of the docstring of its module; empty where it has none."""
-    entry = find(metric)
-    spec = fusion_zoo.locate(entry.module) if entry else None
-    if spec is None or spec.origin is None:
-        return ""
-    source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return (ast.get_docstring(source) or "").partition("\n")[0]
 
 
 @cache

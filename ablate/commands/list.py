@@ -88,7 +88,7 @@ def llms() -> list[Row]:
 
 def metrics() -> list[Row]:
     """Every metric that has a reader, or that a suite counts by as lmms-eval gives it."""
-    from ablate.catalog import metric_readers, suites
+    from ablate.catalog import metric_readers, plugins, suites
 
     tasks = [task for name in suites.names() for task in suites.resolve(name).tasks]
     used: dict[str, list[str]] = {name: [] for name in metric_readers.names()}
@@ -98,10 +98,22 @@ def metrics() -> list[Row]:
     return [
         {
             "metric": name,
-            "description": metric_readers.describe(name) or "the score lmms-eval gives each answer",
+            "description": plugins.describe(entry) if entry else "as lmms-eval scores each answer",
             "tasks": ", ".join(titles) or "-",
         }
         for name, titles in sorted(used.items())
+        for entry in [metric_readers.find(name)]
+    ]
+
+
+def pages() -> list[Row]:
+    """Every page that a report may have, beside one a candidate."""
+    from ablate.catalog import plugins
+    from ablate.reports.pages import registered
+
+    return [
+        {"page": path, "description": plugins.describe(entry), "from": entry.module}
+        for path, entry in sorted(registered().items())
     ]
 
 
@@ -137,6 +149,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "kinds": kinds,
     "llms": llms,
     "metrics": metrics,
+    "pages": pages,
     "studies": studies,
     "suites": suites,
 }

@@ -26,6 +26,7 @@ class Catalog(StrEnum):
     kinds = "kinds"
     llms = "llms"
     metrics = "metrics"
+    pages = "pages"
     studies = "studies"
     suites = "suites"
 

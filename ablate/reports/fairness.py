@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ablate.catalog import step_kinds
+from ablate.catalog.plugins import of_spec
 from ablate.files import sha256_json
 from ablate.reports.frame import framed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
@@ -191,7 +192,7 @@ def _from_steps(steps: Sequence[StepResult], last: Collection[StepResult]) -> di
         tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
         tell(f"{step.name}.device", step.record.get("device"))
         tell("threads", step.record.get("threads"))
-        for name, own in (step.spec.get("plugins") or {}).items():
+        for name, own in of_spec(step.spec).items():
             tell(f"{PLUG_IN}{name}", f"{own['package']} {own['version']} ({own['sha256'][:8]})")
         if step.record:
             tell("machine", _machine(step.record))

@@ -91,6 +91,8 @@ def render(summaries: list[Mapping[str, Any]]) -> str:
                 {"suite": suite, "tasks": tasks, "studies": list(studies)}
                 for (suite, tasks), studies in groups
             ],
+            title="Studies",
+            policy="img-src data:; style-src 'unsafe-inline'",
             style=Markup(asset("report.css")),
         )
     )

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from ablate.reports.links import Links, Within
 from ablate.reports.markup import asset, environment
 from ablate.reports.model import StudyResult
 from ablate.reports.overview import way_back
+from ablate.reports.page import Source
 from ablate.reports.pages import Page, navigation, pages
 from ablate.reports.significance import below
 from ablate.reports.tables import caption, cells, comparison, notes
@@ -67,7 +68,7 @@ def build_single(study: StudyResult, path: Path) -> Path:
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
     parts = _shell(
         study,
-        pages(study, browser, names, list(tables)),
+        pages(Source(study, browser, names, list(tables))),
         Within(tables, images),
         title=study.title,
         policy=f"img-src data:; style-src 'unsafe-inline'; script-src {hashes}",
@@ -87,7 +88,7 @@ def _write(study: StudyResult, folder: Path, live: bool, before: Path, back: str
         "img-src 'self' file: data:; style-src 'self' file: 'unsafe-inline'; "
         f"script-src 'self' file:{'; connect-src ' + repr('self') if live else ''}"
     )
-    for page in pages(study, browser, names, list(tables)):
+    for page in pages(Source(study, browser, names, list(tables))):
         links = Links("../" * page.path.count("/"))
         parts = _shell(
             study,
@@ -131,29 +132,37 @@ def _shell(
     `current`: the page that is marked in the navigation, if the file holds one alone; `studies`:
     where the page of all studies is, if there is one.
     """
-    templates = environment()
     common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study), "studies": studies}
     bodies = (
-        {
-            "path": page.path,
-            "title": page.title,
-            "body": Markup(templates.get_template(page.template).render(common, **page.values)),
-        }
-        for page in shown
+        {"path": page.path, "title": page.title, "body": _body(page, common)} for page in shown
     )
-    return templates.get_template("shell.html").generate(
-        common,
-        navigation=navigation(study),
-        title=title,
-        current=current,
-        pages=bodies,
-        policy=policy,
-        style=STYLE,
-        theme=THEME,
-        scripts=list(scripts),
-        inline=inline or {},
-        pieces=pieces,
+    return (
+        environment()
+        .get_template("shell.html")
+        .generate(
+            common,
+            navigation=navigation(study),
+            title=title,
+            current=current,
+            pages=bodies,
+            policy=policy,
+            style=STYLE,
+            theme=THEME,
+            scripts=list(scripts),
+            inline=inline or {},
+            pieces=pieces,
+        )
     )
+
+
+def _body(page: Page, common: Mapping[str, Any]) -> Markup:
+    """A page's part of a file; one whose template fails says so."""
+    templates = environment()
+    try:
+        return Markup(templates.get_template(page.template).render(common, **page.values))
+    except Exception as error:  # whatever another package's page raises
+        failed = Page.failed(page.path, page.title, error)
+        return Markup(templates.get_template(failed.template).render(common, **failed.values))
 
 
 def _tables(study: StudyResult) -> dict[str, str]:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from ablate.catalog.plugins import of_spec
 from ablate.config.distribution import installed_version
 from ablate.store.steps import Step, ancestors
 
@@ -152,10 +153,7 @@ def _threads() -> int:
 
 def _plug_ins(step: Step) -> dict[str, str]:
     """The versions of the packages whose plug-ins the step, or one it starts from, runs."""
-    specs = [one.spec for one in ancestors([step])]
-    parts = [spec.get("plugins", {}) for spec in specs]
-    parts += [spec["suite"].get("metrics", {}) for spec in specs if "suite" in spec]
-    named = [plugin for part in parts for plugin in part.values()]
+    named = [found for one in ancestors([step]) for found in of_spec(one.spec).values()]
     return {plugin["package"]: plugin["version"] for plugin in named}
 
 

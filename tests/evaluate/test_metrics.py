@@ -15,7 +15,7 @@ from lmms_eval.api.model import lmms
 from overlay import overlay, run
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import metric_readers, suites
+from ablate.catalog import metric_readers, plugins, suites
 from ablate.errors import UserError
 from ablate.evaluate import adapter, score
 from ablate.evaluate.metrics import MetricReader, reader
@@ -111,7 +111,9 @@ class Says(lmms):
 
 @pytest.mark.parametrize("metric", metric_readers.names())
 def test_every_metric_says_what_it_is_and_has_a_reader(metric: str) -> None:
-    assert len(metric_readers.describe(metric)) > 20
+    entry = metric_readers.find(metric)
+    assert entry
+    assert len(plugins.describe(entry)) > 20
     assert isinstance(reader(metric), MetricReader)
     assert reader(metric).share([]) >= 0
     assert 0 < reader(metric).rounding < 1e-3

@@ -1,22 +1,28 @@
-"""The pages of a report, each a template and what it shows."""
+"""The pages of a report: one file each, found by its `PAGE`, with its template beside it.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+Another package adds its own through the entry-point group `ablate.report_pages`
+(`name = "package.module:PAGE"`). A page that cannot be made says so in its place.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
-from ablate.reports.browser import Browser
+from ablate.redaction import redact
 from ablate.reports.drawing import Drawing
 from ablate.reports.links import Download
 from ablate.reports.model import StudyResult
-from ablate.reports.pages.answers import answers
+from ablate.reports.page import ReportPage, Source
 from ablate.reports.pages.benchmarks import benchmarks
 from ablate.reports.pages.candidate import candidate
 from ablate.reports.pages.common import path_of
-from ablate.reports.pages.cost import cost
-from ablate.reports.pages.experts import experts
-from ablate.reports.pages.fairness import findings
-from ablate.reports.pages.index import index
-from ablate.reports.pages.results import heading, results
+
+GROUP = "ablate.report_pages"
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,13 @@ class Page:
     path: str
     title: str
     template: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def failed(cls, path: str, title: str, error: Exception) -> "Page":
+        """What stands in for a page that cannot be made: one line that says why."""
+        words = " ".join(redact(f"{type(error).__name__}: {error}").split())[:400]
+        return cls(path, title, "failed.html", {"heading": title, "reason": words})
 
     @property
     def files(self) -> Iterator[tuple[str, bytes]]:
@@ -48,30 +60,56 @@ def _within(value: Any) -> Iterator[Any]:
             yield from _within(each)
 
 
+@cache
+def registered() -> dict[str, EntryPoint]:
+    """Every page by its path: ours, and other packages'."""
+    others = {re.sub(r"[^\w-]+", "-", one.name): one for one in entry_points(group=GROUP)}
+    names = [file.stem for file in Path(__file__).parent.glob("[!_]*.py")]
+    ours = {name: EntryPoint(name, f"{__name__}.{name}:PAGE", GROUP) for name in names}
+    mine = {name: one for name, one in ours.items() if hasattr(import_module(one.module), "PAGE")}
+    return others | mine
+
+
 def navigation(study: StudyResult) -> list[tuple[str, str]]:
     """The pages every page links to: path and name."""
-    return [
-        ("index", "Overview"),
-        ("results", heading(study)),
-        ("cost", "Cost"),
-        ("experts", "Experts"),
-        ("answers", "Answers"),
-        ("fairness", "Fairness"),
-    ]
+    return [(path, heading) for path, heading, _ in _shown(study)]
 
 
-def pages(
-    study: StudyResult, browser: Browser, images: Mapping[str, str], downloads: Sequence[str]
-) -> Iterator[Page]:
-    """Every page, in order. `images`: names by source; `downloads`: the names of the tables."""
-    title = study.title
-    yield Page("index", title, "index.html", index(study))
-    yield Page("results", f"{heading(study)} - {title}", "results.html", results(study, downloads))
-    yield Page("cost", f"Cost - {title}", "cost.html", cost(study))
-    yield Page("experts", f"Experts - {title}", "experts.html", experts(study))
-    yield Page("answers", f"Answers - {title}", "answers.html", answers(browser, images))
-    yield Page("fairness", f"Fairness - {title}", "fairness.html", findings(study))
+def pages(source: Source) -> Iterator[Page]:
+    """Every page, in order: those of the navigation, then one for each candidate."""
+    study = source.study
+    for path, heading, page in _shown(study):
+        title = study.title if path == "index" else f"{heading} - {study.title}"
+        try:
+            values = page.values(source)
+        except Exception as error:  # whatever another package raises
+            yield Page.failed(path, title, error)
+        else:
+            yield Page(path, title, registered()[path].module, values)
     scored = benchmarks(study)
     for one in study.candidates:
-        values = candidate(study, one, browser, scored.get(one, ()))
-        yield Page(path_of(study, one), f"{one.name} - {title}", "candidate.html", values)
+        values = candidate(study, one, source.browser, scored.get(one, ()))
+        title = f"{one.name} - {study.title}"
+        yield Page(path_of(study, one), title, candidate.__module__, values)
+
+
+def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:
+    """Path, heading and page of those that this study's report has, in their order."""
+    found = []
+    for path, entry in registered().items():
+        try:
+            page: ReportPage = entry.load()
+            if page.shown(study):
+                found.append((path, page.heading(study), page))
+        except Exception as error:  # whatever another package raises
+            found.append((path, path, _broken(path, error)))
+    return sorted(found, key=lambda one: (one[2].order, one[0]))
+
+
+def _broken(path: str, error: Exception) -> ReportPage:
+    """A page that cannot be made."""
+
+    def fail(source: Source) -> Mapping[str, Any]:
+        raise error
+
+    return ReportPage(path, fail)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablate.reports.browser import Browser, shortened, verdict
 from ablate.reports.frame import records
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import ABSENT
 
 FIRST = 50  # questions shown where no script runs
@@ -53,3 +54,6 @@ def _cell(given: pd.Series) -> dict[str, str]:
     if pd.isna(given["score"]):
         return {"answer": ABSENT, "verdict": ""}
     return {"answer": shortened(given["answer"]), "verdict": verdict(float(given["score"]))}
+
+
+PAGE = ReportPage("Answers", lambda source: answers(source.browser, source.images), 50)

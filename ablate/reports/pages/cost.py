@@ -11,6 +11,7 @@ from ablate.reports import figures
 from ablate.reports.drawing import drawing
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import Cell, path_of, points, short, table, text_of
 from ablate.reports.significance import below
 from ablate.reports.sizes import Size, pareto_front, size
@@ -123,3 +124,6 @@ def sentence(study: StudyResult) -> str:
         f"{took} What several candidates need is done once: each on its own, they would have done "
         f"{uses} steps. Sharing saved {duration(saved)}, {share:.0f} % of their time."
     )
+
+
+PAGE = ReportPage("Cost", lambda source: cost(source.study), 30)

@@ -11,6 +11,7 @@ from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import digits, records
 from ablate.reports.model import StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import downloads, table
 from ablate.reports.significance import covered
 
@@ -87,3 +88,6 @@ def _legend(step: float) -> list[tuple[str, str]]:
     losses = [(f"loss-{shade}", f"{-shade * step:+g}") for shade in range(SHADES, 0, -1)]
     gains = [(f"gain-{shade}", f"{shade * step:+g}") for shade in range(1, SHADES + 1)]
     return [*losses, ("", "0"), *gains]
+
+
+PAGE = ReportPage("Experts", lambda source: experts(source.study), 40)

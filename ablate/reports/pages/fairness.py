@@ -4,6 +4,7 @@ from typing import Any
 
 from ablate.reports.fairness import SEVERITIES, fairness
 from ablate.reports.model import StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import table
 
 
@@ -17,3 +18,6 @@ def findings(study: StudyResult) -> dict[str, Any]:
         "sentence": f"{', '.join(said)}." if said else "Nothing found.",
         "findings": table(frame, "Findings, the gravest first", "fairness"),
     }
+
+
+PAGE = ReportPage("Fairness", lambda source: findings(source.study), 60)

@@ -6,6 +6,7 @@ from ablate.humanize import duration
 from ablate.reports import figures, story
 from ablate.reports.drawing import drawing
 from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import ABSENT, Rows, environment, path_of, points, text_of, tile
 from ablate.reports.pages.cost import sentence
 from ablate.reports.pages.published import standing
@@ -88,3 +89,6 @@ def _setup(study: StudyResult) -> Rows:
         ["Seeds", text_of(study.base.config["seeds"])],
         *(environment(ended[-1]) if ended else []),
     ]
+
+
+PAGE = ReportPage("Overview", lambda source: index(source.study), 10)

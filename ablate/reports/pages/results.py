@@ -12,6 +12,7 @@ from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import path_of
 from ablate.reports.pages.published import published
 from ablate.reports.tables import VARIED, comparison, notes
@@ -152,3 +153,6 @@ def _whisker(
 def _optuna(study: StudyResult) -> str:
     path = Home(study.home).study(study.id) / "optuna.journal"
     return path.relative_to(study.home).as_posix() if path.exists() else ""
+
+
+PAGE = ReportPage(heading, lambda source: results(source.study, source.downloads), 20)

@@ -1,0 +1,158 @@
+"""A page is one file with its template beside it; one that fails costs the report one line."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from overlay import overlay, run
+from reading import Page, contents, pages, words
+
+from ablate.reports.markup import environment
+from ablate.reports.model import StudyResult
+from ablate.reports.pages import navigation, registered
+from ablate.reports.site import build, build_single
+
+NOVELTY = '''
+"""How many encoders each candidate has."""
+
+from ablate.reports.page import ReportPage, Source
+from ablate.reports.pages.common import path_of
+
+
+def values(source: Source) -> dict[str, object]:
+    """A row a candidate."""
+    study = source.study
+    return {
+        "rows": [(one.name, path_of(study, one), len(one.encoders)) for one in study.candidates],
+        "evil": "<script>alert(1)</script>",
+    }
+
+
+PAGE = ReportPage("Number of encoders", values, 35)
+'''
+TEMPLATE = """
+<section class="lead">
+  <h1>How many encoders</h1>
+  <p>{{ evil }}</p>
+  {% for name, path, count in rows %}
+  <p><a href="{{ to.page(path) }}">{{ name }}</a>: {{ count }}</p>
+  {% endfor %}
+</section>
+"""
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts the page of another package here, with a part of it replaced."""
+
+    def forget() -> None:
+        registered.cache_clear()
+        environment.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("their_pages")]:
+            del sys.modules[name]
+
+    def put(old: str = "", new: str = "", name: str = "encoder counts") -> None:
+        files = {
+            "their_pages/__init__.py": "",
+            "their_pages/novelty.py": NOVELTY,
+            "their_pages/novelty.html": TEMPLATE,
+            "their_pages-1.dist-info/METADATA": "Name: their-pages\nVersion: 1\n",
+            "their_pages-1.dist-info/entry_points.txt": (
+                f"[ablate.report_pages]\n{name} = their_pages.novelty:PAGE\n"
+            ),
+        }
+        assert any(old in text for text in files.values())
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(text.replace(old, new) if old else text)
+        monkeypatch.syspath_prepend(tmp_path)
+        forget()
+
+    yield put
+    forget()
+
+
+def test_every_page_of_ours_can_be_made(site: Path) -> None:
+    assert not any("could not be made" in page.text for page in pages(site))
+
+
+def test_a_page_of_another_package_has_its_place_in_the_navigation(
+    install: Install, greedy: StudyResult, tmp_path: Path
+) -> None:
+    install()
+    listed = navigation(greedy)
+    place = listed.index(("encoder-counts", "Number of encoders"))
+    assert [path for path, _ in listed[place - 1 : place + 2]] == [
+        "cost",
+        "encoder-counts",
+        "experts",
+    ]
+    folder = build(greedy, tmp_path / "report").parent
+    text = words(folder / "encoder-counts.html")
+    for one in greedy.candidates:
+        assert f"{one.name} : {len(one.encoders)}" in text
+    for page in pages(folder):
+        inside = "candidates" in page.path.parts
+        assert f"{'../' * inside}encoder-counts.html" in page.links
+    page = Page(folder / "encoder-counts.html")
+    assert {"candidates/001.html", "cost.html"} <= {*page.links}
+    scripts = [values for tag, values in page.tags if tag == "script"]
+    assert all("src" in one for one in scripts)
+    assert "<script>alert(1)</script>" in page.text
+    whole = build_single(greedy, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<article id="encoder-counts" data-title="Number of encoders' in whole
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "import ReportPage, Source",
+            "import Nothing",
+            "ImportError: cannot import name 'Nothing'",
+        ),
+        ("study = source.study", "study = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("{{ count }}", "{{ cuont }}", "UndefinedError: 'cuont' is undefined"),
+        ("{% endfor %}", "", "TemplateSyntaxError: "),
+        ('"Number of encoders"', "lambda study: study.nothing", "AttributeError: "),
+        ("values, 35", "values, 35, lambda study: 1 / 0", "ZeroDivisionError: division by zero"),
+        ("PAGE = ", "PAGES = ", "AttributeError: "),
+        ("return {", "return None and {", "TypeError: "),
+    ],
+)
+def test_a_page_that_fails_says_so_in_its_place_and_costs_no_other(
+    install: Install, greedy: StudyResult, site: Path, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    install(old, new)
+    folder = build(greedy, tmp_path / "report").parent
+    assert f"This page could not be made: {says}" in words(folder / "encoder-counts.html")
+    assert contents(folder).keys() - contents(site).keys() == {"encoder-counts.html"}
+    assert "could not be made" not in words(folder / "cost.html")
+
+
+def test_a_page_is_left_out_where_it_does_not_want_to_be_shown(
+    install: Install, greedy: StudyResult, arms: StudyResult, tmp_path: Path
+) -> None:
+    install("values, 35", "values, 35, lambda study: study.kind == 'arms'")
+    assert "encoder-counts" not in dict(navigation(greedy))
+    assert "encoder-counts" in dict(navigation(arms))
+    assert not (build(greedy, tmp_path / "report").parent / "encoder-counts.html").exists()
+
+
+def test_a_name_of_ours_stays_ours(install: Install, greedy: StudyResult) -> None:
+    install(name="cost")
+    assert dict(navigation(greedy))["cost"] == "Cost"
+
+
+def test_a_file_and_its_template_alone_add_a_page(tmp_path: Path, own_home: Path) -> None:
+    added = {"novelty.py": NOVELTY, "novelty.html": TEMPLATE}
+    pages = {f"ablate/reports/pages/{name}": text for name, text in added.items()}
+    site = overlay(tmp_path / "site", pages)
+    listed = json.loads(run(own_home, site, "list", "pages", "--json").stdout)
+    assert "novelty" in [row["page"] for row in listed]
+    run(own_home, site, "report", "micro/smoke")
+    [page] = own_home.glob("reports/**/novelty.html")
+    assert "clip-micro@32 : 1" in words(page)
