@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         BlockwiseBase,
         FeatureMap,
         Fusion,
+        Instruction,
+        LanguageShape,
         MapShape,
         Segment,
         at_least_fp32,
@@ -42,6 +44,8 @@ __all__ = [
     "BlockwiseBase",
     "FeatureMap",
     "Fusion",
+    "Instruction",
+    "LanguageShape",
     "MapShape",
     "Segment",
     "at_least_fp32",
@@ -58,6 +62,7 @@ __all__ = [
     "resize_flops",
     "resize_map",
     "revision",
+    "takes_llm",
 ]
 
 
@@ -107,6 +112,15 @@ def has_notes(name: str) -> bool:
     return any(isinstance(one, ast.FunctionDef) and one.name == "notes" for one in found.body)
 
 
+def takes_llm(name: str) -> bool:
+    """Whether the fusion's constructor is told the language model's shape, as its third argument.
+
+    ValueError for an unknown name.
+    """
+    made = _constructor(_entry(name))
+    return made is not None and "llm" in [arg.arg for arg in made.args.args]
+
+
 def fingerprint(name: str) -> str:
     """sha256 of the fusion's source and of what all fusions share. ValueError for an unknown name.
 
@@ -147,13 +161,24 @@ def locate(module: str) -> ModuleSpec | None:
     return spec
 
 
-def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **given: Any) -> Fusion:
+def build(
+    name: str,
+    shapes: Sequence[MapShape],
+    grid: tuple[int, int],
+    llm: LanguageShape | None = None,
+    /,
+    **given: Any,
+) -> Fusion:
     """The fusion `name` of maps of these shapes (the base's first) into tokens on an (H, W) grid.
 
-    ValueError for an unknown name or option (with the nearest one), or one that does not fit.
+    `llm`: for those that take it. ValueError for an unknown name or option (with the nearest one),
+    or one that does not fit.
     """
     check(name, given)
-    fusion: Fusion = _entry(name).load()(shapes, grid, **given)
+    told = (llm,) if takes_llm(name) else ()
+    if told == (None,):
+        raise ValueError(f"fusion '{name}' has to do with the language model: give its shape")
+    fusion: Fusion = _entry(name).load()(shapes, grid, *told, **given)
     return fusion
 
 
@@ -184,12 +209,18 @@ def _source(entry: EntryPoint) -> ast.Module:
 
 @cache
 def _options(entry: EntryPoint) -> dict[str, Any]:
+    made = _constructor(entry)
+    if made is None:
+        return {}
+    pairs = zip(made.args.kwonlyargs, made.args.kw_defaults, strict=True)
+    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
+
+
+def _constructor(entry: EntryPoint) -> ast.FunctionDef | None:
     found = _class(entry)
-    for item in found.body if found else ():
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            pairs = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-            return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
-    return {}
+    inside = found.body if found else []
+    own = (one for one in inside if isinstance(one, ast.FunctionDef) and one.name == "__init__")
+    return next(own, None)
 
 
 def _class(entry: EntryPoint) -> ast.ClassDef | None:

@@ -1,6 +1,7 @@
 """What every fusion takes and gives.
 
 B batch, N tokens, C channels, H W grid. Tokens are row-major: index = y * W + x.
+Of the language model: D width, T tokens of an instruction, S tokens it reads, M media tokens.
 """
 
 from __future__ import annotations
@@ -56,6 +57,30 @@ class FeatureMap(NamedTuple):
         return cls(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid))
 
 
+class LanguageShape(NamedTuple):
+    """The language model, as far as a fusion that has to do with it must know it."""
+
+    width: int
+    blocks: int
+
+
+class Instruction(NamedTuple):
+    """What is asked about each image, embedded as the language model reads it.
+
+    All that is said to it before the answer, without images: the user's text and what the chat
+    template puts around it; never the answer. There may be none: a caption is not asked for.
+    """
+
+    tokens: Tensor
+    """(B,T,D), zero where `mask` is False."""
+    mask: Tensor
+    """(B,T) bool, True at real tokens, which come first."""
+
+    def pooled(self) -> Tensor:
+        """(B,D) the mean of the tokens; zero where there is none."""
+        return self.tokens.sum(dim=1) / self.mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
 class BlockwiseBase(Protocol):
     """The base encoder's blocks, bound to a batch of pixels, for a fusion that reaches inside."""
 
@@ -74,11 +99,22 @@ class Fusion(nn.Module):
 
     A subclass calls `super().__init__(shapes, grid)`, sets `segments` and defines `flops` and
     `forward`. `shapes` are the maps' it will be given, the base's first; `grid` is the (H, W) of
-    the tokens it gives. With the base alone every fusion hands on the base's tokens.
+    the tokens it gives. With the base alone every fusion hands on the base's tokens, unless it
+    asks or injects:
+
+    - One whose constructor is `(shapes, grid, llm, *, options)` is told the `LanguageShape`.
+    - `asks_instruction`: its `forward` takes `context`, the `Instruction` of each image, too. What
+      it gives of an image then differs by question, so an evaluation encodes each image anew.
+    - `injects`: the numbers of the language model's blocks before which its `inject` changes what
+      they are given. `forward` gives the `media` last, tokens that only `inject` sees: they take no
+      room in the language model's context. `segments` may be empty then.
     """
 
     reaches_inside_base: ClassVar[bool] = False
+    asks_instruction: ClassVar[bool] = False
     segments: tuple[Segment, ...]
+    media: Segment | None = None
+    injects: tuple[int, ...] = ()
 
     def __init__(self, shapes: Sequence[MapShape], grid: tuple[int, int]) -> None:
         super().__init__()
@@ -106,6 +142,10 @@ class Fusion(nn.Module):
         """
         raise NotImplementedError
 
+    def token_flops(self) -> int:
+        """Operations of all its injections for one token that the language model reads."""
+        return 0
+
     def notes(self) -> list[str]:
         """What a reader of its scores must know of this set-up, a sentence each; none by default.
 
@@ -115,20 +155,35 @@ class Fusion(nn.Module):
         return []
 
     def __call__(
-        self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
+        self,
+        maps: Sequence[FeatureMap],
+        base: BlockwiseBase | None = None,
+        context: Instruction | None = None,
     ) -> list[Tensor]:
         """What `forward` gives. ValueError unless the maps are of the shapes it was built for."""
         self._check(maps)
-        tokens: list[Tensor] = super().__call__(maps, base)
+        more = {"context": context} if self.asks_instruction else {}
+        if self.asks_instruction and context is None:
+            raise ValueError(f"{type(self).__name__} asks for the instruction of each image")
+        tokens: list[Tensor] = super().__call__(maps, base, **more)
         return tokens
 
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        """(B, tokens, channels) for each segment.
+        """(B, tokens, channels) for each segment, and for the media if there are any.
 
         `maps` follow `shapes`, which was checked. When `reaches_inside_base`, `base` is given and
         maps[0] never looked at; else `base` is ignored.
+        """
+        raise NotImplementedError
+
+    def inject(self, block: int, hidden: Tensor, media: Tensor, visible: Tensor) -> Tensor:
+        """What a block of the language model is given in the place of `hidden` (B,S,D).
+
+        block: its number, one of `injects`; media (B,M,C): of all images of each conversation, in
+        their order; visible (B,S,M) bool: a token sees the images before it. One that sees none
+        is to be left as it is. A generated token comes alone (S is 1), and sees all.
         """
         raise NotImplementedError
 

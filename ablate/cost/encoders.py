@@ -54,7 +54,7 @@ def cost(spec: EncoderSpec) -> Cost:
 
 def total(costs: Iterable[Cost]) -> Cost:
     """Of several together."""
-    return Cost(*map(sum, zip(*costs, strict=True)))
+    return Cost(*map(sum, zip(*costs, Cost(0, 0), strict=True)))
 
 
 def measured(spec: EncoderSpec) -> Cost:

@@ -78,6 +78,8 @@ class ModelCost:
     projector: Cost
     llm: Cost
     spec: LlmSpec
+    injected: int = 0
+    """FLOPs of what the fusion injects, for each token the language model reads."""
 
     @property
     def parts(self) -> dict[str, Cost]:
@@ -103,6 +105,7 @@ class ModelCost:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
         pairs = 2 * self.spec.layers * self.spec.width * tokens**2  # causal: half of them all
         found = {name: part.flops for name, part in self.parts.items()}
+        found["fusion"] += tokens * self.injected
         return {**found, "llm": tokens * self.llm.flops + pairs}
 
     def outputs(self, tokens: int) -> dict[str, int]:
@@ -136,6 +139,7 @@ def model_cost(design: Design) -> ModelCost:
         projector=total(_projector(*segment, llm.width) for segment in fused.segments),
         llm=_llm(llm),
         spec=llm,
+        injected=fused.injected,
     )
 
 
@@ -281,13 +285,16 @@ class _Fused(NamedTuple):
     """(tokens, channels) of each."""
     cost: Cost
     notes: list[str]
+    injected: int
 
 
 def _fused(design: Design) -> _Fused:
     """The fusion's own figures in this design."""
     shapes = tuple(shape for title in design.encoders for shape in encoder_spec(title).maps)
     options = tuple(sorted(design.fusion.options.items()))
-    return _figures(design.fusion.name, shapes, design.fusion.grid, options)
+    llm = llm_spec(design.llm) if fusion_zoo.takes_llm(design.fusion.name) else None
+    shape = (llm.width, llm.layers) if llm else ()
+    return _figures(design.fusion.name, shapes, design.fusion.grid, options, shape)
 
 
 @cache
@@ -296,12 +303,17 @@ def _figures(
     shapes: tuple[tuple[int, int, int], ...],
     grid: tuple[int, int],
     options: tuple[tuple[str, bool | int | float | str], ...],
+    llm: tuple[int, ...],
 ) -> _Fused:
-    """A fusion's own figures. They take torch to find out, and so are remembered in `home()`."""
-    asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options)
-    found = disk_cache("figures", asked, lambda: _measured(name, shapes, grid, dict(options)))
+    """A fusion's own figures. They take torch to find out, and so are remembered in `home()`.
+
+    `llm`: its width and blocks, for a fusion that takes them.
+    """
+    asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options, *([llm] if llm else []))
+    found = disk_cache("figures", asked, lambda: _measured(name, shapes, grid, dict(options), llm))
     cost = Cost(found["parameters"], found["flops"])
-    return _Fused([(n, c) for n, c in found["segments"]], cost, found["notes"])
+    segments = [(n, c) for n, c in found["segments"]]
+    return _Fused(segments, cost, found["notes"], found["token_flops"])
 
 
 def _measured(
@@ -309,13 +321,15 @@ def _measured(
     shapes: tuple[tuple[int, int, int], ...],
     grid: tuple[int, int],
     options: Mapping[str, bool | int | float | str],
+    llm: tuple[int, ...],
 ) -> dict[str, int | list[list[int]] | list[str]]:
     import torch
 
     maps = [fusion_zoo.MapShape(*shape) for shape in shapes]
+    shape = fusion_zoo.LanguageShape(*llm) if llm else None
     try:
         with torch.device("meta"):
-            fusion = fusion_zoo.build(name, maps, grid, **options)
+            fusion = fusion_zoo.build(name, maps, grid, shape, **options)
     except ValueError as error:
         raise UserError(f"fusion '{name}': {error}") from error
     return {
@@ -323,4 +337,5 @@ def _measured(
         "parameters": fusion.num_parameters,
         "flops": fusion.flops(),
         "notes": fusion.notes(),
+        "token_flops": fusion.token_flops(),
     }

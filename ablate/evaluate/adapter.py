@@ -107,7 +107,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     A question that leaves no room in the language model's context (several images at once) is left
     unanswered, and the longest of a batch bounds how long its answers may get. An image goes
     through the encoders once for all questions and tasks that show it, as long as its visual tokens
-    are among the last `KEPT` bytes. On a GPU it computes in bfloat16, as it was trained.
+    are among the last `KEPT` bytes; where the model `sees_each_question`, once for each question.
+    On a GPU it computes in bfloat16, as it was trained.
 
     `pretrained`: the folder of a finished step of training, or an `Answerer`. `blank`: show mean
     grey instead of every image. `device`: default the GPU if there is one. `world`: the processes
@@ -213,16 +214,21 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             short = 1 - rooms.pop(place)
             print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
+            pictures = [one for place in rooms for one in shown[place]]
+            anew = self.model.sees_each_question
+            batch = _batch(
+                [prompts[place] for place in rooms],
+                [len(shown[place]) for place in rooms],
+                [self._pixels(one) for one in pictures] if anew else [],
+            )
             with self._precision:
                 ids = self.model.generate(
-                    _batch(
-                        [prompts[place] for place in rooms], [len(shown[place]) for place in rooms]
-                    ).to(self.device),
+                    batch.to(self.device),
                     max_new_tokens=min(
                         options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()
                     ),
                     stop_ids=self._stop_ids,
-                    visual=self._see([one for place in rooms for one in shown[place]]),
+                    visual=None if anew else self._see(pictures),
                 )
             until = options.get("until") or []
             stops = [until] if isinstance(until, str) else until
@@ -286,11 +292,15 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return np.full_like(pixels, GREY) if self.blank else pixels
 
 
-def _batch(prompts: Sequence[npt.NDArray[np.int32]], images: Sequence[int]) -> Batch:
-    """The prompts, of so many images each, without pixels."""
+def _batch(
+    prompts: Sequence[npt.NDArray[np.int32]],
+    images: Sequence[int],
+    pixels: Sequence[npt.NDArray[np.uint8]],
+) -> Batch:
+    """The prompts, of so many images each, with their pixels or none."""
     batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
     rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(images))
-    return dataclasses.replace(batch, image_rows=rows)
+    return dataclasses.replace(batch, image_rows=rows, pixels=stack_images(pixels))
 
 
 @contextmanager

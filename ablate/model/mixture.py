@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import fusion_zoo
 from ablate.encoders.base import Encoder
 from ablate.errors import UserError
-from fusion_zoo import FeatureMap
+from fusion_zoo import FeatureMap, Instruction, LanguageShape
 
 View = tuple[int, bool]
 """How an encoder sees the image: pixels of its side, and whether as `Encoder.aligned` says."""
@@ -25,7 +25,8 @@ class Mixture(nn.Module):
     The fusion gets every map of an encoder that has several (see `EncoderSpec.pyramid`).
     feature_norm "layer" normalises each expert's features over their channels, without weights,
     before the fusion (but not the base's where the fusion runs its blocks itself); "none" leaves
-    them. UserError if the fusion cannot take these encoders.
+    them. `llm`: for a fusion that has to do with it. UserError if the fusion cannot take these
+    encoders.
     """
 
     def __init__(
@@ -35,18 +36,20 @@ class Mixture(nn.Module):
         grid: tuple[int, int],
         options: dict[str, Any],
         feature_norm: str,
+        llm: LanguageShape | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
         shapes = [shape for encoder in encoders for shape in encoder.shapes]
         try:
-            self.fusion = fusion_zoo.build(fusion_name, shapes, grid, **options)
+            self.fusion = fusion_zoo.build(fusion_name, shapes, grid, llm, **options)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.feature_norm = feature_norm
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion.
+    def forward(self, pixels: Tensor, context: Instruction | None = None) -> list[Tensor]:
+        """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion, and
+        its media if it has any. `context`: for a fusion that asks for the instruction.
 
         Each encoder sees the image resized to its own SxS from the full resolution: antialiased,
         or as `Encoder.aligned` says.
@@ -62,8 +65,8 @@ class Mixture(nn.Module):
             maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
         else:
             maps, blocks = [*self._maps(base, seen), *rest], None
-        segments: list[Tensor] = self.fusion(maps, blocks)
-        return segments
+        tokens: list[Tensor] = self.fusion(maps, blocks, context)
+        return tokens
 
     @property
     def _encoders(self) -> list[Encoder]:

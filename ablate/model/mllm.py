@@ -17,10 +17,13 @@ from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
+from ablate.model.injection import Injector, MediaView, count_blocks
+from ablate.model.instruction import instructions
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.projector import Projector
 from ablate.model.splice import SpliceLayout, splice_layout
+from fusion_zoo import Instruction, LanguageShape
 
 __all__ = ["Mllm", "ModelSpec", "Output", "build_model"]
 
@@ -49,6 +52,7 @@ class Mllm(nn.Module):
         self.mixture = mixture
         self.projector = Projector(mixture.fusion.segments, spec.llm.width)
         self.llm = llm
+        self._injector = Injector(mixture.fusion, llm, spec.llm.name)
         if self.num_visual_tokens >= spec.llm.context:
             self._too_long(self.num_visual_tokens)
 
@@ -66,6 +70,12 @@ class Mllm(nn.Module):
     def num_visual_tokens(self) -> int:
         """Tokens an image becomes."""
         return self.mixture.fusion.num_tokens
+
+    @property
+    def sees_each_question(self) -> bool:
+        """Whether what an image becomes is not there once for all questions about it."""
+        fusion = self.mixture.fusion
+        return fusion.asks_instruction or bool(fusion.injects)
 
     def checkpoint_activations(self, on: bool = True) -> None:
         """Recompute activations in the backward pass, or keep them again."""
@@ -103,9 +113,12 @@ class Mllm(nn.Module):
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
         `visual`: (I,L,D) what `see` makes of the batch's images, whose pixels are not looked at
-        then; default: they are seen here. UserError if a prompt and its answer may not fit the
+        then; default: they are seen here, as they must be where the model `sees_each_question`.
+        UserError if a prompt and its answer may not fit the
         LLM's context.
         """
+        if visual is not None and self.sees_each_question:
+            raise ValueError("what an image becomes differs by question: no `visual` can be given")
         embeddings, layout = self._splice(batch, visual, pad_left=True, room=max_new_tokens)
         config = GenerationConfig(
             max_new_tokens=max_new_tokens,
@@ -132,16 +145,53 @@ class Mllm(nn.Module):
         if layout.mask.shape[1] + room > self.spec.llm.context:
             self._too_long(layout.mask.shape[1] + room)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
-        visual = self.see(batch.pixels) if visual is None else visual
+        if visual is None:
+            visual = self._look(batch, layout, text)
         return layout.embeddings(text, visual), layout
 
     def see(self, pixels: Tensor) -> Tensor:
-        """The visual tokens of images: (I,3,H,W) uint8 -> (I,L,D)."""
-        if len(pixels) == 0 and not self.in_lockstep:
-            return torch.zeros(0, self.num_visual_tokens, self.spec.llm.width, device=pixels.device)
-        seen = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])
-        visual: Tensor = self.projector(self.mixture(seen))
-        return visual[: len(pixels)]
+        """The visual tokens of images: (I,3,H,W) uint8 -> (I,L,D).
+
+        Not for a model that `sees_each_question`.
+        """
+        return self._seen(pixels)[0]
+
+    def _look(self, batch: Batch, layout: SpliceLayout, text: Tensor) -> Tensor:
+        """(I,L,D) of the batch's images; what is injected of them is held for the LLM's blocks."""
+        context = None
+        if self.mixture.fusion.asks_instruction:
+            embedded = text.new_zeros(*layout.text.shape, text.shape[-1])
+            context = instructions(batch, embedded.masked_scatter(layout.text[..., None], text))
+        visual, media = self._seen(batch.pixels, context)
+        if self.mixture.fusion.injects:
+            view = None if media is None else MediaView.of(media, batch.image_rows, layout)
+            self._injector.view = view
+        return visual
+
+    def _seen(
+        self, pixels: Tensor, context: Instruction | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(I,L,D) visual tokens, and the fusion's media (I,M,C) if it has any.
+
+        Of no images in lockstep there are media of one, which is none of the batch.
+        """
+        images, width = len(pixels), self.spec.llm.width
+        if images == 0:
+            if not self.in_lockstep:
+                none = torch.zeros(0, self.num_visual_tokens, width, device=pixels.device)
+                return none, None
+            pixels = pixels.new_zeros(1, *pixels.shape[1:])
+            if context:
+                tokens, mask = context
+                context = Instruction(tokens.new_zeros(1, 1, width), mask.new_zeros(1, 1))
+        made = self.mixture(pixels, context)
+        media = made.pop() if self.mixture.fusion.media else None
+        visual: Tensor = (
+            self.projector(made)
+            if made
+            else pixels.new_zeros(len(pixels), 0, width, dtype=torch.float32)
+        )
+        return visual[:images], media
 
     def _too_long(self, tokens: int) -> None:
         llm, fusion = self.spec.llm, self.spec.fusion["name"]
@@ -165,8 +215,9 @@ def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mll
         torch.manual_seed(seed)
         llm = load_llm(spec.llm, load_weights=load_weights)
         torch.manual_seed(seed)  # whatever loading the LLM drew
+        shape = LanguageShape(spec.llm.width, count_blocks(llm))
         mixture = Mixture(
-            encoders, spec.fusion["name"], (height, width), options, spec.feature_norm
+            encoders, spec.fusion["name"], (height, width), options, spec.feature_norm, shape
         )
         return Mllm(spec, mixture, llm)
 

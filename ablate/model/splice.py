@@ -23,6 +23,8 @@ class SpliceLayout(NamedTuple):
     """(I*L,) the place of each visual token."""
     mask: Tensor
     """(B,S) bool: real tokens of the spliced sequences."""
+    image_columns: Tensor
+    """(I,) where in its row each image begins, though it may take no token there."""
 
     def embeddings(self, text: Tensor, visual: Tensor) -> Tensor:
         """Embedded text (all real text tokens, D) and (I,L,D) visual tokens -> (B,S,D)."""
@@ -52,8 +54,10 @@ def splice_layout(
     steps = torch.arange(longest, device=mask.device)
     shift = longest - lengths if pad_left else torch.zeros_like(lengths)
     rows = torch.arange(len(mask), device=mask.device)[:, None] * longest
-    starts = rows + shift + ends - widths
+    columns = shift + ends - widths
+    starts = rows + columns
     text = mask & ~is_image
-    visual = starts[mask & is_image][:, None] + torch.arange(visual_tokens, device=mask.device)
+    image = mask & is_image
+    visual = starts[image][:, None] + torch.arange(visual_tokens, device=mask.device)
     real = steps >= shift if pad_left else steps < lengths
-    return SpliceLayout(text, starts[text], visual.flatten(), real)
+    return SpliceLayout(text, starts[text], visual.flatten(), real, columns[image])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 import fusion_zoo
 from ablate.catalog import weights as hub
@@ -28,11 +29,12 @@ from ablate.cost import encoders as cost
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
+from ablate.model.injection import Injector, count_blocks
 from ablate.model.language import load_llm
 from ablate.model.projector import Projector
 from ablate.preflight.checks import from_error
 from ablate.preflight.step import Problem
-from fusion_zoo import FeatureMap, Fusion
+from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -91,10 +93,11 @@ class _Trial:
             return 0
         inside = encoders[0].encoder.spec.to_json()  # some fusions run the base's own blocks
         shapes = [list(one.features.shape) for one in encoders]
+        with_llm = [spec.llm.to_json()] if fusion_zoo.takes_llm(spec.fusion["name"]) else []
         fusion = self._once(
-            [spec.fusion, inside, shapes],
+            [spec.fusion, inside, shapes, *with_llm],
             f"fusion '{spec.fusion['name']}' of {name}",
-            partial(try_fusion, spec, encoders),
+            partial(try_fusion, spec, encoders, llm),
         )
         if fusion is None:
             return 0
@@ -107,7 +110,7 @@ class _Trial:
             "encoders": sum(_parameters(one.encoder) for one in encoders),
             "fusion": _parameters(fusion),
             "projector": _parameters(Projector(fusion.segments, spec.llm.width)),
-            "llm": llm,
+            "llm": _parameters(llm),
         }
         return KEPT * sum(sizes.values()) + LEARNT * sum(sizes[part] for part in trained)
 
@@ -166,34 +169,49 @@ def _read_headers(files: Sequence[Path]) -> None:
             opened.keys()
 
 
-def try_language_model(spec: LlmSpec) -> int:
-    """How many parameters the language model has; UserError where it cannot be built."""
+def try_language_model(spec: LlmSpec) -> PreTrainedModel:
+    """The language model without its weights; UserError where it cannot be built."""
     if spec.kind != "published" or (spec.folder / "config.json").is_file():
         _read_headers(sorted(spec.folder.glob("*.safetensors")))
-    return _parameters(_without_memory(lambda device: load_llm(spec, load_weights=False)))
+    return _without_memory(lambda device: load_llm(spec, load_weights=False))
 
 
-def try_fusion(spec: ModelSpec, encoders: Sequence[Tried]) -> Fusion:
+def try_fusion(spec: ModelSpec, encoders: Sequence[Tried], llm: PreTrainedModel) -> Fusion:
     """The fusion; UserError where what it gives is not what it declares."""
     base, grid = encoders[0], tuple(spec.fusion["grid"])
 
     def run(device: str) -> tuple[Fusion, list[Tensor]]:
         shapes = [one.features.shape for one in encoders]
         fusion = fusion_zoo.build(
-            spec.fusion["name"], shapes, (grid[0], grid[1]), **spec.fusion["options"]
+            spec.fusion["name"],
+            shapes,
+            (grid[0], grid[1]),
+            LanguageShape(spec.llm.width, count_blocks(llm)),
+            **spec.fusion["options"],
         )
         maps = [FeatureMap(one.features.tensor.to(device)) for one in encoders]
         if base.features.tensor.device.type != device:  # it had to be tried on the CPU
             maps = [FeatureMap(torch.zeros(one.tensor.shape, device=device)) for one in maps]
         inside = base.encoder.blockwise(base.pixels) if fusion.reaches_inside_base else None
-        return fusion, fusion(maps, inside)
+        said = torch.zeros(1, 3, spec.llm.width, device=device)
+        context = Instruction(said, torch.ones(1, 3, dtype=torch.bool, device=device))
+        given = fusion(maps, inside, context)
+        for block in fusion.injects:
+            seen = torch.ones(1, 3, given[-1].shape[1], dtype=torch.bool, device=device)
+            changed = fusion.inject(block, said, given[-1], seen)
+            if changed.shape != said.shape:
+                raise UserError(f"`inject` gives {tuple(changed.shape)} for {tuple(said.shape)}")
+        return fusion, given
 
     fusion, given = _without_memory(run)
-    declared = [(1, *segment) for segment in fusion.segments]
+    Injector(fusion, llm, spec.llm.name)
+    media = [fusion.media] if fusion.media else []
+    declared = [(1, *segment) for segment in (*fusion.segments, *media)]
     found = [tuple(one.shape) for one in given]
     if found != declared:
         raise UserError(
-            f"it gives tokens of {found}, but its segments declare {declared}; mend one of the two"
+            f"it gives tokens of {found}, but its segments{' and media' * len(media)} declare "
+            f"{declared}; mend one of the two"
         )
     flops = fusion.flops()
     if not isinstance(flops, int) or flops < 0:

@@ -6,44 +6,13 @@ from pathlib import Path
 
 import encoder_toys
 import pytest
+from doc_examples import EXAMPLES
 from overlay import overlay, run
 
 from ablate.catalog import encoder_families as families
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import family_class
 from ablate.errors import UserError
-
-PATCHY = '''
-"""One convolution.
-
-Shapes: B batch, C channels, H W grid.
-"""
-
-from typing import ClassVar
-
-from torch import Tensor, nn
-
-from ablate.catalog.encoder_spec import EncoderSpec, Weights
-from ablate.encoders.base import Encoder
-
-
-class PatchyEncoder(Encoder):
-    """No `architecture`."""
-
-    family: ClassVar[str] = "patchy"
-
-    def __init__(self, spec: EncoderSpec) -> None:
-        super().__init__(spec)
-        self.stem = nn.Conv2d(3, spec.width, spec.patch, spec.patch)
-
-    def features(self, pixels: Tensor) -> Tensor:
-        maps: Tensor = self.stem(pixels)
-        return maps
-
-
-HALF = (0.5, 0.5, 0.5)
-SPECS = [EncoderSpec("patchy-s", "patchy", 32, 8, 24, HALF, HALF, {}, Weights("none"))]
-'''
 
 
 def test_every_family_is_a_class_that_says_so() -> None:
@@ -69,7 +38,8 @@ def test_an_unknown_family_is_one_line_with_the_nearest() -> None:
 
 
 def test_a_file_alone_adds_a_family(tmp_path: Path, own_home: Path) -> None:
-    site = overlay(tmp_path / "site", {"ablate/encoders/patchy.py": PATCHY})
+    name = "ablate/encoders/patchy.py"
+    site = overlay(tmp_path / "site", {name: EXAMPLES[name]})
     listed = json.loads(run(own_home, site, "list", "encoders", "--json").stdout)
     [mine] = [row for row in listed if row["family"] == "patchy"]
     assert (mine["encoder"], mine["grid"], mine["parameters"]) == ("patchy-s@32", "4x4", 4632)

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pytest
 from benchmark_toys import picture
+from doc_examples import EXAMPLES
 from lmms_eval.api.model import lmms
 from overlay import overlay, run
 
@@ -21,20 +22,7 @@ from ablate.evaluate import adapter, score
 from ablate.evaluate.metrics import MetricReader, reader
 from ablate.preflight.scorers import check_scorers
 
-FIRST_WORD = '''
-"""The first word of the answer is the first word of the truth."""
-
-from ablate.evaluate.metrics import MetricReader, truth
-
-
-def scores(samples):
-    """1 where they agree."""
-    pairs = [(sample["filtered_resps"][0].split(), truth(sample).split()) for sample in samples]
-    return [(float(said[:1] == right[:1]), 1.0) for said, right in pairs]
-
-
-READER = MetricReader(scores, of_samples=True)
-'''
+FIRST_WORD = EXAMPLES["ablate/evaluate/metrics/first_word.py"]
 GUEST = {
     "guest/__init__.py": "raise RuntimeError('naming it is not to run it')\n",
     "guest_metrics.py": FIRST_WORD,

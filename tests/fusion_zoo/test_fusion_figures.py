@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_toys import FUSIONS, SHAPES, ToyBase
+from fusion_toys import FUSIONS, SHAPES, TOKENS, ToyBase, Whole, build
 from torch.utils.flop_counter import FlopCounterMode
 
 import fusion_zoo
@@ -43,7 +43,7 @@ INTERPOLATION = {
 def measured_flops(fusion: Fusion, base: ToyBase, maps: list[FeatureMap]) -> int:
     counter = FlopCounterMode(display=False, custom_mapping=INTERPOLATION)
     with torch.no_grad(), counter:
-        fusion(maps, base)
+        Whole(fusion)(maps, base)
     return counter.get_total_flops()
 
 
@@ -53,13 +53,14 @@ def test_declared_figures_are_the_measured_ones(
     name: str, shapes: list[MapShape], grid: tuple[int, int]
 ) -> None:
     with torch.device("meta"):
-        fusion = fusion_zoo.build(name, shapes, grid)
+        fusion = build(name, shapes, grid)
         base = ToyBase(shapes[0], num_blocks=0, batch=1)
         maps = [FeatureMap(torch.empty(1, *shape)) for shape in shapes]
-        given = fusion(maps, base)
-    assert [tuple(tokens.shape) for tokens in given] == [(1, *s) for s in fusion.segments]
-    assert fusion.num_tokens == sum(tokens.shape[1] for tokens in given)
-    assert fusion.flops() == measured_flops(fusion, base, maps)
+        given = Whole(fusion)(maps, base)
+    assert [tuple(tokens.shape) for tokens in given] == Whole(fusion).declared(1)
+    assert fusion.num_tokens == sum(tokens for tokens, _ in fusion.segments)
+    declared = fusion.flops() + TOKENS * fusion.token_flops()
+    assert declared == measured_flops(fusion, base, maps)
 
 
 # The formulas of the papers' code, for two experts: base C on N cells, other K on S cells.
@@ -113,8 +114,8 @@ def test_mini_gemini_of_one_key_says_what_learns_nothing() -> None:
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_a_fusion_whose_every_part_has_an_effect_says_nothing(name: str) -> None:
-    assert fusion_zoo.build(name, SHAPES, (4, 6)).notes() == []
-    assert fusion_zoo.build(name, SHAPES[:1], (4, 6)).notes() == []
+    assert build(name, SHAPES, (4, 6)).notes() == []
+    assert build(name, SHAPES[:1], (4, 6)).notes() == []
 
 
 def test_a_window_of_one_key_by_choice_is_told_too() -> None:

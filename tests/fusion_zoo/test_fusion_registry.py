@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fusion_toys import FUSIONS, SHAPES, ToyBase, random_maps
+from fusion_toys import FUSIONS, SHAPES, ToyBase, build, random_maps
 
 import fusion_zoo
 from fusion_zoo import FeatureMap, MapShape
@@ -14,8 +14,8 @@ from fusion_zoo import FeatureMap, MapShape
 
 def test_the_five_published_fusions_are_there_and_described() -> None:
     published = ["channel_concat", "deformable", "llava_hr", "mini_gemini", "sequence_append"]
-    assert set(published) <= set(FUSIONS)
-    assert all(len(fusion_zoo.describe(name)) > 20 for name in FUSIONS)
+    assert set(published) <= set(fusion_zoo.names())
+    assert all(len(fusion_zoo.describe(name)) > 20 for name in fusion_zoo.names())
 
 
 def test_names_descriptions_and_options_need_no_torch() -> None:
@@ -27,8 +27,8 @@ def test_names_descriptions_and_options_need_no_torch() -> None:
 
 
 def test_a_fingerprint_follows_the_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = {name: fusion_zoo.fingerprint(name) for name in FUSIONS}
-    assert len(set(before.values())) == len(FUSIONS)
+    before = {name: fusion_zoo.fingerprint(name) for name in fusion_zoo.names()}
+    assert len(set(before.values())) == len(fusion_zoo.names())
     other = tmp_path / "other.py"
     other.write_text("changed = True\n")
     monkeypatch.setattr(fusion_zoo, "_file", lambda entry: other)
@@ -59,7 +59,7 @@ def test_a_mistake_is_one_line_with_the_nearest_choice(
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_maps_other_than_those_built_for_are_refused(name: str) -> None:
-    fusion = fusion_zoo.build(name, SHAPES[:2], (4, 6))
+    fusion = build(name, SHAPES[:2], (4, 6))
     base = ToyBase(SHAPES[0])
     with pytest.raises(ValueError, match="built for 2 maps, given 1"):
         fusion(random_maps(SHAPES[:1]), base)
@@ -70,9 +70,9 @@ def test_maps_other_than_those_built_for_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", FUSIONS)
 def test_no_maps_and_empty_sides_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="at least one map"):
-        fusion_zoo.build(name, [], (4, 4))
+        build(name, [], (4, 4))
     with pytest.raises(ValueError, match="below 1"):
-        fusion_zoo.build(name, SHAPES[:2], (0, 4))
+        build(name, SHAPES[:2], (0, 4))
 
 
 def test_a_fusion_inside_the_base_needs_a_base_on_its_grid() -> None:
@@ -123,4 +123,4 @@ def test_another_package_brings_a_fusion_of_its_own(
 
 
 def test_whether_a_fusion_has_notes_is_known_from_its_source() -> None:
-    assert [name for name in FUSIONS if fusion_zoo.has_notes(name)] == ["mini_gemini"]
+    assert [name for name in fusion_zoo.names() if fusion_zoo.has_notes(name)] == ["mini_gemini"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from doc_examples import EXAMPLES
 from overlay import overlay, run
 from reading import Page, contents, pages, words
 
@@ -14,33 +15,8 @@ from ablate.reports.model import StudyResult
 from ablate.reports.pages import navigation, registered
 from ablate.reports.site import build, build_single
 
-NOVELTY = '''
-"""How many encoders each candidate has."""
-
-from ablate.reports.page import ReportPage, Source
-from ablate.reports.pages.common import path_of
-
-
-def values(source: Source) -> dict[str, object]:
-    """A row a candidate."""
-    study = source.study
-    return {
-        "rows": [(one.name, path_of(study, one), len(one.encoders)) for one in study.candidates],
-        "evil": "<script>alert(1)</script>",
-    }
-
-
-PAGE = ReportPage("Number of encoders", values, 35)
-'''
-TEMPLATE = """
-<section class="lead">
-  <h1>How many encoders</h1>
-  <p>{{ evil }}</p>
-  {% for name, path, count in rows %}
-  <p><a href="{{ to.page(path) }}">{{ name }}</a>: {{ count }}</p>
-  {% endfor %}
-</section>
-"""
+NOVELTY = EXAMPLES["ablate/reports/pages/novelty.py"]
+TEMPLATE = EXAMPLES["ablate/reports/pages/novelty.html"]
 Install = Callable[..., None]
 
 
@@ -57,8 +33,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     def put(old: str = "", new: str = "", name: str = "encoder counts") -> None:
         files = {
             "their_pages/__init__.py": "",
-            "their_pages/novelty.py": NOVELTY,
-            "their_pages/novelty.html": TEMPLATE,
+            "their_pages/novelty.py": NOVELTY.replace(
+                "return {\n", 'return {\n        "evil": "<script>alert(1)</script>",\n'
+            ),
+            "their_pages/novelty.html": TEMPLATE.replace("</h1>", "</h1>{{ evil }}"),
             "their_pages-1.dist-info/METADATA": "Name: their-pages\nVersion: 1\n",
             "their_pages-1.dist-info/entry_points.txt": (
                 f"[ablate.report_pages]\n{name} = their_pages.novelty:PAGE\n"
@@ -118,7 +96,11 @@ def test_a_page_of_another_package_has_its_place_in_the_navigation(
         ("{{ count }}", "{{ cuont }}", "UndefinedError: 'cuont' is undefined"),
         ("{% endfor %}", "", "TemplateSyntaxError: "),
         ('"Number of encoders"', "lambda study: study.nothing", "AttributeError: "),
-        ("values, 35", "values, 35, lambda study: 1 / 0", "ZeroDivisionError: division by zero"),
+        (
+            "values, order=35",
+            "values, 35, lambda study: 1 / 0",
+            "ZeroDivisionError: division by zero",
+        ),
         ("PAGE = ", "PAGES = ", "AttributeError: "),
         ("return {", "return None and {", "TypeError: "),
     ],
@@ -136,7 +118,7 @@ def test_a_page_that_fails_says_so_in_its_place_and_costs_no_other(
 def test_a_page_is_left_out_where_it_does_not_want_to_be_shown(
     install: Install, greedy: StudyResult, arms: StudyResult, tmp_path: Path
 ) -> None:
-    install("values, 35", "values, 35, lambda study: study.kind == 'arms'")
+    install("values, order=35", "values, 35, lambda study: study.kind == 'arms'")
     assert "encoder-counts" not in dict(navigation(greedy))
     assert "encoder-counts" in dict(navigation(arms))
     assert not (build(greedy, tmp_path / "report").parent / "encoder-counts.html").exists()
