@@ -65,6 +65,8 @@ def test_what_another_package_offers_goes_from_its_name_to_the_report(
     records = [json.loads(one.read_text()) for one in own_home.glob("store/*/*/record.json")]
     evaluated = [one for one in records if one["kind"] == "evaluate"]
     assert len(evaluated) == 2
+    trained = [one for one in records if one["kind"] == "finetune"]
+    assert all(one["result"]["vision_flops"] > 0 for one in trained)
     for one in evaluated:
         assert one["result"]["scores"]["abl_gqa"]["metric"] == "first_word"
         assert one["versions"]["their-examples"] == "1"

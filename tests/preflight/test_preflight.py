@@ -278,23 +278,6 @@ def run(home: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
 
 
-def test_a_package_of_another_author_runs_from_the_readme_to_a_table(
-    tmp_path: Path, own_home: Path
-) -> None:
-    plugin_toys.install(tmp_path / "site")
-    changes = [word for change in plugin_toys.OVERRIDES for word in ("--set", change)]
-    listed = run(own_home, tmp_path / "site", "list", "fusions").stdout
-    assert "added            scale=1.0" in listed
-    assert "patchy@32" in run(own_home, tmp_path / "site", "list", "encoders").stdout
-    plan = run(own_home, tmp_path / "site", "plan", "micro/smoke", *changes, "--json")
-    assert json.loads(plan.stdout)["steps"], plan.stderr
-    done = run(own_home, tmp_path / "site", "run", "micro/smoke", *changes, "--jobs", "1")
-    assert done.returncode == 0, done.stderr
-    assert "clip-micro@32+patchy@32" in done.stdout
-    [record] = own_home.glob("store/finetune/*/record.json")
-    assert json.loads(record.read_text())["result"]["vision_flops"] > 0
-
-
 def test_a_hollow_package_ends_a_run_in_its_first_seconds(tmp_path: Path, own_home: Path) -> None:
     (tmp_path / "site" / "filelock").mkdir(parents=True)
     (tmp_path / "site" / "filelock" / "__init__.py").touch()

@@ -73,7 +73,9 @@ def _images_note(one: CandidateResult) -> str:
 def _metrics(study: StudyResult) -> str:
     """What scores which benchmark, by a record of it."""
     results = [step.record.get("result") or {} for step in study.steps.values()]
-    scores = next((result["scores"] for result in results if result.get("scores")), {})
+    scores: dict[str, Any] = next(
+        (result["scores"] for result in results if result.get("scores")), {}
+    )
     titles: dict[str, list[str]] = {}
     for task, score in scores.items():
         titles.setdefault(score.get("metric", ABSENT), []).append(study.tasks.get(task, task))
