@@ -114,8 +114,7 @@ class Mllm(nn.Module):
 
         `visual`: (I,L,D) what `see` makes of the batch's images, whose pixels are not looked at
         then; default: they are seen here, as they must be where the model `sees_each_question`.
-        UserError if a prompt and its answer may not fit the
-        LLM's context.
+        UserError if a prompt and its answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
@@ -129,6 +128,7 @@ class Mllm(nn.Module):
         answers = self.llm.generate(
             inputs_embeds=embeddings, attention_mask=layout.mask.long(), generation_config=config
         )
+        self._injector.view = None
         return [_until(answer, stop_ids) for answer in answers.tolist()]
 
     def _splice(
@@ -186,11 +186,9 @@ class Mllm(nn.Module):
                 context = Instruction(tokens.new_zeros(1, 1, width), mask.new_zeros(1, 1))
         made = self.mixture(pixels, context)
         media = made.pop() if self.mixture.fusion.media else None
-        visual: Tensor = (
-            self.projector(made)
-            if made
-            else pixels.new_zeros(len(pixels), 0, width, dtype=torch.float32)
-        )
+        if not made:  # all that it makes is injected
+            return torch.zeros(images, 0, width, device=pixels.device), media
+        visual: Tensor = self.projector(made)
         return visual[:images], media
 
     def _too_long(self, tokens: int) -> None:
