@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
+from ablate.catalog.launchers import DEFAULT
 from ablate.commands import completion
 from ablate.commands.options import (
     DEFAULT_STUDY,
     Against,
-    Backend,
     Catalog,
     Detach,
     Format,
@@ -56,7 +56,7 @@ def options(
 def run(
     study: StudyName = DEFAULT_STUDY,
     round: Round = None,
-    backend: Where = Backend.local,
+    backend: Where = DEFAULT,
     jobs: Jobs = None,
     overrides: Overrides = None,
     dry_run: Annotated[
@@ -82,7 +82,7 @@ def run(
     from ablate.commands import run as running
     from ablate.driver.invocation import Invocation
 
-    command = Invocation(study, overrides or [], round, jobs, backend.value, detach)
+    command = Invocation(study, overrides or [], round, jobs, backend, detach)
     raise typer.Exit(running.run(command, dry_run))
 
 
@@ -90,7 +90,7 @@ def run(
 def retry(
     study: StudyName = DEFAULT_STUDY,
     round: Round = None,
-    backend: Where = Backend.local,
+    backend: Where = DEFAULT,
     jobs: Jobs = None,
     overrides: Overrides = None,
     detach: Detach = False,
@@ -106,7 +106,7 @@ def retry(
     from ablate.commands import run as running
     from ablate.driver.invocation import Invocation
 
-    command = Invocation(study, overrides or [], round, jobs, backend.value, detach)
+    command = Invocation(study, overrides or [], round, jobs, backend, detach)
     raise typer.Exit(running.retry(command))
 
 
@@ -217,7 +217,7 @@ def logs(
 
     With --follow it goes on through further attempts, on whatever machine they run, until the step
     is done, or has failed: the exit code is then 1. Of a step that never began it prints what its
-    Slurm job printed.
+    job printed.
 
     \b
     Examples:
@@ -232,7 +232,7 @@ def logs(
 
 @app.command()
 def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> None:
-    """End what works on a study: its drivers, their workers, their Slurm jobs; nothing else.
+    """End what works on a study: its drivers, their workers, their jobs; nothing else.
 
     What is finished stays, and a step that was under way goes on from its checkpoint next time. The
     exit code is 1 if something is left, such as a driver on a machine that does not answer.
@@ -381,16 +381,14 @@ def doctor(
             autocompletion=completion.studies,
         ),
     ] = None,
-    backend: Annotated[
-        Backend, typer.Option(help="slurm: submit a probe to the cluster and examine it, too.")
-    ] = Backend.local,
+    backend: Where = DEFAULT,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Check this machine: versions, devices, Slurm, disk, offline state, weights.
+    """Check this machine: versions, devices, clusters, disk, offline state, weights.
 
     Each finding that needs one comes with a remedy; the exit code is 1 if something must be mended.
-    With --backend slurm a small job asks for what a step would (the default profile of
+    With a --backend that has a queue a small job asks for what a step would (the default profile of
     clusters.yaml): does it start, does it see the same folder, Python, packages, code and GPUs?
     With a STUDY there is a job for each thing that its steps, or its driver, would ask for.
 
@@ -400,9 +398,9 @@ def doctor(
       ablate doctor --backend slurm
       ablate doctor my/study.yaml --backend slurm --set infra.cluster=site
     """
-    from ablate.commands.doctor import machine as examination
+    from ablate.commands import doctor as examination
 
-    raise typer.Exit(examination.show(json, backend.value, study, overrides or []))
+    raise typer.Exit(examination.show(json, backend, study, overrides or []))
 
 
 @app.command()

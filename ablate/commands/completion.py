@@ -54,6 +54,13 @@ def changes(incomplete: str) -> list[str]:
     return [f"{field}={opened}{comma}{name}" for name in known if name.startswith(last.strip())]
 
 
+def backends(incomplete: str) -> list[str]:
+    """Launchers."""
+    from ablate.catalog import launchers
+
+    return _begun(launchers.names(), incomplete)
+
+
 FIELDS = ("base.encoders", "base.fusion.name", "base.llm", "explore.pool", "seeds", "suite")
 """Fields of a study that are often changed."""
 

@@ -1,4 +1,4 @@
-"""Who drives a study, and what becomes of its jobs in Slurm: hints for a view."""
+"""Who drives a study, and what becomes of its jobs in a queue: hints for a view."""
 
 import contextlib
 import threading
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal
 
 from ablate.driver.invocation import last_driven
 from ablate.home import Home
-from ablate.launch.slurm.squeue import Queued, ask
+from ablate.launch.protocol import QueuedJob
 from ablate.store.lease import Watch
 
 if TYPE_CHECKING:
     from ablate.launch.drives import DriverSession
 
 PATIENCE = 2.0
-"""Seconds a single look waits for Slurm."""
+"""Seconds a single look waits for a queue."""
 PAUSE = 10.0
-"""Seconds between two questions to Slurm."""
+"""Seconds between two questions to a queue."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Driver:
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that Slurm has not ended, and the keys of its steps in order; none if not known."""
+    """A job that has not ended, and the keys of its steps in order; none if not known."""
 
-    job: Queued
+    job: QueuedJob
     steps: tuple[str, ...] = ()
 
 
@@ -74,24 +74,26 @@ class ClusterJobs:
 
 
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> ClusterJobs:
-    """What is at hand for the study of that id; without the jobs where Slurm does not answer."""
+    """What is at hand for the study of that id; without the jobs whose queue does not answer."""
     died = last_driven(home, study)
     if not Home(home).drives.is_dir():
         return ClusterJobs(error=died.error, log=died.log)
     from ablate.launch.drives import drives
 
-    found = list(drives(home, study))
-    steps = {job: tuple(keys) for drive in found for job, keys in drive.jobs().items()}
-    known = ask(list(steps), patience)
-    drivers = dict.fromkeys(_driver(drive, watch, known) for drive in found)  # one may hold several
-    own = {drive.own_job for drive in found}
-    alive = (job for job in (known or {}).values() if job.alive and job.number not in own)
-    jobs = tuple(Submitted(job, steps.get(job.number, ())) for job in alive)
-    return ClusterJobs(tuple(drivers), jobs, died.error, died.log)
+    drivers: dict[Driver, None] = {}  # one may hold several drives
+    jobs: list[Submitted] = []
+    for drive in drives(home, study):
+        steps, own = drive.jobs(), drive.own_job
+        known = drive.submissions.ask(list(steps), patience)
+        drivers[_driver(drive, watch, known)] = None
+        alive = (job for job in (known or {}).values() if job.alive and job.number != own)
+        jobs += [Submitted(job, tuple(steps.get(job.number, ()))) for job in alive]
+    return ClusterJobs(tuple(drivers), tuple(jobs), died.error, died.log)
 
 
-def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, Queued] | None) -> Driver:
-    """Whether a driver lives; `known`: its jobs and itself in Slurm, None if that does not say."""
+def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, QueuedJob] | None) -> Driver:
+    """Whether a driver lives; `known`: its jobs and itself in their queue, None if that does not
+    say."""
     process, own, log = drive.driver, drive.own_job, drive.log
     if holding := watch.held(drive.leases):
         owner = holding.owner or process  # may be another, which took it over
@@ -100,7 +102,9 @@ def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, Queued] | 
     if own is None:
         return Driver(f"process {process.pid} on {process.host}", "gone", "is gone")
     if known is None:
-        return Driver(f"job {own}", "queued", "does not run yet; Slurm does not say why", log)
+        return Driver(
+            f"job {own}", "queued", f"does not run yet; {drive.launcher.name} does not say why", log
+        )
     job = known.get(own)
     if job is None or not job.alive:
         return Driver(f"job {own}", "gone", "is gone", log)
@@ -109,7 +113,7 @@ def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, Queued] | 
 
 
 class QueuePoller:
-    """`work`, looked at again and again beside the view, which so never waits for Slurm.
+    """`work`, looked at again and again beside the view, which so never waits for a queue.
 
     As a context manager it does so until the block ends; before, there is what one look saw.
     """
@@ -120,7 +124,7 @@ class QueuePoller:
         self._over = threading.Event()
 
     def __enter__(self) -> "QueuePoller":
-        threading.Thread(target=self._ask, daemon=True, name="squeue").start()
+        threading.Thread(target=self._ask, daemon=True, name="queue").start()
         return self
 
     def __exit__(self, *_: object) -> None:

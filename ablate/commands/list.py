@@ -143,10 +143,25 @@ def suites() -> list[Row]:
     ]
 
 
+def launchers() -> list[Row]:
+    """Every launcher, ours and other packages': what `--backend` takes."""
+    from ablate.launch.registry import every
+
+    return [
+        {
+            "launcher": one.name,
+            "options": f"infra.{one.name}" if one.Options else "-",
+            "description": (one.__doc__ or "").partition("\n")[0],
+        }
+        for one in every()
+    ]
+
+
 CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "encoders": encoders,
     "fusions": fusions,
     "kinds": kinds,
+    "launchers": launchers,
     "llms": llms,
     "metrics": metrics,
     "pages": pages,

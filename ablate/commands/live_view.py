@@ -23,6 +23,7 @@ from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
+from ablate.launch.registry import launcher
 from ablate.printable import one_line, printable
 from ablate.store.artifacts import Store
 
@@ -83,7 +84,7 @@ class LineView:
     def __init__(self, eye: StatusReader, command: Invocation) -> None:
         found = eye.look()
         self.store, self.total, self.ended = eye.store, len(found.steps), found.done
-        self.queues = command.backend == "slurm"
+        self.queues = launcher(command.backend).remote
 
     def __call__(self, event: Event) -> None:
         if event.what == "submitted" and not self.queues:

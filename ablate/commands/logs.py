@@ -14,13 +14,12 @@ from ablate.files import home
 from ablate.home import Home
 from ablate.humanize import duration, pace
 from ablate.launch.drives import drives
-from ablate.launch.slurm.arrays import arrays
 from ablate.printable import printable
 from ablate.store.lease import Holding, Watch
 from ablate.store.states import State, state
 
 QUIET = {
-    "queued": "its job is in Slurm's queue, starts, or is at a step before it",
+    "queued": "its job is in the queue, starts, or is at a step before it",
     "waiting": "nobody works on it now; waiting for the next attempt",
 }
 """What is said of a step that prints nothing, by its state."""
@@ -160,7 +159,7 @@ class StepLogs:
         return attempts or [*sorted(self.folder.glob("job-*.log")), *_printed_by_jobs(self.key)]
 
     def state(self, watch: Watch) -> State | Literal["queued"]:
-        """Where the step is; `queued`: a Slurm job that has not answered will come to it."""
+        """Where the step is; `queued`: a job that has not answered will come to it."""
         done, failed = (
             any((place / "record.json").exists() for place in self._places(part))
             for part in (self.home.store, self.home.failed)
@@ -202,7 +201,7 @@ def find(given: str) -> str:
     if not found:
         hint = nearest(word, begun) if begun else ""
         if queued:
-            hint += "; those in Slurm's queue are found by their keys, which `ablate plan` shows"
+            hint += "; those in the queue are found by their keys, which `ablate plan` shows"
         raise UserError(f"no step '{given}' has a log{hint}")
     if len(found) > 1 and len({_key(one) for one in found}) > 1:
         shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
@@ -222,21 +221,14 @@ def _begun(home: Home) -> set[str]:
 
 
 def _queued(home: Home) -> set[str]:
-    """The first 12 digits of the keys of steps in Slurm jobs that have not answered."""
+    """The first 12 digits of the keys of steps in jobs that have not answered."""
     jobs = (keys for drive in drives(home.path) for keys in drive.jobs().values())
     return {key[:12] for keys in jobs for key in keys}
 
 
 def _printed_by_jobs(key: str) -> list[Path]:
-    """What the Slurm jobs of living drivers that have the step of this key printed themselves."""
-    return [
-        page
-        for drive in drives(home())
-        for array in arrays(drive.folder)
-        for n, chain in enumerate(array.chains)
-        if any(one.startswith(key) for one in chain)
-        for page in array.logs(n)
-    ]
+    """What the jobs of living drivers that have the step of this key printed themselves."""
+    return [page for drive in drives(home()) for page in drive.submissions.logs(key)]
 
 
 def _listed(folder: Path) -> list[str]:

@@ -5,17 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ablate.catalog import launchers
 from ablate.commands import completion
 
 DEFAULT_STUDY = "micro/rounds"
-
-
-class Backend(StrEnum):
-    """Where steps run."""
-
-    inline = "inline"
-    local = "local"
-    slurm = "slurm"
 
 
 class Catalog(StrEnum):
@@ -24,6 +17,7 @@ class Catalog(StrEnum):
     encoders = "encoders"
     fusions = "fusions"
     kinds = "kinds"
+    launchers = "launchers"
     llms = "llms"
     metrics = "metrics"
     pages = "pages"
@@ -68,17 +62,23 @@ Round = Annotated[
     typer.Option("--round", min=1, help="Rounds 1 to N; default: as many as the study says."),
 ]
 Where = Annotated[
-    Backend,
-    typer.Option(help="inline: in this process; local: in child processes; slurm: as jobs."),
+    str,
+    typer.Option(
+        parser=launchers.checked,
+        metavar=f"[{'|'.join(launchers.names())}]",
+        help="Where steps run; `ablate list launchers` tells of each.",
+        autocompletion=completion.backends,
+    ),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Steps at once, on Slurm jobs submitted at once; default: what is there."
+        min=1, help="Steps at once, on a cluster jobs submitted at once; default: what is there."
     ),
 ]
 Detach = Annotated[
-    bool, typer.Option("--detach", help="Drive the study from a small Slurm job of its own.")
+    bool,
+    typer.Option("--detach", help="Drive the study from a small job of its own on the cluster."),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -17,12 +17,9 @@ from ablate.driver.invocation import Invocation, LastRun
 from ablate.errors import UserError
 from ablate.files import home
 from ablate.hub.needs import require_weights
-from ablate.launch.slurm.sbatch import requests
+from ablate.launch.registry import launcher, remote
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
-
-ALONE = ([DRIVER], [PREFLIGHT])
-"""Kinds of which there is but one job."""
 
 
 def run(command: Invocation, dry_run: bool) -> int:
@@ -32,8 +29,9 @@ def run(command: Invocation, dry_run: bool) -> int:
         return _drive(command)
     found = read_status(_study(command), Store(home()), command.last)
     say(planning.as_text(found))
-    if command.backend == "slurm":
-        say(f"\n{_requests(found, command.jobs, command.detached)}")
+    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *[DRIVER] * command.detached]
+    if asked := launcher(command.backend).requests(found.study.infra, kinds, command.jobs):
+        say(f"\n{asked}")
     return 0
 
 
@@ -52,7 +50,7 @@ def retry(command: Invocation) -> int:
 
 
 def _drive(command: Invocation) -> int:
-    """Drive the study here or from a Slurm job of its own; 1 if a candidate failed here, else 0."""
+    """Drive the study here or from a job of its own; 1 if a candidate failed here, else 0."""
     if not command.detached:
         return to_its_end(command)
     study = _study(command)
@@ -94,9 +92,9 @@ def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -
 
 
 def _study(command: Invocation) -> Study:
-    """The study, on Slurm with what the cluster's profile says."""
+    """The study, on a cluster with what its profile says."""
     study = load_study(command.study, command.overrides)
-    if command.backend != "slurm":
+    if not launcher(command.backend).remote:
         return study
     from ablate.config.clusters import with_profile
 
@@ -104,8 +102,8 @@ def _study(command: Invocation) -> Study:
 
 
 def _check_detached(command: Invocation) -> None:
-    if command.detached and command.backend != "slurm":
-        raise UserError("--detach needs --backend slurm: the driver becomes a job of the cluster")
+    if command.detached and not launcher(command.backend).remote:
+        raise UserError(f"--detach needs {remote()}: the driver becomes a job of the cluster")
 
 
 def _check(study: Study, found: StudyStatus) -> None:
@@ -116,18 +114,6 @@ def _check(study: Study, found: StudyStatus) -> None:
     require_weights(study)
     for one in remarks(found.candidates):
         note(f"note on {one}")
-
-
-def _requests(found: StudyStatus, jobs: int | None, detached: bool) -> str:
-    """What sbatch will be asked for, for each kind of step, as a user would write it."""
-    infra = found.study.infra
-    limit = jobs or infra.slurm.at_once
-    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *[DRIVER] * detached]
-    blocks = []
-    for alike, asked in requests(infra, kinds):
-        array = [f"--array=0-{limit - 1}"] if limit and alike not in ALONE else []
-        blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
-    return "\n".join(blocks)
 
 
 def _tell_next(found: StudyStatus, command: Invocation) -> None:

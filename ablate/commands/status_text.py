@@ -9,7 +9,7 @@ from ablate.config.study import Study
 from ablate.driver.invocation import Invocation, last_driven
 from ablate.files import home
 from ablate.humanize import clock, duration, pace
-from ablate.launch.slurm.squeue import Queued
+from ablate.launch.protocol import QueuedJob
 from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
@@ -20,7 +20,7 @@ def again(name: str, overrides: Sequence[str], study: Study) -> Invocation:
 
 
 def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
-    """The same in columns: candidates, what is at work, waits in Slurm's queue, or failed.
+    """The same in columns: candidates, what is at work, waits in a queue, or failed.
 
     `command`: what goes on with the study, when its user types it.
     """
@@ -56,7 +56,7 @@ def gone(found: StudyStatus) -> str:
 
 
 def queue(found: StudyStatus, work: ClusterJobs) -> list[str]:
-    """The jobs that wait in Slurm's queue, a line for each reason."""
+    """The jobs that wait in a queue, a line for each reason."""
     steps = found.steps if work.waiting else ()
     names = {step.key: step.label for step in steps}
     reasons: dict[str, list[str]] = {}
@@ -144,7 +144,7 @@ def at_work(found: StudyStatus) -> list[str]:
     return [columns(heads, rows)] if rows else []
 
 
-def starting_jobs(found: StudyStatus, work: ClusterJobs) -> list[tuple[Queued, Step]]:
+def starting_jobs(found: StudyStatus, work: ClusterJobs) -> list[tuple[QueuedJob, Step]]:
     """The jobs that run, each with the step it comes to next, where nobody is at that step."""
     steps = {step.key: step for step in found.steps} if work.begun else {}
     pairs = []

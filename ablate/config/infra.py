@@ -1,21 +1,23 @@
 """Where and how steps run. Never part of a step's identity: it must not change a result."""
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Strict, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from ablate.catalog import step_kinds
+from ablate.catalog import launchers, step_kinds
+from ablate.config import launcher_options
 from ablate.errors import UserError, nearest
-from ablate.parsing.validation import Fields, Option
+from ablate.parsing.validation import Fields, known
 
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 
 
-def _known(kind: str) -> str:
+def _known_kind(kind: str) -> str:
     if kind not in (*(one.name for one in step_kinds.OURS), DRIVER) and (
         kind not in (known := step_kinds.names())
     ):
@@ -24,73 +26,11 @@ def _known(kind: str) -> str:
     return kind
 
 
-Kind = Annotated[str, AfterValidator(_known)]
-Words = Annotated[tuple[str, ...], Strict(False)]
-OURS = {
-    "array": "",
-    "cpus-per-task": "cpus",
-    "error": "",
-    "gpus-per-node": "gpus",
-    "job-name": "",
-    "no-requeue": "",
-    "nodes": "infra.nodes",
-    "ntasks": "infra.devices",
-    "ntasks-per-node": "infra.devices",
-    "open-mode": "",
-    "output": "",
-    "requeue": "",
-    "signal": "",
-    "time": "timeout_min",
-    "wrap": "",
-}
-"""What `ablate` itself tells sbatch, which `extra` must not change, and the field that may."""
+Kind = Annotated[str, AfterValidator(_known_kind)]
 DEEPSPEED = "0.19.8"
 """The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
-SOON = 60
-"""Minutes at most that a preflight is given: a short job need not wait for long."""
 QUESTIONS = 64
 """Questions that an evaluation answers at once on a device, where the study does not say."""
-
-
-class Slurm(Fields):
-    """What each job asks of the cluster. A profile says most of it once (`ablate.config.clusters`).
-
-    `cpus`: of each process; `gpus`: on each node (null: one for each of `devices`, none where
-    `device` is cpu); `mem`: of each node, as sbatch has it (`64G`); `at_once`: jobs that are
-    submitted at once at most (null: as many as Slurm takes); `setup`: lines of bash that each job
-    begins with, as they are, and that end it if they fail; `srun`: options of srun; `python`: the
-    words that start Python (default: the one that runs now), such as
-    `[apptainer, exec, --nv, image.sif, python]`;
-    `extra`: any option of sbatch.
-    """
-
-    timeout_min: PositiveInt = 1440
-    cpus: PositiveInt = 4
-    gpus: NonNegativeInt | None = None
-    mem: str | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    at_once: PositiveInt | None = None
-    setup: Words = ()
-    srun: Words = ()
-    python: Words = ()
-    extra: dict[str, Option] = Field(default={})
-
-    @field_validator("extra")
-    @classmethod
-    def _not_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        """The options by sbatch's long names, such as `gres` or `mail-type`."""
-        named = {}
-        for name, value in extra.items():
-            option = name.lstrip("-").replace("_", "-")
-            field = option if option in cls.model_fields else OURS.get(option)
-            if field is not None:
-                said = f"is a field of its own: {field}" if field else "is set by ablate itself"
-                raise PydanticCustomError("ours", "{said}", {"said": said, "key": name})
-            named[option] = value
-        return named
 
 
 class Infra(Fields):
@@ -101,8 +41,11 @@ class Infra(Fields):
     (null: all that are its share); and questions, when it answers (null: `QUESTIONS`). `kinds`:
     what is different for a kind of step, any of these fields; `driver` is the driver where it is a
     job, `preflight` what tries everything out before the first step, in one process.
-    `cluster`: the profile that these fields go over (null: the default one).
+    `cluster`: the profile that these fields go over (null: the default one). What a launcher is
+    told (`ablate.catalog.launchers`) is beside these fields, under its name: `options`.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     cluster: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -113,8 +56,29 @@ class Infra(Fields):
     num_workers: NonNegativeInt = 0
     gradient_checkpointing: bool = False
     checkpoint_every_steps: PositiveInt = 50
-    slurm: Slurm = Slurm()
     kinds: dict[Kind, "Infra"] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        others = [key for key in value if key not in cls.model_fields]
+        if any(launcher_options.options(name) is None for name in others):
+            known(value, {*cls.model_fields, *launcher_options.with_options()})
+        return {
+            **value,
+            **{name: launcher_options.read_options(name, value[name]) for name in others},
+        }
+
+    def options(self, launcher: str) -> Any:
+        """What a launcher is told, its `Options`."""
+        return self._told.get(launcher) or launchers.load(launcher).Options()
+
+    @property
+    def _told(self) -> Mapping[str, Fields]:
+        """The options that are set, by their launcher."""
+        return self.model_extra or {}
 
     @property
     def processes(self) -> int:
@@ -142,8 +106,7 @@ class Infra(Fields):
         mine = self.model_dump(exclude_unset=True, exclude={"kinds"})
         theirs = changes.model_dump(exclude_unset=True) if changes else {}
         if kind == step_kinds.PREFLIGHT:
-            soon = {"timeout_min": min(self.slurm.timeout_min, SOON)}
-            mine = _over(mine, {"devices": 1, "nodes": 1, "slurm": soon})
+            mine = _over(mine, {"devices": 1, "nodes": 1})
         return Infra.model_validate(_over(mine, theirs))
 
     def over(self, under: "Infra") -> "Infra":
@@ -153,11 +116,16 @@ class Infra(Fields):
 
     def place(self, kind: str) -> str:
         """What steps must agree in to be done by one job, as JSON."""
-        return self.of(kind).model_dump_json(include={"device", "devices", "nodes", "slurm"})
+        mine = self.of(kind)
+        told = {name: one.model_dump(exclude_defaults=True) for name, one in mine._told.items()}
+        asked = mine.model_dump(include={"device", "devices", "nodes"})
+        return json.dumps([asked, {name: one for name, one in told.items() if one}], sort_keys=True)
 
     def for_steps(self) -> dict[str, Any]:
-        """What a step may know of this, as JSON values; what is said to Slurm is not among it."""
-        private: Any = {"cluster": True, "slurm": True, "kinds": {"__all__": {"slurm"}}}
+        """What a step may know of this, as JSON values; what launchers are told is not among it."""
+        told = {name for one in (self, *self.kinds.values()) for name in one._told}
+        private: Any = dict.fromkeys({"cluster", *told}, True)
+        private["kinds"] = {"__all__": told}
         return self.model_dump(mode="json", exclude_unset=True, exclude=private)
 
 

@@ -1,4 +1,4 @@
-"""Where a field of `infra.slurm` is set: in the study, by --set, or in the profile of a cluster."""
+"""Where an option of a launcher is set: in the study, by --set, or in the profile of a cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ class Origins:
         found = clusters.profile(infra)
         return cls([tree for tree in (*infras, found and found[1]) if tree])
 
-    def place(self, field: str, kind: str | None = None) -> str | None:
-        """Where the field is set for a kind of step, such as `study.yaml:7`; None: nowhere."""
-        for path in ("kinds", kind, "slurm", field), ("slurm", field):
+    def place(self, launcher: str, field: str, kind: str | None = None) -> str | None:
+        """Where the field of `infra.<launcher>` is set for a kind of step, such as `study.yaml:7`;
+        None: nowhere."""
+        for path in ("kinds", kind, launcher, field), (launcher, field):
             for tree in self.trees:
                 if found := _exactly(tree, path):
                     return found.where

@@ -1,4 +1,4 @@
-"""Ends what works on a study, and nothing else: its drivers, their workers, their Slurm jobs.
+"""Ends what works on a study, and nothing else: its drivers, their workers, their jobs.
 
 What belongs to a study is what its drivers started; each keeps a list of that in its folder. A step
 that studies share is ended only where it is this study's worker that has it. What a worker was at
@@ -14,9 +14,6 @@ from itertools import chain
 from pathlib import Path
 
 from ablate.launch.drives import DriverSession, drives
-from ablate.launch.local import GRACE, end
-from ablate.launch.slurm import squeue
-from ablate.launch.slurm.jobs import scancel
 from ablate.polling import wait_until
 from ablate.store.lease import Watch
 from ablate.store.process import Process
@@ -26,6 +23,8 @@ ORDERLY = 30.0
 FAR = 60.0
 """The same on another machine, where the wish arrives as late as the shared folder is seen; longer
 than it takes to tell that a driver there is dead."""
+GRACE = 5.0
+"""Seconds a worker has to give back its step when it is ended."""
 PAUSE = 0.1
 
 
@@ -44,7 +43,7 @@ def cancel(home: Path, study: str | None = None) -> Iterator[CancelResult]:
     """
     watch, mine = Watch(), list(drives(home, study))
     alive = [drive for drive in mine if watch.held(drive.leases)]
-    jobs = [_alive(list(drive.jobs())) for drive in mine]  # before their driver ends them
+    jobs = [_alive(drive, list(drive.jobs())) for drive in mine]  # before their driver ends them
     for drive in mine:  # all of them first: none shall take up what another leaves
         drive.stop()
     for drive, its in zip(mine, jobs, strict=True):
@@ -67,7 +66,7 @@ def _driver(drive: DriverSession, watch: Watch) -> Iterator[CancelResult]:
     """The driver, which ends what it started on its way out."""
     driver = drive.driver
     what = f"driver of {drive.study}, process {driver.pid} on {driver.host}"
-    end(driver, signal.SIGTERM)
+    driver.end(signal.SIGTERM)
     patience = ORDERLY if driver.near else FAR
     if wait_until(patience, lambda: watch.held(drive.leases) is None, PAUSE):
         yield CancelResult(what)
@@ -80,12 +79,12 @@ def _driver(drive: DriverSession, watch: Watch) -> Iterator[CancelResult]:
 
 def _workers(drive: DriverSession, workers: Sequence[Process]) -> Iterator[CancelResult]:
     for worker in workers:
-        end(worker, signal.SIGTERM)
+        worker.end(signal.SIGTERM)
     for worker in workers:
         what = f"worker of {drive.study}, process {worker.pid} on {worker.host}"
         if worker.near:
             if not wait_until(GRACE, partial(_gone, worker), PAUSE):
-                end(worker, signal.SIGKILL)
+                worker.end(signal.SIGKILL)
             yield CancelResult(what)
         elif drive.folder.exists():
             there = f"the same command on {worker.host} ends it"
@@ -100,23 +99,24 @@ def _gone(worker: Process) -> bool:
 
 
 def _jobs(drive: DriverSession, jobs: Sequence[str] | None) -> Iterator[CancelResult]:
-    """Its jobs in Slurm that were alive, each task of an array by itself; None: unknown. And those
-    that it has submitted since."""
+    """Its jobs that were alive; None: unknown. And those that it has submitted since."""
     if jobs is None:
         what = f"jobs of {drive.study}: {', '.join(drive.jobs())}"
-        yield CancelResult(what, "Slurm does not answer here; run the same again where it does")
+        queue = drive.launcher.name.capitalize()
+        away = f"{queue} does not answer here; run the same again where it does"
+        yield CancelResult(what, away)
         return
-    jobs = list(dict.fromkeys([*jobs, *(_alive(list(drive.jobs())) or ())]))
-    scancel(jobs)
-    wait_until(ORDERLY, lambda: _alive(jobs) == [], PAUSE)
-    rest = _alive(jobs)
+    jobs = list(dict.fromkeys([*jobs, *(_alive(drive, list(drive.jobs())) or ())]))
+    drive.submissions.cancel(jobs)
+    wait_until(ORDERLY, lambda: _alive(drive, jobs) == [], PAUSE)
+    rest = _alive(drive, jobs)
     for job in jobs:
-        hurry = f"`scancel --signal=KILL --full {job}` hurries it"
+        left = f"still ending; {drive.submissions.hurry(job)}"
         gone = rest is not None and job not in rest
-        yield CancelResult(f"job of {drive.study}: {job}", "" if gone else f"still ending; {hurry}")
+        yield CancelResult(f"job of {drive.study}: {job}", "" if gone else left)
 
 
-def _alive(jobs: Sequence[str]) -> list[str] | None:
-    """Those of the jobs that have not ended; None if Slurm does not say."""
-    known = squeue.ask(jobs)
+def _alive(drive: DriverSession, jobs: Sequence[str]) -> list[str] | None:
+    """Those of its jobs that have not ended; None if their queue does not say."""
+    known = drive.submissions.ask(jobs)
     return known if known is None else [job for job, one in known.items() if one.alive]

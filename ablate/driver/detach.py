@@ -1,9 +1,4 @@
-"""The driver as a small Slurm job of its own: what is at work goes on without the user's terminal.
-
-It is the one job that Slurm may begin again: where the driver is preempted, its node fails or its
-time runs out, it goes back to the queue, leaves its jobs at work, and takes them over when it
-begins anew.
-"""
+"""The driver as a small job of its own: what is at work goes on without the user's terminal."""
 
 import contextlib
 import os
@@ -11,7 +6,6 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ablate.config.study import Study
 from ablate.driver.invocation import Invocation, LastRun
@@ -19,21 +13,18 @@ from ablate.driver.sessions import SessionOwnership, TakenOverError
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.home import Home
-from ablate.launch.drives import drives, log_of
-from ablate.launch.slurm.sbatch import RefusedError, driver_request, require_slurm, submit
-from ablate.launch.slurm.squeue import ask
+from ablate.launch.drives import DriverSession, drives, logs_of
+from ablate.launch.registry import launcher
 from ablate.redaction import redact
 from ablate.store.lease import Watch
+from ablate.store.process import JOB
 
 Run = Callable[[Invocation, Path, str], int]
 """Drives a command's study, of that id, from a folder to its end; gives the exit code."""
 
 
 class Driving:
-    """What the job that drives the study of an id runs: it ends as `ablate run` would.
-
-    A class, so that submitit finds `checkpoint` when it must go.
-    """
+    """What the job that drives the study of an id runs: it ends as `ablate run` would."""
 
     def __init__(self, run: Run, command: Invocation, study: str, home: Path, folder: Path) -> None:
         self.run, self.command, self.study = run, command, study
@@ -57,42 +48,39 @@ class Driving:
 
     def _died(self, said: str) -> None:
         """Leave word for `ablate status`, as nobody sees this job's last line."""
-        log = log_of(Path(self.folder), self.study, os.environ.get("SLURM_JOB_ID", ""))
+        logs, job = logs_of(Path(self.folder), self.study), os.environ.get(JOB, "")
+        log = launcher(self.command.backend).driver_log(logs, job)
         driven = LastRun.by(self.command, redact(" ".join(said.split())), str(log))
         with contextlib.suppress(OSError, UserError):  # its log still says it
             driven.write(Path(self.home), self.study)
-
-    def checkpoint(self) -> Any:
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
 
 
 def detach(run: Run, command: Invocation, study: Study, home: Path) -> tuple[str, Path]:
     """Submit `run` as a job that drives the study; its number, and where it prints.
 
-    Raises UserError where the study has a driver, Slurm is not here, or sbatch refuses.
+    Raises UserError where the study has a driver, the backend's needs are not here, or it refuses.
     """
-    require_slurm()
+    backend = launcher(command.backend)
+    backend.require()
     watch = Watch()
     _alone(command, study, home, watch)
     token = uuid.uuid4().hex[:12]
     folder = Home(home).drives / token
-    logs = log_of(folder, study.id, "").parent
+    logs = logs_of(folder, study.id)
     logs.mkdir(mode=0o700, parents=True)
-    tenure = SessionOwnership(home, study.id, watch)
+    tenure = SessionOwnership(home, study.id, watch, command.backend)
     tenure.acquire(folder)  # until the job's number is there to be found
     try:
         call = Driving(run, command, study.id, home, folder)
-        job = submit(driver_request(study.infra), logs, f"ablate-{token}-driver", [call])
+        job = backend.submit_driver(study.infra, folder, logs, call)
         write_json(folder / "driver-job.json", job)
-    except RefusedError as error:
+    except UserError:
         tenure.remove()
         shutil.rmtree(logs)
-        raise UserError(f"sbatch refused: {error}") from None
+        raise
     finally:
         tenure.close()
-    return job, log_of(folder, study.id, job)
+    return job, backend.driver_log(logs, job)
 
 
 def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
@@ -102,7 +90,7 @@ def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
         if holding := watch.held(drive.leases):
             owner = holding.owner or drive.driver  # may be another, which took it over
             who = f"job {owner.job}" if owner.job else f"process {owner.pid} on {owner.host}"
-        elif own and _waits(own):
+        elif own and _waits(drive, own):
             who = f"job {own}, which waits in the queue"
         else:
             continue
@@ -112,7 +100,7 @@ def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
         )
 
 
-def _waits(job: str) -> bool:
-    """Whether the job has not ended, or Slurm does not say."""
-    known = ask([job])
+def _waits(drive: DriverSession, job: str) -> bool:
+    """Whether the drive's own job has not ended, or its queue does not say."""
+    known = drive.submissions.ask([job])
     return known is None or any(one.alive for one in known.values())

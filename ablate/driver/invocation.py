@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ablate.catalog.launchers import DEFAULT
 from ablate.files import UNREADABLE, read_json, write_json
 from ablate.home import Home
 
@@ -24,7 +25,7 @@ class Invocation:
     overrides: Sequence[str] = ()
     last: int | None = None
     jobs: int | None = None
-    backend: str = "local"
+    backend: str = DEFAULT
     detached: bool = False
 
     def as_shell(self, verb: str) -> str:
@@ -32,7 +33,7 @@ class Invocation:
         words = ["ablate", verb, self.study]
         words += [word for change in self.overrides for word in ("--set", change)]
         if verb in ("run", "retry"):
-            backend = None if self.backend == "local" else self.backend
+            backend = None if self.backend == DEFAULT else self.backend
             ways = {"--round": self.last, "--backend": backend, "--jobs": self.jobs}
             said = {option: str(value) for option, value in ways.items() if value}
             words += [word for pair in said.items() for word in pair]

@@ -13,13 +13,13 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import step_kinds, suites
+from ablate.catalog import launchers, step_kinds, suites
 from ablate.config.study import Candidate, Study
 from ablate.driver import sessions as drives
 from ablate.driver.retries import RetryPolicy
@@ -83,7 +83,7 @@ OnEvent = Callable[[Event], None]
 def drive(
     study: Study,
     rounds: int | None = None,
-    backend: str = "local",
+    backend: str = launchers.DEFAULT,
     jobs: int | None = None,
     *,
     home: Path,
@@ -104,15 +104,14 @@ def drive(
     leaves its jobs at work, for the next to take over.
     """
     stays, folder = folder is not None, folder or Home(home).drives / uuid.uuid4().hex[:12]
-    driver = _Driver(study, rounds, Store(home), folder, on_event)
+    driver = _Driver(study, rounds, Store(home), folder, backend, on_event)
     with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
             if step_kinds.PREFLIGHT in executors:
                 driver.preflight = preflight_step(study)
-            driver.run(
-                lambda: open_backend(backend, jobs, home, folder, study.infra, executors), stays
-            )
+            where = (home, folder, study.infra, executors)
+            driver.run(partial(open_backend, backend, jobs, *where), stays)
         elif stays:  # its jobs came to the end while it waited for its turn
             shutil.rmtree(folder, ignore_errors=True)
         return driver.rounds()
@@ -122,10 +121,10 @@ class _Driver:
     """One run of `drive`, which remembers what it found; as a `Lookup`, it answers from that."""
 
     def __init__(
-        self, study: Study, last: int | None, store: Store, folder: Path, on_event: OnEvent
+        self, study: Study, last: int | None, store: Store, folder: Path, backend: str, say: OnEvent
     ) -> None:
         self.study, self.last, self.store, self.folder = study, last, store, folder
-        self.tell = on_event
+        self.tell = say
         self.stored = StoredResults(store, study)
         self.place = cache(study.infra.place)
         self.results: dict[str, Evaluation] = {}
@@ -136,7 +135,7 @@ class _Driver:
         self.attempts = RetryPolicy(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
-        self.tenure = drives.SessionOwnership(store.home, study.id, store.watch)
+        self.tenure = drives.SessionOwnership(store.home, study.id, store.watch, backend)
         self.adopted: dict[str, Job] = {}  # of dead drivers, by their steps
         self.noticed = ""
         self.preflight: Step | None = None

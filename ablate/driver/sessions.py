@@ -1,11 +1,10 @@
 """What a driver leaves in its folder, `drives/<token>/`, for others to find it and what it started.
 
     lease/            held while the driver lives; who takes it takes over what it started
-    driver.json       the study it drives, and its process
+    driver.json       the study it drives, its process, and the backend of what it starts
     driver-job.json   the number of its own job, where it is one (see `ablate.driver.detach`)
     stop              put there by who wants it to end, on any machine that shares the folder
-    slot-N/           its workers (see `ablate.launch.local`)
-    array-N/          its Slurm jobs (see `ablate.launch.slurm.arrays`)
+    slot-N/, ...      its workers or jobs, as its launcher has them (see `ablate.launch`)
 
 A driver that ends in order takes the folder with it. Only its user may look inside, for scripts and
 logs of jobs may hold what is nobody else's business. Nothing here imports torch.
@@ -19,10 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.files import write_json
+from ablate.files import UNREADABLE, read_json, write_json
 from ablate.launch.drives import DriverSession, drives
-from ablate.launch.slurm import squeue
-from ablate.launch.slurm.arrays import submitted
 from ablate.polling import wait_until
 from ablate.store.lease import PATIENCE, Lease, Watch
 from ablate.store.process import Process
@@ -31,10 +28,14 @@ ASK = 60.0
 """Seconds between two questions whether jobs that a dead driver left have ended."""
 
 
-def begin(folder: Path, study: str) -> None:
-    """Write down in `folder` that this process drives a study."""
+def begin(folder: Path, study: str, backend: str) -> None:
+    """Write down in `folder` that this process drives a study; what was started there before stays
+    with the backend that did it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(folder / "driver.json", {"study": study, "process": asdict(Process.this())})
+    with contextlib.suppress(*UNREADABLE):
+        backend = read_json(folder / "driver.json").get("backend", backend)
+    mine = {"study": study, "process": asdict(Process.this()), "backend": backend}
+    write_json(folder / "driver.json", mine)
 
 
 def asked_to_stop(folder: Path) -> bool:
@@ -52,8 +53,8 @@ class SessionOwnership:
     `spoken_for`: the keys of the steps that other drivers, of any study, have submitted jobs for.
     """
 
-    def __init__(self, home: Path, study: str, watch: Watch) -> None:
-        self.home, self.study, self.watch = home, study, watch
+    def __init__(self, home: Path, study: str, watch: Watch, backend: str) -> None:
+        self.home, self.study, self.watch, self.backend = home, study, watch, backend
         self.spoken_for: set[str] = set()
         self._leases: dict[Path, Lease] = {}
         self._asked: dict[Path, tuple[float, bool]] = {}
@@ -70,7 +71,7 @@ class SessionOwnership:
         if lease is not None:
             self._stack.callback(lease.release)
             self._leases[folder] = self._stack.enter_context(lease)
-            begin(folder, self.study)
+            begin(folder, self.study, self.backend)
         return lease is not None
 
     def take_over_dead(self) -> list[Path]:
@@ -102,12 +103,12 @@ class SessionOwnership:
         return taken
 
     def _lingers(self, drive: DriverSession) -> bool:
-        """Whether jobs of a dead driver, which have answered, may not have ended; Slurm is asked
-        for that now and then."""
+        """Whether jobs of a dead driver, which have answered, may not have ended; their queue is
+        asked for that now and then."""
         asked, lingers = self._asked.get(drive.folder, (-math.inf, True))
         if time.monotonic() - asked > ASK:
-            jobs = list(submitted(drive.folder))
-            known = squeue.ask(jobs) if jobs else {}
+            jobs = list(drive.submissions.submitted())
+            known = drive.submissions.ask(jobs) if jobs else {}
             lingers = known is None or any(job.alive for job in known.values())
             self._asked[drive.folder] = time.monotonic(), lingers
         return lingers

@@ -3,34 +3,45 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ablate.files import UNREADABLE, read_json
 from ablate.home import Home
-from ablate.launch.slurm.arrays import left_behind, submitted
+from ablate.launch.launcher import Launcher
+from ablate.launch.protocol import Submissions
+from ablate.launch.registry import of_drive
 from ablate.store.process import Process
 
 
 @dataclass(frozen=True)
 class DriverSession:
-    """One run of `ablate run`, dead or alive: its folder, its study's id, its process."""
+    """One run of `ablate run`, dead or alive: its folder, its study's id, its process, its backend
+    (None: not known)."""
 
     folder: Path
     study: str
     driver: Process
+    backend: str | None = None
 
     @property
     def leases(self) -> Path:
         """Its lease (see `ablate.store.lease`)."""
         return self.folder / "lease"
 
-    def workers(self) -> list[Process]:
+    @cached_property
+    def launcher(self) -> Launcher:
+        """What runs its chains."""
+        return of_drive(self.folder, self.backend)
+
+    @cached_property
+    def submissions(self) -> Submissions:
+        """Its jobs, and the queue that they are in."""
+        return self.launcher.submissions(self.folder)
+
+    def workers(self) -> Sequence[Process]:
         """The workers that it began, whether or not they still run."""
-        found = []
-        for path in sorted(self.folder.glob("slot-*/worker.json")):
-            with contextlib.suppress(*UNREADABLE):
-                found.append(Process(**read_json(path)))
-        return found
+        return self.launcher.workers(self.folder)
 
     @property
     def own_job(self) -> str | None:
@@ -43,17 +54,17 @@ class DriverSession:
     def log(self) -> str:
         """Where its own job prints; `""` where it is none."""
         own = self.own_job
-        return str(log_of(self.folder, self.study, own)) if own else ""
+        return str(self.launcher.driver_log(logs_of(self.folder, self.study), own)) if own else ""
 
     def jobs(self) -> dict[str, Sequence[str]]:
-        """Its Slurm jobs, ended or not, by number or name: the keys of the steps of those that have
-        not answered. Its own job, which has none, is with them."""
+        """Its jobs, ended or not, by number or name: the keys of the steps of those that have not
+        answered. Its own job, which has none, is with them."""
         own = self.own_job
-        return {**submitted(self.folder), **({own: ()} if own else {})}
+        return {**self.submissions.submitted(), **({own: ()} if own else {})}
 
     def keys(self) -> set[str]:
-        """The keys of the steps of its Slurm jobs that have not answered."""
-        return {key for keys in left_behind(self.folder).values() for key in keys}
+        """The keys of the steps of its jobs that have not answered."""
+        return {key for keys in self.submissions.submitted().values() for key in keys}
 
     def stop(self) -> None:
         """Ask the driver to end, which sees it at its next look at the store, wherever it runs."""
@@ -61,10 +72,9 @@ class DriverSession:
             (self.folder / "stop").touch()
 
 
-def log_of(folder: Path, study: str, job: str) -> Path:
-    """What the driver of the study prints that has this folder and is the job of this number."""
-    logs = folder.parents[1] / "studies" / study / "drivers" / folder.name
-    return logs / f"{job}_0_log.out"
+def logs_of(folder: Path, study: str) -> Path:
+    """Where the driver of the study prints that has this folder, if it is a job."""
+    return Home(folder.parents[1]).studies / study / "drivers" / folder.name
 
 
 def drives(home: Path, study: str | None = None) -> Iterator[DriverSession]:
@@ -73,4 +83,5 @@ def drives(home: Path, study: str | None = None) -> Iterator[DriverSession]:
         with contextlib.suppress(*UNREADABLE):
             mine = read_json(path)
             if study in (None, mine["study"]):
-                yield DriverSession(path.parent, mine["study"], Process(**mine["process"]))
+                process = Process(**mine["process"])
+                yield DriverSession(path.parent, mine["study"], process, mine.get("backend"))

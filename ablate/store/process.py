@@ -1,6 +1,8 @@
 """A process that can be told from all others, on any machine, also after it ended."""
 
+import contextlib
 import os
+import signal
 import socket
 from dataclasses import dataclass
 from functools import cache
@@ -27,18 +29,15 @@ def born(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _job() -> str:
-    """The Slurm job that this process is of; `""` if it is of none."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    task = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
-    return task if array else os.environ.get("SLURM_JOB_ID", "")
+JOB = "ABLATE_JOB"
+"""The variable by which a launcher tells the processes of a job which one it is."""
 
 
 @dataclass(frozen=True)
 class Process:
     """A process of some machine, told apart from a later one of the same number.
 
-    `job`: the Slurm job that it is of, as squeue numbers it; `""` if it is of none.
+    `job`: the job of a launcher that it is of, as its queue numbers it; `""` if it is of none.
     """
 
     host: str
@@ -50,7 +49,9 @@ class Process:
     @classmethod
     def this(cls) -> "Process":
         """The process that asks."""
-        return cls(socket.gethostname(), machine(), os.getpid(), born(os.getpid()), _job())
+        return cls(
+            socket.gethostname(), machine(), os.getpid(), born(os.getpid()), os.environ.get(JOB, "")
+        )
 
     @property
     def near(self) -> bool:
@@ -60,3 +61,13 @@ class Process:
     def runs(self) -> bool | None:
         """Whether it is alive; None where that cannot be told from here."""
         return born(self.pid) == self.born if self.near and self.born else None
+
+    def end(self, number: int) -> bool:
+        """Send it a signal if it runs here; SIGKILL goes to its group. Whether it was there."""
+        if not self.runs():
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            kill = os.killpg if number == signal.SIGKILL else os.kill
+            kill(self.pid, number)
+            return True
+        return False

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ablate.config.infra import Infra
 from ablate.store.artifacts import Store
@@ -20,14 +20,14 @@ class Place:
     `device`: `cpu` or `cuda`; `infra`: the study's; `drive`: token of the driver that asked, kept
     in records of failure so that it does not try again; `whole_process`: whether all that the
     process prints belongs to the step, or (in the driver's own process) only what Python prints;
-    `backend`: which of them it is that runs the chain, for whom advice is meant.
+    `more_memory`: what to change where the machine's memory is not enough, as the launcher says.
     """
 
     device: str = "cpu"
     infra: Mapping[str, Any] = field(default_factory=dict)
     drive: str = ""
     whole_process: bool = False
-    backend: Literal["inline", "local", "slurm"] = "inline"
+    more_memory: str = "choose a machine with more memory"
 
     def of(self, kind: str) -> Infra:
         """How a kind of step runs."""

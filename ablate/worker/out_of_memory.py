@@ -7,14 +7,15 @@ from typing import Any
 from ablate.catalog import step_kinds
 
 
-def advice(error: BaseException, kind: str, infra: Mapping[str, Any], backend: str) -> str:
+def advice(error: BaseException, kind: str, infra: Mapping[str, Any], more_memory: str) -> str:
     """What to change for a step of this kind, as the end of an error line; `""` for other errors.
 
+    `more_memory`: what to change where it is the machine's own that was not enough.
     A GPU's memory is told by torch's error, which is recognised by its name: torch is not imported.
     That a data loader's process was killed, as the kernel does for memory, torch says in words.
     """
     if isinstance(error, MemoryError) or LOADER_KILLED.search(str(error)):
-        return f"; {HOST[backend]}"
+        return f"; {more_memory}"
     names = {cls.__name__ for cls in type(error).__mro__}
     if "OutOfMemoryError" not in names and "CUDA out of memory" not in str(error):
         return ""
@@ -29,17 +30,3 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any], backend: s
 
 
 LOADER_KILLED = re.compile(r"DataLoader worker .* is killed by signal: Killed")
-HOST = {
-    "inline": "set infra.num_workers lower, or choose a machine with more memory",
-    "local": "run fewer steps at once (--jobs), or set infra.num_workers lower",
-    "slurm": "set infra.slurm.mem higher, or infra.num_workers lower",
-}
-"""What to change where a machine's memory was not enough, by the backend."""
-
-
-def killed_for_it(state: str, said: str) -> bool:
-    """Whether Slurm or the kernel ended a job for the memory it took, by the job's state and log.
-
-    Where only a part of the job was killed, Slurm calls it failed and slurmstepd says why.
-    """
-    return state == "OUT_OF_MEMORY" or bool(re.search(r"oom[-_ ]kill", said, re.IGNORECASE))

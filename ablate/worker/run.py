@@ -260,7 +260,7 @@ def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
     """Type and text of an error in a step, with what to change where it ran out of memory."""
     infra = place.of(step.kind).model_dump()
     return type(unwrap_retry(error)).__name__, _said(error) + advice(
-        error, step.kind, infra, place.backend
+        error, step.kind, infra, place.more_memory
     )
 
 

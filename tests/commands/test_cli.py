@@ -130,7 +130,7 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["plann"], "Did you mean 'plan'?"),
         (["list", "encoder"], "encoders"),
         (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
-        (["run", "--backend", "slrm"], "'slrm' is no valid value; did you mean 'slurm'?"),
+        (["run", "--backend", "slrm"], "no backend 'slrm'; did you mean 'slurm'?"),
         (["table", "--significance", "--against", "paper"], "ask for one of them"),
         (["compare", "clip-mirco@32", "base"], "did you mean 'clip-micro@32'?"),
         (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),

@@ -8,7 +8,7 @@ import pytest
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import micro_encoders as micro
-from ablate.commands.doctor import machine as doctor
+from ablate.commands import doctor
 
 WEIGHTS = micro.WEIGHTS / "micro"
 

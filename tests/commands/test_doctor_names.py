@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ablate.commands.doctor import machine as doctor
-from ablate.commands.doctor.finding import packages
+from ablate.commands import doctor
 from ablate.config import distribution
+from ablate.launch.finding import packages
 
 
 def installed(folder: Path, name: str, package: str, tops: str | None = None) -> None:

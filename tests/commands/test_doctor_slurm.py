@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from in_process import ablate
 
-from ablate.commands.doctor import cluster as doctor_slurm
-from ablate.commands.doctor import probe_job as probe
-from ablate.commands.doctor.finding import Finding
+from ablate.commands import doctor
 from ablate.files import home
+from ablate.launch import probe
+from ablate.launch.finding import Finding
+from ablate.launch.slurm import doctor as doctor_slurm
 from ablate.store.record import git_commit, versions
 
 GIB = 2**30
@@ -42,7 +43,7 @@ def script(folder: Path, name: str, text: str) -> None:
 
 def examined(slurm: Path) -> dict[str, Finding]:
     """The findings by what they check; nothing of the probe may be left."""
-    findings = list(doctor_slurm.examine())
+    findings = list(doctor.examine_jobs("slurm"))
     assert not list(home().glob("doctor-*"))
     assert all(bool(finding.remedy) != (finding.status == "ok") for finding in findings)
     found = {finding.check: finding for finding in findings}
@@ -96,7 +97,7 @@ def test_without_slurm_it_says_where_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (only,) = doctor_slurm.examine()
+    (only,) = doctor.examine_jobs("slurm")
     assert (only.check, only.status) == ("sbatch", "problem")
     assert "login node" in only.remedy
 
@@ -194,7 +195,7 @@ def test_a_remedy_says_where_the_field_that_it_names_is_set(
 ) -> None:
     path = profile(tmp_path, monkeypatch, "slurm: {partition: gpu}\n  other: {}")
     script(slurm, "sbatch", "echo invalid partition specified >&2; exit 1")
-    found = list(doctor_slurm.examine("micro/smoke", change))
+    found = list(doctor.examine_jobs("slurm", "micro/smoke", change))
     remedies = {one.remedy for one in found if one.status == "problem"}
     assert {one.partition(". ")[2] for one in remedies} == {place.format(path=path)}
 
@@ -205,7 +206,7 @@ def test_a_study_is_probed_for_each_thing_that_its_jobs_ask_for(
     kinds = "kinds: {evaluate: {slurm: {cpus: 1}}, bake: {slurm: {cpus: 9}}}"
     profile(tmp_path, monkeypatch, kinds)
     answering(slurm, report())
-    found = list(doctor_slurm.examine("micro/smoke", ["infra.device=cuda"]))
+    found = list(doctor.examine_jobs("slurm", "micro/smoke", ["infra.device=cuda"]))
     asked = {one.check: one.found for one in found if one.check.endswith("request")}
     train = "prealign, pretrain, finetune: request"
     assert list(asked) == [train, "evaluate: request", "driver: request"]
@@ -220,7 +221,7 @@ def test_a_study_is_probed_for_each_thing_that_its_jobs_ask_for(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["micro/smoke"], "add --backend slurm"),
+        (["micro/smoke"], "add --backend ray or --backend slurm"),
         (["--backend", "slurm", "--set", "seeds=[0]"], "--set changes a study: name one"),
         (["micro/smok", "--backend", "slurm"], "did you mean 'micro/smoke'"),
     ],

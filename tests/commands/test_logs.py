@@ -246,7 +246,7 @@ def test_a_step_in_the_queue_is_followed_from_there_to_its_end(
     other.join()
     said = capsys.readouterr()
     assert said.out == "loss 2.1\n"
-    waits = "its job is in Slurm's queue, starts, or is at a step before it"
+    waits = "its job is in the queue, starts, or is at a step before it"
     assert said.err.startswith(f"--- {QUEUED}: {waits}")
     assert "nobody works on it" not in said.err
 

@@ -15,6 +15,7 @@ from ablate.commands import report as reporting
 from ablate.driver.detach import Driving
 from ablate.driver.invocation import Invocation, LastRun, last_driven
 from ablate.errors import UserError
+from ablate.store.process import JOB
 from ablate.worker.context import StepContext
 
 WORDS = ("--set", "seeds=[0]", "--backend", "inline")
@@ -99,7 +100,7 @@ def test_a_dry_run_says_what_sbatch_will_be_asked_for(
 def test_only_a_cluster_can_drive_by_itself(command: str) -> None:
     code, _, err = ablate(command, "--detach")
     assert code == 2
-    assert err.startswith("ablate: --detach needs --backend slurm")
+    assert err.startswith("ablate: --detach needs --backend ray or --backend slurm")
 
 
 def test_a_hint_says_all_that_was_typed_for_a_shell() -> None:
@@ -119,7 +120,7 @@ def test_what_a_driver_without_a_terminal_died_of_is_said_until_the_next_one_beg
         raise UserError("sbatch refused:\nno such partition")
 
     monkeypatch.setenv("ABLATE_HOME", str(own_home))
-    monkeypatch.setenv("SLURM_JOB_ID", "27")
+    monkeypatch.setenv(JOB, "27")
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)
     command = Invocation("micro/smoke", backend="slurm", detached=True)
     with pytest.raises(SystemExit, match="sbatch refused"):

@@ -232,7 +232,7 @@ def test_drivers_are_named_dead_ones_with_how_to_take_over(
     gone = replace(Process.this(), born="0", host="login1")
     for name, process, job in ("dead", gone, None), ("job", gone, "50"), ("ended", gone, "51"):
         folder = own_home / "drives" / name
-        driven = {"study": "micro/smoke", "process": asdict(process)}
+        driven = {"study": "micro/smoke", "process": asdict(process), "backend": "slurm"}
         write_json(folder / "driver.json", driven)
         if job:
             write_json(folder / "driver-job.json", job)

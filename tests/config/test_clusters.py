@@ -47,9 +47,9 @@ def test_a_study_goes_over_the_profile_and_that_over_what_is_built_in(profiles: 
 
 
 def test_the_default_profile_is_for_studies_that_name_none(profiles: Path) -> None:
-    assert infra().slurm.partition == "cpu"
+    assert infra().options("slurm").partition == "cpu"
     profiles.write_text(TWO.replace("default: small", ""))
-    assert infra().slurm.partition is None
+    assert infra().options("slurm").partition is None
 
 
 def test_the_file_is_where_configuration_is_kept(
@@ -57,10 +57,10 @@ def test_the_file_is_where_configuration_is_kept(
 ) -> None:
     monkeypatch.delenv("ABLATE_CLUSTERS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert infra().slurm.partition is None
+    assert infra().options("slurm").partition is None
     (tmp_path / "ablate").mkdir()
     (tmp_path / "ablate" / "clusters.yaml").write_text(TWO)
-    assert infra().slurm.partition == "cpu"
+    assert infra().options("slurm").partition == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_cancel_ends_a_study_and_no_other_of_its_name_but_names_it(
     a, b = mine(tmp_path / "a"), mine(tmp_path / "b")
     theirs = load_study(b, ["seeds=[7]"])
     LastRun.by(Invocation(b, ["seeds=[7]"])).write(own_home, theirs.id)
-    begin(own_home / "drives" / "theirs", theirs.id)
+    begin(own_home / "drives" / "theirs", theirs.id, "local")
     said = ablate("cancel", a)
     assert said.code == 0
     assert f"`ablate cancel {b} --set 'seeds=[7]'` ends" in said.err

@@ -22,7 +22,7 @@ ELSEWHERE = replace(Process.this(), host="login2", machine="another")
 def tenure(
     home: Path, study: str = "micro/smoke", patience: float = 30
 ) -> Iterator[SessionOwnership]:
-    with closing(SessionOwnership(home, study, Watch(patience))) as mine:
+    with closing(SessionOwnership(home, study, Watch(patience), "slurm")) as mine:
         mine.acquire(home / "drives" / "mine")
         yield mine
 
@@ -60,7 +60,7 @@ def test_the_drive_of_a_dead_driver_is_taken_by_one_of_its_study_alone(tmp_path:
         assert mine.take_over_dead() == [folder]
         assert mine.take_over_dead() == []
         assert read_json(folder / "driver.json")["process"] == asdict(Process.this())
-        with closing(SessionOwnership(tmp_path, "micro/smoke", Watch())) as second:
+        with closing(SessionOwnership(tmp_path, "micro/smoke", Watch(), "slurm")) as second:
             assert second.take_over_dead() == []
             assert second.spoken_for == {"a", "b"}
         mine.remove()
@@ -113,7 +113,7 @@ def test_a_dead_drive_of_no_use_is_removed(
 
 def test_a_driver_that_waits_in_the_queue_keeps_its_drive(tmp_path: Path) -> None:
     folder = tmp_path / "drives" / "other"
-    sessions.begin(folder, "micro/smoke")
+    sessions.begin(folder, "micro/smoke", "slurm")
     write_json(folder / "driver-job.json", "12")
     with tenure(tmp_path) as mine:
         assert mine.take_over_dead() == []

@@ -19,7 +19,7 @@ from ablate.driver import scheduler
 from ablate.driver.scheduler import LOOK, Event, drive
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.launch.inline import Inline
+from ablate.launch.inline.chains import InProcess
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
@@ -285,7 +285,7 @@ print(*(name for name in ("torch", "numpy", "optuna", "submitit") if name in sys
 def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
     small: Study, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Busy(Inline):
+    class Busy(InProcess):
         """A backend that works on one chain for ever."""
 
         def __init__(self) -> None:
@@ -306,7 +306,9 @@ def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
 
     monkeypatch.setattr(scheduler._Driver, "_chains", slowly)
     monkeypatch.setattr(scheduler, "LOOK", 0.1)
-    driver = scheduler._Driver(small, None, Store(own_home), own_home / "drives" / "d", print)
+    driver = scheduler._Driver(
+        small, None, Store(own_home), own_home / "drives" / "d", "inline", print
+    )
     driver.tenure.acquire(driver.folder)
     threading.Timer(2.0, (driver.folder / "stop").touch).start()
     with contextlib.closing(driver.tenure), pytest.raises(SystemExit):

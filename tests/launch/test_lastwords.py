@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.launch.log_tail import failed_set_up, log_tail
+from ablate.launch.slurm.last_words import failed_set_up, killed_for_it, log_tail
 
 ENDED = [
     "srun: error: fake1: task 0: Exited with exit code 2",
@@ -42,3 +42,16 @@ def test_a_set_up_line_is_quoted_with_the_words_before_it_and_without_secrets(
     assert log_tail("one\nno such key: hush-hush") == "no such key: $SITE_TOKEN"
     assert failed_set_up("set-up line failed: exit 7\n") == "`exit 7`"
     assert failed_set_up("bash: module: command not found\n") is None
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "killed"),
+    [
+        ("OUT_OF_MEMORY", "", True),
+        ("FAILED", "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0.", True),
+        ("FAILED", "srun: error: fake2: task 0: Out Of Memory\noom-kill event(s)", True),
+        ("FAILED", "Segmentation fault", False),
+    ],
+)
+def test_a_job_that_was_killed_for_its_memory_is_known(state: str, said: str, killed: bool) -> None:
+    assert killed_for_it(state, said) is killed

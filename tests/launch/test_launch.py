@@ -15,12 +15,11 @@ from ablate.config.study import Study
 from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.launch import backends as launch
-from ablate.launch import local as slots
 from ablate.launch.backends import open_backend
 from ablate.launch.devices import cores, gpus
-from ablate.launch.inline import Inline
-from ablate.launch.local import Local
+from ablate.launch.inline.chains import InProcess
+from ablate.launch.local import slots
+from ablate.launch.local.slots import Slots
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.process import Process
@@ -58,7 +57,7 @@ def test_a_slot_has_its_share_of_the_cores_and_no_gpu_where_there_is_none(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(launch, "cores", lambda: 6)
+    monkeypatch.setattr("ablate.launch.local.launcher.cores", lambda: 6)
     for found in seen(small, own_home, nosy, 2):
         assert (found["device"], found["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
         assert (found["OMP_NUM_THREADS"], found["alone"]) == ("3", True)
@@ -132,8 +131,8 @@ def test_a_worker_that_cannot_begin_says_why(
 def test_a_driver_whose_steps_another_has_at_hand_looks_now_and_then(
     small: Study, own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns, start = [], Inline.start
-    monkeypatch.setattr(Inline, "start", lambda *words: turns.append(1) or start(*words))
+    turns, start = [], InProcess.start
+    monkeypatch.setattr(InProcess, "start", lambda *words: turns.append(1) or start(*words))
     store = Store(own_home)
     base = steps_for(rounds_so_far(small, StoredResults(store, small))[0].candidates[0], small)
     held = [store.watch.take(store.leases(step)) for step in base]
@@ -144,7 +143,7 @@ def test_a_driver_whose_steps_another_has_at_hand_looks_now_and_then(
 
 def test_closing_ends_slots_that_never_had_work(tmp_path: Path) -> None:
     backend = open_backend("local", 2, tmp_path, tmp_path / "d", Infra(device="cpu"))
-    assert isinstance(backend, Local)
+    assert isinstance(backend, Slots)
     backend.close()
     assert Process.this().runs()
 
@@ -159,7 +158,7 @@ def test_the_gpu_of_a_worker_whose_driver_is_dead_is_left_to_it_and_the_others_a
     write_json(left / "slot-0" / "worker.json", asdict(Process.this()))
     (left / "slot-0" / "cards").write_text("5")
     backend = open_backend("local", None, tmp_path, tmp_path / "drives" / "d", Infra())
-    assert isinstance(backend, Local)
+    assert isinstance(backend, Slots)
     assert backend.slots == 2
     assert backend.notice.startswith(f"waiting for their device: process {os.getpid()} of another")
     assert [slot.cards for slot in backend._taken()] == ["5"]

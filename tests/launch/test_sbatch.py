@@ -14,15 +14,15 @@ from ablate.config.study import load_study
 from ablate.driver.detach import Invocation, detach
 from ablate.errors import UserError
 from ablate.launch.backends import open_backend
-from ablate.launch.log_tail import failed_set_up
+from ablate.launch.slurm.last_words import failed_set_up
 from ablate.launch.slurm.sbatch import (
     LimitError,
     RefusedError,
-    driver_request,
     fail_fast_setup,
     on_gpus,
     refused,
     request,
+    request_of,
     requests,
     submit,
 )
@@ -160,7 +160,7 @@ def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:
 def test_a_driver_gets_the_options_of_the_profile_but_what_asks_for_nodes() -> None:
     extra = "{comment: two words, reservation: days, gres: gpu:a100:4, exclusive: true, nice: 5}"
     changes = [f"slurm.extra={extra}", "kinds.driver.slurm={cpus: 2, extra: {nice: false}}"]
-    steps, driver = request(infra(*changes)).options, driver_request(infra(*changes)).options
+    steps, driver = request(infra(*changes)).options, request_of(infra(*changes), "driver").options
     assert {"comment", "reservation", "gres", "exclusive", "nice"} <= set(steps)
     assert (driver["comment"], driver["reservation"]) == ("two words", "days")
     assert not {"gres", "exclusive", "nice", "gpus-per-node", "mem"} & set(driver)
@@ -244,7 +244,7 @@ def test_where_there_is_no_slurm_it_is_said_before_anything_is_begun(
     with pytest.raises(UserError, match=f"^no {missing} on the PATH"):
         detach(
             lambda *_: 0,
-            Invocation("micro/smoke", [], None, None),
+            Invocation("micro/smoke", backend="slurm"),
             load_study("micro/smoke"),
             tmp_path,
         )

@@ -17,7 +17,7 @@ from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.backends import open_backend
 from ablate.launch.drives import DriverSession
-from ablate.launch.inline import Inline
+from ablate.launch.inline.chains import InProcess
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm.arrays import Array
@@ -189,7 +189,7 @@ def test_that_slurm_does_not_answer_is_told_and_that_it_does_again(
 def test_a_driver_tells_once_what_its_backend_has_to_say(
     small: Study, own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Inline, "notice", "the weather is bad")
+    monkeypatch.setattr(InProcess, "notice", "the weather is bad")
     said: list[Event] = []
     drive(small, backend="inline", home=own_home, executors=fakes, on_event=said.append)
     told = [describe(event) for event in said if event.what == "notice"]

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from ablate.files import write_json
+from ablate.launch.liveness import Liveness
 from ablate.launch.slurm import arrays
-from ablate.launch.slurm.jobs import Pulses, SlurmJob
+from ablate.launch.slurm.jobs import SlurmJob
+from ablate.launch.slurm.scontrol import announce_job
 from ablate.launch.slurm.squeue import Queue
 from ablate.store.lease import Lease, Watch
+from ablate.store.process import JOB, Process
 from ablate.worker.outcome import Outcome
 
 Says = Callable[[str], None]
@@ -23,7 +26,7 @@ def job_of(drive: Path, chains: int = 1) -> SlurmJob:
     array.save()
     queue = Queue()
     queue.names.add(array.name)
-    return SlurmJob(array, 0, queue, Pulses(drive.parent), time.monotonic())
+    return SlurmJob(array, 0, queue, Liveness(drive.parent), time.monotonic())
 
 
 def after_grace(job: SlurmJob) -> tuple[str, str]:
@@ -258,3 +261,19 @@ def test_one_question_is_for_all_jobs(
     others = [SlurmJob(job.array, n, job.queue, job.pulses, job.since) for n in range(50)]
     assert [other.poll() for other in others] == [None] * 50
     assert len((tmp_path / "bin" / "asked").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [({}, ""), ({"JOB_ID": "7"}, "7"), ({"JOB_ID": "9", "ARRAY_JOB_ID": "7"}, "7_2")],
+)
+def test_a_job_knows_its_number_as_squeue_has_it(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], job: str
+) -> None:
+    monkeypatch.setenv(JOB, "another")
+    for name in ("JOB_ID", "ARRAY_JOB_ID"):
+        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name, value in {**said, "ARRAY_TASK_ID": "2"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    announce_job()
+    assert Process.this().job == job

@@ -14,16 +14,16 @@ import slurm_fakes
 from loopback import told
 from test_slurm import changes_for, of_seeds, on_slurm, until
 
+from ablate.commands import doctor, status
 from ablate.commands import logs as logbook
 from ablate.commands import run as running
-from ablate.commands import status
-from ablate.commands.doctor import cluster as doctor_slurm
-from ablate.commands.doctor.finding import Finding
 from ablate.commands.drivers_and_jobs import at_hand
 from ablate.driver import detach
 from ablate.driver.cancel import cancel
 from ablate.driver.invocation import Invocation, last_driven
 from ablate.launch.drives import drives
+from ablate.launch.finding import Finding
+from ablate.launch.slurm import doctor as doctor_slurm
 from ablate.launch.slurm.scontrol import configured
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
@@ -158,7 +158,7 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **slurm: object) ->
 
 
 def examined(own_home: Path) -> dict[str, Finding]:
-    found = {finding.check: finding for finding in doctor_slurm.examine()}
+    found = {finding.check: finding for finding in doctor.examine_jobs("slurm")}
     assert not list(own_home.glob("doctor-*"))
     assert not told("squeue", "-h", "--states=PENDING,RUNNING", "--name=ablate-doctor")
     return found

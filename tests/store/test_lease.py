@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ablate.store.lease import BEAT, Watch, look
-from ablate.store.process import Process
+from ablate.store.process import JOB, Process
 
 HOLD = """
 import sys, time
@@ -122,18 +122,11 @@ def test_a_lease_is_silent_whose_owner_shows_no_life_wherever_it_is(tmp_path: Pa
     assert watch.silent(tmp_path / "no lease") is None
 
 
-@pytest.mark.parametrize(
-    ("said", "job"),
-    [({}, ""), ({"JOB_ID": "7"}, "7"), ({"JOB_ID": "9", "ARRAY_JOB_ID": "7"}, "7_2")],
-)
-def test_an_owner_says_which_job_it_is_of(
-    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], job: str
-) -> None:
-    for name in ("JOB_ID", "ARRAY_JOB_ID"):
-        monkeypatch.delenv(f"SLURM_{name}", raising=False)
-    for name, value in {**said, "ARRAY_TASK_ID": "2"}.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    assert Process.this().job == job
+def test_an_owner_says_which_job_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(JOB, raising=False)
+    assert Process.this().job == ""
+    monkeypatch.setenv(JOB, "7_2")
+    assert Process.this().job == "7_2"
 
 
 def test_a_later_process_of_the_same_number_is_not_the_owner(tmp_path: Path) -> None:

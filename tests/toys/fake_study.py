@@ -45,6 +45,7 @@ def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     says("")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr("ablate.launch.slurm.squeue.ASK", 0.0)
-    for name in ("BEAT", "GRACE", "LEAVE"):
+    monkeypatch.setattr("ablate.launch.liveness.BEAT", 0.1)
+    for name in ("GRACE", "LEAVE"):
         monkeypatch.setattr(f"ablate.launch.slurm.jobs.{name}", 0.1)
     return says

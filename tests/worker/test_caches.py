@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.commands.doctor import machine as doctor
+from ablate.commands import doctor
 from ablate.worker import caches
 
 NAMES = ("XDG_CACHE_HOME", "HF_HOME", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE")

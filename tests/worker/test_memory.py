@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ablate.worker.out_of_memory import advice, killed_for_it
+from ablate.launch.registry import launcher
+from ablate.worker.out_of_memory import advice
 
 
 class OutOfMemoryError(RuntimeError):
@@ -53,21 +54,9 @@ def test_a_gpu_that_is_full_names_what_can_still_change(
 def test_a_host_that_is_full_names_the_settings_of_the_backend(
     error: Exception, backend: str, said: str
 ) -> None:
-    assert advice(error, "finetune", {}, backend).startswith(said)
+    more = launcher(backend).more_memory
+    assert advice(error, "finetune", {}, more).startswith(said)
 
 
 def test_other_errors_get_no_advice() -> None:
     assert advice(ValueError("out of ideas"), "finetune", {}, "slurm") == ""
-
-
-@pytest.mark.parametrize(
-    ("state", "said", "killed"),
-    [
-        ("OUT_OF_MEMORY", "", True),
-        ("FAILED", "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0.", True),
-        ("FAILED", "srun: error: fake2: task 0: Out Of Memory\noom-kill event(s)", True),
-        ("FAILED", "Segmentation fault", False),
-    ],
-)
-def test_a_job_that_was_killed_for_its_memory_is_known(state: str, said: str, killed: bool) -> None:
-    assert killed_for_it(state, said) is killed

@@ -97,6 +97,17 @@ def left_behind(drive: Path) -> dict[str, Sequence[str]]:
     }
 
 
+def printed(drive: Path, key: str) -> list[Path]:
+    """What its jobs printed themselves that have a step whose key begins so."""
+    return [
+        page
+        for array in arrays(drive)
+        for n, chain in enumerate(array.chains)
+        if any(one.startswith(key) for one in chain)
+        for page in array.logs(n)
+    ]
+
+
 def _numbers(drive: Path) -> list[int]:
     """The N of every `array-N`, in order."""
     names = (path.name.partition("-")[2] for path in drive.glob("array-*"))

@@ -19,21 +19,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ablate.config.infra import Infra
 from ablate.errors import UserError
 from ablate.files import UNREADABLE, read_json, write_json
-from ablate.home import Home
-from ablate.launch.log_tail import failed_set_up, log_tail
+from ablate.launch.liveness import Liveness
+from ablate.launch.protocol import Drive
 from ablate.launch.slurm import arrays
 from ablate.launch.slurm.arrays import Array
-from ablate.launch.slurm.sbatch import LimitError, RefusedError, on_gpus, request, submit
-from ablate.launch.slurm.scontrol import array_size, run_slurm_command
+from ablate.launch.slurm.last_words import failed_set_up, killed_for_it, log_tail
+from ablate.launch.slurm.options import MORE_MEMORY
+from ablate.launch.slurm.sbatch import LimitError, RefusedError, on_gpus, request_of, submit
+from ablate.launch.slurm.scontrol import announce_job, array_size, run_slurm_command, scancel
 from ablate.launch.slurm.squeue import Queue, Queued
 from ablate.polling import wait_until
-from ablate.store.lease import BEAT, Watch
 from ablate.store.steps import Step
 from ablate.worker.context import Place
-from ablate.worker.out_of_memory import HOST, killed_for_it
 from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import TOLD_TO_GO, Executors, follow, run_chain
@@ -92,6 +91,7 @@ class SlurmTask:
 
     def __call__(self) -> None:
         home, answer = Path(self.home), Path(self.answer)
+        announce_job()
         team = ProcessGroup.of_job()
         _listen(team.leads)
         team.meet(answer.with_suffix(".team"))
@@ -125,23 +125,6 @@ def _listen(leads: bool) -> None:
     signal.signal(signal.SIGTERM, hear)
 
 
-class Pulses:
-    """Which Slurm jobs show no life in the steps that they hold, looked at once for all."""
-
-    def __init__(self, home: Path) -> None:
-        self.leases, self.watch = Home(home).leases, Watch()
-        self._silent: dict[str, Path] = {}
-        self._looked = -math.inf
-
-    def silent(self, job: str) -> bool:
-        """Whether the job of this number holds the lease of a step, and shows no life."""
-        if time.monotonic() - self._looked > BEAT / 2:
-            self._looked = time.monotonic()
-            found = {folder: self.watch.silent(folder) for folder in self.leases.glob("*/*")}
-            self._silent = {one.owner.job: at for at, one in found.items() if one and one.owner}
-        return job in self._silent and self.watch.silent(self._silent[job]) is not None
-
-
 @dataclass
 class SlurmJob:
     """A chain on the cluster: over when its answer is there, when Slurm says it ended and no answer
@@ -153,7 +136,7 @@ class SlurmJob:
     array: Array
     index: int
     queue: Queue
-    pulses: Pulses
+    pulses: Liveness
     since: float
     outcome: Outcome | None = None
     ended: float | None = None
@@ -214,7 +197,7 @@ class SlurmJob:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""
         job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
         if killed_for_it(found.state, said):
-            return Outcome("memory", f"{job} ran out of memory; {HOST['slurm']}")
+            return Outcome("memory", f"{job} ran out of memory; {MORE_MEMORY}")
         if found.state in STOPPED:
             return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
         if EARLY in said:
@@ -235,19 +218,11 @@ class OnSlurm:
 
     pause = 0.5
 
-    def __init__(
-        self,
-        home: Path,
-        folder: Path,
-        place: Place,
-        at_once: int | None,
-        infra: Infra,
-        executors: Executors,
-    ) -> None:
-        self.home, self.folder, self.executors = home, folder, executors
-        self.place = replace(place, whole_process=True, backend="slurm")
-        self.infra, self.slots = infra, at_once or sys.maxsize
-        self.queue, self.pulses = Queue(), Pulses(home)
+    def __init__(self, drive: Drive, at_once: int | None) -> None:
+        self.home, self.folder, self.executors = drive.home, drive.folder, drive.executors
+        self.place = replace(drive.place, whole_process=True)
+        self.infra, self.slots = drive.infra, at_once or sys.maxsize
+        self.queue, self.pulses = Queue(), Liveness(drive.home)
         self.arrays: list[list[SlurmJob]] = []
         self.notice = self._full = ""
         self._later = -math.inf
@@ -332,8 +307,9 @@ class OnSlurm:
     def _array(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array. Raises RefusedError."""
         array = arrays.new(self.folder, [[step.key for step in chain] for chain in chains])
-        infra = self.infra.of(chains[0][0].kind)
-        place = replace(self.place, device="cuda" if on_gpus(infra) else "cpu")
+        kind = chains[0][0].kind
+        device = "cuda" if on_gpus(self.infra.of(kind)) else "cpu"
+        place = replace(self.place, device=device)
         calls = [
             SlurmTask(
                 self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n)
@@ -342,7 +318,7 @@ class OnSlurm:
         ]
         jobs = self._watch(array)  # from here on, `close` cancels it, whatever happens
         try:
-            array.number = submit(request(infra), array.folder, array.name, calls)
+            array.number = submit(request_of(self.infra, kind), array.folder, array.name, calls)
         except RefusedError:
             scancel([array.name])  # sbatch may have failed only to say that it did it
             self.arrays.remove(jobs)
@@ -368,12 +344,3 @@ class OnSlurm:
         if new := sorted(set(stuck) - set(self._stuck)):
             scancel(new)
         self._stuck = stuck
-
-
-def scancel(jobs: Sequence[str]) -> None:
-    """End these jobs, by number or name; those that have ended already do not mind."""
-    numbers = [job for job in jobs if job[:1].isdecimal()]
-    if numbers:
-        run_slurm_command("scancel", *numbers)
-    for name in sorted(set(jobs) - set(numbers)):
-        run_slurm_command("scancel", f"--name={name}")

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.config.infra import DRIVER, Infra, Slurm
+from ablate.catalog.step_kinds import PREFLIGHT
+from ablate.config.infra import DRIVER, Infra
 from ablate.errors import UserError
+from ablate.launch.slurm.options import NAME, Slurm, options
 
 NOTICE = 120
 """Seconds before its time limit at which a job is told to go; Slurm may be a minute early."""
@@ -23,6 +25,10 @@ SET_UP = "set-up line failed: "
 """What a job's log says of the set-up line that ended it, before that line."""
 COMMANDS = ("sbatch", "srun", "squeue", "scancel")
 """What a driver runs of Slurm and cannot do without."""
+SOON = 60
+"""Minutes at most that a preflight is given: a short job need not wait for long."""
+ALONE = ([DRIVER], [PREFLIGHT])
+"""Kinds of which there is but one job."""
 FOREVER = 10**6
 """Time-outs after which submitit would no longer requeue the job of a driver."""
 
@@ -112,7 +118,7 @@ def require_slurm() -> None:
 
 def on_gpus(infra: Infra) -> bool:
     """Whether steps run on GPUs there: unless it is said otherwise, they do."""
-    return infra.slurm.gpus != 0 if infra.device == "auto" else infra.device == "cuda"
+    return options(infra).gpus != 0 if infra.device == "auto" else infra.device == "cuda"
 
 
 def request(infra: Infra, *, requeue: bool = False) -> Request:
@@ -121,10 +127,10 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
     `requeue`: whether Slurm may begin it again by itself. Jobs of steps may not: their driver
     alone decides that, for it alone sees whether they get on (see docs/cluster.md).
     """
-    asked = infra.slurm
+    asked = options(infra)
     gpus = asked.gpus if asked.gpus is not None else infra.devices * on_gpus(infra)
     named = {name: getattr(asked, name) for name in ("partition", "account", "qos", "constraint")}
-    options = {
+    said = {
         "time": asked.timeout_min,
         "nodes": infra.nodes,
         "ntasks-per-node": infra.devices,
@@ -137,7 +143,7 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
         **asked.extra,
     }
     return Request(
-        {name: value for name, value in options.items() if value not in (None, False)},
+        {name: value for name, value in said.items() if value not in (None, False)},
         (f"export OMP_NUM_THREADS={asked.cpus}", *asked.setup),
         (f"--cpus-per-task={asked.cpus}", *asked.srun),  # srun no longer takes it from sbatch
         asked.python or (sys.executable,),
@@ -156,15 +162,32 @@ def fail_fast_setup(setup: Sequence[str]) -> list[str]:
     return [*script, "SET_UP="]
 
 
-def driver_request(infra: Infra) -> Request:
-    """What a driver asks for: one core, none of what steps need beyond that (`NODE_OPTIONS`), and
-    what `infra.kinds.driver` says."""
-    extra = {name: value for name, value in infra.slurm.extra.items() if name not in NODE_OPTIONS}
+def request_of(infra: Infra, kind: str) -> Request:
+    """What a job of this kind of steps asks for."""
+    if kind == DRIVER:
+        return _driver_request(infra)
+    if kind == PREFLIGHT:
+        soon = Slurm(timeout_min=min(options(infra).timeout_min, SOON))
+        own = infra.kinds.get(PREFLIGHT) or Infra()
+        return request(own.over(_told(soon).over(infra.of(kind))))
+    return request(infra.of(kind))
+
+
+def _driver_request(infra: Infra) -> Request:
+    """One core, none of what steps need beyond that (`NODE_OPTIONS`), and what `infra.kinds.driver`
+    says."""
+    asked = options(infra)
+    extra = {name: value for name, value in asked.extra.items() if name not in NODE_OPTIONS}
     least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
-    small = Infra(device="cpu", devices=1, nodes=1, slurm=least)
-    plain = infra.model_copy(update={"slurm": infra.slurm.model_copy(update={"extra": extra})})
+    small = _told(least, device="cpu", devices=1, nodes=1)
+    plain = infra.model_copy(update={NAME: asked.model_copy(update={"extra": extra})})
     own = infra.kinds.get(DRIVER) or Infra()
     return request(own.over(small.over(plain)), requeue=True)
+
+
+def _told(asked: Slurm, **fields: Any) -> Infra:
+    """Fields that say this of Slurm, and nothing but `fields` besides."""
+    return Infra.model_validate({NAME: asked, **fields})
 
 
 def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Request]]:
@@ -172,13 +195,22 @@ def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Reques
     are together."""
     found: list[tuple[list[str], Request]] = []
     for kind in dict.fromkeys(kinds):
-        asked = driver_request(infra) if kind == DRIVER else request(infra.of(kind))
+        asked = request_of(infra, kind)
         alike = next((names for names, one in found if one == asked), None)
         if alike is None:
             found.append(([kind], asked))
         else:
             alike.append(kind)
     return found
+
+
+def shown(infra: Infra, kinds: Iterable[str], at_once: int | None) -> str:
+    """What sbatch will be asked for, for each kind of step, as a user would write it."""
+    blocks = []
+    for alike, asked in requests(infra, kinds):
+        array = [f"--array=0-{at_once - 1}"] if at_once and alike not in ALONE else []
+        blocks.append("\n    ".join([f"sbatch for {', '.join(alike)}:", *array, *asked.lines()]))
+    return "\n".join(blocks)
 
 
 def submit(asked: Request, folder: Path, name: str, calls: Sequence[Callable[[], Any]]) -> str:
@@ -194,17 +226,17 @@ def submit(asked: Request, folder: Path, name: str, calls: Sequence[Callable[[],
     within = ("timeout", "--foreground", "--kill-after=5", str(PATIENCE))
     sbatch = executor._make_submission_command  # submitit waits for it for as long as it takes
     executor._make_submission_command = lambda script: [*within, *sbatch(script)]
-    options = dict(asked.options)
+    left = dict(asked.options)
     executor.update_parameters(
-        time=options.pop("time"),
-        nodes=options.pop("nodes"),
-        ntasks_per_node=options.pop("ntasks-per-node"),
+        time=left.pop("time"),
+        nodes=left.pop("nodes"),
+        ntasks_per_node=left.pop("ntasks-per-node"),
         job_name=name,
         wckey=None,  # submitit's own; a cluster that checks keys would not know it
         setup=fail_fast_setup(asked.setup),
         srun_args=list(asked.srun),
         array_parallelism=len(calls),
-        additional_parameters=options,
+        additional_parameters=left,
     )
     try:
         with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):

@@ -1,8 +1,11 @@
-"""What Slurm's commands print, and the limits that it sets on how many jobs a user may submit."""
+"""Slurm's commands, what it tells a job, and its limits on how many jobs a user may submit."""
 
+import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from ablate.store.process import JOB
 
 ARRAY = 1000
 """Tasks of an array at most, where Slurm sets no lower limit."""
@@ -15,6 +18,22 @@ def run_slurm_command(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def scancel(jobs: Sequence[str]) -> None:
+    """End these jobs, by number or name; those that have ended already do not mind."""
+    numbers = [job for job in jobs if job[:1].isdecimal()]
+    if numbers:
+        run_slurm_command("scancel", *numbers)
+    for name in sorted(set(jobs) - set(numbers)):
+        run_slurm_command("scancel", f"--name={name}")
+
+
+def announce_job() -> None:
+    """Let leases of this process say which Slurm job it is of, as squeue numbers it."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    task = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+    os.environ[JOB] = task if array else os.environ.get("SLURM_JOB_ID", "")
 
 
 def array_size() -> int:

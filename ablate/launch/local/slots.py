@@ -21,9 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ablate.files import read_json, write_json
+from ablate.files import UNREADABLE, read_json, write_json
 from ablate.launch.drives import drives
 from ablate.launch.log_tail import log_tail
+from ablate.launch.protocol import Drive
 from ablate.store.process import Process
 from ablate.store.steps import Step
 from ablate.worker.context import Place
@@ -71,34 +72,25 @@ class WorkerProcess:
 
     def worker(self) -> Process | None:
         """The process that serves the mailbox, if it has begun."""
-        try:
+        with contextlib.suppress(*UNREADABLE):
             return Process(**read_json(self.mailbox / "worker.json"))
-        except (OSError, ValueError):
-            return None
+        return None
 
 
-class Local:
+class Slots:
     """One slot for each of the `cards` (GPUs, or `""` for none).
 
     Each is of so many `processes`, and those of so many `threads`.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        folder: Path,
-        place: Place,
-        cards: list[str],
-        processes: int,
-        threads: int,
-        executors: Executors,
-    ) -> None:
-        self.home, self.folder, self.executors = home, folder, executors
+    def __init__(self, drive: Drive, cards: list[str], processes: int, threads: int) -> None:
+        self.home, self.folder, self.executors = drive.home, drive.folder, drive.executors
         self.pause, self.notice = PAUSE, ""
-        self.place = replace(place, whole_process=True, backend="local")
+        self.place = replace(drive.place, whole_process=True)
         self.threads = threads
         self._slots = [
-            WorkerProcess(folder / f"slot-{n}", some, processes) for n, some in enumerate(cards)
+            WorkerProcess(drive.folder / f"slot-{n}", some, processes)
+            for n, some in enumerate(cards)
         ]
         self._orphans: list[Orphan] = []
         self._looked = -math.inf
@@ -159,13 +151,13 @@ class Local:
             for slot in begun:
                 worker = slot.worker()
                 if worker and slot.mailbox not in asked:
-                    end(worker, signal.SIGTERM)
+                    worker.end(signal.SIGTERM)
                     asked.add(slot.mailbox)
             time.sleep(PAUSE)
         for slot in begun:
             if not slot.job.done():
                 if worker := slot.worker():
-                    end(worker, signal.SIGKILL)
+                    worker.end(signal.SIGKILL)
                 slot.job._process.kill()
             slot.job._process.wait()
 
@@ -190,6 +182,12 @@ class Local:
                 {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.cards},
                 Process.this(),
             )
+
+
+def workers(drive: Path) -> list[Process]:
+    """The workers of the drive whose folder this is, whether or not they still run."""
+    found = (WorkerProcess(mailbox, "").worker() for mailbox in sorted(drive.glob("slot-*")))
+    return [worker for worker in found if worker]
 
 
 @dataclass(frozen=True)
@@ -287,17 +285,6 @@ def _mail(mailbox: Path, driver: Process) -> Iterator[tuple[int, Any]]:
                 number += 1
                 break
             time.sleep(PAUSE)
-
-
-def end(process: Process, number: int) -> bool:
-    """Send a signal to a process of this machine if it still runs; SIGKILL goes to its group."""
-    if not process.runs():
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        kill = os.killpg if number == signal.SIGKILL else os.kill
-        kill(process.pid, number)
-        return True
-    return False
 
 
 @contextlib.contextmanager

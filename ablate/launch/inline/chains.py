@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ablate.launch.protocol import Job
+from ablate.launch.protocol import Drive, Job
 from ablate.store.steps import Step
-from ablate.worker.context import Place
 from ablate.worker.outcome import Outcome
-from ablate.worker.run import Executors, run_chain
+from ablate.worker.run import run_chain
 
 
 class Here:
@@ -21,19 +20,19 @@ class Here:
         return self.run()
 
 
-class Inline:
+class InProcess:
     """Chains in this process, one after the other."""
 
     slots = 1
     pause = 0.1  # it waits only for what another driver has at hand
     notice = ""
 
-    def __init__(self, home: Path, place: Place, executors: Executors) -> None:
-        self.home, self.place, self.executors = home, place, executors
+    def __init__(self, drive: Drive) -> None:
+        self.drive = drive
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Here]:
-        more = (self.place, self.executors)
-        return [Here(partial(run_chain, self.home, chain, *more)) for chain in chains]
+        run = partial(run_chain, place=self.drive.place, executors=self.drive.executors)
+        return [Here(partial(run, self.drive.home, chain)) for chain in chains]
 
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         return {}

@@ -4,19 +4,25 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ablate.commands.doctor.finding import Finding, packages
-from ablate.commands.output import columns, emit_json, say
+from ablate.catalog import launchers
+from ablate.commands.output import columns, emit_json, note, say
+from ablate.commands.study_status import survey
+from ablate.config import clusters
 from ablate.config.distribution import NAME, shadows, strangers
+from ablate.config.infra import DRIVER, Infra
+from ablate.config.provenance import Origins
 from ablate.errors import UserError
 from ablate.files import home, sha256_file
 from ablate.launch.devices import cores
+from ablate.launch.finding import Finding, packages
+from ablate.launch.launcher import Probe
+from ablate.launch.registry import launcher, remote
 from ablate.worker.caches import is_writable, moved_caches
 
 ROOM = 2 * 2**30  # bytes a micro study takes at most, data and report included
@@ -29,7 +35,7 @@ def examine() -> Iterator[Finding]:
     yield from _foreign()
     yield _threads()
     yield from _devices()
-    yield _slurm()
+    yield from _launchers()
     yield _disk()
     yield _caches()
     yield _network()
@@ -38,21 +44,18 @@ def examine() -> Iterator[Finding]:
 
 def show(
     as_json: bool,
-    backend: str = "local",
+    backend: str = launchers.DEFAULT,
     study: str | None = None,
     overrides: Sequence[str] = (),
 ) -> int:
-    """Print the findings, with `slurm` those of a job on the cluster too, or of such jobs as the
-    `study` has; 1 if there is a problem, else 0."""
-    if backend != "slurm" and (study or overrides):
-        raise UserError("a study is examined for what its jobs ask for: add --backend slurm")
+    """Print the findings, on a cluster those of a job there too, or of such jobs as the `study`
+    has; 1 if there is a problem, else 0."""
+    if not launcher(backend).remote and (study or overrides):
+        raise UserError(f"a study is examined for what its jobs ask for: add {remote()}")
     if overrides and not study:
         raise UserError("--set changes a study: name one")
     findings = list(examine())
-    if backend == "slurm":
-        from ablate.commands.doctor import cluster as doctor_slurm
-
-        findings += doctor_slurm.examine(study, overrides)
+    findings += examine_jobs(backend, study, overrides)
     if as_json:
         emit_json([asdict(finding) for finding in findings])
     else:
@@ -61,6 +64,18 @@ def show(
             if finding.remedy:
                 say(f"\n{finding.check}: {finding.remedy}")
     return int(any(finding.status == "problem" for finding in findings))
+
+
+def examine_jobs(
+    backend: str, study: str | None = None, overrides: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """What the backend finds by jobs that look around: in place of those of a study, or of any."""
+    own, kinds = Infra(), []
+    if study:
+        found = survey(study, overrides)
+        own, kinds = found.study.infra, [*(step.kind for step in found.steps), DRIVER]
+    infra = clusters.over(own) if launcher(backend).remote else own
+    return launcher(backend).probe(Probe(infra, kinds, Origins.of(study, overrides, own), note))
 
 
 def _python() -> Finding:
@@ -104,20 +119,14 @@ def _devices() -> Iterator[Finding]:
         yield Finding(f"cuda:{index}", "ok", f"{properties.name}, {size:.0f} GiB")
 
 
-def _slurm() -> Finding:
-    if not shutil.which("sinfo"):
-        remedy = "Only `--backend slurm` needs it: run on a login node of the cluster."
-        return Finding("slurm", "note", "no sinfo on the PATH", remedy)
-    try:
-        done = subprocess.run(
-            ["sinfo", "--noheader", "--format=%P %a %D"], capture_output=True, text=True, timeout=10
-        )
-    except subprocess.TimeoutExpired:
-        return Finding("slurm", "note", "sinfo does not answer", "Ask the cluster's operators.")
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-        return Finding("slurm", "note", said, "Check that slurmctld runs and the PATH is right.")
-    return Finding("slurm", "ok", "; ".join(done.stdout.split("\n")[:4]).strip("; "))
+def _launchers() -> Iterator[Finding]:
+    for name in launchers.names():
+        try:
+            yield from launcher(name).examine()
+        except UserError as error:  # another package's, which does not import
+            yield Finding(
+                name, "problem", str(error), "No study runs with this backend until then."
+            )
 
 
 def _disk() -> Finding:

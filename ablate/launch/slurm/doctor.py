@@ -1,4 +1,4 @@
-"""`ablate doctor --backend slurm`: submits a probe (`probe_job`), says in words what is wrong.
+"""`ablate doctor --backend slurm`: submits a probe, says in words what is wrong.
 
 The probe asks for what a step of the user's default cluster asks for (`ablate.config.clusters`), so
 what keeps it from running would keep a study from it. Where a study is named, there is a probe for
@@ -6,28 +6,28 @@ each request that its jobs would make.
 """
 
 import getpass
+import os
 import re
 import shlex
 import shutil
+import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablate.commands.doctor import probe_job as probe
-from ablate.commands.doctor.finding import Finding
-from ablate.commands.output import note
-from ablate.commands.study_status import survey
 from ablate.config import clusters
-from ablate.config.infra import DRIVER, Infra
 from ablate.config.provenance import Origins
 from ablate.errors import UserError
-from ablate.files import home, read_json, write_json
+from ablate.files import home, write_json
 from ablate.humanize import duration
-from ablate.launch.log_tail import failed_set_up, log_tail
-from ablate.launch.slurm.jobs import scancel
+from ablate.launch import probe
+from ablate.launch.finding import Finding
+from ablate.launch.launcher import Probe as Asked
+from ablate.launch.slurm.last_words import failed_set_up, log_tail
+from ablate.launch.slurm.options import NAME
 from ablate.launch.slurm.sbatch import (
     RefusedError,
     Request,
@@ -36,9 +36,8 @@ from ablate.launch.slurm.sbatch import (
     require_slurm,
     submit,
 )
-from ablate.launch.slurm.scontrol import configured, run_slurm_command, submitted
+from ablate.launch.slurm.scontrol import configured, run_slurm_command, scancel, submitted
 from ablate.launch.slurm.squeue import Queued, ask
-from ablate.store.record import git_commit, versions
 
 START = 120.0
 """Seconds the probe is given to leave the queue."""
@@ -50,15 +49,11 @@ RUN = 300.0
 """Seconds it is given to run: a first import of torch from a network file system is slow."""
 SEEN = 60.0
 """Seconds within which a file that was written there must be seen here."""
-SLOW = 5.0
-"""Seconds there and back from which on a shared folder is worth a note."""
-APART = 2.0
-"""Seconds that clocks may be apart, beyond what cannot be told."""
-TEMP = 2**30
-"""Bytes free for temporary files that a step needs."""
 FEW = 20
 """Jobs below which a limit on those that are submitted is worth a note."""
 LOOK = 0.1
+_NO_GPUS = "For steps on GPUs set infra.slurm.gpus, or leave infra.device and it to auto."
+_MORE_GPUS = "Choose a partition with GPUs (`sinfo -o '%P %G'`), or ask for fewer."
 
 REFUSALS = {
     r"account": "Set infra.slurm.account to one of yours: `sacctmgr show associations user=$USER`.",
@@ -73,6 +68,17 @@ REFUSALS = {
     r"contact|connect": "slurmctld does not answer: ask the cluster's operators.",
 }
 """What to do where sbatch refuses, by what it says."""
+
+
+class SlurmProbe:
+    """What the job runs, in each of its processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __call__(self) -> None:
+        host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        probe.look_around(Path(self.folder), int(os.environ.get("SLURM_PROCID", "0")), host)
 
 
 @dataclass
@@ -91,11 +97,7 @@ class Sample:
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A file of its folder, or None while it is not seen here."""
-        try:
-            value = read_json(self.folder / name)
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
+        return probe.read(self.folder / name)
 
     def queued(self) -> Queued | None:
         """The job as Slurm sees it; None while Slurm does not say, or has forgotten it."""
@@ -108,7 +110,7 @@ class Sample:
         return said if logs else None
 
 
-def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator[Finding]:
+def examine(asked: Asked) -> Iterator[Finding]:
     """Every finding; the probes and their folders are gone after the last."""
     try:
         require_slurm()
@@ -116,15 +118,11 @@ def examine(study: str | None = None, overrides: Sequence[str] = ()) -> Iterator
         yield Finding("sbatch", "problem", str(error), "Run it on a login node of the cluster.")
         return
     yield _limits()
-    own, kinds = Infra(), []
-    if study:
-        found = survey(study, overrides)
-        own, kinds = found.study.infra, [*(step.kind for step in found.steps), DRIVER]
-    infra, origins = clusters.over(own), Origins.of(study, overrides, own)
-    for alike, asked in requests(infra, kinds) or [([], request(infra, requeue=True))]:
+    any_job: list[tuple[list[str], Request]] = [([], request(asked.infra, requeue=True))]
+    for alike, wanted in requests(asked.infra, asked.kinds) or any_job:
         whose = f"{', '.join(alike)}: " if alike else ""
-        for finding in _probed(asked, alike):
-            placed = finding.remedy + _origin(finding, origins, alike)
+        for finding in _probed(wanted, alike, asked.note):
+            placed = finding.remedy + _origin(finding, asked.origins, alike)
             yield replace(finding, check=whose + finding.check, remedy=placed)
 
 
@@ -147,20 +145,20 @@ def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
     fields = re.findall(r"infra\.slurm\.(\w+)", f"{finding.found} {finding.remedy}")
     if not fields or finding.status == "ok":
         return ""
-    places = {name: origins.place(name, next(iter(kinds), None)) for name in fields}
+    places = {name: origins.place(NAME, name, next(iter(kinds), None)) for name in fields}
     said = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
     anywhere = f"A study may say so, or {clusters.profiles()} for all studies."
     return " " + " ".join(said or [anywhere])
 
 
-def _probed(asked: Request, kinds: Sequence[str]) -> Iterator[Finding]:
+def _probed(asked: Request, kinds: Sequence[str], note: Callable[[str], None]) -> Iterator[Finding]:
     """What a probe in place of such jobs finds."""
     yield Finding("request", "ok", " ".join(asked.words))
     folder = home() / f"doctor-{uuid.uuid4().hex[:12]}"
     folder.mkdir(mode=0o700, parents=True)
     job = ""
     try:
-        job = submit(asked, folder, "ablate-doctor", [probe.Probe(folder)])
+        job = submit(asked, folder, "ablate-doctor", [SlurmProbe(folder)])
         note(f"job {job} is the probe; it has {START:.0f} s to leave the queue")
         yield from _examined(Sample(folder, job, asked, kinds))
     except RefusedError as error:
@@ -184,14 +182,14 @@ def _examined(sample: Sample) -> Iterator[Finding]:
         yield _mute(sample)
         return
     heard = time.time()
-    write_json(sample.folder / "answer.json", {})
+    write_json(sample.folder / "answer.json", {"signal": True})
     run_slurm_command("scancel", "--signal=USR2", sample.job)
     reports = [_awaited(sample, f"report-{rank}.json") for rank in range(sample.processes)]
     first = reports[0]
     if first is None:
         yield _mute(sample)
         return
-    yield from _folder(first, hello["time"], heard)
+    yield from probe.folder_findings(first, hello["time"], heard)
     yield _signal(first)
     yield from _nodes(sample, reports)
     yield _accounting(sample)
@@ -273,28 +271,6 @@ def _mute(sample: Sample) -> Finding:
     return Finding("job", "problem", f"it ended without a report: {last}", remedy)
 
 
-def _folder(report: Mapping[str, Any], told_at: float, heard: float) -> Iterator[Finding]:
-    """Whether files are seen on both sides, how soon, and how far the clocks are apart."""
-    back = report["back"]
-    if back is None:
-        remedy = "Mount the folder of ABLATE_HOME on the nodes with shorter caching (acregmax)."
-        said = f"the node did not see in {probe.ANSWER:.0f} s what was written here"
-        yield Finding("shared folder", "problem", said, remedy)
-        return
-    said = f"seen on both sides; a file goes there and back in {back:.1f} s"
-    remedy = "It works, but each decision waits for that; a quicker file system saves time."
-    slow = back > SLOW
-    yield Finding("shared folder", "note" if slow else "ok", said, remedy * slow)
-    apart = told_at + back / 2 - heard  # a file takes as long there as back, or we cannot tell
-    if abs(apart) > back / 2 + APART:
-        ahead = "ahead of" if apart > 0 else "behind"
-        said = f"{report['host']} is {duration(abs(apart))} {ahead} this machine"
-        remedy = "No decision hangs on clocks, but times in records will be off: have NTP checked."
-        yield Finding("clocks", "note", said, remedy)
-    else:
-        yield Finding("clocks", "ok", f"less than {back / 2 + APART:.1f} s apart")
-
-
 def _signal(report: Mapping[str, Any]) -> Finding:
     if report["signal"]:
         return Finding("signal", "ok", "USR2 reaches the job, as it will before it is preempted")
@@ -315,57 +291,10 @@ def _nodes(sample: Sample, reports: Sequence[Mapping[str, Any] | None]) -> Itera
     yield Finding("processes", "problem" if short else "ok", said, remedy * short)
     for host in hosts:
         report = next(one for one in found if one["host"] == host)
-        yield from _node(report)
+        yield from probe.node_findings(report, "infra.slurm.setup")
         gpus = int(sample.asked.options.get("gpus-per-node", 0))
         if gpus or not sample.kinds:  # a study says by itself whether it wants any
-            yield _gpus(report, gpus)
-
-
-def _node(report: Mapping[str, Any]) -> Iterator[Finding]:
-    host, there, here = report["host"], report["versions"], versions()
-    same = "Let login node and compute nodes use one environment, on a shared file system."
-    apart = [
-        f"{name} {there.get(name, 'missing')} (here {version})"
-        for name, version in here.items()
-        if there.get(name) != version
-    ]
-    wrong = [*report["missing"], *apart]
-    said = "; ".join(wrong) or f"Python {there['python']} and packages as here"
-    yield Finding(f"packages on {host}", "problem" if wrong else "ok", said, same * bool(wrong))
-    if report["commit"] != git_commit():
-        said = f"{report['commit'] or 'an installed package'}, here {git_commit()}"
-        remedy = "The node imports other code: check PYTHONPATH and where ablate is installed."
-        yield Finding(f"code on {host}", "problem", said, remedy)
-    place, free = report["temp"]
-    if free < TEMP:
-        remedy = "Free it, or set TMPDIR to a larger disk in infra.slurm.setup."
-        yield Finding(f"temp on {host}", "problem", f"{free / 2**20:.0f} MiB free", remedy)
-    else:
-        yield Finding(f"temp on {host}", "ok", f"{free / 2**30:.1f} GiB free in {place}")
-
-
-def _gpus(report: Mapping[str, Any], asked: int) -> Finding:
-    """Whether the GPUs that were asked for are there, and torch can use them."""
-    check, torch = f"GPUs on {report['host']}", report["torch"]
-    if "error" in torch:
-        remedy = "Install torch for the nodes (https://pytorch.org/get-started/locally)."
-        return Finding(check, "problem", f"torch does not import: {torch['error']}", remedy)
-    if not asked:
-        remedy = "For steps on GPUs set infra.slurm.gpus, or leave infra.device and it to auto."
-        return Finding(check, "note", "none was asked for", remedy)
-    visible = [card for card in (report["visible"] or "").split(",") if card]
-    seen = len(visible) if report["visible"] is not None else torch["gpus"]
-    if seen < asked:
-        remedy = "Choose a partition with GPUs (`sinfo -o '%P %G'`), or ask for fewer."
-        return Finding(check, "problem", f"{seen} visible, {asked} asked for", remedy)
-    if torch["cuda"] is None:
-        remedy = "Install torch with CUDA (https://pytorch.org/get-started/locally)."
-        return Finding(check, "problem", f"{seen} visible, but torch is built without CUDA", remedy)
-    if torch["gpus"] < asked:
-        said = f"torch for CUDA {torch['cuda']} can use {torch['gpus']} of {asked}"
-        remedy = "Check `nvidia-smi` on the node, and that its driver is new enough for this torch."
-        return Finding(check, "problem", said, remedy)
-    return Finding(check, "ok", f"{torch['gpus']}, with CUDA {torch['cuda']}")
+            yield probe.gpu_finding(report, gpus, _NO_GPUS, _MORE_GPUS)
 
 
 def _accounting(sample: Sample) -> Finding:

@@ -1,0 +1,36 @@
+"""What `infra` may say for one launcher, under its name: the launcher's own `Options`."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import create_model
+
+from ablate.catalog import launchers
+from ablate.parsing.validation import Fields
+
+
+def options(name: object) -> type[Fields] | None:
+    """What `infra.NAME` may say for this launcher; None for one without options, or no launcher."""
+    if not isinstance(name, str) or name not in launchers.names():
+        return None
+    found: type[Fields] | None = launchers.load(name).Options
+    return found
+
+
+def with_options() -> list[str]:
+    """The launchers that have options."""
+    return [name for name in launchers.names() if options(name)]
+
+
+def read_options(name: str, value: Any) -> Fields:
+    """`value`, what `infra.NAME` says, as options; pydantic's errors speak of `NAME.field`."""
+    section = _section(name).model_validate({name: value})
+    found: Fields = getattr(section, name)
+    return found
+
+
+@cache
+def _section(name: str) -> type[Fields]:
+    """A model of one field, the launcher's options."""
+    fields: Any = {name: (options(name), ...)}
+    return create_model(name, __base__=Fields, **fields)
