@@ -48,6 +48,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"needs {', '.join(missing)}")
     if item.get_closest_marker("deepspeed") and not find_spec("deepspeed"):
         pytest.skip("needs DeepSpeed, which `make test-deepspeed` installs apart")
+    if item.get_closest_marker("ray") and not find_spec("ray"):
+        pytest.skip("needs Ray: `pip install 'ablate-vlm[ray]'`")
     if item.get_closest_marker("gpu"):
         import torch
 
