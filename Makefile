@@ -4,21 +4,21 @@ BIN := .venv/bin
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
 PINNED := install --quiet --constraint constraints.txt --build-constraint constraints.txt
 
-.PHONY: demo test test-all test-long test-slurm test-deepspeed check pins clean
+.PHONY: demo test test-all test-long test-cluster test-deepspeed check pins clean
 
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
 
 test: .venv/ready  ## every room and every promise in some form, in minutes
-	$(BIN)/pytest $(SPREAD) -m 'not (slow or slurm or browser or deepspeed)'
+	$(BIN)/pytest $(SPREAD) -m 'not (slow or slurm or ray or browser or deepspeed)'
 
-test-all: test test-long test-slurm test-deepspeed  ## the whole test suite; each test is in one of these
+test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
 test-long: .venv/ready  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not slurm'
+	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray)'
 
-test-slurm: .venv/ready  ## a real Slurm on loopback, with chaos; each file has its own, and mostly waits
-	$(BIN)/pytest -n 3 --dist loadfile -m slurm
+test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
+	$(BIN)/pytest -n 3 --dist loadfile -m 'slurm or ray'
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed

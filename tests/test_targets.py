@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MARKERS = [one.partition(":")[0] for one in PROJECT["tool"]["pytest"]["ini_options"]["markers"]]
-LONG = {"slow", "slurm", "browser", "deepspeed"}
+LONG = {"slow", "slurm", "ray", "browser", "deepspeed"}
 
 
 def targets() -> list[str]:
