@@ -23,7 +23,7 @@ from ablate.store.record import git_commit, versions
 ANSWER = 90.0
 """Seconds the job waits for the doctor's answer: longer than a network file system hides a file."""
 SIGNAL = 15.0
-"""Seconds it waits for the signal that the doctor sends through Slurm."""
+"""Seconds it waits for the signal that the doctor sends through the queue."""
 PAUSE = 0.05
 SLOW = 5.0
 """Seconds there and back from which on a shared folder is worth a note."""

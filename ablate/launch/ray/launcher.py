@@ -25,7 +25,7 @@ class Ray(Launcher):
         from ablate.launch.ray.cluster import Cluster
         from ablate.launch.ray.jobs import OnRay
 
-        asked = [drive.infra.of(kind) for kind in drive.executors]
+        asked = drive.asked().values()
         if max(one.nodes for one in asked) > 1:
             raise UserError(
                 "infra.nodes is above 1, but a job of the backend ray is on one node; set "

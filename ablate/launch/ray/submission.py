@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.config.infra import Infra
+from ablate.config.infra import DRIVER, Infra
 from ablate.files import (
     UNREADABLE,
     read_checked,
@@ -129,12 +129,12 @@ def driver_infra(infra: Infra) -> Infra:
     small = Infra.model_validate({"device": "cpu", "devices": 1, "nodes": 1, "ray": least})
     bare = options(infra).model_copy(update={"resources": {}})
     plain = small.over(infra.model_copy(update={"ray": bare}))
-    return (infra.kinds.get("driver") or Infra()).over(plain)
+    return (infra.kinds.get(DRIVER) or Infra()).over(plain)
 
 
 def of_kind(infra: Infra, kind: str) -> Infra:
     """How a job of this kind of steps runs."""
-    return driver_infra(infra) if kind == "driver" else infra.of(kind)
+    return driver_infra(infra) if kind == DRIVER else infra.of(kind)
 
 
 def python(infra: Infra) -> Sequence[str]:
