@@ -1,11 +1,13 @@
 """What `infra` may say for one launcher, under its name: the launcher's own `Options`."""
 
+import contextlib
 from functools import cache
 from typing import Any
 
 from pydantic import create_model
 
 from ablate.catalog import launchers
+from ablate.errors import UserError
 from ablate.parsing.validation import Fields
 
 
@@ -18,8 +20,12 @@ def options(name: object) -> type[Fields] | None:
 
 
 def with_options() -> list[str]:
-    """The launchers that have options."""
-    return [name for name in launchers.names() if options(name)]
+    """The launchers that have options; of one that cannot be imported nobody knows."""
+    found = []
+    for name in launchers.names():
+        with contextlib.suppress(UserError):
+            found += [name] * bool(options(name))
+    return found
 
 
 def read_options(name: str, value: Any) -> Fields:

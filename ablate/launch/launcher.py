@@ -1,10 +1,10 @@
 """A launcher: one way to run chains of steps, which `--backend` names. One folder each.
 
-    class Toy(Launcher):
-        \"\"\"Chains in this process, twice as slowly.\"\"\"
+    class Here(Launcher):
+        \"\"\"Chains in this process.\"\"\"
 
         def open(self, drive, jobs):
-            return MyBackend(drive, jobs or 1)
+            return InProcess(drive)
 
 That is enough for one that lives with its driver. One that has a queue of its own also says which
 jobs of a drive are alive and cancels them (`submissions`), submits drivers, and probes. The first

@@ -291,6 +291,23 @@ def test_a_mistake_in_what_ray_is_told_is_one_line(
     assert said in answer.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("infra", "gpus", "on"),
+    [
+        ({"device": "cpu", "devices": 2}, 0, False),
+        ({"devices": 2}, 2, True),
+        ({"devices": 2, "ray": {"gpus": 0}}, 0, False),
+        ({"device": "cuda", "ray": {"gpus": 0, "resources": {"a100": 1}}}, 0, True),
+        ({"device": "cuda", "devices": 2, "ray": {"gpus": 1}}, 1, True),
+    ],
+)
+def test_gpus_are_asked_for_unless_it_is_said_otherwise(
+    infra: dict[str, Any], gpus: int, on: bool
+) -> None:
+    asked = Infra.model_validate(infra)
+    assert (submission.gpus(asked), submission.on_gpus(asked)) == (gpus, on)
+
+
 def test_a_driver_asks_for_little(tmp_path: Path, cluster: FakeRay) -> None:
     infra = Infra.model_validate(
         {"devices": 4, "ray": {"cpus": 8, "memory_gb": 4, "resources": {"a100": 1}}}

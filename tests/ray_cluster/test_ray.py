@@ -189,6 +189,7 @@ def test_a_driver_may_be_a_job_that_prints_where_its_user_is_told(
     cluster: LocalRay, own_home: Path
 ) -> None:
     ray, drive_folder, logs = launcher("ray"), own_home / "drives" / "abc", own_home / "logs"
+    logs.mkdir(parents=True)
     drive_folder.mkdir(parents=True)
     call = partial(leave_word, str(own_home / "word"))
     number = ray.submit_driver(Infra(device="cpu"), drive_folder, logs, call)

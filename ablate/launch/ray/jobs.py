@@ -201,7 +201,7 @@ class OnRay:
         if self.queue.away or time.monotonic() < self._later:
             return None
         infra = self.drive.infra.of(chain[0].kind)
-        device = "cuda" if submission.gpus(infra) else "cpu"
+        device = "cuda" if submission.on_gpus(infra) else "cpu"
         place = replace(self.drive.place, whole_process=True, device=device)
         sent = submission.new(self.drive.folder, [step.key for step in chain], infra)
         steps = [step.to_json() for step in chain]

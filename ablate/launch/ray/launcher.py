@@ -55,9 +55,10 @@ class Ray(Launcher):
         small = submission.driver_infra(infra)
         cluster, number = Cluster.at(options(small).address), f"ablate-{drive.name}-driver"
         submission.remember(drive, cluster)
-        submission.prepare(logs, small, partial(_alone, call), self.driver_log(logs, number))
+        folder, printed = drive / "driver", self.driver_log(logs, number)
+        submission.prepare(folder, small, partial(_alone, call), printed)
         try:
-            cluster.submit(number, submission.asks(small), submission.entrypoint(logs, number))
+            cluster.submit(number, submission.asks(small), submission.entrypoint(folder, number))
         except (AwayError, RefusedError) as error:
             raise UserError(f"no driver at {cluster.address}: {error}") from None
         return number

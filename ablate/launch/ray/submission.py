@@ -119,7 +119,12 @@ def asks(infra: Infra) -> dict[str, Any]:
 def gpus(infra: Infra) -> int:
     """How many GPUs a job has: unless it is said otherwise, one for each of its processes."""
     asked = options(infra).gpus
-    return infra.devices * (infra.device != "cpu") if asked is None else asked
+    return infra.devices * on_gpus(infra) if asked is None else asked
+
+
+def on_gpus(infra: Infra) -> bool:
+    """Whether steps run on GPUs there: unless it is said otherwise, they do."""
+    return options(infra).gpus != 0 if infra.device == "auto" else infra.device == "cuda"
 
 
 def driver_infra(infra: Infra) -> Infra:
@@ -158,7 +163,7 @@ def prepare(folder: Path, infra: Infra, call: Callable[[int], Any], printed: Pat
         before = "" if OURS.match(name) else f'[ -n "${{{name}+x}}" ] || '
         lines.append(f"{before}export {name}={shlex.quote(value)}")
     lines += [f"export OMP_NUM_THREADS={options(infra).cpus} TOKENIZERS_PARALLELISM=false"]
-    lines += ["export CUDA_VISIBLE_DEVICES="] * (gpus(infra) == 0)
+    lines += ["export CUDA_VISIBLE_DEVICES="] * (not on_gpus(infra))
     lines += [f"exec {shlex.join([*python(infra), '-m', 'ablate.launch.ray.task', str(path)])}"]
     write_atomic(script, "\n".join(lines) + "\n")
 
