@@ -25,7 +25,6 @@ from ablate.driver import detach
 from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event, drive
 from ablate.errors import UserError
-from ablate.launch.slurm import jobs as slurm
 from ablate.launch.slurm.sbatch import request, submit
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
@@ -218,7 +217,7 @@ def test_a_job_that_hangs_is_given_up_though_slurm_calls_it_running(
     tmp_path: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_SECONDS", "4")
-    monkeypatch.setattr(slurm, "Watch", partial(Watch, 6.0))
+    monkeypatch.setattr("ablate.launch.liveness.Watch", partial(Watch, 6.0))
     hung: list[str] = []
 
     def hang() -> None:
