@@ -22,9 +22,10 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from ablate.config.study import Candidate, Study, load_study
+from ablate.config.study import Study, load_study
 from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
+from ablate.design import Candidate
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import Step, steps_for

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "lightning", "timm", "transformers", "lmms_eval", "matplotlib", "pandas")
 LIGHT = (
-    *("cli", "commands", "config", "cost", "catalog", "driver"),
+    *("cli", "commands", "config", "cost", "catalog", "design", "driver"),
     *("hub", "launch", "parsing", "search", "stats", "store"),
 )
 

@@ -68,6 +68,8 @@ pairs, a few questions and answers in a conversation. The fit of `ablate.cost` t
 """
 PREFLIGHT, EVALUATE = "preflight", "evaluate"
 """What comes before a study's first step, and what ends every candidate's chain."""
+DRIVER = "driver"
+"""What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 _NAMED = {kind.name: kind for kind in OURS}
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from ablate.catalog import step_kinds
 from ablate.commands.study_status import StudyStatus
-from ablate.config.study import Candidate
 from ablate.cost import estimate as cost
+from ablate.design import Candidate
 from ablate.store.steps import Step
 
 

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ablate.catalog import launchers
+from ablate.catalog.step_kinds import DRIVER
 from ablate.commands.output import columns, emit_json, note, say
 from ablate.commands.study_status import survey
 from ablate.config import clusters
 from ablate.config.distribution import NAME, shadows, strangers
-from ablate.config.infra import DRIVER, Infra
+from ablate.config.infra import Infra
 from ablate.config.provenance import Origins
 from ablate.errors import UserError
 from ablate.files import home, sha256_file

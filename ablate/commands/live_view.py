@@ -18,7 +18,8 @@ from ablate.commands import status_text as state
 from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
 from ablate.commands.output import note, on_terminal
 from ablate.commands.study_status import StatusReader, StudyStatus
-from ablate.config.study import Candidate, Study
+from ablate.config.study import Study
+from ablate.design import Candidate
 from ablate.driver.invocation import Invocation
 from ablate.driver.scheduler import Event
 from ablate.errors import UserError

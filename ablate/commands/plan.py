@@ -7,8 +7,9 @@ from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, survey
-from ablate.config.study import Candidate, Study
+from ablate.config.study import Study
 from ablate.cost import estimate as cost
+from ablate.design import Candidate
 from ablate.humanize import count
 from ablate.printable import one_line
 from ablate.store.results import told_apart

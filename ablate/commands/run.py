@@ -4,12 +4,11 @@ import shlex
 from pathlib import Path
 
 from ablate.catalog.data_sources import require
-from ablate.catalog.step_kinds import PREFLIGHT
+from ablate.catalog.step_kinds import DRIVER, PREFLIGHT
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
 from ablate.commands.output import note, say
 from ablate.commands.study_status import StudyStatus, read_status
-from ablate.config.infra import DRIVER
 from ablate.config.study import Study, load_study
 from ablate.cost.estimate import check_room, remarks
 from ablate.driver.detach import detach

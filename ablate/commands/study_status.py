@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from ablate.commands.output import note
-from ablate.config.study import Candidate, Study, load_study
+from ablate.config.study import Study, load_study
+from ablate.design import Candidate
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.home import Home
 from ablate.search.explore import rounds_so_far

@@ -9,12 +9,10 @@ from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, Positive
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog import launchers, step_kinds
+from ablate.catalog.step_kinds import DRIVER
 from ablate.config import launcher_options
 from ablate.errors import UserError, nearest
 from ablate.parsing.validation import Fields, known
-
-DRIVER = "driver"
-"""What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 
 
 def _known_kind(kind: str) -> str:

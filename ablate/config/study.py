@@ -5,9 +5,7 @@ the nearest valid one. Nothing here imports torch.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,26 +17,18 @@ from pydantic import (
     Strict,
 )
 
-import fusion_zoo
-from ablate.catalog import encoders as registry
 from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
-from ablate.config.recipe import Recipe
+from ablate.design import Design, Names, checked, encoder_spec, require_distinct
 from ablate.errors import UserError, nearest
 from ablate.files import resolve_path
 from ablate.parsing.tree import Located, assign, load, parse
-from ablate.parsing.validation import Fields, Option, Seed, error_location, known, validated
+from ablate.parsing.validation import Fields, Seed, error_location, known, validated
 
-encoder_spec = cache(registry.resolve)
-llm_spec = cache(llms.resolve)
-"""As the registries have them, but read from the disk once: specs carry checksums of weights."""
 STUDIES_DIR = (Path(__file__).parents[1] / "sweeps").resolve()
 """The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
-
-
-Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
 
 
 def _source(value: Any) -> Any:
@@ -48,35 +38,6 @@ def _source(value: Any) -> Any:
 
 Placed = TypeVar("Placed", bound=Files)
 Source = Annotated[DataSource, BeforeValidator(_source)]
-
-
-class FusionConfig(Fields):
-    """A fusion of `fusion_zoo`, the (H, W) grid of visual tokens it makes, and its options."""
-
-    name: str
-    grid: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]
-    options: dict[str, Option] = Field(default={})
-
-
-class Design(Fields):
-    """One point of the design space, without a seed. The first encoder is the base."""
-
-    encoders: Names
-    fusion: FusionConfig
-    llm: str
-    recipe: Recipe
-
-
-class Candidate(Design):
-    """A design with its seed, as the search proposes it.
-
-    `point` names the design; the candidates of one point differ in their seed only.
-    """
-
-    name: str
-    point: str
-    round: PositiveInt
-    seed: Seed
 
 
 class Rounds(Fields):
@@ -200,29 +161,22 @@ def _find(given: str) -> tuple[Path, str]:
     raise UserError(f"no study '{given}'{nearest(given, study_names())}")
 
 
-def _distinct(words: Iterable[str]) -> None:
-    """UserError if a word comes twice."""
-    for word, times in Counter(words).items():
-        if times > 1:
-            raise UserError(f"'{word}' is there {times} times")
-
-
 def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base_tree = tree.value["base"]
-    base = _design(written.base, base_tree, written.data)
+    base = checked(written.base, base_tree, written.data)
     explore: Rounds | Arms = written.explore
     designs: list[Design] = []
     with error_location(tree, ["suite"]):
         suite = suites.place(written.suite, tree.at(["suite"]).folder)
         suites.resolve(suite)
     with error_location(tree, ["seeds"]):
-        _distinct(map(str, written.seeds))
+        require_distinct(map(str, written.seeds))
     if isinstance(explore, Rounds):
         explore = _rounds(explore, base, tree)
     else:
         with error_location(tree, ["explore", "arms"]):
-            _distinct(arm.name for arm in explore.arms)
+            require_distinct(arm.name for arm in explore.arms)
         arms = tree.at(["explore", "arms"]).value
         designs = [_arm(arm, base_tree, written.data) for arm in arms]
     _check_published(written, tree)
@@ -256,37 +210,6 @@ def _published_rows(explore: Rounds | Arms) -> Iterator[tuple[list[str | int], s
                 yield ["arms", n, "published"], arm.published
 
 
-def _design(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:
-    """The design with its encoders' full titles and every option of its fusion."""
-    titles = []
-    for n, encoder in enumerate(written.encoders):
-        with error_location(tree, ["encoders", n], ["base"]):
-            titles.append(encoder_spec(encoder).title)
-    with error_location(tree, ["encoders"], ["base"]):
-        _distinct(titles)
-    fusion = written.fusion
-    with error_location(tree, ["fusion", "name"], ["base"]):
-        options = fusion_zoo.options(fusion.name)
-    with error_location(tree, ["fusion", "options"], ["base"]):
-        fusion_zoo.check(fusion.name, fusion.options)
-    for option, default in options.items():
-        options[option] = type(default)(fusion.options.get(option, default))
-    with error_location(tree, ["llm"], ["base"]):
-        llm = llms.place(written.llm, tree.at(["llm"]).folder)
-        context = llm_spec(llm).context
-    tokens = fusion.grid[0] * fusion.grid[1]
-    for kind, stage in written.recipe.stages().items():
-        with error_location(tree, ["recipe", kind, "data"], ["base"]):
-            if stage.data not in data:
-                raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
-        with error_location(tree, ["fusion", "grid"], ["base"]):
-            room = min(context, stage.max_length)
-            if tokens >= room:
-                raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
-    filled = fusion.model_copy(update={"options": options})
-    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled, "llm": llm})
-
-
 def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
     """The rounds with the full titles of their pool."""
     pool = []
@@ -296,7 +219,7 @@ def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
             if pool[-1] in base.encoders:
                 raise UserError(f"'{pool[-1]}' is in the base already")
     with error_location(tree, ["explore", "pool"]):
-        _distinct(pool)
+        require_distinct(pool)
     with error_location(tree, ["explore", "rounds"]):
         if explore.rounds > len(pool) + 1:
             raise UserError(
@@ -311,7 +234,7 @@ def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
     fields = arm.value["set"].value if "set" in arm.value else {}
     for path, value in fields.items():
         base = assign(base, path, value, value.where)
-    return _design(validated(Design, base, ["base"]), base, data)
+    return checked(validated(Design, base, ["base"]), base, data)
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:

@@ -22,10 +22,11 @@ from ablate.catalog import data_sources as data
 from ablate.catalog import step_kinds, suites
 from ablate.catalog.llms import LlmSpec
 from ablate.config.infra import QUESTIONS
-from ablate.config.recipe import StageConfig
-from ablate.config.study import Candidate, Design, Study, encoder_spec, llm_spec
+from ablate.config.study import Study
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
+from ablate.design import Candidate, Design, encoder_spec, llm_spec
+from ablate.design.recipe import StageConfig
 from ablate.errors import UserError
 from ablate.files import disk_cache
 from ablate.store.steps import Step, expert_design

@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import launchers, step_kinds, suites
-from ablate.config.study import Candidate, Study
+from ablate.config.study import Study
+from ablate.design import Candidate
 from ablate.driver import sessions as drives
 from ablate.driver.retries import RetryPolicy
 from ablate.errors import BrokenError, UserError

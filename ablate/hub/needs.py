@@ -21,7 +21,8 @@ from ablate.catalog import weights as hub
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
 from ablate.catalog.suites import SuiteTask
-from ablate.config.study import Design, Rounds, Study, encoder_spec, llm_spec
+from ablate.config.study import Rounds, Study
+from ablate.design import Design, encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.files import sha256_file, sha256_files
 from ablate.hub.download import answered, note, notes, repository

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ablate.config.infra import DRIVER, Infra
+from ablate.catalog.step_kinds import DRIVER
+from ablate.config.infra import Infra
 from ablate.store.steps import Step
 from ablate.worker.context import Place
 from ablate.worker.outcome import Outcome

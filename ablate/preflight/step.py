@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalog import step_kinds
-from ablate.config.study import Candidate, Study
+from ablate.config.study import Study
+from ablate.design import Candidate
 from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
 from ablate.search.explore import rounds_so_far

@@ -9,7 +9,8 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.catalog.step_kinds import EVALUATE
-from ablate.config.study import Arms, Candidate, Study, load_study
+from ablate.config.study import Arms, Study, load_study
+from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home

@@ -5,7 +5,8 @@ Killed at any moment and asked again, it proposes the same candidates and decide
 
 from collections.abc import Iterable
 
-from ablate.config.study import Arms, Candidate, Design, Study
+from ablate.config.study import Arms, Study
+from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search import greedy as rounds
 from ablate.search import grid as arms

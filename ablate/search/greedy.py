@@ -7,7 +7,8 @@ the pool that it lacks, and the best of these goes on, also where it is no bette
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablate.config.study import Design, Rounds, Study
+from ablate.config.study import Rounds, Study
+from ablate.design import Design
 
 if TYPE_CHECKING:
     from ablate.search.strategy import Round

@@ -1,6 +1,7 @@
 """Arms: variants of the base side by side, in one round. For every question that is no search."""
 
-from ablate.config.study import Arms, Design, Study
+from ablate.config.study import Arms, Study
+from ablate.design import Design
 
 
 def designs(study: Study, explore: Arms) -> dict[str, Design]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fusion_zoo
-from ablate.config.study import Arms, Candidate, Study
+from ablate.config.study import Arms, Study
+from ablate.design import Candidate
 from ablate.files import write_atomic
 from ablate.parsing.validation import SEEDS
 from ablate.search.strategy import Round

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ablate.config.study import Candidate
+from ablate.design import Candidate
 from ablate.search.decision import Decision
 
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
-from ablate.config.study import Candidate, Study
+from ablate.config.study import Study
+from ablate.design import Candidate
 from ablate.files import read_checked, with_checksum, write_json
 from ablate.home import Home
 from ablate.store.artifacts import Store

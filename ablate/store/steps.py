@@ -17,8 +17,9 @@ import fusion_zoo
 from ablate.catalog import plugins, step_kinds, suites
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
-from ablate.config.recipe import TrainingConfig
-from ablate.config.study import Candidate, Design, FusionConfig, Study, encoder_spec, llm_spec
+from ablate.config.study import Study
+from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
+from ablate.design.recipe import TrainingConfig
 from ablate.parsing.validation import Fields
 
 PLAIN = frozenset({str, int, float, bool, type(None)})

@@ -2,7 +2,7 @@
 
 import math
 
-from ablate.config.recipe import Part, TrainingConfig
+from ablate.design.recipe import Part, TrainingConfig
 
 PARTS = ("encoders", "fusion", "projector", "llm")
 

@@ -14,8 +14,9 @@ import torch
 from ablate.catalog import published
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.study_status import survey
-from ablate.config.study import Arms, Design, encoder_spec, llm_spec, load_study, study_names
+from ablate.config.study import Arms, load_study, study_names
 from ablate.cost import estimate as cost
+from ablate.design import Design, encoder_spec, llm_spec
 from ablate.encoders.build import build_encoder
 from ablate.model.mixture import Mixture
 from ablate.model.projector import Projector

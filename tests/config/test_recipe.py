@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.config.recipe import Recipe, StageConfig, TrainingConfig
 from ablate.config.study import load_study
+from ablate.design.recipe import Recipe, StageConfig, TrainingConfig
 from ablate.errors import UserError
 
 STAGE: dict[str, Any] = {"data": "pairs", "steps": 1, "batch_size": 1, "train": {"llm": 1.0}}

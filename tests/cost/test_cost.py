@@ -15,10 +15,11 @@ import fusion_zoo
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog.llms import LlmSpec, resolve
 from ablate.commands.options import GpuKind
-from ablate.config.recipe import StageConfig
-from ablate.config.study import Candidate, Study, encoder_spec, llm_spec, load_study
+from ablate.config.study import Study, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
+from ablate.design import Candidate, encoder_spec, llm_spec
+from ablate.design.recipe import StageConfig
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import home

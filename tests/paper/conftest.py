@@ -8,9 +8,9 @@ import pytest
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
+from ablate import design
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
-from ablate.config import study
 from ablate.cost import estimate as cost
 from ablate.hub import download
 from ablate.store import steps
@@ -20,7 +20,7 @@ Call = Callable[..., in_process.Answer]
 
 def forget() -> None:
     """Drops what this process remembers of names and files, of which toys are others."""
-    for module in cost, download, steps, study:
+    for module in cost, design, download, steps:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -17,7 +17,8 @@ import pytest
 
 import fusion_zoo
 from ablate.catalog import encoders as registry
-from ablate.config.study import Study, encoder_spec, load_study
+from ablate.config.study import Study, load_study
+from ablate.design import encoder_spec
 from ablate.driver.scheduler import Event, drive
 from ablate.errors import BrokenError, UserError
 from ablate.preflight import checks as preflight_checks

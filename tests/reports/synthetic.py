@@ -14,7 +14,8 @@ from unittest import mock
 from PIL import Image, ImageDraw
 
 from ablate.catalog import suites
-from ablate.config.study import Candidate, Study, load_study
+from ablate.config.study import Study, load_study
+from ablate.design import Candidate
 from ablate.files import write_json
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store

@@ -13,7 +13,7 @@ import pytest
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.catalog import published
-from ablate.config.study import Candidate
+from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.reports import against, formats
 from ablate.reports.frame import records

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.config.study import Candidate, Study, load_study
+from ablate.config.study import Study, load_study
+from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.search import decision
 from ablate.search.explore import rounds_so_far

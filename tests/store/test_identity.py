@@ -15,6 +15,7 @@ from in_process import ablate
 from PIL import Image
 
 import fusion_zoo
+from ablate import design
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import encoders as registry
 from ablate.catalog import plugins, suites
@@ -95,7 +96,7 @@ explore:
 """
 SUITE = "tasks: [{task: pope, file: pope/pope, metric: f1, questions: 2}]"
 CACHES = (
-    *(fusion_zoo._entries, registry._known, study.encoder_spec, suites.resolve, benchmarks._yaml),
+    *(fusion_zoo._entries, registry._known, design.encoder_spec, suites.resolve, benchmarks._yaml),
     *(steps._code_of, steps._model, steps._of_expert, steps._suite),
 )
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.catalog import step_kinds
-from ablate.config.study import Candidate, Study, load_study
+from ablate.config.study import Study, load_study
+from ablate.design import Candidate
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults

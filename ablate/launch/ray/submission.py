@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.config.infra import DRIVER, Infra
+from ablate.catalog.step_kinds import DRIVER
+from ablate.config.infra import Infra
 from ablate.files import (
     UNREADABLE,
     read_checked,

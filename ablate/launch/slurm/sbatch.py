@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.catalog.step_kinds import PREFLIGHT
-from ablate.config.infra import DRIVER, Infra
+from ablate.catalog.step_kinds import DRIVER, PREFLIGHT
+from ablate.config.infra import Infra
 from ablate.errors import UserError
 from ablate.launch.slurm.options import NAME, Slurm, options
 

@@ -17,7 +17,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog import step_kinds
-from ablate.config.infra import DRIVER
 from ablate.errors import nearest
 from ablate.parsing.validation import Fields, known
 
@@ -170,7 +169,7 @@ def _check_named(name: str, kind: Any) -> None:
     kinds = _kinds_of_stages()
     if kind not in kinds:
         raise _problem((name, "kind"), f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}")
-    if kind != name and name in (*step_kinds.names(), DRIVER):
+    if kind != name and name in (*step_kinds.names(), step_kinds.DRIVER):
         said = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
         raise _problem((name, "kind"), said)
     if not _NAME.fullmatch(name):

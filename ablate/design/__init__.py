@@ -1,0 +1,94 @@
+"""One point of the design space: a mixture of encoders, its fusion, a language model, a recipe.
+
+Here is what a study may say of it, and its check against what there is. Nothing here imports torch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Annotated
+
+from pydantic import Field, PositiveInt, Strict
+
+import fusion_zoo
+from ablate.catalog import encoders as registry
+from ablate.catalog import llms
+from ablate.catalog.data_sources import DataSource
+from ablate.design.recipe import Recipe
+from ablate.errors import UserError, nearest
+from ablate.parsing.tree import Located
+from ablate.parsing.validation import Fields, Option, Seed, error_location
+
+encoder_spec = cache(registry.resolve)
+llm_spec = cache(llms.resolve)
+"""As the registries have them, but read from the disk once: specs carry checksums of weights."""
+
+
+Names = Annotated[tuple[str, ...], Strict(False), Field(min_length=1)]
+
+
+class FusionConfig(Fields):
+    """A fusion of `fusion_zoo`, the (H, W) grid of visual tokens it makes, and its options."""
+
+    name: str
+    grid: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]
+    options: dict[str, Option] = Field(default={})
+
+
+class Design(Fields):
+    """One point of the design space, without a seed. The first encoder is the base."""
+
+    encoders: Names
+    fusion: FusionConfig
+    llm: str
+    recipe: Recipe
+
+
+class Candidate(Design):
+    """A design with its seed, as the search proposes it.
+
+    `point` names the design; the candidates of one point differ in their seed only.
+    """
+
+    name: str
+    point: str
+    round: PositiveInt
+    seed: Seed
+
+
+def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:
+    """The design with its encoders' full titles and every option of its fusion."""
+    titles = []
+    for n, encoder in enumerate(written.encoders):
+        with error_location(tree, ["encoders", n], ["base"]):
+            titles.append(encoder_spec(encoder).title)
+    with error_location(tree, ["encoders"], ["base"]):
+        require_distinct(titles)
+    fusion = written.fusion
+    with error_location(tree, ["fusion", "name"], ["base"]):
+        options = fusion_zoo.options(fusion.name)
+    with error_location(tree, ["fusion", "options"], ["base"]):
+        fusion_zoo.check(fusion.name, fusion.options)
+    for option, default in options.items():
+        options[option] = type(default)(fusion.options.get(option, default))
+    with error_location(tree, ["llm"], ["base"]):
+        llm = llms.place(written.llm, tree.at(["llm"]).folder)
+        context = llm_spec(llm).context
+    tokens = fusion.grid[0] * fusion.grid[1]
+    for kind, stage in written.recipe.stages().items():
+        with error_location(tree, ["recipe", kind, "data"], ["base"]):
+            if stage.data not in data:
+                raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
+        with error_location(tree, ["fusion", "grid"], ["base"]):
+            room = min(context, stage.max_length)
+            if tokens >= room:
+                raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
+    filled = fusion.model_copy(update={"options": options})
+    return written.model_copy(update={"encoders": tuple(titles), "fusion": filled, "llm": llm})
+
+
+def require_distinct(words: Iterable[str]) -> None:
+    """UserError if a word comes twice."""
+    for word, times in Counter(words).items():
+        if times > 1:
+            raise UserError(f"'{word}' is there {times} times")
