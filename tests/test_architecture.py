@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "lightning", "timm", "transformers", "lmms_eval", "matplotlib", "pandas")
 LIGHT = (
     *("cli", "commands", "config", "cost", "catalog", "design", "driver"),
-    *("hub", "launch", "parsing", "search", "stats", "store"),
+    *("hub", "launch", "parsing", "search", "stats", "store", "strategies"),
 )
 
 

@@ -106,7 +106,8 @@ def describe(event: Event) -> str:
         tie = ", a tie with the next" if chosen.tie else ""
         count = sum(chosen.unread.get(chosen.winner, {}).values())
         unread = f", {count:,} of its answers not read" if count else ""
-        return f"round {chosen.round}: goes on with {chosen.winner}, {scores}{tie}{unread}"
+        on = ", ".join(chosen.survivors)
+        return f"round {chosen.round}: goes on with {on}, {scores}{tie}{unread}"
     said = one_line(event.message)
     if event.step is None:
         return said

@@ -94,7 +94,7 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
             one.name,
             one.fusion.name,
             *(_size(bill, one) if bill else ()),
-            "if the first of the pool wins" * turn.provisional,
+            found.study.explore.assumption * turn.provisional,
         )
         for turn in found.rounds
         for one in turn.candidates

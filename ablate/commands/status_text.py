@@ -30,7 +30,7 @@ def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
         for one in turn.candidates:
             score = found.score(one)
             said = found.state(one) if score is None else f"{score:.1f}"
-            assumed = "if the first of the pool wins" * turn.provisional
+            assumed = found.study.explore.assumption * turn.provisional
             rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(found)]
     if lines := queue(found, work):

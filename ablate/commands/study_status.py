@@ -12,12 +12,12 @@ from ablate.design import Candidate
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.home import Home
 from ablate.search.explore import rounds_so_far
-from ablate.search.strategy import Round
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.read_cache import ReadCache, signature
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation
 from ablate.store.states import State, StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
+from ablate.strategies import Round
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ the nearest valid one. Nothing here imports torch.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BeforeValidator,
-    Discriminator,
     Field,
-    PositiveInt,
     Strict,
 )
 
@@ -21,11 +19,12 @@ from ablate.catalog import llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
-from ablate.design import Design, Names, checked, encoder_spec, require_distinct
+from ablate.design import Design, checked, require_distinct
 from ablate.errors import UserError, nearest
 from ablate.files import resolve_path
 from ablate.parsing.tree import Located, assign, load, parse
 from ablate.parsing.validation import Fields, Seed, error_location, known, validated
+from ablate.strategies import Context, Explore, blamed, propose
 
 STUDIES_DIR = (Path(__file__).parents[1] / "sweeps").resolve()
 """The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
@@ -40,37 +39,6 @@ Placed = TypeVar("Placed", bound=Files)
 Source = Annotated[DataSource, BeforeValidator(_source)]
 
 
-class Rounds(Fields):
-    """Greedy growth: round 1 is the base, each further round adds the best expert of the pool.
-
-    `published`: the row of the published table that the winner of each round is held against.
-    """
-
-    kind: Literal["rounds"]
-    pool: Names
-    rounds: PositiveInt
-    published: Annotated[tuple[str, ...], Strict(False)] = ()
-
-
-class Arm(Fields):
-    """One variant of the base: fields by dotted path, such as `fusion.name`, and their values.
-
-    `published`: the row of the published table that it repeats.
-    """
-
-    name: Annotated[str, Field(min_length=1, max_length=80)]
-    published: str | None = None
-    set: dict[str, Any] = Field(default={})
-
-
-class Arms(Fields):
-    """Variants of the base side by side, in one round. `axis` says in a word what they vary."""
-
-    kind: Literal["arms"]
-    axis: str
-    arms: Annotated[tuple[Arm, ...], Strict(False), Field(min_length=1)]
-
-
 class Written(Fields):
     """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats."""
 
@@ -80,32 +48,41 @@ class Written(Fields):
     data: Annotated[dict[str, Source], Strict(False)]
     suite: str
     seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1)] = (0,)
-    explore: Annotated[Rounds | Arms, Discriminator("kind")]
+    explore: Explore
     published: str | None = None
     infra: Infra = Infra()
 
 
 class Study(Written):
-    """A checked study. `designs`: the design of each arm, in the order of `explore.arms`.
+    """A checked study.
 
     `id`: what its report, drivers and decisions are filed under (see `ablate.config.naming`).
     """
 
     name: str
     id: str
-    designs: tuple[Design, ...] = ()
+
+    @property
+    def designs(self) -> tuple[Design, ...]:
+        """The designs of its first round, which hangs on no score."""
+        return tuple(propose(self.explore, self.base, ()).values())
+
+    @property
+    def shelf(self) -> tuple[str, ...]:
+        """Every encoder that a candidate may have."""
+        with blamed(self.explore.kind, "say which encoders it needs"):
+            return tuple(self.explore.shelf(self.base))
 
     @property
     def learnt_from(self) -> dict[str, DataSource]:
         """The data sources that a stage of any of its candidates names."""
-        designs = self.designs or (self.base,)
-        names = {stage.data for one in designs for stage in one.recipe.stages().values()}
+        names = {stage.data for one in self.designs for stage in one.recipe.stages().values()}
         return {name: self.data[name] for name in sorted(names)}
 
     @property
     def rounds(self) -> int:
-        """How many rounds the study has; arms are one round."""
-        return self.explore.rounds if isinstance(self.explore, Rounds) else 1
+        """How many rounds the study has."""
+        return self.explore.planned_rounds
 
 
 def study_names() -> list[str]:
@@ -131,10 +108,9 @@ def as_written(name_or_path: str, overrides: Sequence[str] = ()) -> Located:
 def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     """The language models that a study names, whether they are here or not."""
     *_, written, tree = _read(name_or_path, overrides)
-    places = [tree.at(["base", "llm"])]
-    if isinstance(written.explore, Arms):
-        arms = (arm.value.get("set") for arm in tree.at(["explore", "arms"]).value)
-        places += [arm.value["llm"] for arm in arms if arm and "llm" in arm.value]
+    with blamed(written.explore.kind, "say which language models it names"):
+        named = written.explore.named_llms(tree.at(["explore"]))
+        places = [tree.at(["base", "llm"]), *named]
     return {llms.place(str(place.value), place.folder) for place in places}
 
 
@@ -163,78 +139,22 @@ def _find(given: str) -> tuple[Path, str]:
 
 def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
-    base_tree = tree.value["base"]
-    base = checked(written.base, base_tree, written.data)
-    explore: Rounds | Arms = written.explore
-    designs: list[Design] = []
+    base = checked(written.base, tree.value["base"], written.data)
     with error_location(tree, ["suite"]):
         suite = suites.place(written.suite, tree.at(["suite"]).folder)
         suites.resolve(suite)
     with error_location(tree, ["seeds"]):
         require_distinct(map(str, written.seeds))
-    if isinstance(explore, Rounds):
-        explore = _rounds(explore, base, tree)
-    else:
-        with error_location(tree, ["explore", "arms"]):
-            require_distinct(arm.name for arm in explore.arms)
-        arms = tree.at(["explore", "arms"]).value
-        designs = [_arm(arm, base_tree, written.data) for arm in arms]
-    _check_published(written, tree)
-    fields = {key: getattr(written, key) for key in Written.model_fields}
-    data = {key: _placed(key, source, tree) for key, source in written.data.items()}
-    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
-    return Study(**{**fields, **changed}, name=name, id=own, designs=tuple(designs))
-
-
-def _check_published(written: Written, tree: Located) -> None:
-    """Every published row that the study names is one of the published table that it names."""
     table = None
     if written.published is not None:
         with error_location(tree, ["published"]):
             table = published.table(written.published)
-    for place, row in _published_rows(written.explore):
-        with error_location(tree, ["explore", *place]):
-            if table is None:
-                raise UserError(f"'{row}' is a row, but the study names no `published` table")
-            table.row(row)
-
-
-def _published_rows(explore: Rounds | Arms) -> Iterator[tuple[list[str | int], str]]:
-    """The published rows a study names, and where in `explore` it does."""
-    if isinstance(explore, Rounds):
-        for n, row in enumerate(explore.published):
-            yield ["published", n], row
-    else:
-        for n, arm in enumerate(explore.arms):
-            if arm.published is not None:
-                yield ["arms", n, "published"], arm.published
-
-
-def _rounds(explore: Rounds, base: Design, tree: Located) -> Rounds:
-    """The rounds with the full titles of their pool."""
-    pool = []
-    for n, encoder in enumerate(explore.pool):
-        with error_location(tree, ["explore", "pool", n]):
-            pool.append(encoder_spec(encoder).title)
-            if pool[-1] in base.encoders:
-                raise UserError(f"'{pool[-1]}' is in the base already")
-    with error_location(tree, ["explore", "pool"]):
-        require_distinct(pool)
-    with error_location(tree, ["explore", "rounds"]):
-        if explore.rounds > len(pool) + 1:
-            raise UserError(
-                f"{explore.rounds} rounds need {explore.rounds - 1} experts, the pool has "
-                f"{len(pool)}: at most {len(pool) + 1} rounds"
-            )
-    return explore.model_copy(update={"pool": tuple(pool)})
-
-
-def _arm(arm: Located, base: Located, data: Mapping[str, DataSource]) -> Design:
-    """The base with the arm's fields in place; errors point into the arm."""
-    fields = arm.value["set"].value if "set" in arm.value else {}
-    for path, value in fields.items():
-        base = assign(base, path, value, value.where)
-    return checked(validated(Design, base, ["base"]), base, data)
+    with blamed(written.explore.kind, "check its fields"):
+        explore = written.explore.resolved(Context(base, tree, written.data, table))
+    fields = {key: getattr(written, key) for key in Written.model_fields}
+    data = {key: _placed(key, source, tree) for key, source in written.data.items()}
+    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
+    return Study(**{**fields, **changed}, name=name, id=own)
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:

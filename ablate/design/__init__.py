@@ -43,6 +43,11 @@ class Design(Fields):
     llm: str
     recipe: Recipe
 
+    @property
+    def mixture(self) -> str:
+        """The mixture as it is called everywhere: `clip-micro@32+sam-micro@128`."""
+        return "+".join(self.encoders)
+
 
 class Candidate(Design):
     """A design with its seed, as the search proposes it.

@@ -30,9 +30,7 @@ from ablate.home import Home
 from ablate.launch.backends import open_backend
 from ablate.launch.protocol import Backend, Job
 from ablate.preflight.step import passed, preflight_step, refusal
-from ablate.search.decision import Decision
 from ablate.search.explore import rounds_so_far
-from ablate.search.strategy import Round
 from ablate.signals import terminable
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.record import record
@@ -44,6 +42,7 @@ from ablate.store.results import (
     write_decision,
 )
 from ablate.store.steps import Step, ancestors
+from ablate.strategies import Decision, Round
 from ablate.worker.outcome import Outcome
 from ablate.worker.run import EXECUTORS, Executors
 

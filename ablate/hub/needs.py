@@ -21,8 +21,8 @@ from ablate.catalog import weights as hub
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
 from ablate.catalog.suites import SuiteTask
-from ablate.config.study import Rounds, Study
-from ablate.design import Design, encoder_spec, llm_spec
+from ablate.config.study import Study
+from ablate.design import encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.files import sha256_file, sha256_files
 from ablate.hub.download import answered, note, notes, repository
@@ -93,17 +93,9 @@ def require_weights(study: Study) -> None:
         )
 
 
-def _designs(study: Study) -> tuple[Design, ...]:
-    """The arms' designs; of rounds the one that they grow from."""
-    return study.designs or (study.base,)
-
-
 def _encoders(study: Study) -> Iterator[Need]:
-    titles = {title for design in _designs(study) for title in design.encoders}
-    if isinstance(study.explore, Rounds):
-        titles.update(study.explore.pool)
     sharing: dict[Weights, list[str]] = {}
-    for title in sorted(titles):
+    for title in sorted(study.shelf):
         sharing.setdefault(encoder_spec(title).weights, []).append(title)
     for weights, names in sharing.items():
         if weights.kind == "published":
@@ -117,7 +109,7 @@ def _encoders(study: Study) -> Iterator[Need]:
 
 
 def _llms(study: Study) -> Iterator[Need]:
-    for name in sorted({design.llm for design in _designs(study)}):
+    for name in sorted({design.llm for design in study.designs}):
         spec = llm_spec(name)
         if spec.kind == "published":
             yield _llm(spec.name, spec.ref, spec.revision)

@@ -74,7 +74,7 @@ def validated(model: type[Model], tree: Located, prefix: Sequence[str | int]) ->
 
 def _path(loc: tuple[str | int, ...]) -> list[str | int]:
     """pydantic's location without its own words for the choice of a model or a key."""
-    tag = {"explore": 1, "data": 2}.get(str(loc[0]), 0) if loc else 0
+    tag = 2 if loc and loc[0] == "data" else 0
     kept = [part for n, part in enumerate(loc) if n == 0 or n != tag]
     while kept and str(kept[-1]) in {"[key]", "bool", "int", "float", "str"}:
         kept.pop()
@@ -94,12 +94,6 @@ def _said(error: Any) -> str:
             return str(error["msg"])
         case "literal_error":
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"
-        case "union_tag_invalid":
-            return (
-                f"kind '{context['tag']}' is unknown{nearest(context['tag'], ['rounds', 'arms'])}"
-            )
-        case "union_tag_not_found":
-            return "kind is missing; choose one of arms, rounds"
         case "tuple_type":
             return f"should be a list, got {shown}"
     said = error["msg"][:1].lower() + error["msg"][1:]

@@ -34,7 +34,7 @@ def against(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and measure: published, here, and `delta`, here minus published.
 
     Intervals are ours: that of a published number is not known.
-    Of a study of rounds the winners, of arms all; last of each its gain and its composite.
+    Of a search the winners, else all; last of each its gain and its composite.
     """
     names = {one.name: name for one, name in _pairs(study)}
     rows = []
@@ -77,7 +77,7 @@ def notes(study: StudyResult) -> list[str]:
             *_legend(study),
             *_gains(study),
         ]
-    if study.kind == "rounds":
+    if study.strategy.goes_on:
         lines.append(
             "A round's winner stands beside the published row of that round, which may be another "
             "mixture of as many encoders."
@@ -133,7 +133,7 @@ def _named(study: StudyResult) -> Repeats:
 def _pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
     """Our candidates with the names of their published rows."""
     rows = _named(study).rows
-    if study.kind == "rounds":
+    if study.strategy.goes_on:
         return [(one, rows.get(one.round)) for one in study.winners]
     return [(one, rows.get(one.name)) for one in study.candidates]
 

@@ -100,7 +100,7 @@ class Comparison:
     @cached_property
     def findings(self) -> list[fairness.Finding]:
         """In what they differ beyond what their studies vary."""
-        varies = {*self.of_a.varies, *self.of_b.varies}
+        varies = {*self.of_a.strategy.varies, *self.of_b.strategy.varies}
         return fairness.among([self.a, self.b], sorted(varies), "these two")
 
     def settings(self) -> pd.DataFrame:

@@ -55,17 +55,18 @@ class Finding:
 def check(study: StudyResult) -> list[Finding]:
     """The findings among all candidates that a study compares, the gravest first.
 
-    In a search those of each round with the winner before, notes once for all rounds; of arms all.
+    In a search those of each round with the winner before, notes once for all rounds; else all.
     """
-    if study.kind == "arms":
-        return among(study.candidates, study.varies, "arms")
+    varies = study.strategy.varies
+    if not study.strategy.goes_on:
+        return among(study.candidates, varies, f"{study.strategy.noun}s")
     found = []
     for turn in study.rounds:
         before = study.reference(turn.candidates[0])
         group = [before, *turn.candidates] if before else turn.candidates
-        here = among(group, study.varies, f"round {turn.number}")
+        here = among(group, varies, f"round {turn.number}")
         found += [one for one in here if one.severity != "note"]
-    notes = among(study.candidates, study.varies, "all rounds")
+    notes = among(study.candidates, varies, "all rounds")
     return _gravest_first([*found, *(one for one in notes if one.severity == "note")])
 
 

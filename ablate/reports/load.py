@@ -9,7 +9,7 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.catalog.step_kinds import EVALUATE
-from ablate.config.study import Arms, Study, load_study
+from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.files import NO_FILE, read_json, sha256_json
@@ -26,6 +26,7 @@ from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
 from ablate.store.states import StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
+from ablate.strategies import propose
 
 SMALL = 2**22
 """Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
@@ -62,6 +63,7 @@ def load(
     again = _replicates(scored, seen)
     seen.memory.keep()
     suite = suites.resolve(study.suite)
+    repeats = Repeats(study.published, study.explore.published_rows) if study.published else None
     suites.require_one(
         (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
         for turn in rounds
@@ -74,8 +76,7 @@ def load(
         id=study.id,
         title=study.title,
         question=study.question,
-        kind=study.explore.kind,
-        axis=study.explore.axis if isinstance(study.explore, Arms) else "rounds",
+        strategy=study.explore,
         suite=suite.name,
         tasks={task.task: task.title or task.task for task in suite.tasks},
         planned_rounds=study.rounds,
@@ -83,9 +84,8 @@ def load(
         rounds=tuple(rounds),
         home=seen.store.home,
         benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
-        published=_repeats(study),
+        published=repeats,
         families={task.task: task.family for task in suite.tasks},
-        varies=_varies(study),
         older=older,
         replicates=again,
     )
@@ -102,30 +102,11 @@ def _replicates(scored: Sequence[CandidateResult], seen: "CachedResults") -> Rep
     return replicates(seen.store.home, own, but, seen.memory) if own else {}
 
 
-def _repeats(study: Study) -> Repeats | None:
-    """The published table the study names, and which of its rows our arms or rounds are."""
-    if study.published is None:
-        return None
-    if isinstance(study.explore, Arms):
-        arms = study.explore.arms
-        return Repeats(study.published, {one.name: one.published for one in arms if one.published})
-    return Repeats(study.published, dict(enumerate(study.explore.published, start=1)))
-
-
-def _varies(study: Study) -> tuple[str, ...]:
-    """What the arms set; a search adds experts."""
-    if not isinstance(study.explore, Arms):
-        return ("encoders",)
-    return tuple(sorted({path for arm in study.explore.arms for path in arm.set}))
-
-
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
-    """Arms are held against the one that changes nothing of the base, else against the first."""
-    if isinstance(study.explore, Arms):
-        for arm, design in zip(study.explore.arms, study.designs, strict=True):
-            if design == study.base:
-                return arm.name
-    return rounds[0].candidates[0].name
+    """The first round's candidate that is the study's base, else its first."""
+    named = propose(study.explore, study.base, ()).items()
+    first = rounds[0].candidates[0].name
+    return next((name for name, design in named if design == study.base), first)
 
 
 def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateResult:

@@ -14,6 +14,7 @@ from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
 from ablate.redaction import redact
 from ablate.reports.answers import Answers, Replicates, Rows
 from ablate.reports.scoreboard import Scoreboard
+from ablate.strategies import Strategy
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -173,8 +174,8 @@ def _clean(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Repeats:
-    """The published table a study repeats, by its id, and its rows by the names of our arms; in a
-    search by the number of the round whose winner is held against it.
+    """The published table a study repeats, by its id, and its rows: by the names of our candidates,
+    in a search by the number of the round whose winner is held against it.
     """
 
     table: str
@@ -207,13 +208,11 @@ class RoundResult:
 class StudyResult:
     """A study and all that the store knows of it.
 
-    `kind` is `rounds` (a greedy search) or `arms` (one axis varied against the base arm);
-    `axis` names what the arms vary (`fusion`, `resolution`, ...) and is `rounds` for a search.
+    `strategy` says how its candidates came about and how they are shown.
     `tasks` maps each task of the suite to its short title, `benchmarks` to the published benchmark
     that it is (tasks of ours are none), `families` to the group of columns it stands in.
-    `base_name` is the candidate of round 1, the arm that is the study's base, or the first arm if
-    none is. `published`: what it is held against, if any. `varies`: the settings, by dotted path,
-    in which its candidates differ on purpose. `id`: what it is filed under in the home.
+    `base_name` is the candidate of round 1 that is the study's base, or the first if none is.
+    `published`: what it is held against, if any. `id`: what it is filed under in the home.
     `older`: composites, by candidate and seed, that an older version of ablate found under keys
     that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
     store that differ in their seed alone, of this study or another.
@@ -222,8 +221,7 @@ class StudyResult:
     name: str
     title: str
     question: str
-    kind: str
-    axis: str
+    strategy: Strategy
     suite: str
     tasks: Mapping[str, str]
     planned_rounds: int
@@ -233,7 +231,6 @@ class StudyResult:
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     published: Repeats | None = None
     families: Mapping[str, str] = field(default_factory=dict)
-    varies: tuple[str, ...] = ("encoders",)
     id: str = ""
     older: Mapping[str, float] = field(default_factory=dict)
 
@@ -241,7 +238,7 @@ class StudyResult:
         scored = [one for one in self.candidates if one.composite is not None]
         best = f", best {_brief(self.best.name)} {self.best.composite:.1f}" if self.best else ""
         return (
-            f"<StudyResult {_brief(self.name)} on {self.suite}: {self.kind}, "
+            f"<StudyResult {_brief(self.name)} on {self.suite}: {self.strategy.kind}, "
             f"{len(scored)} of {len(self.candidates)} candidates scored{best}>"
         )
 
@@ -254,7 +251,7 @@ class StudyResult:
 
     @cached_property
     def base(self) -> CandidateResult:
-        """The base candidate, which the arms are held against."""
+        """The base candidate."""
         return next(one for one in self.candidates if one.name == self.base_name)
 
     @cached_property
@@ -270,17 +267,17 @@ class StudyResult:
         return next(iter(ranked), None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:
-        """What `candidate` is held against: the previous round's winner, or the base arm."""
-        if self.kind == "arms":
+        """What `candidate` is held against: the winner before it, or else the base."""
+        if not self.strategy.goes_on:
             return None if candidate is self.base else self.base
         before = [turn.winner for turn in self.rounds if turn.number < candidate.round]
         return before[-1] if before else None
 
     def label(self, candidate: CandidateResult) -> str:
-        """A short name: in a search what it adds to the winner before; elsewhere its name."""
-        before = self.reference(candidate) if self.kind == "rounds" else None
-        added = [name for name in candidate.encoders if before and name not in before.encoders]
-        return f"+ {', '.join(added)}" if added else candidate.name
+        """A short name: in a search what sets it apart from the winner before; else its name."""
+        before = self.reference(candidate) if self.strategy.goes_on else None
+        mixture = before.encoders if before else None
+        return self.strategy.label(candidate.name, candidate.encoders, mixture)
 
     @cached_property
     def scoreboard(self) -> Scoreboard:

@@ -31,7 +31,7 @@ def significance(study: StudyResult) -> pd.DataFrame:
             gap, p_best = gaps[one]
             rows.append(
                 {
-                    **({"round": turn.number} if study.kind == "rounds" else {}),
+                    **({"round": turn.number} if study.strategy.goes_on else {}),
                     "candidate": one.name,
                     "mark": standing(study, one),
                     "score": one.composite,
@@ -80,7 +80,7 @@ def standing(study: StudyResult, one: CandidateResult) -> str:
     gap, p = behind(study)[one]
     if gap is None or p is None:
         turn = next(turn for turn in study.rounds if one in turn.candidates)
-        return "winner" if study.kind == "rounds" and turn.decision else "best"
+        return "winner" if study.strategy.goes_on and turn.decision else "best"
     if p >= ALPHA:
         return "tie"
     return "" if study.scoreboard.told(p) else LOWER
@@ -204,7 +204,7 @@ def chosen_again(study: StudyResult) -> list[tuple[RoundResult, SplitHalf]]:
     """Of each round with a choice, what it is worth on images that had no part in it."""
     found = []
     for turn in study.rounds:
-        reference = study.base if study.kind == "arms" else study.reference(turn.candidates[0])
+        reference = study.reference(turn.candidates[0]) if study.strategy.goes_on else study.base
         rivals = [one for one in turn.candidates if one is not reference]
         halves = study.scoreboard.halves(rivals, reference) if reference else None
         if halves:
@@ -213,7 +213,7 @@ def chosen_again(study: StudyResult) -> list[tuple[RoundResult, SplitHalf]]:
 
 
 def _curse(study: StudyResult, turn: RoundResult, found: SplitHalf) -> str:
-    where = f"Round {turn.number}" if study.kind == "rounds" else "The best arm"
+    where = f"Round {turn.number}" if study.strategy.goes_on else f"The best {study.strategy.noun}"
     return (
         f"{where}, chosen on one half of the images (many times): {found.chosen:.1f} on that half, "
         f"{found.held:.1f} on the other; its gain {found.gain:+.1f} there, {found.held_gain:+.1f} "

@@ -25,7 +25,7 @@ def tell(study: StudyResult) -> Story:
     best = study.best
     if best is None or best.composite is None:
         return Story("No candidate is scored yet.", (), _missing(study))
-    sure = _rounds_certainty(study) if study.kind == "rounds" else ()
+    sure = _rounds_certainty(study) if study.strategy.goes_on else ()
     said = (*sure, *covered(study.scoreboard), *unread(study))
     return Story(_answer(study, best), said, _missing(study))
 
@@ -112,7 +112,7 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     own = study.scoreboard.score(best)
     score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
-    name = mixture(best) if study.kind == "rounds" else best.name
+    name = mixture(best) if study.strategy.goes_on else best.name
     known = study.scoreboard.noise is not None
     highest = "scores best" if known else "scored highest in this run"
     if ties := _ties(study, next(turn for turn in study.rounds if best in turn.candidates)):

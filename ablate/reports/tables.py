@@ -45,7 +45,7 @@ def arms(study: StudyResult) -> pd.DataFrame:
 
     Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
     """
-    varied = VARIED.get(study.axis, {})
+    varied = VARIED.get(study.strategy.differs_in, {})
     frame = pd.DataFrame(_rows(study, study.candidates)).drop(columns=list(varied), errors="ignore")
     for place, (name, of) in enumerate(varied.items(), start=1):
         frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
@@ -135,13 +135,12 @@ def cost(study: StudyResult) -> pd.DataFrame:
 
 def comparison(study: StudyResult) -> pd.DataFrame:
     """The main table of a study: `rounds` of a search, `arms` otherwise."""
-    return rounds(study) if study.kind == "rounds" else arms(study)
+    return rounds(study) if study.strategy.goes_on else arms(study)
 
 
 def caption(study: StudyResult) -> str:
     """The title of the main table, and what its differences are against."""
-    greedy = study.kind == "rounds"
-    against = "the previous round's winner" if greedy else study.base.name
+    against = "the previous round's winner" if study.strategy.goes_on else study.base.name
     return f"{study.title} (differences against {against})"
 
 

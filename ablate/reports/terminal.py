@@ -61,7 +61,7 @@ def short_names(study: StudyResult, frame: pd.DataFrame) -> list[str]:
 
     Without resolutions where each encoder of the study has but one.
     """
-    if study.kind != "rounds":
+    if not study.strategy.goes_on:
         return [str(name) for name in frame["candidate"]]
     titles = {title for one in study.candidates for title in one.encoders}
     one_each = len({title.partition("@")[0] for title in titles}) == len(titles)

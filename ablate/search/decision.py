@@ -1,54 +1,23 @@
 """Who wins a round, how sure that is, and the rule that chose: written down for every round."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from ablate.catalog import suites
 from ablate.store.results import Evaluation, Failure
+from ablate.strategies import Decision
 
 RULE = "highest composite (mean over seeds); equal ones by name"
 DRAWS = 10_000
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
-
-    `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
-    several) are winner minus runner-up; `tie` says that the interval includes zero, and is None
-    where it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
-    evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
-    """
-
-    round: int
-    winner: str
-    runner_up: str | None
-    scores: dict[str, float]
-    difference: float | None
-    interval: tuple[float, float] | None
-    tie: bool | None
-    rule: str
-    failed: dict[str, str]
-    inputs: list[str]
-    unread: dict[str, dict[str, int]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The decision as it is stored."""
-        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Decision":
-        """The decision that `to_json` gave."""
-        interval = tuple(value["interval"]) if value["interval"] else None
-        return cls(**{**value, "interval": interval})
-
-
 Results = Mapping[str, Sequence[Evaluation | Failure | None]]
 
 
-def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> Decision | None:
-    """The decision between design `points`, each with one result a seed.
+def decide(
+    number: int, points: Results, stored: Mapping[str, Any] | None, keeps: int = 1
+) -> Decision | None:
+    """The decision between design `points`, each with one result a seed; so many of them go on.
 
     None while a result is missing, or if every point failed. A `stored` decision made from the
     same inputs is given back as it is. Raises UserError where they were not scored by one measure.
@@ -73,17 +42,21 @@ def decide(number: int, points: Results, stored: Mapping[str, Any] | None) -> De
     inputs = [result.key for name in sorted(scored) for result in scored[name]]
     known = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
     if stored and known == (inputs, failed, RULE) and "unread" in stored:
-        return Decision.from_json(stored)
+        before = Decision.from_json(stored)
+        if len(before.survivors) == min(keeps, len(scored)):
+            return before
     means = {
         name: sum(one.composite for one in seeds) / len(seeds) for name, seeds in scored.items()
     }
-    winner, *others = sorted(means, key=lambda name: (-means[name], name))
+    ranked = sorted(means, key=lambda name: (-means[name], name))
+    winner, *others = ranked
     difference, interval = None, None
     if others:
         difference, interval = _compared(scored[winner], scored[others[0]])
     return Decision(
         round=number,
         winner=winner,
+        survivors=tuple(ranked[:keeps]),
         runner_up=others[0] if others else None,
         scores=means,
         difference=difference,

@@ -3,16 +3,14 @@
 Killed at any moment and asked again, it proposes the same candidates and decides the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from ablate.config.study import Arms, Study
+from ablate.config.study import Study
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
-from ablate.search import greedy as rounds
-from ablate.search import grid as arms
 from ablate.search.decision import decide
-from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure, Lookup
+from ablate.strategies import Decision, Round, propose
 
 
 def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
@@ -21,22 +19,21 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
     Raises UserError for a round that the study does not have.
     """
     last = study.rounds if last is None else last
-    most = len(study.explore.pool) + 1 if not isinstance(study.explore, Arms) else 1
+    most = study.explore.most_rounds(study.base)
     if not 1 <= last <= most:
         more = "" if most == study.rounds else f" (without --round it makes {study.rounds})"
         raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
     found: list[Round] = []
     for number in range(1, last + 1):
-        if isinstance(study.explore, Arms):
-            designs = arms.designs(study, study.explore)
-        else:
-            designs = rounds.designs(study, study.explore, found)
+        designs = propose(study.explore, study.base, found)
         provisional = any(_open(before) for before in found)
         candidates = tuple(_candidates(designs, number, study.seeds))
-        decision = None
+        decision, keeps = None, study.explore.keeps
         if not provisional:
-            decision = decide(number, _results(candidates, lookup), lookup.decision(number))
-        found.append(Round(number, candidates, provisional, decision))
+            stored = lookup.decision(number)
+            decision = decide(number, _results(candidates, lookup), stored, keeps)
+        survivors = _survivors(designs, decision, keeps)
+        found.append(Round(number, candidates, provisional, decision, survivors))
     return found
 
 
@@ -45,8 +42,16 @@ def _open(before: Round) -> bool:
     return before.decision is None and len({one.point for one in before.candidates}) > 1
 
 
+def _survivors(
+    designs: Mapping[str, Design], decision: Decision | None, keeps: int
+) -> tuple[Design, ...]:
+    """The designs that go on; while that is not known, the first ones."""
+    names = decision.survivors if decision else list(designs)[:keeps]
+    return tuple(designs[name] for name in names)
+
+
 def _candidates(
-    designs: dict[str, Design], number: int, seeds: tuple[int, ...]
+    designs: Mapping[str, Design], number: int, seeds: tuple[int, ...]
 ) -> Iterable[Candidate]:
     for point, design in designs.items():
         fields = {field: getattr(design, field) for field in Design.model_fields}

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fusion_zoo
-from ablate.config.study import Arms, Study
+from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.files import write_atomic
 from ablate.parsing.validation import SEEDS
-from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure, Lookup
 from ablate.store.steps import Texts, steps_for
+from ablate.strategies import Round
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -32,7 +32,7 @@ def record_rounds(journal: Path, study: Study, turns: Iterable[Round], lookup: L
 
     A trial's value is the composite (a failed candidate's trial is FAIL, with the reason). Its
     parameters: for each encoder of the study whether it is in the mixture, the fusion, the seed,
-    the round. Its attributes: the candidate's name and point (in a study of arms, the arm),
+    the round. Its attributes: the candidate's name and point,
     mixture, step keys, score of each task, and whether its point won the round.
     """
     import optuna
@@ -56,11 +56,8 @@ class _Trials:
 
     def __init__(self, study: Study) -> None:
         self.study, self.texts = study, Texts()
-        designs = [study.base, *study.designs]
-        shelf = dict.fromkeys(title for design in designs for title in design.encoders)
-        if not isinstance(study.explore, Arms):
-            shelf |= dict.fromkeys(study.explore.pool)
-        self.shelf, self.ranges = list(shelf), _ranges(shelf)
+        self.shelf = list(dict.fromkeys((*study.base.encoders, *study.shelf)))
+        self.ranges = _ranges(self.shelf)
 
     def trial(
         self, turn: Round, candidate: Candidate, result: Evaluation | Failure

@@ -14,7 +14,7 @@ import torch
 from ablate.catalog import published
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.study_status import survey
-from ablate.config.study import Arms, load_study, study_names
+from ablate.config.study import load_study, study_names
 from ablate.cost import estimate as cost
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.encoders.build import build_encoder
@@ -71,7 +71,7 @@ def test_a_study_names_its_published_table_and_the_rows_there_are(name: str) -> 
     assert study.published is not None
     rows = {row.name for row in published.table(study.published).rows}
     explore = study.explore
-    named = explore.arms if isinstance(explore, Arms) else ()
+    named = explore.arms if explore.kind == "arms" else ()
     given = {arm.published for arm in named} if named else set(getattr(explore, "published", ()))
     assert given - {None} == (set() if name == "eagle/experts" else rows)
 

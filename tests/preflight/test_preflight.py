@@ -25,8 +25,8 @@ from ablate.preflight import checks as preflight_checks
 from ablate.preflight import step as preflight
 from ablate.preflight.models import check_models
 from ablate.preflight.step import preflight_step
-from ablate.search.strategy import Round
 from ablate.store.artifacts import Store
+from ablate.strategies import Round
 from ablate.worker.context import StepContext
 
 ROOT = Path(__file__).parents[2]

@@ -250,7 +250,8 @@ def test_costs_are_those_of_the_records_and_the_front_is_marked(greedy: StudyRes
 def test_arms_have_the_columns_of_what_they_vary(
     arms: StudyResult, axis: str, column: str, values: list[object]
 ) -> None:
-    assert tables.arms(replace(arms, axis=axis))[column].tolist() == values
+    strategy = arms.strategy.model_copy(update={"axis": axis})
+    assert tables.arms(replace(arms, strategy=strategy))[column].tolist() == values
 
 
 EVERY = (

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
 
+from ablate import strategies
 from ablate.reports import formats, significance, story, tables
 from ablate.reports.answers import Answers
 from ablate.reports.model import CandidateResult, RoundResult, StepResult, StudyResult
 from ablate.reports.significance import standing
 
 IMAGES = 100
+STRATEGIES = {
+    kind: strategies.parse({"kind": kind, **strategies.find(kind).example})
+    for kind in ("rounds", "arms")
+}
 BASE = range(40)
 """Which images the base is right about."""
 LUCKY = range(3, 52)
@@ -55,8 +60,7 @@ def study(kind: str, *rounds: RoundResult, known: bool = False) -> StudyResult:
         name="small",
         title="Small",
         question="",
-        kind=kind,
-        axis=kind,
+        strategy=STRATEGIES[kind],
         suite="micro",
         tasks={"abl_ocr": "OCR"},
         planned_rounds=len(rounds),

@@ -15,9 +15,9 @@ from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.search import decision
 from ablate.search.explore import rounds_so_far
-from ablate.search.strategy import Round
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
+from ablate.strategies import Round
 
 STEP = Step("finetune", "x", {})
 POOL = ["convnext", "eva02", "pix2struct", "sam", "dinov2"]

@@ -33,12 +33,13 @@ def candidate(
     """One candidate's page; `found`: how it does by benchmark, empty while it is not scored."""
     reference = study.reference(one)
     parent = reference or study.base
+    among = f"{study.strategy.noun.capitalize()} of {study.name}"
     last = next((step for step in reversed(one.steps) if step.record), None)
     return {
         "one": one,
         "base": study.base,
         "parent": parent,
-        "place": f"Round {one.round}" if study.kind == "rounds" else f"Arm of {study.name}",
+        "place": f"Round {one.round}" if study.strategy.goes_on else among,
         "label": study.label(one),
         "mark": standing(study, one),
         "reference": reference,

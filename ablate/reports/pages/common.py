@@ -97,7 +97,7 @@ def points(study: StudyResult, more: Mapping[CandidateResult, str] = {}) -> dict
 
 
 def _told(study: StudyResult, one: CandidateResult, more: str) -> str:
-    place = f" (round {one.round})" if study.kind == "rounds" else ""
+    place = f" (round {one.round})" if study.strategy.goes_on else ""
     score = spanned(one.composite, study.scoreboard.score(one), "score")
     mark = standing(study, one)
     return ", ".join(filter(None, [f"{study.label(one)}{place}: {score}", mark, more]))

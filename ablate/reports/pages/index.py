@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ablate import strategies
+from ablate.catalog import plugins
 from ablate.humanize import duration
 from ablate.reports import figures, story
 from ablate.reports.drawing import drawing
@@ -15,13 +17,12 @@ from ablate.reports.tables import costs
 
 def index(study: StudyResult) -> dict[str, Any]:
     """The first page."""
-    greedy = study.kind == "rounds"
+    searched = study.strategy.goes_on
     scored = any(one.composite is not None for one in study.candidates)
-    chart = (figures.greedy_path if greedy else figures.arm_scores)(study) if scored else None
-    each = "candidate" if greedy else "arm"
-    caption = f"Every {each}'s score with its 95 % interval{_part(study)}"
-    caption += "; the line joins the winners" if greedy else ""
-    caption += f". Hollow: not told apart from the {'winner of its round' if greedy else 'best'}."
+    chart = (figures.greedy_path if searched else figures.arm_scores)(study) if scored else None
+    caption = f"Every {study.strategy.noun}'s score with its 95 % interval{_part(study)}"
+    caption += "; the line joins the winners" if searched else ""
+    caption += f". Hollow: not told apart from the {'winner of its round' if searched else 'best'}."
     return {
         "story": story.tell(study),
         "best": study.best,
@@ -86,11 +87,21 @@ def _setup(study: StudyResult) -> Rows:
     ended = [step.record for step in study.steps.values() if step.record]
     return [
         ["Study", study.name],
+        ["Strategy", _strategy(study.strategy.kind)],
         ["Suite", f"{study.suite}: {', '.join(study.tasks.values())}"],
         *([["Metrics", metrics]] if (metrics := _metrics(study)) else []),
         ["Seeds", text_of(study.base.config["seeds"])],
         *(environment(ended[-1]) if ended else []),
     ]
+
+
+def _strategy(kind: str) -> str:
+    """A strategy's name, of another package's also where that one is from."""
+    entry = strategies.plug_in(kind)
+    if entry is None:
+        return kind
+    own = plugins.identity(entry)
+    return f"{kind}: {own['package']} {own['version']} ({own['sha256'][:8]})"
 
 
 PAGE = ReportPage("Overview", lambda source: index(source.study), 10)

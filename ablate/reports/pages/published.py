@@ -97,7 +97,7 @@ def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
         change = ABSENT
         if score is not None and last is not None and row.name != before:
             change = f"{score - last:+.1f}"
-        before = row.name if study.kind == "rounds" else before
+        before = row.name if study.strategy.goes_on else before
         marked = mark(found, row.name, found.lead, compared=False)
         shown = ABSENT if score is None else f"{score:.1f}{marked}"
         rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
@@ -108,7 +108,7 @@ def _ours(study: StudyResult) -> dict[str, list[str]]:
     """Our rows by the published row that each is: name, score, change."""
     assert study.published is not None
     rows = study.published.rows
-    if study.kind == "rounds":
+    if study.strategy.goes_on:
         named = [(rows.get(one.round), " + ".join(one.encoders), one) for one in study.winners]
     else:
         named = [(rows.get(one.name), one.name, one) for one in study.candidates]
@@ -125,7 +125,8 @@ def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
 
 
 def _paths(study: StudyResult, found: Table) -> Drawing | None:
-    if study.kind != "rounds" or not study.winners or found.lead is None:
+    rows = study.published.rows if study.published and study.strategy.goes_on else {}
+    if not rows or not study.winners or found.lead is None:
         return None
     title = "Winner of each round, and published"
     return drawing(figures.paths(study, found), "paths", title)

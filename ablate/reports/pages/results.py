@@ -18,21 +18,16 @@ from ablate.reports.pages.published import published
 from ablate.reports.tables import VARIED, comparison, notes
 
 
-def heading(study: StudyResult) -> str:
-    """What the page is called: Rounds, or what the arms vary."""
-    return "Rounds" if study.kind == "rounds" else f"{study.axis.capitalize()} arms"
-
-
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     """A table a round (arms are one), then the published result."""
     frame, sure = comparison(study), significance.significance(study)
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
-    if study.kind == "arms":
+    if not study.strategy.goes_on:
         frame = frame.sort_values("score", ascending=False, kind="stable")
     noted = [f"{one.name}: {line}" for one in study.candidates for line in one.notes]
     span, below = _span(study), [*noted, *notes(study)]
     return {
-        "heading": heading(study),
+        "heading": study.strategy.heading,
         "varied": [COLUMNS[name][0] for name in _varied(study)],
         "families": _families(study),
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
@@ -56,8 +51,8 @@ def _has_losses(study: StudyResult) -> bool:
 
 
 def _varied(study: StudyResult) -> list[str]:
-    """The columns of what arms vary."""
-    return list(VARIED.get(study.axis, ()))
+    """The columns of what candidates differ in."""
+    return list(VARIED.get(study.strategy.differs_in, ()))
 
 
 def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
@@ -69,20 +64,18 @@ def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
 def _turn(
     study: StudyResult, turn: RoundResult, frame: pd.DataFrame, span: tuple[float, float]
 ) -> dict[str, Any]:
-    if study.kind == "rounds":
-        frame = frame[frame["round"] == turn.number]
-    rows = records(frame)
-    places = {title: _places([row[title] for row in rows]) for title in study.tasks.values()}
     named = {one.name: one for one in turn.candidates}
+    rows = records(frame[frame["candidate"].isin(named)])
+    places = {title: _places([row[title] for row in rows]) for title in study.tasks.values()}
     caption = (
-        f"Round {turn.number}: {len(rows)} candidate{'s' if len(rows) > 1 else ''}"
-        if study.kind == "rounds"
-        else f"{len(rows)} arms, held against {study.base.name}"
+        f"Round {turn.number}: {len(rows)} {study.strategy.noun}{'s' if len(rows) > 1 else ''}"
+        if study.strategy.goes_on
+        else f"{len(rows)} {study.strategy.noun}s, held against {study.base.name}"
     )
     failed = (turn.decision or {}).get("failed") or {}
     return {
         "number": turn.number,
-        "sentence": story.chose(study, turn) if study.kind == "rounds" else "",
+        "sentence": story.chose(study, turn) if study.strategy.goes_on else "",
         "failed": ", ".join(sorted(failed)),
         "caption": caption,
         "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
@@ -155,4 +148,6 @@ def _optuna(study: StudyResult) -> str:
     return path.relative_to(study.home).as_posix() if path.exists() else ""
 
 
-PAGE = ReportPage(heading, lambda source: results(source.study, source.downloads), 20)
+PAGE = ReportPage(
+    lambda study: study.strategy.heading, lambda source: results(source.study, source.downloads), 20
+)

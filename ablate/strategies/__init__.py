@@ -1,0 +1,158 @@
+"""Search strategies: what a study may say under `explore:`, and what it then tries. One file each.
+
+A strategy is one file: its name is the `kind` in the study's YAML, and its class, named the same in
+CamelCase, a `Strategy`. Another package adds its own through the entry-point group
+`ablate.strategies` (`name = "package.module:Class"`). Nothing else asks which strategy it is. No
+module is imported before its strategy is asked for.
+"""
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, SerializeAsAny
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+import fusion_zoo
+from ablate.design import Design
+from ablate.errors import UserError, nearest
+from ablate.strategies._interface import Context as Context
+from ablate.strategies._interface import Decision as Decision
+from ablate.strategies._interface import Round as Round
+from ablate.strategies._interface import Strategy as Strategy
+
+
+def names() -> list[str]:
+    """Every strategy there is, ours and other packages', in alphabetical order."""
+    return sorted({*_ours(), *(entry.name for entry in _others())})
+
+
+def find(kind: str) -> type[Strategy]:
+    """The strategy of this name.
+
+    Raises UserError for an unknown one, naming the nearest, and where its package cannot be
+    imported or has none.
+    """
+    entry = _entry(kind)
+    with blamed(kind, "be loaded"):
+        found = entry.load()
+        if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
+            raise TypeError(f"{entry.value} is no whole ablate.strategies.Strategy")
+    return found
+
+
+def plug_in(kind: str) -> EntryPoint | None:
+    """What another package offers as this strategy; None for ours. UserError for an unknown one."""
+    return None if kind in _ours() else _entry(kind)
+
+
+def parse(value: Any) -> Strategy:
+    """What stands under `explore:` as the strategy that it names."""
+    if isinstance(value, Strategy):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    if "kind" not in value:
+        said = f"kind is missing; choose one of {', '.join(names())}"
+        raise PydanticCustomError("ours", "{said}", {"said": said})
+    try:
+        strategy = find(str(value["kind"]))
+    except UserError as error:
+        hint = {"key": "kind", "said": str(error)}
+        raise PydanticCustomError("ours", "{said}", hint) from None
+    return strategy.model_validate(value)
+
+
+Explore = Annotated[SerializeAsAny[Strategy], PlainValidator(parse)]
+"""The field of a study's model."""
+
+
+def propose(strategy: Strategy, base: Design, before: Sequence[Round]) -> dict[str, Design]:
+    """The designs of the round after these, by name.
+
+    Raises UserError where a strategy of another package fails, or proposes what it may not: an
+    encoder that is not on its shelf, a language model or data that its first round lacks (so that
+    neither is here), a name that is taken.
+    """
+    with blamed(strategy.kind, f"propose round {len(before) + 1}"):
+        designs = dict(strategy.designs(base, before))
+        first = strategy.designs(base, ()) if before else designs
+        _check(designs, first, strategy.shelf(base), before)
+        return designs
+
+
+def _check(
+    designs: Mapping[str, Design],
+    first: Mapping[str, Design],
+    shelf: Sequence[str],
+    before: Sequence[Round],
+) -> None:
+    if not designs:
+        raise ValueError("no design")
+    encoders, llms = set(shelf), {one.llm for one in first.values()}
+    data = {stage.data for one in first.values() for stage in one.recipe.stages().values()}
+    taken = {one.point for turn in before for one in turn.candidates}
+    for name, design in designs.items():
+        if name in taken:
+            raise ValueError(f"the name '{name}' is taken by an earlier round")
+        if left := set(design.encoders) - encoders:
+            raise ValueError(f"'{name}' has {', '.join(sorted(left))}, which its shelf lacks")
+        if len(set(design.encoders)) < len(design.encoders):
+            raise ValueError(f"'{name}' has an encoder twice")
+        if design.llm not in llms:
+            raise ValueError(f"'{name}' has {design.llm}, which the first round lacks")
+        if left := {stage.data for stage in design.recipe.stages().values()} - data:
+            raise ValueError(f"'{name}' has data {', '.join(left)}, which the first round lacks")
+
+
+@contextmanager
+def blamed(kind: str, what: str) -> Iterator[None]:
+    """Any error inside, of a strategy of another package, as one line that names its file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # whatever another package raises
+        entry = plug_in(kind)
+        if entry is None:
+            raise
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.module
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"strategy '{kind}' of {package} cannot {what}: {said} ({_place(error, entry)}); mend "
+            "that package, or explore otherwise"
+        ) from error
+
+
+def _place(error: Exception, entry: EntryPoint) -> str:
+    """File and line of the package where the error came from; else the file of the strategy."""
+    spec = fusion_zoo.locate(entry.module)
+    if spec is None or spec.origin is None:
+        return f"no module {entry.module}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) == Path(spec.origin)]
+    return f"{spec.origin}:{own[-1].lineno}" if own else spec.origin
+
+
+def _ours() -> dict[str, EntryPoint]:
+    return {
+        name: EntryPoint(name, f"{__name__}.{name}:{name.title().replace('_', '')}", __name__)
+        for name in (file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    }
+
+
+def _others() -> Sequence[EntryPoint]:
+    return tuple(entry_points(group=__name__))
+
+
+def _entry(kind: str) -> EntryPoint:
+    if kind in (ours := _ours()):
+        return ours[kind]
+    others = {entry.name: entry for entry in _others()}
+    if kind not in others:
+        raise UserError(f"no strategy '{kind}'{nearest(kind, {*ours, *others})}")
+    return others[kind]

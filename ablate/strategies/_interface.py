@@ -1,0 +1,207 @@
+"""What a search strategy is, and what it is told: the rounds before, and the study around it."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from ablate.catalog.data_sources import DataSource
+from ablate.catalog.published import Table
+from ablate.design import Candidate, Design, checked, encoder_spec, require_distinct
+from ablate.errors import UserError
+from ablate.parsing.tree import Located, assign
+from ablate.parsing.validation import Fields, error_location, validated
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
+
+    `survivors`: the points that go on, the best first, which is the `winner`.
+    `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
+    several) are winner minus runner-up; `tie` says that the interval includes zero, and is None
+    where it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
+    evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
+    """
+
+    round: int
+    winner: str
+    survivors: tuple[str, ...]
+    runner_up: str | None
+    scores: dict[str, float]
+    difference: float | None
+    interval: tuple[float, float] | None
+    tie: bool | None
+    rule: str
+    failed: dict[str, str]
+    inputs: list[str]
+    unread: dict[str, dict[str, int]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as it is stored; survivors came later, and are left out if one goes on."""
+        found = {**asdict(self), "interval": list(self.interval) if self.interval else None}
+        survivors = list(found.pop("survivors"))
+        return {**found, "survivors": survivors} if len(survivors) > 1 else found
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Decision":
+        """The decision that `to_json` gave."""
+        interval = tuple(value["interval"]) if value["interval"] else None
+        survivors = tuple(value.get("survivors", (value["winner"],)))
+        return cls(**{**value, "interval": interval, "survivors": survivors})
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn. `provisional`: its designs hang on a choice that is still open, so they are what
+    they were if the first of the round before won. `decision`: None while open, or if all failed.
+    `survivors`: the designs that go on, the best first; while there is no decision the first ones.
+    """
+
+    number: int
+    candidates: tuple[Candidate, ...]
+    provisional: bool
+    decision: Decision | None
+    survivors: tuple[Design, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """The study that a strategy's fields stand in, to check them against.
+
+    `base`: its base design, checked; `tree`: the study as written; `data`: its sources by name;
+    `published`: the published table that it names.
+    """
+
+    base: Design
+    tree: Located
+    data: Mapping[str, DataSource]
+    published: Table | None
+
+    def at(self, *path: str | int) -> AbstractContextManager[None]:
+        """Puts file, line and field before an error raised inside; `path`: below `explore`."""
+        return error_location(self.tree, ["explore", *path])
+
+    def written(self, *path: str | int) -> Located:
+        """What is written there below `explore`, each value with its place."""
+        return self.tree.at(["explore", *path])
+
+    def encoders(self, field: str, titles: Sequence[str]) -> tuple[str, ...]:
+        """The full titles of the encoders in a field.
+
+        Raises UserError for one that is unknown, in the base already, or there twice.
+        """
+        found = []
+        for n, title in enumerate(titles):
+            with self.at(field, n):
+                found.append(encoder_spec(title).title)
+                if found[-1] in self.base.encoders:
+                    raise UserError(f"'{found[-1]}' is in the base already")
+        with self.at(field):
+            require_distinct(found)
+        return tuple(found)
+
+    def variant(self, changes: Mapping[str, Located]) -> Design:
+        """The base with these values at their dotted paths, checked; errors point to the values."""
+        tree = self.tree.value["base"]
+        for path, value in changes.items():
+            tree = assign(tree, path, value, value.where)
+        return checked(validated(Design, tree, ["base"]), tree, self.data)
+
+    def require_row(self, row: str) -> None:
+        """Raise UserError unless the published table that the study names has such a row."""
+        if self.published is None:
+            raise UserError(f"'{row}' is a row, but the study names no `published` table")
+        self.published.row(row)
+
+
+class Strategy(Fields):
+    """How a study is explored: fields are what it may say under `explore:`, methods what follows.
+
+    All of it is a pure function of its arguments, so that a search that was killed and is asked
+    again proposes the same. `example`: fields of a small study that extends `micro/base`, on which
+    contract tests run.
+    """
+
+    example: ClassVar[Mapping[str, Any]]
+    goes_on: ClassVar[bool] = True
+    """Whether the best of a round goes on into the next one: then candidates are held against the
+    winner before, and shown round by round; else they stand side by side, held against the base."""
+    noun: ClassVar[str] = "candidate"
+    """What one of its designs is called."""
+    assumption: ClassVar[str] = "if the first of the round before wins"
+    """What a provisional round supposes."""
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def planned_rounds(self) -> int:
+        """How many rounds the study makes."""
+
+    def most_rounds(self, base: Design) -> int:
+        """How many rounds may be asked for; default: those planned."""
+        return self.planned_rounds
+
+    @property
+    def keeps(self) -> int:
+        """How many designs of a round go on; default: the winner alone."""
+        return 1
+
+    def resolved(self, study: Context) -> Self:
+        """The same with full names, where the study is loaded. Raises UserError for a mistake."""
+        return self
+
+    def named_llms(self, written: Located) -> Iterable[Located]:
+        """Where its fields, as `written`, name language models; default: nowhere.
+
+        `ablate fetch` gets them before the study is checked, which it is only when they are here.
+        """
+        return ()
+
+    def shelf(self, base: Design) -> tuple[str, ...]:
+        """Every encoder that a candidate may have, by its full title; default: the first round's.
+
+        What else a candidate needs (language models, data), one of the first round has.
+        """
+        designs = self.designs(base, ()).values()
+        return tuple(dict.fromkeys(title for design in designs for title in design.encoders))
+
+    @abstractmethod
+    def designs(self, base: Design, before: Sequence[Round]) -> Mapping[str, Design]:
+        """The designs of the round after these, each by a name that no other round has.
+
+        They depend on the base and on what was proposed and decided `before`, in that order, alone.
+        """
+
+    @property
+    def differs_in(self) -> str:
+        """What tells its candidates apart, in a word or two, such as `fusion`."""
+        return "their mixture"
+
+    @property
+    def varies(self) -> tuple[str, ...]:
+        """The settings, by dotted path, in which its candidates differ on purpose."""
+        return ("encoders",)
+
+    @property
+    def heading(self) -> str:
+        """What the page of results is called."""
+        return "Rounds"
+
+    @property
+    def published_rows(self) -> Mapping[str | int, str]:
+        """The published rows that it repeats: by a design's name, or, where the best goes on, by
+        the number of the round whose winner is held against it."""
+        return {}
+
+    def label(self, name: str, encoders: Sequence[str], before: Sequence[str] | None) -> str:
+        """A short name of a candidate: what it adds to the mixture of the winner before it, if
+        there is one, and what it drops; else its name."""
+        if before is None:
+            return name
+        added = [title for title in encoders if title not in before]
+        dropped = [title for title in before if title not in encoders]
+        signed = (("+", added), ("-", dropped))
+        return " ".join(f"{sign} {', '.join(those)}" for sign, those in signed if those) or name
