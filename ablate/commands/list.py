@@ -1,11 +1,16 @@
 """`ablate list`: what can be named in a study, each in a row."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping
+from inspect import getdoc
+from typing import TYPE_CHECKING, Any
 
 from ablate.commands.output import columns, emit_json, say
 from ablate.humanize import count
+
+if TYPE_CHECKING:
+    from ablate.parsing.validation import Fields
 
 Row = dict[str, Any]
 
@@ -117,6 +122,30 @@ def pages() -> list[Row]:
     ]
 
 
+def strategies() -> list[Row]:
+    """Every search strategy, ours and other packages', with what a study may say of it."""
+    from ablate import strategies
+
+    found = {name: strategies.find(name) for name in strategies.names()}
+    return [
+        {
+            "strategy": name,
+            "fields": ", ".join(_fields(strategy)),
+            "description": (getdoc(strategy) or "").partition("\n")[0],
+            "example": {"kind": name, **strategy.example},
+        }
+        for name, strategy in found.items()
+    ]
+
+
+def _fields(model: "type[Fields]") -> Iterator[str]:
+    """A strategy's own fields; of those that may be left out also the default."""
+    for name, field in model.model_fields.items():
+        if name != "kind":
+            default = field.get_default()
+            yield name if field.is_required() else f"{name}={json.dumps(default, default=str)}"
+
+
 def studies() -> list[Row]:
     """Every study that comes with the project."""
     from ablate.config.study import load_study, study_names
@@ -165,10 +194,11 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "llms": llms,
     "metrics": metrics,
     "pages": pages,
+    "strategies": strategies,
     "studies": studies,
     "suites": suites,
 }
-DETAILS = {"family", "flops", "weights", "template"}
+DETAILS = {"family", "flops", "weights", "template", "example"}
 """What only `--json` shows; of encoders the width of their features, too."""
 
 

@@ -21,6 +21,7 @@ class Catalog(StrEnum):
     llms = "llms"
     metrics = "metrics"
     pages = "pages"
+    strategies = "strategies"
     studies = "studies"
     suites = "suites"
 

@@ -10,7 +10,7 @@ from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search.decision import decide
 from ablate.store.results import Evaluation, Failure, Lookup
-from ablate.strategies import Decision, Round, propose
+from ablate.strategies import Decision, Round, blamed, propose
 
 
 def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
@@ -18,17 +18,21 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
 
     Raises UserError for a round that the study does not have.
     """
-    last = study.rounds if last is None else last
-    most = study.explore.most_rounds(study.base)
+    kind = study.explore.kind
+    with blamed(kind, "say how many rounds it has"):
+        planned, most = study.rounds, study.explore.most_rounds(study.base)
+        keeps = study.explore.keeps
+    last = planned if last is None else last
     if not 1 <= last <= most:
-        more = "" if most == study.rounds else f" (without --round it makes {study.rounds})"
+        more = "" if most == planned else f" (without --round it makes {planned})"
         raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
     found: list[Round] = []
     for number in range(1, last + 1):
         designs = propose(study.explore, study.base, found)
         provisional = any(_open(before) for before in found)
-        candidates = tuple(_candidates(designs, number, study.seeds))
-        decision, keeps = None, study.explore.keeps
+        with blamed(kind, f"propose round {number}"):
+            candidates = tuple(_candidates(designs, number, study.seeds))
+        decision = None
         if not provisional:
             stored = lookup.decision(number)
             decision = decide(number, _results(candidates, lookup), stored, keeps)

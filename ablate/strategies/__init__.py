@@ -107,6 +107,7 @@ def _check(
             raise ValueError(f"'{name}' has {design.llm}, which the first round lacks")
         if left := {stage.data for stage in design.recipe.stages().values()} - data:
             raise ValueError(f"'{name}' has data {', '.join(left)}, which the first round lacks")
+        fusion_zoo.check(design.fusion.name, design.fusion.options)
 
 
 @contextmanager
@@ -152,7 +153,8 @@ def _others() -> Sequence[EntryPoint]:
 def _entry(kind: str) -> EntryPoint:
     if kind in (ours := _ours()):
         return ours[kind]
-    others = {entry.name: entry for entry in _others()}
-    if kind not in others:
-        raise UserError(f"no strategy '{kind}'{nearest(kind, {*ours, *others})}")
-    return others[kind]
+    others = _others()
+    found = next((entry for entry in others if entry.name == kind), None)
+    if found is None:
+        raise UserError(f"no strategy '{kind}'{nearest(kind, {*ours, *(e.name for e in others)})}")
+    return found

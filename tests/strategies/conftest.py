@@ -1,0 +1,17 @@
+"""The strategy of another package, as docs/extending.md tells to write one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import strategy_toys
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the package lies that brings `backward`."""
+    site = tmp_path_factory.mktemp("site")
+    strategy_toys.install(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        yield site / "their_strategies" / "backward.py"
