@@ -145,7 +145,7 @@ def compared(
 def share(arm: str) -> float:
     """The fusion's part of the operations of a sample's forward pass in an arm of eagle/fusion."""
     study = load_study("eagle/fusion")
-    names = [one.name for one in study.explore.arms]  # type: ignore[union-attr]
+    names = list(study.explore.designs(study.base, ()))
     model = model_cost(study.designs[names.index(arm)])
     work = model.work(model.visual_tokens + TEXT["finetune"])
     return work["fusion"] / sum(work.values())

@@ -70,10 +70,8 @@ def test_a_study_names_its_published_table_and_the_rows_there_are(name: str) -> 
     study = load_study(name)
     assert study.published is not None
     rows = {row.name for row in published.table(study.published).rows}
-    explore = study.explore
-    named = explore.arms if explore.kind == "arms" else ()
-    given = {arm.published for arm in named} if named else set(getattr(explore, "published", ()))
-    assert given - {None} == (set() if name == "eagle/experts" else rows)
+    given = set(study.explore.published_rows.values())
+    assert given == (set() if name == "eagle/experts" else rows)
 
 
 def test_both_wordings_of_the_joint_stage_are_arms() -> None:

@@ -213,6 +213,23 @@ def test_a_strategy_that_fails_in_the_midst_of_a_run_loses_nothing(
     assert len(set(after)) == len(after)
 
 
+def test_designs_of_several_rounds_may_stand_side_by_side(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then all are held against the first, where none of the first round is the base."""
+    aside = ("    assumption =", '    goes_on = False\n    noun = "mixture"\n    assumption =')
+    broken(tmp_path / "site", "side_by_side", monkeypatch, aside)
+    done = on_smoke("run", "--backend", "inline")
+    assert done.code == 0, done.err
+    report = Path(done.out.splitlines()[-1].removeprefix("report: ")).parent
+    results = (report / "results.html").read_text()
+    assert f"Against {WHOLE}" in results
+    assert all(f"candidates/{n:03}.html" in results for n in range(1, 5))
+    assert "Every mixture&#39;s score" in (report / "index.html").read_text()
+    rows = json.loads(on_smoke("table", "--json").out)["rows"]
+    assert [row["candidate"] for row in rows if row["delta"] is None] == [WHOLE]
+
+
 TWO = """    @property
     def keeps(self):
         return 2
