@@ -54,9 +54,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Round:
-    """One turn. `provisional`: its designs hang on a choice that is still open, so they are what
-    they were if the first of the round before won. `decision`: None while open, or if all failed.
-    `survivors`: the designs that go on, the best first; while there is no decision the first ones.
+    """One turn. `provisional`: its designs hang on a choice that is still open, so they are those
+    that follow if the first of that round wins. `decision`: None while open, or if all have failed.
+    `survivors`: the designs that go on, the best first; without a decision the first ones.
     """
 
     number: int

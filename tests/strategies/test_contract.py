@@ -113,6 +113,17 @@ def test_in_whatever_order_results_come_and_whoever_asks_it_goes_the_same_way(
 
 @ANY_SCORES
 @given(data=st.data())
+def test_what_it_proposes_is_on_its_shelf_and_has_a_name_of_its_own(
+    study: Study, data: st.DataObject
+) -> None:
+    turns = played(study, Scores(), data)
+    for n in range(len(turns)):
+        designs = strategies.propose(study.explore, study.base, turns[:n])
+        strategies.check(study.explore, study.base, turns[:n], designs)
+
+
+@ANY_SCORES
+@given(data=st.data())
 def test_the_best_go_on_and_a_decision_is_read_as_it_was_written(
     study: Study, data: st.DataObject
 ) -> None:
