@@ -22,6 +22,7 @@ from time import perf_counter
 import torch
 from torch import nn
 
+from ablate.catalog import step_kinds
 from ablate.config.study import Study, load_study
 from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
@@ -46,7 +47,7 @@ LEARNING = {
     "all but the LLM": ("encoders", "projector"),
     "everything": ("encoders", "projector", "llm"),
 }
-TEXT = cost.TEXT["finetune"]
+TEXT = step_kinds.find("finetune").text
 WARM = 2
 """Steps before those that are timed."""
 
