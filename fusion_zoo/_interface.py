@@ -100,7 +100,7 @@ class Fusion(nn.Module):
     A subclass calls `super().__init__(shapes, grid)`, sets `segments` and defines `flops` and
     `forward`. `shapes` are the maps' it will be given, the base's first; `grid` is the (H, W) of
     the tokens it gives. With the base alone every fusion hands on the base's tokens, unless it
-    asks or injects:
+    asks or injects. No parameter is a scalar: FSDP cannot share one out.
 
     - One whose constructor is `(shapes, grid, llm, *, options)` is told the `LanguageShape`.
     - `asks_instruction`: its `forward` takes `context`, the `Instruction` of each image, too. What

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import doc_examples
 import pytest
 import torch
 from rank_toys import Job
 from safetensors.torch import load_file, save_file
 from training_toys import Make, assert_same, own_data, weights
 
+import fusion_zoo
 from ablate.catalog import llms
 from ablate.model.mllm import Mllm
 from ablate.store.steps import Step
@@ -92,6 +94,34 @@ def test_several_processes_do_the_steps_of_one(
     data = with_text(tmp_path)
     alone = make_job("alone", data=data).done()
     shared = make_job("shared", tasks, {"strategy": strategy}, data=data).done()
+    assert_close(shared, alone)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("fusion", "options"), [("question_gate", {}), ("cross_attention", {"every": 1, "heads": 2})]
+)
+def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
+    make_job: MakeJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    fusion: str,
+    options: dict[str, int],
+) -> None:
+    """Also where a process has text alone while the other has images."""
+    doc_examples.install(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    fusion_zoo._entries.cache_clear()
+    more = {"data": with_text(tmp_path), "train": {**LEARNING, "fusion": 2e-3}, "warm_projector": 0}
+    alone = make_job("alone", **more)
+    shared = make_job("shared", 2, {"strategy": strategy}, **more)
+    for job in (alone, shared):
+        how = {"name": fusion, "grid": [2, 2], "options": options}
+        job.ctx.spec["model"]["fusion"] = how
+        job.done()
+    fusion_zoo._entries.cache_clear()
     assert_close(shared, alone)
 
 
