@@ -23,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fusion_zoo
+from ablate.catalog import step_kinds
 from ablate.config.study import load_study
-from ablate.cost.estimate import TEXT, model_cost
+from ablate.cost.estimate import model_cost
 from fusion_zoo import FeatureMap, Fusion, MapShape
 
 Published = Callable[[Fusion, Sequence[Tensor]], list[Tensor]]
@@ -147,7 +148,7 @@ def share(arm: str) -> float:
     study = load_study("eagle/fusion")
     names = list(study.explore.designs(study.base, ()))
     model = model_cost(study.designs[names.index(arm)])
-    work = model.work(model.visual_tokens + TEXT["finetune"])
+    work = model.work(model.visual_tokens + step_kinds.find("finetune").text)
     return work["fusion"] / sum(work.values())
 
 

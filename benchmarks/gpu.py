@@ -31,6 +31,7 @@ from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import Step, steps_for
 from ablate.train.module import Training
+from ablate.train.objectives.sft import Sft
 from ablate.train.plan import Plan
 from ablate.worker.process_group import StepRanks
 
@@ -138,8 +139,9 @@ def measured(
     """Seconds a step, as it runs; and milliseconds by part, from steps that wait at each."""
     none = Path("no-checkpoint")
     total = WARM + 2 * steps
+    objective = Sft()
     module = Training(
-        model, plan, steps=total, micro_batches=1, seed=0, states=none, world=StepRanks()
+        model, plan, objective, steps=total, micro_batches=1, seed=0, states=none, world=StepRanks()
     )
     module.set_learning(0)
     optimizer = module.configure_optimizers()
@@ -147,7 +149,7 @@ def measured(
 
     def step() -> None:
         with half:
-            loss = model(batch).loss
+            loss = objective(*model(batch))
         with clock.of("backward"):
             loss.backward()
         with clock.of("optimizer"):

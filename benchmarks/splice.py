@@ -32,6 +32,7 @@ from ablate.data.collate import collate
 from ablate.data.dataset import Sample
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.splice import splice_layout
+from ablate.train.objectives.sft import Sft
 
 
 def micro_model(vocabulary: int) -> Mllm:
@@ -66,7 +67,7 @@ def conversations(batch: int) -> list[Sample]:
 
 
 def batched(model: Mllm, samples: Sequence[Sample]) -> Tensor:
-    return model(collate(samples)).loss
+    return Sft()(*model(collate(samples)))
 
 
 def one_by_one(model: Mllm, samples: Sequence[Sample]) -> Tensor:

@@ -1,12 +1,12 @@
 """The code of other packages that decides a result, known by its content. Runs none of it, but for
 the module that names a kind of step.
 
-What counts of a fusion, an encoder family, a metric or a kind of step: the file that its entry
-point names (of a kind of step also its executor's, if that is of the same package); the files of
-the package that this one imports, directly or through others, wherever in a file; the `__init__` of
-the packages around them; and what else lies in the package that is no Python (tables, kernels). A
-file that imports by names made while it runs counts with the whole package. What is imported from
-further packages does not count. Beside it stand the name and version of the package.
+What counts of a fusion, encoder family, objective, adapter, metric or kind of step: the file that
+its entry point names (of a kind of step also its executor's, if that is of the same package); the
+files of the package that this one imports, directly or through others, wherever in a file; the
+`__init__` of the packages around them; and what else lies in the package that is no Python (tables,
+kernels). A file that imports by names made while it runs counts with the whole package. What is
+imported from further packages does not count. Beside it stand the name and version of the package.
 """
 
 import ast
@@ -20,6 +20,8 @@ from typing import Any
 import fusion_zoo
 from ablate.catalog import encoder_families as families
 from ablate.catalog import metric_readers, step_kinds
+from ablate.catalog.adapters import ADAPTERS
+from ablate.catalog.objectives import OBJECTIVES
 from ablate.errors import UserError
 from ablate.files import remembered_while, sha256_files, sha256_json
 
@@ -33,9 +35,18 @@ _UNKNOWN = {"importlib", "pkgutil", "runpy"}
 _PLUG_INS: Mapping[str, Callable[[str], EntryPoint | None]] = {
     "encoder family": families.plug_in,
     "fusion": fusion_zoo.plug_in,
+    "objective": OBJECTIVES.plug_in,
+    "adapter": ADAPTERS.plug_in,
     "step kind": step_kinds.plug_in,
 }
 """What another package may bring, and where it is looked up: None for ours."""
+_REVISIONS: Mapping[str, Callable[[str], int]] = {
+    "encoder family": lambda name: families.revision(name),
+    "fusion": fusion_zoo.revision,
+    "objective": OBJECTIVES.revision,
+    "adapter": ADAPTERS.revision,
+}
+"""Of what of ours it is counted how often it came to make something else."""
 
 
 def described(parts: Iterable[tuple[str, str]]) -> Plugins:
@@ -59,11 +70,11 @@ def of_metrics(named: Iterable[str]) -> Plugins:
     return {name: identity(entry) for name, entry in metric_readers.plug_ins(named).items()}
 
 
-def revisions(fusion: str, named: Iterable[str]) -> dict[str, int]:
+def revisions(parts: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Which of our own make something else than they first did, and how often that changed."""
-    found = {f"encoder family {name}": families.revision(name) for name in named}
-    if fusion_zoo.plug_in(fusion) is None:
-        found[f"fusion {fusion}"] = fusion_zoo.revision(fusion)
+    counted = [part for part in parts if part[0] in _REVISIONS]
+    ours = [(what, name) for what, name in counted if _PLUG_INS[what](name) is None]
+    found = {f"{what} {name}": _REVISIONS[what](name) for what, name in ours}
     return {name: number for name, number in found.items() if number > 1}
 
 

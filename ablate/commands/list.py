@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from inspect import getdoc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.commands.output import columns, emit_json, say
 from ablate.humanize import count
@@ -41,13 +41,37 @@ def fusions() -> list[Row]:
     """Every fusion, ours and other packages'."""
     import fusion_zoo
 
+    return _components("fusion", fusion_zoo)
+
+
+def objectives() -> list[Row]:
+    """Every training objective, ours and other packages'."""
+    from ablate.catalog.objectives import OBJECTIVES
+
+    return _components("objective", OBJECTIVES)
+
+
+def adapters() -> list[Row]:
+    """Every adapter of a part, ours and other packages'."""
+    from ablate.catalog.adapters import ADAPTERS
+
+    return _components("adapter", ADAPTERS)
+
+
+class _Components(Protocol):
+    def names(self) -> list[str]: ...
+    def options(self, name: str) -> dict[str, Any]: ...
+    def describe(self, name: str) -> str: ...
+
+
+def _components(noun: str, found: _Components) -> list[Row]:
     return [
         {
-            "fusion": name,
-            "options": _settings(fusion_zoo.options(name)),
-            "description": fusion_zoo.describe(name),
+            noun: name,
+            "options": _settings(found.options(name)),
+            "description": found.describe(name),
         }
-        for name in fusion_zoo.names()
+        for name in found.names()
     ]
 
 
@@ -187,12 +211,14 @@ def launchers() -> list[Row]:
 
 
 CATALOGS: dict[str, Callable[[], list[Row]]] = {
+    "adapters": adapters,
     "encoders": encoders,
     "fusions": fusions,
     "kinds": kinds,
     "launchers": launchers,
     "llms": llms,
     "metrics": metrics,
+    "objectives": objectives,
     "pages": pages,
     "strategies": strategies,
     "studies": studies,

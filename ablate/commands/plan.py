@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ablate.catalog.adapters import label, labels
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, survey
 from ablate.config.study import Study
 from ablate.cost import estimate as cost
+from ablate.cost.adapters import check_adapters
 from ablate.design import Candidate
 from ablate.humanize import count
 from ablate.printable import one_line
@@ -29,6 +31,7 @@ def show(
 ) -> None:
     """Print the plan of rounds 1 to `last`, on GPUs of a kind, at a price for a GPU-hour."""
     found = survey(name, overrides, last)
+    check_adapters(found.candidates, found.study.infra)
     if as_json:
         emit_json(as_data(found, CostEstimate(found, kind, price)))
     elif kind or price is not None:
@@ -52,6 +55,11 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "fusion": one.fusion.model_dump(mode="json"),
                 "llm": one.llm,
                 "seed": one.seed,
+                "adapters": {
+                    name: {part: label(adapter) for part, adapter in stage.adapters.items()}
+                    for name, stage in one.recipe.stages().items()
+                    if stage.adapters
+                },
                 "notes": cost.fusion_notes(one),
                 "steps": [step.key for step in found.chains[one.name]],
                 **bill.candidate(one),
@@ -123,6 +131,7 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
             + f"{to_do} to do; {shared} shared by several candidates.",
             *(f"failed: {found.reason(step)}" for step in found.failed),
             *(bill.words() if bill else ()),
+            *_adapted(found.candidates),
             *(f"Note on {one}" for one in cost.remarks(found.candidates)),
             *_absent(found.study),
             *told_apart(found.older),
@@ -156,6 +165,16 @@ def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     if found is None:
         return "?", "?", "its data, or suite, does not declare how long it is"
     return f"{found.gpu_hours:,.1f}", f"{found.memory:.0f}", bill.remedy(step)
+
+
+def _adapted(candidates: Sequence[Candidate]) -> list[str]:
+    """Which candidates train a part by an adapter, a line for each adapter."""
+    found: dict[str, dict[str, None]] = {}
+    for one in candidates:
+        for kind, stage in one.recipe.stages().items():
+            if stage.adapters:
+                found.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[one.point] = None
+    return [f"{', '.join(names)}: {said}" for said, names in found.items()]
 
 
 def _absent(study: Study) -> list[str]:

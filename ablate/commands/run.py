@@ -10,6 +10,7 @@ from ablate.commands import report as reporting
 from ablate.commands.output import note, say
 from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.study import Study, load_study
+from ablate.cost.adapters import check_adapters
 from ablate.cost.estimate import check_room, remarks
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Invocation, LastRun
@@ -109,6 +110,7 @@ def _check(study: Study, found: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
     if study.infra.device == "cuda":
         check_room(found.candidates)
+    check_adapters(found.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)
     for one in remarks(found.candidates):

@@ -21,8 +21,10 @@ import fusion_zoo
 from ablate.catalog import data_sources as data
 from ablate.catalog import step_kinds, suites
 from ablate.catalog.llms import LlmSpec
+from ablate.catalog.parts import BLOCKS, PARTS, Part
 from ablate.config.infra import QUESTIONS
 from ablate.config.study import Study
+from ablate.cost.adapters import adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
@@ -79,18 +81,14 @@ class ModelCost:
     projector: Cost
     llm: Cost
     spec: LlmSpec
+    design: Design
     injected: int = 0
     """FLOPs of what the fusion injects, for each token the language model reads."""
 
     @property
     def parts(self) -> dict[str, Cost]:
         """The parts a recipe may train, in the order in which data passes them."""
-        return {
-            "encoders": self.encoders,
-            "fusion": self.fusion,
-            "projector": self.projector,
-            "llm": self.llm,
-        }
+        return {part: getattr(self, part) for part in PARTS}
 
     @property
     def parameters(self) -> int:
@@ -98,9 +96,22 @@ class ModelCost:
         return sum(part.parameters for part in self.parts.values())
 
     def trained(self, *stages: StageConfig) -> int:
-        """Parameters that any of the stages trains."""
-        names = {name for stage in stages for name in stage.train}
-        return sum(part.parameters for name, part in self.parts.items() if name in names)
+        """Parameters that the stages train; of a part the most that one of them does."""
+        return sum(
+            max((self._learning(part, stage)[0] for stage in stages), default=0) for part in PARTS
+        )
+
+    def added(self, stage: StageConfig) -> int:
+        """Parameters that the adapters of a stage hold beside the model's."""
+        return sum(self._learning(part, stage)[1] for part in PARTS)
+
+    def _learning(self, part: Part, stage: StageConfig) -> tuple[int, int]:
+        """Of a part in a stage: the parameters that learn, and those that an adapter adds."""
+        if part not in stage.train:
+            return 0, 0
+        if part in stage.adapters:
+            return adapter_cost(self.design, part, stage.adapters[part])
+        return self.parts[part].parameters, 0
 
     def work(self, tokens: int) -> dict[str, int]:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
@@ -140,6 +151,7 @@ def model_cost(design: Design) -> ModelCost:
         projector=total(_projector(*segment, llm.width) for segment in fused.segments),
         llm=_llm(llm),
         spec=llm,
+        design=design,
         injected=fused.injected,
     )
 
@@ -210,7 +222,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
     kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
-    weights = WEIGHT * model.parameters / infra.shares_of_weights
+    weights = WEIGHT * (model.parameters + model.added(stage)) / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
     return StepCost(flops, seconds / 3600, held + kept, held, at_once)
 
@@ -232,18 +244,20 @@ def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
     return StepCost(flops, hours, weights + cached, weights, at_once)
 
 
-def _passes(stage: StageConfig, recompute: bool) -> dict[str, int]:
+def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
     """How often a step of training does the work of each part's forward pass.
 
-    Once forward; once more for the gradient of its weights, and once for that of its input where
-    something before it learns or its own first layers do; and once to recompute, where blocks do.
+    Once forward; once more for the gradient of its weights, but beside an adapter, and once for
+    that of its input where something before it learns or its own first layers do; and once to
+    recompute, where blocks do. An adapter's own work is left out.
     """
     found, learnt_before = {}, False
-    for part in ("encoders", "fusion", "projector", "llm"):
-        blocks = part in ("encoders", "llm")
+    for part in PARTS:
+        blocks = part in BLOCKS
         learns = part in stage.train
+        whole = learns and part not in stage.adapters
         inward = learnt_before or (learns and blocks)
-        found[part] = 1 + learns + inward + (recompute and blocks and (learns or inward))
+        found[part] = 1 + whole + inward + (recompute and blocks and (learns or inward))
         learnt_before |= learns
     return found
 
@@ -251,7 +265,7 @@ def _passes(stage: StageConfig, recompute: bool) -> dict[str, int]:
 def _kept(model: ModelCost, stage: StageConfig, text: int, tokens: int, recompute: bool) -> float:
     """Bytes kept of one sample for the backward pass, and of its logits."""
     passes, made = _passes(stage, False), model.outputs(tokens)
-    blocks = sum(made[part] for part in ("encoders", "llm") if passes[part] > 1)
+    blocks = sum(made[part] for part in BLOCKS if passes[part] > 1)
     projected = made["projector"] if passes["projector"] > 1 else 0
     logits = LOGITS * text * int(model.spec.config.get("vocab_size", 0))
     return KEPT * ((RECOMPUTED if recompute else 1) * blocks + projected) + logits

@@ -3,9 +3,9 @@
 Shapes: B batch, T tokens, I images in the batch, H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ def stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
 
 
 class MicroBatch(NamedTuple):
-    """A part of an optimiser step's batch, and its share of the tokens learnt in that step.
+    """A part of an optimiser step's batch, and its share of what is learnt in that step.
 
     `bad`: the samples that others stand in for, as their images cannot be read.
     """
@@ -73,8 +73,10 @@ class MicroBatches(Dataset[MicroBatch]):
 
     Of a step's batch each of `ranks` processes has its share, cut so that no micro-batch is larger
     than `micro_batch_size`; this one is number `rank`. The mean losses of a step's micro-batches in
-    all ranks, each times its `share`, add up to the mean over the learnt tokens of the whole batch,
-    however it is cut. A rank for which no sample is left looks at the step's first, with share 0.
+    all ranks, each times its `share`, add up to the mean of the whole batch, however it is cut; a
+    mean over samples, in which each counts as much as `weigh` gives for the numbers of tokens
+    learnt in them, (n,) to (n,). A rank for which no sample is left looks at the step's first, with
+    share 0.
     """
 
     def __init__(
@@ -84,10 +86,13 @@ class MicroBatches(Dataset[MicroBatch]):
         micro_batch_size: int,
         rank: int = 0,
         ranks: int = 1,
+        *,
+        weigh: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]],
     ) -> None:
         self.data = data
         self.order = order
         self.rank, self.ranks = rank, ranks
+        self.weigh = weigh
         self.parts = ceil(ceil(order.batch_size / ranks) / micro_batch_size)
 
     def __getitem__(self, number: int) -> MicroBatch:
@@ -99,6 +104,9 @@ class MicroBatches(Dataset[MicroBatch]):
         found = [self.data.readable(row) for row in mine or rows[:1].tolist()]
         samples = [sample for sample, _ in found]
         # Not `learnt[mine]`: what stands in for a bad sample has tokens of its own.
-        learnt = sum(int(sample.learn.sum()) for sample in samples)
-        share = learnt / int(self.data.learnt[rows].sum()) if mine else 0.0
+        learnt = np.array([sample.learn.sum() for sample in samples])
+        share = self._weight(learnt) / self._weight(self.data.learnt[rows]) if mine else 0.0
         return MicroBatch(collate(samples), share, tuple(bad for _, more in found for bad in more))
+
+    def _weight(self, learnt: npt.NDArray[np.int64]) -> float:
+        return float(self.weigh(learnt).sum())

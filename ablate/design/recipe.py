@@ -17,10 +17,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog import step_kinds
+from ablate.catalog.parts import Part
+from ablate.design import adapters
+from ablate.design.adapters import AdapterConfig
+from ablate.design.objective import DEFAULT, ObjectiveConfig
 from ablate.errors import nearest
 from ablate.parsing.validation import Fields, known
-
-Part = Literal["encoders", "fusion", "projector", "llm"]
 
 
 def _trained(value: Any) -> Any:
@@ -32,12 +34,14 @@ def _trained(value: Any) -> Any:
 
 class TrainingConfig(Fields):
     """How a stage trains. `train`: learning rate of each part that does; the others are frozen.
+    `adapters`: what learns in a part that is not trained whole, written beside its rate (`split`).
 
     Its length is `steps` (of the optimizer) or `epochs` (over its data); `batch_size` samples a
     step on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
     `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
     `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
     `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
+    `objective`: what is minimised, see `ablate list objectives`.
     """
 
     steps: PositiveInt | None = None
@@ -54,6 +58,13 @@ class TrainingConfig(Fields):
     group_by_length: bool = False
     # Came later: a step of before it is still the same step.
     prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
+    adapters: dict[Part, AdapterConfig] = Field(default={}, exclude_if=lambda given: not given)
+    objective: ObjectiveConfig = Field(default=dict(DEFAULT), exclude_if=lambda one: one == DEFAULT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adapters_apart(cls, value: Any) -> Any:
+        return adapters.split(value)
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainingConfig":
@@ -63,6 +74,9 @@ class TrainingConfig(Fields):
             )
         if self.warm_projector and "projector" not in self.train:
             raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+        for part in self.adapters.keys() - self.train.keys():
+            said = f"an adapter needs a rate: {part}: {{lr: 1.0e-4, ...}} in train"
+            raise PydanticCustomError("ours", "{said}", {"said": said, "path": ["adapters", part]})
         return self
 
 

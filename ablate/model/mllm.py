@@ -1,7 +1,7 @@
 """The multimodal model: what the encoders see, projected, spliced into what the LLM reads.
 
 Shapes: B conversations, T text tokens, I images, L visual tokens an image, D model width,
-S the longest spliced sequence, V vocabulary.
+S the longest spliced sequence, K places of it that some conversation learns from, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedModel
 
 from ablate.catalog.model_spec import ModelSpec
@@ -25,16 +24,16 @@ from ablate.model.projector import Projector
 from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Instruction, LanguageShape
 
-__all__ = ["Mllm", "ModelSpec", "Output", "build_model"]
+__all__ = ["Mllm", "ModelSpec", "Prediction", "build_model"]
 
 
-class Output(NamedTuple):
-    """What a forward pass gives."""
+class Prediction(NamedTuple):
+    """What a forward pass says of the tokens that are learnt from."""
 
-    loss: Tensor
-    """Mean cross-entropy over the supervised tokens; 0 if there are none."""
-    tokens: Tensor
-    """How many those are."""
+    logits: Tensor
+    """(B,K,V), in the precision in which the language model computes."""
+    targets: Tensor
+    """(B,K) int64: the tokens, `IGNORE_INDEX` where a conversation learns nothing."""
 
 
 class Mllm(nn.Module):
@@ -58,7 +57,7 @@ class Mllm(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        """What a recipe may train: "encoders" (a ModuleList), "fusion", "projector", "llm"."""
+        """What a recipe may train: `PARTS`, of which "encoders" is a ModuleList."""
         return {
             "encoders": self.mixture.encoders,
             "fusion": self.mixture.fusion,
@@ -87,20 +86,15 @@ class Mllm(nn.Module):
         else:
             self.llm.activation_checkpointing_disable()
 
-    def forward(self, batch: Batch) -> Output:
-        """The loss of `batch`; UserError if a sequence is longer than the LLM's context."""
+    def forward(self, batch: Batch) -> Prediction:
+        """Of `batch`; UserError if a sequence is longer than the LLM's context."""
         embeddings, layout = self._splice(batch, pad_left=False)
         targets = layout.labels(batch.labels)[:, 1:]
         # Logits only at positions that some row learns from; most, the image's above all, do not.
         kept = (targets != IGNORE_INDEX).any(0).nonzero()[:, 0]
         # Padding is on the right, where causal attention does not look: no mask, the fast kernel.
         logits = self.llm(inputs_embeds=embeddings, logits_to_keep=kept, use_cache=False).logits
-        targets = targets[:, kept].flatten()
-        loss = F.cross_entropy(
-            logits.flatten(0, 1).float(), targets, ignore_index=IGNORE_INDEX, reduction="sum"
-        )
-        tokens = (targets != IGNORE_INDEX).sum()
-        return Output(loss / tokens.clamp(min=1), tokens)
+        return Prediction(logits, targets[:, kept])
 
     @torch.no_grad()
     def generate(

@@ -1,6 +1,6 @@
 """A model's parts on disk, each on its own, and the table of what is trained."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,20 @@ def load_parts(model: Mllm, folder: Path, parts: Iterable[str]) -> None:
         load_module(module, folder / name)
 
 
-def parameter_table(model: Mllm) -> list[dict[str, Any]]:
-    """A row for each encoder and part: {"part", "parameters", "trainable"} (both numbers)."""
+def parameter_table(model: Mllm, adapters: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """A row for each encoder and part: {"part", "parameters", "trainable"} (both numbers).
+
+    `adapters`: what a part with an adapter has in its rows as "adapter", by part.
+    """
     return [
         {
             "part": name.removesuffix(".safetensors"),
             "parameters": sum(p.numel() for p in module.parameters()),
             "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad),
+            **({"adapter": adapters[part]} if adapters and part in adapters else {}),
         }
-        for name, module in _files(model, model.parts).items()
+        for part in model.parts
+        for name, module in _files(model, [part]).items()
     ]
 
 

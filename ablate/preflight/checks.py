@@ -46,12 +46,14 @@ def check(ctx: "StepContext") -> dict[str, Any]:
     problems = [*_folders(ctx), *_packages()]
     if not problems:
         from ablate.preflight.models import check_models
+        from ablate.preflight.objectives import check_objectives
         from ablate.preflight.scorers import check_scorers
 
         checks: list[Callable[[StepContext], Iterable[Problem]]] = [
             _executors,
             _device,
             check_models,
+            check_objectives,
             _data,
             check_scorers,
         ]

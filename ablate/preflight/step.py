@@ -18,18 +18,16 @@ from typing import Any
 from ablate.catalog import step_kinds
 from ablate.config.study import Study
 from ablate.design import Candidate
+from ablate.design.objective import DEFAULT
 from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
-from ablate.store.steps import Step, ancestors, steps_for
+from ablate.store.steps import Step, ancestors, canonical, steps_for
 
 GROUPS = (
-    "fusion_zoo",
-    "ablate.encoders",
-    "ablate.encoder_families",
-    "ablate.metrics",
-    step_kinds.GROUP,
+    *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
+    *("ablate.objectives", "ablate.adapters", step_kinds.GROUP),
 )
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0
@@ -56,11 +54,12 @@ def preflight_step(study: Study) -> Step:
     """The step that tries out what any step of the study does.
 
     Its spec: the models, each with the shortest `max_length` it is given and its parts that any
-    stage trains, the data they learn from, the suite, the kinds of the steps, and the environment
-    of this process.
+    stage trains whole, the data they learn from, by which objectives, the suite, the kinds of the
+    steps, and the environment of this process.
     """
     models: dict[str, dict[str, Any]] = {}
     data: dict[str, Any] = {}
+    objectives: dict[str, Any] = {}
     evaluations: dict[str, Any] = {}
     kinds: dict[str, None] = {}
     for step in ancestors(_steps(study)):
@@ -72,11 +71,16 @@ def preflight_step(study: Study) -> Step:
         new = {"name": step.slug, "model": model, "room": longest, "trained": []}
         known = models.setdefault(model.text, new)
         known["room"] = min(known["room"], longest)
-        known["trained"] = sorted({*known["trained"], *step.spec["stage"]["train"]})
+        stage = step.spec["stage"]
+        whole = stage["train"].keys() - stage.get("adapters", {}).keys()
+        known["trained"] = sorted({*known["trained"], *whole})
+        objective = step.spec["stage"].get("objective", dict(DEFAULT))
+        objectives.setdefault(canonical(objective), objective)
         data.setdefault(step.spec["data"].text, step.spec["data"])
     spec = {
         "models": list(models.values()),
         "data": list(data.values()),
+        "objectives": list(objectives.values()),
         "suite": evaluations,
         "kinds": list(kinds),
         "environment": sha256_json(_environment(study)),

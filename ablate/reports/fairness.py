@@ -17,6 +17,7 @@ import pandas as pd
 
 from ablate.catalog import step_kinds
 from ablate.catalog.plugins import of_spec
+from ablate.design.objective import DEFAULT
 from ablate.files import sha256_json
 from ablate.reports.frame import framed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
@@ -27,6 +28,7 @@ _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
         **dict.fromkeys(("steps", "epochs", "samples", "train"), "error"),
+        **dict.fromkeys(("adapters", "objective"), "error"),
         **dict.fromkeys(("parameters", "trainable parameters", "git commit"), "note"),
         **dict.fromkeys(("threads", "restarts"), "note"),
     }
@@ -114,18 +116,19 @@ def settings(one: CandidateResult) -> dict[str, str]:
     config = one.config
     found = {
         "encoders": " + ".join(config["encoders"]),
-        "fusion": _words(config["fusion"]),
+        "fusion": words(config["fusion"]),
         "llm": str(config["llm"]),
-        "seeds": _words(config["seeds"]),
+        "seeds": words(config["seeds"]),
     }
     stages = _stages(config)
     for name, value in config["recipe"].items():
         path = f"recipe.{name}"
         if name not in stages:
-            found[path] = LEFT_OUT if value is None else _words(value)
+            found[path] = LEFT_OUT if value is None else words(value)
             continue
         found[path] = "done"
-        found |= {f"{path}.{field}": _words(setting) for field, setting in value.items()}
+        fields = {"objective": DEFAULT, "adapters": None, **value}
+        found |= {f"{path}.{field}": words(setting) for field, setting in fields.items()}
     return found
 
 
@@ -262,12 +265,13 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
     """A setting in words: `projector 0.001, llm 0.0005`, `4 x 4`, `none`."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(child)}" for key, child in value.items() if child != {})
+        pairs = [f"{key} {words(child)}" for key, child in value.items() if child not in ({}, [])]
+        return ", ".join(pair.removeprefix("name ") for pair in pairs)
     if isinstance(value, list | tuple):
-        return " x ".join(map(_words, value))
+        return " x ".join(map(words, value))
     return "none" if value is None else str(value)
 
 

@@ -72,6 +72,8 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "front": ("Pareto front", 0),
     "resolution": ("Pixels", 0),
     "unfrozen": ("Unfrozen", 0),
+    "objective": ("Objective", 0),
+    "adapters": ("Adapters", 0),
     "prealigned": ("Pre-aligned", 0),
     "severity": ("Severity", 0),
     "where": ("Where", 0),

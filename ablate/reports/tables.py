@@ -10,10 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.catalog.adapters import label, labels
+from ablate.design.objective import DEFAULT
 from ablate.reports.contributions import contributions as contributions
 from ablate.reports.contributions import moves as moves
 from ablate.reports.contributions import pairs as pairs
 from ablate.reports.fairness import fairness as fairness
+from ablate.reports.fairness import words
 from ablate.reports.flips import flips as flips
 from ablate.reports.frame import ends, estimate, framed, typed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
@@ -57,12 +60,25 @@ Fact = Callable[[CandidateResult], str | float | None]
 
 
 def _unfrozen(one: CandidateResult) -> str:
-    trained = (step.spec["stage"]["train"] for step in one.last_stages)
-    return "yes" if any("encoders" in parts for parts in trained) else "no"
+    stages = [step.spec["stage"] for step in one.last_stages]
+    adapters = (stage.get("adapters", {}).get("encoders") for stage in stages)
+    if found := dict.fromkeys(label(adapter) for adapter in adapters if adapter):
+        return ", ".join(found)
+    return "yes" if any("encoders" in stage["train"] for stage in stages) else "no"
+
+
+def _adapters(one: CandidateResult) -> str:
+    found = (labels(step.spec["stage"].get("adapters", {})) for step in one.last_stages)
+    return ", ".join(filter(None, dict.fromkeys(found))) or "none"
 
 
 def _prealigned(one: CandidateResult) -> str:
     return "yes" if any(step.about.per_expert for step in one.steps) else "no"
+
+
+def _objective(one: CandidateResult) -> str:
+    found = (words(step.spec["stage"].get("objective", DEFAULT)) for step in one.last_stages)
+    return ", ".join(dict.fromkeys(found))
 
 
 VARIED: Mapping[str, Mapping[str, Fact]] = {
@@ -75,6 +91,8 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
         "resolution": lambda one: int(one.encoders[0].rpartition("@")[2]),
         "unfrozen": _unfrozen,
     },
+    "objective": {"objective": _objective},
+    "adapter": {"adapters": _adapters},
     "expert": {"encoders": lambda one: " + ".join(one.encoders)},
     "pre-alignment": {
         "unfrozen": _unfrozen,
@@ -83,7 +101,8 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
 }
 """By a study's axis the columns of its arms: how each fuses, the visual tokens it makes and how
 quickly they are read; the base encoder's side in pixels, and whether the last stage trains
-encoders; the encoders; whether they were pre-aligned."""
+encoders; the encoders; whether they were pre-aligned; by which objective and adapters the last
+stage trains."""
 
 
 def cells(study: StudyResult) -> pd.DataFrame:

@@ -255,25 +255,29 @@ def _of_expert(
 
 
 def _spec(kind: str, model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": model, "stage": _stage(stage), "seed": seed}
-    return {**found, "data": _source(source), **_code(kind, model)}
+    how = _stage(stage)
+    found: dict[str, Any] = {"model": model, "stage": how, "seed": seed}
+    return {**found, "data": _source(source), **_code(kind, model, how)}
 
 
-def _code(kind: str, model: Part) -> dict[str, Part]:
+def _code(kind: str, model: Part, stage: Part) -> dict[str, Part]:
     """Whose code trains and is run: of other packages by content, of ours what is not as it was.
 
     A step of our own components as they first were has neither, as before there was a choice.
     """
-    names = model["fusion"]["name"], *(encoder["family"] for encoder in model["encoders"])
-    return _code_of(kind, *names)
+    parts = [("encoder family", encoder["family"]) for encoder in model["encoders"]]
+    parts += [("fusion", model["fusion"]["name"]), ("step kind", kind)]
+    if "objective" in stage:
+        parts.append(("objective", stage["objective"]["name"]))
+    parts += [("adapter", one["name"]) for one in stage.get("adapters", {}).values()]
+    return _code_of(*parts)
 
 
 @cache
-def _code_of(kind: str, fusion: str, *families: str) -> dict[str, Part]:
-    named = [("encoder family", name) for name in families]
+def _code_of(*parts: tuple[str, str]) -> dict[str, Part]:
     found: dict[str, Mapping[str, Any]] = {
-        "plugins": plugins.described([*named, ("fusion", fusion), ("step kind", kind)]),
-        "revisions": plugins.revisions(fusion, families),
+        "plugins": plugins.described(parts),
+        "revisions": plugins.revisions(parts),
     }
     return {name: Part(values) for name, values in found.items() if values}
 

@@ -56,7 +56,9 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
             self._tell(step, module)
         if step % self.every == 0 and step < module.steps:
             optimizer = trainer.optimizers[0]
-            checkpoint.save(module.states, step, module.parts, optimizer, module.world)
+            checkpoint.save(
+                module.states, step, module.parts, optimizer, module.world, module.fixed
+            )
 
     def _tell(self, step: int, module: Training) -> None:
         """Print a line of the step, unless there was one a moment ago."""

@@ -10,6 +10,7 @@ one rename.
 """
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ def save(
     parts: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     world: StepRanks,
+    fixed: Collection[str] = (),
 ) -> None:
     """Write the state after `step` steps, durably, and remove the one before.
 
-    parts: the modules that are trained in the stage, by name.
+    parts: the modules that are trained in the stage, by name; fixed: the names in them of weights
+    that do not learn, and are not kept.
     """
-    tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts).items()}
+    tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts, fixed).items()}
     own: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
         cut = is_partitioned(parameter)
@@ -89,10 +92,10 @@ class Checkpoint:
         self._files: list[Any] = [safe_open(path, "pt") for path in _files(folder / str(step))]
         self._names = [frozenset(file.keys()) for file in self._files]
 
-    def load_weights(self, parts: nn.ModuleDict) -> None:
+    def load_weights(self, parts: nn.ModuleDict, fixed: Collection[str] = ()) -> None:
         """Put the weights into the parts, before they are sharded; those without stay so."""
         with torch.no_grad():
-            for name, tensor in _weights(parts).items():
+            for name, tensor in _weights(parts, fixed).items():
                 if not tensor.is_meta:
                     tensor.copy_(self._tensor(f"{WEIGHT}:{name}"))
 
@@ -127,8 +130,8 @@ def _files(state: Path) -> list[Path]:
     return sorted(state.glob("*.safetensors"), key=lambda path: int(path.stem))
 
 
-def _weights(parts: nn.ModuleDict) -> dict[str, Tensor]:
-    """Parameters once each (tied ones under one name), and the buffers that are kept."""
+def _weights(parts: nn.ModuleDict, fixed: Collection[str]) -> dict[str, Tensor]:
+    """Parameters once each (tied ones under one name) without `fixed`, and buffers kept."""
     kept = parts.state_dict(keep_vars=True)
     named = [*parts.named_parameters(), *parts.named_buffers()]
-    return {name: tensor for name, tensor in named if name in kept}
+    return {name: tensor for name, tensor in named if name in kept and name not in fixed}

@@ -1,7 +1,9 @@
 """One training stage as a LightningModule in which everything follows from the step's number."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -10,30 +12,35 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from ablate.catalog.parts import READERS
+from ablate.data.batch import IGNORE_INDEX
 from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint
 from ablate.train.devices import shard, summed, total
+from ablate.train.objectives import Objective
 from ablate.train.plan import Plan
 from ablate.worker.process_group import StepRanks
 
 
 class Training(L.LightningModule):  # type: ignore[misc]
-    """Trains the parts of `model` that the plan names for `steps` optimiser steps.
+    """Trains the parts of `model` that the plan names, by `objective`, for `steps` optimiser steps.
 
     micro_batches: of one optimiser step in each process of `world`; states: the folder of its
     checkpoints; step: of the one to go on from, 0 for none; strategy: how the processes share the
-    work. `step` counts the steps done. After each, `metrics` holds its number `step` (from 1),
-    `loss` (mean over the tokens learnt in it), `grad_norm` before clipping, `tokens` learnt, and
-    `lr` of each part; they are of the whole batch, and the same in all processes. Raises
-    `UserError` at a loss or gradient that is not finite, before any weight takes it up.
+    work; adapted: what learns in a part that has an adapter, in which nothing else does. `step`
+    counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss` (the
+    objective's mean over it), `grad_norm` before clipping, `tokens` learnt, and `lr` of each part;
+    they are of the whole batch, and the same in all processes. Raises `UserError` at a loss or
+    gradient that is not finite, before any weight takes it up.
     """
 
     def __init__(
         self,
         model: Mllm,
         plan: Plan,
+        objective: Objective,
         *,
         steps: int,
         micro_batches: int,
@@ -42,10 +49,12 @@ class Training(L.LightningModule):  # type: ignore[misc]
         step: int = 0,
         world: StepRanks,
         strategy: str = "alone",
+        adapted: Mapping[str, Sequence[nn.Parameter]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
+        self.objective = objective
         self.steps = steps
         self.micro_batches = micro_batches
         self.seed = seed
@@ -54,18 +63,30 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.strategy = strategy
         self.step = step
         self.metrics: dict[str, Any] = {}
+        self._adapted = adapted
+        self.fixed = self._fixed()
         self._micro_batch = self.step * micro_batches  # the number of the current one
         self._last_loss = "none yet"
         self._active: frozenset[str] = frozenset()  # the parts that take the current step
         self._is_shared = False
         self._saved = checkpoint.Checkpoint(states, self.step) if self.step else None
         if self._saved:
-            self._saved.load_weights(self.parts)
+            self._saved.load_weights(self.parts, self.fixed)
 
     @property
     def parts(self) -> nn.ModuleDict:
         """The parts this stage trains."""
         return nn.ModuleDict({part: self.model.parts[part] for part in self.plan.train})
+
+    def _fixed(self) -> frozenset[str]:
+        """The names in `parts` of the weights that do not learn beside an adapter."""
+        learning = {id(parameter) for one in self._adapted.values() for parameter in one}
+        return frozenset(
+            f"{part}.{name}"
+            for part in self._adapted
+            for name, parameter in self.model.parts[part].named_parameters()
+            if id(parameter) not in learning
+        )
 
     def set_learning(self, step: int) -> None:
         """Let exactly the parts learn that do so at `step`; the others work as in inference."""
@@ -73,7 +94,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
         for name, part in self.model.parts.items():
             part.train(name in learning)
             if not self._is_shared:  # where weights are, it is decided once
-                part.requires_grad_(name in learning)
+                part.requires_grad_(name in learning and name not in self._adapted)
+                for parameter in self._adapted.get(name, ()):
+                    parameter.requires_grad_(name in learning)
             for layer in part.modules():
                 # In training mode only does it recompute its activations, if it is asked to at all;
                 # what is inside, dropout too, stays as it is.
@@ -119,11 +142,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self._seed_dropout()
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
-        output = self.model(batch.batch)
-        loss: Tensor = output.loss * batch.share
+        predicted = self.model(batch.batch)
+        loss = self.objective(predicted.logits, predicted.targets) * batch.share
         self._loss += loss.detach()
         if batch.share:
-            self._tokens += output.tokens
+            self._tokens += (predicted.targets != IGNORE_INDEX).sum()
             self._images += len(batch.batch.pixels)
         if not loss.requires_grad:  # text alone, while only what sees images learns
             loss = loss + 0.0 * next(p for p in self.parameters() if p.requires_grad).sum()
@@ -137,7 +160,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
     ) -> None:
         loss, tokens, images = summed(self.world, self._loss, self._tokens, self._images)
         self._stop_unless_finite("loss", loss)
-        self._active = self.plan.learning(self.step) & ({*self.model.parts} if images else {"llm"})
+        self._active = self.plan.learning(self.step) & ({*self.model.parts} if images else READERS)
         for group in optimizer.param_groups:
             group["lr"] = self.plan.rate(group["part"], self.step, self.steps)
         self.metrics = {

@@ -2,9 +2,8 @@
 
 import math
 
-from ablate.design.recipe import Part, TrainingConfig
-
-PARTS = ("encoders", "fusion", "projector", "llm")
+from ablate.catalog.parts import Part
+from ablate.design.recipe import TrainingConfig
 
 
 class Plan(TrainingConfig):

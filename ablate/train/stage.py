@@ -21,6 +21,8 @@ from ablate.catalog import step_kinds
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require
 from ablate.catalog.model_spec import ModelSpec
+from ablate.catalog.objectives import OBJECTIVES
+from ablate.catalog.parts import PARTS
 from ablate.catalog.weights import weights_home
 from ablate.config.infra import require_deepspeed
 from ablate.cost.encoders import flops
@@ -28,6 +30,7 @@ from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
 from ablate.data.sampler import GroupedOrder, Order
+from ablate.design.adapters import require_adaptable
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.home import Home
@@ -36,10 +39,12 @@ from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
 from ablate.train import checkpoint
+from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
 from ablate.train.devices import gather_full, process_group, trainer_options
 from ablate.train.module import Training
-from ablate.train.plan import PARTS, Plan
+from ablate.train.objectives import Objective
+from ablate.train.plan import Plan
 from ablate.train.restore import blank_model, starting_model, stored_parts
 
 if TYPE_CHECKING:
@@ -60,19 +65,25 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if strategy == "deepspeed":
         require_deepspeed()
     plan = Plan(**ctx.spec["stage"])
+    require_adaptable(strategy, plan.adapters)
     states = ctx.work / "checkpoint"
     step = ctx.world.agree(checkpoint.step_of(states))
     if strategy == "fsdp" and not ctx.world.leads:
         model = blank_model(ctx.spec)  # the leader will send its share
     else:
-        model = starting_model(ctx.spec, ctx.parents, plan.train if step else ())
+        held = plan.train.keys() - plan.adapters.keys() if step else ()
+        model = starting_model(ctx.spec, ctx.parents, held)
+    sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
+    adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
     if ctx.infra.get("gradient_checkpointing"):
         model.checkpoint_activations()
-    batches = _batches(ctx, plan, model)
+    objective: Objective = OBJECTIVES.build(**plan.objective)
+    batches = _batches(ctx, plan, model, objective)
     steps = plan.steps or batches.order.steps(plan.epochs or 1)
     module = Training(
         model,
         plan,
+        objective,
         steps=steps,
         micro_batches=batches.parts,
         seed=ctx.spec["seed"],
@@ -80,9 +91,14 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         step=step,
         world=ctx.world,
         strategy=strategy,
+        adapted={part: one.learning for part, one in adapted.items()},
     )
     module.set_learning(steps - 1)
-    table = parameter_table(model)
+    labels = {part: one.label for part, one in adapted.items()}
+    table = [
+        {**row, "parameters": sizes[row["part"]]}  # without those of adapters
+        for row in parameter_table(model, labels)
+    ]
     _show(table)
     if not any(row["trainable"] for row in table):
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
@@ -91,7 +107,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         raise UserError(f"warm_projector: {fusion} gives the projector nothing; leave it at 0")
     figures = {  # before anything is trained: a plug-in may fail to say one of them
         "weights": _published(model.spec),
-        "parameters": sum(row["parameters"] for row in table),
+        "parameters": sum(sizes.values()),
         "trainable": sum(row["trainable"] for row in table),
         "visual_tokens": model.num_visual_tokens,
         "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
@@ -106,6 +122,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     seconds = time.monotonic() - started
 
     if ctx.world.leads:
+        merge_adapters(model, adapted)
         save_parts(model, ctx.work, kept)
         write_json(ctx.work / "parameters.json", table)
         shutil.rmtree(states, ignore_errors=True)
@@ -131,7 +148,7 @@ def _published(spec: ModelSpec) -> dict[str, Any]:
     return {name: files for name, files in found.items() if files}
 
 
-def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
+def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) -> MicroBatches:
     source = parse(ctx.spec["data"])
     require([source])
     content = fingerprint(source)
@@ -152,7 +169,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm) -> MicroBatches:
         else Order(len(data), plan.batch_size, ctx.spec["seed"])
     )
     size = ctx.infra.get("micro_batch_size") or plan.batch_size
-    return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size)
+    return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size, weigh=objective.weights)
 
 
 def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
@@ -231,4 +248,5 @@ def _kept(ctx: "StepContext", plan: Plan) -> list[str]:
 def _show(table: list[dict[str, Any]]) -> None:
     for row in table:
         state = f"{row['trainable']:,} trained" if row["trainable"] else "frozen"
+        state += f" ({row['adapter']})" if "adapter" in row else ""
         print(f"{row['part']:<32} {row['parameters']:>14,} parameters, {state}", file=sys.stderr)

@@ -14,6 +14,7 @@ from PIL import Image
 import fusion_zoo
 from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.model.mllm import build_model
+from fusion_zoo import _registry
 
 GREEN = Image.new("RGB", (128, 128), "green")
 TEXTS = ("how many things", "is there a circle in red", "what word is in r1", "how many bars")
@@ -24,9 +25,9 @@ def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The examples of `docs/extending.md`, as another package."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     yield
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
 
 
 def ask(adapter: AblateLMM, *texts: str) -> list[str]:

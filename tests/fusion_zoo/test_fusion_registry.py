@@ -9,7 +9,7 @@ import torch
 from fusion_toys import FUSIONS, SHAPES, ToyBase, build, random_maps
 
 import fusion_zoo
-from fusion_zoo import FeatureMap, MapShape
+from fusion_zoo import FeatureMap, MapShape, _registry
 
 
 def test_the_five_published_fusions_are_there_and_described() -> None:
@@ -31,7 +31,7 @@ def test_a_fingerprint_follows_the_source(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert len(set(before.values())) == len(fusion_zoo.names())
     other = tmp_path / "other.py"
     other.write_text("changed = True\n")
-    monkeypatch.setattr(fusion_zoo, "_file", lambda entry: other)
+    monkeypatch.setattr(_registry.Registry, "file", lambda self, name: self.entry(name) and other)
     assert fusion_zoo.fingerprint("deformable") not in before.values()
     with pytest.raises(ValueError, match="no fusion 'deform'"):
         fusion_zoo.fingerprint("deform")
@@ -107,7 +107,7 @@ def test_another_package_brings_a_fusion_of_its_own(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guest\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[fusion_zoo]\nscaled = guest_fusions:Scaled\n")
     monkeypatch.syspath_prepend(tmp_path)
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     try:
         assert "scaled" in fusion_zoo.names()
         assert fusion_zoo.describe("scaled") == "Only the base, scaled."
@@ -119,7 +119,7 @@ def test_another_package_brings_a_fusion_of_its_own(
         with pytest.raises(ValueError, match="map 0: built for"):  # it looks at no shape itself
             fusion(random_maps([MapShape(16, 6, 4)]))
     finally:
-        fusion_zoo._entries.cache_clear()
+        _registry.installed.cache_clear()
 
 
 def test_whether_a_fusion_has_notes_is_known_from_its_source() -> None:

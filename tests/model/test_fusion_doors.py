@@ -21,7 +21,8 @@ from ablate.model.injection import Injector, MediaView, find_blocks
 from ablate.model.instruction import instruction_mask, instructions
 from ablate.model.mllm import Mllm
 from ablate.model.splice import splice_layout
-from fusion_zoo import Fusion, LanguageShape, MapShape, Segment
+from ablate.train.objectives.sft import Sft
+from fusion_zoo import Fusion, LanguageShape, MapShape, Segment, _registry
 
 Make = Callable[..., Mllm]
 IMAGE = IMAGE_TOKEN_ID
@@ -33,9 +34,13 @@ def _guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both examples of the page, in another package."""
     doc_examples.install(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     yield
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
+
+
+def loss_of(model: Mllm, batch: Batch) -> torch.Tensor:
+    return Sft()(*model(batch))
 
 
 def batch_of(rows: list[list[int]], *, left: bool = False, answers: int = 0) -> Batch:
@@ -163,7 +168,7 @@ def test_the_gate_begins_as_plain_concatenation_and_learns(make_model: Make) -> 
     plain.projector.load_state_dict(model.projector.state_dict())
     batch = batch_of(ROWS, answers=1)
     assert torch.equal(seen(model, batch), seen(plain, batch))
-    model(batch).loss.backward()
+    loss_of(model, batch).backward()
     gate = model.mixture.fusion.get_submodule("gate")
     assert gate.weight.grad.abs().sum() > 0
 
@@ -199,13 +204,13 @@ def test_with_its_gates_at_zero_logits_are_those_without_it_to_the_bit(make_mode
 
 def test_the_gradient_reaches_the_gates_and_then_all_of_it(make_model: Make) -> None:
     model = make_model(fusion="cross_attention")
-    model(batch_of(ROWS, answers=2)).loss.backward()
+    loss_of(model, batch_of(ROWS, answers=2)).backward()
     fusion = model.mixture.fusion
     gates = {name: one.grad for name, one in fusion.named_parameters() if name.endswith("gate")}
     assert gates
     assert all(gradient is not None and gradient != 0 for gradient in gates.values())
     opened(model).zero_grad()
-    model(batch_of(ROWS, answers=2)).loss.backward()
+    loss_of(model, batch_of(ROWS, answers=2)).backward()
     for name, parameter in fusion.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -218,7 +223,7 @@ def test_gradients_are_the_same_where_activations_are_computed_again(make_model:
     def gradients(again: bool) -> dict[str, torch.Tensor]:
         model = opened(make_model(fusion="cross_attention")).train()
         model.checkpoint_activations(again)
-        model(batch_of(ROWS, answers=2)).loss.backward()
+        loss_of(model, batch_of(ROWS, answers=2)).backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
     plain, again = gradients(False), gradients(True)
@@ -262,8 +267,8 @@ def test_a_token_sees_the_images_before_it_and_no_other_conversation_s(make_mode
 
 def test_padding_and_company_change_nothing(make_model: Make) -> None:
     model = opened(make_model(fusion="cross_attention"))
-    loss = model(batch_of(ROWS, answers=2)).loss
-    torch.testing.assert_close(model(batch_of(ROWS, left=True, answers=2)).loss, loss)
+    loss = loss_of(model, batch_of(ROWS, answers=2))
+    torch.testing.assert_close(loss_of(model, batch_of(ROWS, left=True, answers=2)), loss)
     batch = batch_of(ROWS, left=True)
     together = model.generate(batch, 5, [])
     alone = batch_of(ROWS[2:], left=True)
@@ -275,10 +280,10 @@ def test_text_alone_is_left_as_it_is_also_in_lockstep(make_model: Make) -> None:
     model = opened(make_model(fusion="cross_attention"))
     model(batch_of(ROWS))  # whose view must not stay
     text = batch_of([[3, 4, 5], [6, 7, 8]], answers=2)
-    free = model(text).loss
-    torch.testing.assert_close(make_model()(text).loss, free)
+    free = loss_of(model, text)
+    torch.testing.assert_close(loss_of(make_model(), text), free)
     model.in_lockstep = True
-    together = model(text).loss
+    together = loss_of(model, text)
     torch.testing.assert_close(together, free)
     together.backward()
     assert all(p.grad is not None for p in model.mixture.fusion.parameters())

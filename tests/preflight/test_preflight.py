@@ -15,7 +15,6 @@ import core_fakes
 import plugin_toys
 import pytest
 
-import fusion_zoo
 from ablate.catalog import encoders as registry
 from ablate.config.study import Study, load_study
 from ablate.design import encoder_spec
@@ -28,6 +27,7 @@ from ablate.preflight.step import preflight_step
 from ablate.store.artifacts import Store
 from ablate.strategies import Round
 from ablate.worker.context import StepContext
+from fusion_zoo import _registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,7 +158,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Installs the package of another author, and takes it away again."""
 
     def forget() -> None:
-        for known in (fusion_zoo._entries, fusion_zoo._source, fusion_zoo._options):
+        for known in (_registry.installed, _registry._parsed, _registry._options):
             known.cache_clear()
         registry._known.cache_clear()
         encoder_spec.cache_clear()

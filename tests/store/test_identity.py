@@ -14,7 +14,6 @@ import pytest
 from in_process import ablate
 from PIL import Image
 
-import fusion_zoo
 from ablate import design
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import encoders as registry
@@ -30,6 +29,7 @@ from ablate.store.record import record
 from ablate.store.steps import Step, ancestors, steps_for
 from ablate.worker.context import Place
 from ablate.worker.run import run_chain
+from fusion_zoo import _registry
 
 GUEST = {
     "guest/__init__.py": "raise RuntimeError('this code is not to run')\n",
@@ -96,7 +96,7 @@ explore:
 """
 SUITE = "tasks: [{task: pope, file: pope/pope, metric: f1, questions: 2}]"
 CACHES = (
-    *(fusion_zoo._entries, registry._known, design.encoder_spec, suites.resolve, benchmarks._yaml),
+    *(_registry.installed, registry._known, design.encoder_spec, suites.resolve, benchmarks._yaml),
     *(steps._code_of, steps._model, steps._of_expert, steps._suite),
 )
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_toys import Context, Make, train_apart, weights
 
-import fusion_zoo
 from ablate.errors import UserError
 from ablate.train.restore import load_trained
 from ablate.train.stage import train
+from fusion_zoo import _registry
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The examples of `docs/extending.md`, as another package."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     yield
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
 
 
 @pytest.mark.parametrize(

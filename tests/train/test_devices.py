@@ -22,6 +22,7 @@ from ablate.catalog import llms
 from ablate.model.mllm import Mllm
 from ablate.store.steps import Step
 from ablate.train import checkpoint, module
+from ablate.train.objectives.sft import Sft
 from fusion_zoo import options
 
 LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
@@ -278,14 +279,13 @@ def test_a_loss_that_is_not_finite_stops_all_and_keeps_the_last_good_state(
     make_job: MakeJob, strategy: str
 ) -> None:
     def prepare(number: int) -> None:
-        forward, passes = Mllm.forward, iter(range(6))
+        loss, passes = Sft.__call__, iter(range(6))
 
-        def spoilt(model: Mllm, batch: Any) -> Any:
-            output = forward(model, batch)
+        def spoilt(objective: Sft, logits: Any, targets: Any) -> Any:
             bad = number == 1 and next(passes, None) is None
-            return output._replace(loss=output.loss * float("nan")) if bad else output
+            return loss(objective, logits, targets) * (float("nan") if bad else 1.0)
 
-        Mllm.forward = spoilt  # type: ignore[method-assign]
+        Sft.__call__ = spoilt  # type: ignore[method-assign]
 
     infra = {"strategy": strategy, "checkpoint_every_steps": 1}
     job = make_job("job", 2, infra).with_(prepare=prepare)

@@ -21,6 +21,7 @@ from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.train import callbacks
 from ablate.train import module as module_file
+from ablate.train.objectives.sft import Sft
 from ablate.train.restore import load_trained, starting_model
 from ablate.train.stage import train
 
@@ -233,16 +234,15 @@ def test_a_frozen_language_model_recomputes_its_activations_too(
 def test_a_loss_that_is_not_finite_stops_before_any_weight_takes_it_up(
     make_context: Make, monkeypatch: pytest.MonkeyPatch, value: float, what: str
 ) -> None:
-    forward = Mllm.forward
+    loss = Sft.__call__
     calls = 0
 
-    def spoilt(model: Mllm, batch: Any) -> Any:
+    def spoilt(objective: Sft, logits: Any, targets: Any) -> Any:
         nonlocal calls
         calls += 1
-        output = forward(model, batch)
-        return output._replace(loss=output.loss * value) if calls == 3 else output
+        return loss(objective, logits, targets) * (value if calls == 3 else 1.0)
 
-    monkeypatch.setattr(Mllm, "forward", spoilt)
+    monkeypatch.setattr(Sft, "__call__", spoilt)
     ctx = make_context(infra={"checkpoint_every_steps": 1})
     with pytest.raises(
         UserError, match=rf"the loss is {what} at step 3 of 6 \(last loss: 4\.\d+ at"

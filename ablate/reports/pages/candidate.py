@@ -193,6 +193,8 @@ def _trained(row: Mapping[str, Any] | None) -> str:
     """How much of a part a stage trained, in a word or as a number of parameters."""
     if row is None or not row["parameters"]:
         return ABSENT
+    if "adapter" in row and row["trainable"]:
+        return f"{row['adapter']}, {row['trainable']:,} trained"
     if row["trainable"] in (0, row["parameters"]):
         return "trained" if row["trainable"] else "frozen"
     return f"{row['trainable']:,} trained"

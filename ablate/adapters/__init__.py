@@ -1,0 +1,12 @@
+"""Ways to train a part of a model by a small change of it, one file each; a file here is found by
+itself.
+
+A file's name is the adapter's, and its class, named the same in CamelCase, an `Adapter` whose
+keyword-only arguments with literal defaults are the options that a study may give. The first line
+of the file's docstring describes it; `LABEL` is how tables call it, with options in braces. Another
+package adds its own by an entry point in the group `ablate.adapters`.
+"""
+
+from ablate.adapters._interface import Adapter, linear_layers
+
+__all__ = ["Adapter", "linear_layers"]

@@ -1,0 +1,111 @@
+"""What learns in parts of a model that have an adapter, counted on parts without memory.
+
+They take torch to build, and so the numbers are remembered in `home()`.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import fusion_zoo
+from ablate.catalog import step_kinds
+from ablate.catalog.adapters import ADAPTERS
+from ablate.catalog.llms import LlmSpec
+from ablate.catalog.parts import Part
+from ablate.config.infra import Infra
+from ablate.design import Candidate, Design, encoder_spec, llm_spec
+from ablate.design.adapters import require_adaptable
+from ablate.errors import UserError
+from ablate.files import disk_cache, sha256_files
+from ablate.store.steps import expert_design
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class AdapterCost(NamedTuple):
+    """Parameters that learn in a part with an adapter, and those that the adapter adds to it."""
+
+    trained: int
+    added: int
+
+
+def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> AdapterCost:
+    """Of an adapter in a part of a design's model; UserError where the part has no place for it."""
+    ours = [ADAPTERS.file(name) for name in ADAPTERS.names() if ADAPTERS.plug_in(name) is None]
+    source = sha256_files(sorted({ADAPTERS.file(adapter["name"]), *ours}))
+    encoders = [encoder_spec(title).to_json() for title in design.encoders]
+    fusion = [fusion_zoo.fingerprint(design.fusion.name), design.fusion.model_dump(mode="json")]
+    fusion += [llm_spec(design.llm).width, llm_spec(design.llm).layers]  # which some ask for
+    identity = {  # what is behind a part makes no difference to it
+        "encoders": [encoders],
+        "fusion": [encoders, fusion],
+        "projector": [encoders, fusion],
+        "llm": [llm_spec(design.llm).to_json()],
+    }
+    asked = [source, dict(adapter), part, identity[part]]
+    return AdapterCost(*disk_cache("adapters", asked, lambda: _counted(design, part, adapter)))
+
+
+def check_adapters(candidates: Iterable[Candidate], infra: Infra) -> None:
+    """UserError names the first stage of a candidate whose adapter finds no place in its part."""
+    for one in candidates:
+        for name, stage in one.recipe.stages().items():
+            kind = step_kinds.find(one.recipe.kind(name))
+            own = infra.of(kind.name)
+            if own.processes > 1:
+                require_adaptable(own.strategy, stage.adapters)
+            alone = [expert_design(one, title) for title in one.encoders]
+            designs = alone if kind.per_expert else [one]
+            for design, (part, adapter) in product(designs, stage.adapters.items()):
+                try:
+                    adapter_cost(design, part, adapter)
+                except (UserError, ValueError) as error:
+                    where = f"recipe.{name}.train.{part}.{adapter['name']}"
+                    raise UserError(f"{one.name}: {where}: {error}") from None
+
+
+def _counted(design: Design, part: Part, adapter: Mapping[str, Any]) -> list[int]:
+    import torch
+
+    with torch.device("meta"):
+        module = _built(design, part)
+        before = sum(parameter.numel() for parameter in module.parameters())
+        learning = ADAPTERS.build(**adapter).attach(module)
+    after = sum(parameter.numel() for parameter in module.parameters())
+    return [sum(parameter.numel() for parameter in learning), after - before]
+
+
+def _built(design: Design, part: Part) -> "nn.Module":
+    """A part of a design's model, as `ablate.model` builds it."""
+    from torch import nn
+
+    from ablate.encoders.build import build_encoder
+
+    specs, llm = [encoder_spec(title) for title in design.encoders], llm_spec(design.llm)
+    if part == "encoders":
+        return nn.ModuleList(build_encoder(spec, load_weights=False) for spec in specs)
+    if part == "llm":
+        return _language_model(llm)
+    shapes = [fusion_zoo.MapShape(*shape) for spec in specs for shape in spec.maps]
+    fused = design.fusion
+    reader = fusion_zoo.LanguageShape(llm.width, llm.layers)
+    fusion = fusion_zoo.build(fused.name, shapes, fused.grid, reader, **fused.options)
+    if part == "fusion":
+        return fusion
+    widths = [segment.channels for segment in fusion.segments]
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(width, llm.width), nn.GELU(), nn.Linear(llm.width, llm.width))
+        for width in widths
+    )
+
+
+def _language_model(spec: LlmSpec) -> "nn.Module":
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if (spec.folder / "config.json").is_file():
+        config = AutoConfig.from_pretrained(spec.folder)
+    else:
+        config = AutoConfig.for_model(**spec.config)
+    model: nn.Module = AutoModelForCausalLM.from_config(config)
+    return model

@@ -1,0 +1,68 @@
+"""What a stage's `train` may say of a part: `1.0e-4`, or `{lr: 1.0e-4, lora: {rank: 16}}`."""
+
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from ablate.catalog.adapters import ADAPTERS
+from ablate.errors import UserError, nearest
+
+
+def split(stage: Any) -> Any:
+    """A stage as written, with the rates of its parts in `train`, their adapters in `adapters`."""
+    train = stage.get("train") if isinstance(stage, dict) else None
+    if not isinstance(train, dict) or not any(isinstance(how, dict) for how in train.values()):
+        return stage
+    rates, adapters = dict(train), dict[str, Any]()
+    for part, how in train.items():
+        if isinstance(how, dict):
+            rates[part], adapter = _of_part(how, ["train", part])
+            adapters |= {part: adapter} if adapter else {}
+    return {**stage, "train": rates, "adapters": {**(stage.get("adapters") or {}), **adapters}}
+
+
+def require_adaptable(strategy: str, adapters: Collection[str]) -> None:
+    """UserError where processes that share a step in this way cannot train adapters."""
+    if strategy == "deepspeed" and adapters:
+        raise UserError(
+            f"strategy 'deepspeed' trains parts whole, but {', '.join(sorted(adapters))} has an "
+            "adapter; choose ddp or fsdp"
+        )
+
+
+def _of_part(how: dict[str, Any], path: Sequence[str]) -> tuple[Any, dict[str, Any] | None]:
+    """The rate of a part, and its adapter."""
+    given = {name: options for name, options in how.items() if options is not None}
+    if "lr" not in given:
+        raise _problem(path, "its lr is missing, as in {lr: 1.0e-4, lora: {rank: 16}}")
+    rate = given.pop("lr")
+    if len(given) > 1:
+        raise _problem(path, f"one adapter a part is possible, not {' and '.join(sorted(given))}")
+    for name, options in given.items():
+        if name not in ADAPTERS.names():
+            hint = nearest(name, [*ADAPTERS.names(), "lr"])
+            raise _problem([*path, name], f"no adapter '{name}'{hint}")
+        if not isinstance(options, dict):
+            raise _problem([*path, name], f"its options should be a dictionary, got {options!r}")
+        return rate, _filled({"name": name, **options}, [*path, name])
+    return rate, None
+
+
+def _filled(adapter: dict[str, Any], path: Sequence[str] = ()) -> dict[str, Any]:
+    """With every option of it."""
+    options = {**adapter}
+    name = str(options.pop("name", None))
+    try:
+        return {"name": name, **ADAPTERS.filled(name, options)}
+    except ValueError as error:
+        raise _problem(path, str(error)) from None
+
+
+def _problem(path: Sequence[str], said: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": said, "path": path})
+
+
+AdapterConfig = Annotated[dict[str, Any], AfterValidator(_filled)]
+"""An adapter's name with its options, as they are in a step's spec."""

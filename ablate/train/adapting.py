@@ -1,0 +1,44 @@
+"""Adapters on a model's parts, while a stage trains them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ablate.adapters import Adapter
+from ablate.catalog.adapters import ADAPTERS, label
+from ablate.catalog.parts import Part
+from ablate.model.mllm import Mllm
+
+
+class Adapted(NamedTuple):
+    """An adapter that is attached to a part, and what learns in the part by it."""
+
+    adapter: Adapter
+    learning: Sequence[nn.Parameter]
+    label: str
+
+
+def attach_adapters(
+    model: Mllm, adapters: Mapping[Part, Mapping[str, Any]], seed: int
+) -> dict[str, Adapted]:
+    """Attach a stage's adapters, named with their options by part; `seed` decides how they start.
+
+    UserError or ValueError where a part has no place for its adapter.
+    """
+    found = dict[str, Adapted]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part, given in adapters.items():
+            adapter: Adapter = ADAPTERS.build(**given)
+            learning = adapter.attach(model.parts[part])
+            found[part] = Adapted(adapter, learning, label(given))
+    return found
+
+
+def merge_adapters(model: Mllm, adapted: Mapping[str, Adapted]) -> None:
+    """Fold what was learnt into the parts, which then are as if they had been trained whole."""
+    with torch.no_grad():
+        for part, one in adapted.items():
+            one.adapter.merge(model.parts[part])

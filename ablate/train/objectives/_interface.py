@@ -1,0 +1,39 @@
+"""What an objective is.
+
+Shapes: B conversations, K places that some of them learn from, V vocabulary, n samples.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ablate.data.batch import IGNORE_INDEX
+
+
+class Objective:
+    """A mean over a batch's samples of a loss of what a model predicts.
+
+    A step's batch is cut up, by memory and by devices; the loss of each piece counts by the sum of
+    its samples' `weights`, so that what is learnt does not depend on the cuts.
+    """
+
+    def weights(self, learnt: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """How much each sample counts in the mean, by the number of tokens learnt in it.
+
+        (n,) to (n,), above 0 in sum. By default that number: each token counts the same.
+        """
+        return learnt
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss, (), of logits (B,K,V) in any precision and targets (B,K).
+
+        A target is `IGNORE_INDEX` where nothing is learnt; without any other, the loss is 0.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def learnt(targets: Tensor) -> Tensor:
+        """(B,K) bool: the places that are learnt from."""
+        return targets != IGNORE_INDEX
