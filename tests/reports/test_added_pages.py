@@ -118,7 +118,7 @@ def test_a_page_that_fails_says_so_in_its_place_and_costs_no_other(
 def test_a_page_is_left_out_where_it_does_not_want_to_be_shown(
     install: Install, greedy: StudyResult, arms: StudyResult, tmp_path: Path
 ) -> None:
-    install("values, order=35", "values, 35, lambda study: study.kind == 'arms'")
+    install("values, order=35", "values, 35, lambda study: study.strategy.kind == 'arms'")
     assert "encoder-counts" not in dict(navigation(greedy))
     assert "encoder-counts" in dict(navigation(arms))
     assert not (build(greedy, tmp_path / "report").parent / "encoder-counts.html").exists()
