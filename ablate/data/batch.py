@@ -1,6 +1,7 @@
 """What a model is fed.
 
-Shapes: B batch (conversations), T tokens, I images in the batch, H W pixels.
+Shapes: B batch (conversations), T tokens, I images in the batch, H W pixels, F values of an image's
+features.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +25,7 @@ class Batch:
     """
 
     pixels: Tensor
-    """(I,3,H,W) uint8, RGB."""
+    """(I,3,H,W) uint8, RGB; or (I,F) float32, what frozen encoders made of them."""
     image_rows: Tensor
     """(I,) int64, ascending: the row each image belongs to."""
     input_ids: Tensor

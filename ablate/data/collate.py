@@ -1,6 +1,6 @@
 """Samples to batches, and the batches of each optimiser step.
 
-Shapes: B batch, T tokens, I images in the batch, H W pixels.
+Shapes: B batch, T tokens, I images in the batch, H W pixels, F values of an image's features.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,13 +8,12 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.data.batch import IGNORE_INDEX, Batch
-from ablate.data.dataset import BadImage, Conversations, Sample
+from ablate.data.dataset import BadImage, Conversations, Picture, Sample
 from ablate.data.sampler import Order
 from ablate.errors import UserError
 
@@ -40,8 +39,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def stack_images(images: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
-    """Images of (3,H,W) as (I,3,H,W); (0,3,1,1) where there are none.
+def stack_images(images: Sequence[Picture]) -> Tensor:
+    """Images of (3,H,W) as (I,3,H,W), features (F,) as (I,F); (0,3,1,1) where there are none.
 
     Raises `UserError` where they differ in size.
     """

@@ -1,10 +1,10 @@
 """The conversations a stage learns from: rows of one or several sources, and their images.
 
-Shapes: B batch, T tokens, I images in the batch, H W pixels.
+Shapes: B batch, T tokens, I images in the batch, H W pixels, F values of an image's features.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,17 +14,22 @@ import numpy.typing as npt
 from ablate.catalog.data_sources import DataSource, Files, WorldData
 from ablate.data.bad import identified
 from ablate.data.chat import Chat
+from ablate.data.features import Features
 from ablate.data.images import read_image
 from ablate.data.prepare import Part, indexed, prepare
 from ablate.errors import UserError
 
+Pixels = npt.NDArray[np.uint8]
+Picture = Pixels | npt.NDArray[np.float32]
+
 
 class Sample(NamedTuple):
-    """One conversation: `ids` (T,) int32, `learn` (T,) bool, `images` (3,H,W) uint8 each."""
+    """One conversation: `ids` (T,) int32, `learn` (T,) bool, `images` (3,H,W) uint8 each, or
+    the features (F,) float32 of each."""
 
     ids: npt.NDArray[np.int32]
     learn: npt.NDArray[np.bool_]
-    images: list[npt.NDArray[np.uint8]]
+    images: list[Picture]
 
 
 class BadImage(NamedTuple):
@@ -43,7 +48,7 @@ class Conversations:
     rows for every tokenizer, model and stage. Rows longer than `max_length` tokens (an image counts
     as `visual_tokens`) or without anything to learn are bad rows as those are that cannot be read:
     `UserError` (file and row) beyond what the source allows. Nothing of the data is held in memory
-    but four numbers a sample.
+    but four numbers a sample. `features`: of a source, by name, to be given in place of its pixels.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Conversations:
     ) -> None:
         self.canvas, self.padding = source.canvas, source.padding
         self.parts = _parts(source, content, chat, root)
+        self.features: dict[str, Features] = {}
         chosen, learnt, lengths, images = [], [], [], []
         for number, part in enumerate(self.parts.values()):
             length = part.index.lengths() + part.index.images() * (visual_tokens - 1)
@@ -85,16 +91,28 @@ class Conversations:
         return len(self._rows)
 
     def __getitem__(self, sample: int) -> Sample:
-        _, part, row = self._place(sample)
+        name, part, row = self._place(sample)
         tokens = part.index.tokens(row)
+        images: list[Picture]
+        if name in self.features:
+            images = [self.features[name][image] for image in part.index.image_numbers(row)]
+        else:
+            images = [*self._images(part, row)]
+        return Sample(tokens.ids, tokens.learn, images)
+
+    def images(self, part: Part) -> Iterator[Pixels]:
+        """Every image of a source (3,H,W), in the order of its index; UserError for a bad one."""
+        for row in range(len(part.index)):
+            yield from self._images(part, row)
+
+    def _images(self, part: Part, row: int) -> list[Pixels]:
         try:
-            images = [
+            return [
                 read_image(self._file(part, file), self.canvas, self.padding)
                 for file in part.index.files(row)
             ]
         except UserError as error:
             raise UserError(f"{_where(part, row)}: {error}") from None
-        return Sample(tokens.ids, tokens.learn, images)
 
     def readable(self, sample: int) -> tuple[Sample, list[BadImage]]:
         """The sample, or where its image cannot be read the next one that can, and what was bad.

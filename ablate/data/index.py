@@ -136,10 +136,19 @@ class Index:
         span = slice(self._starts[row], self._starts[row + 1])
         return Tokens(np.array(self._ids[span]), np.array(self._learn[span]))
 
+    @property
+    def num_images(self) -> int:
+        """How many images all rows have together."""
+        return int(self._image_starts[-1])
+
+    def image_numbers(self, row: int) -> range:
+        """The images of one row, counted through all rows."""
+        return range(self._image_starts[row], self._image_starts[row + 1])
+
     def files(self, row: int) -> list[str | bytes]:
         """The images of one row: paths, or image files as a whole."""
         found: list[str | bytes] = []
-        for image in range(self._image_starts[row], self._image_starts[row + 1]):
+        for image in self.image_numbers(row):
             file = self._files[self._file_starts[image] : self._file_starts[image + 1]].tobytes()
             found.append(file if self._embedded[image] else os.fsdecode(file))
         return found

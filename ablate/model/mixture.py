@@ -1,9 +1,10 @@
 """Several encoders looking at one image, fused into one token sequence.
 
-Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution.
+Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution, F values
+of its maps of an image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,31 +53,62 @@ class Mixture(nn.Module):
         its media if it has any. `context`: for a fusion that asks for the instruction.
 
         Each encoder sees the image resized to its own SxS from the full resolution: antialiased,
-        or as `Encoder.aligned` says.
+        or as `Encoder.aligned` says. In place of pixels it takes (B,F), the `features` of each
+        encoder side by side, where the fusion does not run the base's blocks itself.
         """
-        image = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        views = {_view(encoder) for encoder in self._encoders}
-        seen = {view: _resize(image, *view) for view in views}
-        base, *experts = self._encoders
-        rest = [one for expert in experts for one in self._maps(expert, seen)]
-        if self.fusion.reaches_inside_base:
-            view = seen[_view(base)]
-            shape_only = view.new_zeros(()).expand(len(view), *base.shape)
-            maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
+        blocks = None
+        if pixels.ndim == 2:
+            maps = self._unpacked(pixels)
         else:
-            maps, blocks = [*self._maps(base, seen), *rest], None
+            image = _floats(pixels)
+            seen = {view: _resize(image, *view) for view in map(_view, self.all_encoders)}
+            base, *experts = self.all_encoders
+            rest = [one for expert in experts for one in _maps(expert, seen[_view(expert)])]
+            if self.fusion.reaches_inside_base:
+                view = seen[_view(base)]
+                shape_only = view.new_zeros(()).expand(len(view), *base.shape)
+                maps, blocks = [FeatureMap(shape_only), *rest], base.blockwise(view)
+            else:
+                maps = [*_maps(base, seen[_view(base)]), *rest]
+        if self.feature_norm != "none":
+            bare = int(self.fusion.reaches_inside_base)
+            maps = [*maps[:bare], *map(_normed, maps[bare:])]
         tokens: list[Tensor] = self.fusion(maps, blocks, context)
         return tokens
 
+    def _unpacked(self, features: Tensor) -> list[FeatureMap]:
+        shapes = [shape for encoder in self.all_encoders for shape in encoder.shapes]
+        sizes = [shape.tokens * shape.channels for shape in shapes]
+        return [
+            FeatureMap.from_tokens(part.reshape(-1, shape.tokens, shape.channels), shape.grid)
+            for part, shape in zip(torch.split(features, sizes, dim=1), shapes, strict=True)
+        ]
+
     @property
-    def _encoders(self) -> list[Encoder]:
+    def all_encoders(self) -> list[Encoder]:
+        """The base and the experts."""
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
-    def _maps(self, encoder: Encoder, seen: Mapping[View, Tensor]) -> list[FeatureMap]:
-        """An encoder's maps of the image at its resolution, normalised as is asked for."""
-        view = seen[_view(encoder)]
-        maps = encoder.maps(view) if encoder.spec.pyramid else [encoder(view)]  # with its hooks
-        return maps if self.feature_norm == "none" else [_normed(one) for one in maps]
+
+@torch.no_grad()
+def features(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """(B,F): what a mixture's encoder makes of images, before it is normalised."""
+    maps = _maps(encoder, _resize(_floats(pixels), *_view(encoder)))
+    return torch.cat([one.tokens().flatten(1) for one in maps], dim=1)
+
+
+def feature_size(encoder: Encoder) -> int:
+    """The values F of an image's `features`."""
+    return sum(shape.tokens * shape.channels for shape in encoder.shapes)
+
+
+def _maps(encoder: Encoder, view: Tensor) -> list[FeatureMap]:
+    """An encoder's maps of the image at its resolution."""
+    return encoder.maps(view) if encoder.spec.pyramid else [encoder(view)]  # with its hooks
+
+
+def _floats(pixels: Tensor) -> Tensor:
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def _view(encoder: Encoder) -> View:

@@ -42,6 +42,7 @@ from ablate.train import checkpoint
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
 from ablate.train.devices import gather_full, process_group, trainer_options
+from ablate.train.features import use_features
 from ablate.train.module import Training
 from ablate.train.objectives import Objective
 from ablate.train.plan import Plan
@@ -114,6 +115,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "fusion_notes": model.mixture.fusion.notes(),
     }
     kept = _kept(ctx, plan)
+    use_features(ctx, plan, model.mixture, batches.data, steps)
     started = time.monotonic()
     with process_group(ctx.world, ctx.device, strategy):
         _fit(ctx, module, batches)

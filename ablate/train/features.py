@@ -1,0 +1,109 @@
+"""Features of frozen encoders, made once for all stages that read them.
+
+Where a stage trains no encoder, what each makes of an image is the same at every step and for every
+candidate that holds it. So it is made of all images of the data once, kept below the home, and read
+from there: to the bit what the stage would see in the pixels, on a processor of this kind.
+
+Shapes: B images, F values an image.
+"""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import save
+from torch import Tensor
+
+from ablate.data.collate import stack_images
+from ablate.data.dataset import Conversations
+from ablate.data.features import Features
+from ablate.data.made import made
+from ablate.data.prepare import Part
+from ablate.encoders.base import Encoder
+from ablate.encoders.tensors import distinct
+from ablate.files import flush, sha256_json
+from ablate.model.mixture import Mixture, feature_size, features
+from ablate.store.record import machine, versions
+from ablate.train.plan import Plan
+
+if TYPE_CHECKING:
+    from ablate.worker.context import StepContext
+
+VERSION = 1
+"""Raised when our code would make other features of the same image."""
+LIMIT = 2**30
+"""Bytes that the features of an encoder may take for a source; larger ones are not kept."""
+FILE = "features.bin"
+TOGETHER = 32
+"""Images seen at a time."""
+
+
+def use_features(
+    ctx: "StepContext", plan: Plan, mixture: Mixture, data: Conversations, steps: int
+) -> None:
+    """Have `data` give the features of images in place of their pixels, where that is worth it.
+
+    It is where no encoder learns, each image is seen once at least, and there is room. Not on a
+    GPU, which sees an image sooner than a disk gives what it saw. Raises UserError (file and row)
+    for an image that cannot be read.
+    """
+    alone = ctx.world.size == 1 and ctx.device == "cpu" and plan.precision != "bf16"
+    frozen = "encoders" not in plan.train and not mixture.fusion.reaches_inside_base
+    strict = all(part.budget.allowed == 0 for part in data.parts.values())
+    if not (alone and frozen and strict) or steps * plan.batch_size < len(data):
+        return
+    encoders = mixture.all_encoders
+    sizes = [
+        4 * feature_size(encoder) * part.index.num_images
+        for encoder in encoders
+        for part in data.parts.values()
+    ]
+    if max(sizes) > LIMIT or 2 * sum(sizes) > shutil.disk_usage(ctx.home).free:
+        return
+    for name, part in data.parts.items():
+        files = [_made(ctx, encoder, data, part) for encoder in encoders]
+        data.features[name] = Features(files, part.index.num_images)
+
+
+def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part) -> Path:
+    """The file of an encoder's features of a source, made if it is not there."""
+    identity = {
+        "version": VERSION,
+        "encoder": encoder.spec.to_json(),
+        "weights": hashlib.sha256(save(_weights(encoder))).hexdigest(),
+        "code": [ctx.spec.get("plugins"), ctx.spec.get("revisions"), versions()],
+        "machine": machine(),
+        "images": [part.index.folder.name, data.canvas, data.padding],
+    }
+
+    def fill(folder: Path) -> None:
+        print(f"{encoder.spec.title}: its features of {part.budget.source}", file=sys.stderr)
+        with (folder / FILE).open("wb") as file:
+            for pixels in _batches(data.images(part)):
+                file.write(features(encoder, pixels).numpy().data)
+            file.flush()
+        flush(folder / FILE)
+
+    folder = ctx.home / "data" / f"features-{sha256_json(identity)[:12]}"
+    return made(folder, fill) / FILE
+
+
+def _weights(encoder: Encoder) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in distinct(encoder).items()}
+
+
+def _batches(images: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tensor]:
+    """The images in their order, (B,3,H,W) each: as many together as there are of one size."""
+    batch: list[npt.NDArray[np.uint8]] = []
+    for image in images:
+        if batch and (len(batch) == TOGETHER or image.shape != batch[0].shape):
+            yield stack_images(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield stack_images(batch)
