@@ -3,7 +3,7 @@
     python benchmarks/answering.py [--questions N] [--tokens N]
 
 The micro base candidate, its projector at random, so that all answers are long; on the processor.
-Ours is lmms-eval's model `ablate`: questions in batches of similar length, each image decoded once.
+Ours is lmms-eval's model `ablate`: questions in batches of similar length, each image encoded once.
 The peer has the same weights (see `peer.py`) and does as lmms-eval's `llava_hf` does with a batch
 of one, its default: open the image, process, generate, decode, a question at a time. Drawn
 questions of the micro test; both generate greedily, up to as many tokens. In one process.

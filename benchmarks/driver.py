@@ -1,4 +1,4 @@
-"""What the driver costs: milliseconds a step of a study whose steps do nothing, beside the disk.
+"""What the driver costs: a study whose steps do nothing, beside the disk and submitit alone.
 
     python benchmarks/driver.py [--steps N] [--jobs N] [--slurm N]
 
@@ -7,16 +7,11 @@ A step that does nothing still leaves an artifact: three files forced to the dis
 a seed), `local` counted from when its workers are up; `submitit` submits as many functions that do
 nothing to its own local executor, as many at once as `local` has slots; `again` drives the study
 that is done. With `--slurm N`, N steps go through the Slurm cluster that SLURM_CONF names, three a
-job, and as many jobs that do nothing through submitit alone. Then the commands that read, in
-seconds and seconds of CPU, at first and again: of the study itself, and of a small one in the same
-store. All in one run, on one disk.
-
-On two cores shared with seven others (load 10), 9,999 steps on a disk in memory: disk 1.6 ms a
-step, inline 13.5, again 2.9, local 13.3, and 216 MiB at most. On a real disk, with one core busy,
-status of all of them takes 1.3 s at first and 0.47 to 0.49 again (0.63 before it remembered what it
-does now), and that of a study of 12 steps in the same store 0.26, which is Python's start and its
-imports. Plan takes 0.64 s of CPU. Through Slurm on loopback, 201
-steps in 67 jobs: 106 ms a step, where submitit alone takes 102 for as many jobs that do nothing.
+job, beside `sbatch`: as many jobs that do nothing through submitit alone. Then, in seconds of CPU,
+the commands that read, at first and again: of the study itself, and of a small one in the same
+store; and the most memory of this process. Beside them stands `read`, a process that parses every
+record there is and keeps them. Every row says how many times the one it stands beside; all in one
+run, on one disk.
 """
 
 import argparse
@@ -28,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,19 +134,51 @@ def through_slurm(jobs: int, home: Path) -> float:
     return time.perf_counter() - began
 
 
-def command(*words: str, home: Path) -> str:
-    """Seconds of one command in a process of its own, and seconds of CPU."""
-    began, spent = time.perf_counter(), children()
+READ = """
+import json, sys
+from pathlib import Path
+found = [json.loads(path.read_bytes()) for path in Path(sys.argv[1]).glob("store/*/*/record.json")]
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
+"""
+"""Its most memory is the kernel's own figure, as what a child's begins with is its parent's."""
+
+
+def process(*words: str, home: Path) -> tuple[float, str]:
+    """Seconds of CPU of Python with these words, in a process of its own, and what it prints."""
+    spent = children()
     environment = {**os.environ, "ABLATE_HOME": str(home)}
-    line = [sys.executable, "-m", "ablate", *words]
-    subprocess.run(line, env=environment, stdout=subprocess.DEVNULL, check=True)
-    return f"{time.perf_counter() - began:.2f} ({children() - spent:.2f})"
+    line = [sys.executable, *words]
+    done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return children() - spent, done.stdout
 
 
 def children() -> float:
     """Seconds of CPU that processes of ours took which have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def compare_steps(ways: Mapping[str, tuple[int, Callable[[], float], str]]) -> None:
+    """Print milliseconds a step of each way, and those of the one beside which it stands."""
+    print(f"{'way':10} {'steps':>6} {'ms a step':>10} {'beside':>10} {'times':>8}")
+    took: dict[str, float] = {}
+    for name, (count, way, _) in ways.items():
+        took[name] = way() * 1000 / count
+    for name, (count, _, beside) in ways.items():
+        times = took[name] / took[beside]
+        print(f"{name:10} {count:6} {took[name]:10.2f} {beside:>10} {times:7.2f}x", flush=True)
+
+
+def compare_commands(home: Path, same: Sequence[str], peak: float) -> None:
+    """Print seconds of CPU of the commands that read, and our `peak` of memory, beside `read`."""
+    plain, said = process("-c", READ, str(home), home=home)
+    print(f"{'memory':28} {peak:8.1f} MiB  {peak / float(said):6.2f}x of read's {float(said):.1f}")
+    for name in "status", "plan", "table":
+        studies = {"at first": ["micro/rounds", *same], "again": ["micro/rounds", *same]}
+        for what, words in {**studies, "12 steps": ["micro/smoke"]}.items():
+            used, _ = process("-m", "ablate", name, *words, home=home)
+            print(f"{name:6} {what:21} {used:8.2f} s    {used / plain:6.2f}x of read's {plain:.2f}")
 
 
 def main() -> None:
@@ -166,35 +193,25 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
     study = study_of(given.steps)
     steps, few = 3 * len(study.seeds), 10
-    ways: dict[str, tuple[int, Callable[[Path], float]]] = {
-        "disk": (steps, lambda home: disk(steps, home / "disk")),
-        "inline": (steps, lambda home: driven(study, home / "inline", "inline", 1)),
-        "again": (steps, lambda home: driven(study, home / "inline", "inline", 1)),
-        "local": (steps, lambda home: driven(study, home / "local", "local", given.jobs)),
-        "submitit": (few, lambda home: submitit_alone(few, home / "submitit", given.jobs)),
+    home = Path(tempfile.mkdtemp(dir=".")).absolute()
+    local, alone = home / "local", home / "submitit"
+    ways: dict[str, tuple[int, Callable[[], float], str]] = {
+        "disk": (steps, lambda: disk(steps, home / "disk"), "disk"),
+        "inline": (steps, lambda: driven(study, home / "inline", "inline", 1), "disk"),
+        "again": (steps, lambda: driven(study, home / "inline", "inline", 1), "disk"),
+        "submitit": (few, lambda: submitit_alone(few, alone, given.jobs), "submitit"),
+        "local": (steps, lambda: driven(study, local, "local", given.jobs), "submitit"),
     }
     if given.slurm:
         some = study_of(given.slurm).model_copy(update={"infra": Infra.model_validate(ON_SLURM)})
         jobs = len(some.seeds)
-        ways["slurm"] = 3 * jobs, lambda home: driven(some, home / "slurm", "slurm", 64)
-        ways["sbatch"] = 3 * jobs, lambda home: through_slurm(jobs, home / "sbatch")
-    home = Path(tempfile.mkdtemp(dir=".")).absolute()
+        ways["sbatch"] = 3 * jobs, lambda: through_slurm(jobs, home / "sbatch"), "sbatch"
+        ways["slurm"] = 3 * jobs, lambda: driven(some, home / "slurm", "slurm", 64), "sbatch"
     try:
-        print(f"{'way':10} {'steps':>6} {'ms a step':>10} {'beyond disk':>12}")
-        floor = 0.0
-        for name, (count, way) in ways.items():
-            each = way(home) * 1000 / count
-            floor = floor or each
-            print(f"{name:10} {count:6} {each:10.2f} {each - floor:12.2f}", flush=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"the driver's peak memory: {peak:.0f} MiB")
+        compare_steps(ways)
         same = [word for change in changes(given.steps) for word in ("--set", change)]
-        for name in "status", "plan", "table":
-            first, again = (
-                command(name, "micro/rounds", *same, home=home / "inline") for _ in range(2)
-            )
-            other = command(name, "micro/smoke", home=home / "inline")
-            print(f"{name:10} {first}, again {again}; of a study of 12 steps {other}", flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        compare_commands(home / "inline", same, peak)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

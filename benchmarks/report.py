@@ -2,14 +2,12 @@
 
     python benchmarks/report.py [--candidates N] [--json]
 
-The store is invented (`tests/reports/synthetic.py`). Each form is built by a process of its own:
-seconds from the store to the last file, the most memory it held, files and size on disk. A page
-counts as ready when its table sorts or its first answers stand there, seen from the request on; the
-median of `OPENED` times, in a browser that was started before. `table`: seconds of `ablate table`
-and of its CPU, at first and again.
-
-On two cores, one of them busy, `ablate table` of 1,000 candidates takes 1.4 s, and 3.2 s of CPU at
-first, when it remembers what each artifact says; before it did, 2.05 s and 3.4 on a quiet machine.
+The store is invented (`tests/reports/synthetic.py`). Each form is built by a process of its own,
+and so is the table. Beside them stands `plain`, a process that reads the same answers and writes
+them as one file of JSON: its seconds of CPU, its most memory, that file. A page counts as ready
+when its table sorts or its first answers stand there, seen from the request on, beside a page of
+one heading; the median of `OPENED` times, in a browser that was started before. Every row says how
+many times what it stands beside; all in one run.
 """
 
 import argparse
@@ -20,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -27,7 +26,6 @@ OPENED = 5
 TESTS = Path(__file__).parents[1] / "tests" / "reports"
 BUILD = """
 import resource, sys, time
-start = time.perf_counter()
 from pathlib import Path
 from ablate.reports.load import load
 from ablate.reports.site import build, build_single
@@ -35,8 +33,18 @@ made = (build_single if sys.argv[3] == "single" else build)(
     load(sys.argv[1], Path(sys.argv[1]).parent), Path(sys.argv[2])
 )
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(time.perf_counter() - start, memory, made)
+print(time.process_time(), memory, made)
 """
+PLAIN = """
+import json, resource, sys, time
+from pathlib import Path
+files = sorted(Path(sys.argv[1]).rglob("answers.jsonl"))
+rows = [json.loads(line) for file in files for line in file.open(encoding="utf-8")]
+Path(sys.argv[2]).write_text(json.dumps(rows), encoding="utf-8")
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(time.process_time(), memory, sys.argv[2])
+"""
+HEADING = "<!doctype html><main><article><h1>One heading</h1></article></main>"
 READY = {
     "index": "h1",
     "results": ".dt-container",
@@ -46,36 +54,36 @@ READY = {
 }
 
 
-def built(study: Path, target: Path, form: str) -> tuple[dict[str, float], Path]:
-    """What building takes, and the first page."""
-    command = [sys.executable, "-c", BUILD, str(study), str(target), form]
+def built(script: str, *words: str) -> tuple[dict[str, float], Path]:
+    """What a script that makes words[1] takes, and the first page it made."""
+    command = [sys.executable, "-c", script, *words]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    target = Path(words[1])
     files = [path for path in target.rglob("*") if path.is_file()] or [target]
     cost = {
-        "seconds": float(said[0]),
-        "memory MB": float(said[1]),
-        "files": float(len(files)),
-        "size MB": sum(path.stat().st_size for path in files) / 1e6,
+        "seconds of CPU": float(said[0]),
+        "memory, MB": float(said[1]),
+        "size, MB": sum(path.stat().st_size for path in files) / 1e6,
     }
     return cost, Path(said[2])
 
 
 def tabled(study: Path) -> dict[str, float]:
-    """What `ablate table` takes, in a process of its own."""
+    """Seconds of CPU that `ablate table` takes, in a process of its own, at first and again."""
     found = {}
     for turn in ("first", "again"):
-        began, spent = perf_counter(), os.times()
+        spent = os.times()
         line = [sys.executable, "-m", "ablate", "table", str(study)]
         environment = {**os.environ, "ABLATE_HOME": str(study.parent)}
         subprocess.run(line, env=environment, stdout=subprocess.DEVNULL, check=True)
-        found[f"{turn}, seconds"], now = perf_counter() - began, os.times()
+        now = os.times()
         used = now.children_user - spent.children_user + now.children_system - spent.children_system
         found[f"{turn}, seconds of CPU"] = used
     return found
 
 
-def opened(first: Path, form: str) -> dict[str, float]:
-    """Milliseconds until each page is ready."""
+def opened(pages: Mapping[str, tuple[str, str]]) -> dict[str, float]:
+    """Milliseconds until each page, an address and a sign on it, is ready."""
     from playwright.sync_api import sync_playwright
 
     found = {}
@@ -83,9 +91,7 @@ def opened(first: Path, form: str) -> dict[str, float]:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        for path, sign in READY.items():
-            folder = first.parent / f"{path}.html"
-            address = f"{first.as_uri()}#{path}" if form == "single" else folder.as_uri()
+        for name, (address, sign) in pages.items():
             times = []
             for _ in range(OPENED):
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -94,9 +100,21 @@ def opened(first: Path, form: str) -> dict[str, float]:
                 page.locator(f"main > article:visible {sign}").first.wait_for()
                 times.append(1000 * (perf_counter() - start))
                 page.close()
-            found[f"{path} ready, ms"] = statistics.median(times)
+            found[f"{name} ready, ms"] = statistics.median(times)
         browser.close()
     return found
+
+
+def addresses(first: Path, form: str) -> dict[str, tuple[str, str]]:
+    """Each page of a report, and the sign that it is ready."""
+    single = form == "single"
+    return {
+        path: (
+            f"{first.as_uri()}#{path}" if single else (first.parent / f"{path}.html").as_uri(),
+            sign,
+        )
+        for path, sign in READY.items()
+    }
 
 
 def main() -> None:
@@ -113,17 +131,23 @@ def main() -> None:
         home = Path(scratch) / "home"
         home.mkdir()
         play_many(home, arguments.candidates)
-        found["table"] = tabled(home / "many.yaml")
+        study, heading = home / "many.yaml", Path(scratch) / "plain.html"
+        heading.write_text(HEADING, encoding="utf-8")
+        plain, _ = built(PLAIN, str(home), str(Path(scratch) / "plain.json"))
+        plain |= opened({"a page": (heading.as_uri(), "h1")})
+        found["table"] = tabled(study)
         for form in ("folder", "single"):
             target = Path(scratch) / ("report.html" if form == "single" else "report")
-            cost, first = built(home / "many.yaml", target, form)
-            found[form] = {**cost, **opened(first, form)}
+            cost, first = built(BUILD, str(study), str(target), form)
+            found[form] = {**cost, **opened(addresses(first, form))}
     if arguments.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps({"plain": plain, **found}, indent=1))
         return
+    print(f"{'':8} {'':28} {'here':>10} {'plain':>10} {'times':>8}")
     for form, numbers in found.items():
         for name, number in numbers.items():
-            print(f"{form:8} {name:28} {number:10,.1f}")
+            beside = next(plain[one] for one in plain if name.endswith(one.removeprefix("a page")))
+            print(f"{form:8} {name:28} {number:10,.1f} {beside:10,.1f} {number / beside:7.2f}x")
 
 
 if __name__ == "__main__":
