@@ -33,7 +33,8 @@ def tune() -> None:
     """Set this process up to compute faster. It may be told so more than once."""
     _keep_memory()
     amd = machine()["cpu"].startswith("AMD")
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    both = mkl and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     if amd and both and torch.backends.cpu.get_cpu_capability() == "AVX512":
         _put_in()
 
@@ -53,20 +54,20 @@ def _put_in() -> Any:
     product = torch.ops.mkldnn._linear_pointwise.default  # input, weight, bias, then what follows
     mm, addmm = (torch.library.get_kernel(name, "CPU") for name in ("aten::mm", "aten::addmm"))
 
-    def our_mm(keys: Any, left: Tensor, right: Tensor) -> Tensor:
+    def our_mm(keys: Any, left: Tensor, right: Tensor) -> Any:
         if _is_small(left, right):
             return product(left, right.t(), None, "none", [], "")
         return mm.call_boxed(keys, left, right)
 
     def our_addmm(
         keys: Any, bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
-    ) -> Tensor:
+    ) -> Any:
         plain = bias.dtype == torch.float32 and bias.shape == right.shape[1:] and beta == alpha == 1
         if plain and _is_small(left, right):
             return product(left, right.t(), bias, "none", [], "")
         return addmm.call_boxed(keys, bias, left, right, beta=beta, alpha=alpha)
 
-    library = torch.library.Library("aten", "IMPL", "CPU")
+    library: Any = torch.library.Library("aten", "IMPL", "CPU")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*Overriding a previously registered kernel")
         library.impl("mm", our_mm, with_keyset=True)

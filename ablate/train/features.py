@@ -54,18 +54,20 @@ def use_features(
     """
     alone = ctx.world.size == 1 and ctx.device == "cpu" and plan.precision != "bf16"
     frozen = "encoders" not in plan.train and not mixture.fusion.reaches_inside_base
-    strict = all(part.budget.allowed == 0 for part in data.parts.values())
-    if not (alone and frozen and strict) or steps * plan.batch_size < len(data):
+    # Where some rows are left out, what is wrong with the images of those is nobody's business.
+    whole = all(one.budget.allowed == 0 and one.files.weight >= 1 for one in data.parts.values())
+    if not (alone and frozen and whole) or steps * plan.batch_size < len(data):
         return
     encoders = mixture.all_encoders
+    parts = {name: part for name, part in data.parts.items() if part.index.num_images}
     sizes = [
         4 * feature_size(encoder) * part.index.num_images
         for encoder in encoders
-        for part in data.parts.values()
+        for part in parts.values()
     ]
-    if max(sizes) > LIMIT or 2 * sum(sizes) > shutil.disk_usage(ctx.home).free:
+    if max(sizes, default=0) > LIMIT or 2 * sum(sizes) > shutil.disk_usage(ctx.home).free:
         return
-    for name, part in data.parts.items():
+    for name, part in parts.items():
         files = [_made(ctx, encoder, data, part) for encoder in encoders]
         data.features[name] = Features(files, part.index.num_images)
 

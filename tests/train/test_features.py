@@ -1,5 +1,6 @@
 """Frozen encoders see each image once: what stages read of it is what they would have seen."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -111,6 +112,26 @@ def test_bad_images_are_passed_over_as_ever_where_the_source_allows_them(
     data = own_data(tmp_path, broken=(4,), max_bad=1)
     trained(make_context(kind="pretrain", train=PROJECTOR, data=data), home)
     assert kept(home) == []
+
+
+def test_an_image_of_a_row_that_is_not_taken_need_not_be_readable(
+    make_context: Make, home: Path, tmp_path: Path
+) -> None:
+    source = own_data(tmp_path, broken=())
+    mix = {"mix": {"half": {**source, "weight": 0.5}}, "canvas": 32}
+    trained(make_context(kind="pretrain", train=PROJECTOR, data=mix), home)
+    assert kept(home) == []
+
+
+def test_of_a_mixture_with_text_the_images_have_features(
+    make_context: Make, home: Path, tmp_path: Path
+) -> None:
+    turns = [{"from": "human", "value": "how many"}, {"from": "gpt", "value": "3"}]
+    (tmp_path / "text.json").write_text(json.dumps([{"conversations": turns}] * 5))
+    mix = {"seen": own_data(tmp_path, ()), "text": {"conversations": str(tmp_path / "text.json")}}
+    data = {"mix": mix, "canvas": 32}
+    trained(make_context(kind="pretrain", train=PROJECTOR, data=data, batch_size=2), home)
+    assert len(kept(home)) == 1
 
 
 def test_images_of_several_sizes_are_seen_size_by_size(
