@@ -35,7 +35,10 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
     ours = [ADAPTERS.file(name) for name in ADAPTERS.names() if ADAPTERS.plug_in(name) is None]
     source = sha256_files(sorted({ADAPTERS.file(adapter["name"]), *ours}))
     encoders = [encoder_spec(title).to_json() for title in design.encoders]
-    fusion = [fusion_zoo.fingerprint(design.fusion.name), design.fusion.model_dump(mode="json")]
+    fusion: list[Any] = [
+        fusion_zoo.fingerprint(design.fusion.name),
+        design.fusion.model_dump(mode="json"),
+    ]
     fusion += [llm_spec(design.llm).width, llm_spec(design.llm).layers]  # which some ask for
     identity = {  # what is behind a part makes no difference to it
         "encoders": [encoders],

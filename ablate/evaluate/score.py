@@ -144,9 +144,7 @@ def _ask(
 ) -> None:
     """Run `tasks`, writing the part of each; tells the context how far it is."""
     from ablate.evaluate.adapter import AblateLMM, Answerer, NothingToScoreError
-    from ablate.model.processor import tune
 
-    tune()
     sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)

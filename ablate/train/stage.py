@@ -38,7 +38,6 @@ from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
-from ablate.model.processor import tune
 from ablate.train import checkpoint
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
@@ -66,7 +65,6 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     strategy = ctx.infra.get("strategy", "ddp") if ctx.world.size > 1 else "alone"
     if strategy == "deepspeed":
         require_deepspeed()
-    tune()
     plan = Plan(**ctx.spec["stage"])
     require_adaptable(strategy, plan.adapters)
     states = ctx.work / "checkpoint"

@@ -27,6 +27,7 @@ from ablate.store.steps import Step, ancestors
 from ablate.worker.caches import use_writable_caches
 from ablate.worker.causes import disk_is_full, remedy_for_all, unwrap_retry
 from ablate.worker.context import Place, StepContext
+from ablate.worker.freed_memory import keep_freed_memory
 from ablate.worker.log_capture import redirect_output
 from ablate.worker.out_of_memory import advice
 from ablate.worker.outcome import Outcome
@@ -75,6 +76,7 @@ def run_chain(
     `ablate.launch.backends`): the step is given back and another attempt goes on with it.
     """
     use_writable_caches()
+    keep_freed_memory()
     worker = Worker(Store(home), place, executors, team or ProcessGroup(), answer)
     outcome = None
     try:
@@ -91,6 +93,7 @@ def follow(home: Path, place: Place, executors: Executors, team: ProcessGroup) -
     An error is the leader's to record; what is printed goes to `process-<task>.log`.
     """
     use_writable_caches()
+    keep_freed_memory()
     store = Store(home)
     for turn in team.turns():
         step, work = Step.from_json(turn["step"]), Path(turn["work"])
