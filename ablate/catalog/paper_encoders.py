@@ -158,6 +158,17 @@ DINOV2 = EncoderSpec(
     source="Oquab et al. 2023, at 518 px",
 )
 
+DINOV2_REG = dataclasses.replace(
+    DINOV2,
+    name="dinov2-l14-reg",
+    family="dinov2_registers",
+    architecture={
+        key: value for key, value in DINOV2.architecture.items() if key != "use_mask_token"
+    },
+    weights=_published("facebook/dinov2-with-registers-large", "model.safetensors"),
+    source="Darcet et al. 2024, with 4 registers",
+)
+
 SPECS = [
     CLIP,
     CLIP.at(336),
@@ -235,6 +246,7 @@ SPECS = [
     ),
     DINOV2,
     DINOV2.at(518),
+    DINOV2_REG,
     EncoderSpec(
         name="siglip-so400m",
         family="siglip",

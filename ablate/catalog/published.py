@@ -1,9 +1,12 @@
 """The published numbers, as data: each with its source, the paper's version, and its trust.
 
-What was not found is missing, never made up. `published.json` is read once and checked whole.
+What was not found is missing, never made up. `published.json` is read once and checked whole. An
+average that is not printed is computed by its rule from the row's own cells, and says so.
 """
 
+from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -25,28 +28,38 @@ class Source(_Fields):
 
 class Column(_Fields):
     """What a column measures. `full` is the best score there can be, in the published unit; a cost
-    has none. `benchmark` is one of a suite's; an average over other columns has `mean_of`. A column
-    with neither is no score of ours. `note` says what is not alike.
+    has none. `benchmark` is one of a suite's; an average over other columns, each on the scale of
+    the average, has `mean_of`. A column with neither is no score of ours. `note` says what is not
+    alike. `cost` is what of a design's cost it is: parameters in millions (of the vision encoders,
+    or with fusion and projector), 1e9 multiply-adds as `cost.published_count` counts, or tokens.
     """
 
     full: PositiveFloat | None = None
     benchmark: str | None = None
     mean_of: tuple[str, ...] = ()
     note: str = ""
+    cost: (
+        Literal["vision_parameters", "projected_parameters", "multiply_adds", "visual_tokens"]
+        | None
+    ) = None
 
 
 class Row(_Fields):
-    """One row of a table; null for a cell that was not found."""
+    """One row of a table; null for a cell that was not found.
+
+    `encoders`: the experts of the mixture it is, by the names in `Book.experts`.
+    """
 
     name: str
     cells: tuple[float | None, ...]
+    encoders: tuple[str, ...] = ()
 
 
 class Doubt(_Fields):
-    """A cell that is there but not to be relied on."""
+    """Cells that are there but not to be relied on."""
 
-    row: str
-    column: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
     why: str
 
 
@@ -65,8 +78,41 @@ class Table(_Fields):
     caution: str = ""
 
     def cell(self, row: str, column: str) -> float | None:
-        """The number as it is published. Raises `UserError` for a row there is not."""
+        """The number as it is published, or as it follows from the row's other cells.
+
+        Raises `UserError` for a row or a column there is not.
+        """
+        printed = self.printed(row, column)
+        return self.mean(row, column) if printed is None else printed
+
+    def printed(self, row: str, column: str) -> float | None:
+        """The number as it is published. Raises `UserError` for a row or a column there is not."""
+        if column not in self.columns:
+            raise UserError(f"{self.id} has no column '{column}'{nearest(column, self.columns)}")
         return self.row(row).cells[self.columns.index(column)]
+
+    def computed(self, row: str, column: str) -> bool:
+        """Whether a number is there that is not published, but follows from those that are."""
+        return self.printed(row, column) is None and self.cell(row, column) is not None
+
+    def mean(self, row: str, column: str) -> float | None:
+        """The mean that an average is of the row's own cells, to a tenth; None where one lacks."""
+        columns = book().columns
+        shares = []
+        for part in self.parts(column):
+            value, full = self.printed(row, part), columns[part].full
+            if value is None or full is None:
+                return None
+            shares.append(value / full)
+        return round((columns[column].full or 0) * sum(shares) / len(shares), 1) if shares else None
+
+    def parts(self, column: str) -> list[str]:
+        """The table's own columns that an average is over; none where it lacks one."""
+        columns = book().columns
+        there = {columns[name].benchmark or name: name for name in self.columns}
+        parts = [there.get(columns[part].benchmark or part) for part in columns[column].mean_of]
+        found = [part for part in parts if part]
+        return found if len(found) == len(parts) else []
 
     def row(self, name: str) -> Row:
         """The row of that name. Raises `UserError` where there is none."""
@@ -78,7 +124,17 @@ class Table(_Fields):
 
     def doubt(self, row: str, column: str) -> str:
         """Why the cell is not to be relied on; empty if it is."""
-        return next((one.why for one in self.suspect if (one.row, one.column) == (row, column)), "")
+        found = (one.why for one in self.suspect if row in one.rows and column in one.columns)
+        return next(found, "")
+
+    def mixture(self, families: Iterable[str]) -> Row | None:
+        """The row that has the experts of these encoder families, in any order."""
+        wanted = set(families)
+        for row in self.rows:
+            groups = [set(book().experts[name]) for name in row.encoders]
+            if len(groups) == len(wanted) and all(group & wanted for group in groups):
+                return row
+        return None
 
     @property
     def lead(self) -> str | None:
@@ -87,12 +143,13 @@ class Table(_Fields):
 
 
 class Book(_Fields):
-    """All of `published.json`."""
+    """All of `published.json`. `experts`: the encoder families that a published name stands for."""
 
     paper: dict[str, str]
     note: str
     sources: dict[str, Source]
     columns: dict[str, Column]
+    experts: dict[str, tuple[str, ...]]
     tables: tuple[Table, ...]
 
     @model_validator(mode="after")
@@ -108,15 +165,15 @@ class Book(_Fields):
             for row in table.rows:
                 if len(row.cells) != len(table.columns):
                     raise ValueError(f"{table.id}: {row.name}: {len(row.cells)} cells")
+                _known(row.encoders, self.experts)
             for one in table.suspect:
-                if table.cell(one.row, one.column) is None:
-                    raise ValueError(f"{table.id}: {one.row}: doubt about nothing")
+                for name, measure in product(one.rows, one.columns):
+                    if table.printed(name, measure) is None:
+                        raise ValueError(f"{table.id}: {name}: doubt about nothing")
         return self
 
 
-def _known(
-    names: tuple[str, ...] | list[str], there: dict[str, Source] | dict[str, Column]
-) -> None:
+def _known(names: Iterable[str], there: Mapping[str, object]) -> None:
     for name in names:
         if name not in there:
             raise ValueError(f"'{name}' is not there{nearest(name, there)}")

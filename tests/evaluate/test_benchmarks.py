@@ -1,4 +1,4 @@
-"""lmms-eval's own tasks and scorers, all 16, on a few questions in the published columns."""
+"""lmms-eval's own tasks and scorers, all 17, on a few questions in the published columns."""
 
 import json
 import os
@@ -60,17 +60,21 @@ class Knows(lmms):
         raise NotImplementedError
 
 
-def toy(name: str = "eagle-judged", *tasks: str) -> suites.Suite:
-    """The suite (of it only `tasks`, if given) whatever the size of its sets."""
-    whole = suites.resolve(name)
-    kept = [task for task in whole.tasks if not tasks or task.task in tasks]
+NO_JUDGE = [task for task in TOYS if task != "mathvista_testmini_format"]
+
+
+def toy(*tasks: str) -> suites.Suite:
+    """All 17 benchmarks (or `tasks` of them), whatever the size of their sets."""
+    whole = suites.resolve("eagle-judged")
+    own = dict.fromkeys((*whole.tasks, *suites.resolve("eagle").tasks))
+    kept = [task for task in own if not tasks or task.task in tasks]
     freed = tuple(task.model_copy(update={"questions": None}) for task in kept)
     return whole.model_copy(update={"tasks": freed})
 
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the sets of all 16."""
+    """A data folder with the sets of all 17."""
     folder = tmp_path_factory.mktemp("shelf")
     for task in toy().tasks:
         save(task, folder / "benchmarks")
@@ -105,7 +109,7 @@ def values(result: dict[str, Any]) -> dict[str, float]:
     return {task: found["value"] for task, found in result["scores"].items()}
 
 
-def test_right_answers_score_100_on_all_16_and_wrong_ones_0(scored):
+def test_right_answers_score_100_on_all_17_and_wrong_ones_0(scored):
     _, best, rows = scored(right, toy(), "right")
     assert values(best) == pytest.approx(dict.fromkeys(TOYS, 100.0))
     assert best["composite"] == pytest.approx(100.0)
@@ -116,7 +120,7 @@ def test_right_answers_score_100_on_all_16_and_wrong_ones_0(scored):
 
 
 def test_scoring_twice_gives_the_same_scores_also_where_scorers_keep_count_or_draw_lots(scored):
-    suite = toy("eagle", "ocrbench", "mmmu_val")
+    suite = toy("ocrbench", "mmmu_val")
 
     def mumble(task: str, row: dict[str, Any]) -> str:
         return "I cannot tell" if task == "mmmu_val" else right(task, row)
@@ -144,7 +148,7 @@ def test_whatever_is_answered_the_rows_give_lmms_evals_own_figure(scored, seed):
 
 
 def test_a_suite_may_take_another_metric_of_a_task(scored):
-    suite = toy("eagle", "pope")
+    suite = toy("pope")
     accuracy = suite.tasks[0].model_copy(update={"metric": "pope_accuracy"})
     _, result, _ = scored(lambda *_: "yes", suite.model_copy(update={"tasks": (accuracy,)}))
     assert result["composite"] == 50.0
@@ -153,7 +157,7 @@ def test_a_suite_may_take_another_metric_of_a_task(scored):
 
 
 def test_questions_about_one_picture_share_its_name(shelf):
-    [task] = toy("eagle", "gqa").tasks
+    [task] = toy("gqa").tasks
     questions = benchmarks.read_set(task).questions
     assert len({row["image"] for row in questions}) == len(questions) == 4
     [split] = datasets.load_from_disk(str(shelf / "benchmarks" / "gqa")).values()
@@ -166,7 +170,7 @@ def test_scorers_leave_nothing_in_the_folder_they_run_in(scored, tmp_path, monke
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    ctx, _, _ = scored(right, toy("eagle", "ocrbench", "textvqa_val", "mmbench_en_dev_static"))
+    ctx, _, _ = scored(right, toy("ocrbench", "textvqa_val", "mmbench_en_dev_static"))
     assert list(here.iterdir()) == []
     assert [path.name for path in ctx.work.iterdir()] == ["answers.jsonl"]
 
@@ -174,7 +178,7 @@ def test_scorers_leave_nothing_in_the_folder_they_run_in(scored, tmp_path, monke
 def test_the_environment_neither_chooses_the_judge_nor_doubles_images(scored, monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "NUM_IMAGE": "9"}.items():
         monkeypatch.setenv(name, value)
-    _, result, _ = scored(right, toy("eagle", "mmbench_en_dev_static"))
+    _, result, _ = scored(right, toy("mmbench_en_dev_static"))
     assert result["composite"] == 100.0
     assert os.environ["NUM_IMAGE"] == "9"
 
@@ -182,7 +186,7 @@ def test_the_environment_neither_chooses_the_judge_nor_doubles_images(scored, mo
 def test_a_killed_evaluation_goes_on_and_asks_a_changed_set_anew(
     scored, step, shelf, tmp_path, monkeypatch
 ):
-    suite = toy("eagle", "gqa", "pope")
+    suite = toy("gqa", "pope")
     run, done = score.run_task, []
 
     def dies(lm, task, asked):
@@ -221,7 +225,7 @@ def test_a_killed_evaluation_goes_on_and_asks_a_changed_set_anew(
 
 
 def test_a_metric_that_lmms_eval_does_not_give_is_an_error_and_no_score(scored):
-    suite = toy("eagle", "gqa")
+    suite = toy("gqa")
     [task] = suite.tasks
     for metric, said in (
         ("accuracy", "scores no answer by accuracy"),
@@ -241,7 +245,7 @@ def test_a_missing_set_is_named_with_where_it_was_looked_for_and_its_name_on_the
     said = str(caught.value)
     assert f"no set of gqa at {tmp_path / 'empty' / 'benchmarks' / 'gqa'}" in said
     assert "lmms-lab-encoder/GQA, testdev_balanced_instructions, split testdev" in said
-    assert "nor of vqav2_val, vizwiz_vqa_val, mme," in said
+    assert "nor of vizwiz_vqa_val, mme, seedbench," in said
     assert "run `ablate fetch STUDY` where there is a network" in said
     benchmarks.require(suites.resolve("micro"))
 
@@ -256,12 +260,12 @@ def test_a_judge_without_a_key_is_refused_before_anything_starts(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError, match="judged by gpt-4o-2024-11-20: set OPENAI_API_KEY"):
         benchmarks.require(toy())
-    benchmarks.require(toy("eagle"))
+    benchmarks.require(toy(*NO_JUDGE))
 
 
 def test_preparing_joins_gqas_images_and_leaves_out_videos(shelf, tmp_path, monkeypatch):
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path))
-    gqa, seed = toy("eagle", "gqa", "seedbench").tasks
+    gqa, seed = toy("gqa", "seedbench").tasks
     [split] = datasets.load_from_disk(str(shelf / "benchmarks" / "gqa")).values()
     images = split.select_columns(["imageId", "image"]).rename_column("imageId", "id")
     [mixed] = datasets.load_from_disk(str(shelf / "benchmarks" / "seedbench")).values()
@@ -292,7 +296,7 @@ def test_preparing_joins_gqas_images_and_leaves_out_videos(shelf, tmp_path, monk
 
 def test_a_real_model_answers_all_that_need_no_judge(step, shelf):
     ctx = step()
-    ctx.spec["suite"] = toy("eagle").identity()
+    ctx.spec["suite"] = toy(*NO_JUDGE).identity()
     result = score.evaluate(ctx)
     rows = [json.loads(line) for line in (ctx.work / "answers.jsonl").read_text().splitlines()]
     assert len(rows) == result["questions"] == sum(len(made()) for made in TOYS.values()) - 3

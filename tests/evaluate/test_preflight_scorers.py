@@ -66,7 +66,8 @@ def test_a_metric_that_a_task_of_ours_does_not_have_is_told_with_the_nearest(
 def test_the_published_benchmarks_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path))
     plug_in_judge(monkeypatch)
-    whole = suites.resolve("eagle")
+    whole = suites.resolve("eagle-main")
+    whole = whole.model_copy(update={"tasks": (*whole.tasks, *suites.resolve("eagle").tasks[5:6])})
     tasks = tuple(task.model_copy(update={"questions": None}) for task in whole.tasks)
     for task in tasks:
         save(task, tmp_path / "benchmarks")

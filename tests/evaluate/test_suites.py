@@ -4,7 +4,7 @@ import importlib.metadata
 
 import pytest
 
-from ablate.catalog import suites
+from ablate.catalog import published, suites
 from ablate.errors import UserError
 
 
@@ -59,18 +59,32 @@ def test_every_suite_resolves():
         assert suites.resolve(name).title
 
 
-def test_the_published_suite_pins_fifteen_benchmarks_without_a_judge_or_their_sets():
-    eagle = suites.resolve("eagle")
-    assert len(eagle.tasks) == 15
-    assert not any(task.judge for task in eagle.tasks)
-    assert all(task.questions and task.file and task.benchmark for task in eagle.tasks)
+def test_the_suite_of_the_main_results_pins_fifteen_benchmarks_without_a_judge_or_their_sets():
+    main = suites.resolve("eagle-main")
+    assert len(main.tasks) == 15
+    assert not any(task.judge for task in main.tasks)
+    assert all(task.questions and task.file and task.benchmark for task in main.tasks)
     judged = suites.resolve("eagle-judged")
-    extra = {task.task for task in judged.tasks} - {task.task for task in eagle.tasks}
+    extra = {task.task for task in judged.tasks} - {task.task for task in main.tasks}
     assert extra == {"mathvista_testmini_format"}
     proxy = suites.resolve("eagle-proxy")
-    assert set(proxy.tasks) < set(eagle.tasks)
-    sizes = [sum(task.questions or 0 for task in suite.tasks) for suite in (proxy, eagle)]
+    assert set(proxy.tasks) < set(main.tasks)
+    sizes = [sum(task.questions or 0 for task in suite.tasks) for suite in (proxy, main)]
     assert sizes[0] < sizes[1] / 10
+
+
+def test_the_suite_of_the_ablations_asks_what_the_papers_average_is_over():
+    """A tenth of it: MME's perception of 2,000 counts by half, OCRBench is of 1,000 as it is."""
+    eagle, main = suites.resolve("eagle"), suites.resolve("eagle-main")
+    columns = published.book().columns
+    averaged = {columns[name].benchmark for name in columns["Avg"].mean_of}
+    assert {task.benchmark for task in eagle.tasks} == averaged
+    assert len(eagle.tasks) == 11
+    assert eagle.questions == 57_223
+    assert [task.task for task in eagle.tasks if task not in main.tasks] == ["realworldqa"]
+    percent = {task.benchmark: task.to_percent for task in eagle.tasks}
+    assert 10 * percent.pop("MME") == 0.5
+    assert set(percent.values()) == {100.0}
 
 
 def test_a_metric_is_looked_up_with_its_filter():

@@ -241,12 +241,21 @@ def pope() -> list[Row]:
     ]
 
 
+def realworldqa() -> list[Row]:
+    """Two questions with options, two without."""
+    return [
+        {"question": f"Which lane, {n}? Please answer directly.", "answer": answer}
+        | {"image_path": f"{n}.webp"}
+        for n, answer in enumerate(("A", "C", "3", "Yes"))
+    ]
+
+
 TOYS: Mapping[str, Callable[[], list[Row]]] = {
     made.__name__: made
     for made in (
         gqa, vqav2_val, vizwiz_vqa_val, ocrbench, textvqa_val, chartqa, docvqa_val, infovqa_val,
         ai2d, mme, mmbench_en_dev_static, seedbench, mathvista_testmini_format, mmmu_val,
-        scienceqa_img, pope,
+        scienceqa_img, pope, realworldqa,
     )
 }  # fmt: skip
 
