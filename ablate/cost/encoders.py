@@ -88,13 +88,21 @@ def _measured(identity: str) -> Cost:
 
 
 def _cost(spec: EncoderSpec) -> Cost:
+    known = layers(spec)
+    return measured(spec) if known is None else total(known)
+
+
+def layers(spec: EncoderSpec) -> list[Cost] | None:
+    """Of each layer, with one image (of tiles with one of them); None where there is no closed form
+    here. Products of attention are layers of their own, which put out no `outputs`.
+    """
     ours = (one for one in (*micro.SPECS, *paper.SPECS) if one.family == spec.family)
     if spec.family not in FAMILIES or not any(
         _alike(spec.architecture, one.architecture) for one in ours
     ):
-        return measured(spec)
+        return None
     grid = spec.patches(spec.resolution, spec.resolution)
-    return total(FAMILIES[spec.family](spec.architecture, *grid))
+    return list(FAMILIES[spec.family](spec.architecture, *grid))
 
 
 def _alike(one: Architecture, other: Architecture) -> bool:
@@ -154,13 +162,17 @@ def _siglip(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
         yield from _layer(n, d, a["intermediate_size"])
 
 
-def _dinov2(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
+def _dinov2(a: Architecture, rows: int, columns: int, registers: int = 0) -> Iterator[Cost]:
     n, d = rows * columns, a["hidden_size"]
     yield _patches(a, n, d)
-    yield _held((_table(a) + 2) * d + 2 * d)  # the class token and its position; the last norm
+    yield _held((_table(a) + 2 + registers) * d + 2 * d)  # the class's too; the last norm
     for _ in range(a["num_hidden_layers"]):
-        yield from _layer(n + 1, d, d * a["mlp_ratio"])
+        yield from _layer(n + 1 + registers, d, d * a["mlp_ratio"])
         yield _held(2 * d)  # scales
+
+
+def _dinov2_registers(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
+    yield from _dinov2(a, rows, columns, registers=4)
 
 
 def _internvit(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
@@ -269,6 +281,7 @@ FAMILIES: Mapping[str, Callable[[Architecture, int, int], Iterator[Cost]]] = {
     "clip_aligned": _clip,
     "convnext": _convnext,
     "dinov2": _dinov2,
+    "dinov2_registers": _dinov2_registers,
     "eva02": _eva02,
     "eva02_det": _eva02_det,
     "eva02_det_aligned": _eva02_det,

@@ -1,13 +1,19 @@
 """DINOv2: the patch tokens after the closing norm.
 
 Shapes: B batch, N tokens, C channels.
-Source: Oquab et al. 2023. The class token takes part in every block and is dropped at the end.
+Sources: Oquab et al. 2023; registers: Darcet et al. 2024. The class token and the registers take
+part in every block and are dropped at the end.
 """
 
 from typing import ClassVar
 
 from torch import Tensor
-from transformers import Dinov2Config, Dinov2Model
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+)
 
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names
@@ -27,8 +33,13 @@ class Dinov2Encoder(BlockEncoder):
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)
-        self.model = Dinov2Model(Dinov2Config(**spec.architecture))
+        self.model = self.upstream(spec)
         self.num_blocks = len(self.model.encoder.layer)
+
+    @staticmethod
+    def upstream(spec: EncoderSpec) -> Dinov2Model | Dinov2WithRegistersModel:
+        """The model that `architecture` describes."""
+        return Dinov2Model(Dinov2Config(**spec.architecture))
 
     def embed(self, pixels: Tensor) -> Tensor:
         tokens: Tensor = self.model.embeddings(pixels)  # positions: bicubic, float32
@@ -41,3 +52,16 @@ class Dinov2Encoder(BlockEncoder):
     def finish(self, tokens: Tensor) -> Tensor:
         normed: Tensor = self.model.layernorm(tokens)
         return normed
+
+
+class Dinov2RegistersEncoder(Dinov2Encoder):
+    """`architecture`: the arguments of `Dinov2WithRegistersConfig`; it has four registers."""
+
+    family: ClassVar[str] = "dinov2_registers"
+    prefix: ClassVar[int] = 1 + 4
+
+    @staticmethod
+    def upstream(spec: EncoderSpec) -> Dinov2Model | Dinov2WithRegistersModel:
+        model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**spec.architecture))
+        model.embeddings.mask_token = None  # masks nothing, and would get no gradient
+        return model

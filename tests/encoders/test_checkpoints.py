@@ -19,6 +19,8 @@ from transformers import (
     CLIPModel,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
     Pix2StructConfig,
     Pix2StructForConditionalGeneration,
     Pix2StructImageProcessor,
@@ -177,6 +179,15 @@ def test_dinov2_by_its_published_names(repository: Path) -> None:
     names = load_file(repository / "model.safetensors").keys()
     assert "encoder.layer.0.attention.attention.query.weight" in names
     expected = upstream(normalised(spec, pixels_of(spec))).last_hidden_state[:, 1:]
+    encoder = built(dataclasses.replace(published(spec), unshuffle=1))
+    torch.testing.assert_close(encoder(pixels_of(spec)).tokens(), expected)
+
+
+def test_dinov2_with_registers_drops_them_and_the_class_token(repository: Path) -> None:
+    spec = find("dinov2-registers-toy")
+    upstream = scattered(Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**spec.architecture)))
+    upstream.save_pretrained(repository)
+    expected = upstream(normalised(spec, pixels_of(spec))).last_hidden_state[:, 5:]
     encoder = built(dataclasses.replace(published(spec), unshuffle=1))
     torch.testing.assert_close(encoder(pixels_of(spec)).tokens(), expected)
 

@@ -1,9 +1,10 @@
 """The paper's experts and language models made small, under their names, in their formats.
 
-And conversations where the studies look for theirs, and a suite of all 16 benchmarks.
+And conversations where the studies look for theirs, and a suite of all 17 benchmarks.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from transformers import (
     CLIPModel,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
     LlamaConfig,
     LlamaForCausalLM,
     Pix2StructConfig,
@@ -74,7 +77,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def _small(spec: EncoderSpec) -> EncoderSpec:
-    sizes = SIZES[spec.family.removesuffix("_short").removesuffix("_aligned")]
+    sizes = SIZES[re.sub("_(short|aligned|registers)$", "", spec.family)]
     architecture = {**spec.architecture, **sizes["architecture"]}
     if spec.pyramid:
         sizes = {**sizes, "pyramid": ((16, 16), (8, 8), (4, 8))}
@@ -133,6 +136,11 @@ def _dinov2(architecture: dict[str, Any], file: Path) -> None:
     scattered(Dinov2Model(config)).save_pretrained(file.parent)
 
 
+def _dinov2_registers(architecture: dict[str, Any], file: Path) -> None:
+    config = Dinov2WithRegistersConfig(**architecture)
+    scattered(Dinov2WithRegistersModel(config)).save_pretrained(file.parent)
+
+
 def _internvit(architecture: dict[str, Any], file: Path) -> None:
     shard(internvit_state(patch=14, table=1024), file.parent, "model", "safetensors")
 
@@ -147,6 +155,7 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "sam_short": _sam,
     "pix2struct": _pix2struct,
     "dinov2": _dinov2,
+    "dinov2_registers": _dinov2_registers,
     "internvit": _internvit,
 }
 
@@ -239,8 +248,9 @@ def small(name: str, folder: Path, arms: Collection[str] = ()) -> str:
 
 
 def write_suite(folder: Path, benchmarks: Path) -> None:
-    """The suite of all 16 benchmarks, of a question each (MME: a pair), and their sets."""
-    tasks = suites.resolve("eagle-judged").tasks
+    """A suite of all 17 benchmarks, of a question each (MME: a pair), and their sets."""
+    named = (suites.resolve(name) for name in ("eagle", "eagle-judged"))
+    tasks = dict.fromkeys(task for suite in named for task in suite.tasks)
     for task in tasks:
         save(task, benchmarks, questions=2 if task.task == "mme" else 1)
     few = [task.model_dump(exclude={"questions"}) for task in tasks]  # as few as there are

@@ -68,6 +68,16 @@ SAM_SHORT = dataclasses.replace(SAM, name="sam-short-toy", family="sam_short")
 CLIP_TILED = dataclasses.replace(CLIP, name="clip-tiled-toy", resolution=64, tile=32)
 
 CLIP_ALIGNED = dataclasses.replace(CLIP, name="clip-aligned-toy", family="clip_aligned")
+DINOV2 = next(spec for spec in micro.SPECS if spec.family == "dinov2")
+DINOV2_REGISTERS = dataclasses.replace(
+    DINOV2,
+    name="dinov2-registers-toy",
+    family="dinov2_registers",
+    architecture={
+        key: value for key, value in DINOV2.architecture.items() if key != "use_mask_token"
+    },
+    weights=Weights("none"),
+)
 EVA02_ALIGNED = dataclasses.replace(EVA02_DET, name="eva02-toy", family="eva02_det_aligned")
 
 SMALL = 5_000_000
@@ -86,6 +96,7 @@ SPECS = [
     SAM_SHORT,
     CLIP_TILED,
     CLIP_ALIGNED,
+    DINOV2_REGISTERS,
     EVA02_ALIGNED,
     *ADDED,
 ]
