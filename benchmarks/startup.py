@@ -20,7 +20,7 @@ COMMANDS = (
     ("list", "fusions"),
     ("list", "studies"),
     ("plan",),
-    ("plan", "eagle/rounds", "--round", "6"),
+    ("plan", "eagle/rounds", "--round", "5"),
     ("status",),
     ("run", "--dry-run"),
     ("table",),

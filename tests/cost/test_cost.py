@@ -203,7 +203,9 @@ def test_memory_follows_the_micro_batch_what_learns_and_what_is_recomputed() -> 
     assert four.memory - four.held == pytest.approx(4 * (one.memory - one.held))
     assert memory("infra.gradient_checkpointing=false").memory > four.memory
     frozen = memory("base.recipe.finetune.train.encoders=null")
-    saved = cost.UPDATE * encoder_cost.parameters(encoder_spec("clip-l14@448")) / 2**30
+    base = load_study("eagle/proxy/rounds").base
+    learnt = sum(encoder_cost.parameters(encoder_spec(title)) for title in base.encoders)
+    saved = cost.UPDATE * learnt / 2**30
     assert four.held - frozen.held == pytest.approx(saved)
 
 
@@ -219,15 +221,15 @@ def test_a_faster_gpu_takes_fewer_hours_for_the_same_work() -> None:
 
 
 def test_hours_are_in_proportion_to_the_data() -> None:
-    whole = costs(load_study("eagle/rounds"))["finetune"].gpu_hours
-    tenth = costs(load_study("eagle/rounds", ["data.sft-934k.weight=0.1"]))["finetune"].gpu_hours
+    whole = costs(load_study("eagle/v1/rounds"))["finetune"].gpu_hours
+    tenth = costs(load_study("eagle/v1/rounds", ["data.sft-934k.weight=0.1"]))["finetune"].gpu_hours
     assert whole == pytest.approx(10 * tenth, rel=0.001)
 
 
 def test_what_has_no_declared_length_has_no_cost(tmp_path: Any) -> None:
     (tmp_path / "mine.json").write_text("[]")
     mine = f"data.sft-934k={{conversations: {tmp_path}/mine.json}}"
-    assert costs(load_study("eagle/rounds", [mine])).keys() == {"pretrain", "evaluate"}
+    assert costs(load_study("eagle/v1/rounds", [mine])).keys() == {"pretrain", "evaluate"}
 
 
 def test_a_fusion_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

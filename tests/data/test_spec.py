@@ -80,6 +80,7 @@ def test_the_published_data_has_the_published_counts() -> None:
         "pretrain-595k": 595_000,
         "sft-934k": 933_000,  # the sum of counts rounded to thousands
         "sft-1.8m": 1_813_000,
+        "pairs-and-sft-2.4m": 2_408_000,
         "sft-1.8m-released": 1_800_000,
     }
     small, large = sources["sft-934k"], sources["sft-1.8m"]

@@ -6,6 +6,7 @@ share is done once, as it would be at full size.
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from benchmark_toys import TOYS, plug_in_judge
 from hub_toys import plug_in
 
 from ablate.catalog import encoders as registry
-from ablate.catalog import llms
+from ablate.catalog import llms, published
+from ablate.config.study import load_study
 from ablate.files import read_json
 
-STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "released")
+STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "stages", "released")
 Call = Callable[..., Any]
 
 
@@ -52,6 +54,7 @@ def toys(
     ("name", "arms"),
     [
         ("prealign", ("frozen, pre-aligned", "unfrozen")),  # all stages, in a fraction of the time
+        pytest.param("stages", ("pre-aligned on 1.8M",), marks=pytest.mark.slow),
         *(pytest.param(name, (), marks=pytest.mark.slow) for name in STUDIES),
     ],
 )
@@ -90,11 +93,16 @@ def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_tabl
             assert learnt == asked - {"fusion"}
     rows = json.loads(call("table", "--against", "paper", "--json"))["rows"]
     assert rows
+    table = published.table(str(load_study(f"eagle/{name}").published))
+    cells = {(row["published_row"], row["measure"]): row["published"] for row in rows}
+    for row, column in product(table.rows, table.columns):
+        assert cells.get((row.name, column)) == table.cell(row.name, column)
     compared = [row for row in rows if row["delta"] is not None]
     for row in compared:
         assert row["delta"] == pytest.approx(row["here"] - row["published"], abs=0.11)
         if row["delta_low"] is not None:  # where all is wrong, as it may be, there is no interval
             assert row["delta_low"] <= row["delta"] <= row["delta_high"]
-    if name == "released":  # the only table with cells of single benchmarks on the same data
-        arms = {row["candidate"] for row in compared}
-        assert arms == {f"Eagle-X{n}-{size}" for n in (4, 5) for size in ("7B", "13B")}
+    repeated = {row["candidate"] for row in rows if row["candidate"] and row["published_row"]}
+    assert repeated
+    if table.id != "T5_prealign":  # of which no cell of a single benchmark is published
+        assert {row["candidate"] for row in compared} == repeated
