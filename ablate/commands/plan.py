@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ablate.catalog.adapters import label, labels
+from ablate.catalog import published
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, survey
+from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
 from ablate.cost import estimate as cost
 from ablate.cost.adapters import check_adapters
+from ablate.cost import published as published_cost
 from ablate.design import Candidate
 from ablate.humanize import count
 from ablate.printable import one_line
@@ -63,6 +66,7 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "notes": cost.fusion_notes(one),
                 "steps": [step.key for step in found.chains[one.name]],
                 **bill.candidate(one),
+                "published": _published(found.study, one),
             }
             for turn in found.rounds
             for one in turn.candidates
@@ -132,6 +136,7 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
             *(f"failed: {found.reason(step)}" for step in found.failed),
             *(bill.words() if bill else ()),
             *_adapted(found.candidates),
+            *_beside_published(found),
             *(f"Note on {one}" for one in cost.remarks(found.candidates)),
             *_absent(found.study),
             *told_apart(found.older),
@@ -175,6 +180,42 @@ def _adapted(candidates: Sequence[Candidate]) -> list[str]:
             if stage.adapters:
                 found.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[one.point] = None
     return [f"{', '.join(names)}: {said}" for said, names in found.items()]
+
+
+def _published(study: Study, one: Candidate) -> dict[str, Any] | None:
+    """The published row that the candidate repeats, its size and GFLOPs, and ours counted alike."""
+    row = published_rows(study, [one]).get(one.point)
+    if row is None or study.published is None:
+        return None
+    table = published.table(study.published)
+    ours = {
+        "vision_parameters": published_cost.vision_parameters(one.encoders),
+        "multiply_adds": published_cost.multiply_adds(one.encoders),
+    }
+    columns = {published.book().columns[name].cost: name for name in table.columns}
+    printed = {
+        f"published_{name}": table.printed(row, columns[name]) if name in columns else None
+        for name in ours
+    }
+    return {"row": row, **ours, **printed}
+
+
+def _beside_published(found: StudyStatus) -> list[str]:
+    """Parameters and GFLOPs of the vision encoders as published and here, a line each candidate."""
+    lines = []
+    for one in found.candidates:
+        sizes = _published(found.study, one)
+        if sizes and sizes["multiply_adds"] and sizes["published_multiply_adds"]:
+            lines.append(
+                f"{sizes['row']}: {sizes['published_vision_parameters']:,.1f} M, "
+                f"{sizes['published_multiply_adds']:,.1f} GFLOPs; here "
+                f"{sizes['vision_parameters'] / 1e6:,.1f} M, "
+                f"{sizes['multiply_adds'] / 1e9:,.1f} GFLOPs"
+            )
+    if not lines:
+        return []
+    head = f"Vision encoders as published, and here by the same count ({published_cost.RULE}):"
+    return ["\n".join([head, *lines])]
 
 
 def _absent(study: Study) -> list[str]:

@@ -1,23 +1,27 @@
-"""A study beside the published table it names: published, here, and the difference.
+"""A study beside the published table it names: every published cell, ours, and the difference.
 
-A column is compared only where it measures the same: a benchmark that lmms-eval's own task asks, or
-an average over such with a known rule. All else stands there uncompared, and our composite under
-our suite's name; where an average that is not ours ranks the published rows, what each gains over
-the base stands beside what it gains here. Numbers are in the published unit, such as 0 to 2000 for
-MME.
+A column is compared only where it measures the same: a benchmark that lmms-eval's own task asks, an
+average over such with a known rule, a size or a cost that follows from the architecture. All else
+stands there uncompared, and our composite under our suite's name; where an average that is not
+ours ranks the published rows, what each gains over the base stands beside what it gains here.
+Numbers are in the published unit, such as 0 to 2000 for MME.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from ablate.catalog import published
+from ablate.cost import published as published_cost
+from ablate.design import llm_spec
 from ablate.errors import UserError
 from ablate.reports.frame import typed
 from ablate.reports.model import CandidateResult, Repeats, StudyResult
 from ablate.reports.significance import covered, unread
+from ablate.reports.sizes import size
 
-SECOND_HAND, DOUBTFUL, MISSING, UNLIKE = "*", "?", "-", "!"
+SECOND_HAND, DOUBTFUL, MISSING, UNLIKE, COMPUTED = "*", "?", "-", "!", "~"
 
 
 def table_of(study: StudyResult) -> published.Table:
@@ -33,18 +37,21 @@ def comparable(study: StudyResult) -> bool:
 def against(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and measure: published, here, and `delta`, here minus published.
 
-    Intervals are ours: that of a published number is not known.
-    Of a search the winners, else all; last of each its gain and its composite.
+    Of each candidate its published row, if it has one, then its gain and its composite; then the
+    published rows that none of ours is. Intervals are ours: those of published numbers are not
+    known.
     """
-    names = {one.name: name for one, name in _pairs(study)}
+    names = {one.name: name for one, name in pairs(study)}
     rows = []
-    for one, name in _pairs(study):
-        rows += [_row(study, one, name, column) for column in _scores(study)] if name else []
+    for one, name in pairs(study):
+        rows += _rows(study, one, name) if name else []
         reference = study.reference(one)
         before = names.get(reference.name) if reference else None
         if reference and name and before:
             rows += _gain(study, one, name, reference, before)
         rows.append(_composite(study, one, name))
+    for name in others(study):
+        rows += _rows(study, None, name)
     return typed(pd.DataFrame(rows, columns=_COLUMNS))
 
 
@@ -52,6 +59,19 @@ _COLUMNS = [
     *("candidate", "published_row", "measure", "published", "published_mark"),
     *(f"{name}{end}" for name in ("here", "delta") for end in ("", "_low", "_high")),
 ]
+
+
+def pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
+    """Our candidates with the names of their published rows."""
+    rows = _named(study).rows
+    by_round = {one.name: rows.get(one.round) for one in study.winners}
+    return [(one, rows.get(one.name) or by_round.get(one.name)) for one in study.candidates]
+
+
+def others(study: StudyResult) -> list[str]:
+    """The published rows that none of our candidates is."""
+    ours = {name for _, name in pairs(study)}
+    return [row.name for row in table_of(study).rows if row.name not in ours]
 
 
 def caption(study: StudyResult) -> str:
@@ -77,11 +97,13 @@ def notes(study: StudyResult) -> list[str]:
             *_legend(study),
             *_gains(study),
         ]
-    if study.strategy.goes_on:
+    if any(isinstance(key, int) for key in _named(study).rows):
         lines.append(
             "A round's winner stands beside the published row of that round, which may be another "
             "mixture of as many encoders."
         )
+    if any(published.book().columns[name].cost == "multiply_adds" for name in found.columns):
+        lines.append(f"GFLOPs here: {published_cost.RULE}.")
     lines.append(f"Source: {source.what} ({found.version}).")
     if found.missing:
         lines.append(f"Not found: {found.missing}.")
@@ -91,26 +113,46 @@ def notes(study: StudyResult) -> list[str]:
 def _legend(study: StudyResult) -> list[str]:
     """The marks that are used, a line each."""
     found, book, frame = table_of(study), published.book(), against(study)
-    named = set(frame["published_row"])
-    doubts = [one for one in found.suspect if one.row in named]
     unlike: dict[str, list[str]] = {}
     for name in found.columns:
         if book.columns[name].note and _tasks(study, name):
             unlike.setdefault(book.columns[name].note, []).append(name)
     texts = {
         SECOND_HAND: f"second-hand, from {book.sources[found.source].what}",
-        DOUBTFUL: "; ".join(f"doubtful ({one.row}, {one.column}): {one.why}" for one in doubts),
+        DOUBTFUL: "; ".join(_doubt(one) for one in found.suspect),
         MISSING: "not published, or not found",
         UNLIKE: "; ".join(f"{', '.join(names)}: {note}" for note, names in unlike.items()),
+        COMPUTED: "not printed; the mean of the row's published cells by the average's own rule",
     }
     used = set("".join(frame["published_mark"]))
     return [f"Marked {mark}: {text}." for mark, text in texts.items() if mark in used]
 
 
+def _doubt(one: published.Doubt) -> str:
+    cells = ", ".join(one.columns) if len(one.columns) < 4 else f"{len(one.columns)} benchmarks"
+    return f"doubtful ({', '.join(one.rows)}; {cells}): {one.why}"
+
+
 def _uncompared(study: StudyResult) -> list[str]:
     """The published scores that ours are not held against, and why."""
-    left = [column for column in _scores(study) if not _tasks(study, column)]
-    return [f"{column} is not compared: {_why(study, column)}." for column in left]
+    columns = published.book().columns
+    scores = [name for name in table_of(study).columns if columns[name].full]
+    left = [column for column in scores if not _tasks(study, column)]
+    shown = [column for column in scores if _tasks(study, column) and _unlike(column)]
+    return [
+        *(f"{column} is not compared: {_why(study, column)}." for column in left),
+        *(
+            f"{column} is here on the published scale, without a difference: it is over "
+            f"{', '.join(_unlike(column))} too, which may not be asked as published."
+            for column in shown
+        ),
+    ]
+
+
+def _unlike(column: str) -> list[str]:
+    """What an average is over that is not asked as published."""
+    columns = published.book().columns
+    return [part for part in columns[column].mean_of if columns[part].note]
 
 
 def _gains(study: StudyResult) -> list[str]:
@@ -130,42 +172,72 @@ def _named(study: StudyResult) -> Repeats:
     return study.published
 
 
-def _pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
-    """Our candidates with the names of their published rows."""
-    rows = _named(study).rows
-    if study.strategy.goes_on:
-        return [(one, rows.get(one.round)) for one in study.winners]
-    return [(one, rows.get(one.name)) for one in study.candidates]
+def _rows(study: StudyResult, one: CandidateResult | None, name: str) -> list[dict[str, Any]]:
+    """Each cell of a published row beside that of our candidate, if we have one; no empty ones."""
+    found = [_row(study, one, name, column) for column in table_of(study).columns]
+    return [row for row in found if row["published"] is not None or "here" in row]
 
 
-def _scores(study: StudyResult) -> list[str]:
-    """The columns of the published table that are scores."""
-    columns = published.book().columns
-    return [column for column in table_of(study).columns if columns[column].full]
-
-
-def _row(study: StudyResult, one: CandidateResult, name: str, column: str) -> dict[str, Any]:
-    """One published score beside ours, where it measures the same."""
+def _row(study: StudyResult, one: CandidateResult | None, name: str, column: str) -> dict[str, Any]:
+    """One published cell beside ours, where it measures the same."""
     found = table_of(study)
     value, tasks = found.cell(name, column), _tasks(study, column)
     row: dict[str, Any] = {
-        "candidate": one.name,
+        "candidate": one and one.name,
         "published_row": name,
         "measure": column,
         "published": value,
         "published_mark": mark(found, name, column, bool(tasks)),
     }
-    if tasks and one.scores:
-        scale = (published.book().columns[column].full or 0.0) / 100.0
-        here = scale * sum(one.scores[task] for task in tasks) / len(tasks)
-        ours = study.scoreboard.score(one, tasks)
-        ends = (
-            (scale * ours.low, scale * ours.high) if ours else ()
-        )  # none if all is right or wrong
-        row |= _numbers("here", here, *ends)
-        if value is not None:
-            row |= _numbers("delta", here - value, *(end - value for end in ends))
+    here = _here(study, one, column) if one else {}
+    row |= {f"here{end}": number for end, number in here.items()}
+    if value is not None and not _unlike(column):
+        row |= {f"delta{end}": number - value for end, number in here.items()}
     return row
+
+
+def _here(study: StudyResult, one: CandidateResult, column: str) -> Mapping[str, float]:
+    """Our number for a column, and the `_low` and `_high` of a score; empty where there is none."""
+    about = published.book().columns[column]
+    if about.cost:
+        cost = _COSTS[about.cost](one)
+        return {} if cost is None else {"": cost}
+    tasks = _tasks(study, column)
+    if not tasks or not one.scores:
+        return {}
+    scale = (about.full or 0.0) / 100.0
+    here = {"": scale * sum(one.scores[task] for task in tasks) / len(tasks)}
+    ours = study.scoreboard.score(one, tasks)  # none if all is right or wrong
+    return here | ({"_low": scale * ours.low, "_high": scale * ours.high} if ours else {})
+
+
+def _vision_parameters(one: CandidateResult) -> float | None:
+    found = published_cost.vision_parameters(one.encoders)
+    return found and found / 1e6
+
+
+def _projected_parameters(one: CandidateResult) -> float | None:
+    """All but the language model's, as its training counted them."""
+    found = size(one).parameters
+    return found and (found - llm_spec(one.config["llm"]).parameters) / 1e6
+
+
+def _multiply_adds(one: CandidateResult) -> float | None:
+    found = published_cost.multiply_adds(one.encoders)
+    return found and found / 1e9
+
+
+def _visual_tokens(one: CandidateResult) -> float | None:
+    return size(one).visual_tokens
+
+
+_COSTS = {
+    "vision_parameters": _vision_parameters,
+    "projected_parameters": _projected_parameters,
+    "multiply_adds": _multiply_adds,
+    "visual_tokens": _visual_tokens,
+}
+"""What a candidate costs, in the unit of a published column."""
 
 
 def _gain(
@@ -217,7 +289,8 @@ def mark(found: published.Table, row: str, column: str, compared: bool) -> str:
     return (
         SECOND_HAND * (book.sources[found.source].trust == "secondary")
         + DOUBTFUL * bool(found.doubt(row, column))
-        + UNLIKE * (compared and bool(book.columns[column].note))
+        + COMPUTED * found.computed(row, column)
+        + UNLIKE * (compared and bool(book.columns[column].note or _unlike(column)))
     )
 
 

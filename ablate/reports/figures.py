@@ -10,11 +10,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from ablate.catalog.published import Table
 from ablate.errors import UserError, nearest
 from ablate.reports import tables
 from ablate.reports.drawing import (
@@ -26,7 +24,6 @@ from ablate.reports.drawing import (
     SECOND,
     SOFT,
     STYLE,
-    WIDTH,
     canvas,
 )
 from ablate.reports.drawing import COLUMNS as COLUMNS
@@ -36,6 +33,7 @@ from ablate.reports.frame import records
 from ablate.reports.labels import NAMED, Name, cut, in_round, name_beside
 from ablate.reports.losses import losses as losses
 from ablate.reports.model import CandidateResult, StudyResult, best_first
+from ablate.reports.search_tree import search_trees as search_trees
 from ablate.reports.significance import standing
 from ablate.reports.sizes import Size, pareto_front, size
 
@@ -100,30 +98,6 @@ def _forest(study: StudyResult, groups: Sequence[tuple[str, list[CandidateResult
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"{study.suite} score")
     axes.spines["left"].set_visible(False)
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def paths(study: StudyResult, reference: Table) -> Figure:
-    """The winners by round beside a published path; two scales, for they are not comparable."""
-    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
-    FigureCanvasSVG(figure)
-    left, right = figure.subplots(1, 2)
-    ours = [(one.round, one.composite) for one in study.winners if one.composite is not None]
-    assert study.published is not None
-    lead = reference.lead or ""
-    scores = [(int(n), reference.cell(row, lead)) for n, row in study.published.rows.items()]
-    theirs = [(number, score) for number, score in scores if score is not None]
-    for axes, title, path, color in (
-        (left, f"here: {study.suite} score", ours, ACCENT),
-        (right, f"published: {lead}", theirs, MUTED),
-    ):
-        axes.plot(*zip(*path, strict=True), "o-", color=color, linewidth=1.6, markersize=5)
-        axes.set_title(title, fontsize=9, loc="left", color=INK)
-        axes.set_xticks([number for number, _ in theirs])
-        axes.set_xlim(0.7, len(theirs) + 0.3)
-        axes.set_xlabel("encoders")
-        axes.margins(y=0.15)
     return figure
 
 

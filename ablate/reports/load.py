@@ -9,6 +9,7 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.catalog.step_kinds import EVALUATE
+from ablate.config.published_rows import published_rows
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.errors import UserError
@@ -63,7 +64,7 @@ def load(
     again = _replicates(scored, seen)
     seen.memory.keep()
     suite = suites.resolve(study.suite)
-    repeats = Repeats(study.published, study.explore.published_rows) if study.published else None
+    repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     suites.require_one(
         (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
         for turn in rounds

@@ -175,7 +175,7 @@ def _clean(value: Any) -> str:
 @dataclass(frozen=True)
 class Repeats:
     """The published table a study repeats, by its id, and its rows: by the names of our candidates,
-    in a search by the number of the round whose winner is held against it.
+    or by the number of the round whose winner is held against it.
     """
 
     table: str

@@ -169,7 +169,7 @@ def _tables(study: StudyResult) -> dict[str, str]:
     """Files by name: the main table, that beside the published numbers, every cell's interval."""
     made: list[tuple[str, pd.DataFrame, str, list[str]]]
     made = [(study.strategy.kind, comparison(study), caption(study), notes(study))]
-    if study.published and against.comparable(study):
+    if study.published:
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
     found = {

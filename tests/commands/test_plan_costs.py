@@ -39,7 +39,7 @@ def test_json_has_the_cost_of_every_candidate_and_step() -> None:
     for step in found["steps"]:
         assert min(step["gpu_hours"], step["flops"], step["gpu_memory_gib"]) > 0
     base = found["candidates"][0]
-    assert 300e6 < base["vision_parameters"] < 305e6
+    assert 1_140e6 < base["vision_parameters"] < 1_150e6
     assert base["parameters"] - base["vision_parameters"] > 6.7e9
     totals = found["totals"]
     assert totals["gpu"] == "a100"
@@ -135,6 +135,21 @@ def test_to_do_as_told_makes_it_fit() -> None:
     fitting = min(int(one[0]) for one in told if one)
     assert "more than" not in of(str(fitting))
     assert "more than" in of(str(fitting + 1))
+
+
+def test_the_plan_shows_parameters_and_gflops_of_each_published_mixture_beside_ours() -> None:
+    text = plan("eagle/rounds")
+    assert "X5: 2,282.8 M, 6,617.4 GFLOPs; here 2,271.4 M, 6,596.4 GFLOPs" in text
+    rows = [one["published"] for one in json.loads(plan("eagle/rounds", "--json"))["candidates"]]
+    assert len({row["row"] for row in rows}) == 11
+    for row in rows:
+        assert row["vision_parameters"] / 1e6 == pytest.approx(
+            row["published_vision_parameters"], rel=0.01
+        )
+        assert row["multiply_adds"] / 1e9 == pytest.approx(
+            row["published_multiply_adds"], rel=0.005
+        )
+    assert "Vision encoders as published" not in plan("eagle/prealign")
 
 
 def test_images_without_room_for_text_are_an_error_of_plan_and_run() -> None:

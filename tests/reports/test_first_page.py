@@ -22,8 +22,8 @@ def test_the_first_page_answers_the_question(site: Path, greedy: StudyResult) ->
     assert greedy.best is not None
     assert story.mixture(greedy.best) in text
     assert "95 % interval" in text
-    assert "Published: Each expert up to the fifth adds" in text
-    text = " ".join(Page(site / "results.html").text.split())
+    assert "Published: The search starts from the two best single encoders." in text
+    text = " ".join(Page(site / "published.html").text.split())
     assert "Not comparable number by number" in text
 
 

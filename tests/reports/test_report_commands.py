@@ -111,7 +111,7 @@ def test_table_against_paper_prints_each_format(ablate: Call, played: Path, form
     notes = against.notes(found)
     assert (code, err) == (0, "")
     assert out == formats.render(against.against(found), form, against.caption(found), notes)
-    assert "DINOv2 as the sixth takes away" in out
+    assert "DINOv2 adds to two encoders and takes away from more" in out
 
 
 def test_table_against_anything_else_is_refused(ablate: Call) -> None:

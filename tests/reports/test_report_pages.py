@@ -62,7 +62,7 @@ def test_images_have_alternative_text_and_figures_a_label(site: Path) -> None:
 
 def test_every_page_says_when_its_runs_were(greedy: StudyResult, site: Path) -> None:
     paths = list(site.rglob("*.html"))
-    assert len(paths) == 6 + len(greedy.candidates)
+    assert len(paths) == 7 + len(greedy.candidates)
     for path in paths:
         assert "Runs of 2001-09-09 01:46 to 01:47 UTC." in path.read_text(encoding="utf-8")
 
@@ -138,8 +138,8 @@ def test_one_file_holds_the_same_pages_data_and_tables(
     ids = [values["id"] for _, values in whole.tags if "id" in values]
     assert len(ids) == len(set(ids))
     found = articles(text)
-    assert list(found)[:6] == [path for path, _ in navigation(greedy)]
-    assert list(found)[6:] == [f"candidates/{place:03d}" for place in range(1, 11)]
+    assert list(found)[:7] == [path for path, _ in navigation(greedy)]
+    assert list(found)[7:] == [f"candidates/{place:03d}" for place in range(1, 11)]
     for page in pages(site):
         assert articles(page.path.read_text(encoding="utf-8")).items() <= found.items()
     for link in whole.links:

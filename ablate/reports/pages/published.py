@@ -1,51 +1,64 @@
 """A study beside the published table it names: in a sentence, and row by row."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from ablate.catalog.published import Table
 from ablate.reports import figures
-from ablate.reports.against import against, caption, comparable, mark, notes, table_of
+from ablate.reports.against import (
+    against,
+    caption,
+    comparable,
+    mark,
+    notes,
+    pairs,
+    table_of,
+)
 from ablate.reports.drawing import Drawing, drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import records
 from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import ABSENT, Rows, table
+from ablate.reports.search_tree import published_tree
 
 
-def published(study: StudyResult) -> dict[str, Any] | None:
-    """Numbers against numbers where they mean the same; the shape of both where rows are ranked.
-
-    `None` for a study that names no published table.
+def published(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
+    """Every published cell with ours beside it where it means the same; the shape of both where
+    rows are ranked; of a search the tree of its candidates. UserError if no table is named.
+    `downloads`: the names of the tables.
     """
-    if study.published is None:
-        return None
-    found = table_of(study)
-    frame = against(study) if comparable(study) else None
+    found, frame = table_of(study), against(study)
     return {
-        "title": found.title,
-        "numbers": {} if frame is None else table(frame, caption(study)),
-        "cells": {} if frame is None else _cells(frame),
+        "published_title": found.title,
+        "downloads": [name for name in downloads if name.startswith("published.")],
+        "numbers": table(frame, caption(study)),
+        "cells": _cells(frame, found),
         "shape": _shape(study, found),
         "notes": notes(study),
-        "figure": _paths(study, found),
+        "figure": _trees(study, found),
     }
 
 
-def _cells(frame: pd.DataFrame) -> dict[str, Any]:
-    """The same as the paper has it: a row a candidate, a column a measure; in each cell ours,
+def _cells(frame: pd.DataFrame, found: Table) -> dict[str, Any]:
+    """The same as the paper has it: a row a published row, a column a measure; in each cell ours,
     published with its marks, and the difference.
     """
-    named = frame[frame["published_row"].notna() & frame["published"].notna()]
-    measures = list(dict.fromkeys(named["measure"]))
-    rows = []
-    for (name, row), own in named.groupby(["candidate", "published_row"], sort=False):
-        found = {each["measure"]: each for each in records(own)}
-        rows.append(
-            {"name": name, "row": row, "cells": [_cell(found.get(one)) for one in measures]}
-        )
-    return {"measures": measures, "rows": rows} if rows else {}
+    kept = frame[frame["published_row"].notna() & frame["measure"].isin(found.columns)]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in records(kept):
+        own = rows.setdefault((each["candidate"] or "", each["published_row"]), {})
+        own[each["measure"]] = each
+    measures = [name for name in found.columns if any(name in own for own in rows.values())]
+    return {
+        "measures": measures,
+        "rows": [
+            {"name": name, "row": row, "cells": [_cell(own.get(one)) for one in measures]}
+            for (name, row), own in rows.items()
+        ],
+    }
 
 
 def _cell(found: dict[str, Any] | None) -> dict[str, str]:
@@ -82,37 +95,28 @@ def standing(study: StudyResult) -> str:
 
 
 def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
-    """Each published row's leading score and its change, beside ours: from row to row of a search,
-    elsewhere against the row that our base is (or the first).
+    """Each published row's leading score and its change, beside ours: of a mixture against the best
+    it adds an expert to, elsewhere against the row that our base is (or the first).
     """
-    if found.lead is None or study.published is None:
+    if found.lead is None:
         return {}
-    ours = _ours(study)
+    ours = {row: [one.name, *_scores(study, one)] for one, row in pairs(study) if row}
     heads = [("Row", False), (f"Published {found.lead}", True), ("Change", True)]
     heads += [("Here", False), ("Score here", True), ("Change here", True)] if ours else []
+    tree = published_tree(found)
+    base = next((row for one, row in pairs(study) if one is study.base and row), found.rows[0].name)
     rows: Rows = []
-    before = study.published.rows.get(study.base.name, found.rows[0].name)
     for row in found.rows:
-        score, last = (found.cell(name, found.lead) for name in (row.name, before))
+        before = tree[row.name].before if row.name in tree else base
+        score = found.cell(row.name, found.lead)
+        last = found.cell(before, found.lead) if before else None
         change = ABSENT
         if score is not None and last is not None and row.name != before:
             change = f"{score - last:+.1f}"
-        before = row.name if study.strategy.goes_on else before
         marked = mark(found, row.name, found.lead, compared=False)
         shown = ABSENT if score is None else f"{score:.1f}{marked}"
         rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
     return {"heads": heads, "rows": rows, "ours": bool(ours)}
-
-
-def _ours(study: StudyResult) -> dict[str, list[str]]:
-    """Our rows by the published row that each is: name, score, change."""
-    assert study.published is not None
-    rows = study.published.rows
-    if study.strategy.goes_on:
-        named = [(rows.get(one.round), " + ".join(one.encoders), one) for one in study.winners]
-    else:
-        named = [(rows.get(one.name), one.name, one) for one in study.candidates]
-    return {row: [name, *_scores(study, one)] for row, name, one in named if row}
 
 
 def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
@@ -124,9 +128,17 @@ def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
     ]
 
 
-def _paths(study: StudyResult, found: Table) -> Drawing | None:
-    rows = study.published.rows if study.published and study.strategy.goes_on else {}
-    if not rows or not study.winners or found.lead is None:
+def _trees(study: StudyResult, found: Table) -> Drawing | None:
+    """Of a table of mixtures: its search, and ours over it."""
+    if not published_tree(found):
         return None
-    title = "Winner of each round, and published"
-    return drawing(figures.paths(study, found), "paths", title)
+    title = "Every candidate of the published search, and of ours"
+    return drawing(figures.search_trees(study, found), "trees", title)
+
+
+PAGE = ReportPage(
+    "Published",
+    lambda source: published(source.study, source.downloads),
+    70,
+    lambda study: study.published is not None,
+)

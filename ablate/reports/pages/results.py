@@ -1,4 +1,4 @@
-"""The page of rounds or arms: every candidate with intervals, the published result beside."""
+"""The page of rounds or arms: every candidate with intervals."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -14,12 +14,11 @@ from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import path_of
-from ablate.reports.pages.published import published
 from ablate.reports.tables import VARIED, comparison, notes
 
 
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
-    """A table a round (arms are one), then the published result."""
+    """A table a round (arms are one)."""
     frame, sure = comparison(study), significance.significance(study)
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     if not study.strategy.goes_on:
@@ -33,7 +32,6 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
         "losses_caption": LOSSES,
-        "published": published(study),
         "downloads": downloads,
         "seeds": len(study.base.config["seeds"]),
         "below": below,

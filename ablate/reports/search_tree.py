@@ -1,0 +1,149 @@
+"""A search as a tree of all its candidates: one published, with ours over it, and our own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from ablate.catalog.published import Row, Table
+from ablate.config.published_rows import mixture_row
+from ablate.reports.drawing import ACCENT, INK, LINE, MUTED, PAPER, STYLE, WIDTH
+from ablate.reports.labels import cut, spread
+from ablate.reports.model import StudyResult
+
+LINE_OF_TEXT = 0.065
+"""How far apart two names stand at least, as a share of a tree's height."""
+
+
+class Node(NamedTuple):
+    """A mixture: how many encoders, its score, what it adds, and the mixture it adds that to."""
+
+    size: int
+    score: float
+    added: str
+    before: str | None
+
+
+@matplotlib.rc_context(STYLE)
+def search_trees(study: StudyResult, table: Table) -> Figure:
+    """Above, the published search, and the mixtures of it that ours tried (rings) and chose (line);
+    below, our own. Two scales, for they are not comparable.
+    """
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    theirs, ours = published_tree(table), our_tree(study)
+    _draw(above, theirs, path(theirs), MUTED)
+    rows = our_rows(study, table)
+    tried = [theirs[name] for name in rows.values() if name in theirs]
+    above.plot(
+        *_places(tried),
+        "o",
+        markersize=10,
+        markerfacecolor="none",
+        color=ACCENT,
+        label="tried here",
+    )
+    chosen = [rows[one.name] for one in study.winners if one.name in rows]
+    above.plot(
+        *_places([theirs[name] for name in chosen if name in theirs]),
+        "--", color=ACCENT, linewidth=1.6, label="chosen here",
+    )  # fmt: skip
+    _draw(below, ours, [one.name for one in study.winners if one.name in ours], ACCENT)
+    above.set_title(f"published: {table.lead}", fontsize=9, loc="left", color=INK)
+    below.set_title(f"here: {study.suite} score", fontsize=9, loc="left", color=INK)
+    below.set_xlabel("encoders")
+    sizes = sorted({node.size for tree in (theirs, ours) for node in tree.values()})
+    below.set_xticks(sizes)
+    below.set_xlim(sizes[0] - 0.4, sizes[-1] + 1.1)
+    if tried:
+        above.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def published_tree(table: Table) -> dict[str, Node]:
+    """The rows that are mixtures and have a leading score, by name; each hangs on the best row of
+    one encoder less that it holds.
+    """
+    lead = table.lead or ""
+    scores = {row: table.cell(row.name, lead) for row in table.rows if row.encoders}
+    found = {}
+    for row, score in scores.items():
+        if score is None:
+            continue
+        smaller = [one for one in scores if _within(one, row) and scores[one] is not None]
+        before = max(smaller, key=lambda one: scores[one] or 0.0, default=None)
+        new = [name for name in row.encoders if not before or name not in before.encoders]
+        added = f"+ {', '.join(new)}" if before else " + ".join(new)
+        found[row.name] = Node(len(row.encoders), score, added, before.name if before else None)
+    return found
+
+
+def _within(one: Row, row: Row) -> bool:
+    """Whether `row` is `one` and an encoder more."""
+    return len(row.encoders) == len(one.encoders) + 1 and set(one.encoders) < set(row.encoders)
+
+
+def our_tree(study: StudyResult) -> dict[str, Node]:
+    """Our scored candidates by name; each hangs on the winner of the round before."""
+    found = {}
+    for one in study.candidates:
+        if one.composite is not None:
+            before = study.reference(one)
+            new = [title for title in one.encoders if not before or title not in before.encoders]
+            names = [title.partition("@")[0] for title in new]
+            added = f"+ {', '.join(names)}" if before else " + ".join(names)
+            found[one.name] = Node(
+                len(one.encoders), one.composite, added, before.name if before else None
+            )
+    return found
+
+
+def our_rows(study: StudyResult, table: Table) -> dict[str, str]:
+    """The published mixtures that our candidates are, by the names of these."""
+    found = {one.name: mixture_row(table, one.encoders) for one in study.candidates}
+    return {name: row.name for name, row in found.items() if row}
+
+
+def path(tree: Mapping[str, Node]) -> list[str]:
+    """The best mixture of each size, in order."""
+    best: dict[int, str] = {}
+    for name, node in tree.items():
+        if node.size not in best or node.score > tree[best[node.size]].score:
+            best[node.size] = name
+    return [best[size] for size in sorted(best)]
+
+
+def _draw(axes: Axes, tree: Mapping[str, Node], chosen: Sequence[str], color: str) -> None:
+    for name, node in tree.items():
+        before = tree.get(node.before or "")
+        if before:
+            axes.plot([before.size, node.size], [before.score, node.score], color=LINE, zorder=1)
+        won = name in chosen
+        axes.plot(
+            [node.size], [node.score], "o", color=color, zorder=3, markersize=5,
+            markerfacecolor=color if won else PAPER,
+        )  # fmt: skip
+    axes.plot(*_places([tree[name] for name in chosen]), color=color, linewidth=1.6, zorder=2)
+    axes.margins(y=0.12)
+    low, high = axes.get_ylim()
+    for size in {node.size for node in tree.values()}:
+        named = sorted((name for name in tree if tree[name].size == size), key=_height(tree))
+        wished = [(tree[name].score - low) / ((high - low) or 1.0) for name in named]
+        for name, height in zip(named, spread(wished, LINE_OF_TEXT), strict=True):
+            axes.text(
+                size + 0.12, low + height * (high - low), cut(tree[name].added), fontsize=7,
+                va="center" if tree[name].before else "top",
+                color=INK if name in chosen else MUTED,
+            )  # fmt: skip
+
+
+def _height(tree: Mapping[str, Node]) -> Callable[[str], float]:
+    return lambda name: -tree[name].score
+
+
+def _places(nodes: Sequence[Node]) -> tuple[list[int], list[float]]:
+    return [node.size for node in nodes], [node.score for node in nodes]
