@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ablate.catalog.adapters import label, labels
 from ablate.catalog import published
+from ablate.catalog.adapters import label, labels
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
@@ -12,8 +12,8 @@ from ablate.commands.study_status import StudyStatus, survey
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
 from ablate.cost import estimate as cost
-from ablate.cost.adapters import check_adapters
 from ablate.cost import published as published_cost
+from ablate.cost.adapters import check_adapters
 from ablate.design import Candidate
 from ablate.humanize import count
 from ablate.printable import one_line
