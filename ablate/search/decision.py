@@ -45,9 +45,7 @@ def decide(
         before = Decision.from_json(stored)
         if len(before.survivors) == min(keeps, len(scored)):
             return before
-    means = {
-        name: sum(one.composite for one in seeds) / len(seeds) for name, seeds in scored.items()
-    }
+    means = {name: _mean(seeds) for name, seeds in scored.items()}
     ranked = sorted(means, key=lambda name: (-means[name], name))
     winner, *others = ranked
     difference, interval = None, None
@@ -61,7 +59,7 @@ def decide(
         scores=means,
         difference=difference,
         interval=interval,
-        tie=_tie(interval, runs=min(map(len, scored.values()))),
+        tie=_tie(interval, runs=min(map(len, scored.values()))) if others else False,
         rule=RULE,
         failed=failed,
         inputs=inputs,
@@ -70,8 +68,10 @@ def decide(
 
 
 def _tie(interval: tuple[float, float] | None, runs: int) -> bool | None:
-    if interval is None or interval[0] <= 0.0 <= interval[1]:
-        return interval is not None
+    if interval is None:
+        return None
+    if interval[0] <= 0.0 <= interval[1]:
+        return True
     return False if runs > 1 else None
 
 
@@ -82,10 +82,17 @@ def _unread(seeds: Sequence[Evaluation]) -> dict[str, int]:
     return {task: sum(each.get(task, 0) for each in found) for task in tasks}
 
 
+def _mean(seeds: Sequence[Evaluation]) -> float:
+    return sum(one.composite for one in seeds) / len(seeds)
+
+
 def _compared(
     winner: Sequence[Evaluation], other: Sequence[Evaluation]
-) -> tuple[float, tuple[float, float]]:
-    """Difference of two points, each with one evaluation a seed, and its interval."""
+) -> tuple[float, tuple[float, float] | None]:
+    """Difference of two points, each with one evaluation a seed, and its interval; that is None
+    where only scores are known."""
+    if any(one.answers is None for one in (*winner, *other)):
+        return _mean(winner) - _mean(other), None
     from ablate.stats.bootstrap import compare  # numpy: only when there is something to decide
 
     a, b = ([one.rows() for one in seeds] for seeds in (winner, other))

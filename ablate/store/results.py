@@ -22,29 +22,30 @@ ANSWERS = "answers.jsonl"
 class Evaluation:
     """A scored candidate. `scores`: each task's, in 0..100; `composite`: their mean.
 
-    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`; `measure` what the
-    composite is a mean of (see `suites.measure`); `counted` how many answers of each task were not
-    read, None where the record is older than that.
+    `key` is the evaluate step's; `answers` the path of its `answers.jsonl`, None where the scores
+    are all there is (see `search.tabulated`); `measure` what the composite is a mean of (see
+    `suites.measure`); `counted` how many answers of each task were not read, None where the record
+    is older than that.
     """
 
     key: str
     scores: Mapping[str, float]
     composite: float
-    answers: str
+    answers: str | None
     measure: Mapping[str, Any] = field(default_factory=dict)
     counted: Mapping[str, int] | None = None
 
     def unread(self) -> dict[str, int]:
         """By task how many answers its scorer could not read, of those that have any."""
-        found = self.counted
-        if found is None:
+        found = self.counted or {}
+        if self.counted is None and self.answers is not None:
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
             found = count_unread(metrics, self.rows()) if metrics else {}
         return {task: count for task, count in found.items() if count}
 
     def rows(self) -> list[dict[str, Any]]:
-        """The answers (see `rows_in`)."""
-        return rows_in(self.answers)
+        """The answers (see `rows_in`); none where only scores are known."""
+        return [] if self.answers is None else rows_in(self.answers)
 
 
 def rows_in(path: str) -> list[dict[str, Any]]:

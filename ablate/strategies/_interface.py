@@ -20,8 +20,9 @@ class Decision:
 
     `survivors`: the points that go on, the best first, which is the `winner`.
     `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
-    several) are winner minus runner-up; `tie` says that the interval includes zero, and is None
-    where it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
+    several) are winner minus runner-up; the interval is None where only scores are known. `tie`
+    says that it includes zero, and is None where that is not known: without an interval, or where
+    it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
     evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
     """
 

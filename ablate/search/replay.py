@@ -1,0 +1,98 @@
+"""A search replayed over a table: what it finds, at what cost, and what there was to find."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from ablate.cost.hours import together
+from ablate.design import Candidate
+from ablate.errors import SHOWN, UserError
+from ablate.search.explore import rounds_so_far
+from ablate.search.tabulated import Table
+from ablate.store.results import Evaluation
+from ablate.strategies import Round
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The rounds of a search over a table. Scores are composites in 0..100, by design point."""
+
+    table: Table
+    rounds: list[Round]
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Everything that the search looked at, in order."""
+        return [one for turn in self.rounds for one in turn.candidates]
+
+    @property
+    def path(self) -> list[str]:
+        """The winner of each round."""
+        return [turn.decision.winner for turn in self.rounds if turn.decision]
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Of what it looked at, in order."""
+        return self._composites(self.candidates)
+
+    @cached_property
+    def tabulated(self) -> dict[str, float]:
+        """Of everything there is: what trying all of it would have seen."""
+        return self._composites(self.table.candidates)
+
+    @property
+    def regret(self) -> float:
+        """What the best that is tabulated has over the best that was looked at, in points."""
+        return max((*self.tabulated.values(), *self.scores.values())) - max(self.scores.values())
+
+    def hours(self, candidates: Iterable[Candidate]) -> float | None:
+        """What candidates take together, what they share once; None where that is not known."""
+        return together(self.table.costs(one) for one in candidates)
+
+    def _composites(self, candidates: Iterable[Candidate]) -> dict[str, float]:
+        """Means over seeds; a point of which one run failed has none."""
+        means = {}
+        for point, runs in by_point(candidates).items():
+            ended = [self.table.result(one) for one in runs]
+            scored = [one.composite for one in ended if isinstance(one, Evaluation)]
+            if len(scored) == len(runs):
+                means[point] = sum(scored) / len(scored)
+        return means
+
+
+def by_point(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
+    """The candidates of each design point, one a seed."""
+    found: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        found.setdefault(one.point, []).append(one)
+    return found
+
+
+def replay(table: Table, last: int | None = None) -> Replay:
+    """Rounds 1 to `last` (default: all) of the table's study, by the code that searches the store.
+
+    Raises UserError where the search asks for what the table lacks, or a whole round failed.
+    """
+    rounds = rounds_so_far(table.study, table, last)
+    for turn in rounds:
+        if turn.decision is None:
+            raise UserError(_undecided(turn, table))
+    return Replay(table, rounds)
+
+
+def _undecided(turn: Round, table: Table) -> str:
+    """Why a round is not decided: what the table lacks, and what it has instead."""
+    there = [one.name for one in turn.candidates if table.result(one) is not None]
+    lacking = [one.name for one in turn.candidates if one.name not in there]
+    if not lacking:
+        return f"round {turn.number}: every candidate failed"
+    of = "of that round " if there else ""
+    return (
+        f"round {turn.number} asks for {_listed(lacking)}, which {table.source} lacks; {of}it has "
+        f"{_listed(there or list(by_point(table.candidates)) or ['nothing'])}"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
