@@ -4,10 +4,14 @@ import math
 from typing import Any
 
 from ablate.catalog import step_kinds
+from ablate.commands.output import columns
+from ablate.commands.strategy_costs import StrategyCost, other_strategies
 from ablate.commands.study_status import StudyStatus
 from ablate.cost import estimate as cost
 from ablate.design import Candidate
 from ablate.store.steps import Step
+
+_HOURS = ("gpu_hours", "gpu_hours_from_scratch")
 
 
 class CostEstimate:
@@ -64,6 +68,8 @@ class CostEstimate:
             "gpu_hours": hours,
             "gpu_hours_to_do": to_do,
             "gpu_hours_from_scratch": sum(self._hours(step) for one in chains for step in one),
+            "gpu_hours_by_kind": self._by_kind(),
+            "strategies": [one._asdict() for one in self._strategies()],
             "steps_of_unknown_cost": sum(one is None for one in self.costs.values()),
             "price": price,
             "money": None if price is None else price * hours,
@@ -97,7 +103,7 @@ class CostEstimate:
         said = (
             f"On {self.kind} GPUs: {hours:,.0f} GPU-hours in all, "
             f"{total['gpu_hours_to_do']:,.0f} still to do. Each candidate trained from scratch "
-            f"would take {scratch:,.0f}: sharing steps saves {scratch - hours:,.0f}."
+            f"would take {scratch:,.0f}: sharing steps saves {scratch - hours:,.0f}.{self._why()}"
         )
         if self.price is not None:
             said += (
@@ -106,14 +112,48 @@ class CostEstimate:
             )
         if total["steps_of_unknown_cost"]:
             said += f" {total['steps_of_unknown_cost']} steps of unknown length are not counted."
+        kinds = [f"{kind} {hours:,.0f}" for kind, hours in total["gpu_hours_by_kind"].items()]
+        others = [
+            (one["strategy"], one["candidates"], *(f"{one[name]:,.0f}" for name in _HOURS))
+            for one in total["strategies"]
+        ]
+        heads = ("STRATEGY", "CANDIDATES", "GPU-HOURS", "NOTHING SHARED")
         return [
-            said,
+            f"{said} By kind of step: {', '.join(kinds)}.",
+            *([columns(heads, others)] if len(others) > 1 else []),
             f"An estimate: work on frozen parts at {cost.FROZEN:.0%} of the GPU's peak and on "
             f"trained parts at {cost.TRAINED:.0%}, as fitted to the published cost of Eagle-X5 on "
             f"Vicuna-7B, answers at {cost.ANSWERING:.0%}; a usual length of text; the model in "
             "shares over infra.devices where infra.strategy has it so, with "
             "infra.micro_batch_size samples on a GPU at a time.",
         ]
+
+    def _by_kind(self) -> dict[str, float]:
+        """The GPU-hours of each kind of step."""
+        found: dict[str, float] = {}
+        for step in self._found.steps:
+            found[step.kind] = found.get(step.kind, 0.0) + self._hours(step)
+        return found
+
+    def _strategies(self) -> list[StrategyCost]:
+        """The study's own strategy as it stands, then others."""
+        found = self._found
+        scratch = sum(self._hours(step) for one in found.chains.values() for step in one)
+        hours, kind = sum(map(self._hours, found.steps)), found.study.explore.kind
+        own = StrategyCost(kind, len(found.candidates), hours, scratch)
+        return [own, *other_strategies(found.study, self.gpu)]
+
+    def _why(self) -> str:
+        """Why sharing saves nothing, where it does not, and what does."""
+        found = self._found
+        several = len({one.point for one in found.candidates}) > 1
+        if not several or any(len(names) > 1 for names in found.used_by.values()):
+            return ""
+        return (
+            " No two candidates have a step in common: without pre-alignment, whose steps are one "
+            "an expert, each begins with a projector for all of its encoders together. What saves "
+            "is to train fewer of them."
+        )
 
     def _hours(self, step: Step) -> float:
         found = self.costs[step.key]

@@ -68,6 +68,15 @@ def parse(value: Any) -> Strategy:
     return strategy.model_validate(value)
 
 
+def shared_fields(strategy: Strategy, kind: str) -> dict[str, Any]:
+    """What may stand under `explore:` for a strategy of that kind, as far as this one says it.
+
+    Raises UserError for a kind there is not.
+    """
+    common = type(strategy).model_fields.keys() & find(kind).model_fields
+    return {**strategy.model_dump(mode="json", include=common), "kind": kind}
+
+
 Explore = Annotated[Strategy, PlainValidator(parse)]
 """The field of a study's model."""
 

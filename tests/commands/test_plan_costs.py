@@ -39,7 +39,7 @@ def test_json_has_the_cost_of_every_candidate_and_step() -> None:
     for step in found["steps"]:
         assert min(step["gpu_hours"], step["flops"], step["gpu_memory_gib"]) > 0
     base = found["candidates"][0]
-    assert 1_140e6 < base["vision_parameters"] < 1_150e6
+    assert base["vision_parameters"] == pytest.approx(1155.2e6, rel=0.01)  # as published
     assert base["parameters"] - base["vision_parameters"] > 6.7e9
     totals = found["totals"]
     assert totals["gpu"] == "a100"
@@ -71,6 +71,39 @@ def test_what_sharing_saves_is_what_training_from_scratch_would_repeat() -> None
     assert saved == pytest.approx(repeated)
     assert saved > 0
     assert f"sharing steps saves {saved:,.0f}." in plan("eagle/prealign")
+
+
+def test_where_sharing_saves_nothing_the_plan_says_why_and_what_does() -> None:
+    """A search without pre-alignment: each mixture trains a projector of its own."""
+    text = plan("eagle/rounds", "--round", "5")
+    assert "sharing steps saves 0. No two candidates have a step in common: " in text
+    assert "What saves is to train fewer of them." in text
+    shared = plan("eagle/prealign")
+    assert "in common" not in shared
+    kinds = json.loads(plan("eagle/prealign", "--json"))["totals"]["gpu_hours_by_kind"]
+    assert sorted(kinds) == ["evaluate", "finetune", "prealign", "pretrain"]
+    assert f"prealign {kinds['prealign']:,.0f}" in shared
+
+
+def test_the_plan_tells_the_hours_of_each_strategy_with_and_without_sharing() -> None:
+    totals = json.loads(plan("eagle/rounds", "--json"))["totals"]
+    own, *_, everything = totals["strategies"]
+    assert (own["strategy"], own["candidates"]) == ("rounds", 11)
+    assert own["gpu_hours"] == totals["gpu_hours"]
+    assert (everything["strategy"], everything["candidates"]) == ("every mixture", 2**4)
+    assert everything["gpu_hours"] > own["gpu_hours"]
+    lines = [line.split() for line in plan("eagle/rounds").splitlines()]
+    assert ["rounds", "11", f"{own['gpu_hours']:,.0f}", f"{own['gpu_hours']:,.0f}"] in lines
+    micro = json.loads(plan("micro/rounds", "--json"))["totals"]["strategies"]
+    for one in micro:  # each expert is pre-aligned once
+        assert 0 < one["gpu_hours"] < one["gpu_hours_from_scratch"]
+    assert micro[-1]["candidates"] == 2**5
+
+
+def test_of_arms_no_other_strategy_is_told() -> None:
+    found = json.loads(plan("eagle/prealign", "--json"))["totals"]["strategies"]
+    assert [one["strategy"] for one in found] == ["arms"]
+    assert "STRATEGY" not in plan("eagle/prealign")
 
 
 def test_the_plan_says_where_mini_gemini_has_nothing_to_choose() -> None:
