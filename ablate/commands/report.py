@@ -100,6 +100,21 @@ def sure(study: Study, form: str | None) -> str:
     return shown(frame, form, caption, notes, terminal.short_names(found, frame))
 
 
+def fragile(study: Study, form: str | None, paper: bool = False) -> str:
+    """How much each choice hangs on which benchmarks were asked."""
+    from ablate.reports import fragility
+
+    found = _found(study)
+    frame, notes = fragility.fragility(found, paper), fragility.notes(found, paper)
+    short = fragility.labels(found, paper)
+    return shown(frame, form, fragility.caption(found, paper), notes, short)
+
+
+def fragile_in_paper(study: Study, form: str | None) -> str:
+    """The same of the published table."""
+    return fragile(study, form, paper=True)
+
+
 def ending(study: Study, last: int | None) -> str:
     """What stands at the end of a run: the table of rounds 1 to `last`, the answer in three parts.
 

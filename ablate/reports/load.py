@@ -18,9 +18,18 @@ from ablate.files import home as default_home
 from ablate.home import Home
 from ablate.humanize import duration
 from ablate.reports.answers import Answers, Key, Replicates, Rows
-from ablate.reports.model import CandidateResult, Repeats, RoundResult, StepResult, StudyResult
+from ablate.reports.model import (
+    CandidateResult,
+    Contest,
+    Repeats,
+    RoundResult,
+    StepResult,
+    StudyResult,
+)
 from ablate.reports.replicates import replicates
 from ablate.search.explore import rounds_so_far
+from ablate.search.replay import replay
+from ablate.search.tabulated import paper_table
 from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
@@ -65,6 +74,7 @@ def load(
     seen.memory.keep()
     suite = suites.resolve(study.suite)
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
+    choices, source = _published_choices(study)
     suites.require_one(
         (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
         for turn in rounds
@@ -89,6 +99,8 @@ def load(
         families={task.task: task.family for task in suite.tasks},
         older=older,
         replicates=again,
+        published_choices=choices,
+        published_source=source,
     )
 
 
@@ -101,6 +113,24 @@ def _replicates(scored: Sequence[CandidateResult], seen: "CachedResults") -> Rep
     own = [step.folder for steps in evaluated.values() for step in steps if step.folder]
     but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
     return replicates(seen.store.home, own, but, seen.memory) if own else {}
+
+
+def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:
+    """What the study's search chooses from over the published table that it repeats, and whose
+    scores those are; or why there is nothing to choose from."""
+    try:
+        table = paper_table(study)
+        rounds = replay(table).rounds
+    except UserError as error:
+        return (), str(error)
+    found = []
+    for turn in rounds:
+        ended = {one.point: table.result(one) for one in turn.candidates}
+        scores = {name: one.scores for name, one in ended.items() if isinstance(one, Evaluation)}
+        encoders = {one.point: one.encoders for one in turn.candidates}
+        if turn.decision:
+            found.append(Contest(turn.number, scores, encoders, turn.decision.winner))
+    return tuple(found), table.source
 
 
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:

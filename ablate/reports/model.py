@@ -182,6 +182,16 @@ class Repeats:
     rows: Mapping[str | int, str]
 
 
+@dataclass(frozen=True)
+class Contest:
+    """A round's choice by scores alone: those of each rival in 0..100 by task, and who won."""
+
+    number: int
+    scores: Mapping[str, Mapping[str, float]]
+    encoders: Mapping[str, tuple[str, ...]]
+    winner: str
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RoundResult:
     """One round: its candidates, and the search's stored decision once there is one."""
@@ -215,7 +225,9 @@ class StudyResult:
     `published`: what it is held against, if any. `id`: what it is filed under in the home.
     `older`: composites, by candidate and seed, that an older version of ablate found under keys
     that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
-    store that differ in their seed alone, of this study or another.
+    store that differ in their seed alone, of this study or another. `published_choices`: those of
+    the study's search over the published table that it repeats, `published_source` whose they are;
+    or, where there are none, why.
     """
 
     name: str
@@ -233,6 +245,8 @@ class StudyResult:
     families: Mapping[str, str] = field(default_factory=dict)
     id: str = ""
     older: Mapping[str, float] = field(default_factory=dict)
+    published_choices: tuple[Contest, ...] = ()
+    published_source: str = ""
 
     def __repr__(self) -> str:
         scored = [one for one in self.candidates if one.composite is not None]
@@ -258,6 +272,18 @@ class StudyResult:
     def winners(self) -> tuple[CandidateResult, ...]:
         """The winner of each decided round, in order."""
         return tuple(turn.winner for turn in self.rounds if turn.winner is not None)
+
+    @property
+    def choices(self) -> tuple[Contest, ...]:
+        """What each decided round (or the arms) chose from."""
+        found = []
+        for turn in self.rounds:
+            scored = [one for one in turn.candidates if one.scores]
+            if turn.winner is not None:
+                scores = {one.name: one.scores for one in scored}
+                encoders = {one.name: one.encoders for one in scored}
+                found.append(Contest(turn.number, scores, encoders, turn.winner.name))
+        return tuple(found)
 
     @cached_property
     def best(self) -> CandidateResult | None:

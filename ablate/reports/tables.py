@@ -1,8 +1,8 @@
 """The tables of a study as data frames, e.g. `tables.rounds(load("micro/rounds"))` in a notebook.
 
 Here are those that the paper has too (rounds; arms of fusion, resolution, experts, pre-alignment)
-and the cost; what experts contribute, how sure it all is and which answers flipped come from next
-door.
+and the cost; what experts contribute, how sure it all is, how fragile each choice is and which
+answers flipped come from next door.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from ablate.reports.contributions import pairs as pairs
 from ablate.reports.fairness import fairness as fairness
 from ablate.reports.fairness import words
 from ablate.reports.flips import flips as flips
+from ablate.reports.fragility import fragility as fragility
 from ablate.reports.frame import ends, estimate, framed, typed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
 from ablate.reports.significance import below, marks, standing

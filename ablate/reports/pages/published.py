@@ -22,6 +22,7 @@ from ablate.reports.frame import records
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import ABSENT, Rows, table
+from ablate.reports.pages.fragility import fragility
 from ablate.reports.search_tree import published_tree
 
 
@@ -38,6 +39,7 @@ def published(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "cells": _cells(frame, found),
         "shape": _shape(study, found),
         "notes": notes(study),
+        "fragility": fragility(study, paper=True),
         "figure": _trees(study, found),
     }
 

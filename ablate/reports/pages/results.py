@@ -14,6 +14,7 @@ from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import path_of
+from ablate.reports.pages.fragility import fragility
 from ablate.reports.tables import VARIED, comparison, notes
 
 
@@ -35,6 +36,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "downloads": downloads,
         "seeds": len(study.base.config["seeds"]),
         "below": below,
+        "fragility": fragility(study),
         "sureness": [line for line in significance.notes(study) if line not in below],
         "optuna": _optuna(study),
     }
