@@ -279,6 +279,12 @@ def table(
         bool,
         typer.Option("--significance", help="Which differences are more than chance, with p."),
     ] = False,
+    fragility: Annotated[
+        bool,
+        typer.Option(
+            "--fragility", help="What other benchmarks would choose; with --against, in the paper."
+        ),
+    ] = False,
     overrides: Overrides = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -292,14 +298,52 @@ def table(
       ablate table micro/fusion --format latex > fusion.tex
       ablate table my/study.yaml --against paper
       ablate table --significance
+      ablate table eagle/rounds --fragility --against paper     of the published path
     """
     from ablate.commands import report as reporting
 
-    if against and significance:
-        raise UserError("--against and --significance are two tables: ask for one of them")
+    if significance and (against or fragility):
+        other = "--against" if against else "--fragility"
+        raise UserError(f"{other} and --significance are two tables: ask for one of them")
     form = "json" if json else format and format.value
     make = reporting.beside_paper if against else reporting.render
+    if fragility:
+        make = reporting.fragile_in_paper if against else reporting.fragile
     reporting.table(study, overrides or [], form, reporting.sure if significance else make)
+
+
+@app.command()
+def replay(
+    study: StudyName = DEFAULT_STUDY,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="paper|store|FILE",
+            help="Whose results: the published table's, the store's, or those of a CSV file; "
+            "default: paper for a study of published benchmarks, else store.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Search by another strategy than the study's.")
+    ] = None,
+    round: Round = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Search over results that are known already: what would it have found, at what cost?
+
+    It trains nothing: the search itself runs, in seconds, on scores of a table. A CSV file has the
+    columns candidate, benchmark, score and, where known, cost (GPU-hours) and seed.
+
+    \b
+    Examples:
+      ablate replay eagle/rounds                         over the paper's own table
+      ablate replay micro/rounds --over store            over what was trained here
+      ablate replay my/study.yaml --over scores.csv --json
+    """
+    from ablate.commands import replay as replaying
+
+    replaying.show(study, overrides or [], strategy, over, round, json)
 
 
 @app.command()

@@ -9,13 +9,14 @@ import pytest
 from in_process import ablate
 
 from ablate.__main__ import main
+from ablate.catalog import suites
 from ablate.commands import plan as planning
 from ablate.commands.options import Catalog
 from ablate.errors import UserError
 
 COMMANDS = (
     *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),
-    *("list", "table", "compare", "report", "doctor", "bake"),
+    *("list", "table", "replay", "compare", "report", "doctor", "bake"),
 )
 
 
@@ -132,6 +133,11 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
         (["run", "--backend", "slrm"], "no backend 'slrm'; did you mean 'slurm'?"),
         (["table", "--significance", "--against", "paper"], "ask for one of them"),
+        (["table", "--significance", "--fragility"], "ask for one of them"),
+        (["table", "--fragility", "--against", "paper"], "asks no published benchmark"),
+        (["replay", "--over", "papr"], "papr: cannot be read: No such file"),
+        (["replay", "--over", "store"], "round 1 asks for clip-micro@32, which the store in"),
+        (["replay", "--strategy", "arm"], "no strategy 'arm'; did you mean 'arms'?"),
         (["compare", "clip-mirco@32", "base"], "did you mean 'clip-micro@32'?"),
         (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),
         (["run", "--jobs", "0"], "--jobs"),
@@ -195,10 +201,15 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
 def test_quick_commands_import_nothing_heavy(tmp_path: Path) -> None:
     words = [["--help"], ["list", "encoders"], ["list", "fusions"], ["list", "studies"]]
     words += [["list", "suites"], ["list", "llms"], ["plan"], ["status"], ["run", "--dry-run"]]
+    titles = [task.title for task in suites.resolve("micro").tasks]
+    rows = ["candidate,benchmark,score,cost", *(f"clip-micro,{title},50,1" for title in titles)]
+    (tmp_path / "scores.csv").write_text("\n".join(rows))
+    words += [["replay", "--round", "1", "--over", "scores.csv"]]
     heavy = ["torch", "numpy", "pandas", "matplotlib", "rich", "lightning", "timm", "submitit"]
     program = f"""
 import contextlib, io, sys
 from ablate.__main__ import main
+from ablate.catalog import suites
 for words in {words}:
     sys.argv = ["ablate", *words]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
