@@ -19,7 +19,10 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     assert missing + [name for name in named if not (ROOT / name).exists()] == []
 
 
-SHELL = (*PAGES, *(ROOT / "ablate" / "commands").glob("*.py"), ROOT / "ablate" / "cli.py")
+SHELL = [
+    *PAGES,
+    *(path for room in ("commands", "cli") for path in (ROOT / "ablate" / room).glob("*.py")),
+]
 
 
 @pytest.mark.parametrize("page", SHELL, ids=lambda page: page.name)

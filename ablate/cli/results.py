@@ -1,0 +1,166 @@
+"""Commands that tell what came of a study, or would come of another search."""
+
+from typing import Annotated
+
+import typer
+
+from ablate.commands import completion
+from ablate.commands.options import (
+    DEFAULT_STUDY,
+    Against,
+    Format,
+    Json,
+    Overrides,
+    Round,
+    StudyName,
+)
+from ablate.errors import UserError
+
+
+def table(
+    study: StudyName = DEFAULT_STUDY,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="How to print it; default: fit to a terminal, else md.", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        Against | None,
+        typer.Option(help="paper: beside the published table the study names, with differences."),
+    ] = None,
+    significance: Annotated[
+        bool,
+        typer.Option("--significance", help="Which differences are more than chance, with p."),
+    ] = False,
+    fragility: Annotated[
+        bool,
+        typer.Option(
+            "--fragility", help="What other benchmarks would choose; with --against, in the paper."
+        ),
+    ] = False,
+    overrides: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print the table of a study's rounds or arms, with 95 % intervals.
+
+    On a terminal it fits: columns that find no room follow below, in the same order.
+
+    \b
+    Examples:
+      ablate table
+      ablate table micro/fusion --format latex > fusion.tex
+      ablate table my/study.yaml --against paper
+      ablate table --significance
+      ablate table eagle/rounds --fragility --against paper     of the published path
+    """
+    from ablate.commands import report as reporting
+
+    if significance and (against or fragility):
+        other = "--against" if against else "--fragility"
+        raise UserError(f"{other} and --significance are two tables: ask for one of them")
+    form = "json" if json else format and format.value
+    make = reporting.beside_paper if against else reporting.render
+    if fragility:
+        make = reporting.fragile_in_paper if against else reporting.fragile
+    reporting.table(study, overrides or [], form, reporting.sure if significance else make)
+
+
+def replay(
+    study: StudyName = DEFAULT_STUDY,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="paper|store|FILE",
+            help="Whose results: the published table's, the store's, or those of a CSV file; "
+            "default: paper for a study of published benchmarks, else store.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Search by another strategy than the study's.")
+    ] = None,
+    round: Round = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Search over results that are known already: what would it have found, at what cost?
+
+    It trains nothing: the search itself runs, in seconds, on scores of a table. A CSV file has the
+    columns candidate, benchmark, score and, where known, cost (GPU-hours) and seed.
+
+    \b
+    Examples:
+      ablate replay eagle/rounds                         over the paper's own table
+      ablate replay micro/rounds --over store            over what was trained here
+      ablate replay my/study.yaml --over scores.csv --json
+    """
+    from ablate.commands import replay as replaying
+
+    replaying.show(study, overrides or [], strategy, over, round, json)
+
+
+def compare(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[STUDY] A B",
+            help="Two candidates: names, `base`, `best`, or STUDY:CANDIDATE of another study.",
+            autocompletion=completion.compared,
+        ),
+    ],
+    flips: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show N answers fixed and N broken.")
+    ] = 0,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Hold two candidates against each other: settings, scores, flipped answers, fairness.
+
+    Differences are B minus A, with 95 % intervals and p-values corrected over the benchmarks.
+
+    \b
+    Examples:
+      ablate compare base best                         of micro/rounds
+      ablate compare micro/fusion "channel concat" LLaVA-HR --flips 5
+      ablate compare micro/rounds:best micro/blind:CLIP
+    """
+    from ablate.commands import compare as comparing
+
+    a, b, study = comparing.ordered(words)
+    comparing.show(a, b, study, overrides or [], flips, json)
+
+
+def report(
+    study: StudyName = DEFAULT_STUDY,
+    single: Annotated[
+        bool, typer.Option("--single-file", help="One HTML file instead of a folder.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve it on 127.0.0.1, anew as steps finish.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of --live; default: a free one.")
+    ] = 0,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Build the report of a study, also while it runs, and print its path.
+
+    A folder of pages that open from disk, without a network; or one file with the same in it, to
+    send or to keep. With --live the address is printed, and a Ctrl-C ends it.
+
+    \b
+    Examples:
+      ablate report micro/rounds --open
+      ablate report micro/rounds --single-file
+      ablate report micro/rounds --live        beside `ablate run micro/rounds`
+    """
+    from ablate.commands import report as reporting
+
+    if live and (single or json):
+        raise typer.BadParameter("--live makes no file: leave out --single-file and --json")
+    if live:
+        reporting.live(study, overrides or [], port, open)
+    else:
+        reporting.report(study, overrides or [], single, open, json)
