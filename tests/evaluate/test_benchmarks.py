@@ -66,8 +66,8 @@ NO_JUDGE = [task for task in TOYS if task != "mathvista_testmini_format"]
 def toy(*tasks: str) -> suites.Suite:
     """All 17 benchmarks (or `tasks` of them), whatever the size of their sets."""
     whole = suites.resolve("eagle-judged")
-    own = dict.fromkeys((*whole.tasks, *suites.resolve("eagle").tasks))
-    kept = [task for task in own if not tasks or task.task in tasks]
+    own = {task.task: task for task in (*whole.tasks, *suites.resolve("eagle").tasks)}
+    kept = [task for task in own.values() if not tasks or task.task in tasks]
     freed = tuple(task.model_copy(update={"questions": None}) for task in kept)
     return whole.model_copy(update={"tasks": freed})
 

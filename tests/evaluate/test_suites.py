@@ -68,7 +68,8 @@ def test_the_suite_of_the_main_results_pins_fifteen_benchmarks_without_a_judge_o
     extra = {task.task for task in judged.tasks} - {task.task for task in main.tasks}
     assert extra == {"mathvista_testmini_format"}
     proxy = suites.resolve("eagle-proxy")
-    assert set(proxy.tasks) < set(main.tasks)
+    assert len(proxy.tasks) < len(main.tasks)
+    assert all(task in main.tasks for task in proxy.tasks)
     sizes = [sum(task.questions or 0 for task in suite.tasks) for suite in (proxy, main)]
     assert sizes[0] < sizes[1] / 10
 

@@ -250,7 +250,7 @@ def small(name: str, folder: Path, arms: Collection[str] = ()) -> str:
 def write_suite(folder: Path, benchmarks: Path) -> None:
     """A suite of all 17 benchmarks, of a question each (MME: a pair), and their sets."""
     named = (suites.resolve(name) for name in ("eagle", "eagle-judged"))
-    tasks = dict.fromkeys(task for suite in named for task in suite.tasks)
+    tasks = {task.task: task for suite in named for task in suite.tasks}.values()
     for task in tasks:
         save(task, benchmarks, questions=2 if task.task == "mme" else 1)
     few = [task.model_dump(exclude={"questions"}) for task in tasks]  # as few as there are
