@@ -29,38 +29,30 @@ class Node(NamedTuple):
 
 @matplotlib.rc_context(STYLE)
 def search_trees(study: StudyResult, table: Table) -> Figure:
-    """Above, the published search, and the mixtures of it that ours tried (rings) and chose (line);
-    below, our own. Two scales, for they are not comparable.
+    """Above, the published search, and the mixtures of it that ours scored (rings) and chose
+    (line); below, once there is one, our own. Two scales, for they are not comparable.
     """
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
-    FigureCanvasSVG(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
     theirs, ours = published_tree(table), our_tree(study)
+    figure = Figure(figsize=(WIDTH, 5.6 if ours else 3.0), layout="constrained")
+    FigureCanvasSVG(figure)
+    above, *below = figure.subplots(1 + bool(ours), 1, sharex=True, squeeze=False)[:, 0]
     _draw(above, theirs, path(theirs), MUTED)
-    rows = our_rows(study, table)
-    tried = [theirs[name] for name in rows.values() if name in theirs]
-    above.plot(
-        *_places(tried),
-        "o",
-        markersize=10,
-        markerfacecolor="none",
-        color=ACCENT,
-        label="tried here",
-    )
-    chosen = [rows[one.name] for one in study.winners if one.name in rows]
-    above.plot(
-        *_places([theirs[name] for name in chosen if name in theirs]),
-        "--", color=ACCENT, linewidth=1.6, label="chosen here",
-    )  # fmt: skip
-    _draw(below, ours, [one.name for one in study.winners if one.name in ours], ACCENT)
-    above.set_title(f"published: {table.lead}", fontsize=9, loc="left", color=INK)
-    below.set_title(f"here: {study.suite} score", fontsize=9, loc="left", color=INK)
-    below.set_xlabel("encoders")
-    sizes = sorted({node.size for tree in (theirs, ours) for node in tree.values()})
-    below.set_xticks(sizes)
-    below.set_xlim(sizes[0] - 0.4, sizes[-1] + 1.1)
-    if tried:
+    rows = {name: row for name, row in our_rows(study, table).items() if row in theirs}
+    if tried := [theirs[row] for name, row in rows.items() if name in ours]:
+        ring = {"markersize": 10, "markerfacecolor": "none"}
+        above.plot(*_places(tried), "o", color=ACCENT, label="tried here", **ring)
+        chosen = [theirs[rows[one.name]] for one in study.winners if one.name in rows]
+        above.plot(*_places(chosen), "--", color=ACCENT, linewidth=1.6, label="chosen here")
         above.legend(loc="lower right", fontsize=8)
+    above.set_title(f"published: {table.lead}", fontsize=9, loc="left", color=INK)
+    for axes in below:
+        _draw(axes, ours, [one.name for one in study.winners if one.name in ours], ACCENT)
+        axes.set_title(f"here: {study.suite} score", fontsize=9, loc="left", color=INK)
+    last = [above, *below][-1]
+    last.set_xlabel("encoders")
+    sizes = sorted({node.size for tree in (theirs, ours) for node in tree.values()})
+    last.set_xticks(sizes)
+    last.set_xlim(sizes[0] - 0.4, sizes[-1] + 1.1)
     return figure
 
 
