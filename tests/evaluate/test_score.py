@@ -33,6 +33,7 @@ class Oracle(torch.nn.Module):
 
     spec = SimpleNamespace(llm=SimpleNamespace(context=4096))
     num_visual_tokens = 16
+    sees_each_question = False
 
     def __init__(self, data, say=lambda row: row["answer"]):
         super().__init__()

@@ -17,13 +17,12 @@ from rank_toys import Job
 from safetensors.torch import load_file, save_file
 from training_toys import Make, assert_same, own_data, weights
 
-import fusion_zoo
 from ablate.catalog import llms
 from ablate.model.mllm import Mllm
 from ablate.store.steps import Step
 from ablate.train import checkpoint, module
 from ablate.train.objectives.sft import Sft
-from fusion_zoo import options
+from fusion_zoo import _registry, options
 
 LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
 SETTINGS: dict[str, Any] = {
@@ -114,7 +113,7 @@ def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
     """Also where a process has text alone while the other has images."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     more = {"data": with_text(tmp_path), "train": {**LEARNING, "fusion": 2e-3}, "warm_projector": 0}
     alone = make_job("alone", **more)
     shared = make_job("shared", 2, {"strategy": strategy}, **more)
@@ -122,7 +121,7 @@ def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
         how = {"name": fusion, "grid": [2, 2], "options": options}
         job.ctx.spec["model"]["fusion"] = how
         job.done()
-    fusion_zoo._entries.cache_clear()
+    _registry.installed.cache_clear()
     assert_close(shared, alone)
 
 
