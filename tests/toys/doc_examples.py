@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+from packages import PAGE, install_package
+
 _EXAMPLE = re.compile(
     r"^```\w+\n(?:# |\{# )(?P<path>[\w/.]+)(?: #\})?\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
 )
@@ -24,18 +25,15 @@ OFFERS = {
 
 
 def install(site: Path) -> None:
-    """Put a package of another author into `site` that has these examples, with its metadata."""
-    package, info = site / "their_examples", site / "their_examples-1.dist-info"
-    for folder in (package, info):
-        folder.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    known = {target.partition(":")[0] for offers in OFFERS.values() for target in offers.values()}
+    """Put a package of another author into `site` that has these examples."""
+    offers = {
+        group: {name: f"their_examples.{at}" for name, at in entries.items()}
+        for group, entries in OFFERS.items()
+    }
+    known = {at.partition(":")[0] for entries in OFFERS.values() for at in entries.values()}
+    modules = {Path(path).stem: text for path, text in EXAMPLES.items() if path.endswith(".py")}
+    own = {name: text for name, text in modules.items() if name in known}
+    install_package(site, "their_examples", own, offers, version="1")
     for path, text in EXAMPLES.items():
-        if Path(path).stem in known:
-            (package / Path(path).name).write_text(text)
-    groups = (
-        f"[{group}]\n" + "".join(f"{name} = their_examples.{at}\n" for name, at in offers.items())
-        for group, offers in OFFERS.items()
-    )
-    (info / "entry_points.txt").write_text("\n".join(groups))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-examples\nVersion: 1\n")
+        if path.endswith(".html") and Path(path).stem in known:
+            (site / "their_examples" / Path(path).name).write_text(text)

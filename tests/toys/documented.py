@@ -1,10 +1,11 @@
 """The examples of docs/extending.md, as a package of another author that is installed."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
+
+from packages import install_package, shown, shown_offers
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,21 +17,12 @@ class Example:
     """
 
     def __init__(self, section: str, site: Path) -> None:
-        text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-        [own] = re.findall(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
-        block = dict(re.findall(r"```(\w+)\n(.*?)```", own, re.S))
-        [(group, name, module)] = re.findall(
-            r'entry-points\."([\w.]+)"\]\n(\w+) = "my_package\.(\w+:\w+)"', block["toml"]
-        )
-        info = site / "my_package-1.dist-info"
-        for folder in (info, site / "my_package"):
-            folder.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = my_package.{module}\n")
-        (site / "my_package" / "__init__.py").touch()
-        (site / "my_package" / f"{module.partition(':')[0]}.py").write_text(block["python"])
+        offers = shown_offers(section)
+        [target] = [at for entries in offers.values() for at in entries.values()]
+        module = target.partition(":")[0].rpartition(".")[2]
+        install_package(site, "my_package", {module: shown(section, "python")}, offers)
         self.site, self.study = site, site / "study.yaml"
-        self.study.write_text(block["yaml"])
+        self.study.write_text(shown(section, "yaml"))
 
     def ablate(self, home: Path, *words: str) -> str:
         """What a command of the user who has it installed prints."""

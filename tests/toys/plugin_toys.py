@@ -3,6 +3,8 @@ found by entry points; and ones with a mistake each."""
 
 from pathlib import Path
 
+from packages import install_package
+
 FUSION = '''
 """Two maps added on one grid, a bias learnt.
 
@@ -69,26 +71,17 @@ OVERRIDES = [
 ]
 """Of micro/smoke, to train its fusion and its encoder for two steps each."""
 
-ENTRIES = """
-[fusion_zoo]
-added = their_package.added:Added
-[ablate.encoders]
-theirs = their_package.encoders:SPECS
-[ablate.encoder_families]
-patchy = their_package.encoders:Patchy
-"""
+OFFERS = {
+    "fusion_zoo": {"added": "their_package.added:Added"},
+    "ablate.encoders": {"theirs": "their_package.encoders:SPECS"},
+    "ablate.encoder_families": {"patchy": "their_package.encoders:Patchy"},
+}
 
 
 def install(site: Path, *changes: tuple[str, str]) -> None:
-    """Put the package and its dist-info into `site`, with parts of its source replaced."""
-    sources = {"added.py": FUSION, "encoders.py": ENCODERS, "__init__.py": ""}
+    """Put the package into `site`, with parts of its source replaced."""
+    sources = {"added": FUSION, "encoders": ENCODERS}
     for old, new in changes:
         assert any(old in source for source in sources.values())
         sources = {name: source.replace(old, new) for name, source in sources.items()}
-    info = site / "their_package-0.1.dist-info"
-    for folder in (info, site / "their_package"):
-        folder.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(ENTRIES)
-    for name, source in sources.items():
-        (site / "their_package" / name).write_text(source)
+    install_package(site, "their_package", sources, OFFERS)

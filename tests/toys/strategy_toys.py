@@ -1,18 +1,15 @@
 """A package of another author with the strategy of docs/extending.md, and scores without steps."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from packages import install_package, replaced, shown
+
 from ablate.design import Candidate
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
-
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-SECTION = PAGE.read_text(encoding="utf-8").partition("## A search strategy")[2]
-(BACKWARD,) = re.findall(r"^```python\n(.*?)^```$", SECTION.partition("\n## ")[0], re.M | re.S)
 
 
 def install(site: Path, *changes: tuple[str, str], module: str = "their_strategies") -> None:
@@ -20,19 +17,9 @@ def install(site: Path, *changes: tuple[str, str], module: str = "their_strategi
 
     Another `module` is another package: Python imports each name once.
     """
-    source = BACKWARD
-    for old, new in changes:
-        assert old in source
-        source = source.replace(old, new)
-    name = module.replace("_", "-")
-    info, folder = site / f"{module}-0.1.dist-info", site / module
-    for each in (info, folder):
-        each.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-    entries = f"[ablate.strategies]\nbackward = {module}.backward:Backward\n"
-    (info / "entry_points.txt").write_text(entries)
-    (folder / "__init__.py").write_text("")
-    (folder / "backward.py").write_text(source)
+    source = replaced(shown("A search strategy", "python"), *changes)
+    offers = {"ablate.strategies": {"backward": f"{module}.backward:Backward"}}
+    install_package(site, module, {"backward": source}, offers)
 
 
 class Scored(Evaluation):
