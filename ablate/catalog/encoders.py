@@ -7,10 +7,9 @@ either, for what only names an encoder imports it, too. So does a family of ours
 `SPECS` in the file of its class: quick to try out, and to be moved to `paper_encoders` later.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 from ablate.catalog import encoder_families as families
 from ablate.catalog import micro_encoders as micro
@@ -18,7 +17,7 @@ from ablate.catalog import paper_encoders as paper
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.errors import UserError, nearest
 
-__all__ = ["EncoderSpec", "Weights", "from_json", "resolve", "specs"]
+__all__ = ["EncoderSpec", "Weights", "resolve", "specs"]
 
 
 OURS = (*micro.SPECS, *paper.SPECS)
@@ -73,8 +72,3 @@ def resolve(title: str) -> EncoderSpec:
             raise UserError(f"encoder '{title}': a resolution is a number, as in '{spec.title}'")
         spec = spec.at(int(resolution))
     return micro.with_checksum(spec)
-
-
-def from_json(values: Mapping[str, Any]) -> EncoderSpec:
-    """The spec that `EncoderSpec.to_json` wrote."""
-    return EncoderSpec.from_json(values)

@@ -283,18 +283,13 @@ def resolve(name: str) -> LlmSpec:
     )
 
 
-def place(name: str, folder: Path) -> str:
+def absolute(name: str, folder: Path) -> str:
     """A language model in a folder by its whole path, relative ones from `folder`; any other name
     as it is."""
     path = Path(name).expanduser()
     if known(name) or not (path.is_absolute() or name[:1] == "." or (folder / path).is_dir()):
         return name
     return os.path.normpath(folder / path)
-
-
-def from_json(values: Mapping[str, Any]) -> LlmSpec:
-    """The spec that `LlmSpec.to_json` wrote."""
-    return LlmSpec.from_json(values)
 
 
 def checksum(folder: Path) -> str | None:

@@ -157,7 +157,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in _SUITES.glob("*.yaml"))
 
 
-def place(name: str, folder: Path) -> str:
+def absolute(name: str, folder: Path) -> str:
     """A suite's name as it is; of a suite in a file the whole path, relative ones from `folder`."""
     return str(folder / name) if name.endswith(_YAML) else name
 
@@ -247,7 +247,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"suite {path}: a suite is a mapping of fields")
     parent = fields.pop("extends", None)
-    under = _read(_path(place(str(parent), path.parent))) if parent else {}
+    under = _read(_path(absolute(str(parent), path.parent))) if parent else {}
     known = {task["task"]: task for task in under.get("tasks", ())}
     if "tasks" in fields:
         fields["tasks"] = [_task(task, known, path) for task in fields["tasks"]]

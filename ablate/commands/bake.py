@@ -16,7 +16,7 @@ from ablate.humanize import duration
 from ablate.launch.devices import gpus
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
 
 BESIDE = {"spec.json", "record.json", "manifest.json", "metrics.jsonl"}
@@ -46,7 +46,7 @@ def _bake(store: Store, name: str) -> Path:
     step = Step("bake", name, spec)
     note(f"baking {name}, {TARGETS[name]} steps ...")
     with _progress(store, step):
-        outcome = run_chain(store.home, [step], Place("cuda" if gpus() else "cpu"))
+        outcome = run_chain(store.home, [step], RunContext("cuda" if gpus() else "cpu"))
     if outcome.status != "done":
         raise UserError(f"bake {name}: {outcome.message}; see `ablate logs bake/{name}`")
     record = store.record(step) or {}

@@ -112,7 +112,7 @@ class Infra(Fields):
         below, above = under.model_dump(exclude_unset=True), self.model_dump(exclude_unset=True)
         return Infra.model_validate(_over(below, above))
 
-    def place(self, kind: str) -> str:
+    def job_signature(self, kind: str) -> str:
         """What steps must agree in to be done by one job, as JSON."""
         mine = self.of(kind)
         told = {name: one.model_dump(exclude_defaults=True) for name, one in mine._told.items()}

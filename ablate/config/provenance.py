@@ -22,7 +22,7 @@ class Origins:
         found = clusters.profile(infra)
         return cls([tree for tree in (*infras, found and found[1]) if tree])
 
-    def place(self, launcher: str, field: str, kind: str | None = None) -> str | None:
+    def defined_at(self, launcher: str, field: str, kind: str | None = None) -> str | None:
         """Where the field of `infra.<launcher>` is set for a kind of step, such as `study.yaml:7`;
         None: nowhere."""
         for path in ("kinds", kind, launcher, field), (launcher, field):

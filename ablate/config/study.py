@@ -111,7 +111,7 @@ def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     with blamed(written.explore.kind, "say which language models it names"):
         named = written.explore.named_llms(tree.at(["explore"]))
         places = [tree.at(["base", "llm"]), *named]
-    return {llms.place(str(place.value), place.folder) for place in places}
+    return {llms.absolute(str(place.value), place.folder) for place in places}
 
 
 def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:
@@ -141,7 +141,7 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base = checked(written.base, tree.value["base"], written.data)
     with error_location(tree, ["suite"]):
-        suite = suites.place(written.suite, tree.at(["suite"]).folder)
+        suite = suites.absolute(written.suite, tree.at(["suite"]).folder)
         suites.resolve(suite)
     with error_location(tree, ["seeds"]):
         require_distinct(map(str, written.seeds))

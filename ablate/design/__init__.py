@@ -77,7 +77,7 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     for option, default in options.items():
         options[option] = type(default)(fusion.options.get(option, default))
     with error_location(tree, ["llm"], ["base"]):
-        llm = llms.place(written.llm, tree.at(["llm"]).folder)
+        llm = llms.absolute(written.llm, tree.at(["llm"]).folder)
         context = llm_spec(llm).context
     tokens = fusion.grid[0] * fusion.grid[1]
     for kind, stage in written.recipe.stages().items():

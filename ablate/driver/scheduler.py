@@ -126,7 +126,7 @@ class _Driver:
         self.study, self.last, self.store, self.folder = study, last, store, folder
         self.tell = say
         self.stored = StoredResults(store, study)
-        self.place = cache(study.infra.place)
+        self.job_signature = cache(study.infra.job_signature)
         self.results: dict[str, Evaluation] = {}
         self.failed: dict[str, str] = {}
         self.failing = store.failing()
@@ -343,8 +343,8 @@ class _Driver:
 
     def _alike(self, chain: list[Step]) -> list[Step]:
         """The beginning of a chain, up to where another job must go on with it."""
-        first = self.place(chain[0].kind)
-        return list(takewhile(lambda step: self.place(step.kind) == first, chain))
+        first = self.job_signature(chain[0].kind)
+        return list(takewhile(lambda step: self.job_signature(step.kind) == first, chain))
 
     def _collect(self) -> bool:
         """See what has ended since the last look; whether anything has."""

@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.launch.devices import gpus
 from ablate.launch.protocol import Backend, Drive
 from ablate.launch.registry import launcher
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.run import EXECUTORS, Executors
 
 
@@ -34,5 +34,5 @@ def open_backend(
     device = ("cuda" if here else "cpu") if infra.device == "auto" else infra.device
     if device == "cuda" and not here and not found.remote:
         raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
-    place = Place(device, infra.for_steps(), folder.name, more_memory=found.more_memory)
-    return found.open(Drive(home, folder, place, infra, executors), jobs)
+    where = RunContext(device, infra.for_steps(), folder.name, more_memory=found.more_memory)
+    return found.open(Drive(home, folder, where, infra, executors), jobs)

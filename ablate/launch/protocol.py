@@ -8,7 +8,7 @@ from typing import Protocol
 from ablate.catalog.step_kinds import DRIVER
 from ablate.config.infra import Infra
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.run import Executors
 
@@ -36,8 +36,8 @@ class Backend(Protocol):
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Job | None]:
         """A job for each of the chains, of which all together no more than `slots` may run; None
-        for one that cannot be started now. The steps of a chain agree in `Infra.place`. Called at
-        each turn of the driver, also without a chain."""
+        for one that cannot be started now. The steps of a chain agree in `Infra.job_signature`.
+        Called at each turn of the driver, also without a chain."""
 
     def adopt(self, drive: Path) -> Mapping[str, Job]:
         """Take over the jobs of a drive whose driver is dead; by the keys of their steps."""
@@ -49,11 +49,11 @@ class Backend(Protocol):
 @dataclass(frozen=True)
 class Drive:
     """What chains are run for: the `home` with their store, the driver's own `folder` for mailboxes
-    and logs, where and how (`place`, `infra`), and what does each kind of step (`executors`)."""
+    and logs, where and how (`where`, `infra`), and what does each kind of step (`executors`)."""
 
     home: Path
     folder: Path
-    place: Place
+    where: RunContext
     infra: Infra
     executors: Executors
 

@@ -77,7 +77,7 @@ class Browser:
             for seed in one.config["seeds"][: len(one.runs)]
         )
 
-    def place(self, one: CandidateResult) -> int:
+    def position(self, one: CandidateResult) -> int:
         """Where the candidate's first run stands in `runs`."""
         return next(place for place, run in enumerate(self.runs) if run.one is one)
 
@@ -105,7 +105,7 @@ class Browser:
         first = self.study.base if self.study.base in scored else next(iter(scored), None)
         wanted = [self.study.best, *reversed(self.study.winners), *scored]
         second = next((one for one in wanted if one in scored and one is not first), first)
-        return (self.place(first), self.place(second)) if first and second else (0, 0)
+        return (self.position(first), self.position(second)) if first and second else (0, 0)
 
     def answers(self, one: Run) -> pd.DataFrame:
         """Answer and score of a run to each of `questions`; empty where it was not asked."""

@@ -14,7 +14,7 @@ from ablate.worker.process_group import StepRanks
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where a chain runs. None of it is in a key.
 
     `device`: `cpu` or `cuda`; `infra`: the study's; `drive`: token of the driver that asked, kept
@@ -47,7 +47,7 @@ class StepContext:
         self,
         step: Step,
         store: Store,
-        place: Place,
+        where: RunContext,
         work: Path,
         world: StepRanks,
         lease: Lease | None = None,
@@ -58,10 +58,10 @@ class StepContext:
         self.parents = {role: store.folder(one) for role, one in step.parents.items()}
         self.work = work
         self.home = store.home
-        self.infra = place.of(step.kind).model_dump(mode="json")
+        self.infra = where.of(step.kind).model_dump(mode="json")
         self.world = world
-        shares = place.device == "cuda" and world.size > 1
-        self.device = f"cuda:{world.local}" if shares else place.device
+        shares = where.device == "cuda" and world.size > 1
+        self.device = f"cuda:{world.local}" if shares else where.device
         self._lease = lease
         self._log = self.work / "metrics.jsonl"
 

@@ -26,7 +26,7 @@ from ablate.store.record import forget_peak_memory, peak_memory_mb, record
 from ablate.store.steps import Step, ancestors
 from ablate.worker.caches import use_writable_caches
 from ablate.worker.causes import disk_is_full, remedy_for_all, unwrap_retry
-from ablate.worker.context import Place, StepContext
+from ablate.worker.context import RunContext, StepContext
 from ablate.worker.freed_memory import keep_freed_memory
 from ablate.worker.log_capture import redirect_output
 from ablate.worker.out_of_memory import advice
@@ -49,7 +49,7 @@ class Worker:
     """Who does the steps of a chain, and with what; the outcome is written to `answer`."""
 
     store: Store
-    place: Place
+    where: RunContext
     executors: Executors
     team: ProcessGroup
     answer: Path | None = None
@@ -64,7 +64,7 @@ class Worker:
 def run_chain(
     home: Path,
     steps: Sequence[Step],
-    place: Place,
+    where: RunContext,
     executors: Executors = EXECUTORS,
     team: ProcessGroup | None = None,
     answer: Path | None = None,
@@ -77,7 +77,7 @@ def run_chain(
     """
     use_writable_caches()
     keep_freed_memory()
-    worker = Worker(Store(home), place, executors, team or ProcessGroup(), answer)
+    worker = Worker(Store(home), where, executors, team or ProcessGroup(), answer)
     outcome = None
     try:
         outcome = _chain(worker, steps)
@@ -87,7 +87,7 @@ def run_chain(
     return worker.tell(outcome)
 
 
-def follow(home: Path, place: Place, executors: Executors, team: ProcessGroup) -> None:
+def follow(home: Path, where: RunContext, executors: Executors, team: ProcessGroup) -> None:
     """What all but the first process of a job do: their part of each step that the first begins.
 
     An error is the leader's to record; what is printed goes to `process-<task>.log`.
@@ -98,17 +98,17 @@ def follow(home: Path, place: Place, executors: Executors, team: ProcessGroup) -
     for turn in team.turns():
         step, work = Step.from_json(turn["step"]), Path(turn["work"])
         try:
-            world = _world(team, place, step)
+            world = _world(team, where, step)
             if world:
                 log = store.logs(step) / f"process-{team.task}.log"
-                with redirect_output(log, place.whole_process):
-                    _executor(step.kind, executors)(StepContext(step, store, place, work, world))
+                with redirect_output(log, where.whole_process):
+                    _executor(step.kind, executors)(StepContext(step, store, where, work, world))
         except Exception as error:  # whatever a step's libraries raise
-            team.fail(_told(error, step, place))
+            team.fail(_told(error, step, where))
 
 
-def _world(team: ProcessGroup, place: Place, step: Step) -> StepRanks | None:
-    infra = place.of(step.kind)
+def _world(team: ProcessGroup, where: RunContext, step: Step) -> StepRanks | None:
+    infra = where.of(step.kind)
     return team.world(infra.devices, infra.nodes)
 
 
@@ -160,7 +160,7 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
     attempt = Attempt(worker, step, lease)
     log = worker.store.logs(step) / f"attempt-{lease.number}.log"
     try:
-        with redirect_output(log, worker.place.whole_process):
+        with redirect_output(log, worker.where.whole_process):
             result = attempt.execute()
         if not lease.held():
             raise LeaseLostError
@@ -174,7 +174,7 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
         if disk_is_full(error):
             return Outcome("full", _said(error), step.key)
         worker.store.require_room()
-        return attempt.failed(_told(error, step, worker.place), remedy_for_all(error))
+        return attempt.failed(_told(error, step, worker.where), remedy_for_all(error))
     return Outcome("done")
 
 
@@ -183,7 +183,7 @@ class Attempt:
 
     def __init__(self, worker: Worker, step: Step, lease: Lease) -> None:
         self.worker, self.step, self.lease = worker, step, lease
-        self.devices = worker.place.of(step.kind).processes
+        self.devices = worker.where.of(step.kind).processes
         self.started, self._clock = time.time(), time.monotonic()
         self.work = worker.store.attempt(step, lease.number)
         forget_peak_memory()
@@ -192,9 +192,9 @@ class Attempt:
         """The executor's result, with all processes of the step at work."""
         worker, step = self.worker, self.step
         plugins.require_same(one.spec for one in ancestors([step]))
-        world = _world(worker.team, worker.place, step)
+        world = _world(worker.team, worker.where, step)
         assert world is not None  # the leader is in every world
-        context = StepContext(step, worker.store, worker.place, self.work, world, self.lease)
+        context = StepContext(step, worker.store, worker.where, self.work, world, self.lease)
         with worker.team.at_work(self._last_word):
             worker.team.begin({"step": step.to_json(), "work": str(self.work)})
             return _executor(step.kind, worker.executors)(context)
@@ -208,12 +208,12 @@ class Attempt:
             started=self.started,
             ended=time.time(),
             seconds=round(time.monotonic() - self._clock, 3),
-            device=self.worker.place.device,
+            device=self.worker.where.device,
             devices=self.devices,
             device_seconds=round(self.lease.seconds * self.devices, 3),
             restarts=self.lease.number - 1,
             peak_memory_mb=peak_memory_mb(),
-            drive=self.worker.place.drive,
+            drive=self.worker.where.drive,
         )
 
     def failed(self, error: tuple[str, str], remedy: str = "") -> Outcome:
@@ -259,11 +259,11 @@ def load_executor(named: str) -> Executor:
     return executor
 
 
-def _told(error: BaseException, step: Step, place: Place) -> tuple[str, str]:
+def _told(error: BaseException, step: Step, where: RunContext) -> tuple[str, str]:
     """Type and text of an error in a step, with what to change where it ran out of memory."""
-    infra = place.of(step.kind).model_dump()
+    infra = where.of(step.kind).model_dump()
     return type(unwrap_retry(error)).__name__, _said(error) + advice(
-        error, step.kind, infra, place.more_memory
+        error, step.kind, infra, where.more_memory
     )
 
 

@@ -64,7 +64,7 @@ def test_what_cannot_be_built_is_refused_with_the_nearest_that_can(title: str, s
 
 def test_a_spec_survives_json() -> None:
     for spec in registry.specs():
-        assert registry.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+        assert EncoderSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 def test_json_holds_what_decides_the_result_and_nothing_else() -> None:
@@ -77,16 +77,16 @@ def test_an_encoder_without_a_pyramid_has_the_json_it_always_had() -> None:
     assert "pyramid" not in registry.resolve("convnext-micro").to_json()
     values = registry.resolve("convnext-micro-pyramid@64").to_json()
     assert values["pyramid"] == [[16, 64], [8, 32], [4, 16]]
-    assert registry.from_json(values).maps == [(128, 2, 2), (64, 4, 4), (32, 8, 8), (16, 16, 16)]
+    assert EncoderSpec.from_json(values).maps == [(128, 2, 2), (64, 4, 4), (32, 8, 8), (16, 16, 16)]
 
 
 def test_json_with_a_wrong_field_is_refused() -> None:
     values = registry.resolve("clip-micro").to_json()
     with pytest.raises(UserError, match="unknown field 'colour'"):
-        registry.from_json({**values, "colour": 1})
+        EncoderSpec.from_json({**values, "colour": 1})
     del values["family"]
     with pytest.raises(UserError, match="missing field 'family'"):
-        registry.from_json(values)
+        EncoderSpec.from_json(values)
 
 
 def test_the_checksum_of_shipped_weights_comes_from_their_card(

@@ -116,7 +116,7 @@ def test_a_mistake_in_a_suite_of_ones_own_is_one_line(tmp_path, text, said):
 
 def test_a_suite_of_ones_own_picks_tasks_of_the_one_it_extends(tmp_path):
     (tmp_path / "mine.yaml").write_text("extends: eagle\ntasks: [pope, gqa]\n")
-    mine = suites.resolve(suites.place("mine.yaml", tmp_path))
+    mine = suites.resolve(suites.absolute("mine.yaml", tmp_path))
     assert (mine.name, [task.task for task in mine.tasks]) == ("mine", ["pope", "gqa"])
     assert mine.tasks[1] == suites.resolve("eagle").tasks[0]
 

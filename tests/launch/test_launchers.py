@@ -123,7 +123,7 @@ def test_its_options_are_checked_as_ours_are(outside: Path) -> None:
     plain = load_study("micro/smoke").infra
     told = load_study("micro/smoke", ["infra.quiet.load=2.5"]).infra
     assert told.for_steps() == plain.for_steps()
-    assert told.place("finetune") != plain.place("finetune")
+    assert told.job_signature("finetune") != plain.job_signature("finetune")
 
 
 def test_the_documented_launcher_runs_a_study_to_its_report(outside: Path, own_home: Path) -> None:

@@ -154,7 +154,11 @@ def test_a_kind_may_ask_for_other_things(tmp_path: Path) -> None:
     assert request(asked.of("evaluate")).options["licenses"] == "a"
     assert request(asked.of("evaluate")).options["nice"] == 5
     assert "licenses" not in request(asked.of("finetune")).options
-    assert asked.place("evaluate") != asked.place("finetune") == asked.place("pretrain")
+    assert (
+        asked.job_signature("evaluate")
+        != asked.job_signature("finetune")
+        == asked.job_signature("pretrain")
+    )
 
 
 def test_a_driver_gets_the_options_of_the_profile_but_what_asks_for_nodes() -> None:

@@ -193,7 +193,7 @@ def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
     spec = llms.resolve(str(llm_folder))
     assert (spec.name, spec.kind, spec.width, spec.context) == ("tiny", "path", 32, 128)
     assert (spec.layers, spec.parameters) == (2, numbers_of(spec))
-    assert llms.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert LlmSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 @pytest.mark.parametrize("load_weights", [True, False])

@@ -27,7 +27,7 @@ from ablate.store import results, steps
 from ablate.store.artifacts import NOBODY, Store
 from ablate.store.record import record
 from ablate.store.steps import Step, ancestors, steps_for
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
 from fusion_zoo import _registry
 
@@ -254,7 +254,7 @@ def test_code_that_was_edited_since_it_was_planned_does_not_run(place: Path) -> 
     plugins.require_same([step.spec])
     append("guest/deeper.py", place)
     executors: dict[str, Any] = {"pretrain": lambda ctx: pytest.fail("it ran")}
-    outcome = run_chain(place / "home", [step], Place(), executors)
+    outcome = run_chain(place / "home", [step], RunContext(), executors)
     assert outcome.status == "failed"
     assert "fusion scaled of guest 1 has changed since the study was planned" in outcome.message
 

@@ -23,7 +23,7 @@ from ablate.files import write_atomic
 from ablate.store.artifacts import Store
 from ablate.store.lease import PATIENCE
 from ablate.store.steps import Step
-from ablate.worker.context import Place, StepContext
+from ablate.worker.context import RunContext, StepContext
 from ablate.worker.run import run_chain
 
 FIRST = Step("pretrain", "first", {"n": 1})
@@ -63,7 +63,7 @@ class Played:
     def _work(self, machine: Machine) -> None:
         executors = dict.fromkeys(("pretrain", "finetune"), self._execute)
         while True:
-            outcome = run_chain(self.home, STEPS, Place(), executors)
+            outcome = run_chain(self.home, STEPS, RunContext(), executors)
             self.said[outcome.message or outcome.status] += 1
             if outcome.status == "done":
                 return

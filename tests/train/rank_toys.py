@@ -15,7 +15,7 @@ from training_toys import Context
 
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import EXECUTORS, follow, run_chain
@@ -95,14 +95,14 @@ class Job:
         signal.signal(signal.SIGTERM, _stop)
         self.prepare(task)
         team = ProcessGroup(task, self.tasks)
-        place = Place("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
+        where = RunContext("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:
             steps = [*self.before, *self.parents.values(), self.step]
-            outcome = run_chain(self.home, steps, place, EXECUTORS, team, answer)
+            outcome = run_chain(self.home, steps, where, EXECUTORS, team, answer)
             team.close(in_order=outcome.status == "done")
         else:
-            follow(self.home, place, EXECUTORS, team)
+            follow(self.home, where, EXECUTORS, team)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

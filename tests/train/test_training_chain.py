@@ -9,7 +9,7 @@ from training_toys import Make
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.train.restore import load_trained
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
 
 
@@ -28,7 +28,7 @@ def test_the_worker_runs_and_commits_the_three_stages(make_context: Make, tmp_pa
     finetune = Step("finetune", "toy", specs[2], {"pretrain": pretrain})
     steps = [prealign, pretrain, finetune]
 
-    outcome = run_chain(tmp_path / "home", steps, Place())
+    outcome = run_chain(tmp_path / "home", steps, RunContext())
     assert (outcome.status, outcome.message) == ("done", "")
 
     store = Store(tmp_path / "home")
@@ -49,7 +49,7 @@ def test_a_loss_that_is_not_finite_fails_the_step_with_its_reason(
 ) -> None:
     spec = make_context(train={"projector": 1e30, "llm": 1e30}, clip=1e30, steps=5).spec
     step = Step("finetune", "toy", spec)
-    outcome = run_chain(tmp_path / "home", [step], Place())
+    outcome = run_chain(tmp_path / "home", [step], RunContext())
     assert outcome.status == "failed"
     assert "is nan at step" in outcome.message or "is inf at step" in outcome.message
     failure = Store(tmp_path / "home").failure(step)
@@ -79,7 +79,7 @@ def test_a_recipe_of_five_stages_trains_each_from_the_one_before(
             for one in chain[-1:]
         }
         chain.append(Step(kind, slug, spec, role, name if name != kind else ""))
-    outcome = run_chain(tmp_path / "home", chain, Place())
+    outcome = run_chain(tmp_path / "home", chain, RunContext())
     assert (outcome.status, outcome.message) == ("done", "")
 
     store = Store(tmp_path / "home")

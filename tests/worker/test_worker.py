@@ -17,7 +17,7 @@ from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
 from ablate.store.record import record
 from ablate.store.steps import Step
-from ablate.worker.context import Place, StepContext
+from ablate.worker.context import RunContext, StepContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.run import TOLD_TO_GO, LeaseLostError, run_chain
 
@@ -34,7 +34,7 @@ def write(ctx: StepContext) -> dict[str, Any]:
 
 
 def run(home: Path, execute: Callable[[StepContext], dict[str, Any]] = write) -> Outcome:
-    return run_chain(home, CHAIN, Place(drive="d"), {"pretrain": write, "finetune": execute})
+    return run_chain(home, CHAIN, RunContext(drive="d"), {"pretrain": write, "finetune": execute})
 
 
 def fail_with(error: BaseException) -> Callable[[StepContext], dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_steps_of_one_key_are_done_from_one_spec_its_order_included(tmp_path: Pa
 
     for rates in ({"projector": 2e-3, "llm": 1e-3}, {"llm": 1e-3, "projector": 2e-3}):
         step = Step("pretrain", "one", {"train": rates})
-        run_chain(tmp_path / str(len(seen)), [step], Place(), {"pretrain": look})
+        run_chain(tmp_path / str(len(seen)), [step], RunContext(), {"pretrain": look})
     assert seen == [["llm", "projector"]] * 2
 
 
@@ -119,7 +119,7 @@ def test_what_other_programs_print_is_in_the_log_too(
         os.system("echo from below; echo and above >&2")
         return {}
 
-    run_chain(tmp_path, [FIRST], Place(whole_process=True), {"pretrain": execute})
+    run_chain(tmp_path, [FIRST], RunContext(whole_process=True), {"pretrain": execute})
     log = (Store(tmp_path).logs(FIRST) / "attempt-1.log").read_text()
     assert log == "from below\nand above\n"
     print("back again")
@@ -186,7 +186,7 @@ def test_a_step_is_given_back_when_it_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_parent_is_set_aside_and_named(tmp_path: Path) -> None:
-    run_chain(tmp_path, [FIRST], Place(), {"pretrain": write})
+    run_chain(tmp_path, [FIRST], RunContext(), {"pretrain": write})
     (Store(tmp_path).folder(FIRST) / "n").write_text("2")
     outcome = run(tmp_path)
     assert outcome.status == "bad"

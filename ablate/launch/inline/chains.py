@@ -31,7 +31,7 @@ class InProcess:
         self.drive = drive
 
     def start(self, chains: Sequence[Sequence[Step]]) -> Sequence[Here]:
-        run = partial(run_chain, place=self.drive.place, executors=self.drive.executors)
+        run = partial(run_chain, where=self.drive.where, executors=self.drive.executors)
         return [Here(partial(run, self.drive.home, chain)) for chain in chains]
 
     def adopt(self, drive: Path) -> Mapping[str, Job]:

@@ -30,7 +30,7 @@ class Local(Launcher):
             raise UserError("infra.nodes is above 1, but the backend local is one; choose another")
         if any(one.by_deepspeed for one in asked):
             require_deepspeed()
-        on_cpu = drive.place.device == "cpu"
+        on_cpu = drive.where.device == "cpu"
         if not on_cpu and processes > len(cards):
             raise UserError(f"infra.devices is {processes}, but there are {len(cards)} GPUs here")
         starts = range(0, len(cards) - processes + 1, processes)

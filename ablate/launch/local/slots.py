@@ -27,7 +27,7 @@ from ablate.launch.log_tail import log_tail
 from ablate.launch.protocol import Drive
 from ablate.store.process import Process
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import Executors, follow, run_chain
@@ -86,7 +86,7 @@ class Slots:
     def __init__(self, drive: Drive, cards: list[str], processes: int, threads: int) -> None:
         self.home, self.folder, self.executors = drive.home, drive.folder, drive.executors
         self.pause, self.notice = PAUSE, ""
-        self.place = replace(drive.place, whole_process=True)
+        self.where = replace(drive.where, whole_process=True)
         self.threads = threads
         self._slots = [
             WorkerProcess(drive.folder / f"slot-{n}", some, processes)
@@ -177,7 +177,7 @@ class Slots:
                 serve,
                 slot.mailbox,
                 self.home,
-                self.place,
+                self.where,
                 dict(self.executors),
                 {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": slot.cards},
                 Process.this(),
@@ -232,7 +232,7 @@ def _cards(named: str) -> set[str]:
 def serve(
     mailbox: Path,
     home: Path,
-    place: Place,
+    where: RunContext,
     executors: Executors,
     environment: Mapping[str, str],
     driver: Process,
@@ -261,11 +261,11 @@ def serve(
             write_json(mailbox / "worker.json", asdict(Process.this()))
         team.meet(mailbox / "team")
         if not team.leads:
-            return follow(home, place, executors, team)
+            return follow(home, where, executors, team)
         for number, chain in _mail(mailbox, driver):
             steps = [Step.from_json(step) for step in chain]
             answer = mailbox / f"{number}.outcome.json"
-            outcome = run_chain(home, steps, place, executors, team, answer)
+            outcome = run_chain(home, steps, where, executors, team, answer)
             if team.tasks > 1 and outcome.status != "done":
                 os._exit(1)  # the others have been ended
         return team.close(in_order=True)

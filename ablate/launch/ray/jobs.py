@@ -202,11 +202,11 @@ class OnRay:
             return None
         infra = self.drive.infra.of(chain[0].kind)
         device = "cuda" if submission.on_gpus(infra) else "cpu"
-        place = replace(self.drive.place, whole_process=True, device=device)
+        where = replace(self.drive.where, whole_process=True, device=device)
         sent = submission.new(self.drive.folder, [step.key for step in chain], infra)
         steps = [step.to_json() for step in chain]
         executors = self.drive.executors
-        call = Chain(self.drive.home, steps, place, executors, sent.answer, infra.devices)
+        call = Chain(self.drive.home, steps, where, executors, sent.answer, infra.devices)
         submission.prepare(sent.folder, infra, call, sent.printed)
         job = ChainJob(sent, self, time.monotonic())
         self.jobs.append(job)  # from here on, `close` stops it, whatever happens

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import TOLD_TO_GO, Executors, follow, run_chain
 
@@ -26,12 +26,12 @@ class Chain:
         self,
         home: Path,
         steps: Sequence[Any],
-        place: Place,
+        where: RunContext,
         executors: Executors,
         answer: Path,
         devices: int,
     ) -> None:
-        self.home, self.steps, self.place = str(home), list(steps), place
+        self.home, self.steps, self.where = str(home), list(steps), where
         self.executors, self.answer, self.devices = dict(executors), str(answer), devices
 
     def __call__(self, rank: int) -> None:
@@ -44,9 +44,9 @@ class Chain:
             team = ProcessGroup(rank, self.devices)
             team.meet(answer.with_suffix(".team"))
             if not team.leads:
-                return follow(home, self.place, self.executors, team)
+                return follow(home, self.where, self.executors, team)
             steps = [Step.from_json(step) for step in self.steps]
-            run_chain(home, steps, self.place, self.executors, team, answer)
+            run_chain(home, steps, self.where, self.executors, team, answer)
             return team.close(in_order=True)
         except KeyboardInterrupt:
             os._exit(128 + signal.SIGTERM)  # at once: libraries' exit handlers may hang after this

@@ -145,7 +145,7 @@ def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
     fields = re.findall(r"infra\.slurm\.(\w+)", f"{finding.found} {finding.remedy}")
     if not fields or finding.status == "ok":
         return ""
-    places = {name: origins.place(NAME, name, next(iter(kinds), None)) for name in fields}
+    places = {name: origins.defined_at(NAME, name, next(iter(kinds), None)) for name in fields}
     said = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
     anywhere = f"A study may say so, or {clusters.profiles()} for all studies."
     return " " + " ".join(said or [anywhere])

@@ -32,7 +32,7 @@ from ablate.launch.slurm.scontrol import announce_job, array_size, run_slurm_com
 from ablate.launch.slurm.squeue import Queue, Queued
 from ablate.polling import wait_until
 from ablate.store.steps import Step
-from ablate.worker.context import Place
+from ablate.worker.context import RunContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import TOLD_TO_GO, Executors, follow, run_chain
@@ -84,9 +84,14 @@ class SlurmTask:
     """What a Slurm job runs."""
 
     def __init__(
-        self, home: Path, steps: Sequence[Any], place: Place, executors: Executors, answer: Path
+        self,
+        home: Path,
+        steps: Sequence[Any],
+        where: RunContext,
+        executors: Executors,
+        answer: Path,
     ) -> None:
-        self.home, self.steps, self.place = str(home), list(steps), place
+        self.home, self.steps, self.where = str(home), list(steps), where
         self.executors, self.answer = dict(executors), str(answer)
 
     def __call__(self) -> None:
@@ -96,10 +101,10 @@ class SlurmTask:
         _listen(team.leads)
         team.meet(answer.with_suffix(".team"))
         if not team.leads:
-            return follow(home, self.place, self.executors, team)
+            return follow(home, self.where, self.executors, team)
         steps = [Step.from_json(step) for step in self.steps]
         try:
-            run_chain(home, steps, self.place, self.executors, team, answer)
+            run_chain(home, steps, self.where, self.executors, team, answer)
         except ToldToGo:
             said = "its job was told to go: preempted, or out of time"
             write_json(answer, asdict(Outcome("stopped", said)))
@@ -220,7 +225,7 @@ class OnSlurm:
 
     def __init__(self, drive: Drive, at_once: int | None) -> None:
         self.home, self.folder, self.executors = drive.home, drive.folder, drive.executors
-        self.place = replace(drive.place, whole_process=True)
+        self.where = replace(drive.where, whole_process=True)
         self.infra, self.slots = drive.infra, at_once or sys.maxsize
         self.queue, self.pulses = Queue(), Liveness(drive.home)
         self.arrays: list[list[SlurmJob]] = []
@@ -232,7 +237,7 @@ class OnSlurm:
         jobs: list[SlurmJob | None] = [None] * len(chains)
         alike: dict[str, list[int]] = {}
         for n, chain in enumerate(chains):
-            alike.setdefault(self.infra.place(chain[0].kind), []).append(n)
+            alike.setdefault(self.infra.job_signature(chain[0].kind), []).append(n)
         self._end_the_stuck()
         for numbers in alike.values():
             found = self._submit([chains[n] for n in numbers])
@@ -309,10 +314,10 @@ class OnSlurm:
         array = arrays.new(self.folder, [[step.key for step in chain] for chain in chains])
         kind = chains[0][0].kind
         device = "cuda" if on_gpus(self.infra.of(kind)) else "cpu"
-        place = replace(self.place, device=device)
+        where = replace(self.where, device=device)
         calls = [
             SlurmTask(
-                self.home, [s.to_json() for s in chain], place, self.executors, array.answer(n)
+                self.home, [s.to_json() for s in chain], where, self.executors, array.answer(n)
             )
             for n, chain in enumerate(chains)
         ]

@@ -134,7 +134,7 @@ def _flips(
     scored = browser.candidates
     if reference not in scored or one not in scored:
         return None
-    return {"a": browser.place(reference), "b": browser.place(one)}
+    return {"a": browser.position(reference), "b": browser.position(one)}
 
 
 def _task_heads(one: CandidateResult, reference: CandidateResult | None) -> Heads:
