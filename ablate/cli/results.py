@@ -1,5 +1,6 @@
 """Commands that tell what came of a study, or would come of another search."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -128,6 +129,33 @@ def compare(
 
     a, b, study = comparing.ordered(words)
     comparing.show(a, b, study, overrides or [], flips, json)
+
+
+def export(
+    named: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY[:CANDIDATE]",
+            help="A candidate by its name, `base` or `best`; without one it is the best.",
+            autocompletion=completion.compared,
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write a trained candidate into a folder in Hugging Face's layout, to hand on.
+
+    config.json, model.safetensors, the tokenizer, and a README that tells what it was trained from
+    and how it scored. `ablate.model.export.load_exported` loads it, from that folder alone.
+
+    \b
+    Examples:
+      ablate export micro/rounds exported/best
+      ablate export micro/fusion:LLaVA-HR exported/llava-hr
+    """
+    from ablate.commands import export as exporting
+
+    exporting.export(named, folder, overrides or [])
 
 
 def report(

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ablate.catalog import encoders
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.llms import LlmSpec
 from ablate.config.distribution import installed_version
 from ablate.encoders.tensors import load_module, save_module
@@ -54,15 +57,21 @@ def load_exported(folder: Path) -> Mllm:
 
 def _readme(model: Mllm, lineage: Mapping[str, Any]) -> str:
     rows = "".join(f"| {row['part']} | {row['parameters']:,} |\n" for row in parameter_table(model))
-    encoders = "".join(
-        f"- `{spec.title}`: {spec.task}; {spec.licence}; {spec.source}\n"
-        for spec in model.spec.encoders
-    )
+    experts = "".join(f"- {_described(spec)}\n" for spec in model.spec.encoders)
     return (
         f"# {' + '.join(spec.title for spec in model.spec.encoders)} on {model.spec.llm.name}\n\n"
         f"Fused by `{model.spec.fusion['name']}` into {model.num_visual_tokens} visual tokens.\n"
         "Load it with `ablate.model.export.load_exported(folder)`.\n\n"
-        f"## Encoders\n{encoders}\n"
+        f"## Encoders\n{experts}\n"
         f"## Parameters\n| part | parameters |\n|---|---|\n{rows}\n"
         f"## Lineage\n```json\n{json.dumps(lineage, indent=1, sort_keys=True)}\n```\n"
     )
+
+
+def _described(spec: EncoderSpec) -> str:
+    """An encoder with what it was trained for, its licence and source, where these are known: a
+    step's spec does not hold them, the catalog does."""
+    with suppress(UserError):
+        spec = encoders.resolve(spec.title)
+    known = "; ".join(filter(None, (spec.task, spec.licence, spec.source)))
+    return f"`{spec.title}`: {known}" if known else f"`{spec.title}`"
