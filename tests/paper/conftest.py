@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import eagle_toys
 import in_process
 import pytest
+from benchmark_toys import plug_in_judge
+from eagle_study import STUDIES
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
@@ -59,3 +62,29 @@ def ablate() -> Call:
         return in_process.ablate(*words)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the studies need, which `ablate fetch` has to bring the weights to."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLATE_HOME", str(folder / "home"))
+        for name in STUDIES:
+            eagle_toys.write_data(f"eagle/{name}")
+        eagle_toys.write_suite(folder, folder / "home" / "datasets" / "benchmarks")
+    return folder
+
+
+@pytest.fixture
+def toys(
+    cluster: Path, _bare_machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The paper's names mean toys, which are on the hub."""
+    monkeypatch.setenv("ABLATE_HOME", str(cluster / "home"))
+    monkeypatch.setattr(registry, "OURS", eagle_toys.ENCODERS)
+    monkeypatch.setattr(registry, "_known", lambda: eagle_toys.ENCODERS)
+    monkeypatch.setattr(llms, "SPECS", eagle_toys.LLMS)
+    plug_in_judge(monkeypatch)
+    eagle_toys.publish(plug_in(monkeypatch, tmp_path / "hub"))
+    return cluster

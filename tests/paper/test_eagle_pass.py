@@ -1,108 +1,20 @@
-"""Every study of the paper, from its own YAML to its table, on toys under the published names.
+"""The paper's search, its fusions and its released models, from their own YAML to their tables.
 
 Weights, data and sizes alone are others: `eagle_toys`. One store takes them all, so what studies
 share is done once, as it would be at full size.
 """
 
-import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import eagle_toys
 import pytest
-from benchmark_toys import TOYS, plug_in_judge
-from hub_toys import plug_in
-
-from ablate.catalog import encoders as registry
-from ablate.catalog import llms, published
-from ablate.config.study import load_study
-from ablate.files import read_json
-
-STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "stages", "released")
-Call = Callable[..., Any]
+from eagle_study import runs_to_its_table
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that the studies need, which `ablate fetch` has to bring the weights to."""
-    folder = tmp_path_factory.mktemp("cluster")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ABLATE_HOME", str(folder / "home"))
-        for name in STUDIES:
-            eagle_toys.write_data(f"eagle/{name}")
-        eagle_toys.write_suite(folder, folder / "home" / "datasets" / "benchmarks")
-    return folder
-
-
-@pytest.fixture
-def toys(
-    cluster: Path, _bare_machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """The paper's names mean toys, which are on the hub."""
-    monkeypatch.setenv("ABLATE_HOME", str(cluster / "home"))
-    monkeypatch.setattr(registry, "OURS", eagle_toys.ENCODERS)
-    monkeypatch.setattr(registry, "_known", lambda: eagle_toys.ENCODERS)
-    monkeypatch.setattr(llms, "SPECS", eagle_toys.LLMS)
-    plug_in_judge(monkeypatch)
-    eagle_toys.publish(plug_in(monkeypatch, tmp_path / "hub"))
-    return cluster
-
-
-@pytest.mark.parametrize(
-    ("name", "arms"),
-    [
-        ("prealign", ("frozen, pre-aligned", "unfrozen")),  # all stages, in a fraction of the time
-        pytest.param("stages", ("pre-aligned on 1.8M",), marks=pytest.mark.slow),
-        *(pytest.param(name, (), marks=pytest.mark.slow) for name in STUDIES),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rounds", "fusion", "released"])
 def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_table(
-    name: str, arms: tuple[str, ...], toys: Path, ablate: Call
+    name: str, toys: Path, ablate: Callable[..., Any]
 ) -> None:
-    path = eagle_toys.small(f"eagle/{name}", toys, arms)
-
-    def call(command: str, *words: str) -> str:
-        answer = ablate(command, path, *words)
-        assert answer.code == 0, answer.err
-        return str(answer.out)
-
-    call("fetch")
-    call("run", "--backend", "inline")
-    rounds = json.loads(call("status", "--json"))["rounds"]
-    found = [one for turn in rounds for one in turn["candidates"]]
-    assert {one["name"]: one["failure"] for one in found if one["state"] != "done"} == {}
-    plan = json.loads(call("plan", "--json"))
-    assert len(found) == len(plan["candidates"])
-    for step in plan["steps"]:
-        [folder] = (toys / "home" / "store" / step["kind"]).glob(f"*-{step['key'][:12]}")
-        record, spec = (read_json(folder / f"{name}.json") for name in ("record", "spec"))
-        if step["kind"] == "evaluate":
-            assert record["result"]["sets"].keys() == TOYS.keys()
-        else:
-            model = spec["spec"]["model"]
-            used = {one["weights"]["ref"] for one in model["encoders"]} | {model["llm"]["ref"]}
-            assert record["result"]["weights"].keys() == used
-            assert record["result"]["bad_rows"]
-            parts = [
-                row["part"] for row in read_json(folder / "parameters.json") if row["trainable"]
-            ]
-            learnt = {part.partition("-")[0] for part in parts} - {"fusion"}  # most have none
-            asked = {part.removesuffix("s") for part in spec["spec"]["stage"]["train"]}
-            assert learnt == asked - {"fusion"}
-    rows = json.loads(call("table", "--against", "paper", "--json"))["rows"]
-    assert rows
-    table = published.table(str(load_study(f"eagle/{name}").published))
-    cells = {(row["published_row"], row["measure"]): row["published"] for row in rows}
-    for row, column in product(table.rows, table.columns):
-        assert cells.get((row.name, column)) == table.cell(row.name, column)
-    compared = [row for row in rows if row["delta"] is not None]
-    for row in compared:
-        assert row["delta"] == pytest.approx(row["here"] - row["published"], abs=0.11)
-        if row["delta_low"] is not None:  # where all is wrong, as it may be, there is no interval
-            assert row["delta_low"] <= row["delta"] <= row["delta_high"]
-    repeated = {row["candidate"] for row in rows if row["candidate"] and row["published_row"]}
-    assert repeated
-    if table.id != "T5_prealign":  # of which no cell of a single benchmark is published
-        assert {row["candidate"] for row in compared} == repeated
+    runs_to_its_table(name, (), toys, ablate)

@@ -1,0 +1,71 @@
+"""A study of the paper from its own YAML to its table, on toys under the published names."""
+
+import json
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import eagle_toys
+import pytest
+from benchmark_toys import TOYS
+
+from ablate.catalog import published
+from ablate.config.study import load_study
+from ablate.files import read_json
+
+STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "stages", "released")
+
+
+def runs_to_its_table(
+    name: str, arms: tuple[str, ...], toys: Path, ablate: Callable[..., Any]
+) -> None:
+    """Fetch, run, plan and table of `eagle/<name>`, or of some of its arms, are what they promise.
+
+    `toys`: the folder of the fixture.
+    """
+    path = eagle_toys.small(f"eagle/{name}", toys, arms)
+
+    def call(command: str, *words: str) -> str:
+        answer = ablate(command, path, *words)
+        assert answer.code == 0, answer.err
+        return str(answer.out)
+
+    call("fetch")
+    call("run", "--backend", "inline")
+    rounds = json.loads(call("status", "--json"))["rounds"]
+    found = [one for turn in rounds for one in turn["candidates"]]
+    assert {one["name"]: one["failure"] for one in found if one["state"] != "done"} == {}
+    plan = json.loads(call("plan", "--json"))
+    assert len(found) == len(plan["candidates"])
+    for step in plan["steps"]:
+        [folder] = (toys / "home" / "store" / step["kind"]).glob(f"*-{step['key'][:12]}")
+        record, spec = (read_json(folder / f"{name}.json") for name in ("record", "spec"))
+        if step["kind"] == "evaluate":
+            assert record["result"]["sets"].keys() == TOYS.keys()
+        else:
+            model = spec["spec"]["model"]
+            used = {one["weights"]["ref"] for one in model["encoders"]} | {model["llm"]["ref"]}
+            assert record["result"]["weights"].keys() == used
+            assert record["result"]["bad_rows"]
+            parts = [
+                row["part"] for row in read_json(folder / "parameters.json") if row["trainable"]
+            ]
+            learnt = {part.partition("-")[0] for part in parts} - {"fusion"}  # most have none
+            asked = {part.removesuffix("s") for part in spec["spec"]["stage"]["train"]}
+            assert learnt == asked - {"fusion"}
+    rows = json.loads(call("table", "--against", "paper", "--json"))["rows"]
+    assert rows
+    table = published.table(str(load_study(f"eagle/{name}").published))
+    cells = {(row["published_row"], row["measure"]): row["published"] for row in rows}
+    for row, column in product(table.rows, table.columns):
+        assert cells.get((row.name, column)) == table.cell(row.name, column)
+    compared = [row for row in rows if row["delta"] is not None]
+    for row in compared:
+        assert row["delta"] == pytest.approx(row["here"] - row["published"], abs=0.11)
+        if row["delta_low"] is not None:  # where all is wrong, as it may be, there is no interval
+            assert row["delta_low"] <= row["delta"] <= row["delta_high"]
+    repeated = {row["candidate"] for row in rows if row["candidate"] and row["published_row"]}
+    assert repeated
+    if table.id != "T5_prealign":  # of which no cell of a single benchmark is published
+        assert {row["candidate"] for row in compared} == repeated
