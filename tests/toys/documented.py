@@ -20,7 +20,7 @@ class Example:
         offers = shown_offers(section)
         [target] = [at for entries in offers.values() for at in entries.values()]
         module = target.partition(":")[0].rpartition(".")[2]
-        install_package(site, "my_package", {module: shown(section, "python")}, offers)
+        install_package(site, "my_package", {module: shown(section, "python")}, offers, "1")
         self.site, self.study = site, site / "study.yaml"
         self.study.write_text(shown(section, "yaml"))
 
