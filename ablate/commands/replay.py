@@ -148,4 +148,6 @@ def _goes_on(decided: Decision) -> str:
 
 def _hours(found: Replay, candidates: Iterable[Candidate]) -> str:
     hours = found.hours(candidates)
-    return "?" if hours is None else f"{hours:,.{1 if hours < 100 else 0}f}"
+    if hours is None:
+        return "?"
+    return f"{hours:.2g}" if 0 < hours < 1 else f"{hours:,.{1 if hours < 100 else 0}f}"
