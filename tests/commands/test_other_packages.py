@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import doc_examples
+import pytest
 from overlay import run
 
 STUDY = """
@@ -35,6 +36,7 @@ tasks:
 """
 
 
+@pytest.mark.slow
 def test_what_another_package_offers_goes_from_its_name_to_the_report(
     tmp_path: Path, own_home: Path
 ) -> None:

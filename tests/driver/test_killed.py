@@ -35,6 +35,7 @@ def undisturbed(
     return [turn.decision.to_json() for turn in rounds if turn.decision]
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(undisturbed: Any, own_home: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
     print(f"CHAOS_SEED={seed}")

@@ -259,6 +259,7 @@ def test_the_shipped_weights_load(title: str) -> None:
     build_encoder(registry.resolve(title))
 
 
+@pytest.mark.slow
 def test_a_worker_has_timms_networks_without_wandb_which_stays_importable() -> None:
     code = (
         "import sys, importlib.util, ablate.train.stage; "

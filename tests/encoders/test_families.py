@@ -37,6 +37,7 @@ def test_an_unknown_family_is_one_line_with_the_nearest() -> None:
         families.plug_in("clipp")
 
 
+@pytest.mark.slow
 def test_a_file_alone_adds_a_family(tmp_path: Path, own_home: Path) -> None:
     name = "ablate/encoders/patchy.py"
     site = overlay(tmp_path / "site", {name: EXAMPLES[name]})

@@ -51,6 +51,7 @@ def test_a_store_on_another_disk_than_the_work_takes_each_step_once(
     assert not [path for path in own_home.glob("work/*/*/*") if any(path.iterdir())]
 
 
+@pytest.mark.slow
 def test_a_home_that_is_moved_while_it_is_used_is_said_in_a_line(
     fakes: Mapping[str, str], own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def decisions(home: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text()) for path in home.glob("**/round-*.json")}
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_decides_the_same(
     ran: Path, theirs: Path, tmp_path: Path, fakes: Mapping[str, str]
 ) -> None:

@@ -357,6 +357,7 @@ def test_tables_of_arms_name_adapters_and_objectives(encoders: Any, said: str) -
     assert tables.VARIED["objective"]["objective"](plain) == "sft"
 
 
+@pytest.mark.slow
 def test_the_documented_example_trains_from_its_entry_point_to_a_report(
     tmp_path: Path, own_home: Path
 ) -> None:

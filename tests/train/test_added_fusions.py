@@ -24,6 +24,7 @@ def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _registry.installed.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("question_gate", {}), ("cross_attention", {"every": 1, "heads": 2})]
 )

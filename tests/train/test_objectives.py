@@ -188,6 +188,7 @@ def test_another_objective_is_another_step_by_its_name_and_options() -> None:
     assert [a == b for a, b in zip(steeper, weighted, strict=True)] == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_the_documented_example_trains_from_its_entry_point_to_a_report(
     tmp_path: Path, own_home: Path
 ) -> None:
