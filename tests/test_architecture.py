@@ -35,3 +35,9 @@ def test_import_contracts_hold() -> None:
     assert tool, "import-linter is part of the dev extra"
     done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest would import one for the other."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
