@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from opened import PHONE, Open
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from ablate.reports.live import ServedFiles, Server
 from ablate.reports.model import StudyResult
@@ -366,15 +366,16 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(page: Open, site: P
 
 
 def test_one_file_shows_one_page_at_a_time(page: Open, single: Path) -> None:
+    """`expect` waits: the page turns once the browser comes to it."""
     phone = page()
     phone.goto(single.as_uri())
-    assert shown(phone).get_attribute("id") == "index"
+    expect(shown(phone)).to_have_attribute("id", "index")
     phone.get_by_role("link", name="Cost", exact=True).click()
-    assert shown(phone).get_attribute("id") == "cost"
-    assert phone.title().startswith("Cost - ")
-    assert phone.locator("nav a[aria-current]").inner_text() == "Cost"
+    expect(shown(phone)).to_have_attribute("id", "cost")
+    expect(phone).to_have_title(re.compile("^Cost - "))
+    expect(phone.locator("nav a[aria-current]")).to_have_text("Cost")
     phone.go_back()
-    assert shown(phone).get_attribute("id") == "index"
+    expect(shown(phone)).to_have_attribute("id", "index")
 
 
 def test_a_served_page_loads_itself_anew_when_there_is_a_newer_one(
