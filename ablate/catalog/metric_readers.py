@@ -4,8 +4,10 @@ package's. Nothing of them runs to name them.
 
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
+
+from fusion_zoo._registry import installed
 
 GROUP = "ablate.metrics"
 FOLDER = Path(__file__).parents[1] / "evaluate" / "metrics"
@@ -13,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "evaluate" / "metrics"
 
 def names() -> list[str]:
     """Every one, ours and other packages', in alphabetical order."""
-    return sorted({*_ours(), *_others()})
+    return sorted({*_ours(), *installed(GROUP)})
 
 
 def find(metric: str) -> EntryPoint | None:
@@ -25,12 +27,7 @@ def find(metric: str) -> EntryPoint | None:
 def plug_ins(metrics: Iterable[str]) -> dict[str, EntryPoint]:
     """Those of the metrics, without their filters, that another package reads."""
     wanted = {metric.partition(",")[0] for metric in metrics} - _ours().keys()
-    return {name: entry for name, entry in sorted(_others().items()) if name in wanted}
-
-
-@cache
-def _others() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {name: entry for name, entry in sorted(installed(GROUP).items()) if name in wanted}
 
 
 @cache

@@ -8,9 +8,10 @@ once a step is done.
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from ablate.errors import UserError, nearest
+from fusion_zoo._registry import installed
 
 GROUP = "ablate.step_kinds"
 
@@ -75,7 +76,7 @@ _NAMED = {kind.name: kind for kind in OURS}
 
 def names() -> list[str]:
     """Every kind's name: ours, then those of other packages."""
-    return [*_NAMED, *sorted(_others().keys() - _NAMED.keys())]
+    return [*_NAMED, *sorted(installed(GROUP).keys() - _NAMED.keys())]
 
 
 def find(name: str) -> StepKind:
@@ -87,14 +88,9 @@ def plug_in(name: str) -> EntryPoint | None:
     """What another package offers as this kind; None for ours. UserError for an unknown one."""
     if name in _NAMED:
         return None
-    if name not in _others():
+    if name not in installed(GROUP):
         raise UserError(f"no kind of step '{name}'{nearest(name, names())}")
-    return _others()[name]
-
-
-@cache
-def _others() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return installed(GROUP)[name]
 
 
 @cache

@@ -21,6 +21,7 @@ from ablate.errors import UserError
 from ablate.evaluate import adapter, score
 from ablate.evaluate.metrics import MetricReader, reader
 from ablate.preflight.scorers import check_scorers
+from fusion_zoo._registry import installed
 
 FIRST_WORD = EXAMPLES["ablate/evaluate/metrics/first_word.py"]
 GUEST = {
@@ -65,7 +66,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def _forget() -> None:
     """As a new process does."""
-    metric_readers._others.cache_clear()
+    installed.cache_clear()
     for name in [name for name in sys.modules if name.startswith("guest")]:
         del sys.modules[name]
 
