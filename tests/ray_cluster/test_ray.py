@@ -151,8 +151,9 @@ def test_what_works_on_a_study_is_shown_and_ended(
     driven.pop().kill()  # its jobs do not mind
     found = json.loads(ablate("status", "micro/smoke", *sets, "--json").out)
     assert [one["state"] for one in found["drivers"]] == ["gone"]
-    (running,) = (one for one in found["steps"] if one["state"] == "running")
-    assert ablate("logs", running["key"][:12]).code == 0
+    running = [one["key"] for one in found["steps"] if one["state"] == "running"]
+    assert running  # one, or two where the first look came late
+    assert ablate("logs", running[0][:12]).code == 0
     answer = ablate("cancel", "micro/smoke", *sets)
     assert answer.code == 0, answer
     assert "ended job of micro/smoke" in answer.out
