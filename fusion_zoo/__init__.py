@@ -19,7 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._registry import Registry, locate
+from ._registry import Registry
+from ._source import locate
 
 if TYPE_CHECKING:
     from ._interface import (

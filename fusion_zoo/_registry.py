@@ -1,52 +1,119 @@
-"""Components that are a file each: found by themselves, and read from their source.
+"""Components that are found by themselves, ours by their files and others' by an entry point.
 
-A component's name is its file's, and its class is named the same in CamelCase. The first line of
-the file's docstring describes it; keyword-only arguments of the class with literal defaults are its
-options. Another package adds its own by an entry point (`name = "package.module:Class"`). Asking
-for any of it runs no component's code and imports no torch.
+Where a component is one file, its name is the file's, and its class is named the same in CamelCase.
+The first line of the file's docstring describes it; keyword-only arguments of the class with
+literal defaults are its options. Another package adds its own by an entry point
+(`name = "package.module:Class"`). Until one is loaded or built, asking for it runs no component's
+code and imports no torch.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import cache
-from importlib.machinery import ModuleSpec
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import get_importer
 from typing import Any
+
+from . import _source
+from ._source import locate
+
+Entries = Mapping[str, EntryPoint]
+"""Where components are, by name."""
 
 
 class Registry:
     """All components of one sort, ours and other packages'.
 
-    noun: what one is called (`fusion`); group: of the entry points of other packages; package: the
-    one of ours whose files are components, but for those that begin with `_`. Whatever takes a
-    component's name raises ValueError for an unknown one, naming the nearest.
+    noun: what one is called (`fusion`); group: of the entry points of other packages; ours: the
+    package of ours whose files are components, or what finds ours, asked once; sets: the name that
+    a component's file sets to it, where it is no class called as the file is (files that set none
+    are no components); error: what is raised for a user's mistake, such as an unknown name.
+
+    Whatever takes a component's name raises `error` for an unknown one, naming the nearest.
     """
 
-    def __init__(self, noun: str, group: str, package: str) -> None:
+    def __init__(
+        self,
+        noun: str,
+        group: str,
+        ours: str | Callable[[], Entries],
+        sets: str = "",
+        error: type[Exception] = ValueError,
+    ) -> None:
         self.noun = noun
         self.group = group
-        self.package = package
+        self.ours = cache(partial(_files, ours, sets) if isinstance(ours, str) else ours)
+        self.error = error
 
     def names(self) -> list[str]:
-        """Every one there is, ours and other packages', in alphabetical order."""
-        return sorted({*_ours(self.package, self.group), *installed(self.group)})
+        """Every one there is: ours, then other packages' in alphabetical order."""
+        ours = self.ours()
+        return [*ours, *sorted(_installed(self.group).keys() - ours.keys())]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.ours() or name in _installed(self.group)
+
+    def entry(self, name: str) -> EntryPoint:
+        """Where it is."""
+        ours = self.ours()
+        entries = ours if name in ours else _installed(self.group)  # to find those takes a while
+        if name not in entries:
+            raise self.error(f"no {self.noun} '{name}'{_nearest(name, self.names())}")
+        return entries[name]
+
+    def plug_in(self, name: str) -> EntryPoint | None:
+        """What another package offers by this name; None for ours."""
+        return None if name in self.ours() else self.entry(name)
+
+    def load(self, name: str) -> Any:
+        """Its class, or what else its entry names; `error` where another package fails at it."""
+        entry = self.entry(name)
+        try:
+            return entry.load()
+        except Exception as error:  # whatever another package raises
+            self._accuse(name, "be loaded", error)
+            raise
+
+    @contextmanager
+    def blame(self, name: str, what: str) -> Iterator[None]:
+        """Any exception inside, of a component of another package that cannot do this, as one line
+        that names the package with file and line. An `error` passes as it is."""
+        try:
+            yield
+        except self.error:
+            raise
+        except Exception as error:  # whatever another package raises
+            self._accuse(name, what, error)
+            raise
+
+    def _accuse(self, name: str, what: str, error: Exception) -> None:
+        entry = self.plug_in(name)
+        if entry is None:  # ours: an internal error
+            return
+        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.module
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise self.error(
+            f"{self.noun} '{name}' of {package} cannot {what}: {said} ({_origin(error, entry)}); "
+            "mend that package, or do without it"
+        ) from error
 
     def describe(self, name: str) -> str:
         """The first line of its file's docstring."""
-        return (ast.get_docstring(_parsed(self.file(name))) or "").partition("\n")[0]
+        return _source.first_line(self.file(name))
 
     def options(self, name: str) -> dict[str, Any]:
         """Its options with their defaults."""
-        return dict(_options(self.file(name), self.entry(name).attr))
+        return dict(_source.options(self.file(name), self.entry(name).attr))
 
     def check(self, name: str, given: Mapping[str, Any]) -> None:
-        """ValueError unless it exists and takes options of these names and types.
+        """`error` unless it exists and takes options of these names and types.
 
         A whole number does for a float; of a tuple of words a list, too.
         """
@@ -54,29 +121,29 @@ class Registry:
         for option, value in given.items():
             if option not in known:
                 hint = _nearest(option, known)
-                raise ValueError(f"{self.noun} '{name}' has no option '{option}'{hint}")
+                raise self.error(f"{self.noun} '{name}' has no option '{option}'{hint}")
             wanted = type(known[option])
             if not _fits(value, wanted):
                 kind = "a list of words" if wanted is tuple else wanted.__name__
-                raise ValueError(
+                raise self.error(
                     f"option '{option}' of {self.noun} '{name}' is {kind}, got {value!r}"
                 )
 
     def filled(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """All of its options as JSON: those given, which are checked, and the others' defaults."""
         self.check(name, given)
-        found = {
+        values = {
             option: type(default)(given.get(option, default))
             for option, default in self.options(name).items()
         }
-        return {key: list(one) if isinstance(one, tuple) else one for key, one in found.items()}
+        return {
+            option: list(value) if isinstance(value, tuple) else value
+            for option, value in values.items()
+        }
 
     def constant(self, name: str, constant: str, default: Any) -> Any:
         """The literal that its file sets a name to, such as `REVISION`."""
-        for node in _parsed(self.file(name)).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
-                return ast.literal_eval(node.value)
-        return default
+        return _source.constant(self.file(name), constant, default)
 
     def revision(self, name: str) -> int:
         """The number `REVISION` in its file, 1 where it has none.
@@ -86,95 +153,65 @@ class Registry:
         """
         return int(self.constant(name, "REVISION", 1))
 
-    def plug_in(self, name: str) -> EntryPoint | None:
-        """What another package offers by this name; None for ours."""
-        return None if name in _ours(self.package, self.group) else self.entry(name)
-
     def build(self, name: str, *given: Any, **options: Any) -> Any:
-        """An object of its class; ValueError for options that it does not take, too."""
+        """An object of its class; `error` for options that it does not take, too."""
         self.check(name, options)
-        return self.entry(name).load()(*given, **options)
-
-    def entry(self, name: str) -> EntryPoint:
-        """Where its class is."""
-        ours = _ours(self.package, self.group)
-        entries = ours if name in ours else installed(self.group)  # to find those takes a while
-        if name not in entries:
-            raise ValueError(f"no {self.noun} '{name}'{_nearest(name, self.names())}")
-        return entries[name]
+        return self.load(name)(*given, **options)
 
     def file(self, name: str) -> Path:
         """The file that its class is in."""
         entry = self.entry(name)
         spec = locate(entry.module)
         if spec is None or spec.origin is None:
-            raise ValueError(f"{self.noun} '{entry.name}': there is no module {entry.module}")
+            raise self.error(f"{self.noun} '{entry.name}': there is no module {entry.module}")
         return Path(spec.origin)
 
     def constructor(self, name: str) -> ast.FunctionDef | None:
         """Its class's `__init__` as written in its file; None if it is not written there."""
-        return _constructor(self.file(name), self.entry(name).attr)
+        return _source.constructor(self.file(name), self.entry(name).attr)
 
     def class_source(self, name: str) -> ast.ClassDef | None:
         """Its class as written in its file; None if it is not written there."""
-        return _class(self.file(name), self.entry(name).attr)
+        return _source.class_source(self.file(name), self.entry(name).attr)
 
 
-def locate(module: str) -> ModuleSpec | None:
-    """Where a module is, found without running any code of its package; None if there is none."""
-    top, *inner = module.split(".")
-    try:
-        spec = find_spec(top)
-    except ValueError:  # a module that was put together by hand, such as `__main__`
-        return None
-    for name in inner:
-        folders = (spec.submodule_search_locations or ()) if spec else ()
-        finders = filter(None, map(get_importer, folders))
-        spec = next(filter(None, (finder.find_spec(name, None) for finder in finders)), None)
-    return spec
-
-
-@cache
-def installed(group: str) -> dict[str, EntryPoint]:
-    """What other packages offer in a group of entry points, by name."""
-    return {entry.name: entry for entry in entry_points(group=group)}
-
-
-@cache
-def _ours(package: str, group: str) -> dict[str, EntryPoint]:
+def _files(package: str, sets: str) -> Entries:
+    """What the files of a package hold, but for those that begin with `_`."""
     spec = locate(package)
-    folders = list((spec and spec.submodule_search_locations) or ())
-    names = sorted(file.stem for folder in folders for file in Path(folder).glob("[!_]*.py"))
-    return {
-        name: EntryPoint(name, f"{package}.{name}:{name.title().replace('_', '')}", group)
-        for name in names
-    }
+    folders = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+    paths = sorted(path for folder in folders for path in folder.glob("[!_]*.py"))
+    if sets:
+        line = re.compile(rf"^{sets}\b", re.MULTILINE)
+        paths = [path for path in paths if line.search(path.read_text(encoding="utf-8"))]
+    names = {path.stem: sets or path.stem.title().replace("_", "") for path in paths}
+    return {name: EntryPoint(name, f"{package}.{name}:{at}", "") for name, at in names.items()}
+
+
+def _installed(group: str) -> Entries:
+    """What other packages offer in a group of entry points."""
+    return _on_path(tuple(sys.path), group)
 
 
 @cache
-def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def _on_path(path: tuple[str, ...], group: str) -> Entries:
+    """The same, for as long as Python looks for packages there."""
+    return {entry.name: entry for entry in _all_on_path(path).select(group=group)}
 
 
 @cache
-def _options(file: Path, attr: str) -> dict[str, Any]:
-    made = _constructor(file, attr)
-    if made is None:
-        return {}
-    pairs = zip(made.args.kwonlyargs, made.args.kw_defaults, strict=True)
-    return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
+def _all_on_path(path: tuple[str, ...]) -> Any:
+    """All entry points, of any group: to read them takes a while."""
+    return entry_points()
 
 
-def _constructor(file: Path, attr: str) -> ast.FunctionDef | None:
-    found = _class(file, attr)
-    inside = found.body if found else []
-    own = (one for one in inside if isinstance(one, ast.FunctionDef) and one.name == "__init__")
-    return next(own, None)
-
-
-def _class(file: Path, attr: str) -> ast.ClassDef | None:
-    classes = (node for node in ast.walk(_parsed(file)) if isinstance(node, ast.ClassDef))
-    return next((node for node in classes if node.name == attr), None)
+def _origin(error: Exception, entry: EntryPoint) -> str:
+    """File and line of a component where an error came from; else its file."""
+    spec = locate(entry.module)
+    if spec is None or spec.origin is None:
+        return f"no module {entry.module}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) == Path(spec.origin)]
+    return f"{spec.origin}:{own[-1].lineno}" if own else spec.origin
 
 
 def _fits(value: Any, wanted: type) -> bool:

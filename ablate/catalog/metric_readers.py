@@ -1,38 +1,32 @@
 """The metrics that have a reader of their own: a file in `ablate/evaluate/metrics`, or another
 package's. Nothing of them runs to name them.
+
+A metric is asked for as a suite says it, in which a filter after a comma is not looked at.
 """
 
 from collections.abc import Iterable
-from functools import cache
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
-from fusion_zoo._registry import installed
+from ablate.errors import UserError
+from fusion_zoo import Registry
 
-GROUP = "ablate.metrics"
-FOLDER = Path(__file__).parents[1] / "evaluate" / "metrics"
+READERS = Registry("metric", "ablate.metrics", "ablate.evaluate.metrics", "READER", UserError)
+names = READERS.names
 
 
-def names() -> list[str]:
-    """Every one, ours and other packages', in alphabetical order."""
-    return sorted({*_ours(), *installed(GROUP)})
+def name_of(metric: str) -> str | None:
+    """The name of the reader of a metric; None if it has none."""
+    name = metric.partition(",")[0]
+    return name if name in READERS else None
 
 
 def find(metric: str) -> EntryPoint | None:
-    """The `MetricReader` of a metric, in which a filter after a comma is not looked at; or None."""
-    name = metric.partition(",")[0]
-    return _ours().get(name) or plug_ins([name]).get(name)
+    """Where the `MetricReader` of a metric is, or None."""
+    name = name_of(metric)
+    return name and READERS.entry(name)
 
 
 def plug_ins(metrics: Iterable[str]) -> dict[str, EntryPoint]:
     """Those of the metrics, without their filters, that another package reads."""
-    wanted = {metric.partition(",")[0] for metric in metrics} - _ours().keys()
-    return {name: entry for name, entry in sorted(installed(GROUP).items()) if name in wanted}
-
-
-@cache
-def _ours() -> dict[str, EntryPoint]:
-    return {
-        file.stem: EntryPoint(file.stem, f"ablate.evaluate.metrics.{file.stem}:READER", GROUP)
-        for file in sorted(FOLDER.glob("[!_]*.py"))
-    }
+    read = sorted({name for metric in metrics if (name := name_of(metric))})
+    return {name: entry for name in read if (entry := READERS.plug_in(name))}

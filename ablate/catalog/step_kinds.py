@@ -9,11 +9,10 @@ once a step is done.
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
-from ablate.errors import UserError, nearest
-from fusion_zoo._registry import installed
-
-GROUP = "ablate.step_kinds"
+from ablate.errors import UserError
+from fusion_zoo import Registry
 
 
 @dataclass(frozen=True)
@@ -71,42 +70,25 @@ PREFLIGHT, EVALUATE = "preflight", "evaluate"
 """What comes before a study's first step, and what ends every candidate's chain."""
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
-_NAMED = {kind.name: kind for kind in OURS}
+_OURS = SimpleNamespace(**{kind.name: kind for kind in OURS})
 
 
-def names() -> list[str]:
-    """Every kind's name: ours, then those of other packages."""
-    return [*_NAMED, *sorted(installed(GROUP).keys() - _NAMED.keys())]
+def _ours() -> dict[str, EntryPoint]:
+    return {name: EntryPoint(name, f"{__name__}:_OURS.{name}", "") for name in vars(_OURS)}
 
 
-def find(name: str) -> StepKind:
-    """The kind of this name. UserError for an unknown one, naming the nearest."""
-    return _NAMED[name] if name in _NAMED else _load(name)
-
-
-def plug_in(name: str) -> EntryPoint | None:
-    """What another package offers as this kind; None for ours. UserError for an unknown one."""
-    if name in _NAMED:
-        return None
-    if name not in installed(GROUP):
-        raise UserError(f"no kind of step '{name}'{nearest(name, names())}")
-    return installed(GROUP)[name]
+KINDS = Registry("kind of step", "ablate.step_kinds", _ours, error=UserError)
+names = KINDS.names
+plug_in = KINDS.plug_in
 
 
 @cache
-def _load(name: str) -> StepKind:
-    entry = plug_in(name)
-    assert entry is not None  # ours are found before
-    try:
-        kind = entry.load()
-    except Exception as error:  # whatever another package raises
-        raise UserError(
-            f"the kind of step '{name}' of {entry.value} cannot be loaded: "
-            f"{type(error).__name__}: {error}; mend that package, or uninstall it"
-        ) from error
-    if not isinstance(kind, StepKind) or kind.name != name or not name.isidentifier():
-        raise UserError(
-            f"the kind of step '{name}' of {entry.value} is {kind!r}; it should be a StepKind of "
-            "that name, which is of letters, digits and _"
-        )
+def find(name: str) -> StepKind:
+    """The kind of this name. UserError for an unknown one, naming the nearest."""
+    kind = KINDS.load(name)
+    with KINDS.blame(name, "be loaded"):
+        if not isinstance(kind, StepKind) or kind.name != name or not name.isidentifier():
+            raise TypeError(
+                f"{kind!r} is no StepKind of that name, which is of letters, digits and _"
+            )
     return kind

@@ -6,13 +6,8 @@ CamelCase, a `Strategy`. Another package adds its own through the entry-point gr
 module is imported before its strategy is asked for.
 """
 
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Mapping, Sequence
 from inspect import isabstract
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
@@ -20,16 +15,17 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 import fusion_zoo
 from ablate.design import Design
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
 from ablate.strategies._interface import Context as Context
 from ablate.strategies._interface import Decision as Decision
 from ablate.strategies._interface import Round as Round
 from ablate.strategies._interface import Strategy as Strategy
+from fusion_zoo import Registry
 
-
-def names() -> list[str]:
-    """Every strategy there is, ours and other packages', in alphabetical order."""
-    return sorted({*_ours(), *(entry.name for entry in _others())})
+STRATEGIES = Registry("strategy", __name__, __name__, error=UserError)
+names = STRATEGIES.names
+plug_in = STRATEGIES.plug_in
+blamed = STRATEGIES.blame
 
 
 def find(kind: str) -> type[Strategy]:
@@ -38,17 +34,11 @@ def find(kind: str) -> type[Strategy]:
     Raises UserError for an unknown one, naming the nearest, and where its package cannot be
     imported or has none.
     """
-    entry = _entry(kind)
+    found = STRATEGIES.load(kind)
     with blamed(kind, "be loaded"):
-        found = entry.load()
         if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
-            raise TypeError(f"{entry.value} is no whole ablate.strategies.Strategy")
+            raise TypeError(f"{found!r} is no whole ablate.strategies.Strategy")
     return found
-
-
-def plug_in(kind: str) -> EntryPoint | None:
-    """What another package offers as this strategy; None for ours. UserError for an unknown one."""
-    return None if kind in _ours() else _entry(kind)
 
 
 def parse(value: Any) -> Strategy:
@@ -119,54 +109,3 @@ def check(
         if left := {stage.data for stage in design.recipe.stages().values()} - data:
             raise ValueError(f"'{name}' has data {', '.join(left)}, which the first round lacks")
         fusion_zoo.check(design.fusion.name, design.fusion.options)
-
-
-@contextmanager
-def blamed(kind: str, what: str) -> Iterator[None]:
-    """Any error inside, of a strategy of another package, as one line that names its file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # whatever another package raises
-        entry = plug_in(kind)
-        if entry is None:
-            raise
-        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.module
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(
-            f"strategy '{kind}' of {package} cannot {what}: {said} ({_place(error, entry)}); mend "
-            "that package, or explore otherwise"
-        ) from error
-
-
-def _place(error: Exception, entry: EntryPoint) -> str:
-    """File and line of the package where the error came from; else the file of the strategy."""
-    spec = fusion_zoo.locate(entry.module)
-    if spec is None or spec.origin is None:
-        return f"no module {entry.module}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) == Path(spec.origin)]
-    return f"{spec.origin}:{own[-1].lineno}" if own else spec.origin
-
-
-@cache
-def _ours() -> dict[str, EntryPoint]:
-    return {
-        name: EntryPoint(name, f"{__name__}.{name}:{name.title().replace('_', '')}", __name__)
-        for name in (file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
-    }
-
-
-def _others() -> Sequence[EntryPoint]:
-    return tuple(entry_points(group=__name__))
-
-
-def _entry(kind: str) -> EntryPoint:
-    if kind in (ours := _ours()):
-        return ours[kind]
-    others = _others()
-    found = next((entry for entry in others if entry.name == kind), None)
-    if found is None:
-        raise UserError(f"no strategy '{kind}'{nearest(kind, {*ours, *(e.name for e in others)})}")
-    return found

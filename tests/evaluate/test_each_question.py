@@ -1,7 +1,6 @@
 """A model whose visual tokens differ by question is asked each question with its own."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,20 +13,16 @@ from PIL import Image
 import fusion_zoo
 from ablate.evaluate.adapter import AblateLMM, Answerer
 from ablate.model.mllm import build_model
-from fusion_zoo import _registry
 
 GREEN = Image.new("RGB", (128, 128), "green")
 TEXTS = ("how many things", "is there a circle in red", "what word is in r1", "how many bars")
 
 
 @pytest.fixture(autouse=True)
-def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples of `docs/extending.md`, as another package."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    _registry.installed.cache_clear()
-    yield
-    _registry.installed.cache_clear()
 
 
 def ask(adapter: AblateLMM, *texts: str) -> list[str]:

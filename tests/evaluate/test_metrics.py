@@ -21,7 +21,6 @@ from ablate.errors import UserError
 from ablate.evaluate import adapter, score
 from ablate.evaluate.metrics import MetricReader, reader
 from ablate.preflight.scorers import check_scorers
-from fusion_zoo._registry import installed
 
 FIRST_WORD = EXAMPLES["ablate/evaluate/metrics/first_word.py"]
 GUEST = {
@@ -65,8 +64,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    """As a new process does."""
-    installed.cache_clear()
+    """As a new process does, import the guest anew."""
     for name in [name for name in sys.modules if name.startswith("guest")]:
         del sys.modules[name]
 

@@ -107,19 +107,15 @@ def test_another_package_brings_a_fusion_of_its_own(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guest\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[fusion_zoo]\nscaled = guest_fusions:Scaled\n")
     monkeypatch.syspath_prepend(tmp_path)
-    _registry.installed.cache_clear()
-    try:
-        assert "scaled" in fusion_zoo.names()
-        assert fusion_zoo.describe("scaled") == "Only the base, scaled."
-        assert fusion_zoo.options("scaled") == {"by": 1.0}
-        maps = random_maps(SHAPES[:1])
-        fusion = fusion_zoo.build("scaled", SHAPES[:1], (4, 6), by=2)
-        assert torch.equal(fusion(maps)[0], maps[0].tokens() * 2)
-        assert not fusion_zoo.has_notes("scaled")
-        with pytest.raises(ValueError, match="map 0: built for"):  # it looks at no shape itself
-            fusion(random_maps([MapShape(16, 6, 4)]))
-    finally:
-        _registry.installed.cache_clear()
+    assert "scaled" in fusion_zoo.names()
+    assert fusion_zoo.describe("scaled") == "Only the base, scaled."
+    assert fusion_zoo.options("scaled") == {"by": 1.0}
+    maps = random_maps(SHAPES[:1])
+    fusion = fusion_zoo.build("scaled", SHAPES[:1], (4, 6), by=2)
+    assert torch.equal(fusion(maps)[0], maps[0].tokens() * 2)
+    assert not fusion_zoo.has_notes("scaled")
+    with pytest.raises(ValueError, match="map 0: built for"):  # it looks at no shape itself
+        fusion(random_maps([MapShape(16, 6, 4)]))
 
 
 def test_whether_a_fusion_has_notes_is_known_from_its_source() -> None:

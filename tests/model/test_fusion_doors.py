@@ -3,7 +3,7 @@
 Shapes: B conversations, T text tokens, I images, D model width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ablate.model.instruction import instruction_mask, instructions
 from ablate.model.mllm import Mllm
 from ablate.model.splice import splice_layout
 from ablate.train.objectives.sft import Sft
-from fusion_zoo import Fusion, LanguageShape, MapShape, Segment, _registry
+from fusion_zoo import Fusion, LanguageShape, MapShape, Segment
 
 Make = Callable[..., Mllm]
 IMAGE = IMAGE_TOKEN_ID
@@ -30,13 +30,10 @@ ROWS = [[3, IMAGE, 5, 6, 9], [4, 8], [IMAGE, 3, IMAGE, 11, 12, 13, 14]]
 
 
 @pytest.fixture(autouse=True)
-def _guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both examples of the page, in another package."""
     doc_examples.install(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    _registry.installed.cache_clear()
-    yield
-    _registry.installed.cache_clear()
 
 
 def loss_of(model: Mllm, batch: Batch) -> torch.Tensor:

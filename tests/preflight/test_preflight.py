@@ -27,7 +27,7 @@ from ablate.preflight.step import preflight_step
 from ablate.store.artifacts import Store
 from ablate.strategies import Round
 from ablate.worker.context import StepContext
-from fusion_zoo import _registry
+from fusion_zoo import _source
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,7 +158,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Installs the package of another author, and takes it away again."""
 
     def forget() -> None:
-        for known in (_registry.installed, _registry._parsed, _registry._options):
+        for known in (_source.parsed, _source.options):
             known.cache_clear()
         registry._known.cache_clear()
         encoder_spec.cache_clear()

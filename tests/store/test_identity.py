@@ -29,7 +29,6 @@ from ablate.store.record import record
 from ablate.store.steps import Step, ancestors, steps_for
 from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
-from fusion_zoo import _registry
 
 GUEST = {
     "guest/__init__.py": "raise RuntimeError('this code is not to run')\n",
@@ -96,7 +95,7 @@ explore:
 """
 SUITE = "tasks: [{task: pope, file: pope/pope, metric: f1, questions: 2}]"
 CACHES = (
-    *(_registry.installed, registry._known, design.encoder_spec, suites.resolve, benchmarks._yaml),
+    *(registry._known, design.encoder_spec, suites.resolve, benchmarks._yaml),
     *(steps._code_of, steps._model, steps._of_expert, steps._suite),
 )
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from packages import install_package, shown, shown_offers
 
 from ablate.catalog import step_kinds
-from fusion_zoo._registry import installed
 
 SECTION = "A step kind or a training stage"
 MIXED = (
@@ -25,8 +24,7 @@ OVERRIDES = [
 
 def forget() -> None:
     """As a new process does, look for the kinds of other packages anew."""
-    installed.cache_clear()
-    step_kinds._load.cache_clear()
+    step_kinds.find.cache_clear()
 
 
 def install(site: Path, source: str | None = None) -> None:

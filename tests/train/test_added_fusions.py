@@ -1,6 +1,5 @@
 """Fusions that ask for the instruction, or inject, train like any other, and go on where killed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import doc_examples
@@ -11,17 +10,13 @@ from training_toys import Context, Make, train_apart, weights
 from ablate.errors import UserError
 from ablate.train.restore import load_trained
 from ablate.train.stage import train
-from fusion_zoo import _registry
 
 
 @pytest.fixture(autouse=True)
-def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples of `docs/extending.md`, as another package."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    _registry.installed.cache_clear()
-    yield
-    _registry.installed.cache_clear()
 
 
 @pytest.mark.slow

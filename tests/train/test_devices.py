@@ -22,7 +22,7 @@ from ablate.model.mllm import Mllm
 from ablate.store.steps import Step
 from ablate.train import checkpoint, module
 from ablate.train.objectives.sft import Sft
-from fusion_zoo import _registry, options
+from fusion_zoo import options
 
 LEARNING = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
 SETTINGS: dict[str, Any] = {
@@ -113,7 +113,6 @@ def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
     """Also where a process has text alone while the other has images."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    _registry.installed.cache_clear()
     more = {"data": with_text(tmp_path), "train": {**LEARNING, "fusion": 2e-3}, "warm_projector": 0}
     alone = make_job("alone", **more)
     shared = make_job("shared", 2, {"strategy": strategy}, **more)
@@ -121,7 +120,6 @@ def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
         how = {"name": fusion, "grid": [2, 2], "options": options}
         job.ctx.spec["model"]["fusion"] = how
         job.done()
-    _registry.installed.cache_clear()
     assert_close(shared, alone)
 
 

@@ -8,7 +8,7 @@ A metric is one file: its name is the metric's, its docstring's first line the d
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ablate.catalog import metric_readers
+from ablate.catalog.metric_readers import READERS, name_of
 from ablate.errors import UserError
 
 Row = dict[str, Any]
@@ -35,13 +35,14 @@ class MetricReader(NamedTuple):
 
 
 def reader(metric: str) -> MetricReader:
-    """Who reads the metric; UserError where another package's reader is none."""
-    entry = metric_readers.find(metric)
-    if entry is None:
+    """Who reads the metric; UserError where another package has none."""
+    name = name_of(metric)
+    if name is None:
         return GIVEN
-    found = entry.load()
-    if not isinstance(found, MetricReader):
-        raise UserError(f"metric '{metric}': {entry.value} is no MetricReader")
+    found = READERS.load(name)
+    with READERS.blame(name, "be loaded"):
+        if not isinstance(found, MetricReader):
+            raise TypeError(f"{found!r} is no MetricReader")
     return found
 
 
