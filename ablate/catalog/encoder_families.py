@@ -6,13 +6,13 @@ A class there that says its `family` is one. It is found in the text of its file
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
 
-from ablate.errors import UserError, nearest
+from ablate.errors import UserError
+from fusion_zoo import Registry
 
-GROUP = "ablate.encoder_families"
 FOLDER = Path(__file__).parents[1] / "encoders"
 
 
@@ -24,16 +24,30 @@ class Family(NamedTuple):
 
 
 @cache
-def ours() -> dict[str, Family]:
+def _ours() -> dict[str, Family]:
     """Our families by name."""
-    found = {}
+    families = {}
     for file, text in _sources():
         for source in re.split(r"^class ", text, flags=re.MULTILINE)[1:]:
             if family := _constant(source, "family"):
                 name = re.split(r"\W", source)[0]
-                entry = EntryPoint(family, f"ablate.encoders.{file}:{name}", GROUP)
-                found[family] = Family(entry, int(_constant(source, "revision") or 1))
-    return found
+                entry = EntryPoint(family, f"ablate.encoders.{file}:{name}", "")
+                families[family] = Family(entry, int(_constant(source, "revision") or 1))
+    return families
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {name: family.entry for name, family in _ours().items()}
+
+
+FAMILIES = Registry("encoder family", "ablate.encoder_families", _entries, error=UserError)
+names = FAMILIES.names
+plug_in = FAMILIES.plug_in
+
+
+def revision(family: str) -> int:
+    """Which revision a family of ours is at, as its class says; 1 for those of other packages."""
+    return _ours()[family].revision if family in _ours() else 1
 
 
 @cache
@@ -44,29 +58,6 @@ def own_specs() -> tuple[EntryPoint, ...]:
         for file, text in _sources()
         if re.search(r"^SPECS\b", text, re.MULTILINE)
     )
-
-
-def names() -> list[str]:
-    """Every family, ours and other packages', in alphabetical order."""
-    return sorted({*ours(), *(entry.name for entry in entry_points(group=GROUP))})
-
-
-def revision(family: str) -> int:
-    """Which revision a family of ours is at, as its class says; 1 for those of other packages."""
-    return ours()[family].revision if family in ours() else 1
-
-
-def plug_in(family: str) -> EntryPoint | None:
-    """What another package offers as this family in `ablate.encoder_families`; None for ours.
-
-    Raises UserError for an unknown family, naming the nearest.
-    """
-    if family in ours():
-        return None
-    others = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if family not in others:
-        raise UserError(f"unknown encoder family '{family}'{nearest(family, {*ours(), *others})}")
-    return others[family]
 
 
 def _sources() -> Iterator[tuple[str, str]]:

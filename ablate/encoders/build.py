@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 
 from ablate.catalog import weights as hub
-from ablate.catalog.encoder_families import ours, plug_in
+from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
@@ -16,7 +16,7 @@ from ablate.errors import UserError, nearest
 
 def family_class(family: str) -> type[Encoder]:
     """The class of a family: ours, or one from the entry points `ablate.encoder_families`."""
-    found: type[Encoder] = (plug_in(family) or ours()[family].entry).load()
+    found: type[Encoder] = FAMILIES.load(family)
     return found
 
 

@@ -27,7 +27,7 @@ from ablate.store.steps import Step, ancestors, canonical, steps_for
 
 GROUPS = (
     *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
-    *("ablate.objectives", "ablate.adapters", step_kinds.KINDS.group),
+    *("ablate.objectives", "ablate.adapters", "ablate.step_kinds"),
 )
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0

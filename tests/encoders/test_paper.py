@@ -2,16 +2,16 @@
 
 import time
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
 from encoder_toys import SPECS as TOYS
+from packages import install_package
 from torch import Tensor
 from transformers import Pix2StructImageProcessor
 
 import fusion_zoo
-from ablate.catalog import encoder_families as families
 from ablate.catalog import encoders as registry
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
@@ -193,9 +193,12 @@ class Flat(Encoder):
         return maps
 
 
-def test_the_family_of_another_package_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("flat", f"{__name__}:Flat", "ablate.encoder_families")
-    monkeypatch.setattr(families, "entry_points", lambda group: [point])
+def test_the_family_of_another_package_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offers = {"ablate.encoder_families": {"flat": f"{__name__}:Flat"}}
+    install_package(tmp_path, "flat_package", {}, offers)
+    monkeypatch.syspath_prepend(tmp_path)
     values = {**micro.SPECS[0].to_json(), "family": "flat"}
     spec = EncoderSpec.from_json(values)
     assert cost.parameters(spec) == 3 * 8 * 8 * 96 + 96

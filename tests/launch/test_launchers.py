@@ -148,7 +148,7 @@ def test_a_launcher_that_cannot_be_imported_is_one_line_and_stops_no_other(
     outside.write_text(source)
     answer = ablate("run", "micro/smoke", "--backend", "quiet")
     assert answer.code == 2
-    assert "the backend quiet (my_package.quiet:Quiet) cannot be loaded" in answer.err
+    assert "backend 'quiet' of my-package 0.1 cannot be loaded" in answer.err
     found = {one.check: one for one in doctor._launchers()}
     assert found["quiet"].status == "problem"
     assert "slurm" in found

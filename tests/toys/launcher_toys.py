@@ -4,7 +4,6 @@ from pathlib import Path
 
 from packages import install_package, shown, shown_offers
 
-from ablate.catalog import launchers
 from ablate.config import launcher_options
 from ablate.launch import registry
 
@@ -13,7 +12,6 @@ SECTION = "A launcher"
 
 def forget() -> None:
     """As a new process does, look for the launchers of other packages anew."""
-    launchers._theirs.cache_clear()
     launcher_options._section.cache_clear()
     registry.launcher.cache_clear()
 

@@ -7,12 +7,10 @@ Another package adds its own through the entry-point group `ablate.report_pages`
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from ablate.errors import UserError
 from ablate.redaction import redact
 from ablate.reports.drawing import Drawing
 from ablate.reports.links import Download
@@ -21,8 +19,9 @@ from ablate.reports.page import ReportPage, Source
 from ablate.reports.pages.benchmarks import benchmarks
 from ablate.reports.pages.candidate import candidate
 from ablate.reports.pages.common import path_of
+from fusion_zoo import Registry
 
-GROUP = "ablate.report_pages"
+PAGES = Registry("page", "ablate.report_pages", __name__, "PAGE", UserError)
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Page:
     @classmethod
     def failed(cls, path: str, title: str, error: Exception) -> "Page":
         """What stands in for a page that cannot be made: one line that says why."""
-        words = " ".join(redact(f"{type(error).__name__}: {error}").split())[:400]
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        words = " ".join(redact(said).split())[:400]
         return cls(path, title, "failed.html", {"heading": title, "reason": words})
 
     @property
@@ -60,14 +60,14 @@ def _within(value: Any) -> Iterator[Any]:
             yield from _within(each)
 
 
-@cache
 def registered() -> dict[str, EntryPoint]:
     """Every page by its path: ours, and other packages'."""
-    others = {re.sub(r"[^\w-]+", "-", one.name): one for one in entry_points(group=GROUP)}
-    names = [file.stem for file in Path(__file__).parent.glob("[!_]*.py")]
-    ours = {name: EntryPoint(name, f"{__name__}.{name}:PAGE", GROUP) for name in names}
-    mine = {name: one for name, one in ours.items() if hasattr(import_module(one.module), "PAGE")}
-    return others | mine
+    return {path: PAGES.entry(name) for path, name in _names().items()}
+
+
+def _names() -> dict[str, str]:
+    """The name of every page by its path; one of ours is taken by no other."""
+    return {re.sub(r"[^\w-]+", "-", name): name for name in reversed(PAGES.names())}
 
 
 def navigation(study: StudyResult) -> list[tuple[str, str]]:
@@ -81,8 +81,9 @@ def pages(source: Source) -> Iterator[Page]:
     for path, heading, page in _shown(study):
         title = study.title if path == "index" else f"{heading} - {study.title}"
         try:
-            values = page.values(source)
-        except Exception as error:  # whatever another package raises
+            with PAGES.blame(_names()[path], "be made"):
+                values = page.values(source)
+        except Exception as error:  # of ours, too: the other pages are as good
             yield Page.failed(path, title, error)
         else:
             yield Page(path, title, registered()[path].module, values)
@@ -96,12 +97,13 @@ def pages(source: Source) -> Iterator[Page]:
 def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:
     """Path, heading and page of those that this study's report has, in their order."""
     found = []
-    for path, entry in registered().items():
+    for path, name in _names().items():
         try:
-            page: ReportPage = entry.load()
-            if page.shown(study):
-                found.append((path, page.heading(study), page))
-        except Exception as error:  # whatever another package raises
+            with PAGES.blame(name, "be shown"):
+                page: ReportPage = PAGES.load(name)
+                if page.shown(study):
+                    found.append((path, page.heading(study), page))
+        except Exception as error:  # of ours, too
             found.append((path, path, _broken(path, error)))
     return sorted(found, key=lambda one: (one[2].order, one[0]))
 
