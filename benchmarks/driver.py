@@ -30,7 +30,8 @@ from typing import Any
 from ablate.catalog import suites
 from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.events import Event
+from ablate.driver.scheduler import drive
 from ablate.files import write_atomic, write_json
 from ablate.worker.context import StepContext
 

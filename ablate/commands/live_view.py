@@ -20,8 +20,8 @@ from ablate.commands.output import note, on_terminal
 from ablate.commands.study_status import StatusReader, StudyStatus
 from ablate.config.study import Study
 from ablate.design import Candidate
+from ablate.driver.events import Event
 from ablate.driver.invocation import Invocation
-from ablate.driver.scheduler import Event
 from ablate.errors import UserError
 from ablate.humanize import duration
 from ablate.launch.registry import launcher

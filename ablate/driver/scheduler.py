@@ -11,18 +11,18 @@ import signal
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import launchers, step_kinds, suites
 from ablate.config.study import Study
-from ablate.design import Candidate
 from ablate.driver import sessions as drives
+from ablate.driver.events import Event, OnEvent
+from ablate.driver.frontier import Frontier
 from ablate.driver.retries import RetryPolicy
 from ablate.errors import BrokenError, UserError
 from ablate.files import unwritable, writing
@@ -30,19 +30,11 @@ from ablate.home import Home
 from ablate.launch.backends import open_backend
 from ablate.launch.protocol import Backend, Job
 from ablate.preflight.step import passed, preflight_step, refusal
-from ablate.search.explore import rounds_so_far
 from ablate.signals import terminable
-from ablate.store.artifacts import BadArtifactError, Store
+from ablate.store.artifacts import Store
 from ablate.store.record import record
-from ablate.store.results import (
-    Evaluation,
-    Failure,
-    StoredResults,
-    load_evaluation,
-    write_decision,
-)
 from ablate.store.steps import Step, ancestors
-from ablate.strategies import Decision, Round
+from ablate.strategies import Round
 from ablate.worker.outcome import Outcome
 from ablate.worker.run import EXECUTORS, Executors
 
@@ -50,34 +42,6 @@ LOOK = 1.0
 """Seconds after which the store is looked through again, for what other drivers have done."""
 SHARE = 20
 """Such looks take at most one part in so many of the time: those at many candidates are rare."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened. `submitted`: the step is first in a chain that a backend took, where it
-    may wait for its turn; `started`: it comes next in a chain; `waiting`: another driver has it;
-    `lost`, `stopped`: it will be tried again; `corrupt`: an artifact was set aside and will be made
-    again; `notice`: no step, but the backend has something to say.
-    """
-
-    what: Literal[
-        "submitted",
-        "started",
-        "done",
-        "failed",
-        "lost",
-        "stopped",
-        "corrupt",
-        "waiting",
-        "decided",
-        "notice",
-    ]
-    step: Step | None = None
-    message: str = ""
-    decision: Decision | None = None
-
-
-OnEvent = Callable[[Event], None]
 
 
 def drive(
@@ -104,7 +68,7 @@ def drive(
     leaves its jobs at work, for the next to take over.
     """
     stays, folder = folder is not None, folder or Home(home).drives / uuid.uuid4().hex[:12]
-    driver = _Driver(study, rounds, Store(home), folder, backend, on_event)
+    driver = Driver(study, rounds, Store(home), folder, backend, on_event)
     with writing(home), contextlib.nullcontext() if stays else terminable():
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
@@ -114,24 +78,18 @@ def drive(
             driver.run(partial(open_backend, backend, jobs, *where), stays)
         elif stays:  # its jobs came to the end while it waited for its turn
             shutil.rmtree(folder, ignore_errors=True)
-        return driver.rounds()
+        return driver.frontier.rounds()
 
 
-class _Driver:
-    """One run of `drive`, which remembers what it found; as a `Lookup`, it answers from that."""
+class Driver:
+    """One run of `drive`: it starts the chains of its frontier, and sees how each of them ends."""
 
     def __init__(
         self, study: Study, last: int | None, store: Store, folder: Path, backend: str, say: OnEvent
     ) -> None:
-        self.study, self.last, self.store, self.folder = study, last, store, folder
-        self.tell = say
-        self.stored = StoredResults(store, study)
+        self.store, self.folder, self.tell = store, folder, say
+        self.frontier = Frontier(study, last, store, folder.name, say)
         self.job_signature = cache(study.infra.job_signature)
-        self.results: dict[str, Evaluation] = {}
-        self.failed: dict[str, str] = {}
-        self.failing = store.failing()
-        self.done: set[str] = set()
-        self.absent: set[str] = set()  # not in the store when we last looked
         self.attempts = RetryPolicy(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
@@ -140,28 +98,9 @@ class _Driver:
         self.noticed = ""
         self.preflight: Step | None = None
 
-    def rounds(self) -> list[Round]:
-        """The rounds as they stand; decisions that are new are written down."""
-        found = rounds_so_far(self.study, self, self.last)
-        decided = [(turn, turn.decision) for turn in found if turn.decision]
-        new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
-        if new:
-            self._write_down([turn for turn, _ in decided], new)
-        return found
-
-    def _write_down(self, decided: Sequence[Round], new: Sequence[Decision]) -> None:
-        """Store new decisions; as trials first, so that a driver killed in between repeats both."""
-        from ablate.search.optuna_log import record_rounds
-
-        journal = Home(self.store.home).study(self.study.id) / "optuna.journal"
-        record_rounds(journal, self.study, decided, self)
-        for decision in new:
-            write_decision(self.store.home, self.study, decision.round, decision.to_json())
-            self.tell(Event("decided", decision=decision))
-
     def settled(self) -> bool:
         """Whether there is nothing to do: every candidate of every known round has ended."""
-        return next(self._chains(self.rounds()), None) is None
+        return next(self.frontier.chains(), None) is None
 
     def run(self, opened: Callable[[], Backend], stays: bool) -> None:
         """Work, holding the drive; `stays`: its jobs stay at work when this process has to go."""
@@ -201,8 +140,7 @@ class _Driver:
                 heeded = now
             lacks = changed and not ready
             if (lacks and not self.running) or now - looked > (rest if lacks else max(LOOK, rest)):
-                self.absent.clear()
-                self._forgive()
+                self.frontier.states.look_again()
                 ready, changed, looked = deque(self._ready()), False, time.monotonic()
                 rest = (SHARE - 1) * (looked - now)
                 if not ready and not self.running:
@@ -220,93 +158,12 @@ class _Driver:
         for folder in self.tenure.take_over_dead():
             self.adopted |= backend.adopt(folder)
 
-    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = self.stored.steps(candidate)
-        last = steps[-1]
-        if last.key not in self.results and self._is_done(last):
-            try:
-                found = load_evaluation(self.store, last)
-            except BadArtifactError as error:
-                self._forget([last], str(error))
-                found = None
-            if found:
-                self.results[last.key] = found
-        if last.key in self.results:
-            return self.results[last.key]
-        failed = next((step for step in steps if self._has_failed(step)), None)
-        return Failure(failed, self.failed[failed.key]) if failed else None
-
-    def decision(self, number: int) -> dict[str, Any] | None:
-        return self.stored.decision(number)
-
-    def _is_done(self, step: Step) -> bool:
-        if step.key in self.done:
-            return True
-        if step.key in self.absent:
-            return False
-        if self.store.record(step) is None:
-            self.absent.add(step.key)
-            return False
-        if not self.store.sound(step):
-            self._forget([step], "an artifact was damaged; it was set aside and is made again")
-            return False
-        self.done.add(step.key)
-        return True
-
-    def _has_failed(self, step: Step) -> bool:
-        """Whether its last attempt failed, in this drive or before."""
-        if step.key not in self.failed and step.dirname in self.failing:
-            record = None if self._is_done(step) else self.store.failure(step)
-            if record and record["error"].get("remedy") and record["drive"] != self.folder.name:
-                self.store.forgive(step)  # it has been mended since, or is told again
-            elif record:
-                self.failed[step.key] = record["error"]["message"]
-        return step.key in self.failed
-
-    def _forgive(self) -> None:
-        """Look anew at what has failed: `ablate retry`, anywhere, makes us forget it."""
-        before, self.failing = self.failing, self.store.failing()
-        forgiven = {name[-12:] for name in before - self.failing}
-        self.failed = {key: said for key, said in self.failed.items() if key[:12] not in forgiven}
-
-    def _forget(self, steps: Sequence[Step], message: str) -> None:
-        """Look at these steps in the store again: one of them is gone."""
-        self.done.difference_update(step.key for step in steps)
-        self.tell(Event("corrupt", steps[-1], message))
-
-    def _missing(self, step: Step) -> list[Step]:
-        """What must be done to have the step, in order; nothing above what is there."""
-        if self._is_done(step):
-            return []
-        above = [one for parent in step.parents.values() for one in self._missing(parent)]
-        return [*above, step]
-
-    def _chains(self, rounds: Sequence[Round]) -> Iterator[list[Step]]:
-        """The chains that can start now, the most urgent first.
-
-        A candidate is one chain once the steps of its experts are there; each expert is a chain,
-        for all candidates that have it. Those of provisional rounds are wanted whoever wins, so
-        they fill slots that would wait for a decision.
-        """
-        taken = {step.key for _, chain in self.running for step in chain}
-        for one in rounds:
-            for candidate in one.candidates:
-                if not one.provisional and self.result(candidate) is not None:
-                    continue
-                missing = self._missing(self.stored.steps(candidate)[-1])
-                shared = _of_experts(missing)
-                for chain in shared if shared or one.provisional else [missing]:
-                    keys = {step.key for step in chain}
-                    if keys and not keys & taken and not any(map(self._has_failed, chain)):
-                        taken |= keys
-                        yield chain
-
     def _ready(self) -> Iterable[list[Step]]:
         """The chains to start now: the preflight alone, for as long as it has not passed."""
-        if self.preflight is None or self._is_done(self.preflight):
-            return self._chains(self.rounds())
-        at_work = any(chain[0] is self.preflight for _, chain in self.running if chain)
-        return [] if at_work else [[self.preflight]]
+        taken = [step for _, chain in self.running for step in chain]
+        if self.preflight is None or self.frontier.is_done(self.preflight):
+            return self.frontier.chains(taken)
+        return [] if any(step is self.preflight for step in taken) else [[self.preflight]]
 
     def _start(self, ready: deque[list[Step]], backend: Backend) -> None:
         """Fill the slots; a chain that another driver has at hand is looked at later."""
@@ -351,11 +208,11 @@ class _Driver:
         changed = False
         for job, chain in list(self.running):
             outcome = job.poll()
-            self.absent.difference_update(step.key for step in chain)
-            while chain and self._is_done(chain[0]):
+            self.frontier.states.look_again(chain)
+            while chain and self.frontier.is_done(chain[0]):
                 changed = True
                 self.tell(Event("done", chain.pop(0)))
-                if chain and (outcome is None or self._is_done(chain[0])):
+                if chain and (outcome is None or self.frontier.is_done(chain[0])):
                     self.tell(Event("started", chain[0]))
             if outcome is not None:
                 changed = True
@@ -382,7 +239,7 @@ class _Driver:
             case "setup":  # it would fail again
                 self._give_up(step, "SetUp", outcome.message)
             case "bad":
-                self._forget(ancestors(chain), outcome.message)
+                self.frontier.lose(ancestors(chain), outcome.message)
                 self._again(step, outcome)
             case "lost" | "stopped":
                 self.store.require_room()
@@ -412,19 +269,10 @@ class _Driver:
             for problem in problems if len(problems) > 1 else ():
                 self.tell(Event("notice", message=f"problem: {problem}"))
             raise error
-        self.failed[step.key] = said
+        self.frontier.states.fail(step, said)
         self.tell(Event("failed", step, said))
         if remedy:
             raise BrokenError(
                 f"stopped, as every other step would fail alike: {step.label}: {said}; "
                 f"{remedy}, then start again: what is finished stays"
             )
-
-
-def _of_experts(steps: Iterable[Step]) -> list[list[Step]]:
-    """Of these steps those that train an expert alone, each expert's in order."""
-    found: dict[str, list[Step]] = {}
-    for step in steps:
-        if step_kinds.find(step.kind).per_expert:
-            found.setdefault(step.slug, []).append(step)
-    return list(found.values())

@@ -260,6 +260,10 @@ class Store:
         """The names of the folders of all steps whose last attempt failed, in one look."""
         return {path.name for path in self._at.failed.glob("*/*")}
 
+    def begun(self) -> set[str]:
+        """The names of the folders of all steps that were begun and are not done, in one look."""
+        return {path.name for path in self._at.leases.glob("*/*")}
+
     def forgive(self, step: Step) -> None:
         """Forget that the step failed, so that it is tried again."""
         shutil.rmtree(self.failed(step), ignore_errors=True)

@@ -1,9 +1,7 @@
 """Where a step stands: decided here and nowhere else. Imports no torch."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from ablate.store.artifacts import Store
@@ -55,21 +53,80 @@ class StepStatus:
 
 
 class StepStates:
-    """The states of steps, each looked at once, until `forget`.
+    """The states of steps, each looked at once, until it is to be looked at again.
 
     `record` gives the record of a step that is done, or as much of it as its caller wants; None for
     one that is not.
     """
 
     def __init__(self, store: Store, record: Callable[[Step], Mapping[str, Any] | None]) -> None:
-        self.store, self.record = store, record
+        self.store, self._read = store, record
+        self._done: dict[str, Mapping[str, Any]] = {}
+        self._absent: set[str] = set()
+        self._failures: dict[str, Mapping[str, Any]] = {}
         self._seen: dict[str, StepStatus] = {}
-        self._listed: dict[Path, set[str]] = {}
+        self._failing: set[str] | None = None
+        self._begun: set[str] | None = None
 
     def forget(self) -> None:
-        """Look at each step again when it is asked for."""
+        """Look at every step again when it is asked for."""
+        self._done.clear()
+        self._failures.clear()
+        self._failing = None
+        self.look_again()
+
+    def look_again(self, steps: Iterable[Step] | None = None) -> None:
+        """Look again at those of the steps (default: any) that are not done.
+
+        A failure counts until it is gone from the store: `ablate retry`, anywhere, takes it away.
+        """
         self._seen.clear()
-        self._listed.clear()
+        if steps is not None:
+            self._absent.difference_update(step.key for step in steps)
+            return
+        self._absent.clear()
+        self._begun = None
+        if self._failing is not None:
+            before, self._failing = self._failing, self.store.failing()
+            for name in before - self._failing:
+                self._failures.pop(name, None)
+
+    def lose(self, steps: Iterable[Step]) -> None:
+        """Look again at these steps, one of which is gone that was done."""
+        for step in steps:
+            self._done.pop(step.key, None)
+            self._seen.pop(step.key, None)
+
+    def fail(self, step: Step, message: str) -> None:
+        """The step's last attempt failed, whether the store shows it already or not."""
+        self._failures[step.dirname] = {"error": {"message": message}}
+
+    def forgive(self, step: Step) -> None:
+        """Forget, also in the store, that the step failed."""
+        self.store.forgive(step)
+        self._failures.pop(step.dirname, None)
+        if self._failing is not None:
+            self._failing.discard(step.dirname)
+
+    def record(self, step: Step) -> Mapping[str, Any] | None:
+        """The record of a step that is done, as `record` has it; None for one that is not."""
+        if step.key not in self._done and step.key not in self._absent:
+            found = self._read(step)
+            if found:
+                self._done[step.key] = found
+            else:
+                self._absent.add(step.key)
+        return self._done.get(step.key)
+
+    def failure(self, step: Step) -> Mapping[str, Any] | None:
+        """The record of a step's last attempt that failed; None where it is done, or none did."""
+        if step.dirname not in self._failures:
+            if self._failing is None:
+                self._failing = self.store.failing()
+            listed = step.dirname in self._failing and not self.record(step)
+            if failure := self.store.failure(step) if listed else None:
+                self._failures[step.dirname] = failure
+        return self._failures.get(step.dirname)
 
     def of(self, step: Step) -> StepStatus:
         """Done, at work now, failed at its last attempt, or waiting."""
@@ -79,7 +136,7 @@ class StepStates:
 
     def missing(self, step: Step) -> list[Step]:
         """What must be done to have the step, in order: nothing above what is there."""
-        if self.of(step).state == "done":
+        if self.record(step):
             return []
         above = [one for parent in step.parents.values() for one in self.missing(parent)]
         return [*above, step]
@@ -99,8 +156,9 @@ class StepStates:
     def _look(self, step: Step) -> StepStatus:
         if record := self.record(step):
             return StepStatus("done", record)
-        begun = self._has(self.store.leases(step))
-        failure = self.store.failure(step) if self._has(self.store.failed(step)) else None
+        if self._begun is None:
+            self._begun = self.store.begun()
+        begun, failure = step.dirname in self._begun, self.failure(step)
         holding = self.store.watch.held(self.store.leases(step)) if begun else None
         found = state(False, holding, failure is not None)
         if found == "running":
@@ -109,13 +167,3 @@ class StepStates:
             return StepStatus(found, failure)
         left = look(self.store.leases(step)) if begun else None
         return StepStatus(found, spent=left.seconds if left else 0.0)
-
-    def _has(self, folder: Path) -> bool:
-        """Whether the folder is there; those of a kind of step are listed in one look."""
-        if folder.parent not in self._listed:
-            try:
-                with os.scandir(folder.parent) as entries:
-                    self._listed[folder.parent] = {entry.name for entry in entries}
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[folder.parent] = set()
-        return folder.name in self._listed[folder.parent]

@@ -21,8 +21,9 @@ from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller
 from ablate.commands.live_view import LiveView, watching
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
+from ablate.driver.events import Event
 from ablate.driver.invocation import Invocation, LastRun
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.scheduler import drive
 from ablate.files import write_atomic, write_json
 from ablate.launch.slurm.arrays import Array
 from ablate.store.artifacts import Store

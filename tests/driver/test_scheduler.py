@@ -16,7 +16,9 @@ import pytest
 
 from ablate.config.study import Study, load_study
 from ablate.driver import scheduler
-from ablate.driver.scheduler import LOOK, Event, drive
+from ablate.driver.events import Event
+from ablate.driver.frontier import Frontier
+from ablate.driver.scheduler import LOOK, drive
 from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.launch.inline.chains import InProcess
@@ -273,6 +275,8 @@ def test_driving_imports_nothing_heavy(
     code = f"""
 import sys
 from pathlib import Path
+from ablate.driver.events import Event
+from ablate.driver.frontier import Frontier
 from ablate.driver.scheduler import drive
 from ablate.config.study import load_study
 drive(load_study("micro/smoke", ["seeds=[0]"]), home=Path({str(own_home)!r}))
@@ -297,16 +301,16 @@ def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
         def poll(self) -> None:
             return None
 
-    looks, chains = list[float](), scheduler._Driver._chains
+    looks, chains = list[float](), Frontier.chains
 
-    def slowly(driver: Any, rounds: Any) -> Any:
+    def slowly(frontier: Frontier, taken: Any) -> Any:
         looks.append(time.monotonic())
         time.sleep(0.2)
-        return chains(driver, rounds)
+        return chains(frontier, taken)
 
-    monkeypatch.setattr(scheduler._Driver, "_chains", slowly)
+    monkeypatch.setattr(Frontier, "chains", slowly)
     monkeypatch.setattr(scheduler, "LOOK", 0.1)
-    driver = scheduler._Driver(
+    driver = scheduler.Driver(
         small, None, Store(own_home), own_home / "drives" / "d", "inline", print
     )
     driver.tenure.acquire(driver.folder)

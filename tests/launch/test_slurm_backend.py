@@ -12,7 +12,8 @@ import pytest
 from ablate.commands.live_view import describe
 from ablate.config.infra import Infra
 from ablate.config.study import Study, load_study
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.events import Event
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.launch.backends import open_backend

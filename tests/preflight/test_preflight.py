@@ -18,7 +18,8 @@ import pytest
 from ablate.catalog import encoders as registry
 from ablate.config.study import Study, load_study
 from ablate.design import encoder_spec
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.events import Event
+from ablate.driver.scheduler import drive
 from ablate.errors import BrokenError, UserError
 from ablate.preflight import checks as preflight_checks
 from ablate.preflight import step as preflight

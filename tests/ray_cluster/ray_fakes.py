@@ -6,7 +6,8 @@ from pathlib import Path
 import core_fakes
 
 from ablate.config.study import load_study
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.events import Event
+from ablate.driver.scheduler import drive
 from ablate.launch.ray import jobs
 
 CHANGES = ["seeds=[0]"]

@@ -22,8 +22,9 @@ from ablate.commands import run as running
 from ablate.config.clusters import with_profile
 from ablate.config.study import Study, load_study
 from ablate.driver import detach
+from ablate.driver.events import Event
 from ablate.driver.invocation import Invocation
-from ablate.driver.scheduler import Event, drive
+from ablate.driver.scheduler import drive
 from ablate.errors import UserError
 from ablate.launch.slurm.sbatch import request, submit
 from ablate.search.explore import rounds_so_far
