@@ -7,7 +7,7 @@ import eagle_toys
 import in_process
 import pytest
 from benchmark_toys import plug_in_judge
-from eagle_study import STUDIES
+from eagle_study import EXPLORED
 from hub_toys import ToyHub, plug_in
 from published_toys import ENCODERS, LLM, publish
 
@@ -70,7 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLATE_HOME", str(folder / "home"))
-        for name in STUDIES:
+        for name in EXPLORED:
             eagle_toys.write_data(f"eagle/{name}")
         eagle_toys.write_suite(folder, folder / "home" / "datasets" / "benchmarks")
     return folder

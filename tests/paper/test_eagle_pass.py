@@ -17,4 +17,4 @@ from eagle_study import runs_to_its_table
 def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_table(
     name: str, toys: Path, ablate: Callable[..., Any]
 ) -> None:
-    runs_to_its_table(name, (), toys, ablate)
+    runs_to_its_table(name, toys, ablate)

@@ -17,17 +17,10 @@ from eagle_study import runs_to_its_table
 def test_a_study_of_the_paper_runs_through_all_stages_and_benchmarks_to_its_table(
     name: str, toys: Path, ablate: Callable[..., Any]
 ) -> None:
-    runs_to_its_table(name, (), toys, ablate)
+    runs_to_its_table(name, toys, ablate)
 
 
-@pytest.mark.parametrize(
-    ("name", "arms"),
-    [
-        ("prealign", ("frozen, pre-aligned", "unfrozen")),
-        pytest.param("stages", ("pre-aligned on 1.8M",), marks=pytest.mark.slow),
-    ],
-)
-def test_some_arms_run_through_all_stages_in_a_fraction_of_the_time(
-    name: str, arms: tuple[str, ...], toys: Path, ablate: Callable[..., Any]
+def test_one_arm_runs_through_all_stages_in_a_fraction_of_the_time(
+    toys: Path, ablate: Callable[..., Any]
 ) -> None:
-    runs_to_its_table(name, arms, toys, ablate)
+    runs_to_its_table("prealign", toys, ablate, {"arms": ["frozen, pre-aligned"]})

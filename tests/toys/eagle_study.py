@@ -1,7 +1,12 @@
-"""A study of the paper from its own YAML to its table, on toys under the published names."""
+"""A study of the paper from its own YAML to its table, on toys under the published names.
+
+Of a study those arms are trained that go another way through the code than the others: each fusion,
+each expert in each of its forms, trained and frozen, each recipe, each language model. All arms are
+planned and built, at their published sizes, in `tests/config/test_eagle.py`.
+"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,17 +19,53 @@ from ablate.catalog import published
 from ablate.config.study import load_study
 from ablate.files import read_json
 
-STUDIES = ("rounds", "resolution", "experts", "fusion", "prealign", "stages", "released")
+POOL = ["eva02-l16-det@1024", "sam-l@1024"]
+"""Of the experts of the rounds: enough for a decision that follows from another."""
+EXPLORED: Mapping[str, Mapping[str, Any]] = {
+    "rounds": {"rounds": 3, "pool": POOL},
+    "resolution": {
+        "arms": [
+            "CLIP 336 drawn up to 32x32, as released",
+            "CLIP 448, frozen",
+            "CLIP 672",
+            "CLIP 672 in tiles",
+            "InternViT 448",
+        ]
+    },
+    "experts": {"arms": ["ConvNeXt, frozen", "EVA-02, frozen", "Pix2Struct", "SAM", "DINOv2"]},
+    "fusion": {
+        "arms": [
+            "Sequence Append",
+            "LLaVA-HR",
+            "Mini-Gemini",
+            "Mini-Gemini with stages",
+            "Deformable Attn",
+            "Channel Concat, with SAM",
+        ]
+    },
+    "prealign": {"arms": ["frozen, pre-aligned", "unfrozen, pre-aligned, v1's joint stage"]},
+    "stages": {
+        "arms": [
+            "2 epochs",
+            "encoders unfrozen in pre-training",
+            "pre-aligned on 1.8M, encoders unfrozen in pre-training",
+        ]
+    },
+    "released": {
+        "arms": ["Eagle-X5-7B", "Eagle-X4-8B", "Eagle-X4-34B", "Eagle-X5-13B, pre-aligned"]
+    },
+}
+"""What of each study is trained: arms by name, or rounds over fewer experts."""
 
 
 def runs_to_its_table(
-    name: str, arms: tuple[str, ...], toys: Path, ablate: Callable[..., Any]
+    name: str, toys: Path, ablate: Callable[..., Any], explored: Mapping[str, Any] | None = None
 ) -> None:
-    """Fetch, run, plan and table of `eagle/<name>`, or of some of its arms, are what they promise.
+    """Fetch, run, plan and table of `eagle/<name>`, of what is `explored`, are what they promise.
 
-    `toys`: the folder of the fixture.
+    `toys`: the folder of the fixture; `explored`: by default what EXPLORED says.
     """
-    path = eagle_toys.small(f"eagle/{name}", toys, arms)
+    path = eagle_toys.small(f"eagle/{name}", toys, explored or EXPLORED[name])
 
     def call(command: str, *words: str) -> str:
         answer = ablate(command, path, *words)

@@ -5,7 +5,7 @@ And conversations where the studies look for theirs, and a suite of all 17 bench
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,14 +216,20 @@ def _talk(number: int, image: bool) -> dict[str, Any]:
     return {**row, "image": f"{number}.png"} if image else row
 
 
-def small(name: str, folder: Path, arms: Collection[str] = ()) -> str:
+def small(name: str, folder: Path, explored: Mapping[str, Any]) -> str:
     """The study of this name with as little data, and as small batches, as still is all of it.
 
-    Of its arms it has these alone, if any are named.
+    `explored`: what is changed of its `explore`; of arms the names of those it has.
     """
+    explore = load_study(name).explore.model_dump(exclude_unset=True) | explored
+    if "arms" in explored:
+        arms = load_study(name).explore.model_dump(exclude_unset=True)["arms"]
+        explore["arms"] = [one for one in arms if one["name"] in explored["arms"]]
+        assert len(explore["arms"]) == len(explored["arms"])
     study: dict[str, Any] = {
         "extends": name,
         "base": {"recipe": {"pretrain": {"batch_size": 2}, "finetune": {"batch_size": 4}}},
+        "explore": explore,
         "data": {},
         "suite": "toys.yaml",
         "infra": {"device": "cpu", "devices": 1, "num_workers": 0, "micro_batch_size": None},
@@ -237,12 +243,7 @@ def small(name: str, folder: Path, arms: Collection[str] = ()) -> str:
             study["data"][key] = {"canvas": 64, "weight": 0.25, "mix": mix}  # a row of each
         else:
             study["data"][key] = {"canvas": 64, **few}
-    if arms:
-        explore = load_study(name).explore.model_dump(exclude_unset=True)
-        explore["arms"] = [one for one in explore["arms"] if one["name"] in arms]
-        assert len(explore["arms"]) == len(arms)
-        study["explore"] = explore
-    path = folder / f"{Path(name).name}{'-of-few-arms' if arms else ''}.yaml"
+    path = folder / f"{Path(name).name}.yaml"
     path.write_text(yaml.safe_dump(study))
     return str(path)
 
