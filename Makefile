@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
-PINNED := install --quiet --constraint constraints.txt --build-constraint constraints.txt
+PINNED := install --quiet --no-compile --constraint constraints.txt --build-constraint constraints.txt
+MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
 
 .PHONY: demo test test-all test-long test-cluster test-deepspeed check pins clean
 
@@ -15,10 +16,10 @@ test: .venv/ready  ## every room and every promise in some form, in minutes
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
 test-long: .venv/ready  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray)'
+	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray)' $(call MARKED,slow|browser)
 
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
-	$(BIN)/pytest -n 3 --dist loadfile -m 'slurm or ray'
+	$(BIN)/pytest -n 3 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed
