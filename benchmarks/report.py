@@ -1,12 +1,12 @@
 """A report of 1,000 candidates on 16 benchmarks, 100,000 answers: built, and opened in Chromium.
 
-    python benchmarks/report.py [--candidates N] [--json]
+    python benchmarks/report.py [--candidates N] [--opened N] [--json]
 
 The store is invented (`tests/reports/synthetic.py`). Each form is built by a process of its own,
 and so is the table. Beside them stands `plain`, a process that reads the same answers and writes
 them as one file of JSON: its seconds of CPU, its most memory, that file. A page counts as ready
 when its table sorts or its first answers stand there, seen from the request on, beside a page of
-one heading; the median of `OPENED` times, in a browser that was started before. Every row says how
+one heading; the median of five times, in a browser that was started before. Every row says how
 many times what it stands beside; all in one run.
 """
 
@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 
-OPENED = 5
 TESTS = Path(__file__).parents[1] / "tests" / "reports"
 BUILD = """
 import sys, time
@@ -85,7 +84,7 @@ def tabled(study: Path) -> dict[str, float]:
     return found
 
 
-def opened(pages: Mapping[str, tuple[str, str]]) -> dict[str, float]:
+def opened(pages: Mapping[str, tuple[str, str]], times: int) -> dict[str, float]:
     """Milliseconds until each page, an address and a sign on it, is ready."""
     from playwright.sync_api import sync_playwright
 
@@ -95,15 +94,15 @@ def opened(pages: Mapping[str, tuple[str, str]]) -> dict[str, float]:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
         for name, (address, sign) in pages.items():
-            times = []
-            for _ in range(OPENED):
+            took = []
+            for _ in range(times):
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 start = perf_counter()
                 page.goto(address, wait_until="commit")
                 page.locator(f"main > article:visible {sign}").first.wait_for()
-                times.append(1000 * (perf_counter() - start))
+                took.append(1000 * (perf_counter() - start))
                 page.close()
-            found[f"{name} ready, ms"] = statistics.median(times)
+            found[f"{name} ready, ms"] = statistics.median(took)
         browser.close()
     return found
 
@@ -123,6 +122,7 @@ def addresses(first: Path, form: str) -> dict[str, tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--opened", type=int, default=5, help="times a page (default 5)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -137,12 +137,12 @@ def main() -> None:
         study, heading = home / "many.yaml", Path(scratch) / "plain.html"
         heading.write_text(HEADING, encoding="utf-8")
         plain, _ = built(PLAIN, str(home), str(Path(scratch) / "plain.json"))
-        plain |= opened({"a page": (heading.as_uri(), "h1")})
+        plain |= opened({"a page": (heading.as_uri(), "h1")}, arguments.opened)
         found["table"] = tabled(study)
         for form in ("folder", "single"):
             target = Path(scratch) / ("report.html" if form == "single" else "report")
             cost, first = built(BUILD, str(study), str(target), form)
-            found[form] = {**cost, **opened(addresses(first, form))}
+            found[form] = {**cost, **opened(addresses(first, form), arguments.opened)}
     if arguments.json:
         print(json.dumps({"plain": plain, **found}, indent=1))
         return

@@ -14,7 +14,7 @@ LAST = {
     "driver": (["--steps", "3"], "table"),
     "fit": (["--steps", "2", "--images", "12", "--batch", "4"], "Trainer"),
     "fusions": (["--repeats", "1", "--width", "16"], "deformable"),
-    "report": (["--candidates", "8"], "single"),
+    "report": (["--candidates", "8", "--opened", "1"], "single"),
     "shards": (["--processes", "2", "--width", "128", "--layers", "1"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
     "startup": (["--rounds", "1"], "ablate report"),

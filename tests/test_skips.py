@@ -25,6 +25,7 @@ def test_that_is_known_to_fail(): assert False
 
 def test_that_skips_itself(): pytest.skip("not today")
 """
+TORCH = "class cuda: is_available = staticmethod(lambda: False)"  # the real one takes seconds
 WHOLE = "import pytest\npytest.importorskip('no_such_module')\n"
 
 
@@ -32,6 +33,7 @@ WHOLE = "import pytest\npytest.importorskip('no_such_module')\n"
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"))
     (tmp_path / "test_some.py").write_text(FILE)
+    (tmp_path / "torch.py").write_text(TORCH)
     return tmp_path
 
 

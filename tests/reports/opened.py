@@ -12,6 +12,16 @@ Open = Callable[..., "Page"]
 PHONE = {"width": 390, "height": 800}
 
 
+def amiss(page: "Page") -> list[tuple[str, list[str]]]:
+    """What axe calls serious or critical on a page, and where first."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    options = {"preload": False, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
+
+
 def piece(folder: Path, name: str) -> Any:
     """A piece of the report's data, as its script hands it to the page."""
     text = (folder / "data" / f"{name}.js").read_text(encoding="utf-8")

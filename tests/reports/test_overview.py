@@ -7,8 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from opened import PHONE, Open
+from opened import PHONE, Open, amiss
 
 from ablate.reports.model import StudyResult
 from ablate.reports.overview import update
@@ -103,8 +102,7 @@ def test_a_study_of_no_scores_and_one_called_index_are_no_trouble(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
 def test_it_leads_to_a_report_and_back(
     page: Open, greedy: StudyResult, tmp_path: Path, width: int, scheme: str
 ) -> None:
@@ -115,8 +113,7 @@ def test_it_leads_to_a_report_and_back(
     opened = page(viewport={**PHONE, "width": width}, color_scheme=scheme)
     opened.goto(overview.as_uri())
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(opened, options={"preload": False}).response["violations"]
-    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    assert amiss(opened) == []
     opened.get_by_role("link", name=greedy.title).click()
     opened.goto((report.parent / "candidates" / "002.html").as_uri())
     opened.get_by_role("link", name="All studies").click()

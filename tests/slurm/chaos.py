@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback import MACHINES, Loopback, environment_of, runs
-from rounds import STEPS, Driver, records, run
+from rounds import FULL, STEPS, Driver, records, run
 
 from ablate.store.lease import look
 
@@ -303,7 +303,7 @@ def _restart(chaos: Chaos, daemon: str) -> str:
     return daemon
 
 
-FAULTS: Mapping[Fault, int] = {
+DEALT: Mapping[Fault, int] = {
     driver_killed: 4,
     driver_told_to_stop: 1,
     second_driver: 2,
@@ -319,7 +319,9 @@ FAULTS: Mapping[Fault, int] = {
     slurmd_restarted: 3,
     slurmctld_restarted: 2,
 }
-"""How many there are of each kind in the deck.
+"""How many there are of each kind in the deck for the study as it is shipped.
 
-Few of those that leave no answer: the study waits over a minute, for Slurm's word and the lease.
+Few of those that leave no answer: the study waits for them, for Slurm's word and the lease.
 """
+FAULTS = {fault: times if FULL else math.ceil(times / 2) for fault, times in DEALT.items()}
+"""How many there are of each kind in the deck: as the study is short, it has half as many."""

@@ -13,18 +13,9 @@ from typing import Any
 import pytest
 from chaos import FAULTS, Chaos
 from loopback import Loopback, command_of
-from rounds import SECONDS, STEPS, Driver, records, results, run
+from rounds import SECONDS, STEPS, records, results
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(4 * SECONDS)]
-
-
-def test_three_nodes_come_to_the_same_table(
-    loopback: Loopback, undisturbed: dict[str, Any], own_home: Path
-) -> None:
-    Driver(own_home, {}, run("slurm")).finish()
-    assert results(own_home) == undisturbed
-    assert len(records(own_home)) == STEPS
-    assert_tidy(loopback, own_home)
 
 
 def test_chaos_changes_nothing(
@@ -43,7 +34,7 @@ def test_chaos_changes_nothing(
     assert len(chaos.committed) == STEPS
     assert_done_once(own_home)
     assert_tidy(loopback, own_home)
-    assert chaos.struck.total() >= 30
+    assert chaos.struck.total() >= 0.9 * sum(FAULTS.values())
     assert out_of_time
 
 

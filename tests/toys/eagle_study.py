@@ -47,7 +47,6 @@ EXPLORED: Mapping[str, Mapping[str, Any]] = {
     "stages": {
         "arms": [
             "2 epochs",
-            "encoders unfrozen in pre-training",
             "pre-aligned on 1.8M, encoders unfrozen in pre-training",
         ]
     },
