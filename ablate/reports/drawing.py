@@ -106,7 +106,8 @@ def svg(figure: Figure, name: str, title: str) -> str:
 def _markup(figure: Figure) -> str:
     """The figure as SVG; laid out once, which `savefig` by itself does twice."""
     layout, buffer = figure.get_layout_engine(), io.StringIO()
-    figure.draw_without_rendering()
+    if layout is not None:
+        layout.execute(figure)
     figure.set_layout_engine("none")
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     figure.set_layout_engine(layout)

@@ -1,7 +1,7 @@
 """Names beside the points of a figure, none upon another."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
@@ -12,6 +12,15 @@ NAMED = 14
 """Names that find room beside a figure."""
 LONGEST = 40
 """Characters of a name in a figure."""
+LINES: Any = {
+    "arrowstyle": "-",
+    "linewidth": 0.7,
+    "relpos": (0.0, 0.5),
+    "patchA": None,
+    "shrinkA": 1.0,
+    "shrinkB": 0.0,
+}
+"""How a name is joined to its point."""
 
 
 def in_round(study: StudyResult, one: CandidateResult) -> str:
@@ -37,15 +46,19 @@ class Name(NamedTuple):
 
 
 def name_beside(axes: Axes, names: Sequence[Name]) -> None:
-    """Write the names into a column to the right of `axes`, by height, each joined to its point."""
+    """Write the names into a column to the right of `axes`, by height, each joined to its point.
+
+    The line begins beside its name and ends below the point's marker: clipped at either end, lines
+    took a third of the time of a report.
+    """
     ranked = sorted(names, key=lambda each: (-each.point[1], each.point[0]))
     low, high = axes.get_ylim()
     wished = [(each.point[1] - low) / ((high - low) or 1.0) for each in ranked]
     for name, height in zip(ranked, spread(wished, 1.0 / NAMED), strict=True):
         axes.annotate(
             name.text, name.point, xytext=(1.04, height), textcoords="axes fraction", va="center",
-            fontsize=8.5, color=INK if name.strong else MUTED, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": name.color, "linewidth": 0.7, "shrinkB": 3.5},
+            fontsize=8.5, color=INK if name.strong else MUTED, annotation_clip=False, zorder=1.5,
+            arrowprops=LINES | {"color": name.color},
         )  # fmt: skip
 
 
