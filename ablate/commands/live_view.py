@@ -27,6 +27,7 @@ from ablate.humanize import duration
 from ablate.launch.registry import launcher
 from ablate.printable import one_line, printable
 from ablate.store.artifacts import Store
+from ablate.strategies import Round
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -107,7 +108,9 @@ def describe(event: Event) -> str:
         count = sum(chosen.unread.get(chosen.winner, {}).values())
         unread = f", {count:,} of its answers not read" if count else ""
         on = ", ".join(chosen.survivors)
-        return f"round {chosen.round}: goes on with {on}, {scores}{tie}{unread}"
+        part = "" if chosen.fidelity.is_whole else f" at {chosen.fidelity.words}"
+        turn = "turn" if chosen.look else "round"
+        return f"{turn} {chosen.round}: goes on with {on}, {scores}{part}{tie}{unread}"
     said = one_line(event.message)
     if event.step is None:
         return said
@@ -177,12 +180,11 @@ def _candidates(found: StudyStatus) -> Any:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     few = len(found.candidates) <= SHOWN
     for turn in found.rounds:
-        number = f"[dim]round {turn.number}[/]"
+        number = f"[dim]round {turn.round}[/]"
         if turn.provisional:
             table.add_row(number, "[dim]not known yet[/]")
             continue
-        winner = turn.decision.winner if turn.decision else None
-        shown = [one for one in turn.candidates if few or _matters(found, one, winner)][:SHOWN]
+        shown = [one for one in turn.candidates if few or _matters(found, one, turn)][:SHOWN]
         for one in shown:
             score = found.score(one)
             now = found.state(one)
@@ -190,7 +192,7 @@ def _candidates(found: StudyStatus) -> Any:
                 number,
                 _text(one_line(one.name)),
                 f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
-                "[bold cyan]winner[/]" if one.point == winner else "",
+                _mark(turn.mark(one.point)),
             )
         rest = Counter(found.state(one) for one in turn.candidates if one not in shown)
         if rest:
@@ -199,9 +201,13 @@ def _candidates(found: StudyStatus) -> Any:
     return table
 
 
-def _matters(found: StudyStatus, candidate: Candidate, winner: str | None) -> bool:
+def _mark(word: str) -> str:
+    return "[bold cyan]winner[/]" if word == "winner" else word
+
+
+def _matters(found: StudyStatus, candidate: Candidate, turn: Round) -> bool:
     """Whether it is worth a line where there are many."""
-    return candidate.point == winner or found.state(candidate) in ("running", "failed")
+    return turn.mark(candidate.point) == "winner" or found.state(candidate) in ("running", "failed")
 
 
 def _steps(found: StudyStatus) -> Any:

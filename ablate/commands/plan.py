@@ -52,12 +52,13 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
         "candidates": [
             {
                 "name": one.name,
-                "round": turn.number,
+                "round": turn.round,
                 "provisional": turn.provisional,
                 "encoders": list(one.encoders),
                 "fusion": one.fusion.model_dump(mode="json"),
                 "llm": one.llm,
                 "seed": one.seed,
+                "fidelity": one.fidelity.model_dump(mode="json"),
                 "adapters": {
                     name: {part: label(adapter) for part, adapter in stage.adapters.items()}
                     for name, stage in one.recipe.stages().items()
@@ -102,7 +103,7 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
     shared = sum(len(names) > 1 for names in found.used_by.values())
     candidates = [
         (
-            turn.number,
+            turn.round,
             one.name,
             one.fusion.name,
             *(_size(bill, one) if bill else ()),

@@ -65,7 +65,7 @@ def as_data(study: Study, found: Replay) -> dict[str, Any]:
         "costed": found.table.costed,
         "rounds": [
             {
-                "round": turn.number,
+                "round": turn.round,
                 "candidates": [
                     {"name": point, "score": found.scores.get(point), "hours": found.hours(runs)}
                     for point, runs in by_point(turn.candidates).items()
@@ -115,14 +115,16 @@ def _rows(study: Study, found: Replay) -> Iterator[tuple[object, ...]]:
         assert decided is not None  # a replay ends where one is not
         for point, runs in by_point(turn.candidates).items():
             score = decided.scores.get(point)
+            part = "" if runs[0].fidelity.is_whole else f" ({runs[0].fidelity.words})"
+            said = _goes_on(decided) if point == decided.winner and decided.settled else ""
             yield (
-                turn.number,
-                study.explore.label(point, runs[0].encoders, before),
+                turn.round,
+                study.explore.label(point, runs[0].encoders, before) + part,
                 "failed" if score is None else f"{score:.2f}",
                 _hours(found, runs),
-                _goes_on(decided) if point == decided.winner else decided.failed.get(point, ""),
+                said or decided.failed.get(point) or decided.mark(point),
             )
-        if study.explore.goes_on:
+        if study.explore.goes_on and decided.settled:
             before = next(one.encoders for one in turn.candidates if one.point == decided.winner)
 
 

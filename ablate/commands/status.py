@@ -85,11 +85,15 @@ def as_data(found: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
         "rounds": [
             {
                 "number": turn.number,
+                "round": turn.round,
                 "provisional": turn.provisional,
                 "decision": turn.decision.to_json() if turn.decision else None,
                 "candidates": [
                     {
                         "name": one.name,
+                        "seed": one.seed,
+                        "fidelity": one.fidelity.model_dump(mode="json"),
+                        "mark": turn.mark(one.point),
                         "state": found.state(one),
                         "score": found.score(one),
                         "failure": found.failure(one) or None,

@@ -26,12 +26,11 @@ def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """
     rows = []
     for turn in found.rounds:
-        winner = turn.decision.winner if turn.decision else None
         for one in turn.candidates:
             score = found.score(one)
             said = found.state(one) if score is None else f"{score:.1f}"
             assumed = found.study.explore.assumption * turn.provisional
-            rows.append((turn.number, one.name, said, "winner" if one.point == winner else assumed))
+            rows.append((turn.round, one.name, said, turn.mark(one.point) or assumed))
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(found)]
     if lines := queue(found, work):
         parts.append("\n".join(("IN THE QUEUE", *lines)))

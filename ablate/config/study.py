@@ -65,7 +65,7 @@ class Study(Written):
     @property
     def designs(self) -> tuple[Design, ...]:
         """The designs of its first round, which hangs on no score."""
-        return tuple(propose(self.explore, self.base, ()).values())
+        return tuple(trial.design for trial in propose(self.explore, self.base, ()).values())
 
     @property
     def shelf(self) -> tuple[str, ...]:

@@ -206,7 +206,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
     if stage.steps is not None:
-        samples = stage.steps * stage.batch_size
+        samples = step.spec["stage"]["steps"] * stage.batch_size  # of a part of it, fewer
     elif rows is not None:
         samples = int((stage.epochs or 1) * rows)
     else:

@@ -14,6 +14,7 @@ import fusion_zoo
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
 from ablate.catalog.data_sources import DataSource
+from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.recipe import Recipe
 from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located
@@ -50,15 +51,16 @@ class Design(Fields):
 
 
 class Candidate(Design):
-    """A design with its seed, as the search proposes it.
+    """A design with its seed, as the search proposes it, and how much of it is trained and asked.
 
-    `point` names the design; the candidates of one point differ in their seed only.
+    `point` names the design; the candidates of one point differ in seed and fidelity only.
     """
 
     name: str
     point: str
     round: PositiveInt
     seed: Seed
+    fidelity: Fidelity = Field(default=WHOLE, exclude_if=lambda given: given.is_whole)
 
 
 def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:

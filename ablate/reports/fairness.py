@@ -63,7 +63,7 @@ def check(study: StudyResult) -> list[Finding]:
     if not study.strategy.goes_on:
         return among(study.candidates, varies, f"{study.strategy.noun}s")
     found = []
-    for turn in study.rounds:
+    for turn in (turn for turn in study.rounds if turn.candidates):
         before = study.reference(turn.candidates[0])
         group = [before, *turn.candidates] if before else turn.candidates
         here = among(group, varies, f"round {turn.number}")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
 from ablate.store.states import StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
-from ablate.strategies import propose
+from ablate.strategies import Round, propose
 
 SMALL = 2**22
 """Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
@@ -57,17 +58,11 @@ def load(
         raise UserError(
             f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
         )
-    seen, rounds = CachedResults(Store(Path(home or default_home())), study), []
-    known: list[Candidate] = []
-    for turn in rounds_so_far(study, seen, last):
-        if not turn.provisional:
-            known += turn.candidates
-            decision = turn.decision.to_json() if turn.decision else None
-            points: dict[str, list[Candidate]] = {}
-            for candidate in turn.candidates:
-                points.setdefault(candidate.point, []).append(candidate)
-            made = tuple(_candidate(seeds, seen) for seeds in points.values())
-            rounds.append(RoundResult(turn.number, made, decision))
+    seen = CachedResults(Store(Path(home or default_home())), study)
+    every = rounds_so_far(study, seen, last)
+    turns = [turn for turn in every if not turn.provisional]
+    known = [one for turn in turns for one in turn.candidates]
+    rounds = [_round(list(own), seen) for _, own in groupby(turns, lambda turn: turn.round)]
     older = seen.older(one for one in known if seen.states.of(seen.steps(one)[-1]).state != "done")
     scored = [one for turn in rounds for one in turn.candidates if one.answered]
     again = _replicates(scored, seen)
@@ -90,7 +85,7 @@ def load(
         strategy=study.explore,
         suite=suite.name,
         tasks={task.task: task.title or task.task for task in suite.tasks},
-        planned_rounds=study.rounds,
+        planned_rounds=_planned(study, every[-1].round, last),
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=seen.store.home,
@@ -133,14 +128,45 @@ def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:
     return tuple(found), table.source
 
 
+def _planned(study: Study, reached: int, last: int | None) -> int:
+    """How many rounds the study has: fewer than it says where its strategy found no more to try."""
+    asked = study.rounds if last is None else last
+    return reached if reached < asked else max(study.rounds, asked)
+
+
+def _round(turns: Sequence[Round], seen: "CachedResults") -> RoundResult:
+    """One round of one or several turns: what is whole of all of them, and what is not.
+
+    Of a point that has whole runs a further one counts once its turn is decided.
+    """
+    whole: dict[str, list[Candidate]] = {}
+    parts: list[Candidate] = []
+    for turn in turns:
+        scored = set(whole) if turn.decision is None else set()
+        for one in turn.candidates:
+            if one.fidelity.is_whole and one.point not in scored:
+                whole.setdefault(one.point, []).append(one)
+            else:
+                parts.append(one)
+    made = [turn.decision for turn in turns if turn.decision]
+    last = turns[-1].decision
+    return RoundResult(
+        turns[-1].round,
+        tuple(_candidate(point, seeds, seen) for point, seeds in whole.items()),
+        last.to_json() if last and last.settled else None,
+        tuple(_candidate(one.name, [one], seen) for one in parts),
+        tuple(one.to_json() for one in made if one.look),
+    )
+
+
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
     """The first round's candidate that is the study's base, else its first."""
     named = propose(study.explore, study.base, ()).items()
-    first = rounds[0].candidates[0].name
-    return next((name for name, design in named if design == study.base), first)
+    first = next((one.name for turn in rounds for one in turn.candidates), study.base.mixture)
+    return next((name for name, trial in named if trial.design == study.base), first)
 
 
-def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateResult:
+def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateResult:
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
     chains = [seen.steps(candidate) for candidate in seeds]
@@ -163,7 +189,7 @@ def _candidate(seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateRe
     standings = seen.states.of_all(steps, chains)
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
-        name=first.point,
+        name=name,
         round=first.round,
         encoders=first.encoders,
         fusion=first.fusion.name,

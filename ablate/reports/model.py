@@ -194,11 +194,17 @@ class Contest:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RoundResult:
-    """One round: its candidates, and the search's stored decision once there is one."""
+    """One round: its candidates, and the search's stored decision once there is one.
+
+    `partial`: what was trained or asked in part to choose among them, never among the candidates;
+    `looks`: the decisions that were made on the way, where the round took several turns.
+    """
 
     number: int
     candidates: tuple[CandidateResult, ...]
     decision: Mapping[str, Any] | None = None
+    partial: tuple[CandidateResult, ...] = ()
+    looks: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         chosen = _brief(self.winner.name) if self.winner else "undecided"
@@ -264,6 +270,11 @@ class StudyResult:
         return tuple(one for turn in self.rounds for one in turn.candidates)
 
     @cached_property
+    def _everything(self) -> tuple[CandidateResult, ...]:
+        """What is trained in part only, too."""
+        return tuple(one for turn in self.rounds for one in (*turn.candidates, *turn.partial))
+
+    @cached_property
     def base(self) -> CandidateResult:
         """The base candidate."""
         return next(one for one in self.candidates if one.name == self.base_name)
@@ -313,7 +324,7 @@ class StudyResult:
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:
         """Every step of the study once, by key, in the order of first use."""
-        return {step.key: step for one in self.candidates for step in one.steps}
+        return {step.key: step for one in self._everything for step in one.steps}
 
     @cached_property
     def stages(self) -> Mapping[str, StepKind]:
@@ -333,7 +344,7 @@ class StudyResult:
     def used_by(self) -> Mapping[str, tuple[str, ...]]:
         """The names of the candidates that need each step, by the step's key."""
         users: dict[str, list[str]] = {}
-        for candidate in self.candidates:
+        for candidate in self._everything:
             for step in candidate.steps:
                 users.setdefault(step.key, []).append(candidate.name)
         return {key: tuple(names) for key, names in users.items()}
@@ -342,7 +353,7 @@ class StudyResult:
     def complete(self) -> bool:
         """Whether every round is there and every candidate has ended, scored or failed."""
         return len(self.rounds) == self.planned_rounds and all(
-            one.status in ("done", "failed") for one in self.candidates
+            one.status in ("done", "failed") for one in self._everything
         )
 
 

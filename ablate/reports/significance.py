@@ -203,7 +203,7 @@ def detectable_difference(study: StudyResult) -> float | None:
 def chosen_again(study: StudyResult) -> list[tuple[RoundResult, SplitHalf]]:
     """Of each round with a choice, what it is worth on images that had no part in it."""
     found = []
-    for turn in study.rounds:
+    for turn in (turn for turn in study.rounds if turn.candidates):
         reference = study.reference(turn.candidates[0]) if study.strategy.goes_on else study.base
         rivals = [one for one in turn.candidates if one is not reference]
         halves = study.scoreboard.halves(rivals, reference) if reference else None

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ablate.humanize import count
+from ablate.reports import looks
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.significance import covered, differences, standing, unread
 from ablate.reports.sizes import size
@@ -77,6 +78,9 @@ def chose(study: StudyResult, turn: RoundResult) -> str:
     decision = turn.decision
     if not decision:
         return "Not decided yet."
+    if decision.get("look"):
+        said = looks.sentence(study, turn, looks.looks(turn)[-1])
+        return f"{decision['winner']} goes on, from {len(turn.looks)} looks; the last: {said}"
     if not decision.get("runner_up"):
         return f"{decision['winner']} is the only candidate."
     ahead = f"{decision['winner']} is ahead of {decision['runner_up']} by {_gap(study, turn)}"

@@ -1,70 +1,73 @@
-"""Who wins a round, how sure that is, and the rule that chose: written down for every round."""
+"""Who goes on after a turn, how sure that is, and the rule that chose: written down for each."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from ablate.catalog import suites
-from ablate.store.results import Evaluation, Failure
-from ablate.strategies import Decision
+from ablate.store.results import Evaluation
+from ablate.strategies import Decision, Outcome, Strategy, blamed, by_point, mean
 
-RULE = "highest composite (mean over seeds); equal ones by name"
 DRAWS = 10_000
 
 
-Results = Mapping[str, Sequence[Evaluation | Failure | None]]
-
-
 def decide(
-    number: int, points: Results, stored: Mapping[str, Any] | None, keeps: int = 1
+    number: int,
+    turn: Sequence[Outcome],
+    before: Sequence[Outcome],
+    strategy: Strategy,
+    stored: Mapping[str, Any] | None,
 ) -> Decision | None:
-    """The decision between design `points`, each with one result a seed; so many of them go on.
+    """The decision between the design points of a turn, of which all candidates have ended.
 
-    None while a result is missing, or if every point failed. A `stored` decision made from the
-    same inputs is given back as it is. Raises UserError where they were not scored by one measure.
+    `before`: the outcomes of earlier turns. None if every point failed. A `stored` decision made
+    from the same inputs by the same rule is given back as it is. Raises UserError where they were
+    not scored by one measure.
     """
-    results = [result for seeds in points.values() for result in seeds]
-    if any(result is None for result in results):
+    failed = {one.candidate.point: one.failure for one in reversed(turn) if one.failure}
+    known = by_point([one for one in (*before, *turn) if one.result])
+    points = dict.fromkeys(one.candidate.point for one in turn)
+    rivals = {name: known[name] for name in sorted(points) if name not in failed}
+    if not rivals:
         return None
-    failed = {
-        name: f"{result.step.name}: {result.message}"
-        for name, seeds in points.items()
-        for result in reversed(seeds)
-        if isinstance(result, Failure)
-    }
-    scored = {
-        name: [result for result in seeds if isinstance(result, Evaluation)]
-        for name, seeds in points.items()
-        if name not in failed
-    }
-    if not scored:
-        return None
-    suites.require_one((name, one.measure) for name, seeds in scored.items() for one in seeds)
-    inputs = [result.key for name in sorted(scored) for result in scored[name]]
-    known = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
-    if stored and known == (inputs, failed, RULE) and "unread" in stored:
-        before = Decision.from_json(stored)
-        if len(before.survivors) == min(keeps, len(scored)):
-            return before
-    means = {name: _mean(seeds) for name, seeds in scored.items()}
-    ranked = sorted(means, key=lambda name: (-means[name], name))
-    winner, *others = ranked
+    suites.require_one((name, _of(one).measure) for name, runs in rivals.items() for one in runs)
+    history = [one for one in before if one.candidate.point not in rivals]
+    behind = [one for one in history if one.result] if strategy.looks else []
+    inputs = [_of(one).key for one in chain(*rivals.values(), behind)]
+    made_of = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
+    if stored and made_of == (inputs, failed, strategy.rule) and "unread" in stored:
+        found = Decision.from_json(stored)
+        if found.look or len(found.survivors) == min(strategy.keeps, len(rivals)):
+            return found
+    with blamed(strategy.kind, f"decide turn {number}"):
+        choice = strategy.choose(rivals, history)
+    scores = {name: mean(runs) for name, runs in choice.runs.items()}
+    winner = choice.survivors[0]
+    others = sorted(scores.keys() - {winner}, key=lambda name: (-scores[name], name))
     difference, interval = None, None
     if others:
-        difference, interval = _compared(scored[winner], scored[others[0]])
+        difference, interval = _compared(choice.runs[winner], choice.runs[others[0]])
     return Decision(
         round=number,
         winner=winner,
-        survivors=tuple(ranked[:keeps]),
+        survivors=choice.survivors,
         runner_up=others[0] if others else None,
-        scores=means,
+        scores=scores,
         difference=difference,
         interval=interval,
-        tie=_tie(interval, runs=min(map(len, scored.values()))) if others else False,
-        rule=RULE,
+        tie=_tie(interval, runs=min(map(len, choice.runs.values()))) if others else False,
+        rule=strategy.rule,
         failed=failed,
         inputs=inputs,
-        unread={name: found for name in sorted(scored) if (found := _unread(scored[name]))},
+        unread={name: found for name, runs in choice.runs.items() if (found := _unread(runs))},
+        fidelity=choice.runs[winner][0].candidate.fidelity,
+        look=choice.look,
     )
+
+
+def _of(one: Outcome) -> Evaluation:
+    assert isinstance(one.result, Evaluation)  # what a `Lookup` finds
+    return one.result
 
 
 def _tie(interval: tuple[float, float] | None, runs: int) -> bool | None:
@@ -75,26 +78,22 @@ def _tie(interval: tuple[float, float] | None, runs: int) -> bool | None:
     return False if runs > 1 else None
 
 
-def _unread(seeds: Sequence[Evaluation]) -> dict[str, int]:
-    """By task, of all seeds."""
-    found = [one.unread() for one in seeds]
+def _unread(runs: Sequence[Outcome]) -> dict[str, int]:
+    """By task, of all runs."""
+    found = [_of(one).unread() for one in runs]
     tasks = sorted({task for each in found for task in each})
     return {task: sum(each.get(task, 0) for each in found) for task in tasks}
 
 
-def _mean(seeds: Sequence[Evaluation]) -> float:
-    return sum(one.composite for one in seeds) / len(seeds)
-
-
 def _compared(
-    winner: Sequence[Evaluation], other: Sequence[Evaluation]
+    winner: Sequence[Outcome], other: Sequence[Outcome]
 ) -> tuple[float, tuple[float, float] | None]:
-    """Difference of two points, each with one evaluation a seed, and its interval; that is None
+    """Difference of two points, each with one evaluation a run, and its interval; that is None
     where only scores are known."""
-    if any(one.answers is None for one in (*winner, *other)):
-        return _mean(winner) - _mean(other), None
+    if any(_of(one).answers is None for one in (*winner, *other)):
+        return mean(winner) - mean(other), None
     from ablate.stats.bootstrap import compare  # numpy: only when there is something to decide
 
-    a, b = ([one.rows() for one in seeds] for seeds in (winner, other))
+    a, b = ([_of(one).rows() for one in runs] for runs in (winner, other))
     interval = compare(a, b, DRAWS)
     return interval.estimate, (interval.low, interval.high)

@@ -1,73 +1,94 @@
-"""What a study tries, round by round: a pure function of what the store holds.
+"""What a study tries, turn by turn: a pure function of what the store holds.
 
 Killed at any moment and asked again, it proposes the same candidates and decides the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ablate.config.study import Study
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search.decision import decide
-from ablate.store.results import Evaluation, Failure, Lookup
-from ablate.strategies import Decision, Round, blamed, propose
+from ablate.store.results import Failure, Lookup
+from ablate.strategies import Decision, Outcome, Round, Strategy, Trial, blamed, propose
 
 
 def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
-    """The rounds 1 to `last` (default: all), as far as they are known.
+    """The turns of rounds 1 to `last` (default: all), as far as they are known.
 
     Raises UserError for a round that the study does not have.
     """
-    kind = study.explore.kind
-    with blamed(kind, "say how many rounds it has"):
-        planned, most = study.rounds, study.explore.most_rounds(study.base)
-        keeps = study.explore.keeps
+    strategy = study.explore
+    with blamed(strategy.kind, "say how many rounds it has"):
+        planned, most = study.rounds, strategy.most_rounds(study.base)
+        keeps = strategy.keeps
     last = planned if last is None else last
     if not 1 <= last <= most:
         more = "" if most == planned else f" (without --round it makes {planned})"
         raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
     found: list[Round] = []
-    for number in range(1, last + 1):
-        designs = propose(study.explore, study.base, found)
+    ended: list[Outcome] = []
+    while not (found and found[-1].round == last and _is_last(found[-1], strategy)):
+        trials = propose(strategy, study.base, found)
+        number = len(found) + 1
+        again = bool(found) and not trials.keys().isdisjoint(found[-1].points)
+        round_ = found[-1].round + (not again) if found else 1
+        if not trials or round_ > last:
+            break
         provisional = any(_open(before) for before in found)
-        with blamed(kind, f"propose round {number}"):
-            candidates = tuple(_candidates(designs, number, study.seeds))
+        with blamed(strategy.kind, f"propose round {round_}"):
+            candidates = tuple(_candidates(trials, round_, study.seeds))
         decision = None
-        if not provisional:
-            stored = lookup.decision(number)
-            decision = decide(number, _results(candidates, lookup), stored, keeps)
-        survivors = _survivors(designs, decision, keeps)
-        found.append(Round(number, candidates, provisional, decision, survivors))
+        outcomes = None if provisional else _outcomes(candidates, lookup)
+        if outcomes is not None:
+            decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
+            ended += outcomes
+        survivors = _survivors(trials, decision, keeps)
+        found.append(Round(number, candidates, provisional, decision, survivors, round_))
     return found
 
 
+def _is_last(turn: Round, strategy: Strategy) -> bool:
+    """Whether no other turn of its round follows."""
+    return turn.decision.settled if turn.decision else not strategy.looks
+
+
 def _open(before: Round) -> bool:
-    """Whether what comes after this round is not known yet."""
-    return before.decision is None and len({one.point for one in before.candidates}) > 1
+    """Whether what comes after this turn is not known yet."""
+    return before.decision is None and len(before.points) > 1
 
 
 def _survivors(
-    designs: Mapping[str, Design], decision: Decision | None, keeps: int
+    trials: Mapping[str, Trial], decision: Decision | None, keeps: int
 ) -> tuple[Design, ...]:
     """The designs that go on; while that is not known, the first ones."""
-    names = decision.survivors if decision else list(designs)[:keeps]
-    return tuple(designs[name] for name in names)
+    names = decision.survivors if decision else list(trials)[:keeps]
+    return tuple(trials[name].design for name in names)
 
 
 def _candidates(
-    designs: Mapping[str, Design], number: int, seeds: tuple[int, ...]
+    trials: Mapping[str, Trial], number: int, seeds: tuple[int, ...]
 ) -> Iterable[Candidate]:
-    for point, design in designs.items():
-        fields = {field: getattr(design, field) for field in Design.model_fields}
-        for seed in seeds:
-            name = point if len(seeds) == 1 else f"{point} (seed {seed})"
-            yield Candidate(**fields, name=name, point=point, round=number, seed=seed)
+    """A candidate a seed; its name tells seed and fidelity where they are not the study's own."""
+    for point, trial in trials.items():
+        fields = {field: getattr(trial.design, field) for field in Design.model_fields}
+        for seed in seeds if trial.seeds is None else trial.seeds:
+            about = [trial.fidelity.words] if not trial.fidelity.is_whole else []
+            about += [f"seed {seed}"] if seeds != (seed,) else []
+            name = f"{point} ({', '.join(about)})" if about else point
+            own = {"name": name, "point": point, "round": number, "seed": seed}
+            yield Candidate(**fields, **own, fidelity=trial.fidelity)
 
 
-def _results(
-    candidates: Iterable[Candidate], lookup: Lookup
-) -> dict[str, list[Evaluation | Failure | None]]:
-    points: dict[str, list[Evaluation | Failure | None]] = {}
-    for candidate in candidates:
-        points.setdefault(candidate.point, []).append(lookup.result(candidate))
-    return points
+def _outcomes(candidates: Sequence[Candidate], lookup: Lookup) -> list[Outcome] | None:
+    """How the candidates ended; None while one has not."""
+    found = []
+    for one in candidates:
+        result = lookup.result(one)
+        if result is None:
+            return None
+        if isinstance(result, Failure):
+            found.append(Outcome(one, None, f"{result.step.name}: {result.message}"))
+        else:
+            found.append(Outcome(one, result))
+    return found

@@ -72,8 +72,10 @@ class _Trials:
             "encoders": list(candidate.encoders),
             "step": steps[-1].key,
             "steps": {step.label: step.key for step in steps},
-            "won": turn.decision is not None and turn.decision.winner == candidate.point,
+            "won": turn.mark(candidate.point) == "winner",
         }
+        if not candidate.fidelity.is_whole:
+            about["fidelity"] = candidate.fidelity.words
         params: dict[str, Any] = {title: title in candidate.encoders for title in self.shelf}
         params |= {
             "fusion": candidate.fusion.name,
@@ -86,6 +88,8 @@ class _Trials:
         else:
             about["scores"] = dict(result.scores)
             state, value = TrialState.COMPLETE, result.composite
+            if not candidate.fidelity.is_whole:  # no value to hold against those of whole ones
+                state, value = TrialState.PRUNED, None
         ranges = self.ranges
         return create_trial(
             state=state, value=value, params=params, distributions=ranges, user_attrs=about

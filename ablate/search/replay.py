@@ -28,7 +28,8 @@ class Replay:
     @property
     def path(self) -> list[str]:
         """The winner of each round."""
-        return [turn.decision.winner for turn in self.rounds if turn.decision]
+        decided = (turn.decision for turn in self.rounds)
+        return [one.winner for one in decided if one and one.settled]
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -50,9 +51,10 @@ class Replay:
         return together(self.table.costs(one) for one in candidates)
 
     def _composites(self, candidates: Iterable[Candidate]) -> dict[str, float]:
-        """Means over seeds; a point of which one run failed has none."""
+        """Means over seeds, of what is whole; a point of which one run failed has none."""
         means = {}
-        for point, runs in by_point(candidates).items():
+        whole = (one for one in candidates if one.fidelity.is_whole)
+        for point, runs in by_point(whole).items():
             ended = [self.table.result(one) for one in runs]
             scored = [one.composite for one in ended if isinstance(one, Evaluation)]
             if len(scored) == len(runs):

@@ -71,7 +71,8 @@ class Points:
 
     def __init__(self, study: Study) -> None:
         self._study, self.shelf = study, study.shelf
-        self._named = propose(study.explore, study.base, ())
+        trials = propose(study.explore, study.base, ())
+        self._named = {point: trial.design for point, trial in trials.items()}
 
     def resolve(self, name: str) -> str:
         """The point of that name, encoders by their full titles. UserError names the nearest."""
@@ -143,7 +144,7 @@ class ScoreTable:
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         entry = self._entry(candidate)
-        if entry is None:
+        if entry is None or not candidate.fidelity.is_whole:
             return None
         composite = sum(entry.scores.values()) / len(entry.scores)
         return Evaluation(entry.where, entry.scores, composite, answers=None)

@@ -19,7 +19,8 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Study
 from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
-from ablate.design.recipe import TrainingConfig
+from ablate.design.recipe import StageConfig, TrainingConfig
+from ablate.errors import UserError
 from ablate.parsing.validation import Fields
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -178,6 +179,8 @@ def steps_for(
     JSON.
     """
     recipe, seed = candidate.recipe, candidate.seed
+    if candidate.fidelity.questions < 1.0:
+        raise UserError(f"{candidate.name}: a share of the questions cannot be asked yet")
     fusion, norm = text(candidate.fusion), recipe.feature_norm
     slug = f"{'+'.join(candidate.encoders)}.{candidate.fusion.name}"
     model = _model(candidate.encoders, fusion, candidate.llm, norm)
@@ -185,7 +188,8 @@ def steps_for(
     steps: list[Step] = []
     before: list[Step] = []  # what the next stage starts from
     for name, stage in recipe.stages().items():
-        kind, source, words = recipe.kind(name), study.data[stage.data], text(stage)
+        part = _part(stage, candidate.fidelity.stages.get(name, 1.0))
+        kind, source, words = recipe.kind(name), study.data[stage.data], text(part)
         called = name if name != kind else ""
         if step_kinds.find(kind).per_expert:
             parents = dict(zip(candidate.encoders, before, strict=False))
@@ -199,6 +203,15 @@ def steps_for(
         steps += before
     suite = {"suite": _suite(study.suite)}
     return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(before, slug))]
+
+
+def _part(stage: StageConfig, share: float) -> StageConfig:
+    """The stage with a share of its steps, in a schedule of its own."""
+    if share == 1.0:
+        return stage
+    if stage.steps is None:
+        raise UserError("a share of a stage needs its length in `steps`, not in `epochs`")
+    return stage.model_copy(update={"steps": max(1, round(share * stage.steps))})
 
 
 def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:

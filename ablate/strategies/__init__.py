@@ -16,10 +16,19 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 import fusion_zoo
 from ablate.design import Design
 from ablate.errors import UserError
+from ablate.strategies._decision import Choice as Choice
+from ablate.strategies._decision import Decision as Decision
+from ablate.strategies._decision import Look as Look
+from ablate.strategies._decision import Outcome as Outcome
+from ablate.strategies._decision import Result as Result
+from ablate.strategies._decision import Standing as Standing
+from ablate.strategies._decision import alike as alike
+from ablate.strategies._decision import by_point as by_point
+from ablate.strategies._decision import mean as mean
 from ablate.strategies._interface import Context as Context
-from ablate.strategies._interface import Decision as Decision
 from ablate.strategies._interface import Round as Round
 from ablate.strategies._interface import Strategy as Strategy
+from ablate.strategies._interface import Trial as Trial
 from fusion_zoo import Registry
 
 STRATEGIES = Registry("strategy", __name__, __name__, error=UserError)
@@ -71,35 +80,36 @@ Explore = Annotated[Strategy, PlainValidator(parse)]
 """The field of a study's model."""
 
 
-def propose(strategy: Strategy, base: Design, before: Sequence[Round]) -> dict[str, Design]:
-    """The designs of the round after these, by name.
+def propose(strategy: Strategy, base: Design, before: Sequence[Round]) -> dict[str, Trial]:
+    """What the turn after these tries, by point; nothing where there is no more to try.
 
     Raises UserError where a strategy of another package fails, or proposes what it may not.
     """
-    with blamed(strategy.kind, f"propose round {len(before) + 1}"):
-        designs = dict(strategy.designs(base, before))
+    with blamed(strategy.kind, f"propose round {before[-1].round + 1 if before else 1}"):
+        trials = dict(strategy.trials(base, before))
         if plug_in(strategy.kind) is not None:  # a thousand of ours, asked often, take their time
-            check(strategy, base, before, designs)
-    return designs
+            check(strategy, base, before, trials)
+    return trials
 
 
 def check(
-    strategy: Strategy, base: Design, before: Sequence[Round], designs: Mapping[str, Design]
+    strategy: Strategy, base: Design, before: Sequence[Round], trials: Mapping[str, Trial]
 ) -> None:
     """Raise ValueError for what a strategy may not propose.
 
     An encoder that is not on its shelf, a language model or data that its first round lacks (what
-    is nowhere named before is not here); a name that is taken; a fusion that there is not; nothing.
+    is nowhere named before is not here); a name that is taken, unless by the same design in the
+    turn before, tried otherwise; a stage that its recipe lacks; a fusion that there is not; nothing
+    in the first turn.
     """
-    if not designs:
+    if not (trials or before):
         raise ValueError("no design")
-    first = strategy.designs(base, ()).values()
+    first = [one.design for one in strategy.trials(base, ()).values()]
     encoders, llms = set(strategy.shelf(base)), {one.llm for one in first}
     data = {stage.data for one in first for stage in one.recipe.stages().values()}
-    taken = {one.point for turn in before for one in turn.candidates}
-    for name, design in designs.items():
-        if name in taken:
-            raise ValueError(f"the name '{name}' is taken by an earlier round")
+    for name, trial in trials.items():
+        _check_name(name, trial, before)
+        design = trial.design
         if left := set(design.encoders) - encoders:
             raise ValueError(f"'{name}' has {', '.join(sorted(left))}, which its shelf lacks")
         if len(set(design.encoders)) < len(design.encoders):
@@ -108,4 +118,21 @@ def check(
             raise ValueError(f"'{name}' has {design.llm}, which the first round lacks")
         if left := {stage.data for stage in design.recipe.stages().values()} - data:
             raise ValueError(f"'{name}' has data {', '.join(left)}, which the first round lacks")
+        if left := trial.fidelity.stages.keys() - design.recipe.stages():
+            raise ValueError(f"'{name}' has no stage {', '.join(sorted(left))} to train a part of")
         fusion_zoo.check(design.fusion.name, design.fusion.options)
+
+
+def _check_name(name: str, trial: Trial, before: Sequence[Round]) -> None:
+    """Raise ValueError for a name that is taken, unless by the same design in the turn before."""
+    for turn in before:
+        for one in turn.candidates:
+            if one.point == name:
+                same = all(getattr(one, part) == value for part, value in trial.design)
+                near = turn is before[-1] or name in before[-1].points
+                if not (near and same):
+                    raise ValueError(f"the name '{name}' is taken by an earlier round")
+                if one.fidelity == trial.fidelity and (
+                    trial.seeds is None or one.seed in trial.seeds
+                ):
+                    raise ValueError(f"'{name}' is tried again with seed {one.seed}")

@@ -3,54 +3,26 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from ablate.catalog.data_sources import DataSource
 from ablate.catalog.published import Table
 from ablate.design import Candidate, Design, checked, encoder_spec, require_distinct
+from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.errors import UserError
 from ablate.parsing.tree import Located, assign
 from ablate.parsing.validation import Fields, error_location, validated
+from ablate.strategies._decision import Choice, Decision, Outcome, alike, mean
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The outcome of a round. Scores are composites in 0..100, by the name of the design point.
+class Trial:
+    """A design to try: with which `seeds` (None: the study's), and how much of it."""
 
-    `survivors`: the points that go on, the best first, which is the `winner`.
-    `difference` and `interval` (95 %, paired bootstrap over images, and over seeds where there are
-    several) are winner minus runner-up; the interval is None where only scores are known. `tie`
-    says that it includes zero, and is None where that is not known: without an interval, or where
-    it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
-    evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
-    """
-
-    round: int
-    winner: str
-    survivors: tuple[str, ...]
-    runner_up: str | None
-    scores: dict[str, float]
-    difference: float | None
-    interval: tuple[float, float] | None
-    tie: bool | None
-    rule: str
-    failed: dict[str, str]
-    inputs: list[str]
-    unread: dict[str, dict[str, int]]
-
-    def to_json(self) -> dict[str, Any]:
-        """The decision as it is stored; survivors came later, and are left out if one goes on."""
-        found = {**asdict(self), "interval": list(self.interval) if self.interval else None}
-        survivors = list(found.pop("survivors"))
-        return {**found, "survivors": survivors} if len(survivors) > 1 else found
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Decision":
-        """The decision that `to_json` gave."""
-        interval = tuple(value["interval"]) if value["interval"] else None
-        survivors = tuple(value.get("survivors", (value["winner"],)))
-        return cls(**{**value, "interval": interval, "survivors": survivors})
+    design: Design
+    seeds: tuple[int, ...] | None = None
+    fidelity: Fidelity = WHOLE
 
 
 @dataclass(frozen=True)
@@ -58,6 +30,8 @@ class Round:
     """One turn. `provisional`: its designs hang on a choice that is still open, so they are those
     that follow if the first of that round wins. `decision`: None while open, or if all have failed.
     `survivors`: the designs that go on, the best first; without a decision the first ones.
+    `round`: the number of the round that it is a turn of, which is its own number where each round
+    has one turn. A turn with a point of the one before is of the same round.
     """
 
     number: int
@@ -65,6 +39,16 @@ class Round:
     provisional: bool
     decision: Decision | None
     survivors: tuple[Design, ...] = ()
+    round: int = 0
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The names of its designs, in order."""
+        return tuple(dict.fromkeys(one.point for one in self.candidates))
+
+    def mark(self, point: str) -> str:
+        """What is decided of a point: see `Decision.mark`."""
+        return self.decision.mark(point) if self.decision else ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +117,12 @@ class Strategy(Fields):
     """What one of its designs is called."""
     assumption: ClassVar[str] = "if the first of the round before wins"
     """What a provisional round supposes."""
+    looks: ClassVar[bool] = False
+    """Whether a round may take several turns, each a look at what is trained so far. Such a
+    strategy is asked for the next turn also where the last is not decided, and what it decides may
+    rest on all results before."""
+    rule: ClassVar[str] = "highest composite (mean over seeds); equal ones by name"
+    """How it chooses, as it is written down; a decision by another rule is made anew."""
 
     kind: str
 
@@ -175,6 +165,25 @@ class Strategy(Fields):
 
         They depend on the base and on what was proposed and decided `before`, in that order, alone.
         """
+
+    def trials(self, base: Design, before: Sequence[Round]) -> Mapping[str, Trial]:
+        """What the turn after these tries, by point; nothing where there is no more to try.
+
+        Default: its `designs`, whole, with the study's seeds. A point may come again, with other
+        seeds or more of it, in the turn directly after: then both are of one round.
+        """
+        return {point: Trial(design) for point, design in self.designs(base, before).items()}
+
+    def choose(self, rivals: Mapping[str, Sequence[Outcome]], history: Sequence[Outcome]) -> Choice:
+        """Who of a turn goes on: a pure function of results.
+
+        `rivals`: the turn's points that did not fail, by name, each with all of its outcomes so
+        far; `history`: all other outcomes of earlier turns. Default: the best `keeps` by the mean
+        composite of what was tried last of each, equal ones by name.
+        """
+        runs = {point: alike(outcomes) for point, outcomes in rivals.items()}
+        ranked = sorted(runs, key=lambda point: (-mean(runs[point]), point))
+        return Choice(tuple(ranked[: self.keeps]), runs)
 
     @property
     def differs_in(self) -> str:

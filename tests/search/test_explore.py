@@ -17,7 +17,7 @@ from ablate.search import decision
 from ablate.search.explore import rounds_so_far
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
-from ablate.strategies import Round
+from ablate.strategies import Outcome, Round
 
 STEP = Step("finetune", "x", {})
 POOL = ["convnext", "eva02", "pix2struct", "sam", "dinov2"]
@@ -144,13 +144,20 @@ def test_a_decision_says_how_many_answers_were_not_read_also_of_older_records(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tasks = [{"task": "pope", "metric": "pope_f1_score"}, {"task": "ocr", "metric": "exact_match"}]
     found = Evaluation("k", {"pope": 1.0}, 50.0, str(path), {"tasks": tasks}, counted)
-    decided = decision.decide(1, {"a": [found, found], "b": [found]}, None)
+    design = dict(load_study("micro/smoke").base)
+
+    def ended(point: str, seed: int) -> Outcome:
+        return Outcome(Candidate(**design, name="n", point=point, round=1, seed=seed), found)
+
+    turn = [ended("a", 0), ended("a", 1), ended("b", 0)]
+    strategy = load_study("micro/smoke").explore
+    decided = decision.decide(1, turn, [], strategy, None)
     assert decided
     assert decided.unread == {"a": {"pope": 4}, "b": {"pope": 2}}
     stored = json.loads(json.dumps(decided.to_json()))
-    assert decision.decide(1, {"a": [found, found], "b": [found]}, stored) == decided
+    assert decision.decide(1, turn, [], strategy, stored) == decided
     older = {name: value for name, value in stored.items() if name != "unread"}
-    assert decision.decide(1, {"a": [found, found], "b": [found]}, older) == decided
+    assert decision.decide(1, turn, [], strategy, older) == decided
 
 
 def test_a_stored_decision_is_taken_while_its_inputs_are_the_same(

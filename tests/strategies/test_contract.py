@@ -118,8 +118,8 @@ def test_what_it_proposes_is_on_its_shelf_and_has_a_name_of_its_own(
 ) -> None:
     turns = played(study, Scores(), data)
     for n in range(len(turns)):
-        designs = strategies.propose(study.explore, study.base, turns[:n])
-        strategies.check(study.explore, study.base, turns[:n], designs)
+        trials = strategies.propose(study.explore, study.base, turns[:n])
+        strategies.check(study.explore, study.base, turns[:n], trials)
 
 
 @ANY_SCORES

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.home import Home
-from ablate.reports import figures, losses, significance, story
+from ablate.reports import figures, looks, losses, significance, story
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import COLUMNS, records
@@ -77,6 +77,7 @@ def _turn(
         "number": turn.number,
         "sentence": story.chose(study, turn) if study.strategy.goes_on else "",
         "failed": ", ".join(sorted(failed)),
+        "looks": looks.rows(study, turn),
         "caption": caption,
         "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
     }
