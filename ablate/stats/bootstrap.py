@@ -122,7 +122,16 @@ def compare(a: Sequence[Rows], b: Sequence[Rows], draws: int = DRAWS) -> Interva
 
     Raises `UserError` where they did not answer the same questions about the same images.
     """
-    runs = [{(row["task"], row["id"], row["image"]): row for row in rows} for rows in (*a, *b)]
+    return sample_of([a, b]).draw(draws=draws).differences([0], [1]).interval(0)
+
+
+def sample_of(candidates: Sequence[Sequence[Rows]]) -> "Sample":
+    """Candidates by their rows of `answers.jsonl`, those of each run.
+
+    Raises `UserError` where they did not answer the same questions about the same images.
+    """
+    every = [rows for runs in candidates for rows in runs]
+    runs = [{(row["task"], row["id"], row["image"]): row for row in rows} for rows in every]
     keys = sorted(runs[0])
     for run in runs:
         if apart := sorted(run.keys() ^ runs[0].keys()):
@@ -134,14 +143,9 @@ def compare(a: Sequence[Rows], b: Sequence[Rows], draws: int = DRAWS) -> Interva
         np.array([[run[key][name] for key in keys] for run in runs], dtype=np.float64)
         for name in ("score", "weight")
     )
-    of_a, of_b = slice(len(a)), slice(len(a), None)
-    return paired_bootstrap(
-        (scores[of_a], weights[of_a]),
-        (scores[of_b], weights[of_b]),
-        [image for _, _, image in keys],
-        [task for task, _, _ in keys],
-        draws,
-    )
+    ends = np.cumsum([len(one) for one in candidates])[:-1]
+    parts = zip(np.split(scores, ends), np.split(weights, ends), strict=True)
+    return Sample([image for _, _, image in keys], [task for task, _, _ in keys], list(parts))
 
 
 @dataclass(frozen=True)
