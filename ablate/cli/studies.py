@@ -89,7 +89,7 @@ def plan(
 ) -> None:
     """Show every candidate and step of a study: what is cached, what is shared by whom, the cost.
 
-    Candidates of rounds that cannot be decided yet are shown as if the first of the pool won. The
+    Candidates of rounds that cannot be decided yet are shown as if the first of the round won. The
     cost is an estimate (`ablate/cost/estimate.py` says of what), shown for studies on GPUs and
     with --json.
 

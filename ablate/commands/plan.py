@@ -148,6 +148,8 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
 def _seeds(study: Study) -> str:
     """With which seeds each candidate is trained, and what one alone does not tell."""
     told = ", ".join(map(str, study.seeds))
+    if study.adds_seeds:
+        return f"Seed {told} first; where the decision is open then, candidates get more seeds."
     if len(study.seeds) > 1:
         return f"Seeds {told}: each candidate is trained {len(study.seeds)} times."
     return f"Seed {told}: each candidate is trained once, so training noise is not measured."

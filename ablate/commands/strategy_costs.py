@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import combinations
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -12,13 +11,12 @@ from ablate import strategies
 from ablate.config.study import Study
 from ablate.cost import estimate as cost
 from ablate.cost.hours import HoursOfSteps, together
-from ablate.design import Candidate, Design
+from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far
 
-MOST = 64
-"""Mixtures up to which all of them are counted."""
-EVERYTHING = "every mixture"
+MOST = 128
+"""Candidates of a strategy up to which they are counted."""
 
 
 class StrategyCost(NamedTuple):
@@ -34,12 +32,12 @@ class StrategyCost(NamedTuple):
 
 def other_strategies(study: Study, gpu: cost.Gpu) -> list[StrategyCost]:
     """The cost of each other strategy that takes the study's own fields, as if the first of every
-    round won, and of every mixture of its shelf that has the base's encoders.
+    round won.
 
-    One of which a step's length is not known is left out.
+    One of which a step's length is not known is left out, and one of very many candidates.
     """
     hours, found = HoursOfSteps(study, gpu), []
-    for name, candidates in (*_tried(study), *_mixtures(study)):
+    for name, candidates in _tried(study):
         each = [hours(one) for one in candidates]
         if (shared := together(each)) is not None:
             scratch = sum(sum(one.values()) for one in each if one)
@@ -56,7 +54,9 @@ def _tried(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
                 explore = strategies.parse(strategies.shared_fields(study.explore, kind))
                 other = study.model_copy(update={"explore": explore})
                 rounds = rounds_so_far(other, _Untrained())
-                yield kind, [one for turn in rounds for one in turn.candidates]
+                candidates = [one for turn in rounds for one in turn.candidates]
+                if len(candidates) <= MOST:
+                    yield kind, candidates
 
 
 class _Untrained:
@@ -67,25 +67,3 @@ class _Untrained:
 
     def decision(self, number: int) -> None:
         return None
-
-
-def _mixtures(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
-    """Everything that a search could try."""
-    more = [title for title in study.shelf if title not in study.base.encoders]
-    if not (study.explore.goes_on and more and 2 ** len(more) <= MOST):
-        return
-    yield (
-        EVERYTHING,
-        [
-            _candidate(study.base, added, seed)
-            for count in range(len(more) + 1)
-            for added in combinations(more, count)
-            for seed in study.seeds
-        ],
-    )
-
-
-def _candidate(base: Design, added: tuple[str, ...], seed: int) -> Candidate:
-    design = base.model_copy(update={"encoders": (*base.encoders, *added)})
-    name = design.mixture
-    return Candidate(**dict(design), name=name, point=name, round=1, seed=seed)

@@ -24,7 +24,7 @@ from ablate.errors import UserError, nearest
 from ablate.files import resolve_path
 from ablate.parsing.tree import Located, assign, load, parse
 from ablate.parsing.validation import Fields, Seed, error_location, known, validated
-from ablate.strategies import Context, Explore, blamed, propose
+from ablate.strategies import Context, Explore, MoreSeeds, Strategy, blamed, propose
 
 STUDIES_DIR = (Path(__file__).parents[1] / "sweeps").resolve()
 """The studies that ship with us: a link to `sweeps/` in a checkout, a folder in a wheel."""
@@ -35,19 +35,32 @@ def _source(value: Any) -> Any:
     return known(value, fields(value))
 
 
+AUTO = "auto"
+
+
+def _seeds(value: Any) -> Any:
+    """`auto` starts with one seed."""
+    return (0,) if value == AUTO else value
+
+
 Placed = TypeVar("Placed", bound=Files)
 Source = Annotated[DataSource, BeforeValidator(_source)]
 
 
 class Written(Fields):
-    """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats."""
+    """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats.
+
+    `seeds`: those of every candidate, or `auto`: one, and more for those whose decision is open.
+    """
 
     title: str
     question: str
     base: Design
     data: Annotated[dict[str, Source], Strict(False)]
     suite: str
-    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1)] = (0,)
+    seeds: Annotated[
+        tuple[Seed, ...], BeforeValidator(_seeds), Strict(False), Field(min_length=1)
+    ] = (0,)
     explore: Explore
     published: str | None = None
     infra: Infra = Infra()
@@ -57,10 +70,19 @@ class Study(Written):
     """A checked study.
 
     `id`: what its report, drivers and decisions are filed under (see `ablate.config.naming`).
+    `adds_seeds`: whether candidates whose decision is open get more than its `seeds`.
     """
 
     name: str
     id: str
+    adds_seeds: bool = False
+
+    @property
+    def strategy(self) -> Strategy:
+        """What proposes its candidates."""
+        if not self.adds_seeds or self.explore.looks:
+            return self.explore
+        return MoreSeeds(kind=self.explore.kind, of=self.explore)
 
     @property
     def designs(self) -> tuple[Design, ...]:
@@ -154,6 +176,10 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data, "suite": suite}
+    changed["adds_seeds"] = "seeds" in tree.value and tree.value["seeds"].value == AUTO
+    if changed["adds_seeds"] and not (explore.looks or type(explore).choose is Strategy.choose):
+        with error_location(tree, ["seeds"]):
+            raise UserError(f"'{explore.kind}' chooses for itself; list the seeds, such as [0]")
     return Study(**{**fields, **changed}, name=name, id=own)
 
 

@@ -205,10 +205,11 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     stage, model = design.recipe.stages()[step.name], model_cost(design)
     text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
-    if stage.steps is not None:
-        samples = step.spec["stage"]["steps"] * stage.batch_size  # of a part of it, fewer
+    length = step.spec["stage"]  # of a part of it, shorter
+    if length["steps"] is not None:
+        samples = length["steps"] * stage.batch_size
     elif rows is not None:
-        samples = int((stage.epochs or 1) * rows)
+        samples = int((length["epochs"] or 1) * rows)
     else:
         return None
     tokens = min(model.visual_tokens + text, stage.max_length)

@@ -132,7 +132,7 @@ class _Nothing:
 
 
 def _steps(study: Study) -> Sequence[Step]:
-    """The last steps of all candidates of one seed; of rounds as if the first of the pool won."""
+    """The last steps of all candidates of one seed; as if the first of each round won."""
     one_seed = study.model_copy(update={"seeds": study.seeds[:1]})
     turns = rounds_so_far(one_seed, _Nothing())
     return [steps_for(one, one_seed)[-1] for turn in turns for one in turn.candidates]

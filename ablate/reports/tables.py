@@ -209,7 +209,7 @@ def named(step: StepResult) -> str:
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
-    seeds = len(study.base.config["seeds"])
+    seeds = max(len(one.config["seeds"]) for one in study.candidates)
     noted = any(one.notes for one in candidates)
     return [
         {

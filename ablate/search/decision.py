@@ -30,7 +30,10 @@ def decide(
     rivals = {name: known[name] for name in sorted(points) if name not in failed}
     if not rivals:
         return None
-    suites.require_one((name, _of(one).measure) for name, runs in rivals.items() for one in runs)
+    every = [(name, one) for name, runs in rivals.items() for one in runs]
+    for fidelity in {one.candidate.fidelity.words for _, one in every}:
+        alike = [pair for pair in every if pair[1].candidate.fidelity.words == fidelity]
+        suites.require_one((name, _of(one).measure) for name, one in alike)
     history = [one for one in before if one.candidate.point not in rivals]
     behind = [one for one in history if one.result] if strategy.looks else []
     inputs = [_of(one).key for one in chain(*rivals.values(), behind)]

@@ -10,7 +10,7 @@ from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search.decision import decide
 from ablate.store.results import Failure, Lookup
-from ablate.strategies import Decision, Outcome, Round, Strategy, Trial, blamed, propose
+from ablate.strategies import Outcome, Round, Strategy, Trial, blamed, propose
 
 
 def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
@@ -18,7 +18,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
 
     Raises UserError for a round that the study does not have.
     """
-    strategy = study.explore
+    strategy = study.strategy
     with blamed(strategy.kind, "say how many rounds it has"):
         planned, most = study.rounds, strategy.most_rounds(study.base)
         keeps = strategy.keeps
@@ -28,6 +28,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
     found: list[Round] = []
     ended: list[Outcome] = []
+    designs: dict[str, Design] = {}  # of the round
     while not (found and found[-1].round == last and _is_last(found[-1], strategy)):
         trials = propose(strategy, study.base, found)
         number = len(found) + 1
@@ -39,11 +40,14 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         with blamed(strategy.kind, f"propose round {round_}"):
             candidates = tuple(_candidates(trials, round_, study.seeds))
         decision = None
-        outcomes = None if provisional else _outcomes(candidates, lookup)
+        outcomes = None if provisional else _outcomes(candidates, lookup, number)
         if outcomes is not None:
             decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
             ended += outcomes
-        survivors = _survivors(trials, decision, keeps)
+        own = {point: trial.design for point, trial in trials.items()}
+        designs = {**designs, **own} if again else own
+        names = decision.survivors if decision else tuple(own)[:keeps]
+        survivors = tuple(designs[name] for name in names)
         found.append(Round(number, candidates, provisional, decision, survivors, round_))
     return found
 
@@ -56,14 +60,6 @@ def _is_last(turn: Round, strategy: Strategy) -> bool:
 def _open(before: Round) -> bool:
     """Whether what comes after this turn is not known yet."""
     return before.decision is None and len(before.points) > 1
-
-
-def _survivors(
-    trials: Mapping[str, Trial], decision: Decision | None, keeps: int
-) -> tuple[Design, ...]:
-    """The designs that go on; while that is not known, the first ones."""
-    names = decision.survivors if decision else list(trials)[:keeps]
-    return tuple(trials[name].design for name in names)
 
 
 def _candidates(
@@ -80,7 +76,7 @@ def _candidates(
             yield Candidate(**fields, **own, fidelity=trial.fidelity)
 
 
-def _outcomes(candidates: Sequence[Candidate], lookup: Lookup) -> list[Outcome] | None:
+def _outcomes(candidates: Sequence[Candidate], lookup: Lookup, turn: int) -> list[Outcome] | None:
     """How the candidates ended; None while one has not."""
     found = []
     for one in candidates:
@@ -88,7 +84,8 @@ def _outcomes(candidates: Sequence[Candidate], lookup: Lookup) -> list[Outcome] 
         if result is None:
             return None
         if isinstance(result, Failure):
-            found.append(Outcome(one, None, f"{result.step.name}: {result.message}"))
+            said = f"{result.step.name}: {result.message}"
+            found.append(Outcome(one, None, said, turn))
         else:
-            found.append(Outcome(one, result))
+            found.append(Outcome(one, result, turn=turn))
     return found

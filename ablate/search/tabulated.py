@@ -128,7 +128,7 @@ class ScoreTable:
                     )
         self._seeded = None not in seeds
         known = tuple(sorted(seed for seed in seeds if seed is not None)) or study.seeds[:1]
-        self.study = study.model_copy(update={"seeds": known})
+        self.study = study.model_copy(update={"seeds": known, "adds_seeds": False})
         priced = all(entry.hours is not None for entry in self._entries.values())
         self.costed = "as the table has it" if priced else f"estimated as in `ablate plan` on {GPU}"
         self._estimate = None if priced else HoursOfSteps(study, cost.GPUS[GPU])

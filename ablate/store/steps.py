@@ -210,7 +210,7 @@ def _part(stage: StageConfig, share: float) -> StageConfig:
     if share == 1.0:
         return stage
     if stage.steps is None:
-        raise UserError("a share of a stage needs its length in `steps`, not in `epochs`")
+        return stage.model_copy(update={"epochs": share * (stage.epochs or 1.0)})
     return stage.model_copy(update={"steps": max(1, round(share * stage.steps))})
 
 

@@ -29,6 +29,7 @@ from ablate.strategies._interface import Context as Context
 from ablate.strategies._interface import Round as Round
 from ablate.strategies._interface import Strategy as Strategy
 from ablate.strategies._interface import Trial as Trial
+from ablate.strategies._more_seeds import MoreSeeds as MoreSeeds
 from fusion_zoo import Registry
 
 STRATEGIES = Registry("strategy", __name__, __name__, error=UserError)

@@ -28,11 +28,12 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a candidate ended: with a result, or failed for a reason."""
+    """How a candidate ended: with a result, or failed for a reason; in which turn, by number."""
 
     candidate: Candidate
     result: Result | None
     failure: str = ""
+    turn: int = 0
 
 
 def by_point(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -60,7 +61,8 @@ class Standing:
 
     `runs`: how many of it were looked at; `score`: their mean; `behind`: how far it is behind the
     one that leads; `bound`: the most that it may be ahead of it for all that is known, None where
-    that is not known. `mark`: `leads`, `goes on`, `dropped` or `equal`, and `why` in a few words.
+    that is not known. `mark`: `leads`, `goes on`, `dropped`, `equal` (ahead by no more than anybody
+    cares about, if at all) or `not told apart`; and `why` in a few words.
     """
 
     runs: int

@@ -121,9 +121,6 @@ class Strategy(Fields):
     """Whether a round may take several turns, each a look at what is trained so far. Such a
     strategy is asked for the next turn also where the last is not decided, and what it decides may
     rest on all results before."""
-    rule: ClassVar[str] = "highest composite (mean over seeds); equal ones by name"
-    """How it chooses, as it is written down; a decision by another rule is made anew."""
-
     kind: str
 
     @property
@@ -134,6 +131,11 @@ class Strategy(Fields):
     def most_rounds(self, base: Design) -> int:
         """How many rounds may be asked for; default: those planned."""
         return self.planned_rounds
+
+    @property
+    def rule(self) -> str:
+        """How it chooses, as it is written down; a decision by another rule is made anew."""
+        return "highest composite (mean over seeds); equal ones by name"
 
     @property
     def keeps(self) -> int:

@@ -81,7 +81,7 @@ def test_plan_of_the_default_study_is_ten_candidates_and_aligns_each_expert_once
 
 def test_plan_in_words_says_what_is_provisional() -> None:
     text = ablate("plan").out
-    assert text.count("if the first of the pool wins") == 4
+    assert text.count("if the first of the round wins") == 4
     assert "10 candidates, 36 steps: 0 cached, 36 to do" in text
 
 

@@ -34,7 +34,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
         "losses_caption": LOSSES,
         "downloads": downloads,
-        "seeds": len(study.base.config["seeds"]),
+        "seeds": max(len(one.config["seeds"]) for one in study.candidates),
         "below": below,
         "fragility": fragility(study),
         "sureness": [line for line in significance.notes(study) if line not in below],

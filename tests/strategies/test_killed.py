@@ -1,0 +1,67 @@
+"""Killed with -9 in the middle and started again, any search ends as if it had not been."""
+
+import json
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import core_fakes
+import pytest
+from forks import forked
+
+from ablate.config.study import load_study
+from ablate.driver.scheduler import drive
+from ablate.home import Home
+
+POOL = "pool: [pix2struct-micro, convnext-micro, sam-micro]"
+STUDIES = {
+    "rounds": [f"explore={{kind: rounds, rounds: 3, {POOL}}}"],
+    "backward": [f"explore={{kind: rounds, rounds: 3, direction: backward, {POOL}}}"],
+    "beam": [f"explore={{kind: beam, rounds: 3, width: 2, {POOL}}}"],
+    "exhaustive": [f"explore={{kind: exhaustive, size: 2, {POOL}}}"],
+    "racing": [f"explore={{kind: racing, rounds: 3, seeds: 3, {POOL}}}"],
+    "seeds where they matter": [f"explore={{kind: rounds, rounds: 3, {POOL}}}", "seeds=auto"],
+    "seeds of arms": [f"explore={{kind: exhaustive, size: 1, {POOL}}}", "seeds=auto"],
+}
+
+
+def driven(words: list[str], home: Path) -> None:
+    one_seed = [] if "seeds=auto" in words else ["seeds=[0]"]
+    study = load_study("micro/smoke", [*words, *one_seed])
+    drive(study, backend="inline", home=home, executors=core_fakes.EXECUTORS)
+
+
+def decisions(home: Path) -> dict[str, Any]:
+    return {path.name: json.loads(path.read_text()) for path in home.glob("**/round-*.json")}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_it_proposes_and_decides_the_same_and_trains_nothing_twice(
+    name: str, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    print(f"CHAOS_SEED={seed}")
+    chance, whole, killed = random.Random(seed), tmp_path / "whole", tmp_path / "killed"
+    driven(STUDIES[name], whole)
+    total = len(core_fakes.executed(whole))
+    for _ in range(2):
+        enough = chance.randrange(1, total)
+        child = forked(partial(driven, STUDIES[name], killed))
+        while len(core_fakes.executed(killed, "begin")) < enough:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                break
+            time.sleep(0.005)
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    before = core_fakes.executed(killed)
+    stored = {path.parent.name for path in Home(killed).store.glob("*/*/record.json")}
+    driven(STUDIES[name], killed)
+    again = core_fakes.executed(killed)[len(before) :]
+    assert not {line.split(" ")[1] for line in again} & stored
+    assert set(core_fakes.executed(killed)) == set(core_fakes.executed(whole))
+    assert decisions(killed) == decisions(whole)
