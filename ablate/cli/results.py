@@ -81,20 +81,50 @@ def replay(
         str | None, typer.Option(help="Search by another strategy than the study's.")
     ] = None,
     round: Round = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Draw results anew N times and compare all strategies that fit.",
+        ),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="POINTS",
+            help="With --repeat: standard deviation of a run; default: that of the table's runs.",
+        ),
+    ] = None,
+    indifference: Annotated[
+        float,
+        typer.Option(
+            min=0.0, metavar="POINTS", help="With --repeat: so much worse is as good as the best."
+        ),
+    ] = 0.5,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Search over results that are known already: what would it have found, at what cost?
 
     It trains nothing: the search itself runs, in seconds, on scores of a table. A CSV file has the
-    columns candidate, benchmark, score and, where known, cost (GPU-hours) and seed.
+    columns candidate, benchmark, score and, where known, cost (GPU-hours) and seed. With --repeat
+    the scores are the truth, and what a search sees is drawn from it: training noise, and what a
+    part of the training does not tell yet.
 
     \b
     Examples:
       ablate replay eagle/rounds                         over the paper's own table
       ablate replay micro/rounds --over store            over what was trained here
       ablate replay my/study.yaml --over scores.csv --json
+      ablate replay eagle/rounds --repeat 2000 --noise 0.5
     """
+    if repeat:
+        from ablate.commands import simulation
+
+        simulation.show(study, overrides or [], strategy, over, repeat, noise, indifference, json)
+        return
     from ablate.commands import replay as replaying
 
     replaying.show(study, overrides or [], strategy, over, round, json)

@@ -31,16 +31,24 @@ def show(
     """Print what the search finds in rounds 1 to `last`, by its own strategy or another."""
     study = load_study(name, overrides)
     if strategy:
-        fields = strategies.shared_fields(study.explore, strategy)
-        study = load_study(name, [*overrides, f"explore={json.dumps(fields)}"])
-    found = replay(_table(study, over), last)
+        study = explored_by(strategy, study, name, overrides)
+    found = replay(table_of(study, over), last)
     if as_json:
         emit_json(as_data(study, found))
     else:
         say(as_text(study, found))
 
 
-def _table(study: Study, over: str | None) -> Table:
+def explored_by(strategy: str, study: Study, name: str, overrides: Sequence[str]) -> Study:
+    """The study with another strategy, of which it says as much as its own has in common with it.
+
+    Raises UserError where that is not enough.
+    """
+    fields = strategies.shared_fields(study.explore, strategy)
+    return load_study(name, [*overrides, f"explore={json.dumps(fields)}"])
+
+
+def table_of(study: Study, over: str | None) -> Table:
     """The paper's, the store's, or that of a CSV file; default: the paper's, if the study repeats
     a published table and asks its benchmarks."""
     if over is None:

@@ -9,7 +9,7 @@ from ablate.design import Candidate
 from ablate.errors import SHOWN, UserError
 from ablate.search.explore import rounds_so_far
 from ablate.search.tabulated import Table
-from ablate.store.results import Evaluation
+from ablate.store.results import Evaluation, Lookup
 from ablate.strategies import Round
 
 
@@ -78,13 +78,13 @@ def replay(table: Table, last: int | None = None) -> Replay:
     rounds = rounds_so_far(table.study, table, last)
     for turn in rounds:
         if turn.decision is None:
-            raise UserError(_undecided(turn, table))
+            raise UserError(undecided(turn, table, table))
     return Replay(table, rounds)
 
 
-def _undecided(turn: Round, table: Table) -> str:
+def undecided(turn: Round, table: Table, lookup: Lookup) -> str:
     """Why a round is not decided: what the table lacks, and what it has instead."""
-    there = [one.name for one in turn.candidates if table.result(one) is not None]
+    there = [one.name for one in turn.candidates if lookup.result(one) is not None]
     lacking = [one.name for one in turn.candidates if one.name not in there]
     if not lacking:
         return f"round {turn.number}: every candidate failed"

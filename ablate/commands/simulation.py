@@ -1,0 +1,126 @@
+"""`ablate replay --repeat`: what each strategy finds and costs, over results drawn many times."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ablate import strategies
+from ablate.commands.output import columns, emit_json, say
+from ablate.commands.replay import explored_by, table_of
+from ablate.config.study import Study, load_study
+from ablate.errors import UserError
+from ablate.printable import one_line
+from ablate.search.noise_model import NoisyTable, measured_noise, noise_model
+from ablate.search.simulate import Simulation, simulate
+
+
+def show(
+    name: str,
+    overrides: Sequence[str],
+    strategy: str | None,
+    over: str | None,
+    repeat: int,
+    noise: float | None,
+    indifference: float,
+    as_json: bool,
+) -> None:
+    """Print what a strategy, or each that fits the study, comes to in so many repetitions."""
+    study = load_study(name, overrides)
+    table = table_of(study, over)
+    known = measured_noise(table) if noise is None else noise
+    if known is None:
+        raise UserError(
+            f"{table.source} has no design that was trained twice, so how far runs of one spread "
+            "is not known: say it in points, such as --noise 0.5"
+        )
+    noisy = NoisyTable(table, noise_model(study, known))
+    tried = (
+        [explored_by(strategy, study, name, overrides)]
+        if strategy
+        else [*_fitting(study, name, overrides)]
+    )
+    found = [simulate(noisy, one, repeat, indifference) for one in tried]
+    if as_json:
+        emit_json(as_data(study, noisy, found, indifference))
+    else:
+        say(as_text(study, noisy, found, indifference))
+
+
+def _fitting(study: Study, name: str, overrides: Sequence[str]) -> Iterator[Study]:
+    """The study by its own strategy, then by each other that its fields fit."""
+    yield study
+    for kind in strategies.names():
+        if kind != study.explore.kind:
+            with suppress(UserError):
+                yield explored_by(kind, study, name, overrides)
+
+
+def as_data(
+    study: Study, noisy: NoisyTable, found: Sequence[Simulation], indifference: float
+) -> dict[str, Any]:
+    """The figures as JSON values."""
+    everything = noisy.hours(noisy.everything)
+    return {
+        "study": study.name,
+        "source": noisy.table.source,
+        "noise": noisy.noise.run,
+        "crossing": dict(noisy.noise.crossing),
+        "indifference": indifference,
+        "unit": noisy.table.unit,
+        "designs": len(noisy.everything),
+        "filled": list(noisy.filled),
+        "hours_of_all": everything,
+        "strategies": [
+            {
+                "strategy": one.strategy,
+                "repetitions": len(one.regret),
+                "right": one.right,
+                "good": one.good,
+                "best_dropped": one.dropped,
+                "hours": one.expected,
+                "hours_at_worst": one.worst,
+                "share_of_all": one.expected / everything if one.expected and everything else None,
+            }
+            for one in found
+        ],
+    }
+
+
+def as_text(
+    study: Study, noisy: NoisyTable, found: Sequence[Simulation], indifference: float
+) -> str:
+    """A row a strategy, and what it rests on."""
+    data = as_data(study, noisy, found, indifference)
+    unit = data["unit"].upper()
+    heads = ("STRATEGY", "FINDS THE BEST", f"WITHIN {indifference:g}", "BEST DROPPED", unit)
+    rows = [
+        (
+            one["strategy"],
+            f"{one['right']:.1%}",
+            f"{one['good']:.1%}",
+            "" if one["best_dropped"] is None else f"{one['best_dropped']:.1%}",
+            _hours(one["hours"]),
+            _hours(one["hours_at_worst"]),
+            "?" if one["share_of_all"] is None else f"{one['share_of_all']:.0%}",
+        )
+        for one in data["strategies"]
+    ]
+    crossing = ", ".join(f"{sd:.2g} of {name}" for name, sd in data["crossing"].items())
+    hours, filled = _hours(data["hours_of_all"]), len(data["filled"])
+    lacking = f" {filled} are not tabulated, and taken to score what their encoders add elsewhere."
+    return "\n\n".join(
+        (
+            one_line(
+                f"{study.name}: {len(found[0].regret):,} repetitions each, over {data['source']}"
+            ),
+            columns((*heads, "AT WORST", "OF ALL"), rows),
+            f"All {data['designs']} designs, trained once each, take {hours} {data['unit']} "
+            f"({noisy.table.costed})." + lacking * bool(filled),
+            f"Drawn anew each time: the noise of a run, {data['noise']:.2g} points (standard "
+            f"deviation), and how far a part of a stage misleads, with each halving: {crossing}.",
+        )
+    )
+
+
+def _hours(hours: float | None) -> str:
+    return "?" if hours is None else f"{hours:,.{1 if hours < 100 else 0}f}"

@@ -1,0 +1,240 @@
+"""Results drawn from a noise model: what a search would see if all of it were trained again.
+
+A result is the truth, which a table has, and three things more, each drawn by its own random walk
+so that a run is the same run whatever else is asked:
+
+- training noise: of a run, the same from its first part to the end;
+- crossing: learning curves cross, so a part of the training tells the whole with an error. Each
+  halving of a stage adds as much variance as any other, independently: the variance is
+  `crossing[stage] ** 2 * log2(1 / share)`. (Measured on the micro scale it is so: from half of
+  fine-tuning down to a thirtieth a candidate moves by 1.7, 2.2, 2.7 and 3.5 points, by the formula
+  1.6, 2.3, 2.9 and 3.5.) A candidate's runs share it: more seeds do not take it away;
+- questions: the choice of them, `images ** 2 / share` where a nested share is asked.
+
+A mixture that the table lacks has the truth that its encoders have by themselves: least squares of
+an effect of each, over what is tabulated.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ablate.catalog import step_kinds
+from ablate.config.study import Study
+from ablate.design import Candidate
+from ablate.design.fidelity import WHOLE
+from ablate.design.recipe import StageConfig
+from ablate.search.tabulated import Table
+from ablate.stats.intervals import Floats
+from ablate.store.results import Evaluation, Failure
+from ablate.store.steps import Step, ancestors, steps_for
+
+LAST, EARLIER = 0.75, 1.5
+"""Crossing of a halving of the last stage, and of one before it, in deviations of a run: measured
+on the micro scale, where the order is made in pre-training."""
+MOST = 1024
+"""Mixtures up to which all of them are looked at."""
+HALVINGS = 12
+"""Smaller shares than 1 / 4096 count as that."""
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Standard deviations in points: of a `run`, of the choice of `images` beyond what candidates
+    share, and of each halving of a stage by its name."""
+
+    run: float
+    crossing: Mapping[str, float] = field(default_factory=dict)
+    images: float = 0.0
+
+
+def measured_noise(table: Table) -> float | None:
+    """How far a table's runs of one design spread, pooled; None where none has two."""
+    runs: dict[str, list[float]] = {}
+    for one in table.candidates:
+        if isinstance(result := table.result(one), Evaluation):
+            runs.setdefault(one.point, []).append(result.composite)
+    squares = sum(len(scores) * float(np.var(scores)) for scores in runs.values())
+    freedom = sum(len(scores) - 1 for scores in runs.values())
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def noise_model(study: Study, run: float, images: float = 0.0) -> NoiseModel:
+    """Where only the noise of a run is known: `LAST` and `EARLIER` times it for crossing."""
+    *earlier, last = study.base.recipe.stages()
+    return NoiseModel(run, {last: LAST * run, **dict.fromkeys(earlier, EARLIER * run)}, images)
+
+
+class NoisyTable:
+    """A table of truths, and the results that training would give, with any seeds and budgets."""
+
+    def __init__(self, table: Table, noise: NoiseModel, seed: int = 0) -> None:
+        self.table, self.noise, self.seed = table, noise, seed
+        self.capacity = 4 * max(MOST, len(table.candidates))
+        self._known: dict[str, tuple[int, float | Failure | None]] = {}
+        self._parts: dict[str, list[tuple[Step | None, float]] | None] = {}
+
+    @cached_property
+    def everything(self) -> Sequence[Candidate]:
+        """A candidate of each design that there is: of a search all mixtures, else those of the
+        table."""
+        base, first = self.table.study.base, self.table.candidates[0]
+        more = [title for title in self.table.study.shelf if title not in base.encoders]
+        if not self.table.study.explore.goes_on or 2 ** len(more) > MOST:
+            return list({one.point: one for one in self.table.candidates}.values())
+        mixtures = (
+            (*base.encoders, *added)
+            for count in range(len(more) + 1)
+            for added in combinations(more, count)
+        )
+        return [
+            first.model_copy(
+                update={"encoders": one, "name": "+".join(one), "point": "+".join(one)}
+            )
+            for one in mixtures
+        ]
+
+    @cached_property
+    def filled(self) -> list[str]:
+        """Of everything those that the table lacks."""
+        return [one.point for one in self.everything if self._tabulated(one) is None]
+
+    @cached_property
+    def best(self) -> float:
+        """The truth of the best there is."""
+        return max(self.truths(self.everything).values())
+
+    def truth(self, candidate: Candidate) -> tuple[int, float | Failure | None]:
+        """The number of a design, and the mean of the table's runs of it, or how one ended; None if
+        there is none."""
+        point = candidate.point
+        if point not in self._known:
+            self._known[point] = len(self._known), self._tabulated(candidate)
+            if self._known[point][1] is None and set(candidate.encoders) <= set(
+                self.table.study.shelf
+            ):
+                row = [1.0, *(one in candidate.encoders for one in self.table.study.shelf)]
+                self._known[point] = self._known[point][0], float(np.dot(row, self._effects))
+        return self._known[point]
+
+    def truths(self, candidates: Iterable[Candidate]) -> dict[str, float]:
+        """Of the designs of candidates that have one."""
+        found = {one.point: self.truth(one)[1] for one in candidates}
+        return {point: truth for point, truth in found.items() if isinstance(truth, float)}
+
+    @cached_property
+    def _effects(self) -> Floats:
+        """What is common to all mixtures of the table, and of each encoder of the shelf."""
+        rows, scores = [], []
+        for one in self.table.candidates:
+            truth = self._tabulated(one)
+            if isinstance(truth, float):
+                rows.append([1.0, *(title in one.encoders for title in self.table.study.shelf)])
+                scores.append(truth)
+        found: Floats = np.linalg.lstsq(np.array(rows), np.array(scores), rcond=None)[0]
+        return found
+
+    def _tabulated(self, candidate: Candidate) -> float | Failure | None:
+        runs = [self.table.result(self._whole(candidate, seed)) for seed in self.table.study.seeds]
+        scored = [one.composite for one in runs if isinstance(one, Evaluation)]
+        failed = next((one for one in runs if isinstance(one, Failure)), None)
+        whole = sum(scored) / len(scored) if len(scored) == len(runs) else None
+        return whole if failed is None else failed
+
+    def drawn(self, number: int) -> "Repetition":
+        """What the search of that number sees."""
+        return Repetition(self, number)
+
+    def hours(self, candidates: Iterable[Candidate]) -> float | None:
+        """What candidates take together, what they share once; None where that is not known.
+
+        Of a stage that was trained in part the trunk is not trained again, where its schedule
+        allows that.
+        """
+        trunks: dict[Hashable, float] = {}
+        branches: dict[Hashable, float] = {}
+        for one in candidates:
+            parts = self._costs(one)
+            if parts is None:
+                return None
+            stages, earlier = one.recipe.stages(), {}
+            for step, hours in parts:
+                name = step.name if step else list(stages)[-1]
+                asked = one.fidelity.stages.get(name, 1.0)
+                if step and step.kind == step_kinds.EVALUATE:
+                    asked = one.fidelity.questions
+                before = tuple(earlier.items())
+                earlier[name] = asked
+                key = (step.key if step else one.point, one.seed, before)
+                trunk = _trunk(stages[name], asked) if name in stages else 0.0
+                trunks[key] = max(trunks.get(key, 0.0), trunk * hours)
+                branches[key, asked] = (asked - trunk) * hours
+        return sum(trunks.values()) + sum(branches.values())
+
+    def _whole(self, candidate: Candidate, seed: int) -> Candidate:
+        return candidate.model_copy(update={"seed": seed, "fidelity": WHOLE})
+
+    def _costs(self, candidate: Candidate) -> list[tuple[Step | None, float]] | None:
+        """The hours of each step of the whole candidate, in order; of what is no step, too."""
+        if candidate.point not in self._parts:
+            whole = self._whole(candidate, self.table.study.seeds[0])
+            costs = self.table.costs(whole)
+            steps = {one.key: one for one in ancestors(steps_for(whole, self.table.study))}
+            order = {key: n for n, key in enumerate(steps)}
+            self._parts[candidate.point] = costs and [
+                (steps.get(key), costs[key])
+                for key in sorted(costs, key=lambda key: order.get(key, 0))
+            ]
+        return self._parts[candidate.point]
+
+
+def _trunk(stage: StageConfig, share: float) -> float:
+    """How much of a part of a stage any longer part of it begins with."""
+    return 0.0 if stage.schedule == "cosine" else share
+
+
+class Repetition:
+    """A `Lookup` of one repetition: every result is drawn once, whatever else is asked."""
+
+    def __init__(self, table: NoisyTable, number: int) -> None:
+        self._table, self._number = table, number
+        self._normals: dict[tuple[str, int], Floats] = {}
+
+    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
+        place, truth = self._table.truth(candidate)
+        if not isinstance(truth, float):
+            return truth
+        noise, part = self._table.noise, candidate.fidelity
+        score = truth + noise.run * float(self._drawn("run", candidate.seed)[place])
+        for name, share in part.stages.items():
+            moved = sum(math.sqrt(more) * drawn for more, drawn in self._walk(name, place, share))
+            score += noise.crossing.get(name, 0.0) * moved
+        if noise.images:
+            missing = self._walk("questions", place, part.questions)
+            moved = sum(math.sqrt(more * 2**n) * one for n, (more, one) in enumerate(missing))
+            score += noise.images * (float(self._drawn("images", 0)[place]) + moved)
+        key = f"{candidate.point}, seed {candidate.seed}, {part.words or 'whole'}"
+        return Evaluation(key, {}, score, answers=None)
+
+    def decision(self, number: int) -> dict[str, Any] | None:
+        return None
+
+    def _walk(self, name: str, place: int, share: float) -> Iterator[tuple[float, float]]:
+        """Steps of a random walk, one a halving of the share: how much of a halving, and a normal
+        number."""
+        halvings = min(-math.log2(share), HALVINGS)
+        for n in range(math.ceil(halvings)):
+            yield min(1.0, halvings - n), float(self._drawn(name, n)[place])
+
+    def _drawn(self, name: str, number: int) -> Floats:
+        """A normal number for each design."""
+        if (name, number) not in self._normals:
+            stream = [self._table.seed, self._number, number, *name.encode()]
+            drawn = np.random.default_rng(stream).standard_normal(self._table.capacity)
+            self._normals[name, number] = drawn
+        return self._normals[name, number]
