@@ -11,7 +11,7 @@ from ablate.errors import UserError
 def test_the_micro_suite_asks_the_eight_families():
     suite = suites.resolve("micro")
     assert len({task.task for task in suite.tasks}) == 8
-    assert {task.task: task.metric for task in suite.tasks}["abl_pope"] == "f1"
+    assert {task.task: task.metric for task in suite.tasks}["abl_pope"] == "pope_accuracy"
     assert suite.data.images * 4 >= 1000
 
 

@@ -47,7 +47,7 @@ def yes_no(doc: Document, results: Sequence[str]) -> dict[str, Any]:
     """
     yes, said = (exact_match(answer, "yes") for answer in (doc["answer"], results[0]))
     part = {"score": float(yes == said), "weight": yes + said}
-    return {"f1": part, "accuracy": _best(exact_match, doc, results)}
+    return {"f1": part, "pope_accuracy": _best(exact_match, doc, results)}
 
 
 def weighted_mean(rows: Sequence[Mapping[str, float]]) -> float:
