@@ -66,19 +66,20 @@ ALONE = (
 
 class Points:
     """The design points of a study by what a table may call them: by the name that its first round
-    has for them, or as a mixture, which is encoders of its shelf with `+` between them.
+    has for them, or, where these are `mixtures`, as encoders of its shelf with `+` between them.
     """
 
     def __init__(self, study: Study) -> None:
         self._study, self.shelf = study, study.shelf
         trials = propose(study.explore, study.base, ())
         self._named = {point: trial.design for point, trial in trials.items()}
+        self.mixtures = all(point == one.mixture for point, one in self._named.items())
 
     def resolve(self, name: str) -> str:
         """The point of that name, encoders by their full titles. UserError names the nearest."""
         if name in self._named:
             return name
-        if not self._study.explore.goes_on:
+        if not self.mixtures:
             raise UserError(f"no {self._study.explore.noun} '{name}'{nearest(name, self._named)}")
         titles = [encoder_spec(part.strip()).title for part in name.split("+")]
         for n, title in enumerate(titles):
@@ -204,8 +205,8 @@ class StoreTable:
 
 
 def paper_table(study: Study) -> ScoreTable:
-    """The published table that the study names: of a search the rows of its mixtures, else those
-    that its arms repeat.
+    """The published table that the study names: the rows of its mixtures, or those that its arms
+    repeat.
 
     Raises UserError where it names none, or the table lacks a benchmark of the study's suite.
     """
@@ -247,7 +248,7 @@ def _column(table: published.Table, task: suites.SuiteTask, suite: str) -> tuple
 
 def _rows(study: Study, table: published.Table) -> Iterator[tuple[str, str]]:
     """Our design points with the names of their published rows."""
-    if not study.explore.goes_on:
+    if not Points(study).mixtures:
         yield from ((str(name), row) for name, row in study.explore.published_rows.items())
         return
     families = {title: encoder_spec(title).family for title in study.shelf}

@@ -5,7 +5,7 @@ follows. A pure function of results.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,7 @@ def choose(
     """Who of the last turn goes on, and why; `keeps`: how many, once the round is decided."""
     from ablate.stats.selection import judge
 
-    known = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_turn)
+    known = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
     round_ = known[-1].candidate.round
     failed = {one.candidate.point for one in known if one.failure and one.candidate.round == round_}
     own = [
@@ -103,7 +103,7 @@ def choose(
     seen = [_seen(own, known, group) for group in turns]
     fidelity = turns[-1][0].candidate.fidelity
     latest = _runs(own, turns[-1])
-    if len(by_point(own)) == 1:
+    if len(by_point(own)) == 1 and fidelity.is_whole:
         return Choice(tuple(latest), latest)
     most = len(rules.budgets) + max(0, rules.seeds - len(next(iter(by_point(turns[0]).values()))))
     most = max(most, len(turns))
@@ -126,10 +126,30 @@ def choose(
         standings=dict(_standings(verdict, leader, latest, open_, cut, idle)),
         error=rules.error,
         spent=rules.error / most if known_bounds else 0.0,
-        correct=verdict.good,
+        correct=_correct(rules, seen, turns, known, leader, most),
         notes=tuple(_notes(seen[-1], fidelity, bool(open_), going)),
     )
     return Choice(survivors, latest, look)
+
+
+def _correct(
+    rules: Rules,
+    seen: "Sequence[Seen]",
+    turns: Sequence[Sequence[Outcome]],
+    known: Sequence[Outcome],
+    leader: str,
+    most: int,
+) -> float | None:
+    """The probability that the leader is the best, by what is known now of earlier looks, too."""
+    from ablate.stats.selection import judge
+
+    noise, now = _noise(known), []
+    for look, turn in zip(seen, turns, strict=True):
+        fidelity = turn[0].candidate.fidelity
+        crossing = look.crossing if fidelity.is_whole else _crossing(known, fidelity)
+        now.append(replace(look, noise=noise, crossing=crossing))
+    found = judge(now, most, rules.indifference, rules.error)
+    return found.good if found.leader == leader else None
 
 
 def _names(turn: Sequence[Outcome]) -> set[str]:
@@ -138,6 +158,11 @@ def _names(turn: Sequence[Outcome]) -> set[str]:
 
 def _turn(one: Outcome) -> int:
     return one.turn
+
+
+def _order(one: Outcome) -> tuple[int, str, int]:
+    """The same whoever is still in the race, so that ties fall the same way at every look."""
+    return one.turn, one.candidate.point, one.candidate.seed
 
 
 def _runs(own: Sequence[Outcome], turn: Sequence[Outcome]) -> dict[str, list[Outcome]]:
