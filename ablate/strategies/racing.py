@@ -22,22 +22,22 @@ class Racing(Rounds):
 
     All of a round start at the first of the `budgets` (default: a quarter of the last stage, then
     all of it) and go on to the next at each look, at last whole; then those still open get a seed
-    more at each, up to `seeds` runs. A candidate is dropped once the upper bound of its advantage
-    over another is below zero (Maron and Moore, Hoeffding Races, NIPS 1993), which holds what the
-    choice of questions, training noise and what is still to be trained may change. `error`: the
-    risk that the best of a round is dropped, over all of its looks and candidates. A round ends
-    when one is left, or the others may be ahead by `indifference` points at most. While noise is
-    not known no bound is: then the best half goes on, at least three. `keep`: how many go on from a
-    look at a part at most; the risk of that is in no bound.
+    more at each, up to `most_seeds` runs. A candidate is dropped once the upper bound of its
+    advantage over another is below zero (Maron and Moore, Hoeffding Races, NIPS 1993), which holds
+    what the choice of questions, training noise and what is still to be trained may change.
+    `error`: the risk that the best of a round is dropped, over all of its looks and candidates. A
+    round ends when one is left, or the others may be ahead by `indifference` points at most. While
+    noise is not known no bound is: then the best half goes on, at least three. `keep`: how many go
+    on from a look at a part at most; the risk of that is in no bound.
     """
 
-    example: ClassVar[Mapping[str, Any]] = {**Rounds.example, "seeds": 2}
+    example: ClassVar[Mapping[str, Any]] = {**Rounds.example, "most_seeds": 2}
     looks: ClassVar[bool] = True
 
     budgets: Annotated[tuple[Fidelity, ...] | None, Strict(False)] = None
     error: Annotated[float, Field(gt=0.0, lt=1.0)] = ERROR
     indifference: Annotated[float, Field(ge=0.0)] = INDIFFERENCE
-    seeds: PositiveInt = 4
+    most_seeds: PositiveInt = 4
     keep: PositiveInt | None = None
 
     def resolved(self, study: Context) -> Self:
@@ -60,7 +60,7 @@ class Racing(Rounds):
         return self._rules(self.budgets or (WHOLE,)).words
 
     def _rules(self, budgets: tuple[Fidelity, ...]) -> Rules:
-        return Rules(budgets, self.error, self.indifference, self.seeds, self.keep)
+        return Rules(budgets, self.error, self.indifference, self.most_seeds, self.keep)
 
     def _budgets(self, design: Design) -> tuple[Fidelity, ...]:
         last = list(design.recipe.stages())[-1]

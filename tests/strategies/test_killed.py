@@ -23,7 +23,7 @@ STUDIES = {
     "backward": [f"explore={{kind: rounds, rounds: 3, direction: backward, {POOL}}}"],
     "beam": [f"explore={{kind: beam, rounds: 3, width: 2, {POOL}}}"],
     "exhaustive": [f"explore={{kind: exhaustive, size: 2, {POOL}}}"],
-    "racing": [f"explore={{kind: racing, rounds: 3, seeds: 3, {POOL}}}"],
+    "racing": [f"explore={{kind: racing, rounds: 3, most_seeds: 3, {POOL}}}"],
     "seeds where they matter": [f"explore={{kind: rounds, rounds: 3, {POOL}}}", "seeds=auto"],
     "seeds of arms": [f"explore={{kind: exhaustive, size: 1, {POOL}}}", "seeds=auto"],
 }

@@ -1,9 +1,11 @@
 """`seeds: auto`: one seed each, and more for those whose decision is open."""
 
+import json
 from pathlib import Path
 
+import core_fakes
 import pytest
-from in_process import ablate
+from in_process import ablate, faked
 from strategy_toys import Scores
 from test_racing import noisy, played, shapes
 
@@ -12,6 +14,7 @@ from ablate.design.fidelity import WHOLE
 from ablate.errors import UserError
 from ablate.search import decision
 from ablate.search.explore import rounds_so_far
+from ablate.strategies.rounds import Rounds
 
 AUTO = "seeds=auto"
 
@@ -55,11 +58,34 @@ def test_a_clear_winner_needs_two_seeds() -> None:
     assert {one.seed for turn in turns for one in turn.candidates} == {0, 1}
 
 
-def test_a_word_nearly_right_and_a_strategy_that_chooses_for_itself_are_told() -> None:
+def test_a_word_nearly_right_and_a_strategy_that_chooses_for_itself_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(UserError, match=r"seeds: should be a list, got 'atuo'"):
         load_study("micro/rounds", ["seeds=atuo"])
+    monkeypatch.setattr(Rounds, "choose", lambda self, rivals, history: None)
+    with pytest.raises(UserError, match=r"seeds=auto: seeds: 'rounds' chooses for itself; list"):
+        load_study("micro/rounds", [AUTO])
 
 
 def test_a_table_of_scores_has_the_seeds_that_it_has(tmp_path: Path) -> None:
     auto = ablate("replay", "eagle/rounds", "--set", AUTO, "--json")
     assert auto.out == ablate("replay", "eagle/rounds", "--json").out
+
+
+def test_a_table_holds_the_mean_of_all_seeds_of_each(own_home: Path) -> None:
+    with faked(core_fakes.EXECUTORS):
+        done = ablate("run", "micro/smoke", "--set", AUTO, "--backend", "inline")
+        assert done.code == 0, done.err
+        table = json.loads(ablate("table", "micro/smoke", "--set", AUTO, "--json").out)
+        status = json.loads(ablate("status", "micro/smoke", "--set", AUTO, "--json").out)
+    assert status["complete"]
+    seeds = [row["seeds"].split() for row in table["rows"]]
+    assert seeds[0] == ["0"]
+    assert max(map(len, seeds)) > 1
+    assert [row["spread"] is not None for row in table["rows"]] == [len(one) > 1 for one in seeds]
+    scored = [one for turn in status["rounds"] for one in turn["candidates"]]
+    for row, own in zip(table["rows"], seeds, strict=True):
+        runs = [one["score"] for one in scored if one["name"].split(" (")[0] == row["candidate"]]
+        assert len(runs) == len(own)
+        assert row["score"] == pytest.approx(sum(runs) / len(runs))

@@ -82,7 +82,7 @@ def test_without_any_replicate_no_bound_is_known_and_the_best_half_goes_on_at_le
 
 
 def test_who_is_open_gets_more_seeds_and_who_is_out_no_more() -> None:
-    turns = played(race("explore.seeds=6"), noisy(1.0))
+    turns = played(race("explore.most_seeds=6"), noisy(1.0))
     counts = [count for count, _, _ in shapes(turns)][1:]
     assert counts == sorted(counts, reverse=True)
     assert [seeds for _, fidelity, seeds in shapes(turns)[2:]] == [
@@ -110,7 +110,7 @@ def test_who_is_open_gets_more_seeds_and_who_is_out_no_more() -> None:
 
 def test_equals_are_declared_equal_within_what_nobody_cares_about() -> None:
     alike = lambda one: 45.0 + one.seed % 2  # noqa: E731
-    turns = played(race("explore.indifference=10.0", "explore.seeds=6"), alike)
+    turns = played(race("explore.indifference=10.0", "explore.most_seeds=6"), alike)
     last = turns[-1].decision
     assert last
     assert last.look
@@ -120,7 +120,7 @@ def test_equals_are_declared_equal_within_what_nobody_cares_about() -> None:
 
 def test_a_race_ends_with_its_last_seed_and_says_that_nobody_won() -> None:
     alike = lambda one: 45.0 + 6.0 * (hash((one.name, one.seed)) % 2)  # noqa: E731
-    turns = played(race("explore.indifference=0.0", "explore.seeds=2"), alike)
+    turns = played(race("explore.indifference=0.0", "explore.most_seeds=2"), alike)
     last = turns[-1].decision
     assert last
     assert last.settled
@@ -151,7 +151,7 @@ def test_the_best_is_seldom_dropped_by_a_bound() -> None:
     """At a risk of 5 %, in 40 races."""
     lost = 0
     for seed in range(40):
-        turns = played(race("explore.seeds=3"), noisy(2.0, seed))
+        turns = played(race("explore.most_seeds=3"), noisy(2.0, seed))
         marks = [
             turn.decision.look.standings.get("clip-micro@32+pix2struct-micro@128")
             for turn in turns
@@ -167,7 +167,7 @@ def test_the_best_is_seldom_dropped_by_a_bound() -> None:
         ("indifference: -1", "explore.indifference: should be greater than or equal to 0, got -1"),
         ("error: 0", "explore.error: should be greater than 0"),
         ("error: 1.0", "explore.error: should be less than 1"),
-        ("seeds: 0", "explore.seeds: should be greater than 0"),
+        ("most_seeds: 0", "explore.most_seeds: should be greater than 0"),
         ("budgets: []", "explore.budgets: the last budget is {}, all of a candidate"),
         ("budgets: [{questions: 0.5}]", "explore.budgets: the last budget is {}"),
         ("budgets: [{stages: {finetun: 0.5}}, {}]", "no stage 'finetun'; did you mean 'finetune'?"),
