@@ -93,9 +93,10 @@ def choose(
     """Who of the last turn goes on, and why; `keeps`: how many, once the round is decided."""
     from ablate.stats.selection import judge
 
-    known = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
-    round_ = known[-1].candidate.round
-    failed = {one.candidate.point for one in known if one.failure and one.candidate.round == round_}
+    every = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
+    known = [one for one in every if one.result]
+    round_ = every[-1].candidate.round
+    failed = {one.candidate.point for one in every if one.failure and one.candidate.round == round_}
     own = [
         one for one in known if one.candidate.round == round_ and one.candidate.point not in failed
     ]
