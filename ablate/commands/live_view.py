@@ -84,7 +84,7 @@ class LineView:
     """One plain line an event, numbered by the steps that have ended."""
 
     def __init__(self, eye: StatusReader, command: Invocation) -> None:
-        found = eye.look()
+        found, self.eye = eye.look(), eye
         self.store, self.total, self.ended = eye.store, len(found.steps), found.done
         self.queues = launcher(command.backend).remote
 
@@ -92,6 +92,8 @@ class LineView:
         if event.what == "submitted" and not self.queues:
             event = replace(event, what="started")  # there was a place for it
         line = describe(event)
+        if event.what == "decided":  # what comes next may be other steps, and more of them
+            self.total = len(self.eye.look().steps)
         if event.what in ("done", "failed") and event.step and event.step.kind != PREFLIGHT:
             self.ended += 1
         record = self.store.record(event.step) if event.what == "done" and event.step else None

@@ -190,6 +190,7 @@ def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> 
     config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
         name=name,
+        point=first.point,
         round=first.round,
         encoders=first.encoders,
         fusion=first.fusion.name,

@@ -67,6 +67,7 @@ class CandidateResult:
     `config` is its design as resolved JSON; `scores` maps a task to 0-100 (a mean over seeds),
     `seed_scores` are the composites and `runs` the answers of each seed; the images asked about lie
     below `images`. `unread`: by task how many answers its scorer could not read, of all runs.
+    `point`: its design's name, which is its own but where it was trained in part.
     """
 
     name: str
@@ -80,6 +81,7 @@ class CandidateResult:
     runs: tuple[Answers, ...] = ()
     images: Path | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
+    point: str = ""
 
     def __repr__(self) -> str:
         score = self.status if self.composite is None else f"{self.composite:.1f}"

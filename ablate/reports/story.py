@@ -79,7 +79,7 @@ def chose(study: StudyResult, turn: RoundResult) -> str:
     if not decision:
         return "Not decided yet."
     if decision.get("look"):
-        said = looks.sentence(study, turn, looks.looks(turn)[-1])
+        said = looks.last(study, turn)
         return f"{decision['winner']} goes on, from {len(turn.looks)} looks; the last: {said}"
     if not decision.get("runner_up"):
         return f"{decision['winner']} is the only candidate."

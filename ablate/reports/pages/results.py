@@ -25,7 +25,8 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     if not study.strategy.goes_on:
         frame = frame.sort_values("score", ascending=False, kind="stable")
     noted = [f"{one.name}: {line}" for one in study.candidates for line in one.notes]
-    span, below = _span(study), [*noted, *notes(study)]
+    looked = looks.told(study)  # they have their tables
+    span, below = _span(study), [*noted, *(line for line in notes(study) if line not in looked)]
     return {
         "heading": study.strategy.heading,
         "varied": [COLUMNS[name][0] for name in _varied(study)],
