@@ -30,6 +30,12 @@ class Fidelity(Fields):
         """Whether all is trained and asked."""
         return not self.stages and self.questions == 1.0
 
+    def within(self, more: "Fidelity") -> bool:
+        """Whether nothing of it is trained or asked less in the other."""
+        names = self.stages.keys() | more.stages.keys()
+        shares = ((self.stages.get(name, 1.0), more.stages.get(name, 1.0)) for name in names)
+        return self.questions <= more.questions and all(part <= whole for part, whole in shares)
+
     @property
     def words(self) -> str:
         """As it is told: `25 % of finetune, 50 % of questions`; nothing of what is whole."""

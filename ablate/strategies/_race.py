@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ablate.design import Design
+from ablate.design import Candidate, Design
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.strategies._decision import Choice, Look, Outcome, Standing, by_point, mean
 from ablate.strategies._interface import Round, Trial
 
 if TYPE_CHECKING:  # numpy: only when there is something to decide
+    from ablate.stats.noise import Noise
     from ablate.stats.selection import Look as Seen
     from ablate.stats.selection import Spread, Verdict
 
 ERROR, INDIFFERENCE, SEEDS = 0.05, 1.0, 5
-FEWEST = 3
+FEWEST = 3  # as in `stats.selection`
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Rules:
     `error`: the risk of dropping the best, over all looks and candidates of a round;
     `indifference`: points by which a candidate may be better than the winner without harm; `seeds`:
     runs of a candidate, at most; `keep`: how many go on from a look at a part at most, None for as
-    many as are not dropped.
+    many as are not dropped. `floor`: training noise as runs of other studies have it, if any.
     """
 
     budgets: tuple[Fidelity, ...] = (WHOLE,)
@@ -38,6 +39,7 @@ class Rules:
     indifference: float = INDIFFERENCE
     seeds: int = SEEDS
     keep: int | None = None
+    floor: "Noise | None" = None
 
     @property
     def words(self) -> str:
@@ -73,11 +75,12 @@ def next_look(rules: Rules, turns: Sequence[Round]) -> dict[str, Trial]:
         reached = rules.budgets.index(fidelity)
         fidelity = rules.budgets[-1 if len(points) == 1 else reached + 1]
     tried = {one.point: one for turn in turns for one in turn.candidates}
-    designs = {
-        point: Design(**{field: getattr(tried[point], field) for field in Design.model_fields})
-        for point in points
-    }
-    return {point: Trial(design, seeds, fidelity) for point, design in designs.items()}
+    return {point: Trial(design_of(tried[point]), seeds, fidelity) for point in points}
+
+
+def design_of(candidate: Candidate) -> Design:
+    """What is tried of it, without seed and fidelity."""
+    return Design(**{field: getattr(candidate, field) for field in Design.model_fields})
 
 
 def _half(count: int) -> int:
@@ -101,7 +104,7 @@ def choose(
         one for one in known if one.candidate.round == round_ and one.candidate.point not in failed
     ]
     turns = [list(group) for _, group in groupby(own, _turn)]
-    seen = [_seen(own, known, group) for group in turns]
+    seen = [_seen(own, known, group, rules.floor) for group in turns]
     fidelity = turns[-1][0].candidate.fidelity
     latest = _runs(own, turns[-1])
     if len(by_point(own)) == 1 and fidelity.is_whole:
@@ -120,15 +123,20 @@ def choose(
     open_ = tuple(name for name in going if name not in idle)
     if fidelity.is_whole and (len(open_) == 1 or len(turns) == most):
         open_ = ()
-    survivors = open_ or verdict.ranked[:keeps]
+    correct = _correct(rules, seen, turns, known, leader, most)
+    enough = fidelity.is_whole and correct is not None and correct >= 1.0 - rules.error
+    if enough:
+        open_ = ()
+    others = [name for name in verdict.ranked if name != leader]
+    survivors = open_ or (leader, *others)[:keeps]
     known_bounds = seen[-1].noise is not None and seen[-1].crossing is not None
     look = Look(
         open=open_,
         standings=dict(_standings(verdict, leader, latest, open_, cut, idle)),
         error=rules.error,
         spent=rules.error / most if known_bounds else 0.0,
-        correct=_correct(rules, seen, turns, known, leader, most),
-        notes=tuple(_notes(seen[-1], fidelity, bool(open_), going)),
+        correct=correct,
+        notes=tuple(_notes(seen[-1], fidelity, not (open_ or enough) and len(going) > 1)),
     )
     return Choice(survivors, latest, look)
 
@@ -144,7 +152,7 @@ def _correct(
     """The probability that the leader is the best, by what is known now of earlier looks, too."""
     from ablate.stats.selection import judge
 
-    noise, now = _noise(known), []
+    noise, now = _noise(known, rules.floor), []
     for look, turn in zip(seen, turns, strict=True):
         fidelity = turn[0].candidate.fidelity
         crossing = look.crossing if fidelity.is_whole else _crossing(known, fidelity)
@@ -179,7 +187,12 @@ def _runs(own: Sequence[Outcome], turn: Sequence[Outcome]) -> dict[str, list[Out
     return by_point(alike)
 
 
-def _seen(own: Sequence[Outcome], known: Sequence[Outcome], turn: Sequence[Outcome]) -> "Seen":
+def _seen(
+    own: Sequence[Outcome],
+    known: Sequence[Outcome],
+    turn: Sequence[Outcome],
+    floor: "Noise | None",
+) -> "Seen":
     """What a look could know: nothing of later turns."""
     from ablate.stats.bootstrap import sample_of
     from ablate.stats.selection import WHOLE as NOTHING
@@ -195,16 +208,18 @@ def _seen(own: Sequence[Outcome], known: Sequence[Outcome], turn: Sequence[Outco
         means=[mean(each) for each in runs.values()],
         runs=[len(each) for each in runs.values()],
         images=image_spread(sample_of(answers)) if answered else NOTHING,
-        noise=_noise(before),
+        noise=_noise(before, floor),
         crossing=NOTHING if fidelity.is_whole else _crossing(before, fidelity),
     )
 
 
-def _noise(known: Sequence[Outcome]) -> "Spread | None":
-    """How far runs of one candidate lie apart that differ in their seed, pooled over candidates."""
+def _noise(known: Sequence[Outcome], floor: "Noise | None") -> "Spread | None":
+    """How far runs of one candidate lie apart that differ in their seed, pooled over candidates
+    and with what other studies have."""
     from ablate.stats.selection import Spread
 
-    squares, freedom = 0.0, 0
+    squares = floor.crude * floor.freedom if floor else 0.0
+    freedom = floor.freedom if floor else 0.0
     for runs in by_point(known).values():
         budgets: dict[str, list[float]] = {}
         for one in runs:
@@ -214,7 +229,7 @@ def _noise(known: Sequence[Outcome]) -> "Spread | None":
             middle = sum(scores) / len(scores)
             squares += sum((score - middle) ** 2 for score in scores)
             freedom += len(scores) - 1
-    return Spread(squares / freedom, float(freedom)) if freedom else None
+    return Spread(squares / freedom, freedom) if freedom else None
 
 
 def _crossing(known: Sequence[Outcome], fidelity: Fidelity) -> "Spread | None":
@@ -278,7 +293,7 @@ def _standings(
         yield name, Standing(len(latest[name]), score, top - score, known, mark, why)
 
 
-def _notes(seen: "Seen", fidelity: Fidelity, goes_on: bool, going: Sequence[str]) -> Iterator[str]:
+def _notes(seen: "Seen", fidelity: Fidelity, tied: bool) -> Iterator[str]:
     """What the bounds rest on, and what they lack."""
     if seen.noise is None:
         yield "Training noise is not known: nothing was trained twice. The best half goes on."
@@ -288,7 +303,7 @@ def _notes(seen: "Seen", fidelity: Fidelity, goes_on: bool, going: Sequence[str]
         yield f"How far candidates move from {fidelity.words} to all is not known yet."
     elif not fidelity.is_whole:
         yield f"From {fidelity.words} to all a candidate moves by {_spread(seen.crossing)}."
-    if not goes_on and len(going) > 1:
+    if tied:
         yield "They were not told apart: the highest mean goes on."
 
 

@@ -51,7 +51,7 @@ class Racing(Rounds):
                     if name not in stages:
                         raise UserError(f"no stage '{name}'{nearest(name, stages)}")
             for less, more in pairwise(budgets):
-                if less == more or not _within(less, more):
+                if less == more or not less.within(more):
                     raise UserError(f"{less.words or 'all'} is not less than {more.words or 'all'}")
         return super().resolved(study).model_copy(update={"budgets": budgets})
 
@@ -71,17 +71,10 @@ class Racing(Rounds):
         budgets = self._budgets(base)
         if before and (more := next_look(self._rules(budgets), this_round(before))):
             return more
-        first = budgets[0] if before else WHOLE
         designs = self.designs(base, before)
+        first = budgets[0] if len(designs) > 1 else WHOLE  # one alone is no race
         return {point: Trial(design, fidelity=first) for point, design in designs.items()}
 
     def choose(self, rivals: Mapping[str, Sequence[Outcome]], history: Sequence[Outcome]) -> Choice:
         design = next(iter(rivals.values()))[0].candidate
         return choose(self._rules(self._budgets(design)), rivals, history)
-
-
-def _within(less: Fidelity, more: Fidelity) -> bool:
-    """Whether nothing is trained or asked less in the larger one."""
-    stages = less.stages.keys() | more.stages.keys()
-    shares = ((less.stages.get(name, 1.0), more.stages.get(name, 1.0)) for name in stages)
-    return less.questions <= more.questions and all(part <= whole for part, whole in shares)
