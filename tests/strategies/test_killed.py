@@ -13,9 +13,13 @@ import core_fakes
 import pytest
 from forks import forked
 
-from ablate.config.study import load_study
+from ablate.config.study import Study, load_study
 from ablate.driver.scheduler import drive
 from ablate.home import Home
+from ablate.reports import looks
+from ablate.reports.load import load
+from ablate.reports.story import chose, tell
+from ablate.reports.tables import comparison
 
 POOL = "pool: [pix2struct-micro, convnext-micro, sam-micro]"
 STUDIES = {
@@ -29,10 +33,24 @@ STUDIES = {
 }
 
 
+def study_of(words: list[str]) -> Study:
+    return load_study("micro/smoke", [*words, *([] if "seeds=auto" in words else ["seeds=[0]"])])
+
+
 def driven(words: list[str], home: Path) -> None:
-    one_seed = [] if "seeds=auto" in words else ["seeds=[0]"]
-    study = load_study("micro/smoke", [*words, *one_seed])
-    drive(study, backend="inline", home=home, executors=core_fakes.EXECUTORS)
+    drive(study_of(words), backend="inline", home=home, executors=core_fakes.EXECUTORS)
+
+
+def shown(words: list[str], home: Path) -> None:
+    """What tables and story make of it: of what is trained in part no score, and no end."""
+    found = load(study_of(words), home)
+    frame = comparison(found)
+    assert not any("%" in name for name in frame["candidate"])
+    assert {one.name for one in found.candidates} == set(frame["candidate"])
+    assert not (found.complete and any("not finished" in one for one in tell(found).missing))
+    for turn in found.rounds:
+        assert chose(found, turn)
+        assert len(looks.rows(found, turn)) == len(turn.looks)
 
 
 def decisions(home: Path) -> dict[str, Any]:
@@ -58,6 +76,8 @@ def test_it_proposes_and_decides_the_same_and_trains_nothing_twice(
         else:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+        if Home(killed).store.is_dir():
+            shown(STUDIES[name], killed)
     before = core_fakes.executed(killed)
     stored = {path.parent.name for path in Home(killed).store.glob("*/*/record.json")}
     driven(STUDIES[name], killed)
@@ -65,3 +85,5 @@ def test_it_proposes_and_decides_the_same_and_trains_nothing_twice(
     assert not {line.split(" ")[1] for line in again} & stored
     assert set(core_fakes.executed(killed)) == set(core_fakes.executed(whole))
     assert decisions(killed) == decisions(whole)
+    shown(STUDIES[name], killed)
+    assert load(study_of(STUDIES[name]), killed).complete
