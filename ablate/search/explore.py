@@ -72,8 +72,14 @@ def _candidates(
             about = [trial.fidelity.words] if not trial.fidelity.is_whole else []
             about += [f"seed {seed}"] if seeds != (seed,) else []
             name = f"{point} ({', '.join(about)})" if about else point
-            own = {"name": name, "point": point, "round": number, "seed": seed}
-            yield Candidate(**fields, **own, fidelity=trial.fidelity)
+            yield Candidate(
+                **fields,
+                name=name,
+                point=point,
+                round=number,
+                seed=seed,
+                fidelity=trial.fidelity,
+            )
 
 
 def _outcomes(candidates: Sequence[Candidate], lookup: Lookup, turn: int) -> list[Outcome] | None:

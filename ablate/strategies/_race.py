@@ -64,6 +64,7 @@ def next_look(rules: Rules, turns: Sequence[Round]) -> dict[str, Trial]:
     """
     last = turns[-1]
     fidelity = last.candidates[0].fidelity
+    seeds: tuple[int, ...] | None = None
     if last.decision:
         points = last.decision.look.open if last.decision.look else ()
     else:
@@ -71,7 +72,6 @@ def next_look(rules: Rules, turns: Sequence[Round]) -> dict[str, Trial]:
     if fidelity.is_whole:
         seeds = (max(one.seed for turn in turns for one in turn.candidates) + 1,)
     else:
-        seeds = None
         reached = rules.budgets.index(fidelity)
         fidelity = rules.budgets[-1 if len(points) == 1 else reached + 1]
     tried = {one.point: one for turn in turns for one in turn.candidates}
@@ -253,10 +253,11 @@ def _wanting_questions(seen: "Seen", verdict: "Verdict", leader: str) -> set[str
     import numpy as np
 
     runs, images = np.asarray(seen.runs), np.asarray(seen.images.variance)
+    variance = float(np.asarray(seen.noise.variance))
     top = seen.names.index(leader)
     found = set()
     for n, name in enumerate(seen.names):
-        noise = float(seen.noise.variance) * (1 / runs[n] + 1 / runs[top])
+        noise = variance * (1 / runs[n] + 1 / runs[top])
         if name in verdict.open and images.ndim and noise <= images[n, top] / 2:
             found.add(name)
     return found
@@ -308,5 +309,7 @@ def _notes(seen: "Seen", fidelity: Fidelity, tied: bool) -> Iterator[str]:
 
 
 def _spread(one: "Spread") -> str:
-    size, freedom = math.sqrt(float(one.variance)), float(one.freedom)
-    return f"{size:.1f} points ({freedom:.0f} degrees of freedom)"
+    import numpy as np
+
+    variance, freedom = (float(np.asarray(part)) for part in one)
+    return f"{math.sqrt(variance):.1f} points ({freedom:.0f} degrees of freedom)"
