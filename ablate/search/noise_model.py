@@ -29,7 +29,7 @@ from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.design.fidelity import WHOLE
 from ablate.design.recipe import StageConfig
-from ablate.search.tabulated import Table
+from ablate.search.tabulated import Points, Table
 from ablate.stats.intervals import Floats
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step, ancestors, steps_for
@@ -83,21 +83,24 @@ class NoisyTable:
     def everything(self) -> Sequence[Candidate]:
         """A candidate of each design that there is: of a search all mixtures, else those of the
         table."""
-        base, first = self.table.study.base, self.table.candidates[0]
-        more = [title for title in self.table.study.shelf if title not in base.encoders]
-        if not self.table.study.explore.goes_on or 2 ** len(more) > MOST:
+        study, first = self.table.study, self.table.candidates[0]
+        if not self._of_mixtures:
             return list({one.point: one for one in self.table.candidates}.values())
-        mixtures = (
-            (*base.encoders, *added)
-            for count in range(len(more) + 1)
-            for added in combinations(more, count)
-        )
+        base, designs = study.base, study.designs
+        more = [title for title in study.shelf if title not in base.encoders]
+        mixtures = [one.encoders for one in designs]
+        if study.explore.goes_on and 2 ** len(more) <= MOST:
+            sizes = range(len(more) + 1)
+            mixtures = [(*base.encoders, *some) for n in sizes for some in combinations(more, n)]
+        names = ["+".join(one) for one in mixtures]
         return [
-            first.model_copy(
-                update={"encoders": one, "name": "+".join(one), "point": "+".join(one)}
-            )
-            for one in mixtures
+            first.model_copy(update={"encoders": one, "name": name, "point": name})
+            for one, name in zip(mixtures, names, strict=True)
         ]
+
+    @cached_property
+    def _of_mixtures(self) -> bool:
+        return Points(self.table.study).mixtures
 
     @cached_property
     def filled(self) -> list[str]:
