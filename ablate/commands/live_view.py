@@ -43,13 +43,12 @@ SHARE = 5
 
 
 @contextmanager
-def watching(study: Study, store: Store, command: Invocation) -> Iterator[OnEvent]:
+def watching(eye: StatusReader, command: Invocation) -> Iterator[OnEvent]:
     """Show the study while the block drives it; gives the function that scheduler events go to."""
-    eye = StatusReader(study, store, command.last)
     if not on_terminal(sys.stderr):
         yield LineView(eye, command)
         return
-    with QueuePoller(store.home, study.id) as hints:
+    with QueuePoller(eye.store.home, eye.study.id) as hints:
         scene = LiveView(eye, hints, command)
         with _live(scene, sys.stderr) as live:
             yield scene.on_event
@@ -84,8 +83,8 @@ class LineView:
     """One plain line an event, numbered by the steps that have ended."""
 
     def __init__(self, eye: StatusReader, command: Invocation) -> None:
-        found, self.eye = eye.look(), eye
-        self.store, self.total, self.ended = eye.store, len(found.steps), found.done
+        self.eye, self.store = eye, eye.store
+        self.total, self.ended = len(eye.first.steps), eye.first.done
         self.queues = launcher(command.backend).remote
 
     def __call__(self, event: Event) -> None:
@@ -125,7 +124,7 @@ class LiveView:
 
     def __init__(self, eye: StatusReader, hints: QueuePoller, command: Invocation) -> None:
         self.eye, self.hints, self.command = eye, hints, command
-        self.found = eye.look()
+        self.found = eye.first
         self.due = 0.0
         self.messages: list[str] = []
 

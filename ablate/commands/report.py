@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def table(
 def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:
     """Build the report and print the path of its first page, or of its only file (`single`)."""
     study = load_study(name, overrides)
-    path = build(study, single)
+    path = build(result(study), single)
     if as_json:
         emit_json({"study": study.name, "id": study.id, "path": str(path)})
     else:
@@ -76,7 +77,7 @@ def render(study: Study, form: str | None) -> str:
     """The table of a study in one of the formats, or for this terminal (None)."""
     from ablate.reports import tables, terminal
 
-    found = _found(study)
+    found = result(study)
     frame, notes = tables.comparison(found), tables.notes(found)
     short = terminal.short_names(found, frame)
     return shown(frame, form, tables.caption(found), notes, short)
@@ -86,7 +87,7 @@ def beside_paper(study: Study, form: str | None) -> str:
     """Published, ours and the difference."""
     from ablate.reports import against
 
-    found = _found(study)
+    found = result(study)
     return shown(against.against(found), form, against.caption(found), against.notes(found))
 
 
@@ -94,7 +95,7 @@ def sure(study: Study, form: str | None) -> str:
     """Which differences are more than chance, and what the suite can tell at all."""
     from ablate.reports import significance, terminal
 
-    found = _found(study)
+    found = result(study)
     frame, notes = significance.significance(found), significance.notes(found)
     caption = f"{study.title}: which differences are more than chance"
     return shown(frame, form, caption, notes, terminal.short_names(found, frame))
@@ -104,7 +105,7 @@ def fragile(study: Study, form: str | None, paper: bool = False) -> str:
     """How much each choice hangs on which benchmarks were asked."""
     from ablate.reports import fragility
 
-    found = _found(study)
+    found = result(study)
     frame, notes = fragility.fragility(found, paper), fragility.notes(found, paper)
     short = fragility.labels(found, paper)
     return shown(frame, form, fragility.caption(found, paper), notes, short)
@@ -115,14 +116,14 @@ def fragile_in_paper(study: Study, form: str | None) -> str:
     return fragile(study, form, paper=True)
 
 
-def ending(study: Study, last: int | None) -> str:
+def ending(found: "StudyResult", last: int | None) -> str:
     """What stands at the end of a run: the table of rounds 1 to `last`, the answer in three parts.
 
     On a terminal the table is without single benchmarks, which `ablate table` and the report have.
     """
     from ablate.reports import formats, significance, story, tables, terminal
 
-    found = _found(study, last)
+    found = found if last is None else replace(found, rounds=found.rounds[:last])
     told = story.brief(found).items()
     frame, caption = tables.comparison(found), tables.caption(found)
     if not on_terminal(sys.stdout):
@@ -162,30 +163,29 @@ def width() -> int:
     return max(shutil.get_terminal_size().columns, 40)
 
 
-def _found(study: Study, last: int | None = None) -> "StudyResult":
+def result(study: Study) -> "StudyResult":
     """What the store knows of a study; a note says what an older version of ablate has left."""
     from ablate.reports.load import load
 
-    found = load(study, last=last)
+    found = load(study)
     for line in told_apart(found.older):
         note(line)
     return found
 
 
-def build(study: Study, single: bool = False) -> Path:
+def build(found: "StudyResult", single: bool = False) -> Path:
     """Write the report below `home()/reports`; the path of its first page, or of its only file.
 
     The page of all studies there, `index.html`, is made anew. Where one may only read there, all of
     it goes below `ablate-reports` in the working folder.
     """
     from ablate.reports import overview, site
-    from ablate.reports.load import load
 
-    reports, found = Home(home()).reports, load(study)
-    if not _writable(reports / study.id):
+    reports = Home(home()).reports
+    if not _writable(reports / found.id):
         reports, refused = Path.cwd() / "ablate-reports", reports
         note(f"you may not write to {refused}; the report goes to {reports}")
-    folder = reports / study.id
+    folder = reports / found.id
     if single:
         page = site.build_single(found, folder.with_name(f"{folder.name}.html"))
     else:

@@ -1,14 +1,16 @@
 """`ablate run` and `ablate retry`: drive a study to its end, print its table, build its report."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablate.catalog.data_sources import require
 from ablate.catalog.step_kinds import DRIVER, PREFLIGHT
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
 from ablate.commands.output import note, say
-from ablate.commands.study_status import StudyStatus, read_status
+from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.adapters import check_adapters
 from ablate.cost.estimate import check_room, remarks
@@ -20,6 +22,9 @@ from ablate.hub.needs import require_weights
 from ablate.launch.registry import launcher, remote
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
+
+if TYPE_CHECKING:
+    from ablate.reports.model import CandidateResult
 
 
 def run(command: Invocation, dry_run: bool) -> int:
@@ -73,22 +78,24 @@ def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -
     use_writable_caches()
     study, store = _study(command), Store(home())
     study = study.model_copy(update={"id": own or study.id})
-    _check(study, read_status(study, store, command.last))
+    eye = StatusReader(study, store, command.last)
+    _check(study, eye.first)
     from ablate.commands.live_view import watching
     from ablate.driver.scheduler import drive
 
     LastRun.by(command).write(store.home, study.id)
-    with watching(study, store, command) as on_event:
+    with watching(eye, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
-    told = reporting.ending(study, command.last)
+    result = reporting.result(study)
+    told = reporting.ending(result, command.last)
     note("building the report ...")
-    page = reporting.build(study)
+    page = reporting.build(result)
     print(told)
     say(f"report: {page}")
-    found = read_status(study, store, command.last)
-    _tell_next(found, command)
-    return _tell_failures(found, command)
+    known = [one for turn in result.rounds[: command.last] for one in turn.candidates]
+    _tell_next(known, command)
+    return _tell_failures(known, command)
 
 
 def _study(command: Invocation) -> Study:
@@ -117,18 +124,18 @@ def _check(study: Study, found: StudyStatus) -> None:
         note(f"note on {one}")
 
 
-def _tell_next(found: StudyStatus, command: Invocation) -> None:
+def _tell_next(known: Sequence["CandidateResult"], command: Invocation) -> None:
     """Two commands that show more of what was found."""
-    scored = sum(found.score(one) is not None for one in found.candidates)
+    scored = sum(one.composite is not None for one in known)
     compared = f"{command.as_shell('compare')} base best --flips 3"
     note("next:")
     note(f"  {command.as_shell('report')} --open")
     note(f"  {compared if scored > 1 else command.as_shell('plan')}")
 
 
-def _tell_failures(found: StudyStatus, command: Invocation) -> int:
+def _tell_failures(known: Sequence["CandidateResult"], command: Invocation) -> int:
     """A line for each thing that failed, and how it is run again; 1 if there is any, else 0."""
-    failures = dict.fromkeys(filter(None, map(found.failure, found.candidates)))
+    failures = dict.fromkeys(reason for one in known for reason in one.failures)
     for line in failures:
         note(f"failed: {line}")
     if failures:

@@ -14,7 +14,7 @@ from ablate.home import Home
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.read_cache import ReadCache, signature
-from ablate.store.results import Evaluation, Failure, StoredResults, evaluation
+from ablate.store.results import Evaluation, Failure, StoredResults, evaluation, first_failure
 from ablate.store.states import State, StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
 from ablate.strategies import Round
@@ -164,6 +164,13 @@ class StatusReader:
         self.records = ReadCache(memory, of=" ".join(KEPT))
         self.states = StepStates(store, self._record)
 
+    @cached_property
+    def first(self) -> StudyStatus:
+        """The study as the first look found it."""
+        found = self.look()
+        self.records.keep()
+        return found
+
     def look(self) -> StudyStatus:
         """Rounds 1 to `last` (default: all) of the study as they stand."""
         rounds = self._rounds()
@@ -199,13 +206,10 @@ class StatusReader:
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.checked.steps(candidate)
-        for step in reversed(steps):
-            found = self.states.of(step)
-            if found.state == "done" and found.record and step is steps[-1]:
-                return evaluation(self.store, step, found.record)
-            if found.state == "failed" and found.record:
-                return Failure(step, found.record["error"]["message"])
-        return None
+        last = self.states.of(steps[-1])
+        if last.state == "done" and last.record:
+            return evaluation(self.store, steps[-1], last.record)
+        return first_failure(steps, self.states)
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return self.checked.decision(number)
@@ -232,7 +236,4 @@ def survey(name: str, overrides: Sequence[str], last: int | None = None) -> Stud
 
 def read_status(study: Study, store: Store, last: int | None = None) -> StudyStatus:
     """Rounds 1 to `last` (default: all) of a study as they stand."""
-    eye = StatusReader(study, store, last)
-    found = eye.look()
-    eye.records.keep()
-    return found
+    return StatusReader(study, store, last).first

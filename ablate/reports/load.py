@@ -34,7 +34,15 @@ from ablate.search.tabulated import paper_table
 from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
-from ablate.store.results import ANSWERS, Evaluation, Failure, StoredResults, evaluation, rows_in
+from ablate.store.results import (
+    ANSWERS,
+    Evaluation,
+    Failure,
+    StoredResults,
+    evaluation,
+    first_failure,
+    rows_in,
+)
 from ablate.store.states import StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
 from ablate.strategies import Round, propose
@@ -219,7 +227,7 @@ class CachedResults(StoredResults):
         last = self.states.of(steps[-1])
         if last.state == "done" and last.record:
             return evaluation(self.store, steps[-1], last.record)
-        return self.failure(steps)
+        return first_failure(steps, self.states)
 
     def step(self, step: Step, now: StepStatus) -> StepResult:
         """A step as the report shows it."""

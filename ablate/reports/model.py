@@ -140,6 +140,16 @@ class CandidateResult:
                 return step, {name: redact(text) for name, text in error.items()}
         return None
 
+    @property
+    def failures(self) -> list[str]:
+        """Every failed step with its reason, in a line each."""
+        failed = [step for step in self.steps if step.status == "failed"]
+        reasons = [str((step.record.get("error") or {}).get("message", "")) for step in failed]
+        return [
+            f"{step.name} {step.slug}: {' '.join(redact(reason).split())}"
+            for step, reason in zip(failed, reasons, strict=True)
+        ]
+
     @cached_property
     def answers(self) -> pd.DataFrame:
         """A row a question and run, ordered by task, id and seed; empty while it is not scored.

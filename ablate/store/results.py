@@ -13,6 +13,7 @@ from ablate.design import Candidate
 from ablate.files import read_checked, with_checksum, write_json
 from ablate.home import Home
 from ablate.store.artifacts import Store
+from ablate.store.states import StepStates
 from ablate.store.steps import Step, Texts, ancestors, steps_for
 
 ANSWERS = "answers.jsonl"
@@ -115,14 +116,7 @@ class StoredResults:
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.steps(candidate)
         found = load_evaluation(self.store, steps[-1])
-        return found or self.failure(steps)
-
-    def failure(self, steps: list[Step]) -> Failure | None:
-        """The first of the steps whose last attempt failed."""
-        for step in ancestors(steps):
-            if self.store.record(step) is None and (record := self.store.failure(step)):
-                return Failure(step, record["error"]["message"])
-        return None
+        return found or first_failure(steps, StepStates(self.store, self.store.record))
 
     def older(self, unscored: Iterable[Candidate]) -> dict[str, float]:
         """The composites that ablate 0.1.0 found of these candidates, by their names."""
@@ -140,6 +134,13 @@ class StoredResults:
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return read_decision(self.store.home, self.study, number)
+
+
+def first_failure(steps: Iterable[Step], states: StepStates) -> Failure | None:
+    """The first step, of these and of those they start from, that failed and is not at work."""
+    found = ((step, states.of(step)) for step in ancestors(steps))
+    failed = ((step, now.record) for step, now in found if now.state == "failed" and now.record)
+    return next((Failure(step, record["error"]["message"]) for step, record in failed), None)
 
 
 def told_apart(older: Mapping[str, float]) -> list[str]:

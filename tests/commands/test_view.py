@@ -60,7 +60,7 @@ def study() -> Study:
 def run(study: Study, home: Path) -> StudyStatus:
     """Run two rounds with executors that do nothing."""
     store = Store(home)
-    with watching(study, store, Invocation(study.name, last=2)) as on_event:
+    with watching(StatusReader(study, store, 2), Invocation(study.name, last=2)) as on_event:
         drive(study, 2, "inline", home=home, on_event=on_event, executors=EXECUTORS)
     return read_status(study, store, 2)
 
@@ -261,7 +261,8 @@ def test_on_a_cluster_a_chain_is_submitted_and_its_steps_start_one_by_one(
     study, store = load_study("micro/smoke"), Store(own_home)
     first, second = read_status(study, store).steps[:2]
     for backend, word in ("slurm", "submitted"), ("local", "started"):
-        with watching(study, store, Invocation(study.name, backend=backend)) as on_event:
+        eye, command = StatusReader(study, store), Invocation(study.name, backend=backend)
+        with watching(eye, command) as on_event:
             on_event(Event("submitted", first))
             on_event(Event("started", second))
         words = [line.split()[1] for line in capsys.readouterr().err.splitlines()]

@@ -11,7 +11,6 @@ from in_process import ablate as command
 from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.commands import report as reporting
-from ablate.config.study import load_study
 from ablate.reports import against, formats, tables
 from ablate.reports.load import load
 
@@ -58,7 +57,7 @@ def test_on_a_terminal_the_end_of_a_run_fits_it_and_keeps_the_caveat(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr(reporting, "on_terminal", lambda stream: True)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", reporting.ending(load_study(str(played)), None))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", reporting.ending(load(str(played)), None))
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert sum(" winner " in line for line in lines) == 3

@@ -88,7 +88,7 @@ class Driving(detach.Driving):
 
     def __call__(self) -> None:
         scheduler.drive = partial(scheduler.drive, executors=core_fakes.EXECUTORS)
-        reporting.build = lambda study: "nowhere"
+        reporting.build = lambda result: "nowhere"
         super().__call__()
 
 
