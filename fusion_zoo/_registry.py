@@ -195,7 +195,8 @@ def _installed(group: str) -> Entries:
 @cache
 def _on_path(path: tuple[str, ...], group: str) -> Entries:
     """The same, for as long as Python looks for packages there."""
-    return {entry.name: entry for entry in _all_on_path(path).select(group=group)}
+    entries = tuple(_all_on_path(path).select(group=group))
+    return {entry.name: entry for entry in reversed(entries)}  # the first counts, as of modules
 
 
 @cache
