@@ -90,6 +90,7 @@ def propose(strategy: Strategy, base: Design, before: Sequence[Round]) -> dict[s
         trials = dict(strategy.trials(base, before))
         if plug_in(strategy.kind) is not None:  # a thousand of ours, asked often, take their time
             check(strategy, base, before, trials)
+            check_display(strategy, before, trials)
     return trials
 
 
@@ -122,6 +123,22 @@ def check(
         if left := trial.fidelity.stages.keys() - design.recipe.stages():
             raise ValueError(f"'{name}' has no stage {', '.join(sorted(left))} to train a part of")
         fusion_zoo.check(design.fusion.name, design.fusion.options)
+
+
+def check_display(strategy: Strategy, before: Sequence[Round], trials: Mapping[str, Trial]) -> None:
+    """Ask for all that tables and pages show of a strategy and its candidates.
+
+    So a mistake there ends a plan, and not a report. Raises UserError for it.
+    """
+    with blamed(strategy.kind, "say how it is shown"):
+        words = [strategy.noun, strategy.assumption, strategy.differs_in, strategy.heading]
+        words += [strategy.rule, *strategy.varies, *strategy.published_rows.values()]
+        last = before[-1].survivors if before else ()
+        for name, trial in trials.items():
+            for mixture in (None, *(design.encoders for design in last)):
+                words.append(strategy.label(name, trial.design.encoders, mixture))
+        if wrong := [word for word in words if not isinstance(word, str)]:
+            raise TypeError(f"{wrong[0]!r} is no text")
 
 
 def _check_name(name: str, trial: Trial, before: Sequence[Round]) -> None:

@@ -175,6 +175,21 @@ IMPORTS = "from pydantic import PositiveInt\n"
         ("if title != expert)", "if title == '')", "propose round 2: ValidationError"),
         ("    return {design.mixture: design", "    return {design.llm: design", "propose round 2"),
         (
+            "    pool: Names\n",
+            "    heading = differs_in = property(lambda self: self.pond)\n    pool: Names\n",
+            "say how it is shown: AttributeError",
+        ),
+        (
+            "    pool: Names\n",
+            "    def label(self, *given):\n        return given[9]\n\n    pool: Names\n",
+            "say how it is shown: IndexError",
+        ),
+        (
+            "    pool: Names\n",
+            "    noun = 3\n    pool: Names\n",
+            "say how it is shown: TypeError: 3 is no text",
+        ),
+        (
             "else:\n            mixtures = [",
             "else:\n            mixtures = [('sam',)] + [",
             "shelf",
