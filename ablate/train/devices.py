@@ -4,7 +4,8 @@ Each process sums the gradients of its share of the samples; once a step they ar
 so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
 `fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
 brings a block's weights together while it is at work; the leader alone reads weights and sends them
-to the others a block at a time. `deepspeed` is in `ablate.train.zero`.
+to the others a block at a time. `deepspeed` is in `ablate.train.zero`; `ablate.train.sharing` tells
+what each of them does otherwise.
 """
 
 import os
@@ -12,11 +13,9 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.plugins.environments import ClusterEnvironment
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -24,7 +23,6 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
-from ablate.train.zero import Zero, disconnect
 from ablate.worker.process_group import LOOPBACK, StepRanks
 
 
@@ -62,31 +60,9 @@ class Environment(ClusterEnvironment):  # type: ignore[misc]
         return self.world.rank // self.world.devices
 
 
-def trainer_options(
-    world: StepRanks, strategy: str, device: str, *, clip: float, half: bool
-) -> dict[str, Any]:
-    """What Lightning's Trainer is told of the devices; clip and half: see `Zero`."""
-    if world.size == 1:
-        return {"devices": 1, "plugins": [LightningEnvironment()]}
-    strategies: dict[str, Callable[[], Strategy]] = {
-        # Which parameters a step uses depends on its samples and its number.
-        "ddp": lambda: DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
-        "fsdp": lambda: ModelParallelStrategy(
-            data_parallel_size=world.size, tensor_parallel_size=1
-        ),
-        "deepspeed": lambda: Zero(device, clip, half),
-    }
-    return {
-        "devices": world.devices,
-        "num_nodes": world.nodes,
-        "strategy": strategies[strategy](),
-        "plugins": [Environment(world)],
-    }
-
-
 @contextmanager
-def process_group(world: StepRanks, device: str, strategy: str = "ddp") -> Iterator[None]:
-    """The processes of a step connected for the collectives of torch and of the strategy.
+def process_group(world: StepRanks, device: str, disconnect: Callable[[], None]) -> Iterator[None]:
+    """The processes of a step connected for the collectives of torch, until they `disconnect`.
 
     After an exception they stay so: others may wait in one, and are ended with their team.
     """
@@ -115,8 +91,7 @@ def process_group(world: StepRanks, device: str, strategy: str = "ddp") -> Itera
         world_size=world.size,
     )
     yield
-    end = disconnect if strategy == "deepspeed" else distributed.destroy_process_group
-    end()
+    disconnect()
 
 
 def _loopback() -> str:

@@ -18,9 +18,10 @@ from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint
-from ablate.train.devices import shard, summed, total
+from ablate.train.devices import summed
 from ablate.train.objectives import Objective
 from ablate.train.plan import Plan
+from ablate.train.sharing import Sharing
 from ablate.worker.process_group import StepRanks
 
 
@@ -28,7 +29,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names, by `objective`, for `steps` optimiser steps.
 
     micro_batches: of one optimiser step in each process of `world`; states: the folder of its
-    checkpoints; step: of the one to go on from, 0 for none; strategy: how the processes share the
+    checkpoints; step: of the one to go on from, 0 for none; sharing: how the processes share the
     work; adapted: what learns in a part that has an adapter, in which nothing else does. `step`
     counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss` (the
     objective's mean over it), `grad_norm` before clipping, `tokens` learnt, and `lr` of each part;
@@ -48,7 +49,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         states: Path,
         step: int = 0,
         world: StepRanks,
-        strategy: str = "alone",
+        sharing: Sharing | None = None,
         adapted: Mapping[str, Sequence[nn.Parameter]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.seed = seed
         self.states = states
         self.world = world
-        self.strategy = strategy
+        self.sharing = sharing or Sharing()
         self.step = step
         self.metrics: dict[str, Any] = {}
         self._adapted = adapted
@@ -104,11 +105,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
                     layer.training = True
 
     def configure_model(self) -> None:
-        if self.strategy == "fsdp" and not self._is_shared:
-            shard(self.model, self.device_mesh["data_parallel"], self.world)
-            self._is_shared = True
-        if self.strategy == "deepspeed":  # all reduce the gradients of the same parameters
-            self.model.in_lockstep = True
+        if not self._is_shared:
+            self._is_shared = self.sharing.place(self.model, self, self.world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []
@@ -123,8 +121,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
                 if params
             ]
         optimizer = torch.optim.AdamW(groups, lr=0.0, fused=True)
-        if self.strategy == "deepspeed":  # only in its step are there gradients to drop
-            optimizer.register_step_pre_hook(self._drop_idle_gradients)
+        self.sharing.hook(optimizer, self._drop_idle_gradients)
         return optimizer
 
     def on_train_start(self) -> None:
@@ -170,15 +167,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
             "tokens": int(tokens),
             "lr": {group["part"]: group["lr"] for group in optimizer.param_groups},
         }
-        if self.strategy != "deepspeed":  # which does it in its step
-            self._drop_idle_gradients(optimizer)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            self._note_norm(total(torch.nn.utils.clip_grad_norm_(parameters, self.plan.clip)))
+        self._note_norm(self.sharing.clip(optimizer, self._drop_idle_gradients, self.plan.clip))
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)
-        if self.strategy == "deepspeed":
-            self._note_norm(self.trainer.strategy.norm)
+        self._note_norm(self.sharing.norm())
 
     def on_train_batch_end(self, outputs: Any, batch: MicroBatch, batch_idx: int) -> None:
         self._micro_batch += 1
@@ -191,7 +184,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
                 for parameter in group["params"]:
                     parameter.grad = None
 
-    def _note_norm(self, norm: float) -> None:
+    def _note_norm(self, norm: float | None) -> None:
+        if norm is None:
+            return
         self._stop_unless_finite("gradient norm", norm)
         self.metrics["grad_norm"] = norm
         self._last_loss = f"{self.metrics['loss']:.4g} at step {self.step + 1}"

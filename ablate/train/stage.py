@@ -24,7 +24,6 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.parts import PARTS
 from ablate.catalog.weights import weights_home
-from ablate.config.infra import require_deepspeed
 from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
@@ -41,12 +40,13 @@ from ablate.model.parts import parameter_table, save_parts
 from ablate.train import checkpoint
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
-from ablate.train.devices import gather_full, process_group, trainer_options
+from ablate.train.devices import gather_full, process_group
 from ablate.train.features import use_features
 from ablate.train.module import Training
 from ablate.train.objectives import Objective
 from ablate.train.plan import Plan
 from ablate.train.restore import blank_model, starting_model, stored_parts
+from ablate.train.sharing import SHARINGS, Sharing
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -63,13 +63,12 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     finite.
     """
     strategy = ctx.infra.get("strategy", "ddp") if ctx.world.size > 1 else "alone"
-    if strategy == "deepspeed":
-        require_deepspeed()
+    sharing = SHARINGS.get(strategy, Sharing)()
     plan = Plan(**ctx.spec["stage"])
     require_adaptable(strategy, plan.adapters)
     states = ctx.work / "checkpoint"
     step = ctx.world.agree(checkpoint.step_of(states))
-    if strategy == "fsdp" and not ctx.world.leads:
+    if sharing.leader_reads and not ctx.world.leads:
         model = blank_model(ctx.spec)  # the leader will send its share
     else:
         held = plan.train.keys() - plan.adapters.keys() if step else ()
@@ -91,7 +90,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         states=states,
         step=step,
         world=ctx.world,
-        strategy=strategy,
+        sharing=sharing,
         adapted={part: one.learning for part, one in adapted.items()},
     )
     module.set_learning(steps - 1)
@@ -117,7 +116,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     kept = _kept(ctx, plan)
     use_features(ctx, plan, model.mixture, batches.data, steps)
     started = time.monotonic()
-    with process_group(ctx.world, ctx.device, strategy):
+    with process_group(ctx.world, ctx.device, sharing.disconnect):
         _fit(ctx, module, batches)
         for part in kept:
             gather_full(model.parts[part], ctx.world)
@@ -185,7 +184,7 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
     )
     budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
-        **trainer_options(ctx.world, module.strategy, ctx.device, clip=module.plan.clip, half=half),
+        **module.sharing.options(ctx.world, ctx.device, module.plan.clip, half),
         "accelerator": "gpu" if cuda else "cpu",
         "precision": "bf16-mixed" if half else "32-true",
         "max_epochs": 1,

@@ -20,7 +20,7 @@ from training_toys import Make, assert_same, own_data, weights
 from ablate.catalog import llms
 from ablate.model.mllm import Mllm
 from ablate.store.steps import Step
-from ablate.train import checkpoint, module
+from ablate.train import checkpoint, sharing
 from ablate.train.objectives.sft import Sft
 from fusion_zoo import options
 
@@ -125,14 +125,14 @@ def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
 
 def says_what_it_holds(task: int) -> None:
     """Prepares processes that say what they hold of the model before it is shared out."""
-    shard = module.shard
+    shard = sharing.shard
 
     def told(model: Mllm, *more: Any) -> None:
         held = [tensor for tensor in [*model.parameters(), *model.buffers()] if not tensor.is_meta]
         os.write(2, f"process {task} holds {'weights' if held else 'nothing'}\n".encode())
         shard(model, *more)
 
-    module.shard = told
+    sharing.shard = told
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
