@@ -28,7 +28,7 @@ from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
-from ablate.evaluate import answers
+from ablate.evaluate import answer_rows
 from ablate.evaluate.metrics import reader
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
@@ -48,7 +48,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
 
     Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
     published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
-    metric is the weighted mean of its scores (see `answers`), and how many answers it could not
+    metric is the weighted mean of its scores (see `answer_rows`), and how many answers it could not
     read is in the result. Leaves `data.json`, the name of the
     data folder, where there is one. Returns each task's score and their mean, the composite, in
     0..100, and the fingerprints of the sets that were asked. Raises `UserError` for a task without
@@ -195,7 +195,7 @@ def run_task(
     seconds = time.monotonic() - started
     samples = sorted(results["samples"][task.task], key=lambda sample: sample["doc_id"])
     _check_asked(task, samples, questions)
-    rows = answers.rows(task, samples, questions)
+    rows = answer_rows.rows(task, samples, questions)
     value = _figure(task, results["results"][task.task], samples, rows)
     return {"value": value, "seconds": seconds, "rows": rows}
 
@@ -222,9 +222,9 @@ def _figure(
     found = results.get(task.result, "missing")
     number = isinstance(found, int | float | None)
     value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong
-    value = answers.rescale(task, value, samples)
+    value = answer_rows.rescale(task, value, samples)
     share = value * task.to_percent / 100.0
-    if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answers.rounding(task)):
+    if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answer_rows.rounding(task)):
         raise RuntimeError(
             f"{task.task}: lmms-eval's {task.metric} is {found!r}, but its rows give {mean}"
         )

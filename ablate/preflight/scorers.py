@@ -17,7 +17,7 @@ from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError, nearest
 from ablate.evaluate import score
-from ablate.evaluate.answers import metric_name, require_score
+from ablate.evaluate.answer_rows import metric_name, require_score
 from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.preflight.checks import from_error
