@@ -3,8 +3,10 @@
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +37,12 @@ def test_import_contracts_hold() -> None:
     assert tool, "import-linter is part of the dev extra"
     done = subprocess.run([tool], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_module_imports_itself_through_others_nor_inside_a_function() -> None:
+    graph = grimp.build_graph("ablate", "fusion_zoo", exclude_type_checking_imports=True)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imports).prepare()  # CycleError names a circle
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:

@@ -32,7 +32,7 @@ from ablate.errors import UserError
 from ablate.model.injection import Injector, count_blocks
 from ablate.model.language import load_llm
 from ablate.model.projector import Projector
-from ablate.preflight.checks import from_error
+from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
 

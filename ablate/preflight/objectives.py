@@ -9,7 +9,7 @@ import torch
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.data.batch import IGNORE_INDEX
 from ablate.errors import UserError
-from ablate.preflight.checks import from_error
+from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from ablate.train.objectives import Objective
 

@@ -20,7 +20,7 @@ from ablate.evaluate import score
 from ablate.evaluate.answer_rows import metric_name, require_score
 from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
-from ablate.preflight.checks import from_error
+from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 
 if TYPE_CHECKING:
