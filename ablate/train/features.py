@@ -27,6 +27,7 @@ from ablate.data.prepare import Part
 from ablate.encoders.base import Encoder
 from ablate.encoders.tensors import distinct
 from ablate.files import flush, sha256_json
+from ablate.home import Home
 from ablate.model.mixture import Mixture, feature_size, features
 from ablate.store.record import machine, versions
 from ablate.train.plan import Plan
@@ -91,7 +92,7 @@ def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part)
             file.flush()
         flush(folder / FILE)
 
-    folder = ctx.home / "data" / f"features-{sha256_json(identity)[:12]}"
+    folder = Home(ctx.home).data / f"features-{sha256_json(identity)[:12]}"
     return made(folder, fill) / FILE
 
 
