@@ -218,17 +218,17 @@ def sha256_files(paths: list[Path], start: Path | None = None) -> str:
 
     Remembered in `home()` for as long as the files' sizes and times stay as they are.
     """
-    found = [path for path in paths if path.is_file()]
+    files = [path for path in paths if path.is_file()]
 
     def read() -> str:
-        names = [path.relative_to(start).as_posix() if start else "" for path in found]
+        names = [path.relative_to(start).as_posix() if start else "" for path in files]
         return sha256_json(
-            [[name, sha256_file(path)] for name, path in zip(names, found, strict=True)]
+            [[name, sha256_file(path)] for name, path in zip(names, files, strict=True)]
         )
 
-    if sum(path.stat().st_size for path in found) < REMEMBERED:
+    if sum(path.stat().st_size for path in files) < REMEMBERED:
         return read()
-    return str(disk_cache("checksums", sizes_and_times(found), read))
+    return str(disk_cache("checksums", sizes_and_times(files), read))
 
 
 def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
@@ -243,12 +243,12 @@ def sizes_and_times(paths: Iterable[Path]) -> list[list[str | int]]:
 def disk_cache(kind: str, made_of: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, a JSON value, kept in `home()` by what it is `made_of`, another."""
     memory = Home(home()).memory(kind, sha256_json(made_of)[:32])
-    found = read_checked(memory)
-    if found is None:
-        found = {"value": make()}
+    kept = read_checked(memory)
+    if kept is None:
+        kept = {"value": make()}
         with suppress(OSError):  # a disk that is full or read-only: it takes long again
-            write_json(memory, with_checksum(found))
-    return found["value"]
+            write_json(memory, with_checksum(kept))
+    return kept["value"]
 
 
 def remembered_while(kind: str, name: str, make: Callable[[], tuple[Any, Iterable[Path]]]) -> Any:
@@ -257,10 +257,10 @@ def remembered_while(kind: str, name: str, make: Callable[[], tuple[Any, Iterabl
     `make` also says which these are; of a folder it is the names in it that stay.
     """
     memory = Home(home()).memory(kind, sha256_json(name)[:32])
-    found = read_checked(memory)
+    kept = read_checked(memory)
     with suppress(OSError):  # one of the files is gone
-        if found and found["of"] == sizes_and_times(Path(path) for path, *_ in found["of"]):
-            return found["value"]
+        if kept and kept["of"] == sizes_and_times(Path(path) for path, *_ in kept["of"]):
+            return kept["value"]
     value, paths = make()
     with suppress(OSError):  # a disk that is full or read-only: it takes long again
         write_json(memory, with_checksum({"value": value, "of": sizes_and_times(paths)}))

@@ -52,8 +52,8 @@ _REVISIONS: Mapping[str, Callable[[str], int]] = {
 def described(parts: Iterable[tuple[str, str]]) -> Plugins:
     """The plug-ins among parts, each what it is (`fusion`) and its name; UserError or ValueError if
     one is unknown."""
-    found = ((f"{what} {name}", _identity(what, name)) for what, name in parts)
-    return {name: said for name, said in found if said is not None}
+    identities = ((f"{what} {name}", _identity(what, name)) for what, name in parts)
+    return {name: known for name, known in identities if known is not None}
 
 
 def _identity(what: str, name: str) -> dict[str, str] | None:
@@ -74,19 +74,19 @@ def revisions(parts: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Which of our own make something else than they first did, and how often that changed."""
     counted = [part for part in parts if part[0] in _REVISIONS]
     ours = [(what, name) for what, name in counted if _PLUG_INS[what](name) is None]
-    found = {f"{what} {name}": _REVISIONS[what](name) for what, name in ours}
-    return {name: number for name, number in found.items() if number > 1}
+    numbers = {f"{what} {name}": _REVISIONS[what](name) for what, name in ours}
+    return {name: number for name, number in numbers.items() if number > 1}
 
 
 def require_same(specs: Iterable[Mapping[str, Any]]) -> None:
     """Raise UserError if the code of a plug-in in these steps' specs is not what was planned."""
-    planned = {name: said for spec in specs for name, said in spec.get("plugins", {}).items()}
-    for name, said in planned.items():
+    planned = {name: own for spec in specs for name, own in spec.get("plugins", {}).items()}
+    for name, expected in planned.items():
         what, _, own = name.rpartition(" ")
-        if _identity(what, own) != said:
+        if _identity(what, own) != expected:
             raise UserError(
-                f"{name} of {said['package']} {said['version']} has changed since the study was "
-                "planned; start it again, and what depends on it is made anew"
+                f"{name} of {expected['package']} {expected['version']} has changed since the "
+                "study was planned; start it again, and what depends on it is made anew"
             )
 
 
@@ -135,7 +135,7 @@ def closure(modules: Iterable[str], within: Collection[str], guess: bool = True)
 
     `guess`: take the whole package where names are made while it runs.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     wanted, seen = list(modules), set[str]()
     while wanted:
         name = wanted.pop()
@@ -149,13 +149,13 @@ def closure(modules: Iterable[str], within: Collection[str], guess: bool = True)
             wanted.append(name.rpartition(".")[0])
         if spec.origin is None or not Path(spec.origin).is_file():
             continue  # a folder without `__init__`
-        found[name] = Path(spec.origin)
+        files[name] = Path(spec.origin)
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        imported = list(imports(found[name], package))
+        imported = list(imports(files[name], package))
         wanted += imported
         if guess and not _UNKNOWN.isdisjoint(imported):
             wanted += _modules(name.partition(".")[0])
-    return found
+    return files
 
 
 def imports(path: Path, package: str) -> Iterator[str]:
@@ -190,14 +190,14 @@ def _modules(top: str) -> Iterator[str]:
 
 def _beside(top: str) -> dict[str, Path]:
     """What lies in a package and is no Python, by its path there."""
-    found = {}
+    files = {}
     for folder in _folders(top):
         for path in folder.rglob("*"):
             name = path.relative_to(folder)
             hidden = any(part.startswith((".", "__pycache__")) for part in name.parts)
             if path.is_file() and path.suffix not in _PYTHON and not hidden:
-                found[name.as_posix()] = path
-    return found
+                files[name.as_posix()] = path
+    return files
 
 
 def _folders(top: str) -> list[Path]:

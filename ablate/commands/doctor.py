@@ -73,8 +73,8 @@ def examine_jobs(
     """What the backend finds by jobs that look around: in place of those of a study, or of any."""
     own, kinds = Infra(), []
     if study:
-        found = survey(study, overrides)
-        own, kinds = found.study.infra, [*(step.kind for step in found.steps), DRIVER]
+        status = survey(study, overrides)
+        own, kinds = status.study.infra, [*(step.kind for step in status.steps), DRIVER]
     infra = clusters.over(own) if launcher(backend).remote else own
     return launcher(backend).probe(Probe(infra, kinds, Origins.of(study, overrides, own), note))
 
@@ -86,12 +86,12 @@ def _python() -> Finding:
 def _foreign() -> Iterator[Finding]:
     """What other projects have put where our packages are, or before them."""
     for name, version, package in strangers():
-        found = f"{name} {version}, another project, installs into the package {package}, too"
+        problem = f"{name} {version}, another project, installs into the package {package}, too"
         remedy = (
             f"Run `pip uninstall {name}`, then install {NAME} again with `--force-reinstall "
             "--no-deps`: each has written over files of the other."
         )
-        yield Finding(package, "problem", found, remedy)
+        yield Finding(package, "problem", problem, remedy)
     for package, folder in shadows():
         remedy = "Rename that folder, or take the one it is in from PYTHONPATH."
         yield Finding(package, "problem", f"{folder} hides ours", remedy)
@@ -99,8 +99,8 @@ def _foreign() -> Iterator[Finding]:
 
 def _threads() -> Finding:
     limit = os.environ.get("OMP_NUM_THREADS")
-    found = f"{cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
-    return Finding("threads", "ok", found)
+    here = f"{cores()} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    return Finding("threads", "ok", here)
 
 
 def _devices() -> Iterator[Finding]:
@@ -134,7 +134,7 @@ def _disk() -> Finding:
     place = home()
     there = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(there).free
-    found = f"{free / 2**30:.1f} GiB free at {place}"
+    here = f"{free / 2**30:.1f} GiB free at {place}"
     try:
         with tempfile.NamedTemporaryFile(dir=there):
             pass
@@ -143,8 +143,8 @@ def _disk() -> Finding:
         return Finding("disk", "problem", f"{place}: {error.strerror}", remedy)
     if free < ROOM:
         remedy = "Make room, or set ABLATE_HOME to a larger disk; a micro study takes up to 2 GiB."
-        return Finding("disk", "problem", found, remedy)
-    return Finding("disk", "ok", found)
+        return Finding("disk", "problem", here, remedy)
+    return Finding("disk", "ok", here)
 
 
 def _caches() -> Finding:
@@ -154,16 +154,16 @@ def _caches() -> Finding:
     if not is_writable(home()):
         remedy = "Make the home directory writable, or set ABLATE_HOME to a folder that is."
         return Finding("caches", "problem", f"neither {Path.home()} nor {home()}", remedy)
-    found = f"{Path.home()} cannot be written: libraries' caches go to {home() / 'caches'}"
-    return Finding("caches", "note", found, f"To choose other places, set {', '.join(moved)}.")
+    here = f"{Path.home()} cannot be written: libraries' caches go to {home() / 'caches'}"
+    return Finding("caches", "note", here, f"To choose other places, set {', '.join(moved)}.")
 
 
 def _network() -> Finding:
     """Only what is configured: nothing is contacted."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
     offline = [name for name in names if os.environ.get(name, "").lower() in ("1", "true", "yes")]
-    found = f"offline by {', '.join(offline)}" if offline else "no offline switch is set"
-    return Finding("network", "ok", f"{found}; micro studies need none")
+    here = f"offline by {', '.join(offline)}" if offline else "no offline switch is set"
+    return Finding("network", "ok", f"{here}; micro studies need none")
 
 
 def _weights() -> Iterator[Finding]:

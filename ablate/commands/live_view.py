@@ -61,7 +61,7 @@ def watch(study: Study, store: Store, command: Invocation) -> None:
     with QueuePoller(store.home, study.id) as hints:
         scene = LiveView(StatusReader(study, store), hints, command)
         with _live(scene, sys.stdout):
-            while not scene.found.complete:
+            while not scene.status.complete:
                 time.sleep(0.2)
 
 
@@ -112,11 +112,11 @@ def describe(event: Event) -> str:
         part = "" if chosen.fidelity.is_whole else f" at {chosen.fidelity.words}"
         turn = "turn" if chosen.look else "round"
         return f"{turn} {chosen.round}: goes on with {on}, {scores}{part}{tie}{unread}"
-    said = one_line(event.message)
+    message = one_line(event.message)
     if event.step is None:
-        return said
+        return message
     what = f"{event.what:<9} {event.step.label}"
-    return f"{what}: {said}" if said else what
+    return f"{what}: {message}" if message else what
 
 
 class LiveView:
@@ -124,7 +124,7 @@ class LiveView:
 
     def __init__(self, eye: StatusReader, hints: QueuePoller, command: Invocation) -> None:
         self.eye, self.hints, self.command = eye, hints, command
-        self.found = eye.first
+        self.status = eye.first
         self.due = 0.0
         self.messages: list[str] = []
 
@@ -139,66 +139,66 @@ class LiveView:
         began = time.monotonic()
         if began >= self.due:
             with contextlib.suppress(OSError, UserError):  # what is seen may vanish while we look
-                self.found = self.eye.look()
+                self.status = self.eye.look()
             self.due = time.monotonic() + (SHARE - 1) * (time.monotonic() - began)
-        return scene(self.found, self.hints.work, self.command, self.messages)
+        return scene(self.status, self.hints.work, self.command, self.messages)
 
 
 def scene(
-    found: StudyStatus, work: ClusterJobs, command: Invocation, messages: Sequence[str] = ()
+    status: StudyStatus, work: ClusterJobs, command: Invocation, messages: Sequence[str] = ()
 ) -> "RenderableType":
     """A survey as something rich can print."""
     from rich.console import Group
 
     failures = [
         line
-        for step in found.failed[:SHOWN]
-        for line in (f"failed: {found.reason(step)}", f"  {state.remedy(step, command)}")
+        for step in status.failed[:SHOWN]
+        for line in (f"failed: {status.reason(step)}", f"  {state.remedy(step, command)}")
     ]
     return Group(
-        _text(state.summary(found, work, command), "bold"),
-        _candidates(found),
-        _steps(found),
-        *(_text(f"in the queue: {line}", "dim") for line in state.queue(found, work)),
-        *(_text(line, "dim") for line in state.starting(found, work)),
-        *(_text(line, "dim") for line in state.drivers(found, work, command)),
-        *([_text(state.gone(found), "dim")] if found.gone else ()),
-        *(_text(line) for line in [*failures, *_more(found.failed)]),
+        _text(state.summary(status, work, command), "bold"),
+        _candidates(status),
+        _steps(status),
+        *(_text(f"in the queue: {line}", "dim") for line in state.queue(status, work)),
+        *(_text(line, "dim") for line in state.starting(status, work)),
+        *(_text(line, "dim") for line in state.drivers(status, work, command)),
+        *([_text(state.gone(status), "dim")] if status.gone else ()),
+        *(_text(line) for line in [*failures, *_more(status.failed)]),
         *(_text(line) for line in messages),
     )
 
 
-def _text(said: str, style: str = "") -> "Text":
+def _text(words: str, style: str = "") -> "Text":
     """Words of a study, a step or a machine, as rich prints them: no order to it or a terminal."""
     from rich.text import Text
 
-    return Text(printable(said), style=style)
+    return Text(printable(words), style=style)
 
 
-def _candidates(found: StudyStatus) -> Any:
+def _candidates(status: StudyStatus) -> Any:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    few = len(found.candidates) <= SHOWN
-    for turn in found.rounds:
+    few = len(status.candidates) <= SHOWN
+    for turn in status.rounds:
         number = f"[dim]round {turn.round}[/]"
         if turn.provisional:
             table.add_row(number, "[dim]not known yet[/]")
             continue
-        shown = [one for one in turn.candidates if few or _matters(found, one, turn)][:SHOWN]
+        shown = [one for one in turn.candidates if few or _matters(status, one, turn)][:SHOWN]
         for one in shown:
-            score = found.score(one)
-            now = found.state(one)
+            score = status.score(one)
+            now = status.state(one)
             table.add_row(
                 number,
                 _text(one_line(one.name)),
                 f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
                 _mark(turn.mark(one.point)),
             )
-        rest = Counter(found.state(one) for one in turn.candidates if one not in shown)
+        rest = Counter(status.state(one) for one in turn.candidates if one not in shown)
         if rest:
-            said = ", ".join(f"{count:,} {word}" for word, count in rest.items())
-            table.add_row(number, f"[dim]and {said}[/]")
+            counted = ", ".join(f"{count:,} {word}" for word, count in rest.items())
+            table.add_row(number, f"[dim]and {counted}[/]")
     return table
 
 
@@ -206,23 +206,24 @@ def _mark(word: str) -> str:
     return "[bold cyan]winner[/]" if word == "winner" else word
 
 
-def _matters(found: StudyStatus, candidate: Candidate, turn: Round) -> bool:
+def _matters(status: StudyStatus, candidate: Candidate, turn: Round) -> bool:
     """Whether it is worth a line where there are many."""
-    return turn.mark(candidate.point) == "winner" or found.state(candidate) in ("running", "failed")
+    won = turn.mark(candidate.point) == "winner"
+    return won or status.state(candidate) in ("running", "failed")
 
 
-def _steps(found: StudyStatus) -> Any:
+def _steps(status: StudyStatus) -> Any:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for step in found.at_work[:SHOWN]:
-        holding = found.standings[step.key].holding
+    for step in status.at_work[:SHOWN]:
+        holding = status.standings[step.key].holding
         if holding:
             bar = ProgressBar(total=holding.total or 1, completed=holding.done, width=24)
             kind, doing = f"[cyan]{step.name}[/]", _text(holding.note, "dim")
-            table.add_row(kind, _text(step.slug), bar, *state.progress(found, step), doing)
-    for line in _more(found.at_work):
+            table.add_row(kind, _text(step.slug), bar, *state.progress(status, step), doing)
+    for line in _more(status.at_work):
         table.add_row("", f"[dim]{line}[/]")
     return table
 

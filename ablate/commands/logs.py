@@ -93,12 +93,12 @@ def _stand(book: "StepLogs", state: str, watch: Watch) -> str:
         return state
     if not now.done or not now.total:
         return f"{state}, starting"
-    said = [state, f"{now.done:,} of {now.total:,}", now.note]
+    parts = [state, f"{now.done:,} of {now.total:,}", now.note]
     if now.seconds:
         each_second = now.done / now.seconds
         left = duration(max(now.total - now.done, 0) / each_second)
-        said += [pace(each_second), f"about {left} left"]
-    return ", ".join(filter(None, said))
+        parts += [pace(each_second), f"about {left} left"]
+    return ", ".join(filter(None, parts))
 
 
 class Reader:
@@ -113,11 +113,11 @@ class Reader:
         try:
             with self.path.open("rb") as file:
                 file.seek(self.at)
-                found = file.read()
+                new = file.read()
         except FileNotFoundError:  # its driver has ended, and taken the logs of its jobs along
             return ""
-        self.at += len(found)
-        return self.decoder.decode(found)
+        self.at += len(new)
+        return self.decoder.decode(new)
 
 
 class StepLogs:
@@ -164,9 +164,9 @@ class StepLogs:
             any((place / "record.json").exists() for place in self._places(part))
             for part in (self.home.store, self.home.failed)
         )
-        found = state(done, self.holding(watch), failed)
-        queued = found == "waiting" and self.key in _queued(self.home)
-        return "queued" if queued else found
+        now = state(done, self.holding(watch), failed)
+        queued = now == "waiting" and self.key in _queued(self.home)
+        return "queued" if queued else now
 
     def holding(self, watch: Watch) -> Holding | None:
         """Who works on the step, and how far that is."""
@@ -197,16 +197,16 @@ def find(given: str) -> str:
     word = given.replace("/", "-", 1).replace(" ", "-", 1)
     names = [*begun, *queued]
     exact = [one for one in names if one == word or _key(one).startswith(given[:12])]
-    found = exact or [one for one in begun if one.startswith(word) or given in one]
-    if not found:
+    matching = exact or [one for one in begun if one.startswith(word) or given in one]
+    if not matching:
         hint = nearest(word, begun) if begun else ""
         if queued:
             hint += "; those in the queue are found by their keys, which `ablate plan` shows"
         raise UserError(f"no step '{given}' has a log{hint}")
-    if len(found) > 1 and len({_key(one) for one in found}) > 1:
-        shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
-        raise UserError(f"'{given}' begins {len(found)} steps: {shown}")
-    return found[0]
+    if len(matching) > 1 and len({_key(one) for one in matching}) > 1:
+        shown = ", ".join(matching[:6]) + (", ..." if len(matching) > 6 else "")
+        raise UserError(f"'{given}' begins {len(matching)} steps: {shown}")
+    return matching[0]
 
 
 def _begun(home: Home) -> set[str]:
@@ -244,5 +244,5 @@ def _key(name: str) -> str:
 
 def _number(page: Path) -> int:
     """The N of `attempt-N.log`; 0 of any other log."""
-    found = re.fullmatch(r"attempt-(\d+)", page.stem)
-    return int(found[1]) if found else 0
+    matched = re.fullmatch(r"attempt-(\d+)", page.stem)
+    return int(matched[1]) if matched else 0

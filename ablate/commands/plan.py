@@ -33,22 +33,22 @@ def show(
     as_json: bool,
 ) -> None:
     """Print the plan of rounds 1 to `last`, on GPUs of a kind, at a price for a GPU-hour."""
-    found = survey(name, overrides, last)
-    check_adapters(found.candidates, found.study.infra)
+    status = survey(name, overrides, last)
+    check_adapters(status.candidates, status.study.infra)
     if as_json:
-        emit_json(as_data(found, CostEstimate(found, kind, price)))
+        emit_json(as_data(status, CostEstimate(status, kind, price)))
     elif kind or price is not None:
-        say(as_text(found, CostEstimate(found, kind, price)))
+        say(as_text(status, CostEstimate(status, kind, price)))
     else:
-        say(as_text(found))
+        say(as_text(status))
 
 
-def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
+def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
     """The plan as JSON values."""
     return {
-        "study": found.study.name,
-        "title": found.study.title,
-        "seeds": list(found.study.seeds),
+        "study": status.study.name,
+        "title": status.study.title,
+        "seeds": list(status.study.seeds),
         "candidates": [
             {
                 "name": one.name,
@@ -65,11 +65,11 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                     if stage.adapters
                 },
                 "notes": cost.fusion_notes(one),
-                "steps": [step.key for step in found.chains[one.name]],
+                "steps": [step.key for step in status.chains[one.name]],
                 **bill.candidate(one),
-                "published": _published(found.study, one),
+                "published": _published(status.study, one),
             }
-            for turn in found.rounds
+            for turn in status.rounds
             for one in turn.candidates
         ],
         "steps": [
@@ -78,38 +78,38 @@ def as_data(found: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "stage": step.name,
                 "slug": step.slug,
                 "key": step.key,
-                "state": found.standings[step.key].state,
-                "cached": found.standings[step.key].state == "done",
-                "used_by": found.used_by[step.key],
+                "state": status.standings[step.key].state,
+                "cached": status.standings[step.key].state == "done",
+                "used_by": status.used_by[step.key],
                 **bill.step(step),
             }
-            for step in found.steps
+            for step in status.steps
         ],
         "totals": bill.totals(),
         "data": {
             name: {"rows": rows(source), "here": not missing(source)}
-            for name, source in found.study.learnt_from.items()
+            for name, source in status.study.learnt_from.items()
         },
     }
 
 
-def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
+def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
     """The plan in columns, with a line that sums it up; of a study on GPUs with its cost."""
-    if bill is None and found.study.infra.device == "cuda":
-        bill = CostEstimate(found)
-    cached = sum(one.state == "done" for one in found.standings.values())
-    failed, at_work = len(found.failed), len(found.at_work)
-    to_do = sum(not one.over for one in found.standings.values()) - failed - at_work
-    shared = sum(len(names) > 1 for names in found.used_by.values())
+    if bill is None and status.study.infra.device == "cuda":
+        bill = CostEstimate(status)
+    cached = sum(one.state == "done" for one in status.standings.values())
+    failed, at_work = len(status.failed), len(status.at_work)
+    to_do = sum(not one.over for one in status.standings.values()) - failed - at_work
+    shared = sum(len(names) > 1 for names in status.used_by.values())
     candidates = [
         (
             turn.round,
             one.name,
             one.fusion.name,
             *(_size(bill, one) if bill else ()),
-            found.study.explore.assumption * turn.provisional,
+            status.study.explore.assumption * turn.provisional,
         )
-        for turn in found.rounds
+        for turn in status.rounds
         for one in turn.candidates
     ]
     steps = [
@@ -117,30 +117,30 @@ def as_text(found: StudyStatus, bill: CostEstimate | None = None) -> str:
             step.key[:12],
             step.name,
             step.slug,
-            STATES.get(found.standings[step.key].state, "to do"),
-            len(found.used_by[step.key]),
+            STATES.get(status.standings[step.key].state, "to do"),
+            len(status.used_by[step.key]),
             *(_price(bill, step) if bill else ()),
         )
-        for step in found.steps
+        for step in status.steps
     ]
     sizes = ("TOKENS", "FROZEN", "TRAINED", "VISION TFLOPS") if bill else ()
     costs = ("GPU-HOURS", "GIB", "") if bill else ()
     return "\n\n".join(
         (
-            one_line(f"{found.study.name}: {found.study.title}") + f"\n{_seeds(found.study)}",
+            one_line(f"{status.study.name}: {status.study.title}") + f"\n{_seeds(status.study)}",
             columns(("ROUND", "CANDIDATE", "FUSION", *sizes, ""), candidates),
             columns(("KEY", "STEP", "WHAT", "STATE", "USED BY", *costs), steps),
             f"{len(candidates)} candidates, {len(steps)} steps: {cached} cached, "
             + f"{failed} failed, " * bool(failed)
             + f"{at_work} at work, " * bool(at_work)
             + f"{to_do} to do; {shared} shared by several candidates.",
-            *(f"failed: {found.reason(step)}" for step in found.failed),
+            *(f"failed: {status.reason(step)}" for step in status.failed),
             *(bill.words() if bill else ()),
-            *_adapted(found.candidates),
-            *_beside_published(found),
-            *(f"Note on {one}" for one in cost.remarks(found.candidates)),
-            *_absent(found.study),
-            *told_apart(found.older),
+            *_adapted(status.candidates),
+            *_beside_published(status),
+            *(f"Note on {one}" for one in cost.remarks(status.candidates)),
+            *_absent(status.study),
+            *told_apart(status.older),
         )
     )
 
@@ -169,20 +169,20 @@ def _size(bill: CostEstimate, candidate: Candidate) -> tuple[object, ...]:
 
 def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     """GPU-hours, GiB of memory, and what to change if that is too much."""
-    found = bill.costs[step.key]
-    if found is None:
+    cost = bill.costs[step.key]
+    if cost is None:
         return "?", "?", "its data, or suite, does not declare how long it is"
-    return f"{found.gpu_hours:,.1f}", f"{found.memory:.0f}", bill.remedy(step)
+    return f"{cost.gpu_hours:,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
 
 
 def _adapted(candidates: Sequence[Candidate]) -> list[str]:
     """Which candidates train a part by an adapter, a line for each adapter."""
-    found: dict[str, dict[str, None]] = {}
+    trained: dict[str, dict[str, None]] = {}
     for one in candidates:
         for kind, stage in one.recipe.stages().items():
             if stage.adapters:
-                found.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[one.point] = None
-    return [f"{', '.join(names)}: {said}" for said, names in found.items()]
+                trained.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[one.point] = None
+    return [f"{', '.join(names)}: {how}" for how, names in trained.items()]
 
 
 def _published(study: Study, one: Candidate) -> dict[str, Any] | None:
@@ -203,11 +203,11 @@ def _published(study: Study, one: Candidate) -> dict[str, Any] | None:
     return {"row": row, **ours, **printed}
 
 
-def _beside_published(found: StudyStatus) -> list[str]:
+def _beside_published(status: StudyStatus) -> list[str]:
     """Parameters and GFLOPs of the vision encoders as published and here, a line each candidate."""
     lines = []
-    for one in found.candidates:
-        sizes = _published(found.study, one)
+    for one in status.candidates:
+        sizes = _published(status.study, one)
         if sizes and sizes["multiply_adds"] and sizes["published_multiply_adds"]:
             lines.append(
                 f"{sizes['row']}: {sizes['published_vision_parameters']:,.1f} M, "
@@ -228,6 +228,6 @@ def _absent(study: Study) -> list[str]:
         for name, source in study.learnt_from.items()
         if missing(source)
     ]
-    said = "Not on this machine, counted as declared: "
+    text = "Not on this machine, counted as declared: "
     note = ". The keys above are made of that; with the data there they are others."
-    return [said + ", ".join(absent) + note] if absent else []
+    return [text + ", ".join(absent) + note] if absent else []

@@ -77,38 +77,38 @@ def render(study: Study, form: str | None) -> str:
     """The table of a study in one of the formats, or for this terminal (None)."""
     from ablate.reports import tables, terminal
 
-    found = result(study)
-    frame, notes = tables.comparison(found), tables.notes(found)
-    short = terminal.short_names(found, frame)
-    return shown(frame, form, tables.caption(found), notes, short)
+    known = result(study)
+    frame, notes = tables.comparison(known), tables.notes(known)
+    short = terminal.short_names(known, frame)
+    return shown(frame, form, tables.caption(known), notes, short)
 
 
 def beside_paper(study: Study, form: str | None) -> str:
     """Published, ours and the difference."""
     from ablate.reports import against
 
-    found = result(study)
-    return shown(against.against(found), form, against.caption(found), against.notes(found))
+    known = result(study)
+    return shown(against.against(known), form, against.caption(known), against.notes(known))
 
 
 def sure(study: Study, form: str | None) -> str:
     """Which differences are more than chance, and what the suite can tell at all."""
     from ablate.reports import significance, terminal
 
-    found = result(study)
-    frame, notes = significance.significance(found), significance.notes(found)
+    known = result(study)
+    frame, notes = significance.significance(known), significance.notes(known)
     caption = f"{study.title}: which differences are more than chance"
-    return shown(frame, form, caption, notes, terminal.short_names(found, frame))
+    return shown(frame, form, caption, notes, terminal.short_names(known, frame))
 
 
 def fragile(study: Study, form: str | None, paper: bool = False) -> str:
     """How much each choice hangs on which benchmarks were asked."""
     from ablate.reports import fragility
 
-    found = result(study)
-    frame, notes = fragility.fragility(found, paper), fragility.notes(found, paper)
-    short = fragility.labels(found, paper)
-    return shown(frame, form, fragility.caption(found, paper), notes, short)
+    known = result(study)
+    frame, notes = fragility.fragility(known, paper), fragility.notes(known, paper)
+    short = fragility.labels(known, paper)
+    return shown(frame, form, fragility.caption(known, paper), notes, short)
 
 
 def fragile_in_paper(study: Study, form: str | None) -> str:
@@ -116,29 +116,29 @@ def fragile_in_paper(study: Study, form: str | None) -> str:
     return fragile(study, form, paper=True)
 
 
-def ending(found: "StudyResult", last: int | None) -> str:
+def ending(known: "StudyResult", last: int | None) -> str:
     """What stands at the end of a run: the table of rounds 1 to `last`, the answer in three parts.
 
     On a terminal the table is without single benchmarks, which `ablate table` and the report have.
     """
     from ablate.reports import formats, significance, story, tables, terminal
 
-    found = found if last is None else replace(found, rounds=found.rounds[:last])
-    told = story.brief(found).items()
-    frame, caption = tables.comparison(found), tables.caption(found)
+    known = known if last is None else replace(known, rounds=known.rounds[:last])
+    told = story.brief(known).items()
+    frame, caption = tables.comparison(known), tables.caption(known)
     if not on_terminal(sys.stdout):
-        text = formats.render(frame, "md", caption, tables.notes(found))
-        return printable("\n".join([text, *(f"{name}: {said}" for name, said in told)]))
+        text = formats.render(frame, "md", caption, tables.notes(known))
+        return printable("\n".join([text, *(f"{name}: {words}" for name, words in told)]))
     room = width()
-    main, marks = terminal.main_columns(frame), significance.marks(found)
-    text = terminal.table(main, room, caption, marks, terminal.short_names(found, main))
-    lines = [_hanging(f"{name}:", one_line(said), room) for name, said in told]
+    main, marks = terminal.main_columns(frame), significance.marks(known)
+    text = terminal.table(main, room, caption, marks, terminal.short_names(known, main))
+    lines = [_hanging(f"{name}:", one_line(words), room) for name, words in told]
     return "\n".join([text, *lines])
 
 
-def _hanging(name: str, said: str, width: int) -> str:
+def _hanging(name: str, words: str, width: int) -> str:
     """A paragraph behind its name."""
-    return textwrap.fill(f"{name:<10}{said}", width, subsequent_indent=" " * 10)
+    return textwrap.fill(f"{name:<10}{words}", width, subsequent_indent=" " * 10)
 
 
 def shown(
@@ -167,13 +167,13 @@ def result(study: Study) -> "StudyResult":
     """What the store knows of a study; a note says what an older version of ablate has left."""
     from ablate.reports.load import load
 
-    found = load(study)
-    for line in told_apart(found.older):
+    known = load(study)
+    for line in told_apart(known.older):
         note(line)
-    return found
+    return known
 
 
-def build(found: "StudyResult", single: bool = False) -> Path:
+def build(known: "StudyResult", single: bool = False) -> Path:
     """Write the report below `home()/reports`; the path of its first page, or of its only file.
 
     The page of all studies there, `index.html`, is made anew. Where one may only read there, all of
@@ -182,15 +182,15 @@ def build(found: "StudyResult", single: bool = False) -> Path:
     from ablate.reports import overview, site
 
     reports = Home(home()).reports
-    if not _writable(reports / found.id):
+    if not _writable(reports / known.id):
         reports, refused = Path.cwd() / "ablate-reports", reports
         note(f"you may not write to {refused}; the report goes to {reports}")
-    folder = reports / found.id
+    folder = reports / known.id
     if single:
-        page = site.build_single(found, folder.with_name(f"{folder.name}.html"))
+        page = site.build_single(known, folder.with_name(f"{folder.name}.html"))
     else:
-        page = site.build(found, folder)
-    overview.update(reports, page, found)
+        page = site.build(known, folder)
+    overview.update(reports, page, known)
     return page
 
 

@@ -32,10 +32,10 @@ def run(command: Invocation, dry_run: bool) -> int:
     _check_detached(command)
     if not dry_run:
         return _drive(command)
-    found = read_status(_study(command), Store(home()), command.last)
-    say(planning.as_text(found))
-    kinds = [PREFLIGHT, *(step.kind for step in found.steps), *[DRIVER] * command.detached]
-    if asked := launcher(command.backend).requests(found.study.infra, kinds, command.jobs):
+    status = read_status(_study(command), Store(home()), command.last)
+    say(planning.as_text(status))
+    kinds = [PREFLIGHT, *(step.kind for step in status.steps), *[DRIVER] * command.detached]
+    if asked := launcher(command.backend).requests(status.study.infra, kinds, command.jobs):
         say(f"\n{asked}")
     return 0
 
@@ -44,12 +44,12 @@ def retry(command: Invocation) -> int:
     """Run again what failed, with all that depends on it; 1 if something failed anew, else 0."""
     _check_detached(command)
     study, store = _study(command), Store(home())
-    found = read_status(study, store, command.last)
-    for step in found.failed:
+    status = read_status(study, store, command.last)
+    for step in status.failed:
         store.forgive(step)
-    if found.failed:
+    if status.failed:
         return _drive(command)
-    more = "" if found.complete else f"; `{command.as_shell('run')}` goes on with what is left"
+    more = "" if status.complete else f"; `{command.as_shell('run')}` goes on with what is left"
     note(f"nothing of {study.name} has failed{more}")
     return 0
 
@@ -113,14 +113,14 @@ def _check_detached(command: Invocation) -> None:
         raise UserError(f"--detach needs {remote()}: the driver becomes a job of the cluster")
 
 
-def _check(study: Study, found: StudyStatus) -> None:
+def _check(study: Study, status: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
     if study.infra.device == "cuda":
-        check_room(found.candidates)
-    check_adapters(found.candidates, study.infra)
+        check_room(status.candidates)
+    check_adapters(status.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)
-    for one in remarks(found.candidates):
+    for one in remarks(status.candidates):
         note(f"note on {one}")
 
 

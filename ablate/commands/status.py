@@ -25,12 +25,12 @@ LOOK = 1.0
 def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print how far a study is."""
     study, store = load_study(name, overrides), Store(home())
-    found = read_status(study, store)
+    status = read_status(study, store)
     work = at_hand(store.home, study.id, store.watch)
     if as_json:
-        emit_json(as_data(found, work))
+        emit_json(as_data(status, work))
     else:
-        say(as_text(found, work, again(name, overrides, study)))
+        say(as_text(status, work, again(name, overrides, study)))
 
 
 def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
@@ -47,37 +47,37 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
     eye, before, command = StatusReader(study, store), None, again(name, overrides, study)
     with QueuePoller(store.home, study.id) as hints:
         while True:
-            found, work = eye.look(), hints.work
-            now = moved(found, work)
+            status, work = eye.look(), hints.work
+            now = moved(status, work)
             if now != before:
-                data = as_data(found, work)
+                data = as_data(status, work)
                 if as_json:
                     print(json.dumps(data), flush=True)  # in ASCII
                 else:
-                    say(f"{as_text(found, work, command)}\n")
-            if found.complete:
+                    say(f"{as_text(status, work, command)}\n")
+            if status.complete:
                 return
             before = now
             time.sleep(LOOK)
 
 
-def moved(found: StudyStatus, work: ClusterJobs) -> tuple[Any, ...]:
+def moved(status: StudyStatus, work: ClusterJobs) -> tuple[Any, ...]:
     """What tells one state of a study from the next; how far a step is does not."""
     return (
-        {key: one.state for key, one in found.standings.items()},
-        [turn.decision for turn in found.rounds],
+        {key: one.state for key, one in status.standings.items()},
+        [turn.decision for turn in status.rounds],
         work,
     )
 
 
-def as_data(found: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
+def as_data(status: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
     """Rounds with their decisions, candidates with state and score, steps with progress, jobs."""
-    hours, of = found.hours()
+    hours, of = status.hours()
     return {
-        "study": found.study.name,
-        "id": found.study.id,
-        "complete": found.complete,
-        "seconds_left": found.seconds_left(),
+        "study": status.study.name,
+        "id": status.study.id,
+        "complete": status.complete,
+        "seconds_left": status.seconds_left(),
         f"{of.lower()}_hours": hours,
         "drivers": [asdict(one) for one in work.drivers],
         "driver_error": work.error or None,
@@ -94,29 +94,29 @@ def as_data(found: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
                         "seed": one.seed,
                         "fidelity": one.fidelity.model_dump(mode="json"),
                         "mark": turn.mark(one.point),
-                        "state": found.state(one),
-                        "score": found.score(one),
-                        "failure": found.failure(one) or None,
+                        "state": status.state(one),
+                        "score": status.score(one),
+                        "failure": status.failure(one) or None,
                     }
                     for one in turn.candidates
                 ],
             }
-            for turn in found.rounds
+            for turn in status.rounds
         ],
-        "steps": [_step(found, step) for step in found.steps],
-        "made_by_an_older_version": dict(found.older),
+        "steps": [_step(status, step) for step in status.steps],
+        "made_by_an_older_version": dict(status.older),
         "queue": [
             {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
             for one in work.waiting
         ],
         "starting": [
-            {"job": job.number, "step": step.key} for job, step in starting_jobs(found, work)
+            {"job": job.number, "step": step.key} for job, step in starting_jobs(status, work)
         ],
     }
 
 
-def _step(found: StudyStatus, step: Step) -> dict[str, Any]:
-    one = found.standings[step.key]
+def _step(status: StudyStatus, step: Step) -> dict[str, Any]:
+    one = status.standings[step.key]
     row: dict[str, Any] = {
         "kind": step.kind,
         "stage": step.name,

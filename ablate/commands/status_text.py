@@ -19,72 +19,72 @@ def again(name: str, overrides: Sequence[str], study: Study) -> Invocation:
     return last_driven(home(), study.id).again(Invocation(name, overrides))
 
 
-def as_text(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
+def as_text(status: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """The same in columns: candidates, what is at work, waits in a queue, or failed.
 
     `command`: what goes on with the study, when its user types it.
     """
     rows = []
-    for turn in found.rounds:
+    for turn in status.rounds:
         for one in turn.candidates:
-            score = found.score(one)
-            said = found.state(one) if score is None else f"{score:.1f}"
-            assumed = found.study.explore.assumption * turn.provisional
-            rows.append((turn.round, one.name, said, turn.mark(one.point) or assumed))
-    parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(found)]
-    if lines := queue(found, work):
+            score = status.score(one)
+            shown = status.state(one) if score is None else f"{score:.1f}"
+            assumed = status.study.explore.assumption * turn.provisional
+            rows.append((turn.round, one.name, shown, turn.mark(one.point) or assumed))
+    parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(status)]
+    if lines := queue(status, work):
         parts.append("\n".join(("IN THE QUEUE", *lines)))
-    if lines := starting(found, work):
+    if lines := starting(status, work):
         parts.append("\n".join(lines))
     if work.ending:
         which = ", ".join(one.job.number for one in work.ending)
         parts.append(f"jobs that have answered and not ended: {which}")
-    parts += [f"failed: {found.reason(step)}\n  {remedy(step, command)}" for step in found.failed]
-    if lines := drivers(found, work, command):
+    parts += [f"failed: {status.reason(step)}\n  {remedy(step, command)}" for step in status.failed]
+    if lines := drivers(status, work, command):
         parts.append("\n".join(lines))
-    if found.gone:
-        parts.append(gone(found))
-    return "\n\n".join((*parts, *told_apart(found.older), summary(found, work, command)))
+    if status.gone:
+        parts.append(gone(status))
+    return "\n\n".join((*parts, *told_apart(status.older), summary(status, work, command)))
 
 
-def gone(found: StudyStatus) -> str:
+def gone(status: StudyStatus) -> str:
     """The steps whose artifacts are gone, in a line: what they were for is done, and counts."""
-    names = [step.label for step in found.gone]
+    names = [step.label for step in status.gone]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return f"gone, and not needed for what is scored: {', '.join(names[:3])}{more}"
 
 
-def queue(found: StudyStatus, work: ClusterJobs) -> list[str]:
+def queue(status: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that wait in a queue, a line for each reason."""
-    steps = found.steps if work.waiting else ()
+    steps = status.steps if work.waiting else ()
     names = {step.key: step.label for step in steps}
     reasons: dict[str, list[str]] = {}
     for one in work.waiting:
         name = names.get(next(iter(one.steps), ""), f"job {one.job.number}")
         reasons.setdefault(one.job.said(), []).append(name)
     return [
-        f"{len(jobs)} {said}: {', '.join(jobs[:3])}{', ...' if len(jobs) > 3 else ''}"
-        for said, jobs in reasons.items()
+        f"{len(jobs)} {reason}: {', '.join(jobs[:3])}{', ...' if len(jobs) > 3 else ''}"
+        for reason, jobs in reasons.items()
     ]
 
 
-def starting(found: StudyStatus, work: ClusterJobs) -> list[str]:
+def starting(status: StudyStatus, work: ClusterJobs) -> list[str]:
     """The jobs that run but are at no step yet, as while they import: a line if there are any."""
-    names = [step.label for _, step in starting_jobs(found, work)]
+    names = [step.label for _, step in starting_jobs(status, work)]
     more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
     return [f"starting: {', '.join(names[:3])}{more}"] if names else []
 
 
-def drivers(found: StudyStatus, work: ClusterJobs, command: Invocation) -> list[str]:
+def drivers(status: StudyStatus, work: ClusterJobs, command: Invocation) -> list[str]:
     """Who drives the study; of one that died before the study was complete, what to do about it."""
     lines = []
     for one in work.drivers:
         if one.state != "gone":
             lines.append(f"driver: {one.who} {one.said}".rstrip())
-        elif not found.complete:
+        elif not status.complete:
             takes = f"`{command.as_shell('run')}` takes over what it left"
             lines.append(f"driver: {one.who} {one.said}; {takes}{_printed(one.log)}")
-    if work.error and not (work.driven or found.complete):
+    if work.error and not (work.driven or status.complete):
         lines.append(f"the last driver failed: {work.error}{_printed(work.log)}")
     return lines
 
@@ -93,18 +93,18 @@ def _printed(log: str) -> str:
     return f"; what it printed: {log}" if log else ""
 
 
-def summary(found: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
+def summary(status: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """How far the study is, what that took, and when it will end if it goes on like this."""
-    hours, of = found.hours()
-    said = f"{found.study.name}: {found.done} of {len(found.steps)} steps done"
+    hours, of = status.hours()
+    text = f"{status.study.name}: {status.done} of {len(status.steps)} steps done"
     if hours:
-        said += f", {hours:.1f} {of}-hours" if hours >= 1 else f", {hours * 60:.1f} {of}-minutes"
-    if found.complete:
-        return said
-    left = found.seconds_left()
-    if not (found.at_work or work.driven or work.jobs):
-        return f"{said}; nothing works on it: `{command.as_shell('run')}` goes on"
-    return f"{said}, about {duration(left)} left, until {clock(left)}" if left else said
+        text += f", {hours:.1f} {of}-hours" if hours >= 1 else f", {hours * 60:.1f} {of}-minutes"
+    if status.complete:
+        return text
+    left = status.seconds_left()
+    if not (status.at_work or work.driven or work.jobs):
+        return f"{text}; nothing works on it: `{command.as_shell('run')}` goes on"
+    return f"{text}, about {duration(left)} left, until {clock(left)}" if left else text
 
 
 def remedy(step: Step, command: Invocation) -> str:
@@ -112,9 +112,9 @@ def remedy(step: Step, command: Invocation) -> str:
     return f"`ablate logs {step.key[:12]}` says more, `{command.as_shell('retry')}` tries it again"
 
 
-def progress(found: StudyStatus, step: Step) -> tuple[str, str, str, str]:
+def progress(status: StudyStatus, step: Step) -> tuple[str, str, str, str]:
     """Of a step at work: how far, how quick, how long still, which attempt (from the second)."""
-    one = found.standings[step.key]
+    one = status.standings[step.key]
     now = one.holding
     far = f"{now.done:,} of {now.total:,}" if now and now.total else "starting"
     quick = pace(one.pace) if one.pace else ""
@@ -133,23 +133,23 @@ def namesakes(study: Study) -> str:
     return f"; another of its name has a driver, which `{'`, `'.join(known)}` ends" * bool(known)
 
 
-def at_work(found: StudyStatus) -> list[str]:
+def at_work(status: StudyStatus) -> list[str]:
     heads = ("AT WORK", "STEP", "WHAT", "DONE", "PACE", "", "", "")
     rows = []
-    for step in found.at_work:
-        holding = found.standings[step.key].holding
-        said = holding.note if holding else ""
-        rows.append((step.key[:12], step.name, step.slug, *progress(found, step), said))
+    for step in status.at_work:
+        holding = status.standings[step.key].holding
+        note = holding.note if holding else ""
+        rows.append((step.key[:12], step.name, step.slug, *progress(status, step), note))
     return [columns(heads, rows)] if rows else []
 
 
-def starting_jobs(found: StudyStatus, work: ClusterJobs) -> list[tuple[QueuedJob, Step]]:
+def starting_jobs(status: StudyStatus, work: ClusterJobs) -> list[tuple[QueuedJob, Step]]:
     """The jobs that run, each with the step it comes to next, where nobody is at that step."""
-    steps = {step.key: step for step in found.steps} if work.begun else {}
+    steps = {step.key: step for step in status.steps} if work.begun else {}
     pairs = []
     for one in work.begun:
-        ahead = (key for key in one.steps if key in steps and found.standings[key].state != "done")
+        ahead = (key for key in one.steps if key in steps and status.standings[key].state != "done")
         key = next(ahead, "")
-        if key and found.standings[key].state == "waiting":
+        if key and status.standings[key].state == "waiting":
             pairs.append((one.job, steps[key]))
     return pairs

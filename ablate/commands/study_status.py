@@ -74,13 +74,13 @@ class StudyStatus:
     @cached_property
     def _states(self) -> dict[str, State]:
         """The state of each candidate, by its name."""
-        found: dict[str, State] = {}
+        states_by_name: dict[str, State] = {}
         for name, chain in self.chains.items():
             states = {self.standings[step.key].state for step in chain}
             scored = self.standings[chain[-1].key].state == "done"
             rest = (word for word in _WORST if word in states)
-            found[name] = "done" if scored else next(rest, "waiting")
-        return found
+            states_by_name[name] = "done" if scored else next(rest, "waiting")
+        return states_by_name
 
     def score(self, candidate: Candidate) -> float | None:
         """Its composite in 0-100, once it is scored."""
@@ -95,10 +95,10 @@ class StudyStatus:
 
     def reason(self, step: Step) -> str:
         """Why a step failed, in a line with its name; "" if it did not."""
-        found = self.standings[step.key]
-        if found.state != "failed" or not found.record:
+        now = self.standings[step.key]
+        if now.state != "failed" or not now.record:
             return ""
-        return f"{step.label}: {' '.join(str(found.record['error']['message']).split())}"
+        return f"{step.label}: {' '.join(str(now.record['error']['message']).split())}"
 
     def hours(self) -> tuple[float, str]:
         """What the steps took of devices so far, in hours, and of which: `GPU` or `CPU`."""
@@ -120,9 +120,9 @@ class StudyStatus:
         """
         spent: dict[str, list[float]] = {}
         for step in self.steps:
-            found = self.standings[step.key]
-            if found.state == "done" and found.record:
-                spent.setdefault(step.name, []).append(float(found.record["seconds"]))
+            now = self.standings[step.key]
+            if now.state == "done" and now.record:
+                spent.setdefault(step.name, []).append(float(now.record["seconds"]))
         usual = {name: sum(times) / len(times) for name, times in spent.items()}
         wanted = {
             step.key: step
@@ -132,15 +132,15 @@ class StudyStatus:
         }
         total, at_work = 0.0, 0
         for step in wanted.values():
-            found = self.standings[step.key]
-            if found.over:
+            now = self.standings[step.key]
+            if now.over:
                 continue
-            left = found.seconds_left
+            left = now.seconds_left
             if left is None:
                 if step.name not in usual:
                     return None
-                left = usual[step.name] - (found.holding.seconds if found.holding else 0.0)
-            at_work += found.holding is not None
+                left = usual[step.name] - (now.holding.seconds if now.holding else 0.0)
+            at_work += now.holding is not None
             total += max(left, 0.0)
         return total / max(at_work, 1)
 
@@ -167,9 +167,9 @@ class StatusReader:
     @cached_property
     def first(self) -> StudyStatus:
         """The study as the first look found it."""
-        found = self.look()
+        status = self.look()
         self.records.keep()
-        return found
+        return status
 
     def look(self) -> StudyStatus:
         """Rounds 1 to `last` (default: all) of the study as they stand."""
@@ -220,9 +220,9 @@ class StatusReader:
             file = signature(self.store.file(step, "record.json"))
         except NO_FILE:
             return None
-        found: dict[str, Any] | None
-        found = self.records.get(step.key, file, lambda: _kept(self.store.record(step)))
-        return found
+        kept: dict[str, Any] | None
+        kept = self.records.get(step.key, file, lambda: _kept(self.store.record(step)))
+        return kept
 
 
 def _kept(record: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -31,15 +31,15 @@ PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can change a result."""
-    found = {"python": sys.version.split()[0]}
+    packages = {"python": sys.version.split()[0]}
     if ours := installed_version():
-        found["ablate"] = ours
+        packages["ablate"] = ours
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return packages
 
 
 @cache
@@ -67,8 +67,8 @@ def git_commit() -> str | None:
 
 def threads() -> int | None:
     """The threads OMP_NUM_THREADS allows; None where it does not say."""
-    said = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
-    return int(said[1]) if said else None
+    number = re.match(r"\s*([1-9]\d*)", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(number[1]) if number else None
 
 
 def machine() -> dict[str, str]:
@@ -109,9 +109,9 @@ def _cpu() -> str:
     except OSError:
         text = ""
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
-    said = {name.strip(): value.strip() for name, _, value in lines}
-    name = said.get("model name") or platform.processor() or platform.machine()
-    numbers = [f"{word} {said[key]}" for word, key in _NUMBERS.items() if said.get(key)]
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{word} {fields[key]}" for word, key in _NUMBERS.items() if fields.get(key)]
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 

@@ -66,10 +66,10 @@ class Queue:
         """Ask, if not asked for `ASK` seconds."""
         if time.monotonic() - self._tried > ASK:
             self._tried = time.monotonic()
-            found = self.cluster.jobs()
-            self.away = found is None
-            if found is not None:
-                self._told, self._jobs = self._tried, found
+            jobs = self.cluster.jobs()
+            self.away = jobs is None
+            if jobs is not None:
+                self._told, self._jobs = self._tried, jobs
 
     def job(self, number: str, since: float) -> RayJob | None:
         """A job that was submitted at `since`; one without a status if Ray does not know it (any
@@ -103,17 +103,17 @@ class ChainJob:
             return None
 
     def _loss(self) -> Outcome | None:
-        found = self.backend.queue.job(self.sent.number, self.since)
-        if found is None:
+        job = self.backend.queue.job(self.sent.number, self.since)
+        if job is None:
             return None
-        if found.alive:
+        if job.alive:
             self.ended = None
-            return self._given_up(found)
-        if found.error == WAITED:
+            return self._given_up(job)
+        if job.error == WAITED:
             self._again()
             return None
         self.ended = self.ended or time.monotonic()
-        return self._why(found) if time.monotonic() - self.ended > GRACE else None
+        return self._why(job) if time.monotonic() - self.ended > GRACE else None
 
     def _again(self) -> None:
         """Ask for it once more: it has not begun, and it is no fault of its own."""
@@ -123,28 +123,28 @@ class ChainJob:
         with contextlib.suppress(AwayError, RefusedError):  # then it is gone, which is seen
             self.backend.submit(self.sent)
 
-    def _given_up(self, found: RayJob) -> Outcome | None:
+    def _given_up(self, job: RayJob) -> Outcome | None:
         """What became of a job that lives for Ray alone, as where its node hangs: it is stopped.
         Should it wake up before that, it finds its step taken over."""
-        if not self.backend.liveness.silent(found.number):
+        if not self.backend.liveness.silent(job.number):
             return None
-        self.backend.cluster.stop(found.number)
-        return self._why(found)
+        self.backend.cluster.stop(job.number)
+        return self._why(job)
 
-    def _why(self, found: RayJob) -> Outcome:
+    def _why(self, job: RayJob) -> Outcome:
         """What became of a job that was lost, by Ray's last word and its log."""
-        job, said = f"Ray job {self.sent.number}", ""
+        name, printed = f"Ray job {self.sent.number}", ""
         if self.sent.printed.is_file():
-            said = self.sent.printed.read_text(encoding="utf-8", errors="replace")[-4000:]
-        if STARVED.search(found.message) or STARVED.search(said):
-            return Outcome("memory", f"{job} ran out of memory; {MORE_MEMORY}")
-        if found.error == NODE:
-            return Outcome("stopped", f"{job}: its node failed, or Ray on it")
-        if not found.status:
-            return Outcome("stopped", f"{job} is gone from Ray's memory and left no answer")
-        words = log_tail(said)
-        how = LOST.get(found.status, found.status)
-        return Outcome("lost", f"{job} {how}: {words}" if words else f"{job} {how}", log=said)
+            printed = self.sent.printed.read_text(encoding="utf-8", errors="replace")[-4000:]
+        if STARVED.search(job.message) or STARVED.search(printed):
+            return Outcome("memory", f"{name} ran out of memory; {MORE_MEMORY}")
+        if job.error == NODE:
+            return Outcome("stopped", f"{name}: its node failed, or Ray on it")
+        if not job.status:
+            return Outcome("stopped", f"{name} is gone from Ray's memory and left no answer")
+        words = log_tail(printed)
+        how = LOST.get(job.status, job.status)
+        return Outcome("lost", f"{name} {how}: {words}" if words else f"{name} {how}", log=printed)
 
 
 class OnRay:
@@ -170,9 +170,9 @@ class OnRay:
         return started
 
     def adopt(self, drive: Path) -> dict[str, ChainJob]:
-        found = [ChainJob(one, self, time.monotonic()) for one in submission.submissions(drive)]
-        self.jobs += [job for job in found if job not in self.jobs]
-        return {key: job for job in found for key in job.sent.keys}
+        jobs = [ChainJob(one, self, time.monotonic()) for one in submission.submissions(drive)]
+        self.jobs += [job for job in jobs if job not in self.jobs]
+        return {key: job for job in jobs for key in job.sent.keys}
 
     def close(self) -> bool:
         """Stop the jobs that have not answered; whether all have ended."""

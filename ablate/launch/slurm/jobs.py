@@ -106,8 +106,8 @@ class SlurmTask:
         try:
             run_chain(home, steps, self.where, self.executors, team, answer)
         except ToldToGo:
-            said = "its job was told to go: preempted, or out of time"
-            write_json(answer, asdict(Outcome("stopped", said)))
+            reason = "its job was told to go: preempted, or out of time"
+            write_json(answer, asdict(Outcome("stopped", reason)))
         return team.close(in_order=True)
 
 
@@ -169,8 +169,8 @@ class SlurmJob:
 
     def _lives(self, unknown: bool) -> bool:
         """Whether Slurm has not ended it; `unknown`: where Slurm has not said since its outcome."""
-        found = self.queue.job(self.array.name, self.array.task(self.index), self.settled)
-        return unknown if found is None else found.alive
+        job = self.queue.job(self.array.name, self.array.task(self.index), self.settled)
+        return unknown if job is None else job.alive
 
     def _answer(self) -> Outcome | None:
         try:
@@ -179,42 +179,44 @@ class SlurmJob:
             return None
 
     def _loss(self, answer: Outcome | None) -> Outcome | None:
-        found = self.queue.job(self.array.name, self.array.task(self.index), self.since)
-        if found is None:
+        job = self.queue.job(self.array.name, self.array.task(self.index), self.since)
+        if job is None:
             return None
-        if found.alive and not answer:
+        if job.alive and not answer:
             self.ended = None
-            return self._given_up(found)
+            return self._given_up(job)
         self.ended = self.ended or time.monotonic()
         waited = time.monotonic() - self.ended > GRACE
-        return self._why(found, answer) if waited or (answer and not found.alive) else None
+        return self._why(job, answer) if waited or (answer and not job.alive) else None
 
-    def _given_up(self, found: Queued) -> Outcome | None:
+    def _given_up(self, job: Queued) -> Outcome | None:
         """What became of a job that lives for Slurm alone, as where its node hangs or is cut off:
         it is cancelled, lest it stay. Should it wake up before that, it finds its step taken over.
         """
-        if found.still or not self.pulses.silent(found.number):
+        if job.still or not self.pulses.silent(job.number):
             return None
-        outcome = self._why(found)  # before its log speaks of being cancelled
-        return outcome if run_slurm_command("scancel", found.number) is not None else None
+        outcome = self._why(job)  # before its log speaks of being cancelled
+        return outcome if run_slurm_command("scancel", job.number) is not None else None
 
-    def _why(self, found: Queued, answer: Outcome | None = None) -> Outcome:
+    def _why(self, job: Queued, answer: Outcome | None = None) -> Outcome:
         """What became of a job that was lost, by Slurm's last word, its log and its answer."""
-        job, said = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
-        if killed_for_it(found.state, said):
-            return Outcome("memory", f"{job} ran out of memory; {MORE_MEMORY}")
-        if found.state in STOPPED:
-            return Outcome("stopped", f"{job}: {STOPPED[found.state]}")
-        if EARLY in said:
-            return Outcome("stopped", f"{job} was told to go before it had begun")
+        name, printed = f"Slurm job {self.array.job(self.index)}", self.array.log(self.index)
+        if killed_for_it(job.state, printed):
+            return Outcome("memory", f"{name} ran out of memory; {MORE_MEMORY}")
+        if job.state in STOPPED:
+            return Outcome("stopped", f"{name}: {STOPPED[job.state]}")
+        if EARLY in printed:
+            return Outcome("stopped", f"{name} was told to go before it had begun")
         if answer:
             return answer
-        line = failed_set_up(said)
-        if line and found.state != "CANCELLED":  # then it is the cancelling that ended the line
-            return Outcome("setup", f"{job} ended at a line of infra.slurm.setup, {line}", log=said)
-        how = SILENT.format(found.state) if found.alive else LOST.get(found.state, LOST[""])
-        words = log_tail(said)
-        return Outcome("lost", f"{job} {how}: {words}" if words else f"{job} {how}", log=said)
+        line = failed_set_up(printed)
+        if line and job.state != "CANCELLED":  # then it is the cancelling that ended the line
+            return Outcome(
+                "setup", f"{name} ended at a line of infra.slurm.setup, {line}", log=printed
+            )
+        how = SILENT.format(job.state) if job.alive else LOST.get(job.state, LOST[""])
+        words = log_tail(printed)
+        return Outcome("lost", f"{name} {how}: {words}" if words else f"{name} {how}", log=printed)
 
 
 class OnSlurm:
@@ -240,8 +242,8 @@ class OnSlurm:
             alike.setdefault(self.infra.job_signature(chain[0].kind), []).append(n)
         self._end_the_stuck()
         for numbers in alike.values():
-            found = self._submit([chains[n] for n in numbers])
-            for n, job in zip(numbers, found, strict=False):
+            submitted = self._submit([chains[n] for n in numbers])
+            for n, job in zip(numbers, submitted, strict=False):
                 jobs[n] = job
         if self.queue.away:
             self.notice = AWAY
@@ -286,13 +288,13 @@ class OnSlurm:
         """
         if not chains or time.monotonic() < self._later:
             return []
-        found: list[SlurmJob] = []
+        jobs: list[SlurmJob] = []
         size = array_size()
         self._full = ""
-        while len(found) < len(chains) and self.queue.answers():
-            part = chains[len(found) :][:size]
+        while len(jobs) < len(chains) and self.queue.answers():
+            part = chains[len(jobs) :][:size]
             try:
-                found += self._array(part)
+                jobs += self._array(part)
             except LimitError as error:
                 size = len(part) // 2
                 if size:
@@ -305,9 +307,9 @@ class OnSlurm:
                 if not self.arrays and self.queue.answers():
                     raise UserError(f"sbatch refused: {error}") from None
                 break
-        if len(found) < len(chains):
+        if len(jobs) < len(chains):
             self._later = time.monotonic() + LATER
-        return found
+        return jobs
 
     def _array(self, chains: Sequence[Sequence[Step]]) -> list[SlurmJob]:
         """Jobs of one array. Raises RefusedError."""
