@@ -100,11 +100,11 @@ def _encoders(study: Study) -> Iterator[Need]:
     for weights, names in sharing.items():
         if weights.kind == "published":
             published = (weights.ref, weights.file, weights.revision)
-            found = hub.find_whole(*published)
+            path = hub.find_whole(*published)
             place = hub.weights_home() / weights.ref / hub.safetensors_name(weights.file)
             get = partial(_weights, *published)
             yield Need(
-                "encoder", tuple(names), weights.ref, weights.file, found or place, bool(found), get
+                "encoder", tuple(names), weights.ref, weights.file, path or place, bool(path), get
             )
 
 
@@ -140,12 +140,12 @@ def _data(study: Study) -> Iterator[Need]:
 
 def _source(name: str, files: Files) -> Iterator[Need]:
     """A source's conversations and images, to be fetched if its origin is a dataset on the hub."""
-    said, images, absent = files.conversations, files.images, files.absent()
+    texts, images, absent = files.conversations, files.images, files.absent()
     # A folder of images that the conversations are put into would pass for whole.
-    mixed = images is not None and said.is_relative_to(images)
+    mixed = images is not None and texts.is_relative_to(images)
     on_hub = hub.REPOSITORY.fullmatch(files.origin) and not mixed  # else it is words
-    get = partial(_conversations, files.origin, said) if on_hub else None
-    yield Need("data", (name,), files.origin, said.name, said, said not in absent, get)
+    get = partial(_conversations, files.origin, texts) if on_hub else None
+    yield Need("data", (name,), files.origin, texts.name, texts, texts not in absent, get)
     if images is not None:
         get = partial(_images, files.origin, images) if on_hub else None
         archive = f"{images.name}.zip" if on_hub else "images"
@@ -186,30 +186,30 @@ def _weights(name: str, file: str, revision: str | None) -> None:
 
 def _language_model(name: str, revision: str | None) -> None:
     """Get a language model's folder, its configuration last."""
-    found = repository(name, "model", revision)
-    weights = next((file for file in WEIGHTS if file in found.files), None)
+    source = repository(name, "model", revision)
+    weights = next((file for file in WEIGHTS if file in source.files), None)
     if weights is None:
         raise UserError(f"{name} on the hub holds no weights; looked for {', '.join(WEIGHTS)}")
     _weights(name, weights, revision)
-    beside = [file for file in found.files if any(fnmatch(file, one) for one in BESIDE)]
+    beside = [file for file in source.files if any(fnmatch(file, one) for one in BESIDE)]
     for file in (*sorted(beside), "config.json"):
-        found.download(file, hub.weights_home() / name)
+        source.download(file, hub.weights_home() / name)
 
 
 def _conversations(origin: str, place: Path) -> None:
     """Get the file of conversations that has its own name on the hub, too."""
-    found = repository(origin, "dataset")
-    if place.name not in found.files:
+    source = repository(origin, "dataset")
+    if place.name not in source.files:
         raise UserError(f"{origin} holds no {place.name}: convert what it holds, and put it there")
-    found.download(place.name, place.parent)
+    source.download(place.name, place.parent)
 
 
 def _images(origin: str, place: Path) -> None:
     """Get the folder of images out of the archive of its name, which may hold the folder itself."""
-    found, archive = repository(origin, "dataset"), f"{place.name}.zip"
-    if archive not in found.files:
+    source, archive = repository(origin, "dataset"), f"{place.name}.zip"
+    if archive not in source.files:
         raise UserError(f"{origin} holds no {archive}: get the images, and put them there")
-    packed, draft = found.download(archive, place.parent), place.with_name(f".{place.name}.draft")
+    packed, draft = source.download(archive, place.parent), place.with_name(f".{place.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with ZipFile(packed) as opened:
@@ -225,11 +225,11 @@ def _images(origin: str, place: Path) -> None:
 
 def _benchmark(task: SuiteTask, place: Path) -> None:
     """Get the set of a benchmark, as `ablate.catalog.benchmark_sets` prepares it."""
-    found = repository(benchmarks.hub(task).dataset, "dataset")
+    source = repository(benchmarks.hub(task).dataset, "dataset")
     draft = place.with_name(f"{place.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
-    with answered(found.name):
-        benchmarks.prepare(task, found.commit, draft)
+    with answered(source.name):
+        benchmarks.prepare(task, source.commit, draft)
     files = sorted(path for path in draft.rglob("*") if path.is_file())
-    note(draft, ".", found.name, found.commit, sha256_files(files, draft))
+    note(draft, ".", source.name, source.commit, sha256_files(files, draft))
     draft.rename(place)

@@ -40,15 +40,15 @@ def look_around(folder: Path, rank: int, host: str) -> None:
     """
     heard: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
-    found: dict[str, Any] = {"host": host}
+    report: dict[str, Any] = {"host": host}
     if rank == 0:
-        write_json(folder / "hello.json", {"time": time.time(), **found})
+        write_json(folder / "hello.json", {"time": time.time(), **report})
         began = time.monotonic()
         answered = wait_until(ANSWER, lambda: read(folder / "answer.json") is not None, PAUSE)
-        found["back"] = time.monotonic() - began if answered else None
+        report["back"] = time.monotonic() - began if answered else None
         wanted = (read(folder / "answer.json") or {}).get("signal", False)
-        found["signal"] = wanted and wait_until(SIGNAL, lambda: bool(heard), PAUSE)
-    write_json(folder / f"report-{rank}.json", found | surroundings())
+        report["signal"] = wanted and wait_until(SIGNAL, lambda: bool(heard), PAUSE)
+    write_json(folder / f"report-{rank}.json", report | surroundings())
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -93,19 +93,19 @@ def folder_findings(report: Mapping[str, Any], told_at: float, heard: float) -> 
     back = report["back"]
     if back is None:
         remedy = "Mount the folder of ABLATE_HOME on the nodes with shorter caching (acregmax)."
-        said = f"the node did not see in {ANSWER:.0f} s what was written here"
-        yield Finding("shared folder", "problem", said, remedy)
+        words = f"the node did not see in {ANSWER:.0f} s what was written here"
+        yield Finding("shared folder", "problem", words, remedy)
         return
-    said = f"seen on both sides; a file goes there and back in {back:.1f} s"
+    words = f"seen on both sides; a file goes there and back in {back:.1f} s"
     remedy = "It works, but each decision waits for that; a quicker file system saves time."
     slow = back > SLOW
-    yield Finding("shared folder", "note" if slow else "ok", said, remedy * slow)
+    yield Finding("shared folder", "note" if slow else "ok", words, remedy * slow)
     apart = told_at + back / 2 - heard  # a file takes as long there as back, or we cannot tell
     if abs(apart) > back / 2 + APART:
         ahead = "ahead of" if apart > 0 else "behind"
-        said = f"{report['host']} is {duration(abs(apart))} {ahead} this machine"
+        words = f"{report['host']} is {duration(abs(apart))} {ahead} this machine"
         remedy = "No decision hangs on clocks, but times in records will be off: have NTP checked."
-        yield Finding("clocks", "note", said, remedy)
+        yield Finding("clocks", "note", words, remedy)
     else:
         yield Finding("clocks", "ok", f"less than {back / 2 + APART:.1f} s apart")
 
@@ -121,12 +121,12 @@ def node_findings(report: Mapping[str, Any], setup: str) -> Iterator[Finding]:
         if there.get(name) != version
     ]
     wrong = [*report["missing"], *apart]
-    said = "; ".join(wrong) or f"Python {there['python']} and packages as here"
-    yield Finding(f"packages on {host}", "problem" if wrong else "ok", said, same * bool(wrong))
+    words = "; ".join(wrong) or f"Python {there['python']} and packages as here"
+    yield Finding(f"packages on {host}", "problem" if wrong else "ok", words, same * bool(wrong))
     if report["commit"] != git_commit():
-        said = f"{report['commit'] or 'an installed package'}, here {git_commit()}"
+        words = f"{report['commit'] or 'an installed package'}, here {git_commit()}"
         remedy = "The node imports other code: check PYTHONPATH and where ablate is installed."
-        yield Finding(f"code on {host}", "problem", said, remedy)
+        yield Finding(f"code on {host}", "problem", words, remedy)
     place, free = report["temp"]
     if free < TEMP:
         remedy = f"Free it, or set TMPDIR to a larger disk in {setup}."
@@ -152,7 +152,7 @@ def gpu_finding(report: Mapping[str, Any], asked: int, none: str, more: str) -> 
         remedy = "Install torch with CUDA (https://pytorch.org/get-started/locally)."
         return Finding(check, "problem", f"{seen} visible, but torch is built without CUDA", remedy)
     if torch["gpus"] < asked:
-        said = f"torch for CUDA {torch['cuda']} can use {torch['gpus']} of {asked}"
+        words = f"torch for CUDA {torch['cuda']} can use {torch['gpus']} of {asked}"
         remedy = "Check `nvidia-smi` on the node, and that its driver is new enough for this torch."
-        return Finding(check, "problem", said, remedy)
+        return Finding(check, "problem", words, remedy)
     return Finding(check, "ok", f"{torch['gpus']}, with CUDA {torch['cuda']}")

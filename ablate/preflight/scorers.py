@@ -44,9 +44,9 @@ def check_scorers(ctx: "StepContext") -> Iterator[Problem]:
                 _score(task, asked, suite.data is not None)
             except Exception as error:  # whatever a scorer raises
                 remedy = "choose another metric of it, or leave the task out of the suite"
-                found = from_error(f"task {task.task}, metric {task.metric}", error, remedy)
-                yield found
-                if found.broken:  # the others fail of the same
+                problem = from_error(f"task {task.task}, metric {task.metric}", error, remedy)
+                yield problem
+                if problem.broken:  # the others fail of the same
                     return
 
 

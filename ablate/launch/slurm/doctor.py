@@ -106,8 +106,8 @@ class Sample:
     def printed(self) -> str | None:
         """What the job printed, or Slurm for it, errors last; None where nothing is seen of it."""
         logs = sorted(self.folder.glob("*_log.*"), reverse=True)
-        said = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
-        return said if logs else None
+        text = "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+        return text if logs else None
 
 
 def examine(asked: Asked) -> Iterator[Finding]:
@@ -130,14 +130,14 @@ def _limits() -> Finding:
     """How many jobs Slurm lets this user submit, and in an array."""
     limits = {**configured(), **submitted(getpass.getuser())}
     least = min((n for name, n in limits.items() if "SubmitJobs" in name), default=None)
-    said = ", ".join(f"{name} {n:,}" for name, n in limits.items()) or "Slurm does not tell any"
+    listed = ", ".join(f"{name} {n:,}" for name, n in limits.items()) or "Slurm does not tell any"
     if least is not None and least < FEW:
         remedy = (
             f"At most {least} jobs are taken at once: `--jobs {max(1, least - 1)}`, or as much as "
             "infra.slurm.at_once, leaves room for a driver; more wait until some have ended."
         )
-        return Finding("limits", "note", said, remedy)
-    return Finding("limits", "ok", said)
+        return Finding("limits", "note", listed, remedy)
+    return Finding("limits", "ok", listed)
 
 
 def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
@@ -146,9 +146,9 @@ def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
     if not fields or finding.status == "ok":
         return ""
     places = {name: origins.defined_at(NAME, name, next(iter(kinds), None)) for name in fields}
-    said = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
+    told = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
     anywhere = f"A study may say so, or {clusters.profiles()} for all studies."
-    return " " + " ".join(said or [anywhere])
+    return " " + " ".join(told or [anywhere])
 
 
 def _probed(asked: Request, kinds: Sequence[str], note: Callable[[str], None]) -> Iterator[Finding]:
@@ -195,11 +195,11 @@ def _examined(sample: Sample) -> Iterator[Finding]:
     yield _accounting(sample)
 
 
-def _refused(said: str) -> Finding:
-    words = next((words for word, words in REFUSALS.items() if re.search(word, said, re.I)), "")
+def _refused(answer: str) -> Finding:
+    words = next((words for word, words in REFUSALS.items() if re.search(word, answer, re.I)), "")
     partitions = ", ".join((run_slurm_command("sinfo", "--noheader", "--format=%R") or "").split())
     remedy = words.format(partitions=partitions or "see `sinfo`")
-    return Finding("sbatch", "problem", said, remedy or "Ask the cluster's operators.")
+    return Finding("sbatch", "problem", answer, remedy or "Ask the cluster's operators.")
 
 
 def _requeue(sample: Sample) -> Finding:
@@ -231,8 +231,8 @@ def _awaited(sample: Sample, name: str) -> dict[str, Any] | None:
     """A file that the probe writes; None if it ended and left none, or does not come to it."""
     began, ended = time.monotonic(), None
     while time.monotonic() - began < RUN:
-        if found := sample.read(name):
-            return found
+        if report := sample.read(name):
+            return report
         job = sample.queued()
         if job and not job.alive:
             ended = ended or time.monotonic()
@@ -244,27 +244,27 @@ def _awaited(sample: Sample, name: str) -> dict[str, Any] | None:
 
 def _mute(sample: Sample) -> Finding:
     """Why a probe that began did not come to its end, by what it printed."""
-    job, said = sample.queued(), sample.printed()
-    if said is None and not sample.read("hello.json"):
+    job, printed = sample.queued(), sample.printed()
+    if printed is None and not sample.read("hello.json"):
         remedy = (
             "Set ABLATE_HOME to a folder that login nodes and compute nodes share, and that you "
             "may write to on both."
         )
-        found = f"nothing that the job wrote is seen here, below {sample.folder.parent}"
-        return Finding("shared folder", "problem", found, remedy)
-    said = said or ""
-    if line := failed_set_up(said):
+        nothing = f"nothing that the job wrote is seen here, below {sample.folder.parent}"
+        return Finding("shared folder", "problem", nothing, remedy)
+    printed = printed or ""
+    if line := failed_set_up(printed):
         remedy = "Mend that line of infra.slurm.setup: each has to end with exit status 0."
         return Finding("set-up", "problem", f"the job ended at {line}", remedy)
-    last = log_tail(said) or (f"state {job.state}" if job else "no word")
+    last = log_tail(printed) or (f"state {job.state}" if job else "no word")
     python = shlex.join(sample.asked.python)
-    if module := re.search(r"No module named '?([\w.]+)|ModuleNotFoundError", said):
+    if module := re.search(r"No module named '?([\w.]+)|ModuleNotFoundError", printed):
         remedy = (
             f"On the node {python} is another Python, or lacks {module[1] or 'a package'}: put the "
             "environment on a shared file system, or name another in infra.slurm.python."
         )
         return Finding("python there", "problem", last, remedy)
-    if re.search(r"command not found|No such file|not found", said):
+    if re.search(r"command not found|No such file|not found", printed):
         remedy = f"See that {python} is there on the node, or name another in infra.slurm.python."
         return Finding("python there", "problem", last, remedy)
     remedy = "Read what the job says; infra.slurm.setup runs before it."
@@ -283,14 +283,14 @@ def _signal(report: Mapping[str, Any]) -> Finding:
 
 def _nodes(sample: Sample, reports: Sequence[Mapping[str, Any] | None]) -> Iterator[Finding]:
     """What its processes found where they ran."""
-    found = [report for report in reports if report]
-    hosts = sorted({report["host"] for report in found})
-    said = f"{len(found)} of {sample.processes} processes ran, on {', '.join(hosts)}"
+    there = [report for report in reports if report]
+    hosts = sorted({report["host"] for report in there})
+    ran = f"{len(there)} of {sample.processes} processes ran, on {', '.join(hosts)}"
     remedy = "Check that infra.slurm.srun and python start one process for each device."
-    short = len(found) < sample.processes
-    yield Finding("processes", "problem" if short else "ok", said, remedy * short)
+    short = len(there) < sample.processes
+    yield Finding("processes", "problem" if short else "ok", ran, remedy * short)
     for host in hosts:
-        report = next(one for one in found if one["host"] == host)
+        report = next(one for one in there if one["host"] == host)
         yield from probe.node_findings(report, "infra.slurm.setup")
         gpus = int(sample.asked.options.get("gpus-per-node", 0))
         if gpus or not sample.kinds:  # a study says by itself whether it wants any

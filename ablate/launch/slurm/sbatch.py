@@ -62,8 +62,8 @@ class LimitError(RefusedError):
     """sbatch did not take so many jobs now. `limit`: Slurm's word for what limits them; `sure`:
     whether it is that, for older versions of Slurm name several reasons at once."""
 
-    def __init__(self, said: str, limit: str, *, sure: bool) -> None:
-        super().__init__(said)
+    def __init__(self, answer: str, limit: str, *, sure: bool) -> None:
+        super().__init__(answer)
         self.limit, self.sure = limit, sure
 
 
@@ -76,13 +76,13 @@ OTHERS = re.compile(r"\b(?:QOS|Assoc)(?:Max|Min|Grp)\w+|QOSNotAllowed")
 """What it names where a job itself is too large, in place of a limit on their number."""
 
 
-def refused(said: str) -> RefusedError:
+def refused(answer: str) -> RefusedError:
     """What sbatch's words mean."""
-    if found := LIMITS.search(said):
-        return LimitError(said, found[0], sure=True)
-    if "job submit limit" in said and not OTHERS.search(said):
-        return LimitError(said, "job submit limit", sure=False)
-    return RefusedError(said)
+    if limit := LIMITS.search(answer):
+        return LimitError(answer, limit[0], sure=True)
+    if "job submit limit" in answer and not OTHERS.search(answer):
+        return LimitError(answer, "job submit limit", sure=False)
+    return RefusedError(answer)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
     asked = options(infra)
     gpus = asked.gpus if asked.gpus is not None else infra.devices * on_gpus(infra)
     named = {name: getattr(asked, name) for name in ("partition", "account", "qos", "constraint")}
-    said = {
+    flags = {
         "time": asked.timeout_min,
         "nodes": infra.nodes,
         "ntasks-per-node": infra.devices,
@@ -143,7 +143,7 @@ def request(infra: Infra, *, requeue: bool = False) -> Request:
         **asked.extra,
     }
     return Request(
-        {name: value for name, value in said.items() if value not in (None, False)},
+        {name: value for name, value in flags.items() if value not in (None, False)},
         (f"export OMP_NUM_THREADS={asked.cpus}", *asked.setup),
         (f"--cpus-per-task={asked.cpus}", *asked.srun),  # srun no longer takes it from sbatch
         asked.python or (sys.executable,),
@@ -193,15 +193,15 @@ def _told(asked: Slurm, **fields: Any) -> Infra:
 def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Request]]:
     """What jobs of these kinds of steps ask for, `driver` among them; kinds that ask for the same
     are together."""
-    found: list[tuple[list[str], Request]] = []
+    grouped: list[tuple[list[str], Request]] = []
     for kind in dict.fromkeys(kinds):
         asked = request_of(infra, kind)
-        alike = next((names for names, one in found if one == asked), None)
+        alike = next((names for names, one in grouped if one == asked), None)
         if alike is None:
-            found.append(([kind], asked))
+            grouped.append(([kind], asked))
         else:
             alike.append(kind)
-    return found
+    return grouped
 
 
 def shown(infra: Infra, kinds: Iterable[str], at_once: int | None) -> str:
@@ -242,8 +242,8 @@ def submit(asked: Request, folder: Path, name: str, calls: Sequence[Callable[[],
         with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):
             return str(executor.submit_array(calls)[0].job_id).partition("_")[0]
     except submitit.core.utils.FailedJobError as error:
-        said = " ".join(str(error).split())
-        raise refused(said or f"it did not answer in {PATIENCE} s") from None
+        answer = " ".join(str(error).split())
+        raise refused(answer or f"it did not answer in {PATIENCE} s") from None
 
 
 @contextlib.contextmanager
