@@ -1,7 +1,7 @@
 """Workers on a shared file system that lags, fails and forgets: every step is done, and once.
 
 A failure names its seed: `SHARED_DISK_SEED=N` plays that schedule alone, and
-`SHARED_DISK_SCHEDULES=N` plays so many (default: 600, of which `make test` plays the first 100).
+`SHARED_DISK_SCHEDULES=N` plays so many (default: 300, of which `make test` plays the first 100).
 """
 
 import os
@@ -29,7 +29,7 @@ from ablate.worker.run import run_chain
 FIRST = Step("pretrain", "first", {"n": 1})
 SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})
 STEPS, PARTS = [FIRST, SECOND], ("a", "b", "c")
-SCHEDULES = int(os.environ.get("SHARED_DISK_SCHEDULES", "600"))
+SCHEDULES = int(os.environ.get("SHARED_DISK_SCHEDULES", "300"))
 ONE = os.environ.get("SHARED_DISK_SEED")
 FEW = min(100, SCHEDULES)
 PLAYED = [range(FEW), pytest.param(range(FEW, SCHEDULES), marks=pytest.mark.slow)]

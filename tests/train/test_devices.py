@@ -81,7 +81,6 @@ def assert_close(job: Job, other: Job) -> None:
     ("strategy", "tasks"),
     [
         ("ddp", 2),
-        ("fsdp", 2),
         ("ddp", 4),
         ("fsdp", 3),
         pytest.param("deepspeed", 2, marks=pytest.mark.deepspeed),
@@ -210,8 +209,16 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
     assert_close(two.with_(tasks=tasks).done(), alone)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("task", [0, 1])
+@pytest.mark.parametrize(
+    ("strategy", "task"),
+    [
+        ("ddp", 0),
+        ("ddp", 1),
+        ("fsdp", 1),
+        pytest.param("deepspeed", 0, marks=pytest.mark.deepspeed),
+        pytest.param("deepspeed", 1, marks=pytest.mark.deepspeed),
+    ],
+)
 def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for_bit(
     make_job: MakeJob, tmp_path: Path, strategy: str, task: int
 ) -> None:

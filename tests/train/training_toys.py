@@ -74,7 +74,8 @@ Make = Callable[..., Context]
 
 def train_apart(ctx: Context, last: int) -> int:
     """Train in a process of its own, which is killed after step `last`; its exit code."""
-    process = get_context("spawn").Process(target=_train, args=(ctx, last))  # fit for CUDA
+    way = "spawn" if torch.cuda.is_available() else "fork"  # CUDA does not outlive a fork
+    process = get_context(way).Process(target=_train, args=(ctx, last))
     process.start()
     process.join()
     assert process.exitcode is not None
