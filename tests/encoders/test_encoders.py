@@ -260,11 +260,13 @@ def test_the_shipped_weights_load(title: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_has_timms_networks_without_wandb_which_stays_importable() -> None:
+def test_a_worker_is_spared_wandb_and_torchmetrics_which_stay_importable() -> None:
     code = (
         "import sys, importlib.util, ablate.train.stage; "
         "import ablate.encoders.convnext, ablate.encoders.eva02_det; "
-        "assert 'timm' in sys.modules and 'wandb' not in sys.modules; "
-        "assert importlib.util.find_spec('wandb')"
+        "assert {'timm', 'lightning'} <= sys.modules.keys(); "
+        "assert not {'wandb', 'torchmetrics', 'matplotlib'} & sys.modules.keys(); "
+        "assert importlib.util.find_spec('wandb'); "
+        "from torchmetrics import MeanMetric"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
