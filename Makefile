@@ -19,7 +19,7 @@ test-long: .venv/ready  ## what takes long: the paper's studies, torch.compile, 
 	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray)' $(call MARKED,slow|browser)
 
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
-	$(BIN)/pytest -n 3 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)
+	$(BIN)/pytest -n 5 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed

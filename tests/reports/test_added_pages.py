@@ -107,10 +107,31 @@ def test_a_page_that_fails_says_so_in_its_place_and_costs_no_other(
     whole = contents(build(empty, tmp_path / "whole").parent).keys()
     install(old, new)
     folder = build(empty, tmp_path / "report").parent
-    assert f"This page could not be made: {says}" in words(folder / "encoder-counts.html")
+    text = words(folder / "encoder-counts.html")
+    assert "This page could not be made: page 'encoder counts' of their-pages 1 cannot be " in text
+    assert says in text
+    assert "novelty.py" in text
     assert contents(folder).keys() - whole == {"encoder-counts.html"}
-    amiss = [page.path.name for page in pages(folder) if "could not be made" in page.text]
-    assert amiss == ["encoder-counts.html"]
+    failed = [page.path.name for page in pages(folder) if "could not be made" in page.text]
+    assert failed == ["encoder-counts.html"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{{ count }}", "{{ cuont }}", "UndefinedError: 'cuont' is undefined"),
+        ("{% endfor %}", "", "TemplateSyntaxError: "),
+        ("return {", "return None and {", "TypeError: "),
+    ],
+)
+def test_so_does_one_whose_template_fails(
+    install: Install, empty: StudyResult, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    install(old, new)
+    folder = build(empty, tmp_path / "report").parent
+    assert f"This page could not be made: {says}" in words(folder / "encoder-counts.html")
+    failed = [page.path.name for page in pages(folder) if "could not be made" in page.text]
+    assert failed == ["encoder-counts.html"]
 
 
 def test_a_page_is_left_out_where_it_does_not_want_to_be_shown(
