@@ -90,8 +90,9 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
 )
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
     torch.manual_seed(0)
-    fusion = scrambled(build(name, SHAPES[:3], (5, 6)))
-    maps, base = with_grad(random_maps(SHAPES[:3])), ToyBase(SHAPES[0])
+    shapes = SHAPES[: 2 if backend == "inductor" else 3]  # g++ takes seconds for each expert
+    fusion = scrambled(build(name, shapes, (5, 6)))
+    maps, base = with_grad(random_maps(shapes)), ToyBase(SHAPES[0])
     whole = Whole(fusion)
     compiled = torch.compile(whole, fullgraph=True, backend=backend)
     expected, tokens = whole(maps, base), compiled(maps, base)
