@@ -83,7 +83,7 @@ class Encoder(nn.Module):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels in [0,1] as the encoder was trained on them, in its own precision."""
-        scaled = (pixels.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        scaled = (pixels.float() - self.get_buffer("mean")).div_(self.get_buffer("std"))
         return scaled.to(next(self.parameters()).dtype)
 
     def features(self, pixels: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Pix2StructEncoder(BlockEncoder):
         pixels = pixels.float()
         deviation, mean = torch.std_mean(pixels, dim=(1, 2, 3), correction=0, keepdim=True)
         smallest = 1 / (255 * pixels[0].numel() ** 0.5)  # published for values up to 255
-        scaled = (pixels - mean) / deviation.clamp(min=smallest)
+        scaled = (pixels - mean).div_(deviation.clamp(min=smallest))
         return scaled.to(next(self.parameters()).dtype)
 
     def embed(self, pixels: Tensor) -> Tensor:

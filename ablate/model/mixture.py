@@ -124,4 +124,4 @@ def _resize(image: Tensor, size: int, aligned: bool) -> Tensor:
     if image.shape[-2:] == (size, size):
         return image
     how = {"align_corners": aligned, "antialias": not aligned}
-    return F.interpolate(image, (size, size), mode="bilinear", **how).clamp(0, 1)
+    return F.interpolate(image, (size, size), mode="bilinear", **how).clamp_(0, 1)
