@@ -38,7 +38,7 @@ def options(
 
 for command in (
     *(studies.run, studies.retry, studies.plan, studies.fetch, studies.status, studies.logs),
-    *(studies.cancel, machine.list_, results.table, results.replay, results.compare),
-    *(results.export, results.report, machine.doctor, machine.bake),
+    *(studies.cancel, machine.list_, results.table, results.replay, results.proxy),
+    *(results.compare, results.export, results.report, machine.doctor, machine.bake),
 ):
     app.command(command.__name__.rstrip("_"))(command)

@@ -130,6 +130,32 @@ def replay(
     replaying.show(study, overrides or [], strategy, over, round, json)
 
 
+def proxy(
+    study: StudyName = DEFAULT_STUDY,
+    small: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY", help="A study of the same mixtures with a smaller language model."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """What could have been known without training, and how often it would have been right.
+
+    Numbers from features of the frozen encoders and the language model (made once, kept in the
+    store), and what the first 5 % of training say; each with its hit rate on the study's scores.
+
+    \b
+    Examples:
+      ablate proxy
+      ablate proxy eagle/rounds --small eagle/proxy/rounds
+    """
+    from ablate.commands import proxy as proxying
+
+    proxying.show(study, overrides or [], small, json)
+
+
 def compare(
     words: Annotated[
         list[str],

@@ -7,8 +7,7 @@ processes for us, their word on a state is a hint.
 from pathlib import Path
 
 from ablate.config.infra import Infra
-from ablate.errors import UserError
-from ablate.launch.devices import gpus
+from ablate.launch.devices import chosen_device
 from ablate.launch.protocol import Backend, Drive
 from ablate.launch.registry import launcher
 from ablate.worker.context import RunContext
@@ -30,9 +29,7 @@ def open_backend(
     and for what the machine lacks.
     """
     found = launcher(name)
-    here = bool(gpus())
-    device = ("cuda" if here else "cpu") if infra.device == "auto" else infra.device
-    if device == "cuda" and not here and not found.remote:
-        raise UserError("infra.device is cuda, but there is no GPU here; choose auto or cpu")
+    remote = found.remote and infra.device != "auto"
+    device = infra.device if remote else chosen_device(infra.device)
     where = RunContext(device, infra.for_steps(), folder.name, more_memory=found.more_memory)
     return found.open(Drive(home, folder, where, infra, executors), jobs)

@@ -97,6 +97,12 @@ def features(encoder: Encoder, pixels: Tensor) -> Tensor:
     return torch.cat([one.tokens().flatten(1) for one in maps], dim=1)
 
 
+@torch.no_grad()
+def feature_map(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """(B,C,H,W): an encoder's own map of images (B,3,H,W), as in a mixture, not normalised."""
+    return encoder(_resize(_floats(pixels), *_view(encoder))).tensor
+
+
 def feature_size(encoder: Encoder) -> int:
     """The values F of an image's `features`."""
     return sum(shape.tokens * shape.channels for shape in encoder.shapes)

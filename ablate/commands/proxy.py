@@ -1,0 +1,197 @@
+"""`ablate proxy`: numbers that need no training, held against the scores that training found."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ablate import proxies
+from ablate.commands.output import columns, emit_json, note, say
+from ablate.config.study import Study, load_study
+from ablate.errors import UserError
+from ablate.files import home
+from ablate.launch.devices import chosen_device
+from ablate.printable import one_line
+from ablate.proxies.steps import Seen, features_step
+from ablate.reports.load import load
+from ablate.reports.losses import points_of
+from ablate.reports.model import CandidateResult, StudyResult
+from ablate.stats.ranking import Floats, HitRate, hit_rate
+from ablate.store.artifacts import Store
+from ablate.store.steps import Step
+from ablate.worker.context import RunContext
+from ablate.worker.run import run_chain
+
+PAUSE = 1.0
+"""Seconds between two looks at a step that another process has at hand."""
+FEW = 10
+"""Candidates below which a hit rate says little."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What each proxy says of a candidate, None where it cannot, and its score where it has one."""
+
+    candidate: CandidateResult
+    numbers: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of a study's candidates, each proxy's hit rate, and how alike any two encoders see."""
+
+    study: StudyResult
+    measured: Sequence[Measured]
+    rates: Mapping[str, HitRate | None]
+    alike: Mapping[str, Mapping[str, float]]
+
+
+def show(name: str, overrides: Sequence[str], small: str | None, as_json: bool) -> None:
+    """Print the hit rate of each proxy on the study's scores, and its number of each candidate.
+
+    `small`: a study of the same mixtures with a smaller language model. UserError where features
+    cannot be made, and where that study has none of the mixtures.
+    """
+    study = load_study(name, overrides)
+    found = load(study)
+    smaller = _scores(load(small)) if small else {}
+    if small and not any(one.encoders in smaller for one in found.candidates):
+        raise UserError(f"--small: {small} has no score of a mixture of {name}")
+    seen = _seen(study, found, Store(home()))
+    measured = [_measured(one, seen, smaller) for one in found.candidates]
+    rates = {name: hit_rate([*_rounds(found, measured, name)]) for name in proxies.names()}
+    result = Findings(found, measured, rates, seen.alike())
+    if as_json:
+        emit_json(_as_data(result))
+    else:
+        say(_as_text(result))
+
+
+def _scores(study: StudyResult) -> dict[tuple[str, ...], float]:
+    """By mixture."""
+    return {one.encoders: one.composite for one in study.candidates if one.composite is not None}
+
+
+def _seen(study: Study, found: StudyResult, store: Store) -> Seen:
+    """The features of every encoder that a candidate has, and of the texts, made where missing."""
+    titles = dict.fromkeys(title for one in found.candidates for title in one.encoders)
+    eyes = {title: features_step(study, title) for title in titles}
+    reader = features_step(study)
+    for step in (reader, *eyes.values()):
+        _make(store, step, RunContext(chosen_device(study.infra.device)))
+    return Seen.load(store, eyes, reader)
+
+
+def _make(store: Store, step: Step, where: RunContext) -> None:
+    if store.record(step) is None:
+        note(f"features of {step.slug} ...")
+    while (outcome := run_chain(store.home, [step], where)).status == "busy":
+        time.sleep(PAUSE)
+    if outcome.status != "done":
+        raise UserError(f"features of {step.slug}: {outcome.message}")
+
+
+def _measured(
+    one: CandidateResult, seen: Seen, smaller: Mapping[tuple[str, ...], float]
+) -> Measured:
+    losses = [loss for _, loss in points_of(one.last_stages[0])] if one.last_stages else []
+    known = seen.of(one.encoders, losses, smaller.get(one.encoders))
+    return Measured(one, {name: proxies.find(name).score(known) for name in proxies.names()})
+
+
+def _rounds(
+    study: StudyResult, measured: Sequence[Measured], name: str
+) -> Iterator[tuple[Floats, Floats]]:
+    """By round what the proxy says and what came of it, where both are known."""
+    by_candidate = {one.candidate.name: one.numbers[name] for one in measured}
+    for turn in study.rounds:
+        pairs = [(by_candidate[one.name], one.composite) for one in turn.candidates]
+        known = [(said, score) for said, score in pairs if said is not None and score is not None]
+        yield np.array([said for said, _ in known]), np.array([score for _, score in known])
+
+
+def _as_data(found: Findings) -> dict[str, Any]:
+    return {
+        "study": found.study.name,
+        "proxies": {
+            name: {"title": proxies.find(name).title, **(asdict(rate) if rate else {})}
+            for name, rate in found.rates.items()
+        },
+        "candidates": [
+            {
+                "name": one.candidate.name,
+                "round": one.candidate.round,
+                "score": one.candidate.composite,
+                **one.numbers,
+            }
+            for one in found.measured
+        ],
+        "cka": {title: dict(others) for title, others in found.alike.items()},
+    }
+
+
+def _as_text(found: Findings) -> str:
+    """The hit rates first, as no number is worth anything without; then all numbers."""
+    scored = [one for one in found.measured if one.candidate.composite is not None]
+    heads = ("PROXY", "BEST NAMED", "RANK", "R2", "LEFT OUT", "REGRET", "WORST", "KEEP")
+    parts = [one_line(f"{found.study.name}: what could be known without training, and its worth")]
+    if any(found.rates.values()):
+        parts += [columns(heads, _rate_rows(found.rates)), LEGEND]
+        if len(scored) < FEW:
+            parts.append(f"{len(scored)} scored candidates are few: a hit rate may be luck.")
+    else:
+        parts.append("No round has two scores: no proxy has a hit rate here, so trust none.")
+    return "\n\n".join([*parts, _numbers(found), _matrix(found.alike)])
+
+
+LEGEND = """\
+BEST NAMED: rounds whose best it names. RANK: rank correlation with the scores within rounds.
+R2 of a line within rounds, and LEFT OUT: of each candidate predicted from the others.
+REGRET, WORST: what its choice is behind the best, in points, mean and largest of a round.
+KEEP: how many of a round to keep, by its order, to have had the best of every round."""
+
+
+def _rate_rows(rates: Mapping[str, HitRate | None]) -> Iterator[tuple[object, ...]]:
+    for name, rate in rates.items():
+        title = proxies.find(name).title
+        if rate is None:
+            yield (title, "not known", *[""] * 6)
+        else:
+            shares = [_number(value) for value in (rate.rank, rate.fit, rate.left_out)]
+            points = f"{rate.regret:.1f}", f"{rate.worst:.1f}"
+            yield (title, f"{rate.hits} of {rate.rounds}", *shares, *points, rate.keep)
+
+
+def _numbers(found: Findings) -> str:
+    """What each proxy that knows anything says of each candidate."""
+    known = [
+        name
+        for name in proxies.names()
+        if any(one.numbers[name] is not None for one in found.measured)
+    ]
+    heads = [proxies.find(name).short for name in known]
+    rows = [
+        (
+            one.candidate.round,
+            found.study.label(one.candidate),
+            "" if one.candidate.composite is None else f"{one.candidate.composite:.1f}",
+            *(_number(one.numbers[name]) for name in known),
+        )
+        for one in found.measured
+    ]
+    return columns(("ROUND", "CANDIDATE", "SCORE", *heads), rows)
+
+
+def _matrix(alike: Mapping[str, Mapping[str, float]]) -> str:
+    """How alike any two encoders see, 1 where they see the same (Mordal's clusters)."""
+    rows = [
+        (f"{number} {title}", *(f"{value:.2f}" for value in others.values()))
+        for number, (title, others) in enumerate(alike.items(), start=1)
+    ]
+    return columns(("CKA OF TWO ENCODERS", *map(str, range(1, len(alike) + 1))), rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
