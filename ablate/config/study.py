@@ -164,7 +164,7 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     base = checked(written.base, tree.value["base"], written.data)
     with error_location(tree, ["suite"]):
         suite = suites.absolute(written.suite, tree.at(["suite"]).folder)
-        suites.resolve(suite)
+        tasks = tuple(task.task for task in suites.resolve(suite).tasks)
     with error_location(tree, ["seeds"]):
         require_distinct(map(str, written.seeds))
     table = None
@@ -172,7 +172,7 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
         with error_location(tree, ["published"]):
             table = published.table(written.published)
     with blamed(written.explore.kind, "check its fields"):
-        explore = written.explore.resolved(Context(base, tree, written.data, table))
+        explore = written.explore.resolved(Context(base, tree, written.data, table, tasks))
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
     changed = {"base": base, "explore": explore, "data": data, "suite": suite}

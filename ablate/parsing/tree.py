@@ -117,7 +117,7 @@ def assign(tree: Located, path: str, value: Any, where: str) -> Located:
 
     List items go by index from 0.
     """
-    return _assign(tree, path.split("."), _located(value, where, tree.folder), where, path)
+    return _assign(tree, path.split("."), located(value, where, tree.folder), where, path)
 
 
 def _takes_away(over: Located, under: Located | None) -> bool:
@@ -165,13 +165,14 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
     return Located({**old, part: _assign(child, rest, value, where, path)}, tree.where, tree.folder)
 
 
-def _located(value: Any, where: str, folder: Path) -> Located:
+def located(value: Any, where: str, folder: Path) -> Located:
+    """A plain value as if it were written there, all of it at one place."""
     if isinstance(value, Located):
         return value
     if isinstance(value, dict):
-        value = {str(key): _located(child, where, folder) for key, child in value.items()}
+        value = {str(key): located(child, where, folder) for key, child in value.items()}
     elif isinstance(value, list):
-        value = [_located(child, where, folder) for child in value]
+        value = [located(child, where, folder) for child in value]
     return Located(value, where, folder)
 
 

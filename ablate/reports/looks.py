@@ -75,10 +75,10 @@ def _line(name: str, one: Standing) -> tuple[str, ...]:
 
 
 def _notes(look: Look) -> list[str]:
-    risk = f"Of the risk of {look.error:.2g} to drop the best of the round it spent "
-    sure = look.correct
+    error, spent, sure = look.error, look.spent, look.correct
+    risk = "Of the risk of {:.2g} to drop the best of the round it spent {:.2g}."
     return [
-        *([f"{risk}{look.spent:.2g}."] if look.spent else []),
+        *([risk.format(error, spent)] if spent else []),
         *([] if sure is None else [f"The leader is the best with a probability of {sure:.2f}."]),
         *look.notes,
     ]

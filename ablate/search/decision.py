@@ -65,6 +65,7 @@ def decide(
         unread={name: found for name, runs in choice.runs.items() if (found := _unread(runs))},
         fidelity=choice.runs[winner][0].candidate.fidelity,
         look=choice.look,
+        values=dict(choice.values),
     )
 
 

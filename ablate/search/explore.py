@@ -4,10 +4,12 @@ Killed at any moment and asked again, it proposes the same candidates and decide
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from ablate.config.study import Study
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
+from ablate.search.costs import cost_of
 from ablate.search.decision import decide
 from ablate.store.results import Failure, Lookup
 from ablate.strategies import Outcome, Round, Strategy, Trial, blamed, propose
@@ -36,11 +38,14 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         round_ = found[-1].round + (not again) if found else 1
         if not trials or round_ > last:
             break
-        provisional = any(_open(before) for before in found)
+        provisional = any(_open(before, strategy) for before in found)
         with blamed(strategy.kind, f"propose round {round_}"):
             candidates = tuple(_candidates(trials, round_, study.seeds))
         decision = None
-        outcomes = None if provisional else _outcomes(candidates, lookup, number)
+        if not found and lookup.decision(1) is None:  # what is not known is said before a run
+            for what in strategy.costs:
+                cost_of(study, candidates[0], what)
+        outcomes = None if provisional else _outcomes(study, candidates, lookup, number)
         if outcomes is not None:
             decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
             ended += outcomes
@@ -48,7 +53,17 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         designs = {**designs, **own} if again else own
         names = decision.survivors if decision else tuple(own)[:keeps]
         survivors = tuple(designs[name] for name in names)
-        found.append(Round(number, candidates, provisional, decision, survivors, round_))
+        found.append(
+            Round(
+                number,
+                candidates,
+                provisional,
+                decision,
+                survivors,
+                round_,
+                ended=outcomes is not None,
+            )
+        )
     return found
 
 
@@ -57,8 +72,10 @@ def _is_last(turn: Round, strategy: Strategy) -> bool:
     return turn.decision.settled if turn.decision else not strategy.looks
 
 
-def _open(before: Round) -> bool:
+def _open(before: Round, strategy: Strategy) -> bool:
     """Whether what comes after this turn is not known yet."""
+    if strategy.guesses:
+        return not before.ended
     return before.decision is None and len(before.points) > 1
 
 
@@ -82,7 +99,9 @@ def _candidates(
             )
 
 
-def _outcomes(candidates: Sequence[Candidate], lookup: Lookup, turn: int) -> list[Outcome] | None:
+def _outcomes(
+    study: Study, candidates: Sequence[Candidate], lookup: Lookup, turn: int
+) -> list[Outcome] | None:
     """How the candidates ended; None while one has not."""
     found = []
     for one in candidates:
@@ -93,5 +112,5 @@ def _outcomes(candidates: Sequence[Candidate], lookup: Lookup, turn: int) -> lis
             said = f"{result.step.name}: {result.message}"
             found.append(Outcome(one, None, said, turn))
         else:
-            found.append(Outcome(one, result, turn=turn))
+            found.append(Outcome(one, result, turn=turn, cost=partial(cost_of, study, one)))
     return found

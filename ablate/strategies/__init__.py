@@ -26,6 +26,7 @@ from ablate.strategies._decision import alike as alike
 from ablate.strategies._decision import by_point as by_point
 from ablate.strategies._decision import mean as mean
 from ablate.strategies._interface import Context as Context
+from ablate.strategies._interface import OptunaView as OptunaView
 from ablate.strategies._interface import Round as Round
 from ablate.strategies._interface import Strategy as Strategy
 from ablate.strategies._interface import Trial as Trial

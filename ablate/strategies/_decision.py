@@ -1,6 +1,6 @@
 """What a turn of a search came to: who goes on, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -28,12 +28,16 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a candidate ended: with a result, or failed for a reason; in which turn, by number."""
+    """How a candidate ended: with a result, or failed for a reason; in which turn, by number.
+
+    `cost`: what it takes, by name: see `search.costs`.
+    """
 
     candidate: Candidate
     result: Result | None
     failure: str = ""
     turn: int = 0
+    cost: Callable[[str], float] | None = field(default=None, compare=False)
 
 
 def by_point(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -79,14 +83,15 @@ class Look:
 
     `open`: the points of which more is to be seen; none once the round is decided. `standings`: by
     point. `error`: the risk of dropping the best that all looks of a round may take together, of
-    which this one `spent` so much; `correct`: the probability that the leader is the best one, as
-    far as it is known. `notes`: what else the bounds rest on, in sentences.
+    which this one `spent` so much, None where nobody promises one; `correct`: the probability that
+    the leader is the best one, as far as it is known. `notes`: what else the bounds rest on, in
+    sentences.
     """
 
     open: tuple[str, ...]
     standings: Mapping[str, Standing]
-    error: float
-    spent: float
+    error: float | None
+    spent: float | None
     correct: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -101,11 +106,13 @@ class Look:
 @dataclass(frozen=True)
 class Choice:
     """What a strategy makes of a turn: the points that go on, the best first; by point the runs
-    that it was scored by, all at one fidelity; and, of a round of several turns, the look."""
+    that it was scored by, all at one fidelity; of a round of several turns, the look; and, where
+    it reads more than the score, its `values` by point."""
 
     survivors: tuple[str, ...]
     runs: Mapping[str, Sequence[Outcome]]
     look: Look | None = None
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Decision:
     it does not but training noise is not in it, as of one run each. `inputs`: the keys of the
     evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
     `fidelity`: how much of each candidate was trained and asked. `look`: of a round of several
-    turns.
+    turns. `values`: by point what else the strategy read, where it reads more than the score.
     """
 
     round: int
@@ -136,6 +143,7 @@ class Decision:
     unread: dict[str, dict[str, int]]
     fidelity: Fidelity = field(default=WHOLE)
     look: Look | None = None
+    values: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
@@ -144,9 +152,10 @@ class Decision:
 
     def mark(self, point: str) -> str:
         """What it makes of a point: `winner`, or how that stands at a look; else nothing."""
-        if self.settled and point == self.winner:
-            return "winner"
         standing = self.look.standings.get(point) if self.look else None
+        dropped = standing is not None and standing.mark == "dropped"  # as all of a turn may be
+        if self.settled and point == self.winner and not dropped:
+            return "winner"
         return standing.mark if standing else ""
 
     def to_json(self) -> dict[str, Any]:
@@ -156,7 +165,8 @@ class Decision:
         found["fidelity"] = self.fidelity.model_dump(mode="json") or None
         if self.look:
             found["look"] |= {name: list(found["look"][name]) for name in ("open", "notes")}
-        later = ("survivors", "fidelity", "look")
+        found["values"] = {point: list(values) for point, values in self.values.items()}
+        later = ("survivors", "fidelity", "look", "values")
         return {name: value for name, value in found.items() if value or name not in later}
 
     @classmethod
@@ -167,5 +177,6 @@ class Decision:
             "survivors": tuple(value.get("survivors", (value["winner"],))),
             "fidelity": Fidelity(**value.get("fidelity", {})),
             "look": Look.from_json(value["look"]) if "look" in value else None,
+            "values": {name: tuple(values) for name, values in value.get("values", {}).items()},
         }
         return cls(**{**value, **parts})

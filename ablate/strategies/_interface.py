@@ -1,16 +1,17 @@
 """What a search strategy is, and what it is told: the rounds before, and the study around it."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 from ablate.catalog.data_sources import DataSource
 from ablate.catalog.published import Table
 from ablate.design import Candidate, Design, checked, encoder_spec, require_distinct
 from ablate.design.fidelity import WHOLE, Fidelity
-from ablate.errors import UserError
+from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located, assign
 from ablate.parsing.validation import Fields, error_location, validated
 from ablate.strategies._decision import Choice, Decision, Outcome, alike, mean
@@ -31,7 +32,8 @@ class Round:
     that follow if the first of that round wins. `decision`: None while open, or if all have failed.
     `survivors`: the designs that go on, the best first; without a decision the first ones.
     `round`: the number of the round that it is a turn of, which is its own number where each round
-    has one turn. A turn with a point of the one before is of the same round.
+    has one turn. A turn with a point of the one before is of the same round. `ended`: whether all
+    of its candidates have.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Round:
     decision: Decision | None
     survivors: tuple[Design, ...] = ()
     round: int = 0
+    ended: bool = False
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -56,13 +59,14 @@ class Context:
     """The study that a strategy's fields stand in, to check them against.
 
     `base`: its base design, checked; `tree`: the study as written; `data`: its sources by name;
-    `published`: the published table that it names.
+    `published`: the published table that it names; `tasks`: those of its suite.
     """
 
     base: Design
     tree: Located
     data: Mapping[str, DataSource]
     published: Table | None
+    tasks: tuple[str, ...] = ()
 
     def at(self, *path: str | int) -> AbstractContextManager[None]:
         """Puts file, line and field before an error raised inside; `path`: below `explore`."""
@@ -72,18 +76,18 @@ class Context:
         """What is written there below `explore`, each value with its place."""
         return self.tree.at(["explore", *path])
 
-    def encoders(self, field: str, titles: Sequence[str]) -> tuple[str, ...]:
-        """The full titles of the encoders in a field.
+    def encoders(self, field: str, titles: Sequence[str], *below: str) -> tuple[str, ...]:
+        """The full titles of the encoders in a field, or `below` it.
 
         Raises UserError for one that is unknown, in the base already, or there twice.
         """
         found = []
         for n, title in enumerate(titles):
-            with self.at(field, n):
+            with self.at(field, *below, n):
                 found.append(encoder_spec(title).title)
                 if found[-1] in self.base.encoders:
                     raise UserError(f"'{found[-1]}' is in the base already")
-        with self.at(field):
+        with self.at(field, *below):
             require_distinct(found)
         return tuple(found)
 
@@ -94,11 +98,43 @@ class Context:
             tree = assign(tree, path, value, value.where)
         return checked(validated(Design, tree, ["base"]), tree, self.data)
 
+    def check_budgets(self, field: str, budgets: Sequence[Fidelity]) -> None:
+        """Raise UserError unless each of the budgets in a field is less than the next, and the last
+        is all of a candidate."""
+        stages = self.base.recipe.stages()
+        with self.at(field):
+            if not budgets or not budgets[-1].is_whole:
+                raise UserError("the last budget is {}, all of a candidate")
+            for one in budgets:
+                for name in one.stages:
+                    if name not in stages:
+                        raise UserError(f"no stage '{name}'{nearest(name, stages)}")
+            for less, more in pairwise(budgets):
+                if less == more or not less.within(more):
+                    raise UserError(f"{less.words or 'all'} is not less than {more.words or 'all'}")
+
     def require_row(self, row: str) -> None:
         """Raise UserError unless the published table that the study names has such a row."""
         if self.published is None:
             raise UserError(f"'{row}' is a row, but the study names no `published` table")
         self.published.row(row)
+
+
+@dataclass(frozen=True)
+class OptunaView:
+    """How the trials of a strategy that Optuna leads stand in a storage of Optuna's.
+
+    `storage`: `journal`, or a database's address; `objectives`: their directions by name;
+    `distributions` of the parameters, and the parameters (`params`) of each point; `values`: the
+    objectives of runs of one point, `reported`: what they are worth by step.
+    """
+
+    storage: str
+    objectives: Mapping[str, str]
+    distributions: Callable[[], Mapping[str, Any]]
+    params: Mapping[str, Mapping[str, Any]]
+    values: Callable[[Sequence[Outcome]], tuple[float, ...]]
+    reported: Callable[[Sequence[Outcome]], Mapping[int, float]]
 
 
 class Strategy(Fields):
@@ -121,6 +157,10 @@ class Strategy(Fields):
     """Whether a round may take several turns, each a look at what is trained so far. Such a
     strategy is asked for the next turn also where the last is not decided, and what it decides may
     rest on all results before."""
+    guesses: ClassVar[bool] = False
+    """Whether what it shows of turns to come is a mere guess while one is open: it hangs on every
+    result, and nothing of it is begun."""
+
     kind: str
 
     @property
@@ -136,6 +176,11 @@ class Strategy(Fields):
     def rule(self) -> str:
         """How it chooses, as it is written down; a decision by another rule is made anew."""
         return "highest composite (mean over seeds); equal ones by name"
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What it has to know of a candidate beside its scores: see `Outcome.cost`."""
+        return ()
 
     @property
     def keeps(self) -> int:
@@ -186,6 +231,11 @@ class Strategy(Fields):
         runs = {point: alike(outcomes) for point, outcomes in rivals.items()}
         ranked = sorted(runs, key=lambda point: (-mean(runs[point]), point))
         return Choice(tuple(ranked[: self.keeps]), runs)
+
+    @property
+    def view(self) -> OptunaView | None:
+        """How its trials are shown in Optuna's dashboard; None: as candidates of any search."""
+        return None
 
     @property
     def differs_in(self) -> str:

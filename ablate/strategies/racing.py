@@ -1,14 +1,12 @@
 """Greedy rounds whose candidates race: most training goes where the decision is open."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, PositiveInt, Strict
 
 from ablate.design import Design
 from ablate.design.fidelity import WHOLE, Fidelity
-from ablate.errors import UserError, nearest
 from ablate.strategies import Choice, Context, Outcome, Round, Trial
 from ablate.strategies._race import ERROR, INDIFFERENCE, Rules, choose, next_look, this_round
 from ablate.strategies.rounds import Rounds
@@ -41,18 +39,8 @@ class Racing(Rounds):
     keep: PositiveInt | None = None
 
     def resolved(self, study: Context) -> Self:
-        stages = study.base.recipe.stages()
         budgets = self._budgets(study.base)
-        with study.at("budgets"):
-            if not budgets or not budgets[-1].is_whole:
-                raise UserError("the last budget is {}, all of a candidate")
-            for one in budgets:
-                for name in one.stages:
-                    if name not in stages:
-                        raise UserError(f"no stage '{name}'{nearest(name, stages)}")
-            for less, more in pairwise(budgets):
-                if less == more or not less.within(more):
-                    raise UserError(f"{less.words or 'all'} is not less than {more.words or 'all'}")
+        study.check_budgets("budgets", budgets)
         return super().resolved(study).model_copy(update={"budgets": budgets})
 
     @property

@@ -1,0 +1,345 @@
+"""A declared space: fields of the base by dotted path, and where each of them ranges.
+
+A point of it is a value by parameter, as Optuna has them: a field is one parameter, but `encoders`,
+where each expert is one that is true or false. Optuna is imported where its distributions are.
+"""
+
+import json
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from ablate.design import Design, Names
+from ablate.errors import nearest
+from ablate.parsing.tree import located
+from ablate.parsing.validation import Fields
+from ablate.strategies._interface import Context
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Point = Mapping[str, Any]
+"""The values of parameters, by name."""
+
+
+class Range(Fields):
+    """Where the field at `path` ranges."""
+
+    @abstractmethod
+    def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
+        """Its parameters, by name."""
+
+    def value(self, path: str, point: Point) -> Any:
+        """What the field is at a point, as YAML has it; `encoders`: those that are added."""
+        return point[path]
+
+    @abstractmethod
+    def point(self, path: str, value: Any) -> Point | None:
+        """The parameters of a value of the field; None where it lies outside."""
+
+    @abstractmethod
+    def ends(self) -> Sequence[Any]:
+        """The values to try on the base alone, to see that the field takes them."""
+
+    @abstractmethod
+    def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
+        """Every value of its parameters; None where there is no end of them."""
+
+    def holds(self, path: str, point: Point) -> bool:
+        """Whether the point is in the range, of those that its distributions draw."""
+        return True
+
+
+class Categorical(Range):
+    """One of these values, of any kind."""
+
+    kind: Literal["categorical"]
+    choices: Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
+
+    def _words(self) -> dict[Any, Any]:
+        """The values by what Optuna calls them: lists and mappings by their JSON."""
+        return {
+            json.dumps(one) if isinstance(one, list | dict) else one: one for one in self.choices
+        }
+
+    def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
+        from optuna.distributions import CategoricalDistribution
+
+        return {path: CategoricalDistribution(tuple(self._words()))}
+
+    def value(self, path: str, point: Point) -> Any:
+        return self._words()[point[path]]
+
+    def point(self, path: str, value: Any) -> Point | None:
+        return next(({path: word} for word, one in self._words().items() if one == value), None)
+
+    def ends(self) -> Sequence[Any]:
+        return self.choices
+
+    def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
+        return {path: list(self._words())}
+
+
+class _Between(Range):
+    """A number from `low` to `high`, both included."""
+
+    def point(self, path: str, value: Any) -> Point | None:
+        (distribution,) = self.distributions(path).values()
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {path: value} if number and distribution._contains(value) else None
+
+    def ends(self) -> Sequence[Any]:
+        (distribution,) = self.distributions("").values()
+        return [distribution.low, distribution.high]  # type: ignore[attr-defined]
+
+
+class Integer(_Between):
+    """A whole number from `low` to `high`, in steps of `step` from `low`, or by its logarithm."""
+
+    kind: Literal["integer"]
+    low: int
+    high: int
+    step: PositiveInt = 1
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Integer":
+        _check(self.low, self.high, self.log, self.step != 1)
+        return self
+
+    def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
+        from optuna.distributions import IntDistribution
+
+        high = self.high - (self.high - self.low) % self.step
+        return {path: IntDistribution(self.low, high, log=self.log, step=self.step)}
+
+    def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
+        return {path: range(self.low, self.high + 1, self.step)}
+
+
+class Real(_Between):
+    """A number from `low` to `high`, in steps of `step` where it is given, or by its logarithm."""
+
+    kind: Literal["float"]
+    low: float
+    high: float
+    step: PositiveFloat | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Real":
+        _check(self.low, self.high, self.log, self.step is not None)
+        return self
+
+    def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
+        from optuna.distributions import FloatDistribution
+
+        high = self.high
+        if self.step is not None:
+            high = self.low + self._count * self.step
+        return {path: FloatDistribution(self.low, high, log=self.log, step=self.step)}
+
+    @property
+    def _count(self) -> int:
+        """How many steps there are, where there are any."""
+        return math.floor((self.high - self.low) / (self.step or math.inf) + 1e-9)
+
+    def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
+        if self.step is None:
+            return None
+        return {path: [self.low + n * self.step for n in range(self._count + 1)]}
+
+
+class Subset(Range):
+    """Some of these experts, from `at_least` to `at_most` of them, beside the base's encoders."""
+
+    kind: Literal["subset"]
+    of: Names
+    at_least: NonNegativeInt = 0
+    at_most: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Subset":
+        most = len(self.of) if self.at_most is None else self.at_most
+        if self.at_least > min(most, len(self.of)):
+            raise _problem(f"at_least is {self.at_least}, of {len(self.of)} at most {most} go in")
+        return self
+
+    def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
+        from optuna.distributions import CategoricalDistribution
+
+        return {title: CategoricalDistribution((False, True)) for title in self.of}
+
+    def value(self, path: str, point: Point) -> Any:
+        return [title for title in self.of if point[title]]
+
+    def point(self, path: str, value: Any) -> Point | None:
+        found = {title: title in value for title in self.of}
+        inside = set(value) <= set(self.of) and self.holds(path, found)
+        return found if inside else None
+
+    def ends(self) -> Sequence[Any]:
+        return [[title] for title in self.of]
+
+    def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
+        return {title: [False, True] for title in self.of}
+
+    def holds(self, path: str, point: Point) -> bool:
+        most = len(self.of) if self.at_most is None else self.at_most
+        return self.at_least <= sum(point[title] for title in self.of) <= most
+
+
+KINDS: Mapping[str, type[Range]] = {
+    "categorical": Categorical,
+    "subset": Subset,
+    "integer": Integer,
+    "float": Real,
+}
+
+
+class Space:
+    """Fields and their ranges, as one."""
+
+    def __init__(self, ranges: Mapping[str, Range]) -> None:
+        self.ranges = dict(ranges)
+
+    def distributions(self) -> "dict[str, BaseDistribution]":
+        """Of all parameters, by name."""
+        found: dict[str, Any] = {}
+        for path, one in self.ranges.items():
+            found |= one.distributions(path)
+        return found
+
+    def values(self, point: Point) -> dict[str, Any]:
+        """The fields at a point, by path."""
+        return {path: one.value(path, point) for path, one in self.ranges.items()}
+
+    def holds(self, point: Point) -> bool:
+        """Whether a point that was drawn is one of the space."""
+        return all(one.holds(path, point) for path, one in self.ranges.items())
+
+    def point(self, values: Mapping[str, Any]) -> Point | None:
+        """The point with these values of the fields; None where one lies outside."""
+        found: dict[str, Any] = {}
+        for path, one in self.ranges.items():
+            part = one.point(path, values[path])
+            if part is None:
+                return None
+            found |= part
+        return found
+
+    def values_of(self, base: Design) -> dict[str, Any]:
+        """What the fields are in the base; of encoders none is added."""
+        found: dict[str, Any] = {}
+        for path in self.ranges:
+            here: Any = base.model_dump(mode="json")
+            for part in path.split("."):
+                here = here.get(part) if isinstance(here, dict) else None
+            found[path] = [] if path == "encoders" else here
+        return found
+
+    def grid(self) -> dict[str, Sequence[Any]] | None:
+        """Every value of every parameter; None where there is no end of them."""
+        found: dict[str, Sequence[Any]] = {}
+        for path, one in self.ranges.items():
+            steps = one.steps(path)
+            if steps is None:
+                return None
+            found |= steps
+        return found
+
+    @property
+    def endless(self) -> str | None:
+        """The first field that has no end of values."""
+        paths = (path for path, one in self.ranges.items() if one.steps(path) is None)
+        return next(paths, None)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a field ranges over numbers."""
+        return any(isinstance(one, _Between) for one in self.ranges.values())
+
+    def words(self, point: Point) -> str:
+        """A point in short: choices and experts as they are, numbers after the end of their path.
+
+        An end that several paths have is told with what is before it.
+        """
+        return ", ".join(self._words(point))
+
+    def _words(self, point: Point) -> Iterator[str]:
+        for path, value in self.values(point).items():
+            if isinstance(self.ranges[path], Subset):
+                yield "+".join(value) or "no expert"
+            elif isinstance(value, str):
+                yield value
+            else:
+                shown = f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
+                yield f"{_end(path, list(self.ranges))} {shown}"
+
+
+def design_at(study: Context, space: Space, point: Point) -> Design:
+    """The design at a point. Raises UserError where there is none."""
+    return variant(study, space.values(point))
+
+
+def variant(study: Context, values: Mapping[str, Any]) -> Design:
+    """The base with these values, each as if it stood where its range is written."""
+    changes = {}
+    for path, value in values.items():
+        at = study.written("space", path)
+        whole = [*study.base.encoders, *value] if path == "encoders" else value
+        changes[path] = located(whole, at.where, at.folder)
+    return study.variant(changes)
+
+
+def _end(path: str, paths: Sequence[str]) -> str:
+    """The shortest end of a path that no other has."""
+    parts = path.split(".")
+    for n in range(1, len(parts)):
+        end = ".".join(parts[-n:])
+        if sum(other == end or other.endswith(f".{end}") for other in paths) == 1:
+            return end
+    return path
+
+
+def _check(low: float, high: float, log: bool, stepped: bool) -> None:
+    if low > high:
+        raise _problem(f"low {low} is above high {high}")
+    if log and low <= 0:
+        raise _problem(f"log needs a low above 0, got {low}")
+    if log and stepped:
+        raise _problem("give log or step, one of the two")
+
+
+def _parsed(value: Any) -> Range:
+    """A range as it is written."""
+    if isinstance(value, Range):
+        return value
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    kind = value.get("kind")
+    if kind not in KINDS:
+        wrong = "kind is missing" if kind is None else f"no kind of range '{kind}'"
+        hint = {"key": "kind", "said": f"{wrong}{nearest(str(kind or ''), KINDS)}"}
+        raise PydanticCustomError("ours", "{said}", hint)
+    return KINDS[kind].model_validate(value)
+
+
+def _problem(said: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": said})
+
+
+AnyRange = Annotated[Range, PlainValidator(_parsed)]
+"""A range by its `kind`."""
