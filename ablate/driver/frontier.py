@@ -7,8 +7,9 @@ from ablate.catalog import step_kinds
 from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.driver.events import Event, OnEvent
-from ablate.home import Home
+from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far
+from ablate.search.optuna_log import TrialLog
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.results import (
     Evaluation,
@@ -19,7 +20,7 @@ from ablate.store.results import (
 )
 from ablate.store.states import StepStates
 from ablate.store.steps import Step
-from ablate.strategies import Decision, Round
+from ablate.strategies import Round
 
 _THERE: Mapping[str, Any] = {"done": True}
 """All that is kept of a record, of which there may be many."""
@@ -38,6 +39,7 @@ class Frontier:
         self.tell = tell
         self.states = StepStates(store, self._sound)
         self.stored = StoredResults(store, study)
+        self.trials, self._unshown = TrialLog(study, store.home, store.watch), False
         self._scores: dict[str, Evaluation] = {}
 
     def rounds(self) -> list[Round]:
@@ -45,19 +47,23 @@ class Frontier:
         rounds = rounds_so_far(self.study, self, self.last)
         decided = [(turn, turn.decision) for turn in rounds if turn.decision]
         new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
-        if new:
-            self._write_down([turn for turn, _ in decided], new)
-        return rounds
-
-    def _write_down(self, decided: Sequence[Round], new: Sequence[Decision]) -> None:
-        """Store new decisions; as trials first, so that a driver killed in between repeats both."""
-        from ablate.search.optuna_log import record_rounds
-
-        journal = Home(self.store.home).study(self.study.id) / "optuna.journal"
-        record_rounds(journal, self.study, decided, self)
+        if new or self.trials.live:  # first, so that a driver killed in between repeats both
+            self._show(rounds)
         for decision in new:
             write_decision(self.store.home, self.study, decision.round, decision.to_json())
             self.tell(Event("decided", decision=decision))
+        return rounds
+
+    def _show(self, rounds: Sequence[Round]) -> None:
+        """Show trials; a storage that was reached and is away now is told of once."""
+        try:
+            self.trials.write(rounds, self)
+        except UserError as error:
+            if not self.trials.reached:
+                raise
+            if not self._unshown:
+                self.tell(Event("notice", message=f"{error}; it is asked again now and then"))
+            self._unshown = True
 
     def chains(self, taken: Iterable[Step] = ()) -> Iterator[list[Step]]:
         """The chains that can start now, the most urgent first, with none of the steps `taken`.
@@ -68,6 +74,8 @@ class Frontier:
         """
         keys = {step.key for step in taken}
         for one in self.rounds():
+            if one.provisional and self.study.strategy.guesses:
+                continue
             for candidate in one.candidates:
                 if not one.provisional and self.result(candidate) is not None:
                     continue

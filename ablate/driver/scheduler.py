@@ -69,7 +69,8 @@ def drive(
     """
     stays, folder = folder is not None, folder or Home(home).drives / uuid.uuid4().hex[:12]
     driver = Driver(study, rounds, Store(home), folder, backend, on_event)
-    with writing(home), contextlib.nullcontext() if stays else terminable():
+    stopping = contextlib.nullcontext() if stays else terminable()
+    with writing(home), stopping, contextlib.closing(driver.frontier.trials):
         if not driver.settled():
             benchmarks.require(suites.resolve(study.suite))
             if step_kinds.PREFLIGHT in executors:

@@ -1,122 +1,281 @@
-"""Decided rounds as trials in an Optuna storage, for `optuna-dashboard` to show.
+"""A study's candidates as trials in an Optuna storage, for `optuna-dashboard` and others to read.
 
-The storage is a journal file (`optuna-dashboard studies/<id>/optuna.journal` opens it): it needs
-no database. It is written anew with every decision, in one write, whole or not at all, so that it
-needs no lock either, which a network file system may not have. A trial takes as much of it however
-many there are. Optuna itself is imported when there is something to write. Nothing is read back:
-the search knows only the store.
+The storage is a journal file (`optuna-dashboard studies/<id>/optuna.journal` opens it), which needs
+no database, or for a strategy that Optuna leads the one that it names. It is brought up to what the
+search knows: trials are added, and those that are at work go on. Where it holds other trials, as of
+results that were thrown away, the Optuna study is made anew. One driver at a time writes. Optuna
+itself is imported when there is something to write. Nothing is read back into the search, which
+knows only the store: a storage that is lost is written again.
 """
 
 import json
-from collections.abc import Iterable
+import math
+import os
+import re
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fusion_zoo
 from ablate.config.study import Study
-from ablate.design import Candidate
-from ablate.files import write_atomic
-from ablate.parsing.validation import SEEDS
-from ablate.store.results import Evaluation, Failure, Lookup
-from ablate.store.steps import Texts, steps_for
+from ablate.errors import UserError
+from ablate.files import UNREADABLE, write_atomic
+from ablate.home import Home
+from ablate.redaction import redact
+from ablate.search.optuna_trials import Led, Searched, Shown, Trials
+from ablate.store.lease import Watch
+from ablate.store.results import Lookup
 from ablate.strategies import Round
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-MOST = 2**31 - 1
+JOURNAL = "optuna.journal"
+WAIT = 10
+"""Seconds that a database server may take to answer."""
+REST = 30.0
+"""Seconds until it is asked again, or another process for its place, after they said no."""
 
 
-def record_rounds(journal: Path, study: Study, turns: Iterable[Round], lookup: Lookup) -> None:
-    """Write the candidates of these rounds as trials, in place of what the journal held.
+class TrialLog:
+    """The trials of a study, in the journal below `home` or in the storage its strategy names.
 
-    A trial's value is the composite (a failed candidate's trial is FAIL, with the reason). Its
-    parameters: for each encoder of the study whether it is in the mixture, the fusion, the seed,
-    the round. Its attributes: the candidate's name and point,
-    mixture, step keys, score of each task, and whether its point won the round.
+    As long as another process of the home writes them, this one does not. To be closed.
     """
-    import optuna
-    from optuna.storages import JournalStorage
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ended = ((turn, one, lookup.result(one)) for turn in turns for one in turn.candidates)
-    made = _Trials(study)
-    trials = [made.trial(turn, one, result) for turn, one, result in ended if result]
-    backend = _Journal()
-    storage = JournalStorage(backend)
-    log = optuna.create_study(study_name=study.name, storage=storage, direction="maximize")
-    log.set_user_attr("question", study.question)
-    log.add_trials(trials)
-    lines = (json.dumps(one, separators=(",", ":")) + "\n" for one in backend.logs)
-    write_atomic(journal, "".join(lines))
+    def __init__(self, study: Study, home: Path, watch: Watch | None = None) -> None:
+        self._study, self._folder = study, Home(home).study(study.id)
+        self._watch, self._stack = watch or Watch(), ExitStack()
+        view = study.strategy.view
+        self._trials: Trials = Led(study, view) if view else Searched(study)
+        self.live = view is not None
+        self._writer: _Writer | None = None
+        self._written: list[Shown] | None = None
+        self._rests_until = -math.inf
+
+    def write(self, turns: Sequence[Round], lookup: Lookup) -> None:
+        """Bring the storage up to these turns.
+
+        Raises UserError where it cannot be reached, or holds what is none of this home's.
+        """
+        now, shown = time.monotonic(), self._trials.shown(turns, lookup)
+        if shown == self._written or now < self._rests_until:
+            return
+        self._rests_until = now + REST
+        if self._mine():
+            with _one_line(self._trials.address):
+                if self._writer is None:
+                    self._writer = _Writer(self._trials, self._study, self._folder)
+                self._writer.bring_up_to(shown)
+            self._written, self._rests_until = shown, -math.inf
+
+    @property
+    def reached(self) -> bool:
+        """Whether the storage was, once."""
+        return self._writer is not None
+
+    def close(self) -> None:
+        """Let others write."""
+        self._stack.close()
+
+    def _mine(self) -> bool:
+        """Whether this process is the one that writes, as it is from the first time on."""
+        if self._writer is None:
+            lease = self._watch.take(self._folder / "optuna.lease")
+            if lease is None:
+                return False
+            self._stack.callback(lease.release)
+            self._stack.enter_context(lease)
+        return True
 
 
-class _Trials:
-    """Makes trials of a study's candidates."""
+class _Writer:
+    """Writes trials into one Optuna study."""
 
-    def __init__(self, study: Study) -> None:
-        self.study, self.texts = study, Texts()
-        self.shelf = list(dict.fromkeys((*study.base.encoders, *study.shelf)))
-        self.ranges = _ranges(self.shelf)
+    def __init__(self, trials: Trials, study: Study, folder: Path) -> None:
+        self._trials, self._study = trials, study
+        self._journal = _Journal(folder / JOURNAL) if trials.address == "journal" else None
+        self._storage = self._opened(folder)
+        # Others write into a database, too: there a name has to be one of its own.
+        self._name = study.name if self._journal else study.id
+        self._mark = "" if self._journal else _token(folder)
+        self._id = self._begun()
 
-    def trial(
-        self, turn: Round, candidate: Candidate, result: Evaluation | Failure
-    ) -> "FrozenTrial":
-        """The candidate's, with what came of it."""
+    def bring_up_to(self, shown: Sequence[Shown]) -> None:
+        """Add and end trials, so that these are there."""
+        stored = self._storage.get_all_trials(self._id, deepcopy=False)
+        pairs = zip(stored, shown, strict=False)
+        if len(stored) > len(shown) or not all(_leads_to(old, new) for old, new in pairs):
+            self._require_ours(self._id)
+            self._storage.delete_study(self._id)
+            self._id, stored = self._begun(), []
+        for old, new in zip(stored, shown, strict=False):
+            if not old.state.is_finished():
+                self._go_on(old, new)
+        for new in shown[len(stored) :]:
+            self._storage.create_new_trial(self._id, self._made(new))
+        if self._journal:
+            self._journal.flush()
+
+    def _opened(self, folder: Path) -> "BaseStorage":
+        from optuna.storages import JournalStorage, RDBStorage
+
+        if self._journal:
+            return JournalStorage(self._journal)
+        url = address(self._trials.address, folder)
+        server = {"connect_timeout": WAIT} if url.startswith(("postgresql", "mysql")) else {}
+        if url.startswith("sqlite"):
+            folder.mkdir(parents=True, exist_ok=True)
+        return RDBStorage(url, engine_kwargs={"connect_args": server})
+
+    def _begun(self) -> int:
+        """The number of the Optuna study, which is made where there is none."""
+        import optuna
+
+        ways = list(self._trials.objectives.values())
+        named: Any = {"study_name": self._name, "storage": self._storage}
+        made = optuna.create_study(**named, directions=ways, load_if_exists=True)
+        if [way.name.lower() for way in made.directions] != ways:
+            self._require_ours(made._study_id)
+            optuna.delete_study(**named)
+            made = optuna.create_study(**named, directions=ways)
+        if not made.user_attrs:
+            made.set_user_attr("question", self._study.question)
+            if self._mark:
+                made.set_user_attr("home", self._mark)
+            made.set_metric_names(list(self._trials.objectives))
+        self._require_ours(made._study_id)
+        return int(made._study_id)
+
+    def _require_ours(self, number: int) -> None:
+        """UserError unless the Optuna study is one that this home has written."""
+        owner = self._storage.get_study_user_attrs(number).get("home")
+        if not self._journal and owner != self._mark:
+            raise UserError(
+                f"it has a study '{self._name}' that is none of this home's; name another "
+                "database, or remove that study with `optuna delete-study`"
+            )
+
+    def _made(self, new: Shown) -> "FrozenTrial":
         from optuna.trial import TrialState, create_trial
 
-        steps = steps_for(candidate, self.study, self.texts)
-        about: dict[str, Any] = {
-            "candidate": candidate.name,
-            "point": candidate.point,
-            "encoders": list(candidate.encoders),
-            "step": steps[-1].key,
-            "steps": {step.label: step.key for step in steps},
-            "won": turn.mark(candidate.point) == "winner",
-        }
-        if not candidate.fidelity.is_whole:
-            about["fidelity"] = candidate.fidelity.words
-        params: dict[str, Any] = {title: title in candidate.encoders for title in self.shelf}
-        params |= {
-            "fusion": candidate.fusion.name,
-            "round": candidate.round,
-            "seed": candidate.seed,
-        }
-        if isinstance(result, Failure):
-            about["error"] = f"{result.step.name}: {result.message}"
-            state, value = TrialState.FAIL, None
-        else:
-            about["scores"] = dict(result.scores)
-            state, value = TrialState.COMPLETE, result.composite
-            if not candidate.fidelity.is_whole:  # no value to hold against those of whole ones
-                state, value = TrialState.PRUNED, None
-        ranges = self.ranges
         return create_trial(
-            state=state, value=value, params=params, distributions=ranges, user_attrs=about
+            state=TrialState[new.state],
+            values=list(new.values) or None,
+            params=dict(new.params),
+            distributions=dict(self._trials.distributions()),
+            user_attrs=dict(new.about),
+            intermediate_values=dict(new.reported),
         )
 
+    def _go_on(self, old: "FrozenTrial", new: Shown) -> None:
+        """Tell of a trial at work what is new."""
+        from optuna.trial import TrialState
 
-def _ranges(shelf: Iterable[str]) -> dict[str, Any]:
-    """Where each parameter ranges, the same for all of the study."""
-    from optuna.distributions import CategoricalDistribution, IntDistribution
+        for step, value in new.reported.items():
+            if old.intermediate_values.get(step) != value:
+                self._storage.set_trial_intermediate_value(old._trial_id, step, value)
+        for name, said in new.about.items():
+            if old.user_attrs.get(name) != said:
+                self._storage.set_trial_user_attr(old._trial_id, name, said)
+        if new.state != "RUNNING":
+            state, values = TrialState[new.state], list(new.values) or None
+            self._storage.set_trial_state_values(old._trial_id, state, values)
 
-    ranges: dict[str, Any] = {title: CategoricalDistribution((False, True)) for title in shelf}
-    return ranges | {
-        "fusion": CategoricalDistribution(fusion_zoo.names()),
-        "round": IntDistribution(1, MOST),
-        "seed": IntDistribution(0, SEEDS),
-    }
+
+def _leads_to(old: "FrozenTrial", new: Shown) -> bool:
+    """Whether a trial that is stored is the one to be shown, or may become it."""
+    if old.params != new.params or old.user_attrs.get("point") != new.about["point"]:
+        return False
+    if not old.state.is_finished():
+        return True
+    return old.state.name == new.state and tuple(old.values or ()) == new.values
+
+
+def address(written: str, folder: Path) -> str:
+    """A database's address with what the environment adds to it, its file below `folder`.
+
+    Raises UserError for a variable that there is not.
+    """
+    found = os.path.expandvars(written)
+    if left := re.search(r"\$\{?(\w+)", found):
+        raise UserError(f"the environment has no {left[1]}")
+    kind, slashes, file = found.partition(":///")
+    if slashes and kind.startswith("sqlite") and not file.startswith("/"):
+        return f"{kind}:///{folder / file}"
+    return found
+
+
+def _token(folder: Path) -> str:
+    """What tells this home from others, by whatever path it is reached."""
+    file = folder / "optuna.token"
+    if not file.exists():
+        write_atomic(file, uuid.uuid4().hex)
+    return file.read_text(encoding="utf-8")
+
+
+@contextmanager
+def _one_line(where: str) -> Iterator[None]:
+    """What Optuna and its databases raise as one line without a password; none of their warnings.
+
+    A disk that is full stays what it is.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError:
+        raise
+    except Exception as error:  # of whichever driver a database has
+        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        said = redact(" ".join(lines[0].split()))
+        raise UserError(f"explore.storage: {redact(where)} cannot be used: {said}") from error
 
 
 class _Journal:
-    """A journal in memory, as the storage wants it; a file would be forced to the disk for each
-    trial."""
+    """A journal that one process writes, one write a time; a file of Optuna's would be forced to
+    the disk for each trial."""
 
-    def __init__(self) -> None:
-        self.logs: list[dict[str, Any]] = []
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.logs, self._whole = _read(path)
+        self._kept = len(self.logs)
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
         return self.logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self.logs += logs
+
+    def flush(self) -> None:
+        """Write what is new. What a killed process left half-written is written anew."""
+        if self._whole:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_lines(self.logs[self._kept :]))
+        else:
+            write_atomic(self._path, _lines(self.logs))
+        self._kept, self._whole = len(self.logs), True
+
+
+def _lines(logs: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in logs)
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The operations in a journal, as far as they can be read, and whether that is all of them."""
+    found: list[dict[str, Any]] = []
+    try:
+        text = path.read_text(encoding="utf-8")
+        for line in text.splitlines():
+            one = json.loads(line)
+            found += [one] if one["op_code"] is not None else []
+    except UNREADABLE:
+        return found, False
+    return found, text.endswith("\n")
