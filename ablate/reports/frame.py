@@ -69,6 +69,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "vision_gflops": ("Vision GFLOPs", 2),
     "tokens_per_second": ("Tokens/s", 0),
     "device_hours": ("Device-hours", 3),
+    "gpu_hours": ("GPU-hours", 5),
     "front": ("Pareto front", 0),
     "resolution": ("Pixels", 0),
     "unfrozen": ("Unfrozen", 0),

@@ -70,7 +70,7 @@ def load(
     every = rounds_so_far(study, seen, last)
     turns = [turn for turn in every if not turn.provisional]
     known = [one for turn in turns for one in turn.candidates]
-    rounds = [_round(list(own), seen) for _, own in groupby(turns, lambda turn: turn.round)]
+    rounds = [_round(own, seen) for own in _grouped(study, turns)]
     older = seen.older(one for one in known if seen.states.of(seen.steps(one)[-1]).state != "done")
     scored = [one for turn in rounds for one in turn.candidates if one.answered]
     again = _replicates(scored, seen)
@@ -93,7 +93,7 @@ def load(
         strategy=study.explore,
         suite=suite.name,
         tasks={task.task: task.title or task.task for task in suite.tasks},
-        planned_rounds=_planned(study, every[-1].round, last),
+        planned_rounds=_planned(study, every, last),
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=seen.store.home,
@@ -104,6 +104,7 @@ def load(
         replicates=again,
         published_choices=choices,
         published_source=source,
+        objectives=_objectives(study, turns),
     )
 
 
@@ -136,8 +137,18 @@ def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:
     return tuple(found), table.source
 
 
-def _planned(study: Study, reached: int, last: int | None) -> int:
+def _grouped(study: Study, turns: Sequence[Round]) -> list[list[Round]]:
+    """The turns of each round; what stands side by side is one round, in however many turns."""
+    if not study.explore.goes_on:
+        return [list(turns)]
+    return [list(own) for _, own in groupby(turns, lambda turn: turn.round)]
+
+
+def _planned(study: Study, turns: Sequence[Round], last: int | None) -> int:
     """How many rounds the study has: fewer than it says where its strategy found no more to try."""
+    if not study.explore.goes_on:
+        return 2 if turns[-1].provisional else 1
+    reached = turns[-1].round
     asked = study.rounds if last is None else last
     return reached if reached < asked else max(study.rounds, asked)
 
@@ -157,14 +168,38 @@ def _round(turns: Sequence[Round], seen: "CachedResults") -> RoundResult:
             else:
                 parts.append(one)
     made = [turn.decision for turn in turns if turn.decision]
-    last = turns[-1].decision
     return RoundResult(
         turns[-1].round,
         tuple(_candidate(point, seeds, seen) for point, seeds in whole.items()),
-        last.to_json() if last and last.settled else None,
+        _decided(turns),
         tuple(_candidate(one.name, [one], seen) for one in parts),
         tuple(one.to_json() for one in made if one.look),
     )
+
+
+def _decided(turns: Sequence[Round]) -> Mapping[str, Any] | None:
+    """What the last turn of a round decided; of several rounds side by side the best of them."""
+    last = turns[-1].decision
+    if turns[0].round == turns[-1].round:
+        return last.to_json() if last and last.settled else None
+    made = [one for turn in turns if (one := turn.decision) and one.fidelity.is_whole]
+    if not made or not turns[-1].ended:
+        return None
+    best = max(made, key=lambda one: one.scores[one.winner])
+    failed = {point: why for one in made for point, why in one.failed.items()}
+    return {**best.to_json(), "failed": failed}
+
+
+def _objectives(study: Study, turns: Sequence[Round]) -> dict[str, dict[str, float]]:
+    """By candidate what its search weighs against each other; nothing where that is the score."""
+    view = study.strategy.view
+    if view is None or len(view.objectives) == 1:
+        return {}
+    return {
+        point: dict(zip(view.objectives, values, strict=True))
+        for turn in turns
+        for point, values in (turn.decision.values if turn.decision else {}).items()
+    }
 
 
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
 from ablate.redaction import redact
 from ablate.reports.answers import Answers, Replicates, Rows
+from ablate.reports.fronts import undominated
 from ablate.reports.scoreboard import Scoreboard
 from ablate.strategies import Strategy
 
@@ -245,7 +246,8 @@ class StudyResult:
     that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
     store that differ in their seed alone, of this study or another. `published_choices`: those of
     the study's search over the published table that it repeats, `published_source` whose they are;
-    or, where there are none, why.
+    or, where there are none, why. `objectives`: of a search that weighs several against each other
+    what each candidate comes to, by its name.
     """
 
     name: str
@@ -265,6 +267,7 @@ class StudyResult:
     older: Mapping[str, float] = field(default_factory=dict)
     published_choices: tuple[Contest, ...] = ()
     published_source: str = ""
+    objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         scored = [one for one in self.candidates if one.composite is not None]
@@ -285,6 +288,14 @@ class StudyResult:
     def _everything(self) -> tuple[CandidateResult, ...]:
         """What is trained in part only, too."""
         return tuple(one for turn in self.rounds for one in (*turn.candidates, *turn.partial))
+
+    @cached_property
+    def front(self) -> tuple[str, ...]:
+        """Of a search with several objectives the candidates that no other beats in all of them, by
+        the scores as they were measured."""
+        view = self.strategy.view
+        ways = view.objectives if view else {}
+        return tuple(undominated(self.objectives, ways)) if self.objectives else ()
 
     @cached_property
     def base(self) -> CandidateResult:

@@ -50,7 +50,7 @@ def arms(study: StudyResult) -> pd.DataFrame:
 
     Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
     """
-    varied = VARIED.get(study.strategy.differs_in, {})
+    varied = columns_of(study)
     frame = pd.DataFrame(_rows(study, study.candidates)).drop(columns=list(varied), errors="ignore")
     for place, (name, of) in enumerate(varied.items(), start=1):
         frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
@@ -105,6 +105,20 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
 quickly they are read; the base encoder's side in pixels, and whether the last stage trains
 encoders; the encoders; whether they were pre-aligned; by which objective and adapters the last
 stage trains."""
+
+
+def columns_of(study: StudyResult) -> Mapping[str, Fact]:
+    """The columns that a table of candidates side by side has behind their names: see `VARIED`; of
+    a search with several objectives whether they are on its front, and what no other column has."""
+    if not study.objectives:
+        return VARIED.get(study.strategy.differs_in, {})
+
+    def of(objective: str) -> Fact:
+        return lambda one: study.objectives.get(one.name, {}).get(objective)
+
+    names = dict.fromkeys(name for own in study.objectives.values() for name in own)
+    weighed = {name: of(name) for name in names if name != "score" and name not in study.tasks}
+    return {"front": lambda one: "front" if one.name in study.front else "", **weighed}
 
 
 def cells(study: StudyResult) -> pd.DataFrame:
@@ -167,7 +181,19 @@ def caption(study: StudyResult) -> str:
 
 def notes(study: StudyResult) -> list[str]:
     """What stands below the main table."""
-    return [*below(study), *marks(study), *told(study)]
+    return [*fronts(study), *below(study), *marks(study), *told(study)]
+
+
+def fronts(study: StudyResult) -> list[str]:
+    """Of a search with several objectives who is on its front, and what that leaves out."""
+    if not study.objectives:
+        return []
+    words = [objective.replace("_", " ") for objective in next(iter(study.objectives.values()))]
+    return [
+        f"On the front of {', '.join(words[:-1])} and {words[-1]}, where no other is at least as "
+        f"good in all and better in one: {'; '.join(study.front)}. It is of the values as they "
+        "were found, and knows neither the choice of questions nor training noise."
+    ]
 
 
 def costs(study: StudyResult) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.home import Home
+from ablate.redaction import redact
 from ablate.reports import figures, looks, losses, significance, story
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
@@ -15,7 +16,8 @@ from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import path_of
 from ablate.reports.pages.fragility import fragility
-from ablate.reports.tables import VARIED, comparison, notes
+from ablate.reports.tables import columns_of, comparison, notes
+from ablate.search.optuna_log import JOURNAL
 
 
 def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def _has_losses(study: StudyResult) -> bool:
 
 def _varied(study: StudyResult) -> list[str]:
     """The columns of what candidates differ in."""
-    return list(VARIED.get(study.strategy.differs_in, ()))
+    return list(columns_of(study))
 
 
 def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
@@ -146,7 +148,11 @@ def _whisker(
 
 
 def _optuna(study: StudyResult) -> str:
-    path = Home(study.home).study(study.id) / "optuna.journal"
+    """What its dashboard opens: the journal, or the storage that the study names."""
+    view = study.strategy.view
+    if view and view.storage != "journal":
+        return redact(view.storage)
+    path = Home(study.home).study(study.id) / JOURNAL
     return path.relative_to(study.home).as_posix() if path.exists() else ""
 
 
