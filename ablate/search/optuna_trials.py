@@ -98,45 +98,69 @@ class Searched:
         return Shown(params, "COMPLETE", (result.composite,), about=about)
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """What a turn tries of a point: its candidates, each with how it ended, if it has."""
+
+    turn: Round
+    runs: list[tuple[Candidate, Evaluation | Failure | None]]
+
+    @property
+    def sign(self) -> object:
+        """What changes when something happens to it."""
+        ends = [
+            one.key if isinstance(one, Evaluation) else one and (one.step.key, one.message)
+            for _, one in self.runs
+        ]
+        return self.turn.number, ends, self.turn.decision is None
+
+
 class Led:
     """The trials that Optuna proposed, also those at work: one of all that is tried of a point."""
 
     def __init__(self, study: Study, view: OptunaView) -> None:
         self.study, self.view, self._texts = study, view, Texts()
         self.address, self.objectives = view.storage, view.objectives
+        self._made: dict[str, tuple[list[object], Shown]] = {}
 
     def distributions(self) -> Mapping[str, Any]:
         return self.view.distributions()
 
     def shown(self, turns: Iterable[Round], lookup: Lookup) -> list[Shown]:
-        tried: dict[str, list[tuple[Round, list[Candidate]]]] = {}
+        tried: dict[str, list[_Tried]] = {}
         for turn in turns:
-            for point in () if turn.provisional else turn.points:
-                own = [one for one in turn.candidates if one.point == point]
-                tried.setdefault(point, []).append((turn, own))
-        return [self._trial(point, own, lookup) for point, own in tried.items()]
+            for one in () if turn.provisional else turn.candidates:
+                own = tried.setdefault(one.point, [])
+                if not own or own[-1].turn is not turn:
+                    own.append(_Tried(turn, []))
+                own[-1].runs.append((one, lookup.result(one)))
+        return [self._shown(point, own) for point, own in tried.items()]
 
-    def _trial(
-        self, point: str, tried: Sequence[tuple[Round, list[Candidate]]], lookup: Lookup
-    ) -> Shown:
-        about = _about(self.study, tried[-1][1][0], self._texts)
+    def _shown(self, point: str, tried: Sequence["_Tried"]) -> Shown:
+        """A trial as long as nothing has happened to it is what it was."""
+        sign = [one.sign for one in tried]
+        if point not in self._made or self._made[point][0] != sign:
+            self._made[point] = sign, self._trial(point, tried)
+        return self._made[point][1]
+
+    def _trial(self, point: str, tried: Sequence["_Tried"]) -> Shown:
+        about = _about(self.study, tried[-1].runs[0][0], self._texts)
         params = self.view.params[point]
         reported: dict[int, float] = {}
-        for turn, runs in tried:
-            results = [(one, lookup.result(one)) for one in runs]
-            failed = [result for _, result in results if isinstance(result, Failure)]
+        for turn, runs in ((one.turn, one.runs) for one in tried):
+            failed = [result for _, result in runs if isinstance(result, Failure)]
             if failed:
                 reason = {"error": _reason(failed[0])}
                 return Shown(params, "FAIL", reported=reported, about=about | reason)
             outcomes = [
                 Outcome(one, result, cost=partial(cost_of, self.study, one))
-                for one, result in results
+                for one, result in runs
                 if isinstance(result, Evaluation)
             ]
             if len(outcomes) < len(runs):
                 break
             reported |= self.view.reported(outcomes)
-            if runs[0].fidelity.is_whole:
+            if runs[0][0].fidelity.is_whole:
                 values = self.view.values(outcomes)
                 return Shown(params, "COMPLETE", values, reported, about)
             look = turn.decision.look if turn.decision else None

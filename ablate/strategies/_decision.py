@@ -153,8 +153,9 @@ class Decision:
     def mark(self, point: str) -> str:
         """What it makes of a point: `winner`, or how that stands at a look; else nothing."""
         standing = self.look.standings.get(point) if self.look else None
-        dropped = standing is not None and standing.mark == "dropped"  # as all of a turn may be
-        if self.settled and point == self.winner and not dropped:
+        none = standing is not None and standing.mark == "dropped"  # as all of a turn may be
+        none |= any(len(values) > 1 for values in self.values.values())  # no one wins in several
+        if self.settled and point == self.winner and not none:
             return "winner"
         return standing.mark if standing else ""
 

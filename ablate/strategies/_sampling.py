@@ -277,19 +277,21 @@ def _made(what: str, title: str, named: Named, own: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Report:
-    """What a trial told at the end of a turn: by step what it is worth, nothing where it failed;
-    its `value` where it is whole."""
+    """What a trial told at the end of a turn: by step what it is worth, and its `value` where it is
+    whole; or that it `failed`."""
 
     steps: Mapping[int, float] = field(default_factory=dict)
     value: float | None = None
+    failed: bool = False
 
 
 def pruned(
-    named: Named, ends: tuple[int, int], way: str, turns: Sequence[Mapping[str, Report]]
-) -> set[str]:
-    """The trials of the last turn that the pruner stops, by name.
+    named: Named, ends: tuple[int, int], way: str, turns: Sequence[Mapping[int, Report]]
+) -> set[int]:
+    """The trials of the last turn that the pruner stops, by number.
 
     `ends`: the first and the last step at which trials tell; `way`: the direction of their values.
+    What was decided after an earlier turn is seen by who is in the later ones.
     """
     from optuna import create_study
     from optuna.samplers import RandomSampler
@@ -300,21 +302,26 @@ def pruned(
         study = create_study(
             study_name="ablate", direction=way, sampler=RandomSampler(0), pruner=stops
         )
-        trials: dict[str, Any] = {}
-        stopped: set[str] = set()
-        for turn in turns:
-            for name, told in turn.items():
-                trial = trials[name] if name in trials else study.ask()
-                trials[name] = trial
+        trials = [study.ask() for _ in range(1 + max(number for turn in turns for number in turn))]
+        stopped: set[int] = set()
+        for n, turn in enumerate(turns):
+            for number, told in turn.items():
                 for step, value in told.steps.items():  # `report` takes a step only once
-                    study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
-            going = [name for name, told in turn.items() if told.steps and told.value is None]
-            frozen = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-            stopped = {name for name in going if stops.prune(study, frozen[trials[name].number])}
-            for name, told in turn.items():
+                    study._storage.set_trial_intermediate_value(
+                        trials[number]._trial_id, step, value
+                    )
+            frozen = study.get_trials(deepcopy=False)
+            stopped = {
+                number
+                for number, told in turn.items()
+                if not told.failed and told.value is None and stops.prune(study, frozen[number])
+            }
+            later = {number for other in turns[n + 1 :] for number in other}
+            for number, told in turn.items():
                 if told.value is not None:
-                    study.tell(trials[name], told.value)
-                elif name not in going or name in stopped:
-                    state = TrialState.PRUNED if name in stopped else TrialState.FAIL
-                    study.tell(trials[name], state=state)
+                    study.tell(trials[number], told.value)
+                elif told.failed:
+                    study.tell(trials[number], state=TrialState.FAIL)
+                elif n + 1 < len(turns) and number not in later:
+                    study.tell(trials[number], state=TrialState.PRUNED)
     return stopped

@@ -90,7 +90,7 @@ class Optuna(Strategy):
     sampler: SamplerConfig = Field(default="tpe", validate_default=True)
     objectives: dict[str, Direction] = Field(default={"score": "maximize"}, min_length=1)
     pruner: PrunerConfig | None = None
-    budgets: Annotated[tuple[Fidelity, ...], Strict(False), Field(min_length=1)] = (WHOLE,)
+    budgets: Annotated[tuple[Fidelity, ...] | None, Strict(False)] = None
     storage: str = "journal"
     _sampling: Sampling = PrivateAttr()
     _build: Callable[[Point], Design] = PrivateAttr()
@@ -110,7 +110,7 @@ class Optuna(Strategy):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         """Budgets where there is a pruner, and only there, and one objective."""
-        if (len(self.budgets) > 1) != (self.pruner is not None):
+        if (len(self._rungs) > 1) != (self.pruner is not None):
             has, lacks = ("budgets", "pruner") if self.pruner is None else ("a pruner", "budgets")
             raise _problem(f"{has} without {lacks} would stop nothing: give both, or none")
         if self.pruner and len(self.objectives) > 1:
@@ -120,6 +120,11 @@ class Optuna(Strategy):
         if self.sampler.name == "cmaes" and len(self.objectives) > 1:
             raise _problem("cmaes takes one objective; choose nsgaii, nsgaiii, tpe or gp")
         return self
+
+    @property
+    def _rungs(self) -> tuple[Fidelity, ...]:
+        """What each trial passes, up to all of it."""
+        return (WHOLE,) if self.budgets is None else self.budgets
 
     @property
     def planned_rounds(self) -> int:
@@ -154,9 +159,9 @@ class Optuna(Strategy):
             sampler(self.sampler, space, self.seed, self.n_trials)
         if self.pruner:
             with study.at("pruner"):
-                pruner(self.pruner, _step(self.budgets[0]), 100)
-        study.check_budgets("budgets", self.budgets)
-        steps = [_step(budget) for budget in self.budgets]
+                pruner(self.pruner, _step(self._rungs[0]), 100)
+        study.check_budgets("budgets", self._rungs)
+        steps = [_step(budget) for budget in self._rungs]
         with study.at("budgets"):
             if steps != sorted(set(steps)):
                 raise UserError(f"the least shares should grow, they are {steps} %")
@@ -200,7 +205,7 @@ class Optuna(Strategy):
     def trials(self, base: Design, before: Sequence[Round]) -> Mapping[str, Trial]:
         rounds = [list(turns) for _, turns in groupby(before, lambda turn: turn.round)]
         if rounds and (left := self._left(rounds[-1])):
-            budget = self.budgets[len(rounds[-1])]
+            budget = self._rungs[len(rounds[-1])]
             return {point: self._trial(point, budget) for point in left}
         start = len(rounds) * self.parallel
         count = min(self.parallel, self.n_trials - start)
@@ -212,7 +217,7 @@ class Optuna(Strategy):
             points = self._sampling.guess(len(rounds), count)
         names = [f"{n}: {self._sampling.space.words(p)}" for n, p in enumerate(points, start)]
         self._points.update(zip(names, points, strict=True))
-        return {name: self._trial(name, self.budgets[0]) for name in names}
+        return {name: self._trial(name, self._rungs[0]) for name in names}
 
     def choose(self, rivals: Mapping[str, Sequence[Outcome]], history: Sequence[Outcome]) -> Choice:
         runs = {point: alike(outcomes) for point, outcomes in rivals.items()}
@@ -223,12 +228,13 @@ class Optuna(Strategy):
         if self.pruner is None or whole:
             return Choice(tuple(ranked[: self.keeps]), runs, values=values)
         every = [*history, *(one for outcomes in rivals.values() for one in outcomes)]
-        stopped = pruned(
+        numbers = pruned(
             self.pruner,
-            (_step(self.budgets[0]), 100),
+            (_step(self._rungs[0]), 100),
             self.objectives["score"],
             [self._reports(turn) for turn in _turns(every)],
         )
+        stopped = {point for point in ranked if _number(point) in numbers}
         going = [point for point in ranked if point not in stopped]
         standings = {
             point: Standing(
@@ -284,7 +290,7 @@ class Optuna(Strategy):
     def _left(self, turns: Sequence[Round]) -> Sequence[str]:
         """The trials of a round that go on to the next budget; while that is open, all of them."""
         last = turns[-1]
-        if len(turns) == len(self.budgets):
+        if len(turns) == len(self._rungs):
             return ()
         if last.decision is None:
             return () if last.ended else last.points
@@ -322,16 +328,16 @@ class Optuna(Strategy):
             else {_step(runs[0].candidate.fidelity): self._values(runs)[0]}
         )
 
-    def _reports(self, turn: Mapping[str, Sequence[Outcome]]) -> dict[str, Report]:
-        """What the trials of a turn told; one of which a seed failed told nothing."""
+    def _reports(self, turn: Mapping[str, Sequence[Outcome]]) -> dict[int, Report]:
+        """What the trials of a turn told, by number; one of which a seed failed told nothing."""
         found = {}
         for point, runs in turn.items():
             if any(one.failure for one in runs):
-                found[point] = Report()
+                found[_number(point)] = Report(failed=True)
             else:
                 whole = runs[0].candidate.fidelity.is_whole
                 value = self._values(runs)[0] if whole else None
-                found[point] = Report(self._reported(runs), value)
+                found[_number(point)] = Report(self._reported(runs), value)
         return found
 
 

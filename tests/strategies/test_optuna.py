@@ -202,6 +202,20 @@ def test_a_pruned_trial_is_seen_at_its_budget_and_never_whole(pruner: dict[str, 
     assert dropped == tried - whole
 
 
+@pytest.mark.parametrize("name", ["hyperband", "successive_halving", "median"])
+def test_a_trial_that_fails_on_the_way_is_told_and_the_others_go_on(name: str) -> None:
+    fields = {**PRUNED, "pruner": {"name": name}}
+    study, scores, failing = made(**fields), Scores(), "the loss is NaN"
+    for turn in range(3):
+        *_, last = [one for one in rounds_so_far(study, scores) if not one.provisional]
+        first, *others = last.candidates
+        assert last.number == turn + 1
+        scores.known |= {first.name: failing, **{one.name: worth(one) for one in others}}
+    turns = played(study, scores)
+    assert len({one.point for turn in turns for one in turn.candidates}) == 12
+    assert names(turns) == names(rounds_so_far(made(**fields), Scores(dict(scores.known))))
+
+
 def test_the_wilcoxon_test_is_over_the_same_images() -> None:
     class Answered(Scored):
         def rows(self) -> list[dict[str, Any]]:
