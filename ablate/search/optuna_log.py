@@ -130,7 +130,11 @@ class _Writer:
         server = {"connect_timeout": WAIT} if url.startswith(("postgresql", "mysql")) else {}
         if url.startswith("sqlite"):
             folder.mkdir(parents=True, exist_ok=True)
-        return RDBStorage(url, engine_kwargs={"connect_args": server})
+        try:
+            return RDBStorage(url, engine_kwargs={"connect_args": server})
+        except ImportError as error:
+            said = error.__cause__ or error
+            raise UserError(f"{said}; install it (pip install 'psycopg[binary]', say)") from error
 
     def _begun(self) -> int:
         """The number of the Optuna study, which is made where there is none."""
@@ -234,7 +238,10 @@ def _one_line(where: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # of whichever driver a database has
-        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        first: BaseException = error
+        while first.__cause__ and not isinstance(first, UserError):
+            first = first.__cause__
+        lines = [line for line in str(first).splitlines() if line.strip()] or [repr(first)]
         said = redact(" ".join(lines[0].split()))
         raise UserError(f"explore.storage: {redact(where)} cannot be used: {said}") from error
 

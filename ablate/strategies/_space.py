@@ -37,6 +37,8 @@ Point = Mapping[str, Any]
 class Range(Fields):
     """Where the field at `path` ranges."""
 
+    kind: str
+
     @abstractmethod
     def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
         """Its parameters, by name."""
@@ -102,7 +104,7 @@ class _Between(Range):
 
     def ends(self) -> Sequence[Any]:
         (distribution,) = self.distributions("").values()
-        return [distribution.low, distribution.high]  # type: ignore[attr-defined]
+        return [distribution.low, distribution.high]
 
 
 class Integer(_Between):
@@ -198,7 +200,7 @@ class Subset(Range):
 
     def holds(self, path: str, point: Point) -> bool:
         most = len(self.of) if self.at_most is None else self.at_most
-        return self.at_least <= sum(point[title] for title in self.of) <= most
+        return self.at_least <= [point[title] for title in self.of].count(True) <= most
 
 
 KINDS: Mapping[str, type[Range]] = {
@@ -329,10 +331,10 @@ def _parsed(value: Any) -> Range:
         return value
     if not isinstance(value, dict):
         raise PydanticKnownError("dict_type")
-    kind = value.get("kind")
+    kind = str(value.get("kind", ""))
     if kind not in KINDS:
-        wrong = "kind is missing" if kind is None else f"no kind of range '{kind}'"
-        hint = {"key": "kind", "said": f"{wrong}{nearest(str(kind or ''), KINDS)}"}
+        wrong = f"no kind of range '{kind}'" if kind else "kind is missing"
+        hint = {"key": "kind", "said": f"{wrong}{nearest(kind, KINDS)}"}
         raise PydanticCustomError("ours", "{said}", hint)
     return KINDS[kind].model_validate(value)
 

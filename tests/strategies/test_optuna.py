@@ -312,6 +312,22 @@ def test_a_database_that_holds_another_homes_study_is_left_as_it_is(
     assert not core_fakes.executed(tmp_path / "second")
 
 
+def test_a_database_that_goes_away_meanwhile_is_told_of_once_and_nothing_stops(
+    own_home: Path,
+) -> None:
+    def evaluate(ctx: StepContext) -> dict[str, Any]:
+        for file in own_home.glob("studies/**/trials.db"):
+            file.write_bytes(b"no database" * 1000)
+        return core_fakes.evaluate(ctx)
+
+    words = sets(storage="sqlite:///trials.db")
+    with faked({**core_fakes.EXECUTORS, "evaluate": evaluate}):
+        done = ablate("run", "micro/smoke", *words, "--backend", "inline")
+    assert done.code == 0, done.err
+    assert (done.out + done.err).count("it is asked again now and then") == 1
+    assert len(json.loads(ablate("table", "micro/smoke", *words, "--json").out)["rows"]) == 6
+
+
 @pytest.mark.parametrize(
     "storage",
     [
