@@ -12,6 +12,7 @@ class Home:
     logs/         what steps printed
     drives/       what drivers leave for others (see `ablate.driver.sessions`)
     studies/      decisions and Optuna journals, by a study's id
+    prefixes/     what steps done in part leave for the same steps at a larger share
     data/         drawn worlds, prepared conversations and benchmarks
     remembered/   what was read of files that have not changed since: a cache
     reports/      HTML reports, by a study's id
@@ -64,6 +65,11 @@ class Home:
     def data(self) -> Path:
         """What was drawn or prepared to train and to ask."""
         return self.path / "data"
+
+    @property
+    def prefixes(self) -> Path:
+        """A folder a step, of what a smaller share of it left. May be deleted: costs only time."""
+        return self.path / "prefixes"
 
     @property
     def reports(self) -> Path:

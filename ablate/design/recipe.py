@@ -1,5 +1,6 @@
 """A recipe: the stages of a candidate's training, in order. Nothing here imports torch."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -32,12 +33,22 @@ def _trained(value: Any) -> Any:
     return value
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
+DECAY = 0.2
+"""The share of its steps in which the rate of `wsd` falls: with so much it does as well as a cosine
+of the same length (Haegele et al., arXiv 2405.18392, section 3.2; 0.1 in MiniCPM, 2404.06395)."""
+
+
 class TrainingConfig(Fields):
     """How a stage trains. `train`: learning rate of each part that does; the others are frozen.
     `adapters`: what learns in a part that is not trained whole, written beside its rate (`split`).
 
     Its length is `steps` (of the optimizer) or `epochs` (over its data); `batch_size` samples a
     step on any number of devices. `warmup`: share of the steps; `clip`: largest gradient norm;
+    `schedule`: see `Plan.rate`, and of `wsd` the share of the steps in which it falls is `decay`;
     `max_length`: tokens a sample; `warm_projector`: steps in which the projector trains alone;
     `group_by_length`: batches with or without images, sorted by length (`GroupedOrder`). `prompt`:
     `chat` is the language model's own template, `plain` an image and what is said of it (`PLAIN`).
@@ -50,13 +61,14 @@ class TrainingConfig(Fields):
     train: Annotated[dict[Part, PositiveFloat], BeforeValidator(_trained), Field(min_length=1)]
     weight_decay: NonNegativeFloat = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
     clip: PositiveFloat = 1.0
     max_length: PositiveInt = 2048
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     warm_projector: NonNegativeInt = 0
     group_by_length: bool = False
     # Came later: a step of before it is still the same step.
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, exclude_if=_absent)
     prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
     adapters: dict[Part, AdapterConfig] = Field(default={}, exclude_if=lambda given: not given)
     objective: ObjectiveConfig = Field(default=dict(DEFAULT), exclude_if=lambda one: one == DEFAULT)
@@ -66,6 +78,13 @@ class TrainingConfig(Fields):
     def _adapters_apart(cls, value: Any) -> Any:
         return adapters.split(value)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decay_filled(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("schedule") == "wsd":
+            return {**value, "decay": DECAY if value.get("decay") is None else value["decay"]}
+        return value
+
     @model_validator(mode="after")
     def _one_length(self) -> "TrainingConfig":
         if (self.steps is None) == (self.epochs is None):
@@ -74,14 +93,26 @@ class TrainingConfig(Fields):
             )
         if self.warm_projector and "projector" not in self.train:
             raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+        if self.decay and self.schedule != "wsd":
+            raise PydanticCustomError("decay", "decay is of the schedule wsd (null takes it away)")
         for part in self.adapters.keys() - self.train.keys():
             said = f"an adapter needs a rate: {part}: {{lr: 1.0e-4, ...}} in train"
             raise PydanticCustomError("ours", "{said}", {"said": said, "path": ["adapters", part]})
         return self
 
+    def trunk(self, steps: int) -> int:
+        """How many of the first of so many steps are those of any longer run, too.
 
-def _absent(value: object) -> bool:
-    return value is None
+        At `cosine` none. The last step is never one, so that each run has a loss of its own.
+        """
+        if self.schedule == "cosine":
+            return 0
+        return steps - max(1, math.ceil((self.decay or 0.0) * steps))
+
+
+def partly(steps: int, share: float) -> int:
+    """How many steps a share of them is: at least one."""
+    return max(1, round(share * steps))
 
 
 class StageConfig(TrainingConfig):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
 
@@ -141,6 +141,14 @@ class Step:
         same = spec == self.spec and all(parents[role] is one for role, one in self.parents.items())
         return self if same else Step(self.kind, self.slug, spec, parents, self.stage)
 
+    @cached_property
+    def whole(self) -> "Step":
+        """The same step where nothing of it is left out: of all its stage's steps, or questions."""
+        spec = {name: part for name, part in self.spec.items() if name != QUESTIONS}
+        if SHARE in (stage := spec.get("stage", {})):
+            spec["stage"] = {name: value for name, value in stage.items() if name != SHARE}
+        return self if spec == self.spec else replace(self, spec=spec)
+
     def to_json(self) -> dict[str, Any]:
         """The step and, inside, its parents, as a worker is given them."""
         parents = {role: parent.to_json() for role, parent in self.parents.items()}
@@ -154,6 +162,8 @@ class Step:
         return cls(value["kind"], value["slug"], value["spec"], parents, value["stage"])
 
 
+SHARE, QUESTIONS = "share", "questions"
+"""Where a step is done in part, what its stage or spec holds besides: how much of it is."""
 _LATER = {"plugins", "sets", "scorers"}
 """Parts of specs that keys came to hold after ablate 0.1.0."""
 

@@ -15,7 +15,7 @@ from ablate.data.bad import ErrorBudget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
 from ablate.humanize import duration, pace
-from ablate.train import checkpoint
+from ablate.train import checkpoint, trunk
 from ablate.train.module import Training
 from ablate.worker.process_group import StepRanks
 
@@ -33,17 +33,19 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
     Now and then it prints a line, too: the step, its loss and rates, the pace since the last line.
 
     A step is logged before the state that includes it is saved, so a resumed run finds at least
-    the rows it goes on from.
+    the rows it goes on from. The state after step `branch` is kept as the stage's `trunk`.
     """
 
-    def __init__(self, ctx: "StepContext", every: int) -> None:
+    def __init__(self, ctx: "StepContext", every: int, branch: int = 0) -> None:
         self.ctx = ctx
         self.every = every
+        self.branch = branch
         self._logged = 0
         self._told = (0, 0.0)  # step and time of the last line
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
         self._told = (module.step, time.monotonic())
+        self._keep_trunk(module, module.step)  # a kill may have come just before it was kept
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Training, *_: Any) -> None:
         step = module.metrics.get("step", 0)
@@ -54,11 +56,16 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self.ctx.progress(step, module.steps, f"loss {module.metrics['loss']:.3f}")
         if module.world.leads:
             self._tell(step, module)
-        if step % self.every == 0 and step < module.steps:
+        if step == self.branch or (step % self.every == 0 and step < module.steps):
             optimizer = trainer.optimizers[0]
             checkpoint.save(
                 module.states, step, module.parts, optimizer, module.world, module.fixed
             )
+            self._keep_trunk(module, step)
+
+    def _keep_trunk(self, module: Training, step: int) -> None:
+        if module.world.leads and step and step == self.branch:
+            trunk.keep(self.ctx.prefix, self.ctx.work, step)
 
     def _tell(self, step: int, module: Training) -> None:
         """Print a line of the step, unless there was one a moment ago."""

@@ -25,6 +25,8 @@ from ablate.train.devices import local_shard
 from ablate.train.zero import is_partitioned, local_moments, set_local_moments
 from ablate.worker.process_group import StepRanks
 
+FOLDER = "checkpoint"
+"""Where a step's states are, in the folder in which it is made."""
 WEIGHT = "weight"
 
 

@@ -28,13 +28,14 @@ from ablate.worker.process_group import StepRanks
 class Training(L.LightningModule):  # type: ignore[misc]
     """Trains the parts of `model` that the plan names, by `objective`, for `steps` optimiser steps.
 
-    micro_batches: of one optimiser step in each process of `world`; states: the folder of its
-    checkpoints; step: of the one to go on from, 0 for none; sharing: how the processes share the
-    work; adapted: what learns in a part that has an adapter, in which nothing else does. `step`
-    counts the steps done. After each, `metrics` holds its number `step` (from 1), `loss` (the
-    objective's mean over it), `grad_norm` before clipping, `tokens` learnt, and `lr` of each part;
-    they are of the whole batch, and the same in all processes. Raises `UserError` at a loss or
-    gradient that is not finite, before any weight takes it up.
+    whole: how many steps the stage has, of which `steps` may be a share; micro_batches: of one
+    optimiser step in each process of `world`; states: the folder of its checkpoints; step: of the
+    one to go on from, 0 for none; sharing: how the processes share the work; adapted: what learns
+    in a part that has an adapter, in which nothing else does. `step` counts the steps done. After
+    each, `metrics` holds its number `step` (from 1), `loss` (the objective's mean over it),
+    `grad_norm` before clipping, `tokens` learnt, and `lr` of each part; they are of the whole
+    batch, and the same in all processes. Raises `UserError` at a loss or gradient that is not
+    finite, before any weight takes it up.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         objective: Objective,
         *,
         steps: int,
+        whole: int,
         micro_batches: int,
         seed: int,
         states: Path,
@@ -57,6 +59,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.plan = plan
         self.objective = objective
         self.steps = steps
+        self.whole = whole
         self.micro_batches = micro_batches
         self.seed = seed
         self.states = states
@@ -159,7 +162,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self._stop_unless_finite("loss", loss)
         self._active = self.plan.learning(self.step) & ({*self.model.parts} if images else READERS)
         for group in optimizer.param_groups:
-            group["lr"] = self.plan.rate(group["part"], self.step, self.steps)
+            group["lr"] = self.plan.rate(group["part"], self.step, self.whole)
         self.metrics = {
             "step": self.step + 1,
             "loss": loss,

@@ -1,39 +1,55 @@
 """What a training stage does at each step: which parts learn, and how fast."""
 
 import math
+from typing import Annotated
+
+from pydantic import Field
 
 from ablate.catalog.parts import Part
-from ablate.design.recipe import TrainingConfig
+from ablate.design.recipe import TrainingConfig, partly
 
 
 class Plan(TrainingConfig):
     """How a stage trains, as a step's spec holds it, and what follows for each of its steps.
 
     In the first `warm_projector` steps the projector learns alone; the others' schedule starts
-    after them.
+    after them. `share`: how much of the stage is trained.
     """
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def length(self, steps: int) -> int:
+        """How many of the stage's `steps` are done."""
+        return partly(steps, self.share)
 
     def learning(self, step: int) -> frozenset[str]:
         """The parts that learn at `step`, counted from 0."""
         return frozenset(part for part in self.train if step >= self._start(part))
 
     def rate(self, part: Part, step: int, steps: int) -> float:
-        """The learning rate of `part` at `step` of `steps`.
+        """The learning rate of `part` at `step` of a stage of `steps`.
 
-        Rises in a line over the share `warmup` of the part's steps (not from 0: no step is idle),
-        then stays, or falls to 0 along half a cosine. 0 before the part begins to learn.
+        Rises in a line over the share `warmup` of the part's steps (not from 0: no step is idle).
+        Then `constant` stays, and `cosine` falls to 0 along half a cosine. `wsd` stays, too, until
+        it falls to 0 as one minus the square root of how far it is in the last `decay` of its steps
+        (warm-up, stable, decay: MiniCPM, arXiv 2404.06395; so falling: Haegele et al., 2405.18392).
+        0 before the part begins to learn.
+
+        Where a `share` is trained, `constant` and `wsd` warm up as all of the stage does, and so do
+        the same in their `trunk`; `cosine` does it all in fewer steps.
         """
+        end = self.length(steps)
         start, highest = self._start(part), self.train[part]
-        here, length = step - start, steps - start
+        here, length = step - start, (end if self.schedule == "cosine" else steps) - start
         if here < 0:
             return 0.0
         rising = math.ceil(self.warmup * length)
-        if here < rising:
-            return highest * (here + 1) / (rising + 1)
-        if self.schedule == "constant":
-            return highest
-        turned = math.pi * (here - rising) / (length - rising)
-        return highest * 0.5 * (1 + math.cos(turned))
+        rate = highest * (here + 1) / (rising + 1) if here < rising else highest
+        if self.schedule == "cosine" and here >= rising:
+            return rate * 0.5 * (1 + math.cos(math.pi * (here - rising) / (length - rising)))
+        if self.schedule == "wsd" and step > (stable := self.trunk(end)):
+            return rate * (1 - math.sqrt((step - stable) / (end - stable)))
+        return rate
 
     def _start(self, part: str) -> int:
         return 0 if part == "projector" else self.warm_projector

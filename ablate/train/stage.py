@@ -37,7 +37,7 @@ from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
-from ablate.train import checkpoint
+from ablate.train import checkpoint, trunk
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
 from ablate.train.devices import gather_full, process_group
@@ -56,17 +56,18 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
 
     Interrupted, it goes on at the last checkpoint's next sample, to the same weights and metrics
-    bit for bit (on a CPU of the same kind). Where processes share the step (`ctx.world`), each of
-    them calls this, and the leader's alone leaves something. Returns the step's figures for its
-    record, among them the bad rows that were passed over and what is noted of fetched weights.
-    Raises `UserError` for missing, changed or bad data (file and row) and for a loss that is not
-    finite.
+    bit for bit (on a CPU of the same kind); so does one that begins where a smaller share of the
+    same stage has left its `trunk`, and `taken_over` says how many steps were done there. Where
+    processes share the step (`ctx.world`), each of them calls this, and the leader's alone leaves
+    something. Returns the step's figures for its record, among them the bad rows that were passed
+    over and what is noted of fetched weights. Raises `UserError` for missing, changed or bad data
+    (file and row) and for a loss that is not finite.
     """
     strategy = ctx.infra.get("strategy", "ddp") if ctx.world.size > 1 else "alone"
     sharing = SHARINGS.get(strategy, Sharing)()
     plan = Plan(**ctx.spec["stage"])
     require_adaptable(strategy, plan.adapters)
-    states = ctx.work / "checkpoint"
+    states = ctx.work / checkpoint.FOLDER
     step = ctx.world.agree(checkpoint.step_of(states))
     if sharing.leader_reads and not ctx.world.leads:
         model = blank_model(ctx.spec)  # the leader will send its share
@@ -79,12 +80,18 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         model.checkpoint_activations()
     objective: Objective = OBJECTIVES.build(**plan.objective)
     batches = _batches(ctx, plan, model, objective)
-    steps = plan.steps or batches.order.steps(plan.epochs or 1)
+    whole = plan.steps or batches.order.steps(plan.epochs or 1)
+    steps = plan.length(whole)
+    branch = plan.trunk(steps)
+    if ctx.world.leads and not step:
+        trunk.take(ctx.prefix, ctx.work, branch)
+    step = ctx.world.agree(checkpoint.step_of(states))
     module = Training(
         model,
         plan,
         objective,
         steps=steps,
+        whole=whole,
         micro_batches=batches.parts,
         seed=ctx.spec["seed"],
         states=states,
@@ -93,7 +100,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         sharing=sharing,
         adapted={part: one.learning for part, one in adapted.items()},
     )
-    module.set_learning(steps - 1)
+    module.set_learning(whole - 1)
     labels = {part: one.label for part, one in adapted.items()}
     table = [
         {**row, "parameters": sizes[row["part"]]}  # without those of adapters
@@ -114,19 +121,23 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "fusion_notes": model.mixture.fusion.notes(),
     }
     kept = _kept(ctx, plan)
-    use_features(ctx, plan, model.mixture, batches.data, steps)
+    use_features(ctx, plan, model.mixture, batches.data, whole)
     started = time.monotonic()
     with process_group(ctx.world, ctx.device, sharing.disconnect):
-        _fit(ctx, module, batches)
+        _fit(ctx, module, batches, branch if plan.share < 1 else 0)
         for part in kept:
             gather_full(model.parts[part], ctx.world)
     seconds = time.monotonic() - started
 
+    taken: dict[str, Any] = {}
     if ctx.world.leads:
+        taken = trunk.pop_origin(ctx.work)
         merge_adapters(model, adapted)
         save_parts(model, ctx.work, kept)
         write_json(ctx.work / "parameters.json", table)
         shutil.rmtree(states, ignore_errors=True)
+        if plan.share == 1:
+            shutil.rmtree(ctx.prefix, ignore_errors=True)
     return {
         "steps": steps,
         "samples": steps * plan.batch_size,
@@ -138,6 +149,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
             if part.budget.bad
         },
         **figures,
+        **taken,
     }
 
 
@@ -173,7 +185,8 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
     return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size, weigh=objective.weights)
 
 
-def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
+def _fit(ctx: "StepContext", module: Training, batches: MicroBatches, branch: int) -> None:
+    """Do the steps that are left; `branch`: after which one its state is a trunk, 0 for none."""
     cuda = ctx.device.startswith("cuda")
     half = module.plan.precision == "bf16" or (module.plan.precision == "auto" and cuda)
     loader = DataLoader(
@@ -191,7 +204,7 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches) -> None:
         "accumulate_grad_batches": batches.parts,
         "callbacks": [
             BadImages(ctx.work / "bad-images.jsonl", budgets, ctx.world),
-            MetricsAndCheckpoints(ctx, ctx.infra.get("checkpoint_every_steps", 50)),
+            MetricsAndCheckpoints(ctx, ctx.infra.get("checkpoint_every_steps", 50), branch),
             RestoreSigterm(),
         ],
         "default_root_dir": ctx.work,

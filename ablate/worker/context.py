@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config.infra import Infra
+from ablate.home import Home
 from ablate.store.artifacts import Store
 from ablate.store.lease import Lease, LeaseLostError
 from ablate.store.steps import Step, canonical
@@ -41,6 +42,7 @@ class StepContext:
     attempt go on; what lies in it at the end is the artifact. `infra`: how to run, never what.
     `world`: the processes that execute the step together, each with a context of its own. Only the
     leader has the step's `lease`: what the others say of progress and metrics is not heard.
+    `prefix`: a folder for what a smaller share of the step leaves for a larger one.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StepContext:
         self.parents = {role: store.folder(one) for role, one in step.parents.items()}
         self.work = work
         self.home = store.home
+        self.prefix = Home(store.home).prefixes / step.kind / step.whole.dirname
         self.infra = where.of(step.kind).model_dump(mode="json")
         self.world = world
         shares = where.device == "cuda" and world.size > 1

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ablate.store.steps import Step
 from ablate.worker.process_group import StepRanks
 
 STAGE = {
@@ -43,6 +44,10 @@ class Context:
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     world: StepRanks = field(default_factory=StepRanks)
+
+    @property
+    def prefix(self) -> Path:
+        return self.home / "prefixes" / Step(self.step_kind, "step", self.spec).whole.dirname
 
     @property
     def journal(self) -> Path:
