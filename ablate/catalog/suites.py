@@ -190,13 +190,17 @@ def require_same(identity: Mapping[str, Any]) -> None:
         )
 
 
-def measure(identity: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
-    """What a composite is the mean of: a suite's `identity` by content, and the `sets` it asked.
+def measure(spec: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
+    """What the composite of an evaluate step with this `spec` is the mean of.
 
-    `sets`: the fingerprints an evaluation found. Only composites of one measure may be compared.
+    A suite's `identity` by content, the share of the `questions` where not all are asked, and the
+    `sets`: the fingerprints the evaluation found. Only composites of one measure may be compared.
     """
+    identity = spec["suite"]
     data = (identity.get("data") or {}).get("fingerprint")
-    return {**{key: identity[key] for key in identity if key != "name"}, "data": data, "sets": sets}
+    share = {"questions": spec["questions"]} if "questions" in spec else {}
+    content = {key: identity[key] for key in identity if key != "name"}
+    return {**content, **share, "data": data, "sets": sets}
 
 
 def require_one(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -216,6 +220,8 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """What two measures differ in, first of all."""
     parts = [part for part in one.keys() | other.keys() if one.get(part) != other.get(part)]
     part = min(parts, key=lambda part: (part in _BY_TASK, part))
+    if part == "questions":
+        return "share of the questions"
     if part not in _BY_TASK:
         return part
     sets, others = one.get(part) or {}, other.get(part) or {}

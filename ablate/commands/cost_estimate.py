@@ -28,9 +28,14 @@ class CostEstimate:
         self._found = found
         cost.check_room(found.candidates)
         self.models = {one.name: cost.model_cost(one) for one in found.candidates}
+        self._shares: dict[str, list[float]] = {}
+        for step in found.steps:
+            self._shares.setdefault(step.whole.key, []).append(step.share)
         users = {one.name: one for one in found.candidates}
         self.costs = {
-            step.key: cost.step_cost(found.study, users[found.used_by[step.key][0]], step, self.gpu)
+            step.key: cost.step_cost(
+                found.study, users[found.used_by[step.key][0]], step, self.gpu, self._before(step)
+            )
             for step in found.steps
         }
 
@@ -54,6 +59,7 @@ class CostEstimate:
             "flops": found and found.flops,
             "gpu_hours": found and found.gpu_hours,
             "gpu_memory_gib": found and found.memory,
+            "trunk_gib": found and found.trunk,
         }
 
     def totals(self) -> dict[str, Any]:
@@ -70,6 +76,7 @@ class CostEstimate:
             "gpu_hours_from_scratch": sum(self._hours(step) for one in chains for step in one),
             "gpu_hours_by_kind": self._by_kind(),
             "strategies": [one._asdict() for one in self._strategies()],
+            "trunks_gib": self._trunks(),
             "steps_of_unknown_cost": sum(one is None for one in self.costs.values()),
             "price": price,
             "money": None if price is None else price * hours,
@@ -112,6 +119,11 @@ class CostEstimate:
             )
         if total["steps_of_unknown_cost"]:
             said += f" {total['steps_of_unknown_cost']} steps of unknown length are not counted."
+        if total["trunks_gib"]:
+            said += (
+                f" Stages in part leave at most {total['trunks_gib']:,.1f} GiB in "
+                "$ABLATE_HOME/prefixes for larger shares of them."
+            )
         kinds = [f"{kind} {hours:,.0f}" for kind, hours in total["gpu_hours_by_kind"].items()]
         others = [
             (one["strategy"], one["candidates"], *(f"{one[name]:,.0f}" for name in _HOURS))
@@ -127,6 +139,21 @@ class CostEstimate:
             "shares over infra.devices where infra.strategy has it so, with "
             "infra.micro_batch_size samples on a GPU at a time.",
         ]
+
+    def _before(self, step: Step) -> float:
+        """The largest share of the same step that is less than it, or none: it begins there."""
+        return max(
+            (share for share in self._shares[step.whole.key] if share < step.share), default=0.0
+        )
+
+    def _trunks(self) -> float:
+        """GiB of what steps in part leave: of the same step the last alone is kept."""
+        largest: dict[str, float] = {}
+        for step in self._found.steps:
+            if found := self.costs[step.key]:
+                key = step.whole.key
+                largest[key] = max(largest.get(key, 0.0), found.trunk)
+        return sum(largest.values())
 
     def _by_kind(self) -> dict[str, float]:
         """The GPU-hours of each kind of step."""

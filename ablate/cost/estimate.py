@@ -28,7 +28,7 @@ from ablate.cost.adapters import adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
-from ablate.design.recipe import StageConfig
+from ablate.design.recipe import StageConfig, partly
 from ablate.errors import UserError
 from ablate.files import disk_cache
 from ablate.store.steps import Step, expert_design
@@ -45,6 +45,8 @@ QUESTION, ANSWER = 60, 5
 WEIGHT, UPDATE = 4, 14
 """Bytes a parameter (float32), and those more where it learns: gradient and AdamW's two moments
 (float32), and autocast's bfloat16 copy."""
+CHECKPOINT = 12
+"""Bytes of a checkpoint for each parameter that learns: itself and its two moments."""
 KEPT, RECOMPUTED = 5.5, 0.15
 """Bytes kept for the backward pass for each number that a linear or convolution layer puts out,
 with all that lies between such layers: our own encoders and language model keep 5 to 7 under
@@ -137,6 +139,8 @@ class StepCost:
     """GiB of the memory that no smaller micro-batch would save."""
     at_once: int
     """Samples, or questions, on the GPU at once."""
+    trunk: float = 0.0
+    """GiB on the disk of what it leaves for a larger share of the same step, until that is done."""
 
 
 def model_cost(design: Design) -> ModelCost:
@@ -192,16 +196,21 @@ def check_room(candidates: Iterable[Candidate]) -> None:
                 )
 
 
-def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
-    """What one of the candidate's steps costs; None if the length of its data is not known."""
+def step_cost(
+    study: Study, candidate: Candidate, step: Step, gpu: Gpu, after: float = 0.0
+) -> StepCost | None:
+    """What one of the candidate's steps costs; None if the length of its data is not known.
+
+    `after`: the smaller share of the same step that comes before it, and leaves what it may.
+    """
     kind = step_kinds.find(step.kind)
     if not kind.trains:
-        return _evaluation(study, model_cost(candidate), gpu)
+        return _evaluation(study, model_cost(candidate), step, gpu, after)
     design = expert_design(candidate, step.slug) if kind.per_expert else candidate
-    return _training(study, design, step, gpu)
+    return _training(study, design, step, gpu, after)
 
 
-def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
+def _training(study: Study, design: Design, step: Step, gpu: Gpu, after: float) -> StepCost | None:
     stage, model = design.recipe.stages()[step.name], model_cost(design)
     text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
@@ -212,6 +221,10 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
         samples = int((length["epochs"] or 1) * rows)
     else:
         return None
+    whole = max(1, samples // stage.batch_size)
+    steps = partly(whole, step.share)
+    taken_over = stage.trunk(partly(whole, after)) if after else 0
+    samples -= (whole - steps + taken_over) * stage.batch_size
     tokens = min(model.visual_tokens + text, stage.max_length)
     infra = study.infra.of(step.kind)
     recompute = infra.gradient_checkpointing
@@ -225,10 +238,14 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
     weights = WEIGHT * (model.parameters + model.added(stage)) / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
-    return StepCost(flops, seconds / 3600, held + kept, held, at_once)
+    leaves = step.share < 1 and stage.trunk(steps)
+    trunk = CHECKPOINT * model.trained(stage) / 2**30 if leaves else 0.0
+    return StepCost(flops, seconds / 3600, held + kept, held, at_once, trunk)
 
 
-def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
+def _evaluation(
+    study: Study, model: ModelCost, step: Step, gpu: Gpu, after: float
+) -> StepCost | None:
     """Scoring on the study's suite: one pass over all tokens of a question and its answer.
 
     What each of the answer's tokens waits for is within the share; keys and values are kept.
@@ -236,6 +253,7 @@ def _evaluation(study: Study, model: ModelCost, gpu: Gpu) -> StepCost | None:
     questions = suites.resolve(study.suite).questions
     if questions is None:
         return None
+    questions = round(questions * (step.share - after))
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
     at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or QUESTIONS

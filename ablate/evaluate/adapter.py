@@ -113,7 +113,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     `pretrained`: the folder of a finished step of training, or an `Answerer`. `blank`: show mean
     grey instead of every image. `device`: default the GPU if there is one. `world`: the processes
     that share the batches, which are those of one; the leader alone gets answers. `watch` is called
-    after each batch with the number of questions answered.
+    after each batch with the number of questions answered. `known` has answers by task and number
+    of the question in it: what is there is not asked, and what is answered is put there.
     """
 
     is_simple = True
@@ -137,6 +138,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
+        self.known: dict[tuple[str, int], str] = {}
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -155,8 +157,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
         own: list[tuple[int, str]] = []
-        done = 0
-        for number, (options, asks) in enumerate(self._batches(requests)):
+        new = [request for request in requests if _name(request) not in self.known]
+        done = len(requests) - len(new)
+        for number, (options, asks) in enumerate(self._batches(new)):
             if number % self.world.size == self.world.rank:
                 answers = self._answer(asks, options)
                 own += zip([ask.place for ask in asks], answers, strict=True)
@@ -166,8 +169,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         dealt = self.world.gather(own)
         if not self.world.leads:
             raise NothingToScoreError
-        given = {place: answer for some in dealt for place, answer in some}
-        return [given[place] for place in range(len(requests))]
+        self.known |= {_name(new[place]): answer for some in dealt for place, answer in some}
+        return [self.known[_name(request)] for request in requests]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""
@@ -290,6 +293,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         with _readable(picture.name):
             pixels = as_array(picture.image, self.canvas, self.padding)
         return np.full_like(pixels, GREY) if self.blank else pixels
+
+
+def _name(request: Instance) -> tuple[str, int]:
+    """The task of a question and its number there."""
+    _, _, _, doc_id, task, _ = request.args
+    return task, doc_id
 
 
 def _batch(

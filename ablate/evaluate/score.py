@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
 from ablate.errors import UserError
 from ablate.evaluate import answer_rows
+from ablate.evaluate import share as share_of
 from ablate.evaluate.metrics import reader
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.files import read_json, write_atomic, write_json
@@ -51,7 +53,9 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     metric is the weighted mean of its scores (see `answer_rows`), and how many answers it could not
     read is in the result. Leaves `data.json`, the name of the
     data folder, where there is one. Returns each task's score and their mean, the composite, in
-    0..100, and the fingerprints of the sets that were asked. Raises `UserError` for a task without
+    0..100, and the fingerprints of the sets that were asked. Where the step asks a share of the
+    `questions`, all is of those (see `share`), and `taken_over` says how many of the answers a
+    smaller share had got before. Raises `UserError` for a task without
     questions, a set that is missing or an image that cannot be read, `RuntimeError` where
     lmms-eval's figures do not hold.
     """
@@ -59,6 +63,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     suites.require_same(ctx.spec["suite"])
     with ctx.world.leader_first():
         asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
+        asked = asked.share(ctx.spec.get("questions", 1.0))
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
@@ -68,6 +73,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         return {}
     parts = {task.task: read_json(asked.part(task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
+    taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     unread = count_unread({task.task: task.metric for task in suite.tasks}, rows)
@@ -81,10 +87,13 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         for task in suite.tasks
     }
     shutil.rmtree(asked.work)
+    if not asked.places:
+        shutil.rmtree(ctx.prefix, ignore_errors=True)
     return {
         "scores": scores,
         "composite": sum(score["value"] for score in scores.values()) / len(scores),
         "questions": len(rows),
+        **({"taken_over": taken_over} if taken_over else {}),
         "seconds_generate": sum(part["seconds"] for part in parts.values()),
         "sets": dict(asked.sets),
     }
@@ -95,13 +104,25 @@ class Asked:
     """What is asked: the folder of lmms-eval's task files, and each task's questions in its order.
 
     `sets`: the fingerprint of each published benchmark's set; `work`: where parts are kept until
-    the end, and what lmms-eval writes.
+    the end, and what lmms-eval writes; `places`: of a task's questions among all of its set, where
+    a share is asked.
     """
 
     files: Path
     questions: Mapping[str, Sequence[Row]]
     sets: Mapping[str, str]
     work: Path
+    places: Mapping[str, Sequence[int]] = MappingProxyType({})
+
+    def share(self, share: float) -> "Asked":
+        """Where a share of each task's questions is asked."""
+        if share == 1:
+            return self
+        places = {task: share_of.nested(rows, share) for task, rows in self.questions.items()}
+        questions = {
+            task: [self.questions[task][n] for n in found] for task, found in places.items()
+        }
+        return replace(self, questions=questions, places=places)
 
     def part(self, task: suites.SuiteTask) -> Path:
         """Where the task's part of the result is kept; another set's is another file."""
@@ -157,11 +178,20 @@ def _ask(
         world=ctx.world,
     )
     for task in tasks:
+        left = ctx.prefix / asked.part(task).name
+        ids = [row["id"] for row in asked.questions[task.task]]
+        before = ctx.world.agree(share_of.answered(left))
+        known = {place: before[name] for place, name in enumerate(ids) if name in before}
+        adapter.known = {(task.task, place): answer for place, answer in known.items()}
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
-            write_json(asked.part(task), run_task(adapter, task, asked))
+            found = run_task(adapter, task, asked)
+            if asked.places:
+                said = {name: adapter.known[task.task, place] for place, name in enumerate(ids)}
+                share_of.leave(left, said)
+            write_json(asked.part(task), {**found, "taken_over": len(known)})
         done += sizes[task.task]
 
 
@@ -179,7 +209,7 @@ def run_task(
     questions = asked.questions[task.task]
     results = simple_evaluate(
         model=adapter,
-        tasks=[task.task],  # by name: the task is made anew, and so are the scorer's globals
+        tasks=[_named(task, asked)],
         task_manager=asked.manager,
         batch_size=adapter.batch_size,
         limit=limit,
@@ -198,6 +228,14 @@ def run_task(
     rows = answer_rows.rows(task, samples, questions)
     value = _figure(task, results["results"][task.task], samples, rows)
     return {"value": value, "seconds": seconds, "rows": rows}
+
+
+def _named(task: suites.SuiteTask, asked: Asked) -> str | Row:
+    """The task by its name, so that it is made anew, and so are the scorer's globals."""
+    places = asked.places.get(task.task)
+    if places is None:
+        return task.task
+    return {"task": task.task, "process_docs": lambda docs: docs.select(places)}
 
 
 def _check_asked(task: suites.SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> None:

@@ -79,7 +79,7 @@ def load(
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
     suites.require_one(
-        (one.name, suites.measure(step.spec["suite"], step.record["result"].get("sets", {})))
+        (one.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
         for turn in rounds
         for one in turn.candidates
         for step in one.steps

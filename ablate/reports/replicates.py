@@ -100,8 +100,8 @@ def _measure(folder: Path) -> Any:
     record = read_checked(folder / "record.json")
     if record is None:
         return None
-    suite = read_json(folder / "spec.json")["spec"]["suite"]
-    return suites.measure(suite, record["result"].get("sets", {}))
+    spec = read_json(folder / "spec.json")["spec"]
+    return suites.measure(spec, record["result"].get("sets", {}))
 
 
 def _answers(folder: Path, measured: Any) -> Answers | None:

@@ -33,6 +33,7 @@ def size(one: CandidateResult) -> Size:
         for steps in (one.last_stages, [step for step in one.steps if not step.about.trains])
     )
     tokens, seconds = trained.get("visual_tokens"), asked.get("seconds_generate")
+    answered = asked.get("questions", 0) - asked.get("taken_over", 0)
     spent = sum(step.device_seconds for step in one.steps) / 3600
     return Size(
         visual_tokens=tokens,
@@ -40,7 +41,7 @@ def size(one: CandidateResult) -> Size:
         trainable=trained.get("trainable"),
         vision_flops=trained.get("vision_flops"),
         training_flops=_training_flops(one),
-        tokens_per_second=tokens * asked["questions"] / seconds if tokens and seconds else None,
+        tokens_per_second=tokens * answered / seconds if tokens and seconds else None,
         device_hours=spent / len(one.config["seeds"]) if one.status == "done" else None,
     )
 

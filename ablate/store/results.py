@@ -93,7 +93,7 @@ def evaluation(store: Store, step: Step, record: Mapping[str, Any]) -> Evaluatio
     scores = {task: float(score["value"]) for task, score in result["scores"].items()}
     counted = {task: score.get("unread") for task, score in result["scores"].items()}
     known = None if None in counted.values() else counted
-    measure = suites.measure(step.spec["suite"], result.get("sets", {}))
+    measure = suites.measure(step.spec, result.get("sets", {}))
     answers = store.file(step, ANSWERS)
     return Evaluation(step.key, scores, float(result["composite"]), answers, measure, known)
 

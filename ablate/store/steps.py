@@ -141,6 +141,12 @@ class Step:
         same = spec == self.spec and all(parents[role] is one for role, one in self.parents.items())
         return self if same else Step(self.kind, self.slug, spec, parents, self.stage)
 
+    @property
+    def share(self) -> float:
+        """How much of it is done: of its stage's steps, or of its questions."""
+        share: float = self.spec.get("stage", {}).get(SHARE, self.spec.get(QUESTIONS, 1.0))
+        return share
+
     @cached_property
     def whole(self) -> "Step":
         """The same step where nothing of it is left out: of all its stage's steps, or questions."""

@@ -17,6 +17,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.files import write_json
 from ablate.model.mllm import build_model
 from ablate.model.parts import save_parts
+from ablate.store.steps import Step
 from ablate.worker.process_group import StepRanks
 
 
@@ -33,6 +34,10 @@ class Context:
     device: str = "cpu"
     seen: list[tuple[int, int, str]] = field(default_factory=list)
     world: StepRanks = field(default_factory=StepRanks)
+
+    @property
+    def prefix(self) -> Path:
+        return self.home / "prefixes" / Step(self.step_kind, "step", self.spec).whole.dirname
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self.seen.append((done, total, note))

@@ -33,6 +33,7 @@ class Knows(lmms):
     def __init__(self, say: Say) -> None:
         super().__init__()
         self.asked = 0
+        self.known: dict[tuple[str, int], str] = {}
         self.watch: Callable[[int], None] = lambda answered: None
         self.answers = {
             picture(task, number).tobytes(): say(task, row)
@@ -41,12 +42,14 @@ class Knows(lmms):
         }
 
     def generate_until(self, requests):
-        self.asked += len(requests)
         said = []
         for request in requests:
             _, _, doc_to_visual, doc_id, task, split = request.args
-            seen = doc_to_visual(self.task_dict[task][split][doc_id])
-            said.append(self.answers[seen[0].tobytes()])
+            if (task, doc_id) not in self.known:
+                self.asked += 1
+                seen = doc_to_visual(self.task_dict[task][split][doc_id])
+                self.known[task, doc_id] = self.answers[seen[0].tobytes()]
+            said.append(self.known[task, doc_id])
         self.watch(len(said))
         return said
 
@@ -92,12 +95,12 @@ def _here(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def scored(step, monkeypatch: pytest.MonkeyPatch):
     """Scores an answerer on a suite: its context, the result, and the answers by task."""
 
-    def run(say: Say, suite: suites.Suite, work: str = "work"):
+    def run(say: Say, suite: suites.Suite, work: str = "work", **more: Any):
         model = Knows(say)
         monkeypatch.setattr(adapter, "AblateLMM", lambda *args, **options: model)
         monkeypatch.setattr(adapter.Answerer, "load", lambda folder: None)
         ctx = step(work=work)
-        ctx.spec["suite"] = suite.identity()
+        ctx.spec |= {"suite": suite.identity(), **more}
         result = score.evaluate(ctx)
         rows = [json.loads(line) for line in (ctx.work / "answers.jsonl").read_text().splitlines()]
         return ctx, result, rows
@@ -214,7 +217,7 @@ def test_a_killed_evaluation_goes_on_and_asks_a_changed_set_anew(
     assert again["sets"]["pope"] == whole["sets"]["pope"]
     identity = suite.identity()
     both = [
-        (name, suites.measure(identity, found["sets"]))
+        (name, suites.measure({"suite": identity}, found["sets"]))
         for name, found in zip("ab", (whole, again), strict=True)
     ]
     with pytest.raises(
@@ -367,3 +370,20 @@ def test_mmes_perception_is_the_weighted_mean_of_its_rows(pairs):
 def mean_of(scores) -> float:
     weight = sum(weight for _, weight in scores)
     return sum(score * weight for score, weight in scores) / weight if weight else 0.0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_share_of_any_benchmark_is_asked_first_and_the_rest_later(scored, monkeypatch, seed):
+    def any_of(task: str, row: dict[str, Any]) -> str:
+        luck = random.Random(f"{seed} {task} {sorted(row.items(), key=str)}")
+        return luck.choice([right, wrong, lambda *_: "maybe", lambda *_: ""])(task, row)
+
+    suite = toy()
+    _, alone, rows = scored(any_of, suite, "alone")
+    _, part, some = scored(any_of, suite, "part", questions=0.5)
+    assert [row for row in rows if row in some] == some
+    assert part["questions"] == len(some) < len(rows)
+    ctx, whole, again = scored(any_of, suite, "whole")
+    assert whole["taken_over"] == len(some)
+    assert (again, whole["scores"]) == (rows, alone["scores"])
+    assert not ctx.prefix.exists()

@@ -123,8 +123,17 @@ def test_a_suite_of_ones_own_picks_tasks_of_the_one_it_extends(tmp_path):
 
 def test_composites_over_different_tasks_are_not_compared():
     eagle, proxy = (suites.resolve(name) for name in ("eagle", "eagle-proxy"))
-    one, other = (suites.measure(suite.identity(), {}) for suite in (eagle, proxy))
+    one, other = (suites.measure({"suite": suite.identity()}, {}) for suite in (eagle, proxy))
     with pytest.raises(UserError, match=r"a and b were scored by different measures.*same tasks"):
         suites.require_one([("a", one), ("b", other)])
     renamed = eagle.model_copy(update={"name": "another"}).identity()
-    suites.require_one([("a", one), ("b", suites.measure(renamed, {}))])
+    suites.require_one([("a", one), ("b", suites.measure({"suite": renamed}, {}))])
+
+
+def test_a_share_of_the_questions_is_another_measure():
+    spec = {"suite": suites.resolve("micro").identity()}
+    some = {**spec, "questions": 0.25}
+    measures = [("a", suites.measure(spec, {})), ("b", suites.measure(some, {}))]
+    with pytest.raises(UserError, match="not the same share of the questions;"):
+        suites.require_one(measures)
+    suites.require_one(measures[1:] * 2)
