@@ -19,8 +19,7 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Study
 from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
-from ablate.design.recipe import StageConfig, TrainingConfig
-from ablate.errors import UserError
+from ablate.design.recipe import TrainingConfig
 from ablate.parsing.validation import Fields
 
 PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -191,12 +190,10 @@ def steps_for(
 ) -> list[Step]:
     """The candidate's steps, parents before children; the last is its evaluation.
 
-    Steps of equal keys are one step, whichever candidate or study they come from. `text`: a part as
-    JSON.
+    Steps of equal keys are one step, whichever candidate or study they come from. What its fidelity
+    leaves whole is the same step as without one. `text`: a part as JSON.
     """
-    recipe, seed = candidate.recipe, candidate.seed
-    if candidate.fidelity.questions < 1.0:
-        raise UserError(f"{candidate.name}: a share of the questions cannot be asked yet")
+    recipe, seed, fidelity = candidate.recipe, candidate.seed, candidate.fidelity
     fusion, norm = text(candidate.fusion), recipe.feature_norm
     slug = f"{'+'.join(candidate.encoders)}.{candidate.fusion.name}"
     model = _model(candidate.encoders, fusion, candidate.llm, norm)
@@ -204,30 +201,24 @@ def steps_for(
     steps: list[Step] = []
     before: list[Step] = []  # what the next stage starts from
     for name, stage in recipe.stages().items():
-        part = _part(stage, candidate.fidelity.stages.get(name, 1.0))
-        kind, source, words = recipe.kind(name), study.data[stage.data], text(part)
-        called = name if name != kind else ""
+        kind, source, words = recipe.kind(name), study.data[stage.data], text(stage)
+        called, share = name if name != kind else "", fidelity.stages.get(name, 1.0)
         if step_kinds.find(kind).per_expert:
             parents = dict(zip(candidate.encoders, before, strict=False))
             before = [
-                _of_expert(title, *shared, kind, called, words, source, seed, parents.get(title))
+                _of_expert(
+                    title, *shared, kind, called, words, share, source, seed, parents.get(title)
+                )
                 for title in candidate.encoders
             ]
         else:
-            spec = _spec(kind, model, words, source, seed)
+            spec = _spec(kind, model, _stage(words, share), source, seed)
             before = [Step(kind, slug, spec, _roles(before, slug), called)]
         steps += before
-    suite = {"suite": _suite(study.suite)}
+    suite: dict[str, Any] = {"suite": _suite(study.suite)}
+    if fidelity.questions < 1:
+        suite[QUESTIONS] = fidelity.questions
     return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(before, slug))]
-
-
-def _part(stage: StageConfig, share: float) -> StageConfig:
-    """The stage with a share of its steps, in a schedule of its own."""
-    if share == 1.0:
-        return stage
-    if stage.steps is None:
-        return stage.model_copy(update={"epochs": share * (stage.epochs or 1.0)})
-    return stage.model_copy(update={"steps": max(1, round(share * stage.steps))})
 
 
 def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
@@ -270,23 +261,24 @@ def _of_expert(
     kind: str,
     called: str,
     stage: str,
+    share: float,
     source: DataSource,
     seed: int,
     before: Step | None,
 ) -> Step:
     """A stage of an expert alone, one object for all candidates: its key is made once.
 
-    `stage`: as JSON; `before`: the stage that it starts from, if any.
+    `stage`: as JSON, of which a `share` is trained; `before`: the stage it starts from, if any.
     """
     fusion = _fusion_of_one(grid).model_dump_json()
-    spec = _spec(kind, _model((title,), fusion, llm, feature_norm), stage, source, seed)
+    model = _model((title,), fusion, llm, feature_norm)
+    spec = _spec(kind, model, _stage(stage, share), source, seed)
     return Step(kind, title, spec, _roles([before] if before else [], title), called)
 
 
-def _spec(kind: str, model: Part, stage: str, source: DataSource, seed: int) -> dict[str, Any]:
-    how = _stage(stage)
-    found: dict[str, Any] = {"model": model, "stage": how, "seed": seed}
-    return {**found, "data": _source(source), **_code(kind, model, how)}
+def _spec(kind: str, model: Part, stage: Part, source: DataSource, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": model, "stage": stage, "seed": seed}
+    return {**found, "data": _source(source), **_code(kind, model, stage)}
 
 
 def _code(kind: str, model: Part, stage: Part) -> dict[str, Part]:
@@ -323,10 +315,11 @@ def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) ->
 
 
 @lru_cache(maxsize=4096)
-def _stage(stage: str) -> Part:
+def _stage(stage: str, share: float) -> Part:
     """How a stage trains, given as JSON; its kind, its place and its data are told elsewhere."""
     known = TrainingConfig.model_fields
-    return Part({name: value for name, value in json.loads(stage).items() if name in known})
+    found = {name: value for name, value in json.loads(stage).items() if name in known}
+    return Part(found | ({SHARE: share} if share < 1 else {}))
 
 
 @cache

@@ -19,6 +19,7 @@ from ablate.config.study import Study, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
 from ablate.design import Candidate, encoder_spec, llm_spec
+from ablate.design.fidelity import Fidelity
 from ablate.design.recipe import StageConfig
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
@@ -285,3 +286,23 @@ def test_an_encoder_of_a_family_without_a_closed_form_is_measured(
     families = {name: one for name, one in encoder_cost.FAMILIES.items() if name != spec.family}
     monkeypatch.setattr(encoder_cost, "FAMILIES", families)
     assert encoder_cost.cost(spec) == closed
+
+
+def test_a_share_costs_its_steps_less_what_a_smaller_one_has_left() -> None:
+    study = load_study("micro/rounds", ["base.recipe.pretrain.schedule=wsd"])  # 340 steps
+    one = rounds_so_far(study, Nothing(), 1)[0].candidates[0]
+    half, quarter = (
+        one.model_copy(update={"fidelity": Fidelity(stages={"pretrain": share}, questions=share)})
+        for share in (0.5, 0.25)
+    )
+    whole, some = costs(study, one)["pretrain"], costs(study, half)["pretrain"]
+    assert some.flops == pytest.approx(whole.flops / 2)
+    assert some.trunk > whole.trunk == 0.0
+    assert costs(study, half)["finetune"].trunk == 0.0
+    steps = {step.kind: step for step in steps_for(half, study)}
+    after = cost.step_cost(study, half, steps["pretrain"], A100, after=0.25)
+    assert after is not None
+    assert after.flops == pytest.approx(whole.flops * (170 - 68) / 340)  # 85 steps, 17 of decay
+    asked = cost.step_cost(study, half, steps["evaluate"], A100, after=0.25)
+    assert asked is not None
+    assert asked.flops == pytest.approx(costs(study, quarter)["evaluate"].flops)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ablate.catalog import step_kinds
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
+from ablate.design.fidelity import Fidelity
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
@@ -266,3 +267,45 @@ def test_arms_that_agree_until_later_share_their_steps() -> None:
     steps = ancestors(steps_for(arm, study)[-1] for arm in arms)
     assert len([step for step in steps if step.kind == "pretrain"]) == 2
     assert len([step for step in steps if step.kind == "finetune"]) == 4
+
+
+def steps_at(study: Study, questions: float = 1.0, **stages: float) -> dict[str, Step]:
+    some = Fidelity(stages=stages, questions=questions)
+    return {step.kind: step for step in steps_for(candidate(study, fidelity=some), study)}
+
+
+def test_what_is_done_in_part_is_another_step_and_so_is_what_follows_it() -> None:
+    study = load_study("micro/rounds")
+    whole, part = steps_at(study), steps_at(study, pretrain=0.5, finetune=1.0)
+    assert part["prealign"].key == whole["prealign"].key
+    assert part["pretrain"].spec["stage"] == {**whole["pretrain"].spec["stage"], "share": 0.5}
+    assert part["finetune"].spec == whole["finetune"].spec
+    assert all(part[kind].key != whole[kind].key for kind in ("pretrain", "finetune", "evaluate"))
+    asked = steps_at(study, questions=0.25)
+    assert asked["finetune"].key == whole["finetune"].key
+    assert asked["evaluate"].spec == {**whole["evaluate"].spec, "questions": 0.25}
+    assert asked["evaluate"].key != whole["evaluate"].key
+
+
+def test_steps_of_every_share_have_one_whole() -> None:
+    study = load_study("micro/rounds")
+    whole = steps_at(study)
+    for kind in ("prealign", "pretrain", "finetune"):
+        some = steps_at(study, **{kind: 0.25})[kind]
+        assert some.whole.key == steps_at(study, **{kind: 0.5})[kind].whole.key == whole[kind].key
+        assert (some.share, some.whole.share, whole[kind].share) == (0.25, 1.0, 1.0)
+        assert Step.from_json(json.loads(json.dumps(some.to_json()))).whole.key == whole[kind].key
+    asked = steps_at(study, questions=0.25)["evaluate"]
+    assert (asked.share, asked.whole.key) == (0.25, whole["evaluate"].key)
+    assert all(step.whole is step for step in whole.values())
+
+
+def test_a_schedule_has_its_own_key_and_its_decay_a_part_in_it() -> None:
+    def pretrained(*sets: str) -> str:
+        return keys(load_study("micro/rounds", [f"base.recipe.pretrain.{one}" for one in sets]))[1]
+
+    assert len({pretrained(), *(pretrained(*one) for one in SCHEDULES)}) == 4
+    assert pretrained("schedule=wsd") == pretrained("schedule=wsd", "decay=0.2")
+
+
+SCHEDULES = (["schedule=constant"], ["schedule=wsd"], ["schedule=wsd", "decay=0.1"])
