@@ -51,6 +51,7 @@ __all__ = [
     "check",
     "describe",
     "fingerprint",
+    "grows",
     "has_notes",
     "locate",
     "names",
@@ -89,6 +90,13 @@ def has_notes(name: str) -> bool:
     if found is None or [ast.unparse(base) for base in found.bases] not in plain:
         return True
     return any(isinstance(one, ast.FunctionDef) and one.name == "notes" for one in found.body)
+
+
+def grows(name: str) -> bool:
+    """Whether the fusion's class says that it `grows`. ValueError for an unknown name."""
+    found = _FUSIONS.class_source(name)
+    said = (one for one in (found.body if found else ()) if isinstance(one, ast.AnnAssign))
+    return any(ast.unparse(one) == "grows: ClassVar[bool] = True" for one in said)
 
 
 def takes_llm(name: str) -> bool:

@@ -105,6 +105,8 @@ class Fusion(nn.Module):
     - One whose constructor is `(shapes, grid, llm, *, options)` is told the `LanguageShape`.
     - `asks_instruction`: its `forward` takes `context`, the `Instruction` of each image, too. What
       it gives of an image then differs by question, so an evaluation encodes each image anew.
+    - `grows`: whether, given further maps, its tokens are those without them with more channels
+      behind, and it has no parameters: so a mixture may begin as a smaller one.
     - `injects`: the numbers of the language model's blocks before which its `inject` changes what
       they are given. `forward` gives the `media` last, tokens that only `inject` sees: they take no
       room in the language model's context. `segments` may be empty then.
@@ -112,6 +114,7 @@ class Fusion(nn.Module):
 
     reaches_inside_base: ClassVar[bool] = False
     asks_instruction: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
     segments: tuple[Segment, ...]
     media: Segment | None = None
     injects: tuple[int, ...] = ()

@@ -8,6 +8,7 @@ parameter. Any number of experts, as published.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class ChannelConcat(Fusion):
     align_corners: as published; False puts pixel centres at (i + 0.5) / size.
     antialias: filter where a map is made smaller, which the published code does not.
     """
+
+    grows: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -37,12 +37,17 @@ class FusionConfig(Fields):
 
 
 class Design(Fields):
-    """One point of the design space, without a seed. The first encoder is the base."""
+    """One point of the design space, without a seed. The first encoder is the base.
+
+    `grown_from`: the design whose trained weights it begins with, its encoders the first of these;
+    default: none, and it begins with weights as shipped.
+    """
 
     encoders: Names
     fusion: FusionConfig
     llm: str
     recipe: Recipe
+    grown_from: "Design | None" = Field(default=None, exclude_if=lambda before: before is None)
 
     @property
     def mixture(self) -> str:

@@ -46,6 +46,11 @@ def parameter_table(model: Mllm, adapters: Mapping[str, str] | None = None) -> l
     ]
 
 
+def encoder_file(title: str) -> str:
+    """The name of the file of an encoder's weights."""
+    return f"encoder-{title.replace('@', '_')}.safetensors"
+
+
 def _files(model: Mllm, parts: Iterable[str]) -> dict[str, nn.Module]:
     files: dict[str, nn.Module] = {}
     for part in parts:
@@ -53,7 +58,7 @@ def _files(model: Mllm, parts: Iterable[str]) -> dict[str, nn.Module]:
             raise UserError(f"a model has no part '{part}'{nearest(part, model.parts)}")
         if part == "encoders":
             named = zip(model.spec.encoders, model.mixture.encoders, strict=True)
-            files |= {f"encoder-{s.title.replace('@', '_')}.safetensors": e for s, e in named}
+            files |= {encoder_file(spec.title): encoder for spec, encoder in named}
         else:
             files[f"{part}.safetensors"] = model.parts[part]
     return files

@@ -28,7 +28,7 @@ _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
         **dict.fromkeys(("steps", "epochs", "samples", "train"), "error"),
-        **dict.fromkeys(("adapters", "objective"), "error"),
+        **dict.fromkeys(("adapters", "objective", "start"), "error"),
         **dict.fromkeys(("parameters", "trainable parameters", "git commit"), "note"),
         **dict.fromkeys(("threads", "restarts"), "note"),
     }
@@ -119,6 +119,7 @@ def settings(one: CandidateResult) -> dict[str, str]:
         "fusion": words(config["fusion"]),
         "llm": str(config["llm"]),
         "seeds": words(config["seeds"]),
+        "start": _start(config),
     }
     stages = _stages(config)
     for name, value in config["recipe"].items():
@@ -127,9 +128,20 @@ def settings(one: CandidateResult) -> dict[str, str]:
             found[path] = LEFT_OUT if value is None else words(value)
             continue
         found[path] = "done"
-        fields = {"objective": DEFAULT, "adapters": None, **value}
+        fields = {"objective": DEFAULT, "adapters": None, "decay": None, **value}
         found |= {f"{path}.{field}": words(setting) for field, setting in fields.items()}
     return found
+
+
+def _start(config: Mapping[str, Any]) -> str:
+    """With which weights it begins: a grown one is trained longer in total than its recipe says."""
+    smaller, trainings = config.get("grown_from"), 1
+    if not smaller:
+        return "weights as shipped"
+    before = smaller
+    while before:
+        before, trainings = before.get("grown_from"), trainings + 1
+    return f"the trained {' + '.join(smaller['encoders'])} ({trainings} trainings in a row)"
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ schema version of that kind, its resolved spec, and its parents' keys. Where and
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Study
 from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
+from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.recipe import TrainingConfig
 from ablate.parsing.validation import Fields
 
@@ -90,7 +91,7 @@ def _text(value: Any) -> str:
 @dataclass(frozen=True, eq=False)
 class Step:
     """One cached unit of work. `spec`: fully resolved JSON; `parents`: the steps it starts from, by
-    their kinds, and of several of one kind by `kind:slug`.
+    their kinds, and of several of one kind by `kind:slug`; a smaller mixture's by `grown`.
 
     `stage`: what a recipe calls it, where that is not its kind. Like the slug it is in no key.
     """
@@ -167,6 +168,7 @@ class Step:
         return cls(value["kind"], value["slug"], value["spec"], parents, value["stage"])
 
 
+GROWN = "grown"
 SHARE, QUESTIONS = "share", "questions"
 """Where a step is done in part, what its stage or spec holds besides: how much of it is."""
 _LATER = {"plugins", "sets", "scorers"}
@@ -193,32 +195,50 @@ def steps_for(
     Steps of equal keys are one step, whichever candidate or study they come from. What its fidelity
     leaves whole is the same step as without one. `text`: a part as JSON.
     """
-    recipe, seed, fidelity = candidate.recipe, candidate.seed, candidate.fidelity
-    fusion, norm = text(candidate.fusion), recipe.feature_norm
-    slug = f"{'+'.join(candidate.encoders)}.{candidate.fusion.name}"
-    model = _model(candidate.encoders, fusion, candidate.llm, norm)
-    shared = candidate.fusion.grid, candidate.llm, norm
+    steps, last = _training(candidate, candidate.seed, candidate.fidelity, study, text)
+    suite: dict[str, Any] = {"suite": _suite(study.suite)}
+    if candidate.fidelity.questions < 1:
+        suite[QUESTIONS] = candidate.fidelity.questions
+    slug = _slug(candidate)
+    return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(last, slug))]
+
+
+def _training(
+    design: Design, seed: int, fidelity: Fidelity, study: Study, text: Callable[[Fields], str]
+) -> tuple[list[Step], list[Step]]:
+    """The design's own steps of training, and the last of them."""
+    recipe, slug = design.recipe, _slug(design)
+    fusion, norm = text(design.fusion), recipe.feature_norm
+    model = _model(design.encoders, fusion, design.llm, norm)
+    shared = design.fusion.grid, design.llm, norm
+    grown: dict[str, Step] = {}
+    titles: Sequence[str] = design.encoders
+    if smaller := design.grown_from:
+        [grown[GROWN]] = _training(smaller, seed, WHOLE, study, text)[1]
+        titles = titles[len(smaller.encoders) :]
     steps: list[Step] = []
     before: list[Step] = []  # what the next stage starts from
     for name, stage in recipe.stages().items():
         kind, source, words = recipe.kind(name), study.data[stage.data], text(stage)
         called, share = name if name != kind else "", fidelity.stages.get(name, 1.0)
         if step_kinds.find(kind).per_expert:
-            parents = dict(zip(candidate.encoders, before, strict=False))
+            parents = dict(zip(titles, before, strict=False))
             before = [
                 _of_expert(
                     title, *shared, kind, called, words, share, source, seed, parents.get(title)
                 )
-                for title in candidate.encoders
+                for title in titles
             ]
         else:
             spec = _spec(kind, model, _stage(words, share), source, seed)
-            before = [Step(kind, slug, spec, _roles(before, slug), called)]
+            before = [Step(kind, slug, spec, _roles(before, slug) | grown, called)]
+            grown = {}
         steps += before
-    suite: dict[str, Any] = {"suite": _suite(study.suite)}
-    if fidelity.questions < 1:
-        suite[QUESTIONS] = fidelity.questions
-    return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(before, slug))]
+    return steps, before
+
+
+def _slug(design: Design) -> str:
+    return f"{'+'.join(design.encoders)}.{design.fusion.name}"
 
 
 def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:

@@ -12,6 +12,8 @@ from ablate.encoders.tensors import load_module, skip_init
 from ablate.files import read_json
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 from ablate.model.parts import load_parts
+from ablate.store.steps import GROWN
+from ablate.train.growing import grow
 
 
 def load_trained(folder: Path) -> Mllm:
@@ -32,9 +34,9 @@ def starting_model(
     """The model a training step starts from: shipped weights, and over them its parents' parts.
 
     From a parent of one expert (`prealign:<title>`) comes its encoder alone: the projector it was
-    aligned with fits no mixture. Any other has trained this very model, and left what it and those
-    before it have changed. `held`: the parts to be filled from a checkpoint; if that is all of
-    them, no weights are read here.
+    aligned with fits no mixture. From `grown` comes the function of a smaller mixture (see `grow`).
+    Any other has trained this very model, and left what it and those before it have changed.
+    `held`: the parts to be filled from a checkpoint; if that is all of them, no weights are read.
     """
     model = _shipped_model(spec, held)
     if set(held) == set(PARTS):
@@ -45,6 +47,8 @@ def starting_model(
         if title := role.partition(":")[2]:
             [file] = folder.glob("encoder-*.safetensors")
             load_module(alone[title], file)
+        elif role == GROWN:
+            grow(model, folder, stored_parts(folder))
         else:
             load_parts(model, folder, stored_parts(folder))
     return model

@@ -309,3 +309,27 @@ def test_a_schedule_has_its_own_key_and_its_decay_a_part_in_it() -> None:
 
 
 SCHEDULES = (["schedule=constant"], ["schedule=wsd"], ["schedule=wsd", "decay=0.1"])
+
+
+def test_a_grown_candidate_begins_at_the_last_training_of_the_smaller_one() -> None:
+    study = load_study("micro/rounds")
+    one, two, three = (study.shelf[:count] for count in (1, 2, 3))
+    base = study.base.model_copy(update={"encoders": one})
+    second = base.model_copy(update={"encoders": two, "grown_from": base})
+    third = base.model_copy(update={"encoders": three, "grown_from": second})
+    fields = {field: getattr(third, field) for field in type(third).model_fields}
+    chain = steps_for(candidate(study, **fields), study)
+    assert [step.name for step in chain] == ["prealign", "pretrain", "finetune", "evaluate"]
+    prealign, pretrain, finetune, _ = chain
+    assert prealign.slug == three[2]
+    assert pretrain.parents.keys() == {f"prealign:{three[2]}", "grown"}
+    before = pretrain.parents["grown"]
+    assert (before.kind, before.parents["pretrain"].parents.keys()) == (
+        "finetune",
+        {f"prealign:{two[1]}", "grown"},
+    )
+    alone = steps_for(candidate(study, encoders=three), study)
+    assert finetune.spec == alone[-2].spec
+    assert finetune.key != alone[-2].key
+    whole = steps_for(candidate(study, encoders=one), study)
+    assert before.parents["pretrain"].parents["grown"].key == whole[-2].key
