@@ -212,6 +212,10 @@ def _from_steps(steps: Sequence[StepResult], last: Collection[StepResult]) -> di
             tell(f"{PLUG_IN}{name}", f"{own['package']} {own['version']} ({own['sha256'][:8]})")
         if step.record:
             tell("machine", _machine(step.record))
+        if trunk := result.get("trunk"):  # its first steps may have been done elsewhere
+            tell("machine", _machine({**step.record, **trunk}))
+            for package, version in sorted(trunk["versions"].items()):
+                tell(f"package.{package}", version)
     found = {name: ", ".join(sorted(values)) for name, values in several.items()}
     ended = [step for step in steps if step.record]
     restarts = sum(int(step.record.get("restarts") or 0) for step in ended)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import PositiveInt, Strict
+from pydantic import Field, PositiveInt, Strict
 
+import fusion_zoo
 from ablate.design import Design, Names
 from ablate.errors import UserError
 from ablate.strategies import Context, Round, Strategy
@@ -16,8 +17,10 @@ class Rounds(Strategy):
     A round scores the best mixture so far plus each expert of the pool that it lacks, and the best
     of these goes on, also where it is no better than before. With `direction: backward` round 1 is
     the base with all of the pool, and each further round drops the expert that is missed least
-    (forward and backward selection: Guyon and Elisseeff, JMLR 3, 2003, section 4.2). `published`:
-    the row of the published table that the winner of each round is held against.
+    (forward and backward selection: Guyon and Elisseeff, JMLR 3, 2003, section 4.2). With `start:
+    grown` the candidates of a round begin with the trained weights of the mixture they grow from,
+    and compute at first what it does; by default with weights as shipped. `published`: the row of
+    the published table that the winner of each round is held against.
     """
 
     example: ClassVar[Mapping[str, Any]] = {
@@ -29,6 +32,9 @@ class Rounds(Strategy):
     pool: Names
     rounds: PositiveInt
     direction: Literal["forward", "backward"] = "forward"
+    start: Literal["shipped", "grown"] = Field(
+        default="shipped", exclude_if=lambda start: start == "shipped"
+    )
     published: Annotated[tuple[str, ...], Strict(False)] = ()
 
     @property
@@ -49,29 +55,47 @@ class Rounds(Strategy):
         for n, row in enumerate(self.published):
             with study.at("published", n):
                 study.require_row(row)
+        if self.start == "grown":
+            with study.at("start"):
+                self._require_growing(study.base.fusion.name)
         return self.model_copy(update={"pool": pool})
+
+    def _require_growing(self, fusion: str) -> None:
+        """Raise UserError unless a candidate can begin as the mixture before it."""
+        if self.direction == "backward":
+            raise UserError("a round backwards adds no expert: it starts with weights as shipped")
+        if not fusion_zoo.grows(fusion):
+            can = ", ".join(filter(fusion_zoo.grows, fusion_zoo.names()))
+            raise UserError(
+                f"with one expert more, {fusion} does not begin as what it was without, so start: "
+                f"grown is not for it, but for {can}"
+            )
 
     def shelf(self, base: Design) -> tuple[str, ...]:
         return (*base.encoders, *self.pool)
 
     def designs(self, base: Design, before: Sequence[Round]) -> Mapping[str, Design]:
-        once: dict[frozenset[str], tuple[str, ...]] = {}
-        for mixture in self._mixtures(base, before):
-            once.setdefault(frozenset(mixture), mixture)
-        found = [base.model_copy(update={"encoders": mixture}) for mixture in once.values()]
-        return {design.mixture: design for design in found}
+        once: dict[frozenset[str], Design] = {}
+        for encoders, best in self._mixtures(base, before):
+            grown_from = best if self.start == "grown" else None
+            found = base.model_copy(update={"encoders": encoders, "grown_from": grown_from})
+            once.setdefault(frozenset(encoders), found)
+        return {design.mixture: design for design in once.values()}
 
-    def _mixtures(self, base: Design, before: Sequence[Round]) -> Iterator[tuple[str, ...]]:
-        """Those of a round; of several that go on, two may lead to one."""
+    def _mixtures(
+        self, base: Design, before: Sequence[Round]
+    ) -> Iterator[tuple[tuple[str, ...], Design | None]]:
+        """Those of a round, each with the one it came of; of several that go on, two may lead to
+        one."""
         if not before:
-            yield base.encoders if self.direction == "forward" else self.shelf(base)
+            yield base.encoders if self.direction == "forward" else self.shelf(base), None
             return
         for best in before[-1].survivors:
             for expert in self.pool:
                 if self.direction == "forward" and expert not in best.encoders:
-                    yield (*best.encoders, expert)
+                    yield (*best.encoders, expert), best
                 elif self.direction == "backward" and expert in best.encoders:
-                    yield tuple(title for title in best.encoders if title != expert)
+                    yield tuple(title for title in best.encoders if title != expert), best
 
     @property
     def published_rows(self) -> Mapping[str | int, str]:
