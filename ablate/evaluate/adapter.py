@@ -158,7 +158,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """The answer to each request, in their order; greedy, in batches of similar length."""
         own: list[tuple[int, str]] = []
         new = [request for request in requests if _name(request) not in self.known]
-        done = len(requests) - len(new)
+        done = 0
         for number, (options, asks) in enumerate(self._batches(new)):
             if number % self.world.size == self.world.rank:
                 answers = self._answer(asks, options)

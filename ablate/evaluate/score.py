@@ -166,7 +166,11 @@ def _ask(
     """Run `tasks`, writing the part of each; tells the context how far it is."""
     from ablate.evaluate.adapter import AblateLMM, Answerer, NothingToScoreError
 
-    sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
+    known = {task.task: _known(ctx, task, asked) for task in tasks}
+    sizes = {
+        task.task: len(asked.questions[task.task]) - len(known.get(task.task, ()))
+        for task in suite.tasks
+    }
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)
     [trained] = ctx.parents.values()
@@ -178,21 +182,31 @@ def _ask(
         world=ctx.world,
     )
     for task in tasks:
-        left = ctx.prefix / asked.part(task).name
-        ids = [row["id"] for row in asked.questions[task.task]]
-        before = ctx.world.agree(share_of.answered(left))
-        known = {place: before[name] for place, name in enumerate(ids) if name in before}
-        adapter.known = {(task.task, place): answer for place, answer in known.items()}
+        adapter.known = {**known[task.task]}
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
             found = run_task(adapter, task, asked)
             if asked.places:
-                said = {name: adapter.known[task.task, place] for place, name in enumerate(ids)}
-                share_of.leave(left, said)
-            write_json(asked.part(task), {**found, "taken_over": len(known)})
+                said = {row["id"]: adapter.known[name] for name, row in _named_rows(task, asked)}
+                share_of.leave(ctx.prefix / asked.part(task).name, said)
+            write_json(asked.part(task), {**found, "taken_over": len(known[task.task])})
         done += sizes[task.task]
+
+
+def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tuple[str, int], str]:
+    """What a smaller share has answered of a task, as the adapter is told it."""
+    before = ctx.world.agree(share_of.answered(ctx.prefix / asked.part(task).name))
+    return {
+        name: before[row["id"]] for name, row in _named_rows(task, asked) if row["id"] in before
+    }
+
+
+def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[str, int], Row]]:
+    """The task's questions, each with what the adapter calls it."""
+    for place, row in enumerate(asked.questions[task.task]):
+        yield (task.task, place), row
 
 
 def run_task(

@@ -40,6 +40,7 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self.ctx = ctx
         self.every = every
         self.branch = branch
+        self._taken_over = trunk.taken_over(ctx.work)
         self._logged = 0
         self._told = (0, 0.0)  # step and time of the last line
 
@@ -53,7 +54,8 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
             return  # in the middle of accumulation
         self._logged = step
         self.ctx.log(module.metrics)
-        self.ctx.progress(step, module.steps, f"loss {module.metrics['loss']:.3f}")
+        own, steps = (number - self._taken_over for number in (step, module.steps))
+        self.ctx.progress(own, steps, f"loss {module.metrics['loss']:.3f}")
         if module.world.leads:
             self._tell(step, module)
         if step == self.branch or (step % self.every == 0 and step < module.steps):

@@ -58,6 +58,11 @@ def take(prefix: Path, work: Path, most: int) -> None:
             return
 
 
+def taken_over(work: Path) -> int:
+    """How many steps were done before, in the trunk that was taken."""
+    return int(read_json(work / ORIGIN)["step"]) if (work / ORIGIN).is_file() else 0
+
+
 def pop_origin(work: Path) -> dict[str, Any]:
     """What a step's record says of the trunk it took, no longer in `work`; `{}` where it took none.
 

@@ -67,7 +67,7 @@ def test_a_larger_share_asks_only_the_rest_and_scores_as_if_it_had_asked_all(ste
         assert result.get("taken_over", 0) == before
         assert sum(asked) == len(rows) - before
         assert rows == [row for row in rows_of(alone) if row in rows]
-        assert ctx.seen[-1][:2] == (len(rows), len(rows))
+        assert ctx.seen[-1][:2] == (len(rows) - before, len(rows) - before)
         before = len(rows)
     whole = step(work="whole")
     asked.clear()
