@@ -51,13 +51,12 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
     published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
     metric is the weighted mean of its scores (see `answer_rows`), and how many answers it could not
-    read is in the result. Leaves `data.json`, the name of the
-    data folder, where there is one. Returns each task's score and their mean, the composite, in
-    0..100, and the fingerprints of the sets that were asked. Where the step asks a share of the
-    `questions`, all is of those (see `share`), and `taken_over` says how many of the answers a
-    smaller share had got before. Raises `UserError` for a task without
-    questions, a set that is missing or an image that cannot be read, `RuntimeError` where
-    lmms-eval's figures do not hold.
+    read is in the result. Leaves `data.json`, the name of the data folder, where there is one.
+    Returns each task's score and their mean, the composite, in 0..100, and the fingerprints of the
+    sets that were asked. Where the step asks a share of the `questions`, all of it is of those (see
+    `share`); `taken_over` says how many of the answers a smaller share had got before. Raises
+    `UserError` for a task without questions, a set that is missing or an image that cannot be read,
+    `RuntimeError` where lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
     suites.require_same(ctx.spec["suite"])
@@ -73,7 +72,6 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         return {}
     parts = {task.task: read_json(asked.part(task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
-    taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     rows.sort(key=lambda row: (row["task"], row["id"]))
     write_atomic(ctx.work / "answers.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     unread = count_unread({task.task: task.metric for task in suite.tasks}, rows)
@@ -86,6 +84,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         }
         for task in suite.tasks
     }
+    taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     shutil.rmtree(asked.work)
     if not asked.places:
         shutil.rmtree(ctx.prefix, ignore_errors=True)

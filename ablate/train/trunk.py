@@ -52,6 +52,7 @@ def take(prefix: Path, work: Path, most: int) -> None:
     states = work / checkpoint.FOLDER
     if checkpoint.step_of(states):
         return
+    (work / ORIGIN).unlink(missing_ok=True)  # of a trunk that a kill kept from coming
     for step in sorted(_steps(prefix), reverse=True):
         if step <= most and _taken(prefix / str(step), work, states / str(step)):
             print(f"goes on after step {step:,}, which a smaller share has done", file=sys.stderr)
