@@ -28,21 +28,22 @@ class CostEstimate:
         self._found = found
         cost.check_room(found.candidates)
         self.models = {one.name: cost.model_cost(one) for one in found.candidates}
-        self._shares: dict[str, list[float]] = {}
-        for step in found.steps:
-            self._shares.setdefault(step.whole.key, []).append(step.share)
         users = {one.name: one for one in found.candidates}
         self.costs = {
-            step.key: cost.step_cost(
-                found.study, users[found.used_by[step.key][0]], step, self.gpu, self._before(step)
-            )
+            step.key: cost.step_cost(found.study, users[found.used_by[step.key][0]], step, self.gpu)
             for step in found.steps
         }
+        self._smaller: dict[str, Step] = {}  # the share of a step before each, by its key
+        last: dict[str, Step] = {}
+        for step in sorted(found.steps, key=lambda step: step.share):
+            if step.whole.key in last:
+                self._smaller[step.key] = last[step.whole.key]
+            last[step.whole.key] = step
 
     def candidate(self, one: Candidate) -> dict[str, Any]:
         """The size of a candidate, and the GPU-hours of all its steps, whoever shares them."""
         model = self.models[one.name]
-        hours = [self._hours(step) for step in self._found.chains[one.name]]
+        hours = [self.hours(step, alone=True) for step in self._found.chains[one.name]]
         return {
             "visual_tokens": model.visual_tokens,
             "vision_parameters": model.encoders.parameters + model.fusion.parameters,
@@ -57,7 +58,7 @@ class CostEstimate:
         found = self.costs[step.key]
         return {
             "flops": found and found.flops,
-            "gpu_hours": found and found.gpu_hours,
+            "gpu_hours": found and self.hours(step),
             "gpu_memory_gib": found and found.memory,
             "trunk_gib": found and found.trunk,
         }
@@ -65,15 +66,15 @@ class CostEstimate:
     def totals(self) -> dict[str, Any]:
         """The whole study's GPU-hours and money; `from_scratch`: if nothing were shared."""
         steps, standings = self._found.steps, self._found.standings
-        hours = sum(map(self._hours, steps))
-        to_do = sum(self._hours(one) for one in steps if not standings[one.key].over)
+        hours = sum(map(self.hours, steps))
+        to_do = sum(self.hours(one) for one in steps if not standings[one.key].over)
         chains = self._found.chains.values()
         price = self.price
         return {
             "gpu": self.kind,
             "gpu_hours": hours,
             "gpu_hours_to_do": to_do,
-            "gpu_hours_from_scratch": sum(self._hours(step) for one in chains for step in one),
+            "gpu_hours_from_scratch": sum(self.hours(one, True) for each in chains for one in each),
             "gpu_hours_by_kind": self._by_kind(),
             "strategies": [one._asdict() for one in self._strategies()],
             "trunks_gib": self._trunks(),
@@ -140,12 +141,6 @@ class CostEstimate:
             "infra.micro_batch_size samples on a GPU at a time.",
         ]
 
-    def _before(self, step: Step) -> float:
-        """The largest share of the same step that is less than it, or none: it begins there."""
-        return max(
-            (share for share in self._shares[step.whole.key] if share < step.share), default=0.0
-        )
-
     def _trunks(self) -> float:
         """GiB of what steps in part leave: of the same step the last alone is kept."""
         largest: dict[str, float] = {}
@@ -159,14 +154,14 @@ class CostEstimate:
         """The GPU-hours of each kind of step."""
         found: dict[str, float] = {}
         for step in self._found.steps:
-            found[step.kind] = found.get(step.kind, 0.0) + self._hours(step)
+            found[step.kind] = found.get(step.kind, 0.0) + self.hours(step)
         return found
 
     def _strategies(self) -> list[StrategyCost]:
         """The study's own strategy as it stands, then others."""
         found = self._found
-        scratch = sum(self._hours(step) for one in found.chains.values() for step in one)
-        hours, kind = sum(map(self._hours, found.steps)), found.study.explore.kind
+        scratch = sum(self.hours(step, True) for one in found.chains.values() for step in one)
+        hours, kind = sum(map(self.hours, found.steps)), found.study.explore.kind
         own = StrategyCost(kind, len(found.candidates), hours, scratch)
         return [own, *other_strategies(found.study, self.gpu)]
 
@@ -182,6 +177,12 @@ class CostEstimate:
             "is to train fewer of them."
         )
 
-    def _hours(self, step: Step) -> float:
+    def hours(self, step: Step, alone: bool = False) -> float:
+        """GPU-hours of a step that goes on where the study's smaller share of it ends, or `alone`;
+        0 where they are not known."""
         found = self.costs[step.key]
-        return found.gpu_hours if found else 0.0
+        if found is None:
+            return 0.0
+        smaller = None if alone else self._smaller.get(step.key)
+        before = smaller and self.costs[smaller.key]
+        return found.gpu_hours - (before.trunk_hours if before else 0.0)

@@ -172,7 +172,7 @@ def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     cost = bill.costs[step.key]
     if cost is None:
         return "?", "?", "its data, or suite, does not declare how long it is"
-    return f"{cost.gpu_hours:,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
+    return f"{bill.hours(step):,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
 
 
 def _adapted(candidates: Sequence[Candidate]) -> list[str]:

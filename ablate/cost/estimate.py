@@ -139,8 +139,10 @@ class StepCost:
     """GiB of the memory that no smaller micro-batch would save."""
     at_once: int
     """Samples, or questions, on the GPU at once."""
+    trunk_hours: float = 0.0
+    """GPU-hours of the part of it that a larger share of the same step need not do again."""
     trunk: float = 0.0
-    """GiB on the disk of what it leaves for a larger share of the same step, until that is done."""
+    """GiB on the disk of what it leaves for a larger share, until all is done."""
 
 
 def model_cost(design: Design) -> ModelCost:
@@ -196,21 +198,16 @@ def check_room(candidates: Iterable[Candidate]) -> None:
                 )
 
 
-def step_cost(
-    study: Study, candidate: Candidate, step: Step, gpu: Gpu, after: float = 0.0
-) -> StepCost | None:
-    """What one of the candidate's steps costs; None if the length of its data is not known.
-
-    `after`: the smaller share of the same step that comes before it, and leaves what it may.
-    """
+def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
+    """What one of the candidate's steps costs; None if the length of its data is not known."""
     kind = step_kinds.find(step.kind)
     if not kind.trains:
-        return _evaluation(study, model_cost(candidate), step, gpu, after)
+        return _evaluation(study, model_cost(candidate), step, gpu)
     design = expert_design(candidate, step.slug) if kind.per_expert else candidate
-    return _training(study, design, step, gpu, after)
+    return _training(study, design, step, gpu)
 
 
-def _training(study: Study, design: Design, step: Step, gpu: Gpu, after: float) -> StepCost | None:
+def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
     stage, model = design.recipe.stages()[step.name], model_cost(design)
     text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
@@ -223,8 +220,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu, after: float) 
         return None
     whole = max(1, samples // stage.batch_size)
     steps = partly(whole, step.share)
-    taken_over = stage.trunk(partly(whole, after)) if after else 0
-    samples -= (whole - steps + taken_over) * stage.batch_size
+    samples -= (whole - steps) * stage.batch_size
     tokens = min(model.visual_tokens + text, stage.max_length)
     infra = study.infra.of(step.kind)
     recompute = infra.gradient_checkpointing
@@ -238,14 +234,12 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu, after: float) 
     kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
     weights = WEIGHT * (model.parameters + model.added(stage)) / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
-    leaves = step.share < 1 and stage.trunk(steps)
-    trunk = CHECKPOINT * model.trained(stage) / 2**30 if leaves else 0.0
-    return StepCost(flops, seconds / 3600, held + kept, held, at_once, trunk)
+    hours, trunk = seconds / 3600, stage.trunk(steps)
+    left = CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0
+    return StepCost(flops, hours, held + kept, held, at_once, hours * trunk / steps, left)
 
 
-def _evaluation(
-    study: Study, model: ModelCost, step: Step, gpu: Gpu, after: float
-) -> StepCost | None:
+def _evaluation(study: Study, model: ModelCost, step: Step, gpu: Gpu) -> StepCost | None:
     """Scoring on the study's suite: one pass over all tokens of a question and its answer.
 
     What each of the answer's tokens waits for is within the share; keys and values are kept.
@@ -253,14 +247,14 @@ def _evaluation(
     questions = suites.resolve(study.suite).questions
     if questions is None:
         return None
-    questions = round(questions * (step.share - after))
+    questions = math.ceil(questions * step.share)
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
     at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or QUESTIONS
     cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
     weights = WEIGHT * model.parameters / 2**30
     hours = flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(flops, hours, weights + cached, weights, at_once)
+    return StepCost(flops, hours, weights + cached, weights, at_once, hours)
 
 
 def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:

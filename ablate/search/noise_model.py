@@ -157,7 +157,7 @@ class NoisyTable:
         """What candidates take together, what they share once; None where that is not known.
 
         Of a stage that was trained in part the trunk is not trained again, where its schedule
-        allows that.
+        allows that; what was asked is not asked again.
         """
         trunks: dict[Hashable, float] = {}
         branches: dict[Hashable, float] = {}
@@ -169,12 +169,12 @@ class NoisyTable:
             for step, hours in parts:
                 name = step.name if step else list(stages)[-1]
                 asked = one.fidelity.stages.get(name, 1.0)
+                trunk = _trunk(stages[name], asked) if name in stages else 0.0
                 if step and step.kind == step_kinds.EVALUATE:
-                    asked = one.fidelity.questions
+                    asked = trunk = one.fidelity.questions
                 before = tuple(earlier.items())
                 earlier[name] = asked
                 key = (step.key if step else one.point, one.seed, before)
-                trunk = _trunk(stages[name], asked) if name in stages else 0.0
                 trunks[key] = max(trunks.get(key, 0.0), trunk * hours)
                 branches[key, asked] = (asked - trunk) * hours
         return sum(trunks.values()) + sum(branches.values())
@@ -198,7 +198,7 @@ class NoisyTable:
 
 def _trunk(stage: StageConfig, share: float) -> float:
     """How much of a part of a stage any longer part of it begins with."""
-    return 0.0 if stage.schedule == "cosine" else share
+    return 0.0 if stage.schedule == "cosine" else share * (1.0 - (stage.decay or 0.0))
 
 
 class Repetition:

@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import fusion_zoo
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog.llms import LlmSpec, resolve
+from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.options import GpuKind
+from ablate.commands.study_status import survey
 from ablate.config.study import Study, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
@@ -299,10 +301,24 @@ def test_a_share_costs_its_steps_less_what_a_smaller_one_has_left() -> None:
     assert some.flops == pytest.approx(whole.flops / 2)
     assert some.trunk > whole.trunk == 0.0
     assert costs(study, half)["finetune"].trunk == 0.0
-    steps = {step.kind: step for step in steps_for(half, study)}
-    after = cost.step_cost(study, half, steps["pretrain"], A100, after=0.25)
-    assert after is not None
-    assert after.flops == pytest.approx(whole.flops * (170 - 68) / 340)  # 85 steps, 17 of decay
-    asked = cost.step_cost(study, half, steps["evaluate"], A100, after=0.25)
-    assert asked is not None
-    assert asked.flops == pytest.approx(costs(study, quarter)["evaluate"].flops)
+    first = costs(study, quarter)
+    assert first["pretrain"].trunk_hours == pytest.approx(whole.gpu_hours * 68 / 340)  # of 85 steps
+    assert first["evaluate"].trunk_hours == first["evaluate"].gpu_hours
+    assert costs(study, half)["finetune"].trunk_hours == 0.0
+
+
+def test_a_plan_counts_the_shares_of_a_step_as_one_goes_on_where_another_ends() -> None:
+    sets = ["base.recipe.finetune.schedule=wsd", "explore.kind=racing", "seeds=[0]"]
+    found = survey("micro/rounds", sets, 2)
+    bill = CostEstimate(found)
+    tuned = {step.key: step for step in found.steps if step.kind == "finetune"}
+    parts = {step.whole.key: step for step in tuned.values() if step.share < 1}
+    later = [step for step in tuned.values() if step.share == 1 and step.key in parts]
+    assert later
+    for step in later:
+        part = parts[step.key]
+        spent = bill.hours(part) + bill.hours(step)  # 30 of 120 steps, and all but the first 24
+        assert spent == pytest.approx(bill.hours(step, alone=True) * (30 + 96) / 120)
+    totals = bill.totals()
+    assert totals["trunks_gib"] > 0
+    assert totals["gpu_hours"] < totals["gpu_hours_from_scratch"]
