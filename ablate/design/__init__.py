@@ -70,6 +70,9 @@ class Candidate(Design):
 
 def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> Design:
     """The design with its encoders' full titles and every option of its fusion."""
+    if written.grown_from:
+        with error_location(tree, ["grown_from"], ["base"]):
+            raise UserError("what a candidate grows from the search says: explore.start: grown")
     titles = []
     for n, encoder in enumerate(written.encoders):
         with error_location(tree, ["encoders", n], ["base"]):
