@@ -15,10 +15,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +110,7 @@ class Asked:
     questions: Mapping[str, Sequence[Row]]
     sets: Mapping[str, str]
     work: Path
-    places: Mapping[str, Sequence[int]] = MappingProxyType({})
+    places: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def share(self, share: float) -> "Asked":
         """Where a share of each task's questions is asked."""
