@@ -23,7 +23,7 @@ def name_of(metric: str) -> str | None:
 def find(metric: str) -> EntryPoint | None:
     """Where the `MetricReader` of a metric is, or None."""
     name = name_of(metric)
-    return name and READERS.entry(name)
+    return READERS.entry(name) if name else None
 
 
 def plug_ins(metrics: Iterable[str]) -> dict[str, EntryPoint]:

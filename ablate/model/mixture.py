@@ -100,7 +100,8 @@ def features(encoder: Encoder, pixels: Tensor) -> Tensor:
 @torch.no_grad()
 def feature_map(encoder: Encoder, pixels: Tensor) -> Tensor:
     """(B,C,H,W): an encoder's own map of images (B,3,H,W), as in a mixture, not normalised."""
-    return encoder(_resize(_floats(pixels), *_view(encoder))).tensor
+    seen: Tensor = encoder(_resize(_floats(pixels), *_view(encoder))).tensor
+    return seen
 
 
 def feature_size(encoder: Encoder) -> int:

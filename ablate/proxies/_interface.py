@@ -66,7 +66,8 @@ def joined(views: Sequence[View]) -> Floats:
 def _standard(x: Floats) -> Floats:
     centred: Floats = x - x.mean(0)
     spread = centred.std(0)
-    return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
+    scaled: Floats = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-12)
+    return scaled
 
 
 RIDGES = 10.0 ** np.arange(-4.0, 3.0)
@@ -83,7 +84,8 @@ def left_out(x: Floats, y: Floats) -> Floats:
     values, vectors = np.linalg.eigh(kernel)
     values = values.clip(min=0.0)
     turned = vectors.T @ centred
-    best, nearest = np.zeros_like(centred), np.inf
+    best: Floats = np.zeros_like(centred)
+    nearest = np.inf
     for ridge in RIDGES * max(values.mean(), 1e-12):
         shares = values / (values + ridge)
         leverage = (vectors**2 * shares).sum(1) + 1.0 / len(x)  # of the mean, too
@@ -91,4 +93,5 @@ def left_out(x: Floats, y: Floats) -> Floats:
         residual = (centred - fitted) / (1.0 - leverage).clip(min=1e-9)[:, None]
         if (error := float((residual**2).mean())) < nearest:
             best, nearest = centred - residual, error
-    return best + centred / (len(x) - 1)
+    told: Floats = best + centred / (len(x) - 1)
+    return told

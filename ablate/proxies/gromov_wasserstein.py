@@ -49,4 +49,5 @@ def _distances(x: Floats) -> Floats:
     centred = x - x.mean(0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(min=1e-12)
     distances: Floats = 1.0 - unit @ unit.T
-    return distances / distances.mean()
+    distances /= distances.mean()
+    return distances

@@ -105,7 +105,7 @@ def _batches(data: Conversations, samples: Sequence[int]) -> Iterator[Tensor]:
         if batch and (len(batch) == TOGETHER or image.shape != batch[0].shape):
             yield stack_images(batch)
             batch = []
-        batch.append(image)
+        batch.append(image.astype(np.uint8, copy=False))
     yield stack_images(batch)
 
 
