@@ -39,6 +39,7 @@ def options(
 for command in (
     *(studies.run, studies.retry, studies.plan, studies.fetch, studies.status, studies.logs),
     *(studies.cancel, machine.list_, results.table, results.replay, results.proxy),
-    *(results.compare, results.export, results.report, machine.doctor, machine.bake),
+    *(results.compare, results.noise, results.export, results.report),
+    *(machine.doctor, machine.bake),
 ):
     app.command(command.__name__.rstrip("_"))(command)

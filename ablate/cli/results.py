@@ -187,6 +187,34 @@ def compare(
     comparing.show(a, b, study, overrides or [], flips, json)
 
 
+def noise(
+    study: StudyName = DEFAULT_STUDY,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what this store has measured as a file to ship."),
+    ] = None,
+    about: Annotated[
+        str, typer.Option(metavar="TEXT", help="Of --write: where and how it was measured.")
+    ] = "",
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Tell training noise: how far another seed moves the scores of a study's recipe.
+
+    From all runs in the store that differ in their seed alone, and from what is shipped. A file
+    that --write makes is shipped where it lies in ablate/catalog/noise.
+
+    \b
+    Examples:
+      ablate noise micro/rounds
+      ablate noise my/study.yaml --json
+      ablate noise micro/rounds --write floor.json --about "4 seeds of 6 candidates, on CPU"
+    """
+    from ablate.commands import noise as telling
+
+    telling.show(study, overrides or [], write, about, json)
+
+
 def export(
     named: Annotated[
         str,

@@ -74,7 +74,9 @@ class Comparison:
 
     @property
     def _both(self) -> Scoreboard:
-        return Scoreboard([self.a, self.b], {**self.of_a.replicates, **self.of_b.replicates})
+        runs = {**self.of_a.replicates, **self.of_b.replicates}
+        same = self.of_a.floors == self.of_b.floors
+        return Scoreboard([self.a, self.b], runs, self.of_a.floors if same else None)
 
     @property
     def notes(self) -> list[str]:

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr
 
-from ablate.reports.answers import Key
 from ablate.reports.frame import estimate, framed
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.stats.significance import holm
+from ablate.store.answers import Key
 
 
 @dataclass(frozen=True)

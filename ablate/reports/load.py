@@ -18,7 +18,6 @@ from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
 from ablate.home import Home
 from ablate.humanize import duration
-from ablate.reports.answers import Answers, Key, Replicates, Rows
 from ablate.reports.model import (
     CandidateResult,
     Contest,
@@ -27,13 +26,14 @@ from ablate.reports.model import (
     StepResult,
     StudyResult,
 )
-from ablate.reports.replicates import replicates
 from ablate.search.explore import rounds_so_far
 from ablate.search.replay import replay
 from ablate.search.tabulated import paper_table
+from ablate.store.answers import Answers, Key, Rows
 from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
+from ablate.store.replicates import Repetition, repetition, trained
 from ablate.store.results import (
     ANSWERS,
     Evaluation,
@@ -73,7 +73,7 @@ def load(
     rounds = [_round(own, seen) for own in _grouped(study, turns)]
     older = seen.older(one for one in known if seen.states.of(seen.steps(one)[-1]).state != "done")
     scored = [one for turn in rounds for one in turn.candidates if one.answered]
-    again = _replicates(scored, seen)
+    again = _repetition(scored, seen)
     seen.memory.keep()
     suite = suites.resolve(study.suite)
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
@@ -101,22 +101,25 @@ def load(
         published=repeats,
         families={task.task: task.family for task in suite.tasks},
         older=older,
-        replicates=again,
+        replicates=again.runs,
+        floors=again.floors,
         published_choices=choices,
         published_source=source,
         objectives=_objectives(study, turns),
     )
 
 
-def _replicates(scored: Sequence[CandidateResult], seen: "CachedResults") -> Replicates:
-    """Runs in the store of this recipe and suite that differ in their seed alone.
+def _repetition(scored: Sequence[CandidateResult], seen: "CachedResults") -> Repetition:
+    """What tells training noise of this recipe and suite.
 
-    Those of a candidate that has several here are counted with it.
+    Runs of a candidate that has several here are counted with it.
     """
     evaluated = {one: [step for step in one.steps if step.kind == EVALUATE] for one in scored}
+    home, memory = seen.store.home, seen.memory
     own = [step.folder for steps in evaluated.values() for step in steps if step.folder]
+    subjects = {made.subject for path in own if (made := trained(home, path, memory))}
     but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
-    return replicates(seen.store.home, own, but, seen.memory) if own else {}
+    return repetition(home, subjects, but, memory)
 
 
 def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.catalog.noise_floors import Floors
 from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
 from ablate.redaction import redact
-from ablate.reports.answers import Answers, Replicates, Rows
 from ablate.reports.fronts import undominated
 from ablate.reports.scoreboard import Scoreboard
+from ablate.store.answers import Answers, Replicates, Rows
 from ablate.strategies import Strategy
 
 
@@ -244,7 +245,8 @@ class StudyResult:
     `published`: what it is held against, if any. `id`: what it is filed under in the home.
     `older`: composites, by candidate and seed, that an older version of ablate found under keys
     that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
-    store that differ in their seed alone, of this study or another. `published_choices`: those of
+    store that differ in their seed alone, of this study or another; `floors`: what training noise
+    is shipped of them. `published_choices`: those of
     the study's search over the published table that it repeats, `published_source` whose they are;
     or, where there are none, why. `objectives`: of a search that weighs several against each other
     what each candidate comes to, by its name.
@@ -278,6 +280,7 @@ class StudyResult:
         )
 
     replicates: Replicates = field(default_factory=dict)
+    floors: Floors = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
@@ -342,7 +345,7 @@ class StudyResult:
     @cached_property
     def scoreboard(self) -> Scoreboard:
         """How sure every score and difference of the study is."""
-        return Scoreboard(self.candidates, self.replicates)
+        return Scoreboard(self.candidates, self.replicates, self.floors)
 
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ablate.reports.answers import Answers, Key, Replicates
+from ablate.catalog.noise_floors import COMPOSITE, Floors
 from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
 from ablate.stats.intervals import Floats
 from ablate.stats.noise import Noise
 from ablate.stats.significance import ALPHA, SplitHalf, halves
+from ablate.store.answers import Answers, Key, Replicates, sample_of
 
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult
@@ -31,11 +32,15 @@ class Scoreboard:
     """
 
     def __init__(
-        self, candidates: "Iterable[CandidateResult]", replicates: Replicates | None = None
+        self,
+        candidates: "Iterable[CandidateResult]",
+        replicates: Replicates | None = None,
+        floors: Floors | None = None,
     ) -> None:
-        """`replicates`: runs of others that differ in their seed alone, for training noise."""
+        """For training noise: `replicates`, runs of others that differ in their seed alone, and
+        `floors`, what was measured elsewhere, of these tasks."""
         self.candidates = [one for one in candidates if one.answered]
-        self._replicates = replicates or {}
+        self._replicates, self._floors = replicates or {}, floors or {}
         self._place = {one: index for index, one in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
@@ -72,34 +77,21 @@ class Scoreboard:
             ],
         )
 
-    @cached_property
+    @property
     def noise(self) -> Noise | None:
-        """Training noise of a composite; None where nothing was trained twice.
+        """Training noise of a composite; None where nobody has measured it.
 
         Then intervals and p-values are of the runs that there are.
         """
-        return self.drawn().noise if self.questions else None
+        return self.noise_of(None)
 
-    def told(self, p: float | None) -> bool:
+    def noise_of(self, tasks: Tasks) -> Noise | None:
+        """The same of the mean over some tasks."""
+        return self.drawn(tasks).noise if self.questions else None
+
+    def told(self, p: float | None, tasks: Tasks = None) -> bool:
         """Whether a difference with this (corrected) p is more than chance, training's included."""
-        return p is not None and p < ALPHA and self.noise is not None
-
-    @cached_property
-    def _others(self) -> Sample | None:
-        """The replicates on `questions`; None where there are none."""
-        wanted = set(self.questions)
-        runs = [
-            [run.only(self.questions) for run in runs]
-            for runs in self._replicates.values()
-            if all(wanted <= set(run.questions) for run in runs)
-        ]
-        if not runs:
-            return None
-        return Sample(
-            runs[0][0].images,
-            [task for task, _ in self.questions],
-            [([run.scores for run in one], [run.weights for run in one]) for one in runs],
-        )
+        return p is not None and p < ALPHA and self.noise_of(tasks) is not None
 
     def right(self, one: "CandidateResult") -> Floats:
         """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
@@ -175,8 +167,14 @@ class Scoreboard:
             sample, others = self.sample, self._others
             if tasks is not None:
                 sample, others = sample.only(tasks), others and others.only(tasks)
-            self._draws[tasks] = sample.draw(replicates=others)
+            (name,) = tasks if tasks and len(tasks) == 1 else (COMPOSITE if not tasks else "",)
+            self._draws[tasks] = sample.draw(replicates=others, floors=self._floors.get(name, ()))
         return self._draws[tasks]
+
+    @cached_property
+    def _others(self) -> Sample | None:
+        """The replicates on `questions`; None where there are none."""
+        return sample_of(self._replicates, self.questions)
 
     def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
         """A field of the candidate's runs, (runs, questions)."""

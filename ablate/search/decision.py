@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ablate.catalog import suites
 from ablate.store.results import Evaluation
 from ablate.strategies import Decision, Outcome, Strategy, blamed, by_point, mean
+
+if TYPE_CHECKING:
+    from ablate.stats.noise import Noise
 
 DRAWS = 10_000
 
@@ -47,9 +51,11 @@ def decide(
     scores = {name: mean(runs) for name, runs in choice.runs.items()}
     winner = choice.survivors[0]
     others = sorted(scores.keys() - {winner}, key=lambda name: (-scores[name], name))
-    difference, interval = None, None
+    difference, interval, noise = None, None, None
     if others:
-        difference, interval = _compared(choice.runs[winner], choice.runs[others[0]])
+        first, second = (choice.runs[name] for name in (winner, others[0]))
+        noise = _noise(first, second)
+        difference, interval = _compared(first, second, noise)
     return Decision(
         round=number,
         winner=winner,
@@ -58,7 +64,7 @@ def decide(
         scores=scores,
         difference=difference,
         interval=interval,
-        tie=_tie(interval, runs=min(map(len, choice.runs.values()))) if others else False,
+        tie=_tie(interval, noise, min(map(len, choice.runs.values()))) if others else False,
         rule=strategy.rule,
         failed=failed,
         inputs=inputs,
@@ -66,6 +72,7 @@ def decide(
         fidelity=choice.runs[winner][0].candidate.fidelity,
         look=choice.look,
         values=dict(choice.values),
+        noise=noise.to_json() if noise else None,
     )
 
 
@@ -74,12 +81,12 @@ def _of(one: Outcome) -> Evaluation:
     return one.result
 
 
-def _tie(interval: tuple[float, float] | None, runs: int) -> bool | None:
+def _tie(interval: tuple[float, float] | None, noise: "Noise | None", runs: int) -> bool | None:
     if interval is None:
         return None
     if interval[0] <= 0.0 <= interval[1]:
         return True
-    return False if runs > 1 else None
+    return False if noise or runs > 1 else None
 
 
 def _unread(runs: Sequence[Outcome]) -> dict[str, int]:
@@ -89,15 +96,27 @@ def _unread(runs: Sequence[Outcome]) -> dict[str, int]:
     return {task: sum(each.get(task, 0) for each in found) for task in tasks}
 
 
+def _noise(*compared: Sequence[Outcome]) -> "Noise | None":
+    """Training noise as runs beside the `compared` ones have it, in the store or shipped."""
+    every = [_of(one) for runs in compared for one in runs]
+    if any(one.answers is None for one in every):
+        return None
+    from ablate.store.replicates import floor  # numpy: only when there is something to decide
+
+    asked = [(row["task"], row["id"]) for row in every[0].rows()]
+    but = {_of(one).key for runs in compared if len(runs) > 1 for one in runs}
+    return floor([Path(one.answers).parent for one in every if one.answers], but, asked)
+
+
 def _compared(
-    winner: Sequence[Outcome], other: Sequence[Outcome]
+    winner: Sequence[Outcome], other: Sequence[Outcome], noise: "Noise | None"
 ) -> tuple[float, tuple[float, float] | None]:
     """Difference of two points, each with one evaluation a run, and its interval; that is None
-    where only scores are known."""
+    where only scores are known. `noise`: that of other runs."""
     if any(_of(one).answers is None for one in (*winner, *other)):
         return mean(winner) - mean(other), None
-    from ablate.stats.bootstrap import compare  # numpy: only when there is something to decide
+    from ablate.stats.bootstrap import compare  # numpy, too
 
     a, b = ([_of(one).rows() for one in runs] for runs in (winner, other))
-    interval = compare(a, b, DRAWS)
+    interval = compare(a, b, DRAWS, [noise] if noise else [])
     return interval.estimate, (interval.low, interval.high)

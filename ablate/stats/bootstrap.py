@@ -15,8 +15,9 @@ estimate, by the ratio of two standard errors, both linearised:
 - few images: each task's variance is that of a sample, n / (n - 1) times the resampled one;
 - training: where candidates have several runs, here or as `replicates` given beside them, the
   variance between runs is added, less the part of it that the choice of questions makes (two
-  crossed random effects, images and runs). It is pooled, since two or three runs of one tell
-  little; a candidate whose own is larger than that has its own. One of a single run has the pooled.
+  crossed random effects, images and runs). It is pooled, also with what was measured elsewhere,
+  since two or three runs of one tell little; a candidate of several runs has its own, shrunk to
+  the pool (see `noise`), one of a single run the pooled.
 
 Student's quantile takes the place of the normal one, with Satterthwaite's degrees of freedom over
 the tasks. From draws and standard error to interval and p-value it goes in `intervals`.
@@ -45,7 +46,7 @@ from ablate.stats.intervals import (
     student,
     union,
 )
-from ablate.stats.noise import of_training, pooled, ratio, squares_within, unbiased
+from ablate.stats.noise import Noise, of_training, pooled, ratio, squares_within, unbiased
 
 DRAWS = 10_000
 """Resamples behind an interval: its ends move by about 0.03 standard errors with the seed."""
@@ -62,6 +63,8 @@ _FEWEST_OF_PAIRS, _BLOCK = 200, 64
 Ints = NDArray[np.intp]
 Contrast = Callable[[Floats], Floats]
 """Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
+Added = Callable[[Floats, int], Floats]
+"""Sums of what candidates have, each times its share in a contrast to twice this power."""
 Names = Sequence[Any] | NDArray[Any]
 Scored = ArrayLike | tuple[ArrayLike, ArrayLike]
 """One candidate: its scores in 0..1, an entry a question, or (runs, questions); and its weights."""
@@ -103,26 +106,34 @@ class Estimates(NamedTuple):
 
 
 def paired_bootstrap(
-    a: Scored, b: Scored, groups: Names, tasks: Names, draws: int = DRAWS
+    a: Scored,
+    b: Scored,
+    groups: Names,
+    tasks: Names,
+    draws: int = DRAWS,
+    floors: Sequence[Noise] = (),
 ) -> Interval:
     """The difference of two composites, `a` minus `b`, on the same questions in the same order.
 
     A composite is the mean over tasks of each task's metric. `groups` (the image) and `tasks`: one
     entry a question.
     """
-    drawn = Sample(groups, tasks, [a, b]).draw(draws=draws)
+    drawn = Sample(groups, tasks, [a, b]).draw(draws=draws, floors=floors)
     return drawn.differences([0], [1]).interval(0)
 
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def compare(a: Sequence[Rows], b: Sequence[Rows], draws: int = DRAWS) -> Interval:
+def compare(
+    a: Sequence[Rows], b: Sequence[Rows], draws: int = DRAWS, floors: Sequence[Noise] = ()
+) -> Interval:
     """The difference of two candidates by their rows of `answers.jsonl`, those of each run.
 
-    Raises `UserError` where they did not answer the same questions about the same images.
+    `floors`: training noise as other runs have it. Raises `UserError` where they did not answer the
+    same questions about the same images.
     """
-    return sample_of([a, b]).draw(draws=draws).differences([0], [1]).interval(0)
+    return sample_of([a, b]).draw(draws, floors=floors).differences([0], [1]).interval(0)
 
 
 def sample_of(candidates: Sequence[Sequence[Rows]]) -> "Sample":
@@ -216,10 +227,16 @@ class Sample:
             present += (taken @ part.count > 0)[:, None]
         return 100.0 * self.means(total / present)
 
-    def draw(self, draws: int = DRAWS, replicates: "Sample | None" = None) -> "Draws":
+    def draw(
+        self,
+        draws: int = DRAWS,
+        replicates: "Sample | None" = None,
+        floors: Sequence[Noise] = (),
+    ) -> "Draws":
         """The candidates' composites over resampled images.
 
-        `replicates`: other candidates on these tasks, several runs each, for training noise alone.
+        For training noise alone: `replicates`, other candidates on these tasks, several runs each,
+        and `floors`, what was measured elsewhere.
         """
         columns = len(self.parts) * int(self.sizes.sum())
         most = min(WORK // (self.images + columns), KEPT // len(self.sizes))
@@ -227,7 +244,7 @@ class Sample:
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
         drawn = np.concatenate([self.composites(times) for times in resamples])
-        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn, replicates)
+        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn, replicates, floors)
 
     def only(self, tasks: Sequence[Any]) -> "Sample":
         """The same candidates on these tasks alone, and on the images that these ask about."""
@@ -256,7 +273,12 @@ class Draws:
     """
 
     def __init__(
-        self, sample: Sample, here: Floats, drawn: Floats, replicates: Sample | None = None
+        self,
+        sample: Sample,
+        here: Floats,
+        drawn: Floats,
+        replicates: Sample | None = None,
+        floors: Sequence[Noise] = (),
     ) -> None:
         self.here, self.drawn = here, drawn
         self._images = sample.images
@@ -266,19 +288,25 @@ class Draws:
             for part in sample.parts
         ]
         within = [squares_within(one) for one in (sample, replicates) if one is not None]
-        self.noise = pooled(within)
+        self.noise = pooled(within, floors)
         self._runs = of_training(sample.sizes, within[0], self.noise)
 
     def scores(self) -> Estimates:
-        """Each candidate's composite, its interval within 0..100. The `p` says nothing."""
-        return self._estimates(lambda values: values, lambda variances: variances, 0.0, 100.0)
+        """Each candidate's composite, its interval within 0..100. The `p` says nothing.
+
+        The interval holds what the candidate trained anew, as often, would score: training counts
+        twice, for what was trained here and for what would be.
+        """
+        return self._estimates(
+            lambda values: values, lambda values, power: 2**power * values, 0, 100
+        )
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
         """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
         a, b = np.asarray(plus, dtype=np.intp), np.asarray(minus, dtype=np.intp)
         return self._estimates(
             lambda values: values[..., a] - values[..., b],
-            lambda variances: variances[..., a] + variances[..., b],
+            lambda values, _: values[..., a] + values[..., b],
             -100.0,
             100.0,
         )
@@ -287,7 +315,7 @@ class Draws:
         """Sums of composites, each times its share: (K, C)."""
         return self._estimates(
             lambda values: values @ shares.T,
-            lambda variances: variances @ shares.T**2,
+            lambda values, power: values @ shares.T ** (2 * power),
             100.0 * shares.clip(max=0.0).sum(1),
             100.0 * shares.clip(min=0.0).sum(1),
         )
@@ -323,7 +351,7 @@ class Draws:
         found[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
         return found
 
-    def _estimates(self, of: Contrast, added: Contrast, least: Bound, most: Bound) -> Estimates:
+    def _estimates(self, of: Contrast, added: Added, least: Bound, most: Bound) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
 
         `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
@@ -339,11 +367,14 @@ class Draws:
         low, high = np.maximum(found.low, least), np.minimum(found.high, most)
         return Estimates(estimate, low, high, found.p, error, freedom)
 
-    def _errors(self, of: Contrast, added: Contrast) -> tuple[Floats, Floats, Floats]:
+    def _errors(self, of: Contrast, added: Added) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
-        seeds, crude = added(self._runs.variance), added(self._runs.crude)
-        of_runs = np.maximum(ratio(crude, added(self._runs.crude / self._runs.freedom)), 1.0)
-        of_runs = np.where(crude > 0.0, of_runs, np.inf)
+        runs = self._runs
+        seeds, crude = added(runs.variance, 1), added(runs.crude, 1)
+        shared, own = runs.crude * runs.shared, runs.crude * ~runs.shared
+        parts = added(own**2 / runs.freedom, 2)
+        parts += added(shared, 1) * added(shared / runs.freedom, 1)  # one estimate for all of them
+        of_runs = np.where(crude > 0.0, ratio(crude**2, parts).clip(min=1.0), np.inf)
         resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
         total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
         for images, moves in self._moves:

@@ -36,13 +36,21 @@ class Noise(NamedTuple):
         """The standard deviation of a run, in points."""
         return float(np.sqrt(self.variance))
 
+    def to_json(self) -> dict[str, float]:
+        """Its fields by name."""
+        return self._asdict()
+
 
 class Runs(NamedTuple):
-    """What training adds to the variance of a candidate's mean, (C,) each; see `Noise`."""
+    """What training adds to the variance of a candidate's mean, (C,) each; see `Noise`.
+
+    `shared`: whether that is the pool's, one estimate for all of them.
+    """
 
     variance: Floats
     crude: Floats
     freedom: Floats
+    shared: NDArray[np.bool_]
 
 
 class Within(NamedTuple):
@@ -73,38 +81,52 @@ def squares_within(sample: "Sample") -> Within:
     return Within(crude, images, sizes - 1.0)
 
 
-def pooled(within: Sequence[Within]) -> Noise | None:
-    """Sums of squares over their degrees of freedom; None where nobody has a second run."""
-    crude, images, freedom = (np.concatenate(each) for each in zip(*within, strict=True))
-    total = float(freedom.sum())
+def pooled(within: Sequence[Within], floors: Sequence[Noise] = ()) -> Noise | None:
+    """Sums of squares over their degrees of freedom; None where nobody has a second run.
+
+    `floors`: what was measured elsewhere, each counted by its own degrees of freedom.
+    """
+    crude, images, freedom = (
+        np.concatenate([getattr(one, name) for one in within] or [np.zeros(0)])
+        for name in Within._fields
+    )
+    total = float(freedom.sum()) + sum(one.freedom for one in floors)
     if not total:
         return None
-    mean = float(crude.sum()) / total
-    variance = max(0.0, mean - float(images.sum()) / total)
-    return Noise(variance, mean, total, int((freedom > 0).sum()))
+    squares = float(crude.sum()) + sum(one.crude * one.freedom for one in floors)
+    of_images = float(images.sum())
+    of_images += sum((one.crude - one.variance) * one.freedom for one in floors)
+    count = int((freedom > 0).sum()) + sum(one.candidates for one in floors)
+    variance = max(0.0, squares - of_images) / total
+    return Noise(variance, squares / total, total, count)
 
 
-OWN = 2.0
-"""Degrees of freedom that the pool lends to a candidate whose own runs differ by more than it."""
+PRIOR = 1.0
+"""Degrees of freedom that the pool lends to a candidate's own runs.
+
+Noise is not equal, and pooled blindly a candidate of four times the variance of five others is
+covered in 78 % of studies. With one degree lent it is covered in 93 to 95 (two to five runs), one
+that is like the others in 96 to 99; with two in 89 to 92 (by simulation, `tests/stats`).
+"""
 
 
 def of_training(sizes: NDArray[np.intp], own: Within, noise: Noise | None) -> Runs:
-    """What training adds to each candidate: the pooled noise, or its own where that is larger.
+    """What training adds to each candidate: its own noise, shrunk to the pool; of one run the pool.
 
-    Noise is not equal, and pooled blindly the noisy candidate is covered in two of three studies.
+    `(d0 s0^2 + d s^2) / (d0 + d)` with d0 + d degrees of freedom, s0 the pool's (Smyth, Linear
+    Models and Empirical Bayes Methods, 2004, the moderated variance of limma); d0 is `PRIOR`.
     """
     if noise is None:
         nothing = np.zeros(len(sizes))
-        return Runs(nothing, nothing, np.full(len(sizes), np.inf))
-    crude = ratio(own.crude, own.freedom)
-    more = crude > noise.crude
-    variance = (crude - ratio(own.images, own.freedom)).clip(min=0.0)
-    more &= variance > noise.variance
-    freedom = np.minimum(own.freedom + OWN, noise.freedom)
+        return Runs(nothing, nothing, np.full(len(sizes), np.inf), np.zeros(len(sizes), bool))
+    lent, freedom = PRIOR, PRIOR + own.freedom
+    crude = (lent * noise.crude + own.crude) / freedom
+    images = (lent * (noise.crude - noise.variance) + own.images) / freedom
     return Runs(
-        np.where(more, variance, noise.variance) / sizes,
-        np.where(more, crude, noise.crude) / sizes,
-        np.where(more, freedom, noise.freedom),
+        (crude - images).clip(min=0.0) / sizes,
+        crude / sizes,
+        np.where(sizes > 1, np.minimum(freedom, noise.freedom), noise.freedom),
+        sizes == 1,
     )
 
 

@@ -127,6 +127,8 @@ class Decision:
     evaluations behind it. `unread`: by point and task how many answers the scorer could not read.
     `fidelity`: how much of each candidate was trained and asked. `look`: of a round of several
     turns. `values`: by point what else the strategy read, where it reads more than the score.
+    `noise`: the training noise of other runs that is in the interval, as it was known then (fields
+    of `stats.noise.Noise`); None where nobody had measured it.
     """
 
     round: int
@@ -144,6 +146,7 @@ class Decision:
     fidelity: Fidelity = field(default=WHOLE)
     look: Look | None = None
     values: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    noise: dict[str, float] | None = None
 
     @property
     def settled(self) -> bool:
@@ -167,7 +170,7 @@ class Decision:
         if self.look:
             found["look"] |= {name: list(found["look"][name]) for name in ("open", "notes")}
         found["values"] = {point: list(values) for point, values in self.values.items()}
-        later = ("survivors", "fidelity", "look", "values")
+        later = ("survivors", "fidelity", "look", "values", "noise")
         return {name: value for name, value in found.items() if value or name not in later}
 
     @classmethod

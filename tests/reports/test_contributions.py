@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.reports import tables
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.contributions import Contributions
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 

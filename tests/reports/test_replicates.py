@@ -7,7 +7,7 @@ from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.reports import significance, tables
 from ablate.reports.load import load
-from ablate.reports.replicates import trained
+from ablate.store.replicates import trained
 from ablate.reports.scoreboard import Scoreboard
 
 SEEDS = STUDY + "seeds: [0, 1, 2]\n" + ROUNDS

@@ -7,7 +7,7 @@ import pytest
 from opened import piece
 from PIL import Image
 
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.browser import LARGEST, LONGEST, READABLE, TEXT, Browser, encode
 from ablate.reports.model import StudyResult
 from ablate.reports.site import build

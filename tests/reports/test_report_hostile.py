@@ -11,7 +11,7 @@ from opened import Open
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 from ablate.reports.site import build, build_single
 

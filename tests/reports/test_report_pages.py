@@ -13,7 +13,7 @@ from reading import Page, articles, contents, pages
 from synthetic import ROUNDS, STUDY, study
 
 from ablate.reports import figures
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages import navigation

@@ -18,7 +18,7 @@ from synthetic import FAILED, REASON
 
 from ablate.errors import UserError
 from ablate.reports import formats, significance, tables
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.flips import Flips
 from ablate.reports.frame import records
 from ablate.reports.load import load

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.reports.significance import standing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablate import strategies
 from ablate.reports import formats, significance, story, tables
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, RoundResult, StepResult, StudyResult
 from ablate.reports.significance import standing
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablate.stats.bootstrap import Sample
 
 Key = tuple[str, str]
 """A question: its task and its id."""
@@ -56,3 +59,22 @@ class Answers:
 
 Replicates = Mapping[str, tuple[Answers, ...]]
 """By design, the answers of training runs that differ in their seed alone, two or more."""
+
+
+def sample_of(replicates: Replicates, questions: Sequence[Key]) -> "Sample | None":
+    """Those of the replicates that answered all of these questions, on these; None of none."""
+    from ablate.stats.bootstrap import Sample  # numpy: only where there is something to resample
+
+    wanted = set(questions)
+    every = [
+        [run.only(questions) for run in runs]
+        for runs in replicates.values()
+        if all(wanted <= set(run.questions) for run in runs)
+    ]
+    if not every:
+        return None
+    return Sample(
+        every[0][0].images,
+        [task for task, _ in questions],
+        [([run.scores for run in runs], [run.weights for run in runs]) for runs in every],
+    )

@@ -1,0 +1,176 @@
+"""Training runs in the store that differ in their seed alone, whichever study they were made for.
+
+They tell training noise: how far a score moves when a candidate is trained again. Together with
+what is shipped of the same recipe and suite they are the noise floor of every study of these.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ablate.catalog import suites
+from ablate.catalog.noise_floors import COMPOSITE, Floors, floors, measurements
+from ablate.catalog.step_kinds import EVALUATE
+from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
+from ablate.home import Home
+from ablate.stats.noise import Noise, pooled, squares_within
+from ablate.store.answers import Answers, Key, Replicates, sample_of
+from ablate.store.artifacts import MANIFEST
+from ablate.store.read_cache import ReadCache
+from ablate.store.results import ANSWERS, rows_in
+from ablate.store.steps import Part, Step
+
+Subject = tuple[str, str]
+"""What training noise is of: a recipe and a suite, as hashes."""
+
+
+class Trained(NamedTuple):
+    """What an evaluation is of: stages, data and language model (`recipe`), these with the model
+    (`design`), and the suite, as hashes; the seed; its key.
+    """
+
+    recipe: str
+    design: str
+    suite: str
+    seed: int
+    key: str
+
+    @property
+    def subject(self) -> Subject:
+        """What its noise is of."""
+        return self.recipe, self.suite
+
+
+def trained_by(step: Step) -> Trained:
+    """What an evaluation is of, before it is made."""
+    chain = []
+    before = step
+    while before.parents:
+        before = before.parents[min(before.parents)]
+        chain.append((before.kind, before.spec))
+    return _trained(chain, step.spec, step.key)
+
+
+def trained(home: Path, folder: Path, memory: ReadCache | None = None) -> Trained | None:
+    """What the evaluation in `folder` is of; None where what it was made from is gone."""
+
+    def read() -> Trained | None:
+        try:
+            evaluated = read_json(folder / "spec.json")
+            chain = [(one["kind"], one["spec"]) for one in _chain(home, evaluated)]
+            return _trained(chain, evaluated["spec"], evaluated["key"])
+        except (*UNREADABLE, KeyError, TypeError, ValueError):
+            return None
+
+    found = memory.get(f"run {folder.name}", folder.name, read) if memory else read()
+    return Trained(*found) if found else None
+
+
+def _trained(
+    chain: Sequence[tuple[str, Mapping[str, Any]]], asked: Mapping[str, Any], key: str
+) -> Trained:
+    """`asked`: the spec of the evaluation; `chain`: kind and spec of the trained steps behind an evaluation, the last first."""
+    (_, last), *_ = chain
+    stages = [{"kind": kind, "stage": one["stage"], "data": one["data"]} for kind, one in chain]
+    common = {"stages": stages, "llm": last["model"]["llm"]}
+    design = {**common, "model": last["model"]}
+    return Trained(_hash(common), _hash(design), _hash(asked), last["seed"], key)
+
+
+def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The specs of the trained steps behind a step, the last first; of pre-alignments one."""
+    parents = spec["parents"]
+    for role in sorted(parents)[:1]:
+        parent = parents[role]
+        found = read_json(Home(home).store / parent["kind"] / parent["dirname"] / "spec.json")
+        yield found
+        yield from _chain(home, found)
+
+
+def _hash(value: Any) -> str:
+    """A hash of the canonical JSON by content: data that moved are the same."""
+    return hashlib.sha256(Part(value).text.encode()).hexdigest()
+
+
+class Repetition(NamedTuple):
+    """What tells training noise of some recipes and suites: `runs` in the store, several a design,
+    and what is shipped, as `floors`. `seeds` and `names`: of these runs, by design."""
+
+    runs: Replicates
+    floors: Floors
+    seeds: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    names: Mapping[str, str] = MappingProxyType({})
+
+
+def repetition(
+    home: Path,
+    of: Collection[Subject],
+    but: Collection[str] = (),
+    memory: ReadCache | None = None,
+) -> Repetition:
+    """Of these recipes and suites.
+
+    `but`: the keys of evaluations whose noise is counted already. What cannot be read is left out.
+    """
+    root = Home(home).store / EVALUATE
+    every = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    known = {path: found for path in every if (found := trained(home, path, memory))}
+    groups: dict[str, list[Path]] = {}
+    for path, one in known.items():
+        if one.subject in of:
+            groups.setdefault(one.design, []).append(path)
+    several = [paths for paths in groups.values() if len(paths) > 1]
+    made: dict[str, dict[Path, Answers]] = {}
+    measured = None
+    for paths in several:
+        left = [path for path in paths if known[path].key not in but]
+        measured = measured or next(filter(None, map(_measure, left)), None)
+        runs = {path: found for path in left if (found := _answers(path, measured))}
+        if len(runs) > 1:
+            made[known[left[0]].design] = runs
+    here = {(known[path].design, known[path].seed) for paths in several for path in paths}
+    return Repetition(
+        {design: tuple(runs.values()) for design, runs in made.items()},
+        floors(of, here, measurements(home / "noise")),
+        {design: tuple(known[path].seed for path in runs) for design, runs in made.items()},
+        {design: next(iter(runs)).name.rpartition("-")[0] for design, runs in made.items()},
+    )
+
+
+def floor(
+    evaluations: Collection[Path], but: Collection[str], questions: Sequence[Key]
+) -> Noise | None:
+    """The noise of a run's composite, as all of a store and what is shipped have it; None where
+    nobody has measured it.
+
+    `evaluations`: folders of what is compared, on `questions`; `but`: as in `repetition`.
+    """
+    home = next(iter(evaluations)).parents[2]
+    subjects = {found.subject for path in evaluations if (found := trained(home, path))}
+    found = repetition(home, subjects, but)
+    sample = sample_of(found.runs, questions)
+    within = [squares_within(sample)] if sample else []
+    return pooled(within, found.floors.get(COMPOSITE, ()))
+
+
+def _measure(folder: Path) -> Any:
+    """What the composite of an evaluation is the mean of; None where its record is not whole."""
+    record = read_checked(folder / "record.json")
+    if record is None:
+        return None
+    spec = read_json(folder / "spec.json")["spec"]
+    return suites.measure(spec, record["result"].get("sets", {}))
+
+
+def _answers(folder: Path, measured: Any) -> Answers | None:
+    """The answers of an evaluation, if they are whole and scored by this measure."""
+    try:
+        manifest = read_checked(folder / MANIFEST)
+        path = folder / ANSWERS
+        whole = manifest and manifest["files"][ANSWERS]["sha256"] == sha256_file(path)
+        same = whole and _measure(folder) == measured
+        return Answers.of(rows_in(str(path))) if same else None
+    except (*UNREADABLE, KeyError):
+        return None
