@@ -13,7 +13,7 @@ from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.search.explore import rounds_so_far
 from ablate.stats.noise import Noise, pooled, squares_within
-from ablate.store.answers import Answers, sample_of
+from ablate.store.answers import Answers, repeated_sample
 from ablate.store.artifacts import Store
 from ablate.store.replicates import Repetition, Subject, repetition, trained_by
 from ablate.store.results import StoredResults
@@ -34,7 +34,7 @@ def floor_by_task(found: Repetition) -> dict[str, Noise]:
     for name in names:
         runs = {key: runs for key, runs in found.runs.items() if _asked(runs, name)}
         questions = next(iter(runs.values()))[0].questions if runs else []
-        sample = sample_of(runs, questions)
+        sample = repeated_sample(runs, questions)
         if sample and name != COMPOSITE:
             sample = sample.only((name,))
         within = [squares_within(sample)] if sample else []
@@ -52,7 +52,7 @@ def measurement(home: Path, subject: Subject, about: str) -> Measurement:
     found = repetition(home, [subject])
     made = []
     for design, runs in sorted(found.runs.items()):
-        sample = sample_of({design: runs}, runs[0].questions)
+        sample = repeated_sample({design: runs}, runs[0].questions)
         assert sample is not None
         parts = {COMPOSITE: sample, **{task: sample.only((task,)) for task in sample.tasks}}
         scores = {

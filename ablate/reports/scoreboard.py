@@ -15,7 +15,7 @@ from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
 from ablate.stats.intervals import Floats
 from ablate.stats.noise import Noise
 from ablate.stats.significance import ALPHA, SplitHalf, halves
-from ablate.store.answers import Answers, Key, Replicates, sample_of
+from ablate.store.answers import Answers, Key, Replicates, repeated_sample
 
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult
@@ -174,7 +174,7 @@ class Scoreboard:
     @cached_property
     def _others(self) -> Sample | None:
         """The replicates on `questions`; None where there are none."""
-        return sample_of(self._replicates, self.questions)
+        return repeated_sample(self._replicates, self.questions)
 
     def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
         """A field of the candidate's runs, (runs, questions)."""

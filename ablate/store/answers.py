@@ -61,7 +61,7 @@ Replicates = Mapping[str, tuple[Answers, ...]]
 """By design, the answers of training runs that differ in their seed alone, two or more."""
 
 
-def sample_of(replicates: Replicates, questions: Sequence[Key]) -> "Sample | None":
+def repeated_sample(replicates: Replicates, questions: Sequence[Key]) -> "Sample | None":
     """Those of the replicates that answered all of these questions, on these; None of none."""
     from ablate.stats.bootstrap import Sample  # numpy: only where there is something to resample
 

@@ -16,7 +16,7 @@ from ablate.catalog.step_kinds import EVALUATE
 from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
 from ablate.home import Home
 from ablate.stats.noise import Noise, pooled, squares_within
-from ablate.store.answers import Answers, Key, Replicates, sample_of
+from ablate.store.answers import Answers, Key, Replicates, repeated_sample
 from ablate.store.artifacts import MANIFEST
 from ablate.store.read_cache import ReadCache
 from ablate.store.results import ANSWERS, rows_in
@@ -150,7 +150,7 @@ def floor(
     home = next(iter(evaluations)).parents[2]
     subjects = {found.subject for path in evaluations if (found := trained(home, path))}
     found = repetition(home, subjects, but)
-    sample = sample_of(found.runs, questions)
+    sample = repeated_sample(found.runs, questions)
     within = [squares_within(sample)] if sample else []
     return pooled(within, found.floors.get(COMPOSITE, ()))
 
