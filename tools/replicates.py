@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ablate.config.study import load_study
-from ablate.reports.answers import Answers
+from ablate.store.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.stats.bootstrap import Draws, Sample

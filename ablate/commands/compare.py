@@ -62,6 +62,7 @@ def as_data(found: "Comparison", most: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     from ablate.reports.frame import records
+    from ablate.reports.significance import covered
 
     benchmarks = records(found.benchmarks())
     return {
@@ -71,6 +72,8 @@ def as_data(found: "Comparison", most: int) -> dict[str, Any]:
         "benchmarks": benchmarks[:-1],
         "mean": benchmarks[-1],
         "notes": found.notes,
+        "covers": " ".join(covered(found.board)),
+        "noise": found.board.noise.to_json() if found.board.noise else None,
         "fairness": [asdict(one) for one in found.findings],
         "flips": [
             {"flip": word, **row} for word, rows in _flips(found, most).items() for row in rows
@@ -89,7 +92,7 @@ def as_text(found: "Comparison", most: int) -> str:
         reporting.shown(found.benchmarks(), form, "Scores, difference B minus A").rstrip(),
         f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
         f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
-        "not, and is of these runs.",
+        "not, and is of these runs: training noise is not in it.",
         *map(one_line, found.notes),
     ]
     for word, rows in _flips(found, most).items():

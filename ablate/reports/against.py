@@ -156,13 +156,13 @@ def _unlike(column: str) -> list[str]:
 
 
 def _gains(study: StudyResult) -> list[str]:
-    """What a gain is in, where it stands in the table."""
+    """What a difference is in, where it stands in the table."""
     lead = table_of(study).lead
     if lead is None or _tasks(study, lead):
         return []
     return [
-        f"A gain is in points of {lead} as published and of the mean over {study.suite} here: hold "
-        "their signs against each other, not their size."
+        f"A difference to another candidate is in points of {lead} as published and of the mean "
+        f"over {study.suite} here: hold their signs against each other, not their size."
     ]
 
 
@@ -256,7 +256,7 @@ def _gain(
     gain = {
         "candidate": one.name,
         "published_row": name,
-        "measure": f"gain over {reference.name}",
+        "measure": f"difference to {reference.name}",
         "published": None if now is None or then is None else now - then,
         "published_mark": "".join(dict.fromkeys(marks)),
         **(_numbers("here", ours.estimate, ours.low, ours.high) if ours else {}),

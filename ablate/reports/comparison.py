@@ -9,7 +9,7 @@ import pandas as pd
 from ablate.errors import UserError, nearest
 from ablate.reports import fairness
 from ablate.reports.flips import Flips, by_benchmark, flipped
-from ablate.reports.frame import estimate, framed, typed
+from ablate.reports.frame import estimate, framed, of_these_runs, typed
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.reports.significance import covered, unread
@@ -137,4 +137,5 @@ class Comparison:
             tasks = [self.board.drawn((task,)).here for task in titles if task in self.board.tasks]
             at = self.board.candidates.index(one)
             whole.insert(place, name, [*(float(found[at]) for found in tasks), float(scores[at])])
-        return typed(whole)
+        made = typed(whole)
+        return made if self.board.noise else of_these_runs(made)

@@ -16,7 +16,7 @@ from math import factorial
 import numpy as np
 import pandas as pd
 
-from ablate.reports.frame import estimate, framed
+from ablate.reports.frame import estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard, Tasks
 from ablate.stats.bootstrap import Interval
@@ -211,7 +211,8 @@ def moves(study: StudyResult) -> pd.DataFrame:
         ):
             title = study.tasks.get(task, task)
             rows.append({"expert": expert, "benchmark": title, **estimate("added", one), "p": p})
-    return framed(rows, ["expert", "benchmark", "added", "p"])
+    frame, board = framed(rows, ["expert", "benchmark", "added", "p"]), study.scoreboard
+    return frame if all(map(board.measured, board.tasks)) else of_these_runs(frame)
 
 
 def pairs(study: StudyResult) -> pd.DataFrame:
@@ -233,7 +234,8 @@ def pairs(study: StudyResult) -> pd.DataFrame:
         }
         for pair, one, p in zip(every, found, corrected, strict=True)
     ]
-    return framed(rows, ["expert", "other", "together", "p", "overlap", "verdict"])
+    frame = framed(rows, ["expert", "other", "together", "p", "overlap", "verdict"])
+    return frame if study.scoreboard.noise else of_these_runs(frame)
 
 
 def _verdict(board: Scoreboard, found: Interval | None, p: float) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr
 
-from ablate.reports.frame import estimate, framed
+from ablate.reports.frame import estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.stats.significance import holm
@@ -101,4 +101,5 @@ def by_benchmark(
                 "mcnemar": found.mcnemar,
             }
         )
-    return framed(rows, ["benchmark", "questions", "fixed", "broken", "delta", "p", "mcnemar"])
+    frame = framed(rows, ["benchmark", "questions", "fixed", "broken", "delta", "p", "mcnemar"])
+    return frame if all(map(board.measured, tasks)) else of_these_runs(frame)

@@ -202,7 +202,8 @@ def remarks(frame: pd.DataFrame) -> list[str]:
 def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and cells with each interval and each mark folded into the number it belongs to."""
     names = _names(frame)
-    heads = [COLUMNS.get(name, (name, 1))[0] for name in names]
+    own = frame.attrs.get("heads", {})
+    heads = [own.get(name) or COLUMNS.get(name, (name, 1))[0] for name in names]
     columns = [_cells(frame, name) for name in names]
     return heads, [list(row) for row in zip(*columns, strict=True)]
 

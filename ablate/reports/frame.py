@@ -76,8 +76,8 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "objective": ("Objective", 0),
     "adapters": ("Adapters", 0),
     "prealigned": ("Pre-aligned", 0),
-    "wins": ("Would win, %", 1),
-    "without": ("Would win without", 0),
+    "wins": ("Would be chosen, %", 1),
+    "without": ("Would be chosen without", 0),
     "above": ("Above its reference, %", 1),
     "severity": ("Severity", 0),
     "where": ("Where", 0),
@@ -98,6 +98,13 @@ SIGNED = (
     "together",
 )
 """Columns whose numbers are shown with their sign: differences."""
+
+
+def of_these_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with values of p headed as such of these runs alone: training noise is not in."""
+    heads = {name: f"{COLUMNS[name][0]}, of this run" for name in P_VALUES}
+    frame.attrs["heads"] = heads
+    return frame
 
 
 def digits(column: str) -> int:

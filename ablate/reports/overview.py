@@ -66,6 +66,7 @@ def summary(study: StudyResult) -> dict[str, Any]:
         "dates": dates(study),
         "best": best.name if best else "",
         "ties": len(ties),
+        "covers": " ".join(significance.covered(study.scoreboard)),
         "score": spanned(best.composite, study.scoreboard.score(best), "score") if best else "",
         "base": study.base.name,
         "base_score": number(study.base.composite, "score"),
@@ -88,14 +89,24 @@ def render(summaries: list[Mapping[str, Any]]) -> str:
         .get_template("overview.html")
         .render(
             suites=[
-                {"suite": suite, "tasks": tasks, "studies": list(studies)}
+                {"suite": suite, "tasks": tasks, "studies": own, "covers": _covers(own)}
                 for (suite, tasks), studies in groups
+                for own in [list(studies)]
             ],
             title="Studies",
             policy="img-src data:; style-src 'unsafe-inline'",
             style=Markup(asset("report.css")),
         )
     )
+
+
+def _covers(studies: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What intervals cover, each with the studies of which that is so; none of older summaries."""
+    found: dict[str, list[str]] = {}
+    for one in studies:
+        if said := one.get("covers"):
+            found.setdefault(said, []).append(one["name"])
+    return list(found.items())
 
 
 def _write(path: Path, text: str) -> None:

@@ -89,6 +89,11 @@ class Scoreboard:
         """The same of the mean over some tasks."""
         return self.drawn(tasks).noise if self.questions else None
 
+    def measured(self, task: str) -> bool:
+        """Whether training noise of a task is known."""
+        several = any(len(one.runs) > 1 for one in self.candidates)
+        return several or self._others is not None or task in self._floors
+
     def told(self, p: float | None, tasks: Tasks = None) -> bool:
         """Whether a difference with this (corrected) p is more than chance, training's included."""
         return p is not None and p < ALPHA and self.noise_of(tasks) is not None

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from ablate.reports.frame import LEAST_P, ends, estimate, framed
+from ablate.reports.frame import LEAST_P, ends, estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult, best_first
 from ablate.reports.scoreboard import Scoreboard
 from ablate.stats.bootstrap import Interval
@@ -42,7 +42,8 @@ def significance(study: StudyResult) -> pd.DataFrame:
                     "p_best": p_best,
                 }
             )
-    return framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
+    frame = framed(rows, ["candidate", "mark", "score", "delta", "p", "behind", "p_best"])
+    return of_these_runs(frame) if study.scoreboard.noise is None else frame
 
 
 @lru_cache(maxsize=1)
@@ -138,35 +139,41 @@ def marks(study: StudyResult) -> list[str]:
 
 
 def covered(board: Scoreboard) -> list[str]:
-    """What the intervals cover, in a sentence; none where nothing is scored."""
+    """What the intervals cover, in sentences; none where nothing is scored."""
     if not board.candidates:
         return []
     noise, sizes = board.noise, sorted({len(one.runs) for one in board.candidates})
     if noise is None:
         return [ONE_RUN]
-    degrees = f"{noise.freedom:.0f} degree{'s' if noise.freedom > 1 else ''} of freedom"
-    several = f"{noise.candidates} candidate{'s' if noise.candidates > 1 else ''}"
-    size = f"training noise of the mean is {noise.deviation:.1f} points a run ({degrees}, from "
-    size += f"{several} trained repeatedly"
-    if sizes[0] > 1:
-        each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
-        return [
-            f"Scores are means over seeds, {each} each; intervals are 95 %, over the choice of "
-            f"questions and of the seed; {size})."
-        ]
-    return [
-        "One training run each, intervals are 95 %, over the choice of questions and over "
-        f"training: {size}, of this recipe and suite in the store)."
-    ]
+    each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
+    runs = (
+        "One training run each" if sizes[-1] == 1 else f"Scores are means over seeds, {each} each"
+    )
+    said = (
+        f"{runs}; intervals are 95 %, over the choice of questions and training noise: a score's "
+        "holds what as many runs with other seeds would score. "
+        f"Training noise is {noise.deviation:.1f} points a run (standard deviation of the mean, "
+        f"{_several(noise.freedom, 'degree')} of freedom, from "
+        f"{_several(noise.candidates, 'candidate')} trained repeatedly with this recipe and suite)."
+    )
+    if left := [task for task in board.tasks if not board.measured(task)]:
+        several = "single benchmarks" if len(left) == len(board.tasks) else ", ".join(left)
+        said += f" Of {several} nobody has measured it: their intervals leave training noise out."
+    return [said]
+
+
+def _several(count: float, what: str) -> str:
+    return f"{count:.0f} {what}{'' if count == 1 else 's'}"
 
 
 WHOLE = 100.0
 """Points of the whole scale: no difference is larger."""
 ONE_RUN = (
-    "One training run each: intervals are 95 %, over the choice of questions; they and p are of "
-    "this run and leave training noise out, so another seed or machine may turn a difference."
+    "One training run each, and nobody has measured training noise of this recipe on this suite: "
+    "intervals are 95 %, over the choice of questions; they and p are of this run and leave "
+    "training noise out, so another seed or machine may turn a difference."
 )
-"""What intervals cover where nothing was trained twice."""
+"""What intervals cover where training noise is not known."""
 
 
 def unread(study: StudyResult, of: CandidateResult | None = None) -> list[str]:
@@ -216,6 +223,6 @@ def _curse(study: StudyResult, turn: RoundResult, found: SplitHalf) -> str:
     where = f"Round {turn.number}" if study.strategy.goes_on else f"The best {study.strategy.noun}"
     return (
         f"{where}, chosen on one half of the images (many times): {found.chosen:.1f} on that half, "
-        f"{found.held:.1f} on the other; its gain {found.gain:+.1f} there, {found.held_gain:+.1f} "
+        f"{found.held:.1f} on the other; its lead {found.gain:+.1f} there, {found.held_gain:+.1f} "
         f"on the other. {found.again:.0%} of the halves choose what the whole does."
     )

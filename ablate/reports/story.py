@@ -1,6 +1,7 @@
 """What a study found, in sentences: the answer, how certain it is, and what is still missing."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate.humanize import count
@@ -85,8 +86,9 @@ def chose(study: StudyResult, turn: RoundResult) -> str:
         return f"{decision['winner']} is the only candidate."
     ahead = f"{decision['winner']} is ahead of {decision['runner_up']} by {_gap(study, turn)}"
     unseen = f" {' '.join(unread(study, turn.winner))}".rstrip()
-    if ties := _ties(study, turn):
-        return f"{ahead}: a tie with {ties} of the round, chosen by {decision['rule']}.{unseen}"
+    if turn.winner and len(alike := _leaders(study, turn, turn.winner)) > 1:
+        names = _listed([one.name for one in alike])
+        return f"{names} are a tie. {ahead} and goes on, by {decision['rule']}.{unseen}"
     if study.scoreboard.noise is None:
         said = f"{ahead} in this run, more than the choice of questions explains. {UNKNOWN}"
         return said + unseen
@@ -107,39 +109,63 @@ def _gap(study: StudyResult, turn: RoundResult) -> str:
     return f"{lead:+.1f} points (95 % interval {span(low, high)})"
 
 
-def _ties(study: StudyResult, turn: RoundResult) -> int:
-    """How many candidates of the round (or arms) are not told apart from its best."""
-    return sum(standing(study, one) == "tie" for one in turn.candidates)
+def _leaders(study: StudyResult, turn: RoundResult, best: CandidateResult) -> list[CandidateResult]:
+    """The best of a round (or arms) and all that are not told apart from it.
+
+    In the order of the study, which no seed changes, as it may change who is first among them.
+    """
+    return [one for one in turn.candidates if one is best or standing(study, one) == "tie"]
+
+
+NAMED = 4
+"""Candidates that are named in a sentence."""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`; of many the first and how many more."""
+    shown, rest = list(names[:NAMED]), len(names) - NAMED
+    shown += [f"{rest} more"] if rest > 0 else []
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _answer(study: StudyResult, best: CandidateResult) -> str:
-    own = study.scoreboard.score(best)
-    score = f"{best.composite:.1f}" + (f" ({span(own.low, own.high)})" if own else "")
     so_far = "" if study.complete else "So far, "
-    name = mixture(best) if study.strategy.goes_on else best.name
-    known = study.scoreboard.noise is not None
-    highest = "scores best" if known else "scored highest in this run"
-    if ties := _ties(study, next(turn for turn in study.rounds if best in turn.candidates)):
-        score += f", a tie with {ties} other{'s' if ties > 1 else ''}"
+    turn = next(turn for turn in study.rounds if best in turn.candidates)
+    leaders = _leaders(study, turn, best)
+    in_run = "" if study.scoreboard.noise else " in this run"
+    if len(leaders) > 1:
+        own = [f"{_called(study, one)} ({one.composite:.1f})" for one in leaders]
+        head = f"{so_far}{_listed(own)} score highest{in_run}, a tie"
+        if study.base in leaders:
+            return f"{head}: nothing tried is told apart from the base."
+    else:
+        found = study.scoreboard.score(best)
+        score = f"{best.composite:.1f}" + (f" ({span(found.low, found.high)})" if found else "")
+        verb = "scored highest in this run" if in_run else "scores highest"
+        head = f"{so_far}{_called(study, best)} {verb}, {score}"
     if best is study.base:
-        tried = ": nothing tried scored higher than the base." if study.complete else "."
-        return f"{so_far}{name} {highest}, {score}{tried}"
+        return f"{head}{': nothing tried scored higher.' if study.complete else '.'}"
     rivals = [best, *(one for one in study.candidates if one not in (best, study.base))]
-    gain, p = differences(study, [(one, study.base) for one in rivals])[0]
-    if gain is None:
-        return f"{so_far}{name} {highest}, {score}."
+    lead, p = differences(study, [(one, study.base) for one in rivals])[0]
+    if lead is None:
+        return f"{head}."
     if study.scoreboard.told(p):
         sure = "more than the choice of test questions and training noise can explain"
     elif p is not None and p < ALPHA:
         sure = f"more than the choice of test questions can explain. {UNKNOWN.removesuffix('.')}"
-    elif gain.tie:
+    elif lead.tie:
         sure = "less than this test can tell from chance"
     else:
         sure = f"no more than chance may give the best of {len(rivals)} candidates"
+    of = "the highest of them " if len(leaders) > 1 else ""
     return (
-        f"{so_far}{name} {highest}, {score}: {gain.estimate:+.1f} points against "
-        f"{study.base.name} (95 % interval {span(gain.low, gain.high)}), {sure}."
+        f"{head}: {of}{lead.estimate:+.1f} points against {study.base.name} "
+        f"(95 % interval {span(lead.low, lead.high)}), {sure}."
     )
+
+
+def _called(study: StudyResult, one: CandidateResult) -> str:
+    return mixture(one) if study.strategy.goes_on else one.name
 
 
 def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
@@ -157,7 +183,7 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
             verdict = "a gain" if step.estimate > 0 else "a loss"
         if p < ALPHA and not study.scoreboard.told(p):
             verdict = "more than the choice of questions explains, in this run"
-        ties = _ties(study, turn)
+        ties = len(_leaders(study, turn, turn.winner)) - 1
         lines.append(
             f"Round {turn.number} changed the score by {step.estimate:+.1f} "
             f"({span(step.low, step.high)}): {verdict}"

@@ -143,7 +143,7 @@ def cells(study: StudyResult) -> pd.DataFrame:
 
 
 def cost(study: StudyResult) -> pd.DataFrame:
-    """A row a candidate: its score and what it takes; `front` marks what none beats in both.
+    """A row a candidate: its score and what it takes; `front` marks the Pareto front.
 
     `front` is by score and visual tokens; see `sizes` for the columns.
     """

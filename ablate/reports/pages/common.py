@@ -38,10 +38,13 @@ def _places(study: StudyResult) -> dict[CandidateResult, int]:
     return {one: place for place, one in enumerate(study.candidates, start=1)}
 
 
-def table(frame: pd.DataFrame, caption: str, name: str = "") -> dict[str, Any]:
+def table(
+    frame: pd.DataFrame, caption: str, name: str = "", notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """A frame as the template's `framed` shows it; empty if it has no row.
 
-    `name`: of the files in which its numbers can be downloaded; none: it has none of its own.
+    `name`: of the files in which its numbers can be downloaded, with `notes`; none: it has none of
+    its own.
     """
     if frame.empty:
         return {}
@@ -51,13 +54,14 @@ def table(frame: pd.DataFrame, caption: str, name: str = "") -> dict[str, Any]:
         "heads": list(zip(heads, numeric, strict=True)),
         "rows": rows,
         "caption": caption,
-        "downloads": downloads(frame, name) if name else [],
+        "downloads": downloads(frame, name, notes) if name else [],
     }
 
 
-def downloads(frame: pd.DataFrame, name: str) -> list[Download]:
+def downloads(frame: pd.DataFrame, name: str, notes: Sequence[str] = ()) -> list[Download]:
     """The frame in the formats that programs read."""
-    return [Download(f"{name}.{form}", formats.render(frame, form)) for form in ("csv", "json")]
+    made = {form: formats.render(frame, form, notes=notes) for form in ("csv", "json")}
+    return [Download(f"{name}.{form}", text) for form, text in made.items()]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _steps(study: StudyResult) -> dict[str, Any]:
 
 
 def _candidates(study: StudyResult, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
-    """What each takes, and the costs for which none beats it in both."""
+    """What each takes, and the costs on whose Pareto front it is."""
     fronts: dict[CandidateResult, list[str]] = {one: [] for one in study.candidates}
     for cost in figures.COSTS.values():
         if cost.measured:
@@ -96,7 +96,7 @@ def _candidates(study: StudyResult, sizes: Mapping[CandidateResult, Size]) -> di
             for one in pareto_front(list(sizes), costs_of.__getitem__):
                 fronts[one].append(cost.words)
     frame = candidates(study).assign(front=[", ".join(found) for found in fronts.values()])
-    made = table(frame, "Candidates: score and cost", "cost")
+    made = table(frame, "Candidates: score and cost", "cost", below(study))
     large = [place for place, (title, _) in enumerate(made["heads"]) if title in _LARGE]
     for row, one in zip(made["rows"], study.candidates, strict=True):
         row[0] = Cell(one.name, page=path_of(study, one))

@@ -27,15 +27,16 @@ def experts(study: StudyResult) -> dict[str, Any]:
     frame = contributions(study).sort_values("added", ascending=False, kind="stable")
     told = not frame.empty and bool(frame["added"].notna().any())
     title = "What each expert adds, and its Shapley value or the bounds of it"
-    added = table(frame.drop(columns="wants"), "What each expert adds, in points", "experts")
+    below = covered(study.scoreboard)
+    added = table(frame.drop(columns="wants"), "What each expert adds, in points", "experts", below)
     return {
         "figure": drawing(figures.contributions(study), "experts", title) if told else None,
         "figure_caption": title,
         "added": added,
         "wants": [[row["expert"], row["wants"]] for row in records(frame) if row["wants"]],
         "moves": _moves(study, frame["expert"].tolist()),
-        "pairs": table(pairs(study), "Two experts together", "pairs"),
-        "covered": covered(study.scoreboard),
+        "pairs": table(pairs(study), "Two experts together", "pairs", below),
+        "covered": below,
     }
 
 
@@ -48,12 +49,15 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
         return {}
     step = _step(frame["added"])
     found: dict[str, dict[str, Any]] = {}
-    board = study.scoreboard
+    board, tasks = study.scoreboard, {title: task for task, title in study.tasks.items()}
     for row in records(frame):
         cell: dict[str, Any] = {
             name: number(row[name], name) for name in ("added", "added_low", "added_high")
         }
-        cell |= {"told": board.told(row["p"]), "tint": _tint(row["added"], step)}
+        cell |= {
+            "told": board.told(row["p"], (tasks[row["benchmark"]],)),
+            "tint": _tint(row["added"], step),
+        }
         found.setdefault(row["expert"], {})[row["benchmark"]] = cell
     titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
     rows = [
@@ -65,7 +69,7 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
         "titles": titles,
         "rows": rows,
         "legend": _legend(step),
-        "downloads": downloads(frame, "benchmarks"),
+        "downloads": downloads(frame, "benchmarks", covered(study.scoreboard)),
     }
 
 

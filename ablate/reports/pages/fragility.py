@@ -18,6 +18,6 @@ def fragility(study: StudyResult, paper: bool = False) -> dict[str, Any]:
     short = table(frame.assign(candidate=found.labels(study, paper)), found.caption(study, paper))
     name = "fragility-published" if paper else "fragility"
     return {
-        "table": {**short, "downloads": downloads(frame, name)},
+        "table": {**short, "downloads": downloads(frame, name, found.notes(study, paper))},
         "notes": found.notes(study, paper),
     }

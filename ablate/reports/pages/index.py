@@ -21,6 +21,7 @@ def index(study: StudyResult) -> dict[str, Any]:
     scored = any(one.composite is not None for one in study.candidates)
     chart = (figures.greedy_path if searched else figures.arm_scores)(study) if scored else None
     caption = f"Every {study.strategy.noun}'s score with its 95 % interval{_part(study)}"
+    caption += "" if study.scoreboard.noise else ", training noise not in it"
     caption += "; the line joins the winners" if searched else ""
     caption += f". Hollow: not told apart from the {'winner of its round' if searched else 'best'}."
     return {
@@ -46,11 +47,12 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
     best, tiles = study.best, []
     if best is not None and best.composite is not None:
         own = study.scoreboard.score(best)
-        note = f"95 % interval {story.span(own.low, own.high)}" if own else ""
+        run = "" if study.scoreboard.noise else ", of this run"
+        note = f"95 % interval {story.span(own.low, own.high)}{run}" if own else ""
         tiles.append(tile(f"Score on {study.suite}", f"{best.composite:.1f}", note))
         gain = study.scoreboard.difference(best, study.base) if best is not study.base else None
         if gain:
-            note = f"95 % interval {story.span(gain.low, gain.high)}"
+            note = f"95 % interval {story.span(gain.low, gain.high)}{run}"
             tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))
         if best.answered:
             tiles.append(tile("Questions", f"{len(best.runs[0].questions):,}", _images_note(best)))

@@ -36,6 +36,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
         "losses_caption": LOSSES,
+        "p_head": "p" if study.scoreboard.noise else "p, of this run",
         "downloads": downloads,
         "seeds": max(len(one.config["seeds"]) for one in study.candidates),
         "below": below,
