@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from ablate.config.study import load_study
-from ablate.store.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.stats.bootstrap import Draws, Sample
 from ablate.stats.significance import ALPHA
+from ablate.store.answers import Answers
 
 COMPOSITE = "score"
 Scores = Mapping[frozenset[str], float]

@@ -294,12 +294,10 @@ class Draws:
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing.
 
-        The interval holds what the candidate trained anew, as often, would score: training counts
-        twice, for what was trained here and for what would be.
+        Where training noise is known the interval holds what as many runs with other seeds would
+        score: their training and their answers come on top of what is uncertain here.
         """
-        return self._estimates(
-            lambda values: values, lambda values, power: 2**power * values, 0, 100
-        )
+        return self._estimates(lambda values: values, lambda values, _: values, 0.0, 100.0, True)
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
         """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
@@ -351,13 +349,17 @@ class Draws:
         found[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
         return found
 
-    def _estimates(self, of: Contrast, added: Added, least: Bound, most: Bound) -> Estimates:
+    def _estimates(
+        self, of: Contrast, added: Added, least: Bound, most: Bound, again: bool = False
+    ) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
+
+        `again`: for the same of other runs.
 
         `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
         """
         estimate = of(self.here)
-        resampled, error, freedom = self._errors(of, added)
+        resampled, error, freedom = self._errors(of, added, again)
         drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
         found = union([student(estimate, error, freedom), expanded(drawn, freedom)])
         flat = resampled < TINY  # no image says anything else than the others
@@ -367,7 +369,7 @@ class Draws:
         low, high = np.maximum(found.low, least), np.minimum(found.high, most)
         return Estimates(estimate, low, high, found.p, error, freedom)
 
-    def _errors(self, of: Contrast, added: Added) -> tuple[Floats, Floats, Floats]:
+    def _errors(self, of: Contrast, added: Added, again: bool) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
         runs = self._runs
         seeds, crude = added(runs.variance, 1), added(runs.crude, 1)
@@ -375,6 +377,8 @@ class Draws:
         parts = added(own**2 / runs.freedom, 2)
         parts += added(shared, 1) * added(shared / runs.freedom, 1)  # one estimate for all of them
         of_runs = np.where(crude > 0.0, ratio(crude**2, parts).clip(min=1.0), np.inf)
+        if again:
+            seeds, crude = seeds + crude, 2.0 * crude
         resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
         total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
         for images, moves in self._moves:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.reports import tables
-from ablate.store.answers import Answers
 from ablate.reports.contributions import Contributions
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
+from ablate.store.answers import Answers
 
 QUESTIONS = 60
 

@@ -7,8 +7,8 @@ from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.reports import significance, tables
 from ablate.reports.load import load
-from ablate.store.replicates import trained
 from ablate.reports.scoreboard import Scoreboard
+from ablate.store.replicates import trained
 
 SEEDS = STUDY + "seeds: [0, 1, 2]\n" + ROUNDS
 
@@ -36,7 +36,7 @@ def test_single_runs_have_intervals_with_the_noise_of_another_study_s_runs(home:
     assert with_noise.high - with_noise.low > without.high - without.low
     assert with_noise.estimate == pytest.approx(without.estimate)
     said = " ".join(tables.notes(found))
-    assert "2 degrees of freedom, from 1 candidate trained repeatedly" in said
+    assert "2 degrees of freedom, from 1 candidate trained repeatedly with this recipe" in said
     assert "leave training noise out" not in said
     assert not {"lower"} & set(tables.rounds(found)["mark"])
 

@@ -7,10 +7,10 @@ import pytest
 from opened import piece
 from PIL import Image
 
-from ablate.store.answers import Answers
 from ablate.reports.browser import LARGEST, LONGEST, READABLE, TEXT, Browser, encode
 from ablate.reports.model import StudyResult
 from ablate.reports.site import build
+from ablate.store.answers import Answers
 
 
 def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult) -> None:

@@ -11,9 +11,9 @@ from opened import Open
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 from ablate.reports.site import build, build_single
+from ablate.store.answers import Answers
 
 pytestmark = pytest.mark.browser
 TEXTS = texts(300)

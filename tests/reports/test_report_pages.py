@@ -13,11 +13,11 @@ from reading import Page, articles, contents, pages
 from synthetic import ROUNDS, STUDY, study
 
 from ablate.reports import figures
-from ablate.store.answers import Answers
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages import navigation
 from ablate.reports.site import build, build_single
+from ablate.store.answers import Answers
 
 
 def test_built_twice_it_is_the_same_to_the_byte(site: Path, greedy: StudyResult) -> None:

@@ -18,13 +18,13 @@ from synthetic import FAILED, REASON
 
 from ablate.errors import UserError
 from ablate.reports import formats, significance, tables
-from ablate.store.answers import Answers
 from ablate.reports.flips import Flips
 from ablate.reports.frame import records
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages.benchmarks import benchmarks
 from ablate.stats.significance import holm
+from ablate.store.answers import Answers
 
 
 def test_rounds_lists_each_round_best_first(greedy: StudyResult) -> None:

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.reports.significance import standing
 from ablate.stats.bootstrap import compare
+from ablate.store.answers import Answers
 
 
 def test_scores_are_the_composites_and_lie_in_their_intervals(greedy: StudyResult) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ablate import strategies
 from ablate.reports import formats, significance, story, tables
-from ablate.store.answers import Answers
 from ablate.reports.model import CandidateResult, RoundResult, StepResult, StudyResult
 from ablate.reports.significance import standing
+from ablate.store.answers import Answers
 
 IMAGES = 100
 STRATEGIES = {
@@ -104,8 +104,9 @@ def test_a_round_s_gain_is_corrected_over_the_candidates_of_the_round() -> None:
 
 def test_arms_that_score_the_same_are_said_to_be_a_tie() -> None:
     found = arms(candidate("a", BASE), candidate("b", range(5, 45)), candidate("c", BASE))
-    assert story.tell(found).answer.endswith(
-        "a tie with 2 others: nothing tried scored higher than the base."
+    assert story.tell(found).answer == (
+        "a (40.0), b (40.0) and c (40.0) score highest in this run, a tie: nothing tried is told "
+        "apart from the base."
     )
     assert [standing(found, one) for one in found.candidates] == ["best", "tie", "tie"]
 
@@ -151,7 +152,20 @@ def test_of_one_run_each_no_difference_is_claimed_in_any_sentence_table_or_forma
     assert story.chose(sure, turn).endswith("more than chance.")
     assert "leave training noise out" not in " ".join(tables.notes(sure))
     (noise,) = significance.covered(sure.scoreboard)
-    assert "noise of the mean is 0.0 points a run (1 degree of freedom, from 1 candidate" in noise
+    assert "noise is 0.0 points a run (standard deviation of the mean, 1 degree of freedom" in noise
+
+
+def test_another_seed_changes_numbers_and_no_claim() -> None:
+    """Which of two that are alike is ahead is a matter of the seed: the sentence names both."""
+
+    def told(one: Sequence[int], other: Sequence[int]) -> str:
+        every = (*map(candidate, ("base", "b", "c"), (range(5), one, other)), candidate("d", ()))
+        found = arms(*every, known=True)
+        return re.sub(r"[+-]?\d+(\.\d+)?", "#", story.tell(found).answer)
+
+    first, second = told(range(60), range(3, 58)), told(range(2, 59), range(60))
+    assert first == second, (first, second)
+    assert first.startswith("b (#) and c (#) score highest, a tie: the highest of them # points")
 
 
 def test_answers_that_were_not_read_are_told_with_the_choice_and_below_every_table() -> None:
