@@ -114,6 +114,8 @@ def repetition(
 
     `but`: the keys of evaluations whose noise is counted already. What cannot be read is left out.
     """
+    if not of:
+        return Repetition({}, {})
     root = Home(home).store / EVALUATE
     every = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     known = {path: found for path in every if (found := trained(home, path, memory))}

@@ -16,7 +16,7 @@ from ablate.errors import UserError
 
 COMMANDS = (
     *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),
-    *("list", "table", "replay", "compare", "report", "doctor", "bake"),
+    *("list", "table", "replay", "compare", "noise", "report", "doctor", "bake"),
 )
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.stats.bootstrap import DRAWS, Sample, paired_bootstrap
+from ablate.stats.noise import Noise
 from ablate.stats.significance import detectable, halves, holm
 
 
@@ -86,13 +87,38 @@ def test_what_is_said_to_be_seen_is_more_than_half_the_interval(data):
     assert found.tie or abs(found.estimate) > 0.0
 
 
-@pytest.mark.parametrize("rivals", [5, 20])
+@pytest.mark.parametrize("images", [12, 25, 100, 400])
+@pytest.mark.parametrize("right", [0.1, 0.5, 0.95])
+def test_of_two_that_are_as_good_few_images_find_a_difference_in_5_percent_at_most(images, right):
+    rng, pairs = np.random.default_rng(3), 600
+    ease = np.clip(rng.normal(right, 0.05, (pairs, 1, images)), 0.0, 1.0)
+    scores = (rng.random((pairs, 2, images)) < ease).astype(float).reshape(-1, images)
+    drawn = Sample(np.arange(images), np.zeros(images), list(scores)).draw(draws=1000)
+    p = drawn.differences(np.arange(0, 2 * pairs, 2), np.arange(1, 2 * pairs, 2)).p
+    assert np.mean(p < 0.05) <= 0.07  # 600 pairs tell it within 1.8 points
+
+
+@pytest.mark.parametrize("rivals", [5, 10, 20])
 def test_of_candidates_that_are_all_as_good_one_loses_its_tie_in_5_percent_of_studies(rivals):
     """The best is chosen from the same data; by Holm 20 would lose one in 20 % of studies."""
     rng, lost, studies = np.random.default_rng(4), 0, 120
     for _ in range(studies):
         scores = nulls(rng, 1, rivals - 1, 120)
         drawn = Sample(np.arange(120), np.zeros(120), list(scores)).draw(draws=1000)
+        lost += drawn.behind_best(range(rivals)).min() < 0.05
+    assert lost / studies <= 0.08  # 120 studies tell it within 4 points
+
+
+@pytest.mark.parametrize("rivals", [5, 10, 20])
+def test_with_training_noise_from_elsewhere_they_keep_their_ties_as_often(rivals):
+    """Single runs whose noise, as large as that of the images, is known with 18 degrees."""
+    rng, lost, studies, own = np.random.default_rng(5), 0, 150, 0.045
+    for _ in range(studies):
+        ease = rng.normal(0.5, 0.1, 120) + rng.normal(0.0, own, (rivals, 1))
+        scores = (rng.random((rivals, 120)) < np.clip(ease, 0.0, 1.0)).astype(float)
+        size = (100 * own) ** 2 * rng.chisquare(18) / 18
+        floors = [Noise(size, size + 20.0, 18.0, 6)]
+        drawn = Sample(np.arange(120), np.zeros(120), list(scores)).draw(1000, floors=floors)
         lost += drawn.behind_best(range(rivals)).min() < 0.05
     assert lost / studies <= 0.08
 
