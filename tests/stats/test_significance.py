@@ -123,6 +123,20 @@ def test_with_training_noise_from_elsewhere_they_keep_their_ties_as_often(rivals
     assert lost / studies <= 0.08
 
 
+@pytest.mark.parametrize(("rivals", "least"), [(5, 0.15), (10, 0.27), (20, 0.42)])
+def test_hsu_s_comparison_with_the_best_would_let_one_of_equals_lose_its_tie_more_often(
+    rivals, least
+):
+    """It keeps the one best, at a level of 5 %; a tie says more of each that is as good."""
+    rng = np.random.default_rng(0)
+    draws, studies = rng.normal(size=(20_000, rivals)), rng.normal(size=(2_000, rivals))
+    of_one = np.quantile(draws.max(1) - draws[:, 0], 0.95)
+    of_range = np.quantile(np.ptp(draws, axis=1), 0.95)
+    largest = np.ptp(studies, axis=1)
+    assert np.mean(largest > of_one) > least
+    assert np.mean(largest > of_range) == pytest.approx(0.05, abs=0.015)
+
+
 def test_one_that_is_clearly_worse_than_the_best_loses_its_tie_and_of_two_p_is_the_pair_s():
     rng = np.random.default_rng(2)
     scores = (rng.random((4, 400)) < [[0.6], [0.6], [0.58], [0.3]]).astype(float)
