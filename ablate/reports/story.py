@@ -132,16 +132,17 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     so_far = "" if study.complete else "So far, "
     turn = next(turn for turn in study.rounds if best in turn.candidates)
     leaders = _leaders(study, turn, best)
-    in_run = "" if study.scoreboard.noise else " in this run"
+    known = study.scoreboard.noise is not None
     if len(leaders) > 1:
         own = [f"{_called(study, one)} ({one.composite:.1f})" for one in leaders]
-        head = f"{so_far}{_listed(own)} score highest{in_run}, a tie"
+        verb = "score highest" if known else "scored highest in this run"
+        head = f"{so_far}{_listed(own)} {verb}, a tie"
         if study.base in leaders:
             return f"{head}: nothing tried is told apart from the base."
     else:
         found = study.scoreboard.score(best)
         score = f"{best.composite:.1f}" + (f" ({span(found.low, found.high)})" if found else "")
-        verb = "scored highest in this run" if in_run else "scores highest"
+        verb = "scores highest" if known else "scored highest in this run"
         head = f"{so_far}{_called(study, best)} {verb}, {score}"
     if best is study.base:
         return f"{head}{': nothing tried scored higher.' if study.complete else '.'}"

@@ -202,14 +202,14 @@ def test_an_average_of_unknown_formula_has_its_gain_beside_ours(eagle: StudyResu
     rows = {"four": "frozen", "five": "frozen, pre-aligned"}
     held_ = held(eagle, "T5_prealign", dict(rows))
     frame = against.against(held_)
-    gain = one(frame, "five", "gain over four")
+    gain = one(frame, "five", "difference to four")
     ours = eagle.scoreboard.difference(eagle.candidates[1], eagle.candidates[0])
     assert ours is not None
     assert (gain["published"], gain["published_mark"]) == (pytest.approx(18.1), "")
     assert gain["here"] == pytest.approx(ours.estimate, abs=0.051)
     assert (gain["here_low"], gain["here_high"]) == (ours.low, ours.high)
     assert gain["delta"] is None
-    assert frame["measure"].tolist().count("gain over four") == 1
+    assert frame["measure"].tolist().count("difference to four") == 1
     assert any("not their size" in line for line in against.notes(held_))
     assert not against.against(eagle)["measure"].str.startswith("gain").any()
 
@@ -274,7 +274,7 @@ def test_a_study_of_drawn_images_has_the_published_gains_and_the_finding_in_word
     arms: StudyResult,
 ) -> None:
     assert not against.comparable(arms)
-    gain = one(against.against(arms), "sequence append", "gain over channel concat")
+    gain = one(against.against(arms), "sequence append", "difference to channel concat")
     assert (gain["published"], gain["delta"]) == (9.0, None)
     first, *rest = against.notes(arms)
     assert first.startswith("Not comparable number by number: micro asks no published benchmark.")

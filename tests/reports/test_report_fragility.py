@@ -102,7 +102,7 @@ def test_a_study_of_other_questions_has_no_published_choices(greedy: StudyResult
 def test_the_report_shows_it_with_its_files(site: Path) -> None:
     page = (site / "results.html").read_text(encoding="utf-8")
     assert "What other benchmarks would have chosen" in page
-    assert "Would win, %" in page
+    assert "Would be chosen, %" in page
     assert (site / "tables" / "fragility.csv").exists()
     assert not (site / "tables" / "fragility-published.csv").exists()
 

@@ -192,7 +192,7 @@ def test_the_notes_say_what_can_be_seen_and_what_choosing_is_worth(
     text = "\n".join(significance.notes(greedy))
     assert f"a true difference of {significance.detectable_difference(greedy):.1f} points" in text
     assert "320 questions on 40 images" in text
-    assert "One training run each: intervals are 95 %" in text
+    assert "One training run each, and nobody has measured" in text
     assert text.count("chosen on one half of the images") == 2
     assert "means over seeds, 2 each" in "\n".join(significance.notes(arms))
 

@@ -105,7 +105,7 @@ def test_a_round_s_gain_is_corrected_over_the_candidates_of_the_round() -> None:
 def test_arms_that_score_the_same_are_said_to_be_a_tie() -> None:
     found = arms(candidate("a", BASE), candidate("b", range(5, 45)), candidate("c", BASE))
     assert story.tell(found).answer == (
-        "a (40.0), b (40.0) and c (40.0) score highest in this run, a tie: nothing tried is told "
+        "a (40.0), b (40.0) and c (40.0) scored highest in this run, a tie: nothing tried is told "
         "apart from the base."
     )
     assert [standing(found, one) for one in found.candidates] == ["best", "tie", "tie"]
