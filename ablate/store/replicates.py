@@ -129,7 +129,7 @@ def repetition(
     for paths in several:
         left = [path for path in paths if known[path].key not in but]
         measured = measured or next(filter(None, map(_measure, left)), None)
-        runs = {path: found for path in left if (found := _answers(path, measured))}
+        runs = {path: answers for path in left if (answers := _answers(path, measured))}
         if len(runs) > 1:
             made[known[left[0]].design] = runs
     here = {(known[path].design, known[path].seed) for paths in several for path in paths}
@@ -150,7 +150,7 @@ def floor(
     `evaluations`: folders of what is compared, on `questions`; `but`: as in `repetition`.
     """
     home = next(iter(evaluations)).parents[2]
-    subjects = {found.subject for path in evaluations if (found := trained(home, path))}
+    subjects = {made.subject for path in evaluations if (made := trained(home, path))}
     found = repetition(home, subjects, but)
     sample = repeated_sample(found.runs, questions)
     within = [squares_within(sample)] if sample else []
