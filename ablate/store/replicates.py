@@ -28,7 +28,7 @@ Subject = tuple[str, str]
 
 class Trained(NamedTuple):
     """What an evaluation is of: stages, data and language model (`recipe`), these with the model
-    (`design`), and the suite, as hashes; the seed; its key.
+    (`design`), and what is asked (`suite`), as hashes; the seed; its key.
     """
 
     recipe: str
@@ -71,7 +71,8 @@ def trained(home: Path, folder: Path, memory: ReadCache | None = None) -> Traine
 def _trained(
     chain: Sequence[tuple[str, Mapping[str, Any]]], asked: Mapping[str, Any], key: str
 ) -> Trained:
-    """`asked`: the spec of the evaluation; `chain`: kind and spec of the trained steps behind an evaluation, the last first."""
+    """`chain`: kind and spec of the trained steps behind an evaluation, the last first; `asked`: the
+    evaluation's own."""
     (_, last), *_ = chain
     stages = [{"kind": kind, "stage": one["stage"], "data": one["data"]} for kind, one in chain]
     common = {"stages": stages, "llm": last["model"]["llm"]}
