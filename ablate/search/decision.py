@@ -105,7 +105,7 @@ def _noise(*compared: Sequence[Outcome]) -> "Noise | None":
 
     asked = [(row["task"], row["id"]) for row in every[0].rows()]
     but = {_of(one).key for runs in compared if len(runs) > 1 for one in runs}
-    return floor([Path(one.answers).parent for one in every if one.answers], but, asked)
+    return floor([Path(one.answers or "").parent for one in every], but, asked)
 
 
 def _compared(

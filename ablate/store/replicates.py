@@ -20,7 +20,7 @@ from ablate.store.answers import Answers, Key, Replicates, repeated_sample
 from ablate.store.artifacts import MANIFEST
 from ablate.store.read_cache import ReadCache
 from ablate.store.results import ANSWERS, rows_in
-from ablate.store.steps import Part, Step
+from ablate.store.steps import QUESTIONS, SHARE, Part, Step
 
 Subject = tuple[str, str]
 """What training noise is of: a recipe and a suite, as hashes."""
@@ -53,14 +53,23 @@ def trained_by(step: Step) -> Trained:
     return _trained(chain, step.spec, step.key)
 
 
-def trained(home: Path, folder: Path, memory: ReadCache | None = None) -> Trained | None:
-    """What the evaluation in `folder` is of; None where what it was made from is gone."""
+def trained(
+    home: Path, folder: Path, memory: ReadCache | None = None, whole: bool = False
+) -> Trained | None:
+    """What the evaluation in `folder` is of; None where what it was made from is gone.
+
+    `whole`: as if all of its steps and questions were; else a part is something of its own.
+    """
 
     def read() -> Trained | None:
         try:
             evaluated = read_json(folder / "spec.json")
             chain = [(one["kind"], one["spec"]) for one in _chain(home, evaluated)]
-            return _trained(chain, evaluated["spec"], evaluated["key"])
+            asked = evaluated["spec"]
+            if whole:
+                asked = {name: part for name, part in asked.items() if name != QUESTIONS}
+                chain = [(kind, {**one, "stage": _whole(one["stage"])}) for kind, one in chain]
+            return _trained(chain, asked, evaluated["key"])
         except (*UNREADABLE, KeyError, TypeError, ValueError):
             return None
 
@@ -68,11 +77,15 @@ def trained(home: Path, folder: Path, memory: ReadCache | None = None) -> Traine
     return Trained(*found) if found else None
 
 
+def _whole(stage: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in stage.items() if name != SHARE}
+
+
 def _trained(
     chain: Sequence[tuple[str, Mapping[str, Any]]], asked: Mapping[str, Any], key: str
 ) -> Trained:
-    """`chain`: kind and spec of the trained steps behind an evaluation, the last first; `asked`: the
-    evaluation's own."""
+    """`chain`: kind and spec of the trained steps of an evaluation, the last first; `asked`: its
+    own spec."""
     (_, last), *_ = chain
     stages = [{"kind": kind, "stage": one["stage"], "data": one["data"]} for kind, one in chain]
     common = {"stages": stages, "llm": last["model"]["llm"]}
@@ -150,12 +163,29 @@ def floor(
 
     `evaluations`: folders of what is compared, on `questions`; `but`: as in `repetition`.
     """
-    home = next(iter(evaluations)).parents[2]
+    home = next(iter(evaluations)).absolute().parent.parent.parent
     subjects = {made.subject for path in evaluations if (made := trained(home, path))}
     found = repetition(home, subjects, but)
     sample = repeated_sample(found.runs, questions)
     within = [squares_within(sample)] if sample else []
     return pooled(within, found.floors.get(COMPOSITE, ()))
+
+
+def shipped_floor(evaluations: Collection[Path]) -> Noise | None:
+    """The noise of a run's composite as it is shipped, or lies in the home's folder `noise`: what
+    no other study in the store changes. None where nobody has measured it.
+
+    `evaluations`: folders of the runs at hand, those of a part as if whole. Of designs that have
+    several among them these count as they are.
+    """
+    home = next(iter(evaluations)).absolute().parent.parent.parent
+    made = [found for path in evaluations if (found := trained(home, path, whole=True))]
+    seeds: dict[str, set[int]] = {}
+    for one in made:
+        seeds.setdefault(one.design, set()).add(one.seed)
+    here = {(design, seed) for design, own in seeds.items() if len(own) > 1 for seed in own}
+    found = floors({one.subject for one in made}, here, measurements(home / "noise"))
+    return pooled([], found.get(COMPOSITE, ()))
 
 
 def _measure(folder: Path) -> Any:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
@@ -15,6 +15,9 @@ from ablate.home import Home
 from ablate.store.artifacts import Store
 from ablate.store.states import StepStates
 from ablate.store.steps import Step, Texts, ancestors, steps_for
+
+if TYPE_CHECKING:
+    from ablate.stats.noise import Noise
 
 ANSWERS = "answers.jsonl"
 
@@ -43,6 +46,14 @@ class Evaluation:
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
             found = count_unread(metrics, self.rows()) if metrics else {}
         return {task: count for task, count in found.items() if count}
+
+    def floor(self, others: Iterable["Evaluation"]) -> "Noise | None":
+        """Training noise that is shipped of such runs, those of `others` left out; None where
+        nobody has measured it (see `replicates.shipped_floor`)."""
+        from ablate.store.replicates import shipped_floor  # numpy: only where it is asked for
+
+        answers = [one.answers for one in (self, *others) if one.answers is not None]
+        return shipped_floor([Path(one).parent for one in answers]) if self.answers else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers (see `rows_in`); none where only scores are known."""

@@ -1,11 +1,14 @@
 """What a turn of a search came to: who goes on, and why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.design import Candidate
 from ablate.design.fidelity import WHOLE, Fidelity
+
+if TYPE_CHECKING:
+    from ablate.stats.noise import Noise
 
 
 class Result(Protocol):
@@ -22,6 +25,9 @@ class Result(Protocol):
     def composite(self) -> float: ...
     @property
     def answers(self) -> str | None: ...
+    def floor(self, others: Iterable[Any]) -> "Noise | None":
+        """Training noise of such a run that was measured elsewhere; `others`: results at hand."""
+
     def rows(self) -> list[dict[str, Any]]:
         """The answers: task, id, image, score (0..1), weight; none where only scores are known."""
 

@@ -98,6 +98,8 @@ def choose(
 
     every = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
     known = [one for one in every if one.result]
+    results = [one.result for one in known if one.result]
+    rules = replace(rules, floor=rules.floor or results[0].floor(results[1:]))
     round_ = every[-1].candidate.round
     failed = {one.candidate.point for one in every if one.failure and one.candidate.round == round_}
     own = [
