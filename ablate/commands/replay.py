@@ -110,9 +110,21 @@ def as_text(study: Study, found: Replay) -> str:
             f"It looked at {len(found.scores)} candidates for {_hours(found, found.candidates)} "
             f"{table.unit}; all {len(found.tabulated)} that are tabulated take "
             f"{_hours(found, table.candidates)} ({table.costed}).",
+            *_left_out(found),
             *map(one_line, table.notes),
         )
     )
+
+
+def _left_out(found: Replay) -> list[str]:
+    """What leads leave out, where that is training noise."""
+    decided = [turn.decision for turn in found.rounds if turn.decision]
+    if not any(one.interval and one.tie is None for one in decided):
+        return []
+    return [
+        "Leads are of single runs and leave training noise out: nobody has measured it, so another "
+        "seed may turn them."
+    ]
 
 
 def _rows(study: Study, found: Replay) -> Iterator[tuple[object, ...]]:
