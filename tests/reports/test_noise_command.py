@@ -14,6 +14,7 @@ from ablate.reports.load import load
 from ablate.reports.noise_floor import subject_of
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
+from ablate.store.replicates import shipped_floor
 from ablate.store.results import StoredResults
 from ablate.strategies import Decision
 
@@ -93,3 +94,15 @@ def test_a_decision_holds_the_noise_that_other_studies_measured_and_says_which(h
     assert Decision.from_json(json.loads(json.dumps(stored))) == turn.decision
     older = {name: value for name, value in stored.items() if name != "noise"}
     assert Decision.from_json(older).noise is None
+
+
+def test_of_runs_at_hand_what_is_shipped_of_the_same_seeds_does_not_count_again(
+    home: Path,
+) -> None:
+    """What a race knows before anything was trained twice in it."""
+    ablate("noise", str(home / "again.yaml"), "--write", str(home / "noise" / "here.json"))
+    runs = sorted((home / "store" / "evaluate").iterdir())
+    known = shipped_floor(runs[:1])
+    assert known is not None
+    assert known.freedom == 2.0
+    assert shipped_floor(runs) is None
