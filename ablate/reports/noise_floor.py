@@ -3,7 +3,6 @@
 From every run in the store that differs from another in its seed alone, and from what is shipped.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ from ablate.catalog.noise_floors import COMPOSITE, Measurement, Repeated, Run
 from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.search.explore import rounds_so_far
+from ablate.stats.bootstrap import Sample
 from ablate.stats.noise import Noise, pooled, squares_within
-from ablate.store.answers import Answers, repeated_sample
+from ablate.store.answers import repeated_sample
 from ablate.store.artifacts import Store
 from ablate.store.replicates import Repetition, Subject, repetition, trained_by
 from ablate.store.results import StoredResults
@@ -28,23 +28,20 @@ def subject_of(study: Study, store: Store) -> Subject:
 
 def floor_by_task(found: Repetition) -> dict[str, Noise]:
     """Training noise of the composite, then of each task; of none that nobody has measured."""
-    tasks = sorted({task for runs in found.runs.values() for task, _ in runs[0].questions})
-    names = [COMPOSITE, *sorted({*tasks, *found.floors} - {COMPOSITE})]
+    questions = next((runs[0].questions for runs in found.runs.values()), ())
+    sample = repeated_sample(found.runs, questions)
+    parts = _parts(sample) if sample else {}
     made = {}
-    for name in names:
-        runs = {key: runs for key, runs in found.runs.items() if _asked(runs, name)}
-        questions = next(iter(runs.values()))[0].questions if runs else []
-        sample = repeated_sample(runs, questions)
-        if sample and name != COMPOSITE:
-            sample = sample.only((name,))
-        within = [squares_within(sample)] if sample else []
+    for name in (COMPOSITE, *sorted({*parts, *found.floors} - {COMPOSITE})):
+        within = [squares_within(parts[name])] if name in parts else []
         if noise := pooled(within, found.floors.get(name, ())):
             made[name] = noise
     return made
 
 
-def _asked(runs: Sequence[Answers], name: str) -> bool:
-    return name == COMPOSITE or any(task == name for task, _ in runs[0].questions)
+def _parts(sample: Sample) -> dict[str, Sample]:
+    """All of a sample, and each of its tasks alone."""
+    return {COMPOSITE: sample, **{task: sample.only((task,)) for task in sample.tasks}}
 
 
 def measurement(home: Path, subject: Subject, about: str) -> Measurement:
@@ -54,7 +51,7 @@ def measurement(home: Path, subject: Subject, about: str) -> Measurement:
     for design, runs in sorted(found.runs.items()):
         sample = repeated_sample({design: runs}, runs[0].questions)
         assert sample is not None
-        parts = {COMPOSITE: sample, **{task: sample.only((task,)) for task in sample.tasks}}
+        parts = _parts(sample)
         scores = {
             name: np.mean([100.0 * part.metric for part in own.parts], axis=0)
             for name, own in parts.items()
