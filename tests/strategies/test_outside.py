@@ -57,7 +57,7 @@ def test_it_is_listed_and_planned_and_its_name_nearly_right_is_told(
     theirs: Path, own_home: Path
 ) -> None:
     listed = ablate("list", "strategies").out
-    assert "backward  pool, rounds" in listed
+    assert "backward    pool, rounds" in listed
     assert "Backward elimination: round 1 is the base with all of the pool" in listed
     planned = on_smoke("plan").out
     assert WHOLE in planned
