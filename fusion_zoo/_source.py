@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 from functools import cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import get_importer
 from typing import Any
 
 
@@ -19,9 +18,7 @@ def locate(module: str) -> ModuleSpec | None:
     except ValueError:  # a module that was put together by hand, such as `__main__`
         return None
     for name in inner:
-        folders = (spec.submodule_search_locations or ()) if spec else ()
-        finders = filter(None, map(get_importer, folders))
-        spec = next(filter(None, (finder.find_spec(name, None) for finder in finders)), None)
+        spec = PathFinder.find_spec(name, (spec and spec.submodule_search_locations) or [])
     return spec
 
 
