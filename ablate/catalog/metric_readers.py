@@ -11,7 +11,6 @@ from ablate.errors import UserError
 from fusion_zoo import Registry
 
 READERS = Registry("metric", "ablate.metrics", "ablate.evaluate.metrics", "READER", UserError)
-names = READERS.names
 
 
 def name_of(metric: str) -> str | None:

@@ -96,15 +96,6 @@ def of_spec(spec: Mapping[str, Any]) -> Plugins:
     return {**spec.get("plugins", {}), **{f"metric {name}": one for name, one in readers.items()}}
 
 
-def describe(entry: EntryPoint) -> str:
-    """The first line of the docstring of the module that an entry point names; none of it runs."""
-    spec = fusion_zoo.locate(entry.module)
-    if spec is None or spec.origin is None:
-        return ""
-    source = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return (ast.get_docstring(source) or "").partition("\n")[0]
-
-
 def identity(entry: EntryPoint, *more: str) -> dict[str, str]:
     """Package, version and sha256 of the source of what an entry point names, and of the modules
     `more` of the same package."""

@@ -117,32 +117,33 @@ def llms() -> list[Row]:
 
 def metrics() -> list[Row]:
     """Every metric that has a reader, or that a suite counts by as lmms-eval gives it."""
-    from ablate.catalog import metric_readers, plugins, suites
+    from ablate.catalog import suites
+    from ablate.catalog.metric_readers import READERS
 
     tasks = [task for name in suites.names() for task in suites.resolve(name).tasks]
-    used: dict[str, list[str]] = {name: [] for name in metric_readers.names()}
+    used: dict[str, list[str]] = {name: [] for name in READERS.names()}
     for task in tasks:
         titles = used.setdefault(task.metric.partition(",")[0], [])
         titles += [task.title or task.task] * (task.title not in titles)
     return [
         {
             "metric": name,
-            "description": plugins.describe(entry) if entry else "as lmms-eval scores each answer",
+            "description": READERS.describe(name)
+            if name in READERS
+            else "as lmms-eval scores each answer",
             "tasks": ", ".join(titles) or "-",
         }
         for name, titles in sorted(used.items())
-        for entry in [metric_readers.find(name)]
     ]
 
 
 def pages() -> list[Row]:
     """Every page that a report may have, beside one a candidate."""
-    from ablate.catalog import plugins
-    from ablate.reports.pages import registered
+    from ablate.reports.pages import PAGES, names
 
     return [
-        {"page": path, "description": plugins.describe(entry), "from": entry.module}
-        for path, entry in sorted(registered().items())
+        {"page": path, "description": PAGES.describe(name), "from": PAGES.entry(name).module}
+        for path, name in sorted(names().items())
     ]
 
 

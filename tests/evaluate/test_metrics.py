@@ -16,7 +16,7 @@ from lmms_eval.api.model import lmms
 from overlay import overlay, run
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import metric_readers, plugins, suites
+from ablate.catalog import metric_readers, suites
 from ablate.errors import UserError
 from ablate.evaluate import adapter, score
 from ablate.evaluate.metrics import MetricReader, reader
@@ -96,11 +96,11 @@ class Says(lmms):
     def generate_until_multi_round(self, requests: list[Any]) -> Any: ...
 
 
-@pytest.mark.parametrize("metric", metric_readers.names())
+@pytest.mark.parametrize("metric", metric_readers.READERS.names())
 def test_every_metric_says_what_it_is_and_has_a_reader(metric: str) -> None:
     entry = metric_readers.find(metric)
     assert entry
-    assert len(plugins.describe(entry)) > 20
+    assert len(metric_readers.READERS.describe(metric)) > 20
     assert isinstance(reader(metric), MetricReader)
     assert reader(metric).share([]) >= 0
     assert 0 < reader(metric).rounding < 1e-3
@@ -111,7 +111,7 @@ def test_a_metric_of_the_answers_themselves_tells_right_from_empty(guest: Path) 
         {"doc": {"answer": "two words"}, "target": "two words", "filtered_resps": [said]}
         for said in ("two words", "")
     ]
-    theirs = [*{*metric_readers.names()} - {"odd"}]
+    theirs = [*{*metric_readers.READERS.names()} - {"odd"}]
     readers = [found for name in theirs if (found := reader(name)).of_samples]
     assert readers
     for found in readers:

@@ -7,7 +7,6 @@ Another package adds its own through the entry-point group `ablate.report_pages`
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
 from typing import Any
 
 from ablate.errors import UserError
@@ -60,12 +59,7 @@ def _within(value: Any) -> Iterator[Any]:
             yield from _within(each)
 
 
-def registered() -> dict[str, EntryPoint]:
-    """Every page by its path: ours, and other packages'."""
-    return {path: PAGES.entry(name) for path, name in _names().items()}
-
-
-def _names() -> dict[str, str]:
+def names() -> dict[str, str]:
     """The name of every page by its path; one of ours is taken by no other."""
     return {re.sub(r"[^\w-]+", "-", name): name for name in reversed(PAGES.names())}
 
@@ -81,12 +75,12 @@ def pages(source: Source) -> Iterator[Page]:
     for path, heading, page in _shown(study):
         title = study.title if path == "index" else f"{heading} - {study.title}"
         try:
-            with PAGES.blame(_names()[path], "be made"):
+            with PAGES.blame(names()[path], "be made"):
                 values = page.values(source)
         except Exception as error:  # of ours, too: the other pages are as good
             yield Page.failed(path, title, error)
         else:
-            yield Page(path, title, registered()[path].module, values)
+            yield Page(path, title, PAGES.entry(names()[path]).module, values)
     scored = benchmarks(study)
     for one in study.candidates:
         values = candidate(study, one, source.browser, scored.get(one, ()))
@@ -97,7 +91,7 @@ def pages(source: Source) -> Iterator[Page]:
 def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:
     """Path, heading and page of those that this study's report has, in their order."""
     found = []
-    for path, name in _names().items():
+    for path, name in names().items():
         try:
             with PAGES.blame(name, "be shown"):
                 page: ReportPage = PAGES.load(name)
