@@ -75,7 +75,7 @@ def test_the_wheel_runs_a_study_beside_another_sweeps(installed: Path, tmp_path:
     assert [one for one in checks if "another project" in one["found"]] == []
     assert "micro/rounds" in run(installed, tmp_path, "list", "studies")
     study = ("micro/smoke", "--set", "explore.pool=[pix2struct-micro@128]")
-    run(installed, tmp_path, "run", *study)
+    run(installed, tmp_path, "run", *study, "--backend", "inline")
     table = run(installed, tmp_path, "table", *study, "--format", "csv")
     assert "pix2struct" in table
     assert list((tmp_path / "home" / "reports").glob("**/index.html"))

@@ -1,8 +1,8 @@
 """A study of the paper from its own YAML to its table, on toys under the published names.
 
 Of a study those arms are trained that go another way through the code than the others: each fusion,
-each expert in each of its forms, trained and frozen, each recipe, each language model. All arms are
-planned and built, at their published sizes, in `tests/config/test_eagle.py`.
+each expert in each of its forms, trained or frozen, each kind of recipe, language models of three
+templates. All arms are planned and built, at their published sizes, in `tests/config/test_eagle.py`.
 """
 
 import json
@@ -47,12 +47,10 @@ EXPLORED: Mapping[str, Mapping[str, Any]] = {
     "stages": {
         "arms": [
             "2 epochs",
-            "pre-aligned on 1.8M, encoders unfrozen in pre-training",
+            "encoders unfrozen in pre-training",
         ]
     },
-    "released": {
-        "arms": ["Eagle-X5-7B", "Eagle-X4-8B", "Eagle-X4-34B", "Eagle-X5-13B, pre-aligned"]
-    },
+    "released": {"arms": ["Eagle-X5-7B", "Eagle-X4-34B", "Eagle-X5-13B, pre-aligned"]},
 }
 """What of each study is trained: arms by name, or rounds over fewer experts."""
 
