@@ -1,8 +1,9 @@
 """A study of the paper from its own YAML to its table, on toys under the published names.
 
 Of a study those arms are trained that go another way through the code than the others: each fusion,
-each expert in each of its forms, trained or frozen, each kind of recipe, language models of three
-templates. All arms are planned and built, at their published sizes, in `tests/config/test_eagle.py`.
+each expert in each of its forms, trained or frozen, each kind of recipe, a language model with our
+template and one with its own. All arms are planned and built, at their published sizes, in
+`tests/config/test_eagle.py`.
 """
 
 import json
