@@ -38,7 +38,7 @@ class Context:
         self.parents: dict[str, Path] = {}
         self.infra = {"checkpoint_every_steps": 10**6}  # the peer stores none either
         self.spec, self.work, self.home, self.world = spec, work, home, StepRanks()
-        self._log = work / "metrics.jsonl"
+        self._log, self.prefix = work / "metrics.jsonl", home / "prefixes"
         work.mkdir()
 
     def progress(self, done: int, total: int, note: str = "") -> None: ...
