@@ -20,6 +20,7 @@ LAST = {
     "shards": (["--processes", "2", "--width", "128", "--layers", "1"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
     "startup": (["--rounds", "1"], "ablate report"),
+    "strategies": (["--repeat", "1", "--only", "null"], "Mordal"),
 }
 """By benchmark: its smallest size, and how its last row begins."""
 ELSEWHERE = {"gpu", "peer"}
