@@ -22,11 +22,17 @@ from ablate.reports.story import chose, tell
 from ablate.reports.tables import comparison
 
 POOL = "pool: [pix2struct-micro, convnext-micro, sam-micro]"
+OPTUNA = """explore={kind: optuna, n_trials: 6, parallel: 2,
+  sampler: {name: tpe, n_startup_trials: 2}, pruner: {name: median, n_startup_trials: 1},
+  budgets: [{stages: {finetune: 0.5}}, {}], space: {
+  encoders: {kind: subset, of: [pix2struct-micro, convnext-micro]},
+  recipe.finetune.train.llm: {kind: float, low: 1.0e-4, high: 1.0e-3, log: true}}}"""
 STUDIES = {
     "rounds": [f"explore={{kind: rounds, rounds: 3, {POOL}}}"],
     "backward": [f"explore={{kind: rounds, rounds: 3, direction: backward, {POOL}}}"],
     "beam": [f"explore={{kind: beam, rounds: 3, width: 2, {POOL}}}"],
     "exhaustive": [f"explore={{kind: exhaustive, size: 2, {POOL}}}"],
+    "optuna": [OPTUNA],
     "racing": [f"explore={{kind: racing, rounds: 3, most_seeds: 3, {POOL}}}"],
     "seeds where they matter": [f"explore={{kind: rounds, rounds: 3, {POOL}}}", "seeds=auto"],
     "seeds of arms": [f"explore={{kind: exhaustive, size: 1, {POOL}}}", "seeds=auto"],
