@@ -10,7 +10,8 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ablate.errors import UserError, nearest
+from ablate.files import disk_cache
 from ablate.parsing.validation import Fields, Option
 from ablate.strategies._space import Point, Space
 
@@ -97,7 +99,8 @@ class Sampling:
     """What decides which points are tried, beside what came of those before.
 
     `directions`: of the objectives; `fits`: whether a point makes a design; `first`: the point to
-    begin with, if there is one; `trials`: how many there will be.
+    begin with, if there is one; `trials`: how many there will be. `made_of`: a JSON value of what
+    else decides, which is base and space.
     """
 
     space: Space
@@ -106,18 +109,31 @@ class Sampling:
     seed: int
     trials: int
     fits: Callable[[Point], bool]
-    first: Point | None = None
+    first: Point | None
+    made_of: Any
     _asked: dict[tuple[Any, ...], list[Point]] = field(default_factory=dict)
     _states: dict[tuple[Any, ...], "Study"] = field(default_factory=dict)
 
     def propose(self, told: Sequence[Sequence[Told]], count: int) -> list[Point]:
-        """The next points, after turns that were told so."""
+        """The next points, after turns that were told so.
+
+        They are kept in `home()`, since to replay many trials takes its time.
+        """
         history = tuple(map(tuple, told))
         if (history, count) not in self._asked:
-            with _quiet(self.sampler.name):
-                study = self._after(history)
-                self._asked[history, count] = [trial.params for trial in self._ask(study, count)]
+            own = [self.sampler.model_dump(), list(self.directions), self.seed, self.trials]
+            turns = [[astuple(one) for one in turn] for turn in history]
+            made_of = [version("optuna"), self.made_of, own, turns, count]
+            asked = disk_cache("optuna", made_of, lambda: self._replayed(history, count))
+            if not all(map(self.fits, asked)):  # of a fusion that has changed, say
+                asked = self._replayed(history, count)
+            self._asked[history, count] = asked
         return self._asked[history, count]
+
+    def _replayed(self, history: tuple[tuple[Told, ...], ...], count: int) -> list[Point]:
+        with _quiet(self.sampler.name):
+            study = self._after(history)
+            return [trial.params for trial in self._ask(study, count)]
 
     def guess(self, turn: int, count: int) -> list[Point]:
         """Points to show as long as it is not known what came of those before."""

@@ -175,6 +175,10 @@ class Optuna(Strategy):
             self.n_trials,
             found._fits,
             None if self.sampler.name == "grid" else space.point(space.values_of(study.base)),
+            {
+                "base": study.base.model_dump(mode="json"),
+                "space": {path: one.model_dump(mode="json") for path, one in ranges.items()},
+            },
         )
         return found
 

@@ -86,7 +86,7 @@ def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "tpe": {"sampler": {"name": "tpe", "n_startup_trials": 2}},
-    "gp": {"sampler": {"name": "gp", "n_startup_trials": 3}},
+    "gp": {"sampler": {"name": "gp", "n_startup_trials": 2}, "n_trials": 4},
     "nsgaii": {"sampler": {"name": "nsgaii", "population_size": 4}, "n_trials": 12},
     "nsgaiii": {"sampler": {"name": "nsgaiii", "population_size": 4}, "n_trials": 12},
     "random": {"sampler": "random"},
@@ -98,16 +98,29 @@ if find_spec("cmaes"):  # of the extra `optuna`
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_killed_after_any_turn_a_sampler_goes_on_as_if_it_had_not_been(name: str) -> None:
+def test_killed_after_any_turn_a_sampler_goes_on_as_if_it_had_not_been(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing is left of what it was asked before."""
     fields, scores = SAMPLERS[name], Scores()
     whole = played(made(**fields), scores)
     assert len(names(whole)) == fields.get("n_trials", 6)
     known: dict[str, float | str] = {}
     for n in range(len(whole)):
+        monkeypatch.setenv("ABLATE_HOME", str(tmp_path / f"{n}"))
         before = rounds_so_far(made(**fields), Scores(dict(known)))
         assert names(before[: n + 1]) == names(whole[: n + 1])
         assert [turn.provisional for turn in before[: n + 2]][-1] == (n + 1 < len(whole))
         known |= {one.name: scores.known[one.name] for one in whole[n].candidates}
+
+
+def test_what_was_asked_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = Scores()
+    turns = played(made(), scores)
+    monkeypatch.setattr(optuna.Study, "ask", lambda *_: pytest.fail("asked"))
+    assert names(rounds_so_far(made(), Scores(dict(scores.known)))) == names(turns)
+    with pytest.raises(pytest.fail.Exception):
+        rounds_so_far(made(), Scores({**scores.known, names(turns)[0]: 0.0}))
 
 
 def test_a_sampler_learns_from_what_it_is_told_and_another_seed_goes_another_way() -> None:
