@@ -13,6 +13,7 @@ from ablate.cli import app
 from ablate.errors import BrokenError, UserError, nearest
 from ablate.files import home, writing
 from ablate.printable import one_line
+from ablate.redaction import redact
 
 LINE = 1500  # characters of an error
 STOPPED = 130  # what typer makes of a Ctrl-C
@@ -69,7 +70,7 @@ def _homeless(error: OSError) -> bool:
 
 def fail(said: str, code: int) -> None:
     """One line on stderr, then exit; of a very long one, beginning and end."""
-    line = one_line(said)
+    line = one_line(redact(said))
     if len(line) > LINE:
         line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
     print(f"ablate: {line}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Any declared space, searched by Optuna (Akiba et al., KDD 2019)."""
 
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -44,6 +45,7 @@ COSTS = ("gpu_hours", "visual_tokens", "parameters")
 """What a candidate takes, as `ablate plan` estimates it."""
 STORAGES = ("journal", "sqlite", "postgresql", "mysql")
 """Where trials may be shown: a file of the home, and kinds of databases."""
+PASSWORD = re.compile(r"://[^/@]*:[^/@$][^/@]*@")
 Direction = Literal["maximize", "minimize"]
 
 
@@ -63,9 +65,9 @@ class Optuna(Strategy):
     `pruner` stops trials, and the others go on to the next. A pruner reads the score
     at each budget, at the step that is its least share in percent; `wilcoxon` the points of every
     image (its test knows the choice of images, and no training noise). `storage`: where the trials
-    are shown live, a `journal` in the home or the address of a database, such as
-    `sqlite:///trials.db` (in the folder of the study in the home) or `postgresql://...`; `$NAME` in
-    it is a variable of the environment.
+    are shown live, a `journal` in the home or the address of a database: `sqlite:///trials.db` (in
+    the folder of the study in the home), or `postgresql://me:$PASSWORD@host/trials`, where `$NAME`
+    is a variable of the environment and the only place for a password.
     """
 
     example: ClassVar[Mapping[str, Any]] = {
@@ -153,6 +155,11 @@ class Optuna(Strategy):
             kind, colon, _ = self.storage.partition("://")
             if (kind.partition("+")[0] not in STORAGES) or bool(colon) == (kind == "journal"):
                 raise UserError(f"no storage '{kind}'{nearest(kind, STORAGES)}")
+            if PASSWORD.search(self.storage):
+                raise UserError(
+                    "a study is shown and kept, so no password stands in it: put it into a "
+                    "variable of the environment, and write user:$NAME@host"
+                )
         ranges = {path: self._checked(path, study) for path in self.space}
         space = Space(ranges)
         with study.at("sampler"):

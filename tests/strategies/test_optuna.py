@@ -344,14 +344,15 @@ def test_a_database_that_goes_away_meanwhile_is_told_of_once_and_nothing_stops(
 @pytest.mark.parametrize(
     "storage",
     [
-        "postgresql://me:hunter22@127.0.0.1:1/trials",
+        "postgresql://me:$SECRET_WORD@127.0.0.1:1/trials",
         "sqlite:////no/such/folder/trials.db",
         "sqlite:///$NO_SUCH_VARIABLE",
     ],
 )
 def test_a_storage_that_cannot_be_reached_is_one_line_before_anything_runs(
-    own_home: Path, storage: str
+    own_home: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SECRET_WORD", "hunter22")
     done = run(storage=storage)
     assert done.code == 2
     (line,) = done.err.splitlines()
@@ -402,6 +403,7 @@ def test_a_storage_that_cannot_be_reached_is_one_line_before_anything_runs(
         ),
         ({"space": {"llm": {"kind": "categorical", "choices": ["a"]}}}, "compared as arms"),
         ({"storage": "sqlit:///a.db"}, "no storage 'sqlit'; did you mean 'sqlite'?"),
+        ({"storage": "postgresql://me:hunter22@host/trials"}, "write user:$NAME@host"),
         ({"storage": "journl"}, "no storage 'journl'; did you mean 'journal'?"),
     ],
 )
@@ -412,6 +414,7 @@ def test_a_mistake_is_one_line_that_names_the_nearest_choice(
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert said in line
+    assert "hunter22" not in line
 
 
 def test_cmaes_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
