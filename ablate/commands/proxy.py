@@ -81,7 +81,8 @@ def _seen(study: Study, found: StudyResult, store: Store) -> Seen:
     reader = features_step(study)
     for step in (reader, *eyes.values()):
         _make(store, step, RunContext(chosen_device(study.infra.device)))
-    return Seen.load(store, eyes, reader)
+    folders = {title: store.folder(eye) for title, eye in eyes.items()}
+    return Seen.load(folders, store.folder(reader))
 
 
 def _make(store: Store, step: Step, where: RunContext) -> None:

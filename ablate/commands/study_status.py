@@ -4,14 +4,17 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ablate.catalog.step_kinds import FEATURES
 from ablate.commands.output import note
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.files import NO_FILE, UNREADABLE, home
 from ablate.home import Home
 from ablate.search.explore import rounds_so_far
+from ablate.search.sieving import features_of
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.read_cache import ReadCache, signature
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation, first_failure
@@ -164,6 +167,10 @@ class StatusReader:
         self.records = ReadCache(memory, of=" ".join(KEPT))
         self.states = StepStates(store, self._record)
 
+    @property
+    def home(self) -> Path:
+        return self.store.home
+
     @cached_property
     def first(self) -> StudyStatus:
         """The study as the first look found it."""
@@ -183,7 +190,11 @@ class StatusReader:
                 for step in chains[candidate.name]:
                     steps.setdefault(step.key, step)
                     used_by.setdefault(step.key, []).append(candidate.name)
-        standings = self.states.of_all(steps.values(), chains.values())
+        for step in features_of(self.study).values():
+            steps.setdefault(step.key, step)
+            used_by[step.key] = list(chains)
+        ends = [*chains.values(), *([step] for step in steps.values() if step.kind == FEATURES)]
+        standings = self.states.of_all(steps.values(), ends)
         known = (one for turn in rounds if not turn.provisional for one in turn.candidates)
         older = self.checked.older(
             one for one in known if standings[chains[one.name][-1].key].state != "done"

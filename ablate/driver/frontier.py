@@ -1,6 +1,7 @@
 """What a study still lacks: its rounds by what the store holds now, and the chains to make next."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ablate.catalog import step_kinds
@@ -8,6 +9,7 @@ from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.driver.events import Event, OnEvent
 from ablate.errors import UserError
+from ablate.search import sieving
 from ablate.search.explore import rounds_so_far
 from ablate.search.optuna_log import TrialLog
 from ablate.store.artifacts import BadArtifactError, Store
@@ -41,6 +43,11 @@ class Frontier:
         self.stored = StoredResults(store, study)
         self.trials, self._unshown = TrialLog(study, store.home, store.watch), False
         self._scores: dict[str, Evaluation] = {}
+        self.features = [*sieving.features_of(study).values()]
+
+    @property
+    def home(self) -> Path:
+        return self.store.home
 
     def rounds(self) -> list[Round]:
         """The rounds as they stand; decisions that are new are written down."""
@@ -73,6 +80,11 @@ class Frontier:
         they fill slots that would wait for a decision.
         """
         keys = {step.key for step in taken}
+        for step in self.features:
+            if not self.is_done(step) and step.key not in keys:
+                if why := self.failure(step):
+                    raise UserError(f"{sieving.WHERE}: features of {step.slug}: {why}")
+                yield [step]
         for one in self.rounds():
             if one.provisional and self.study.strategy.guesses:
                 continue

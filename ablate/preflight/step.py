@@ -124,6 +124,8 @@ def refusal(store: Store, step: Step, message: str) -> tuple[list[Problem], User
 class _Nothing:
     """A store without results: what a study tries is then the same at any time."""
 
+    home = None
+
     def result(self, candidate: Candidate) -> None:
         return None
 

@@ -50,6 +50,8 @@ class Proxy(ABC):
 
     title: ClassVar[str]
     short: ClassVar[str]
+    of_features: ClassVar[bool] = True
+    """Whether it is known before anything is trained."""
 
     @abstractmethod
     def score(self, known: Evidence) -> float | None:

@@ -13,6 +13,7 @@ class EarlyLoss(Proxy):
 
     title = "loss after 5 %"
     short = "LOSS"
+    of_features = False
 
     def score(self, known: Evidence) -> float | None:
         early = known.losses[: ceil(SHARE * len(known.losses))]

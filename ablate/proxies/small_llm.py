@@ -8,6 +8,7 @@ class SmallLlm(Proxy):
 
     title = "smaller language model"
     short = "SMALL"
+    of_features = False
 
     def score(self, known: Evidence) -> float | None:
         return known.smaller

@@ -6,6 +6,7 @@ Nothing here imports torch.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from ablate.design import encoder_spec, llm_spec
 from ablate.files import read_json
 from ablate.proxies._interface import Evidence, Floats, View
 from ablate.proxies.cka import cka
-from ablate.store.artifacts import Store
 from ablate.store.steps import Part, Step
 
 IMAGES, MIRRORED = 512, 128
@@ -72,11 +72,11 @@ class Seen:
     words: NDArray[np.bool_]
 
     @classmethod
-    def load(cls, store: Store, eyes: Mapping[str, Step], reader: Step) -> "Seen":
-        """From the steps of all encoders, by title, and of the language model."""
-        text = load_file(store.folder(reader) / FEATURES)["text"].astype(np.float64)
-        texts = read_json(store.folder(reader) / TEXTS)
-        return cls({title: _view(store, eye) for title, eye in eyes.items()}, text, _words(texts))
+    def load(cls, eyes: Mapping[str, Path], reader: Path) -> "Seen":
+        """From what the steps of encoders, by title, and of the language model have left."""
+        text = load_file(reader / FEATURES)["text"].astype(np.float64)
+        words = _words(read_json(reader / TEXTS))
+        return cls({title: _view(eye) for title, eye in eyes.items()}, text, words)
 
     def of(
         self, encoders: Iterable[str], losses: Sequence[float] = (), smaller: float | None = None
@@ -93,8 +93,8 @@ class Seen:
         }
 
 
-def _view(store: Store, eye: Step) -> View:
-    seen = load_file(store.folder(eye) / FEATURES)
+def _view(eye: Path) -> View:
+    seen = load_file(eye / FEATURES)
     return View(**{name: values.astype(np.float64) for name, values in seen.items()})
 
 

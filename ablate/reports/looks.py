@@ -22,6 +22,20 @@ def told(study: StudyResult) -> list[str]:
     ]
 
 
+def left_out(study: StudyResult) -> list[str]:
+    """A line a round whose filter left candidates out before they trained: which, and the risk."""
+    lines = []
+    for turn in study.rounds:
+        for decision in (*turn.looks, turn.decision or {}):
+            if sifted := decision.get("filter"):
+                points = [point.rpartition("+")[2] for point in sifted["left_out"]]
+                lines.append(
+                    f"Round {turn.number}: not trained, as {sifted['proxy']} has them behind its "
+                    f"best {sifted['keep']}: {', '.join(points)}; {sifted['risk']}."
+                )
+    return list(dict.fromkeys(lines))
+
+
 def last(study: StudyResult, turn: RoundResult) -> str:
     """What came of the last look at a round."""
     return _sentence(study, turn, *looks(turn)[-1])

@@ -20,7 +20,7 @@ from ablate.reports.fairness import words
 from ablate.reports.flips import flips as flips
 from ablate.reports.fragility import fragility as fragility
 from ablate.reports.frame import ends, estimate, framed, typed
-from ablate.reports.looks import told
+from ablate.reports.looks import left_out, told
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
 from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
@@ -181,7 +181,7 @@ def caption(study: StudyResult) -> str:
 
 def notes(study: StudyResult) -> list[str]:
     """What stands below the main table."""
-    return [*fronts(study), *below(study), *marks(study), *told(study)]
+    return [*fronts(study), *below(study), *marks(study), *told(study), *left_out(study)]
 
 
 def fronts(study: StudyResult) -> list[str]:

@@ -4,15 +4,18 @@ Killed at any moment and asked again, it proposes the same candidates and decide
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
-from ablate.config.study import Study
+from ablate.config.study import Study, load_study
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
+from ablate.search import sieving
 from ablate.search.costs import cost_of
 from ablate.search.decision import decide
-from ablate.store.results import Failure, Lookup
-from ablate.strategies import Outcome, Round, Strategy, Trial, blamed, propose
+from ablate.store.artifacts import Store
+from ablate.store.results import Failure, Lookup, StoredResults
+from ablate.strategies import Outcome, Round, Sifted, Strategy, Trial, blamed, propose
 
 
 def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
@@ -39,6 +42,12 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         if not trials or round_ > last:
             break
         provisional = any(_open(before, strategy) for before in found)
+        sifted = None
+        if found and not again and not provisional and _sieves(strategy, trials):
+            sifted = _sifted(study, trials, lookup)
+            provisional = sifted is None
+            left_out = sifted.left_out if sifted else ()
+            trials = {name: trial for name, trial in trials.items() if name not in left_out}
         with blamed(strategy.kind, f"propose round {round_}"):
             candidates = tuple(_candidates(trials, round_, study.seeds))
         decision = None
@@ -48,6 +57,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         outcomes = None if provisional else _outcomes(study, candidates, lookup, number)
         if outcomes is not None:
             decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
+            decision = decision and replace(decision, filter=sifted)
             ended += outcomes
         own = {point: trial.design for point, trial in trials.items()}
         designs = {**designs, **own} if again else own
@@ -65,6 +75,26 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
             )
         )
     return found
+
+
+def _sieves(strategy: Strategy, trials: Mapping[str, Trial]) -> bool:
+    """Whether some of a round are to be left out."""
+    return strategy.sieve is not None and len(trials) > strategy.sieve.keep
+
+
+def _sifted(study: Study, trials: Mapping[str, Trial], lookup: Lookup) -> Sifted | None:
+    """What the strategy's sieve makes of a round; None while features are not there."""
+    sieve, store = study.strategy.sieve, Store(lookup.home) if lookup.home else None
+    assert sieve
+    numbers = store and sieving.numbers(study, sieve, sieving.mixtures(trials), store)
+    if not store or not numbers:
+        return None
+    risk = f"{sieving.UNKNOWN}: `measured_on` names a study that tells"
+    if sieve.measured_on:
+        other = load_study(sieve.measured_on)
+        results = StoredResults(store, other)
+        risk = sieving.risk(sieve, other, rounds_so_far(other, results), results, store)
+    return Sifted(sieve.proxy, sieve.keep, numbers, tuple(numbers)[sieve.keep :], risk)
 
 
 def _is_last(turn: Round, strategy: Strategy) -> bool:

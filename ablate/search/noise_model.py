@@ -204,6 +204,8 @@ def _trunk(stage: StageConfig, share: float) -> float:
 class Repetition:
     """A `Lookup` of one repetition: every result is drawn once, whatever else is asked."""
 
+    home = None
+
     def __init__(self, table: NoisyTable, number: int) -> None:
         self._table, self._number = table, number
         self._normals: dict[tuple[str, int], Floats] = {}

@@ -84,6 +84,11 @@ def replay(table: Table, last: int | None = None) -> Replay:
 
 def undecided(turn: Round, table: Table, lookup: Lookup) -> str:
     """Why a round is not decided: what the table lacks, and what it has instead."""
+    if table.study.strategy.sieve and lookup.home is None:
+        return (
+            f"{table.source} has scores, but no features for the search's filter; "
+            "--set explore.filter=null searches without it"
+        )
     there = [one.name for one in turn.candidates if lookup.result(one) is not None]
     lacking = [one.name for one in turn.candidates if one.name not in there]
     if not lacking:

@@ -108,6 +108,7 @@ class ScoreTable:
     """
 
     unit = "GPU-hours"
+    home = None
 
     def __init__(
         self, study: Study, source: str, entries: Iterable[Entry], notes: Sequence[str] = ()
@@ -179,7 +180,7 @@ class StoreTable:
     notes: Sequence[str] = ()
 
     def __init__(self, study: Study, store: Store) -> None:
-        self.study, self._results = study, StoredResults(store, study)
+        self.study, self.home, self._results = study, store.home, StoredResults(store, study)
         self.source = f"the store in {store.home}"
         self.unit = "GPU-hours" if study.infra.device == "cuda" else "CPU-hours"
 

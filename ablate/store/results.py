@@ -79,6 +79,10 @@ class Failure:
 class Lookup(Protocol):
     """What the search may know: how candidates ended, and what it decided before."""
 
+    @property
+    def home(self) -> Path | None:
+        """Where features of frozen models are kept; None where there are none."""
+
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         """How the candidate ended; None while it has not."""
 
@@ -117,6 +121,10 @@ class StoredResults:
         self._steps: dict[str, list[Step]] = {}
         self._texts = Texts()
         self._former_scores: dict[str, float | None] = {}
+
+    @property
+    def home(self) -> Path:
+        return self.store.home
 
     def steps(self, candidate: Candidate) -> list[Step]:
         """The candidate's steps, made once: a thousand candidates' keys take a while."""

@@ -31,6 +31,8 @@ from ablate.strategies._interface import Round as Round
 from ablate.strategies._interface import Strategy as Strategy
 from ablate.strategies._interface import Trial as Trial
 from ablate.strategies._more_seeds import MoreSeeds as MoreSeeds
+from ablate.strategies._sieve import Sieve as Sieve
+from ablate.strategies._sieve import Sifted as Sifted
 from fusion_zoo import Registry
 
 STRATEGIES = Registry("strategy", __name__, __name__, error=UserError)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.design import Candidate
 from ablate.design.fidelity import WHOLE, Fidelity
+from ablate.strategies._sieve import Sifted
 
 if TYPE_CHECKING:
     from ablate.stats.noise import Noise
@@ -135,6 +136,7 @@ class Decision:
     turns. `values`: by point what else the strategy read, where it reads more than the score.
     `noise`: the training noise of other runs that is in the interval, as it was known then (fields
     of `stats.noise.Noise`); None where nobody had measured it.
+    `filter`: what was left out of the round before it trained.
     """
 
     round: int
@@ -153,6 +155,7 @@ class Decision:
     look: Look | None = None
     values: dict[str, tuple[float, ...]] = field(default_factory=dict)
     noise: dict[str, float] | None = None
+    filter: Sifted | None = None
 
     @property
     def settled(self) -> bool:
@@ -176,7 +179,9 @@ class Decision:
         if self.look:
             found["look"] |= {name: list(found["look"][name]) for name in ("open", "notes")}
         found["values"] = {point: list(values) for point, values in self.values.items()}
-        later = ("survivors", "fidelity", "look", "values", "noise")
+        if self.filter:
+            found["filter"]["left_out"] = list(self.filter.left_out)
+        later = ("survivors", "fidelity", "look", "values", "noise", "filter")
         return {name: value for name, value in found.items() if value or name not in later}
 
     @classmethod
@@ -188,5 +193,6 @@ class Decision:
             "fidelity": Fidelity(**value.get("fidelity", {})),
             "look": Look.from_json(value["look"]) if "look" in value else None,
             "values": {name: tuple(values) for name, values in value.get("values", {}).items()},
+            "filter": Sifted.from_json(value["filter"]) if "filter" in value else None,
         }
         return cls(**{**value, **parts})

@@ -15,6 +15,7 @@ from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located, assign
 from ablate.parsing.validation import Fields, error_location, validated
 from ablate.strategies._decision import Choice, Decision, Outcome, alike, mean
+from ablate.strategies._sieve import Sieve
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,11 @@ class Strategy(Fields):
     def costs(self) -> tuple[str, ...]:
         """What it has to know of a candidate beside its scores: see `Outcome.cost`."""
         return ()
+
+    @property
+    def sieve(self) -> Sieve | None:
+        """What leaves candidates out of a round before they train; default: nothing."""
+        return None
 
     @property
     def keeps(self) -> int:

@@ -10,6 +10,7 @@ from ablate.design import Design
 from ablate.strategies._decision import Choice, Outcome
 from ablate.strategies._interface import Round, Strategy, Trial
 from ablate.strategies._race import Rules, choose, next_look, this_round
+from ablate.strategies._sieve import Sieve
 
 RULES = Rules()
 
@@ -32,6 +33,10 @@ class MoreSeeds(Strategy):
     @property
     def keeps(self) -> int:
         return self.of.keeps
+
+    @property
+    def sieve(self) -> Sieve | None:
+        return self.of.sieve
 
     @property
     def rule(self) -> str:

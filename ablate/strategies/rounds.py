@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, Strict
 import fusion_zoo
 from ablate.design import Design, Names
 from ablate.errors import UserError
-from ablate.strategies import Context, Round, Strategy
+from ablate.strategies import Context, Round, Sieve, Strategy
 
 
 class Rounds(Strategy):
@@ -19,7 +19,8 @@ class Rounds(Strategy):
     the base with all of the pool, and each further round drops the expert that is missed least
     (forward and backward selection: Guyon and Elisseeff, JMLR 3, 2003, section 4.2). With `start:
     grown` the candidates of a round begin with the trained weights of the mixture they grow from,
-    and compute at first what it does; by default with weights as shipped. `published`: the row of
+    and compute at first what it does; by default with weights as shipped. `filter`: leaves out of a
+    round what a proxy thinks little of, before it trains (docs/proxies.md). `published`: the row of
     the published table that the winner of each round is held against.
     """
 
@@ -36,6 +37,11 @@ class Rounds(Strategy):
         default="shipped", exclude_if=lambda start: start == "shipped"
     )
     published: Annotated[tuple[str, ...], Strict(False)] = ()
+    filter: Sieve | None = Field(default=None, exclude_if=lambda sieve: sieve is None)
+
+    @property
+    def sieve(self) -> Sieve | None:
+        return self.filter
 
     @property
     def planned_rounds(self) -> int:
