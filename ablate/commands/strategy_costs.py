@@ -62,6 +62,8 @@ def _tried(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
 class _Untrained:
     """A store without results."""
 
+    home = None
+
     def result(self, candidate: Candidate) -> None:
         return None
 

@@ -68,7 +68,7 @@ def decide(
         rule=strategy.rule,
         failed=failed,
         inputs=inputs,
-        unread={name: found for name, runs in choice.runs.items() if (found := _unread(runs))},
+        unread={name: bad for name, runs in choice.runs.items() if (bad := _unread(runs))},
         fidelity=choice.runs[winner][0].candidate.fidelity,
         look=choice.look,
         values=dict(choice.values),

@@ -65,9 +65,8 @@ def test_its_risk_is_measured_on_a_study_that_has_all_its_scores(own_home: Path)
     assert first.code == 0, first
     assert "micro/smoke has no such round with all its scores" in first.out
     whole = own_home / "whole.yaml"
-    whole.write_text(
-        f"extends: micro/smoke\nexplore:\n  {POOL.split('.', 1)[1].replace('=', ': ')}"
-    )
+    pool = POOL.removeprefix("explore.").replace("=", ": ")
+    whole.write_text(f"extends: micro/smoke\nexplore:\n  {pool}")
     with faked(core_fakes.EXECUTORS):
         assert ablate("run", str(whole), "--backend", "inline").code == 0
     answer = ran(measured.replace("micro/smoke", str(whole)))
