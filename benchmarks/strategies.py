@@ -14,8 +14,9 @@ noise model (`ablate/search/noise_model.py`) round known truths:
 - `winner`, `ties`, `null`: of 16 invented mixtures one 3 deviations of a run ahead, two as good and
   ahead of all others, all alike.
 
-`finds`: how often a strategy finds the best; `within`: that, or one within the indifference; `out`:
-how often the best of a round was dropped at a look (racing promises 5 % at most, halving nothing);
+`finds`: how often a strategy finds the best; `within`: that, or one within the indifference;
+`dropped`: how often a race dropped the best of its round by a bound (it promises 5 % at most), and
+`given up`: without one, where no spread was measured yet;
 `hours`: mean hours beside `exhaustive`, every mixture trained in full with one seed; `greedy`:
 beside plain greedy rounds; `as sure`: hours beside exhaustive with so many seeds that it is within
 the indifference as often (up to `MOST`). The last row is what Mordal claims (Hu et al., ICLR 2026),
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=2000, help="repetitions (default 2000)")
     parser.add_argument("--only", default="", help="worlds whose name has this in it")
     given = parser.parse_args()
-    heads = ("strategy", "finds", "within", "out", "hours", "greedy", "as sure")
+    heads = ("strategy", "finds", "within", "dropped", "given up", "hours", "greedy", "as sure")
     print(" ".join(f"{head:>10}" for head in heads))
     for world in worlds():
         if given.only not in world.name:
@@ -144,10 +145,11 @@ def main() -> None:
         for name, one in found.items():
             seeds = next((n for n, good in enumerate(sure, 1) if good >= one.good - 0.01), MOST)
             hours = one.expected or 0.0
-            out = "" if one.dropped is None else f"{one.dropped:.1%}"
+            risks = ("" if n is None else f"{n:.1%}" for n in (one.dropped, one.given_up))
+            dropped, given_up = risks
             print(
-                f"{name:>10} {one.right:10.1%} {one.good:10.1%} {out:>10} {hours / whole:9.2f}x "
-                f"{hours / greedy:9.2f}x {hours / (seeds * whole):9.2f}x",
+                f"{name:>10} {one.right:10.1%} {one.good:10.1%} {dropped:>10} {given_up:>10} "
+                f"{hours / whole:9.2f}x {hours / greedy:9.2f}x {hours / (seeds * whole):9.2f}x",
                 flush=True,
             )
     print("    Mordal, of its grid: 1/11.6 to 1/8.9, which is 0.09x to 0.11x")

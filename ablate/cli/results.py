@@ -10,7 +10,9 @@ from ablate.commands.options import (
     DEFAULT_STUDY,
     Against,
     Format,
+    Indifference,
     Json,
+    Noise,
     Overrides,
     Round,
     StudyName,
@@ -89,20 +91,8 @@ def replay(
             help="Draw results anew N times and compare all strategies that fit.",
         ),
     ] = None,
-    noise: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            metavar="POINTS",
-            help="With --repeat: standard deviation of a run; default: that of the table's runs.",
-        ),
-    ] = None,
-    indifference: Annotated[
-        float,
-        typer.Option(
-            min=0.0, metavar="POINTS", help="With --repeat: so much worse is as good as the best."
-        ),
-    ] = 0.5,
+    noise: Noise = None,
+    indifference: Indifference = 1.0,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:

@@ -10,8 +10,10 @@ from ablate.commands.options import (
     DEFAULT_STUDY,
     Detach,
     GpuKind,
+    Indifference,
     Jobs,
     Json,
+    Noise,
     Overrides,
     Round,
     StudyName,
@@ -84,6 +86,15 @@ def plan(
     price: Annotated[
         float | None, typer.Option(min=0, metavar="N", help="Money for a GPU-hour, to sum it up.")
     ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="Forecast what this strategy costs and finds, by simulation."),
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option(min=1, metavar="N", help="With --strategy: repetitions.")
+    ] = 500,
+    noise: Noise = None,
+    indifference: Indifference = 1.0,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -98,7 +109,14 @@ def plan(
       ablate plan
       ablate plan micro/fusion --json
       ablate plan eagle/rounds --round 5 --gpu h100 --price 2.5
+      ablate plan eagle/rounds --strategy racing --noise 0.5
     """
+    if strategy:
+        from ablate.commands import forecast
+
+        kind = gpu and gpu.value
+        forecast.show(study, overrides or [], strategy, repeat, noise, indifference, kind, json)
+        return
     from ablate.commands import plan as planning
 
     planning.show(study, overrides or [], round, gpu and gpu.value, price, json)

@@ -83,6 +83,20 @@ Detach = Annotated[
     bool,
     typer.Option("--detach", help="Drive the study from a small job of its own on the cluster."),
 ]
+Noise = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        metavar="POINTS",
+        help="Of a simulation: standard deviation of a run; default: that of the runs there are.",
+    ),
+]
+Indifference = Annotated[
+    float,
+    typer.Option(
+        min=0.0, metavar="POINTS", help="Of a simulation: so much worse is as good as the best."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -169,7 +169,11 @@ def _goes_on(decided: Decision) -> str:
 
 
 def _hours(found: Replay, candidates: Iterable[Candidate]) -> str:
-    hours = found.hours(candidates)
+    return in_hours(found.hours(candidates))
+
+
+def in_hours(hours: float | None) -> str:
+    """Hours as they are shown, `?` where they are not known."""
     if hours is None:
         return "?"
     return f"{hours:.2g}" if 0 < hours < 1 else f"{hours:,.{1 if hours < 100 else 0}f}"

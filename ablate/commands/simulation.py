@@ -1,16 +1,16 @@
 """`ablate replay --repeat`: what each strategy finds and costs, over results drawn many times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ablate import strategies
 from ablate.commands.output import columns, emit_json, say
-from ablate.commands.replay import explored_by, table_of
+from ablate.commands.replay import explored_by, in_hours, table_of
 from ablate.config.study import Study, load_study
 from ablate.errors import UserError
 from ablate.printable import one_line
-from ablate.search.noise_model import NoisyTable, measured_noise, noise_model
+from ablate.search.noise_model import NoiseModel, NoisyTable, measured_noise, noise_model
 from ablate.search.simulate import Simulation, simulate
 
 
@@ -70,20 +70,44 @@ def as_data(
         "designs": len(noisy.everything),
         "filled": list(noisy.filled),
         "hours_of_all": everything,
-        "strategies": [
-            {
-                "strategy": one.strategy,
-                "repetitions": len(one.regret),
-                "right": one.right,
-                "good": one.good,
-                "best_dropped": one.dropped,
-                "hours": one.expected,
-                "hours_at_worst": one.worst,
-                "share_of_all": one.expected / everything if one.expected and everything else None,
-            }
-            for one in found
-        ],
+        "strategies": [{"strategy": one.strategy, **figures(one, everything)} for one in found],
     }
+
+
+def figures(one: Simulation, everything: float | None) -> dict[str, Any]:
+    """What a strategy came to; `everything`: the hours of all designs."""
+    return {
+        "repetitions": len(one.regret),
+        "right": one.right,
+        "good": one.good,
+        "best_dropped": one.dropped,
+        "best_given_up": one.given_up,
+        "hours": one.expected,
+        "hours_at_worst": one.worst,
+        "share_of_all": one.expected / everything if one.expected and everything else None,
+    }
+
+
+def heads(indifference: float, unit: str) -> tuple[str, ...]:
+    """What stands over `cells`."""
+    within = f"WITHIN {indifference:g}"
+    risks = ("BEST DROPPED", "GIVEN UP")
+    return ("FINDS THE BEST", within, *risks, unit.upper(), "AT WORST", "OF ALL")
+
+
+def cells(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """`figures` in words."""
+    return (
+        f"{found['right']:.1%}",
+        f"{found['good']:.1%}",
+        *(
+            "" if found[risk] is None else f"{found[risk]:.1%}"
+            for risk in ("best_dropped", "best_given_up")
+        ),
+        in_hours(found["hours"]),
+        in_hours(found["hours_at_worst"]),
+        "?" if found["share_of_all"] is None else f"{found['share_of_all']:.0%}",
+    )
 
 
 def as_text(
@@ -91,36 +115,26 @@ def as_text(
 ) -> str:
     """A row a strategy, and what it rests on."""
     data = as_data(study, noisy, found, indifference)
-    unit = data["unit"].upper()
-    heads = ("STRATEGY", "FINDS THE BEST", f"WITHIN {indifference:g}", "BEST DROPPED", unit)
-    rows = [
-        (
-            one["strategy"],
-            f"{one['right']:.1%}",
-            f"{one['good']:.1%}",
-            "" if one["best_dropped"] is None else f"{one['best_dropped']:.1%}",
-            _hours(one["hours"]),
-            _hours(one["hours_at_worst"]),
-            "?" if one["share_of_all"] is None else f"{one['share_of_all']:.0%}",
-        )
-        for one in data["strategies"]
-    ]
-    crossing = ", ".join(f"{sd:.2g} of {name}" for name, sd in data["crossing"].items())
-    hours, filled = _hours(data["hours_of_all"]), len(data["filled"])
+    rows = [(one["strategy"], *cells(one)) for one in data["strategies"]]
+    everything, filled = in_hours(data["hours_of_all"]), len(data["filled"])
     lacking = f" {filled} are not tabulated, and taken to score what their encoders add elsewhere."
     return "\n\n".join(
         (
             one_line(
                 f"{study.name}: {len(found[0].regret):,} repetitions each, over {data['source']}"
             ),
-            columns((*heads, "AT WORST", "OF ALL"), rows),
-            f"All {data['designs']} designs, trained once each, take {hours} {data['unit']} "
+            columns(("STRATEGY", *heads(indifference, data["unit"])), rows),
+            f"All {data['designs']} designs, trained once each, take {everything} {data['unit']} "
             f"({noisy.table.costed})." + lacking * bool(filled),
-            f"Drawn anew each time: the noise of a run, {data['noise']:.2g} points (standard "
-            f"deviation), and how far a part of a stage misleads, with each halving: {crossing}.",
+            drawn(noisy.noise),
         )
     )
 
 
-def _hours(hours: float | None) -> str:
-    return "?" if hours is None else f"{hours:,.{1 if hours < 100 else 0}f}"
+def drawn(noise: NoiseModel) -> str:
+    """What is drawn, in a sentence."""
+    crossing = ", ".join(f"{sd:.2g} of {name}" for name, sd in noise.crossing.items())
+    return (
+        f"Drawn anew each time: the noise of a run, {noise.run:.2g} points (standard deviation), "
+        f"and how far a part of a stage misleads, with each halving: {crossing}."
+    )

@@ -45,12 +45,15 @@ HALVINGS = 12
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Standard deviations in points: of a `run`, of the choice of `images` beyond what candidates
-    share, and of each halving of a stage by its name."""
+    """Standard deviations in points: of a `run`; of each halving of a stage by its name; of the
+    choice of `images` beyond what candidates share. `spread`: where a table knows no truth it is
+    drawn, an effect of each encoder, and half as large a one of each design.
+    """
 
     run: float
     crossing: Mapping[str, float] = field(default_factory=dict)
     images: float = 0.0
+    spread: float | None = None
 
 
 def measured_noise(table: Table) -> float | None:
@@ -64,18 +67,23 @@ def measured_noise(table: Table) -> float | None:
     return math.sqrt(squares / freedom) if freedom else None
 
 
-def noise_model(study: Study, run: float, images: float = 0.0) -> NoiseModel:
+def noise_model(study: Study, run: float, spread: float | None = None) -> NoiseModel:
     """Where only the noise of a run is known: `LAST` and `EARLIER` times it for crossing."""
     *earlier, last = study.base.recipe.stages()
-    return NoiseModel(run, {last: LAST * run, **dict.fromkeys(earlier, EARLIER * run)}, images)
+    crossing = {last: LAST * run, **dict.fromkeys(earlier, EARLIER * run)}
+    return NoiseModel(run, crossing, spread=spread)
 
 
 class NoisyTable:
-    """A table of truths, and the results that training would give, with any seeds and budgets."""
+    """A table of truths, and the results that training would give, with any seeds and budgets.
 
-    def __init__(self, table: Table, noise: NoiseModel, seed: int = 0) -> None:
-        self.table, self.noise, self.seed = table, noise, seed
-        self.capacity = 4 * max(MOST, len(table.candidates))
+    `priced`: the table whose costs count; default: its own.
+    """
+
+    def __init__(
+        self, table: Table, noise: NoiseModel, priced: Table | None = None, seed: int = 0
+    ) -> None:
+        self.table, self.noise, self.priced, self.seed = table, noise, priced or table, seed
         self._known: dict[str, tuple[int, float | Failure | None]] = {}
         self._parts: dict[str, list[tuple[Step | None, float]] | None] = {}
 
@@ -107,28 +115,26 @@ class NoisyTable:
         """Of everything those that the table lacks."""
         return [one.point for one in self.everything if self._tabulated(one) is None]
 
-    @cached_property
-    def best(self) -> float:
-        """The truth of the best there is."""
-        return max(self.truths(self.everything).values())
-
     def truth(self, candidate: Candidate) -> tuple[int, float | Failure | None]:
         """The number of a design, and the mean of the table's runs of it, or how one ended; None if
-        there is none."""
-        point = candidate.point
-        if point not in self._known:
-            self._known[point] = len(self._known), self._tabulated(candidate)
-            if self._known[point][1] is None and set(candidate.encoders) <= set(
-                self.table.study.shelf
-            ):
-                row = [1.0, *(one in candidate.encoders for one in self.table.study.shelf)]
-                self._known[point] = self._known[point][0], float(np.dot(row, self._effects))
-        return self._known[point]
+        there is none. A mixture is the same in any order."""
+        name = candidate.point
+        if self._of_mixtures:
+            name = "+".join(sorted(candidate.encoders))
+        if name not in self._known:
+            found = self._tabulated(candidate)
+            if found is None and self._of_mixtures and self.noise.spread is None:
+                found = float(np.dot(self.row(candidate), self._effects))
+            self._known[name] = len(self._known), found
+        return self._known[name]
 
-    def truths(self, candidates: Iterable[Candidate]) -> dict[str, float]:
-        """Of the designs of candidates that have one."""
-        found = {one.point: self.truth(one)[1] for one in candidates}
-        return {point: truth for point, truth in found.items() if isinstance(truth, float)}
+    def row(self, candidate: Candidate) -> list[float]:
+        """One, and which encoders of the shelf the candidate has."""
+        return [1.0, *(float(one in candidate.encoders) for one in self._shelf)]
+
+    @cached_property
+    def _shelf(self) -> tuple[str, ...]:
+        return self.table.study.shelf
 
     @cached_property
     def _effects(self) -> Floats:
@@ -137,7 +143,7 @@ class NoisyTable:
         for one in self.table.candidates:
             truth = self._tabulated(one)
             if isinstance(truth, float):
-                rows.append([1.0, *(title in one.encoders for title in self.table.study.shelf)])
+                rows.append(self.row(one))
                 scores.append(truth)
         found: Floats = np.linalg.lstsq(np.array(rows), np.array(scores), rcond=None)[0]
         return found
@@ -186,7 +192,7 @@ class NoisyTable:
         """The hours of each step of the whole candidate, in order; of what is no step, too."""
         if candidate.point not in self._parts:
             whole = self._whole(candidate, self.table.study.seeds[0])
-            costs = self.table.costs(whole)
+            costs = self.priced.costs(whole)
             steps = {one.key: one for one in ancestors(steps_for(whole, self.table.study))}
             order = {key: n for n, key in enumerate(steps)}
             self._parts[candidate.point] = costs and [
@@ -210,19 +216,35 @@ class Repetition:
         self._table, self._number = table, number
         self._normals: dict[tuple[str, int], Floats] = {}
 
+    def truth(self, candidate: Candidate) -> float | Failure | None:
+        """What its runs spread round: the table's, or drawn where that has none."""
+        place, found = self._table.truth(candidate)
+        spread = self._table.noise.spread
+        if found is not None or spread is None:
+            return found
+        effects = (
+            has * self._drawn("effect", 0, n) for n, has in enumerate(self._table.row(candidate))
+        )
+        return spread * (sum(effects) + self._drawn("design", 0, place) / 2)
+
+    def truths(self, candidates: Iterable[Candidate]) -> dict[str, float]:
+        """Of the designs of candidates that have one."""
+        found = {one.point: self.truth(one) for one in candidates}
+        return {point: truth for point, truth in found.items() if isinstance(truth, float)}
+
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        place, truth = self._table.truth(candidate)
+        truth, (place, _) = self.truth(candidate), self._table.truth(candidate)
         if not isinstance(truth, float):
             return truth
         noise, part = self._table.noise, candidate.fidelity
-        score = truth + noise.run * float(self._drawn("run", candidate.seed)[place])
+        score = truth + noise.run * self._drawn("run", candidate.seed, place)
         for name, share in part.stages.items():
             moved = sum(math.sqrt(more) * drawn for more, drawn in self._walk(name, place, share))
             score += noise.crossing.get(name, 0.0) * moved
         if noise.images:
             missing = self._walk("questions", place, part.questions)
             moved = sum(math.sqrt(more * 2**n) * one for n, (more, one) in enumerate(missing))
-            score += noise.images * (float(self._drawn("images", 0)[place]) + moved)
+            score += noise.images * (self._drawn("images", 0, place) + moved)
         key = f"{candidate.point}, seed {candidate.seed}, {part.words or 'whole'}"
         return Evaluation(key, {}, score, answers=None)
 
@@ -234,12 +256,14 @@ class Repetition:
         number."""
         halvings = min(-math.log2(share), HALVINGS)
         for n in range(math.ceil(halvings)):
-            yield min(1.0, halvings - n), float(self._drawn(name, n)[place])
+            yield min(1.0, halvings - n), self._drawn(name, n, place)
 
-    def _drawn(self, name: str, number: int) -> Floats:
-        """A normal number for each design."""
-        if (name, number) not in self._normals:
+    def _drawn(self, name: str, number: int, place: int) -> float:
+        """The normal number of that place in a stream of its own."""
+        known = self._normals.get((name, number))
+        if known is None or place >= len(known):
             stream = [self._table.seed, self._number, number, *name.encode()]
-            drawn = np.random.default_rng(stream).standard_normal(self._table.capacity)
-            self._normals[name, number] = drawn
-        return self._normals[name, number]
+            size = 64 if known is None else 2 * (place + 1)  # a longer one begins as the shorter
+            known = np.random.default_rng(stream).standard_normal(max(size, place + 1))
+            self._normals[name, number] = known
+        return float(known[place])

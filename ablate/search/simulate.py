@@ -18,8 +18,8 @@ class Simulation:
 
     `right`: how often it found the best that is tabulated; `good`: that, or one within the
     indifference; `regret`: how far what it found is behind the best, in points, by repetition;
-    `dropped`: how often a round's best was dropped at a look, None where there are no looks;
-    `hours`: by repetition, None where they are not known.
+    `dropped`: how often a race dropped the best of its round by a bound, and `given_up` without
+    one, None where no risk is promised; `hours`: by repetition, None where they are not known.
     """
 
     strategy: str
@@ -27,6 +27,7 @@ class Simulation:
     good: float
     regret: Sequence[float]
     dropped: float | None
+    given_up: float | None
     hours: Sequence[float] | None
 
     @property
@@ -47,7 +48,8 @@ def simulate(
 
     Raises UserError where it asks for what the table lacks.
     """
-    regret, hours, dropped = [], [], []
+    regret, hours = [], []
+    ends: list[str] = []
     for number in range(repetitions):
         lookup = noisy.drawn(number)
         turns = rounds_so_far(study, lookup)
@@ -55,17 +57,18 @@ def simulate(
             if turn.decision is None:
                 raise UserError(undecided(turn, noisy.table, lookup))
         asked = [one for turn in turns for one in turn.candidates]
-        truth = noisy.truths(asked)
-        regret.append(noisy.best - truth[found(turns)])
+        truth = lookup.truths(asked)
+        regret.append(max(lookup.truths(noisy.everything).values()) - truth[found(turns)])
         hours.append(noisy.hours(asked))
-        dropped += _best_dropped(turns, truth)
+        ends += _ends_of_best(turns, truth)
     known = [one for one in hours if one is not None]
     return Simulation(
         study.explore.kind,
         right=sum(one <= 0.0 for one in regret) / repetitions,
         good=sum(one <= indifference for one in regret) / repetitions,
         regret=regret,
-        dropped=sum(dropped) / len(dropped) if dropped else None,
+        dropped=ends.count(DROPPED) / len(ends) if ends else None,
+        given_up=ends.count(GIVEN_UP) / len(ends) if ends else None,
         hours=known if len(known) == repetitions else None,
     )
 
@@ -77,10 +80,19 @@ def found(turns: Sequence[Round]) -> str:
     return max(whole, key=lambda one: one.scores[one.winner]).winner
 
 
-def _best_dropped(turns: Sequence[Round], truth: Mapping[str, float]) -> Iterator[bool]:
-    """Of each round that has looks, whether the best of its candidates was dropped."""
+DROPPED, GIVEN_UP, KEPT = "dropped", "given up", "kept"
+
+
+def _ends_of_best(turns: Sequence[Round], truth: Mapping[str, float]) -> Iterator[str]:
+    """Of each round that promises a risk, what became of its best candidate: dropped by a bound,
+    given up without one, or neither."""
     for _, group in groupby(turns, lambda turn: turn.round):
-        looks = list(group)
-        best = max(looks[0].points, key=lambda point: truth[point])
-        if any(one.decision and one.decision.look for one in looks):
-            yield any(one.mark(best) == "dropped" for one in looks)
+        race = list(group)
+        best = max(race[0].points, key=lambda point: truth[point])
+        looks = [one.decision.look for one in race if one.decision and one.decision.look]
+        if not any(look.error for look in looks):
+            continue
+        standings = [look.standings[best] for look in looks if best in look.standings]
+        out = [one for one in standings if one.mark == "dropped"]
+        proved = any(one.bound is not None and one.bound < 0.0 for one in out)
+        yield DROPPED if proved else GIVEN_UP if out else KEPT

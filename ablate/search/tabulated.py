@@ -205,6 +205,33 @@ class StoreTable:
         return found
 
 
+class Untried:
+    """The designs of a study of which nothing is known but what they cost: estimated on a GPU."""
+
+    unit, notes = "GPU-hours", ()
+    source = "nothing yet"
+
+    def __init__(self, study: Study, gpu: str = GPU) -> None:
+        self.study, self.costed = study, f"estimated as in `ablate plan` on {gpu}"
+        self._estimate = HoursOfSteps(study, cost.GPUS[gpu])
+
+    @cached_property
+    def candidates(self) -> Sequence[Candidate]:
+        trials = propose(self.study.explore, self.study.base, ())
+        return [
+            _candidate(trial.design, point, self.study.seeds[0]) for point, trial in trials.items()
+        ]
+
+    def result(self, candidate: Candidate) -> None:
+        return None
+
+    def decision(self, number: int) -> None:
+        return None
+
+    def costs(self, candidate: Candidate) -> Costs | None:
+        return self._estimate(candidate)
+
+
 def paper_table(study: Study) -> ScoreTable:
     """The published table that the study names: the rows of its mixtures, or those that its arms
     repeat.
