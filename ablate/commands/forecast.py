@@ -83,13 +83,14 @@ def as_text(data: dict[str, Any], noisy: NoisyTable, untried: Untried) -> str:
         "measured": "as the store's runs have it",
         "assumed": "assumed, for nothing was trained twice here: say --noise",
     }
+    whole = in_hours(data["hours_of_all"])
     return "\n\n".join(
         (
             f"{data['study']} by {data['strategy']}, {data['forecasts'][0]['repetitions']:,} "
             "repetitions each, before anything is trained",
             columns(("IF CANDIDATES ARE", *heads(data["indifference"], data["unit"])), rows),
             f"At worst {in_hours(data['hours_at_worst'])} {data['unit']}; all {data['designs']} "
-            f"designs, trained once each, take {in_hours(data['hours_of_all'])} ({untried.costed}).",
+            f"designs, trained once each, take {whole} ({untried.costed}).",
             f"{drawn(noisy.noise)} The noise is {origin[data['noise_is']]}.",
         )
     )
