@@ -26,6 +26,11 @@ def show(
 ) -> None:
     """Print what a strategy, or each that fits the study, comes to in so many repetitions."""
     study = load_study(name, overrides)
+    tried = (
+        [explored_by(strategy, study, name, overrides)]
+        if strategy
+        else [*_fitting(study, name, overrides)]
+    )
     table = table_of(study, over)
     known = measured_noise(table) if noise is None else noise
     if known is None:
@@ -34,11 +39,6 @@ def show(
             "is not known: say it in points, such as --noise 0.5"
         )
     noisy = NoisyTable(table, noise_model(study, known))
-    tried = (
-        [explored_by(strategy, study, name, overrides)]
-        if strategy
-        else [*_fitting(study, name, overrides)]
-    )
     found = [simulate(noisy, one, repeat, indifference) for one in tried]
     if as_json:
         emit_json(as_data(study, noisy, found, indifference))
