@@ -1,6 +1,6 @@
 """What each search strategy finds and costs, beside training every candidate in full.
 
-    python benchmarks/strategies.py [--repeat N] [--only WORD]
+    python benchmarks/strategies.py [--repeat N] [--only WORDS]
 
 Nothing is trained: the strategies themselves run, N times each, over results that are drawn from a
 noise model (`ablate/search/noise_model.py`) round known truths:
@@ -14,13 +14,16 @@ noise model (`ablate/search/noise_model.py`) round known truths:
 - `winner`, `ties`, `null`: of 16 invented mixtures one 3 deviations of a run ahead, two as good and
   ahead of all others, all alike.
 
+Fine-tuning is at `wsd`, so that a longer run begins as the shorter one did.
+
 `finds`: how often a strategy finds the best; `within`: that, or one within the indifference;
 `dropped`: how often a race dropped the best of its round by a bound (it promises 5 % at most), and
-`given up`: without one, where no spread was measured yet;
-`thrifty` is halving with less
-of each, pre-training too; `hours`: mean hours beside `exhaustive`, every mixture trained in full with one seed; `greedy`:
-beside plain greedy rounds; `as sure`: hours beside exhaustive with so many seeds that it is within
-the indifference as often (up to `MOST`). The last row is what Mordal claims (Hu et al., ICLR 2026),
+`given up`: without one, where no spread was measured yet; `hours`: mean hours beside `exhaustive`,
+every mixture trained in full with one seed; `greedy`: beside plain greedy rounds; `as sure`: beside
+exhaustive with as many seeds as it needs to be within the indifference as often (up to `MOST`).
+`thrifty` is halving with less of each, of pre-training too.
+
+The last row is what Mordal claims (Hu et al., ICLR 2026),
 of 49 pairs of one encoder and a language model: 8.9 to 11.6 times fewer GPU-hours than a grid.
 """
 
@@ -36,6 +39,7 @@ from ablate.search.simulate import Simulation, simulate
 from ablate.search.tabulated import Entry, ScoreTable, Table, paper_table
 
 MOST = 8
+WSD = "base.recipe.finetune.schedule=wsd"
 THRIFTY = [
     {"stages": {"pretrain": 1 / 8, "finetune": 1 / 32}, "keep": 3},
     {"stages": {"finetune": 1 / 8}, "keep": 1},
@@ -78,7 +82,7 @@ def noise(run: float, share: float = 1.0) -> NoiseModel:
 
 def worlds() -> Iterator[World]:
     """All of them, the cheapest to tell apart first."""
-    paper = paper_table(load_study(PAPER, ["base.recipe.finetune.schedule=constant"]))
+    paper = paper_table(load_study(PAPER, [WSD]))
     for run in (0.3, 0.5, 1.0):
         yield World(f"paper, noise {run:g}", paper, noise(run), 1.0)
         yield World(f"paper, noise {run:g}, half", paper, noise(run, 0.5), 1.0)
@@ -96,7 +100,7 @@ def worlds() -> Iterator[World]:
 def table(scores: Mapping[tuple[str, ...], float], pool: tuple[str, ...] = ()) -> Table:
     """Scores of what is added to CLIP, of a study of the micro scale."""
     fields = [f"explore.pool={json.dumps(pool)}", f"explore.rounds={len(pool) + 1}"]
-    study = load_study(MICRO, ["base.recipe.finetune.schedule=constant", *fields * bool(pool)])
+    study = load_study(MICRO, [WSD, *fields * bool(pool)])
     points = {"+".join((CLIP, *added)): score for added, score in scores.items()}
     entries = [Entry(point, {"t": score}, point) for point, score in points.items()]
     return ScoreTable(study, "invented", entries)
@@ -118,7 +122,7 @@ def strategies(world: World) -> Iterator[tuple[str, Study]]:
     }
     for kind, said in fields.items():
         explore = f"explore={json.dumps({'kind': kind, **said})}"
-        yield kind, load_study(name, ["base.recipe.finetune.schedule=constant", explore])
+        yield kind, load_study(name, [WSD, explore])
 
 
 def curve(noisy: NoisyTable, study: Study, world: World, good: float, repeat: int) -> list[float]:
