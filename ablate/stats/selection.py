@@ -23,8 +23,10 @@ Multiple Comparisons, 1996, chapter 4), so each one-sided bound has the level
 Bonferroni's division is meant: looks share seeds, questions and prefixes, so that they have no
 independent increments, which the boundaries of Lan and DeMets (Biometrika 70, 1983) need; and
 bounds that hold at any time (Howard et al., Annals of Statistics 49, 2021; Jamieson et al., COLT
-2014) pay for looks that are never made: at four looks they are a fifth wider. A pair's bounds hold
-together, so the narrowest of them counts, and one that rests keeps the bound it had.
+2014) pay for looks that are never made: at four looks they are a fifth to a quarter wider. A pair's
+bounds hold together, so the narrowest of them counts, and one that rests keeps the bound it had.
+Kim and Nelson's screening (KN, ACM TOMACS 11, 2001) is for very many looks: at up to eight it drops
+a rival only when it is farther behind, where the indifference is no larger than the noise of a run.
 
 **The bound.** The difference of two means has the variance
 
@@ -36,10 +38,9 @@ candidates move against each other from this budget to the whole one (learning c
 measured it, there is no bound, and a guard takes its place: the best half goes on, at least three
 (`proved` is then False).
 
-What to take (from simulation, docs/statistics.md): where gaps are no larger than the noise, no
-bound can drop anybody early, and the race costs as much as training all. To hold to a budget cut
-`verdict.ranked` after so many; the chance of being right is then what `ablate plan --strategy`
-finds by simulation, and no longer the bound's.
+Where gaps are no larger than the noise no bound can drop anybody early, and a race costs as much as
+training all (docs/search.md has figures). Who has to hold to a budget lets so many go on, as
+`strategies.halving` does; how often that finds the best `ablate plan --strategy` simulates.
 
 Arrays are in points; K rivals of a look.
 """
@@ -235,49 +236,3 @@ def crossing_spread(groups: Iterable[Sequence[tuple[float, float]]]) -> Spread |
             squares += float(((change - change.mean()) ** 2).sum())
             freedom += len(pairs) - 1
     return Spread(squares / freedom, float(freedom)) if freedom else None
-
-
-def kim_nelson(
-    means: ArrayLike, runs: int, noise: Spread, indifference: float, alpha: float = ALPHA
-) -> NDArray[np.bool_]:
-    """Which rivals (K) stay after so many `runs` of each, by Kim and Nelson's screening (KN, ACM
-    TOMACS 11, 2001), for any number of looks.
-
-    If the best is ahead by `indifference` it stays to the end with probability `1 - alpha`, where
-    `noise` was measured beforehand. Made for very many cheap runs: up to eight or so `judge`'s
-    bounds drop more (docs/statistics.md).
-    """
-    found = np.asarray(means, dtype=np.float64)
-    if len(found) == 1:
-        return np.ones(1, dtype=bool)
-    freedom, variance = float(noise.freedom), 2.0 * float(noise.variance)
-    level = 2.0 * alpha / (len(found) - 1)
-    h2 = -2.0 * np.log(level)
-    if np.isfinite(freedom):
-        h2 = freedom * (level ** (-2.0 / freedom) - 1.0)
-    room = max(0.0, (h2 * variance / indifference - runs * indifference) / (2.0 * runs))
-    kept: NDArray[np.bool_] = found >= found.max() - room
-    return kept
-
-
-def allocation(
-    means: ArrayLike, runs: ArrayLike, more: int, noise: Spread, indifference: float = 0.0
-) -> NDArray[np.intp]:
-    """How many of `more` runs each rival (K) should get, so that the best is most likely chosen.
-
-    Optimal computing budget allocation (OCBA: Chen, Lin, Yucesan and Chick, Discrete Event Dynamic
-    Systems 10, 2000): a rival's share goes with (noise / gap to the best)^2, the best's with the
-    root of the sum of squares. Gaps below the `indifference` need not be told, and count as it.
-    """
-    score, spent = np.asarray(means, dtype=np.float64), np.array(runs, dtype=np.intp)
-    variance = np.broadcast_to(np.asarray(noise.variance, dtype=np.float64), score.shape)
-    best = int(score.argmax())
-    gap = np.maximum(score[best] - score, max(indifference, TINY))
-    share = variance / gap**2
-    share[best] = 0.0
-    share[best] = np.sqrt(variance[best] * (share**2 / variance.clip(min=TINY)).sum())
-    wanted = share / share.sum() * (spent.sum() + more)
-    given = np.zeros_like(spent)
-    for _ in range(more):
-        given[np.argmax(wanted - spent - given)] += 1
-    return given
