@@ -171,7 +171,8 @@ class NoisyTable:
             parts = self._costs(one)
             if parts is None:
                 return None
-            stages, earlier = one.recipe.stages(), {}
+            stages = one.recipe.stages()
+            earlier: dict[str, float] = {}
             for step, hours in parts:
                 name = step.name if step else list(stages)[-1]
                 asked = one.fidelity.stages.get(name, 1.0)

@@ -48,7 +48,8 @@ def simulate(
 
     Raises UserError where it asks for what the table lacks.
     """
-    regret, hours = [], []
+    regret: list[float] = []
+    hours: list[float | None] = []
     ends: list[str] = []
     for number in range(repetitions):
         lookup = noisy.drawn(number)

@@ -208,8 +208,9 @@ class StoreTable:
 class Untried:
     """The designs of a study of which nothing is known but what they cost: estimated on a GPU."""
 
-    unit, notes = "GPU-hours", ()
+    unit = "GPU-hours"
     source = "nothing yet"
+    notes: Sequence[str] = ()
 
     def __init__(self, study: Study, gpu: str = GPU) -> None:
         self.study, self.costed = study, f"estimated as in `ablate plan` on {gpu}"
