@@ -196,10 +196,9 @@ class NoisyTable:
             costs = self.priced.costs(whole)
             steps = {one.key: one for one in ancestors(steps_for(whole, self.table.study))}
             order = {key: n for n, key in enumerate(steps)}
-            self._parts[candidate.point] = costs and [
-                (steps.get(key), costs[key])
-                for key in sorted(costs, key=lambda key: order.get(key, 0))
-            ]
+            ordered = sorted(costs or (), key=lambda key: order.get(key, 0))
+            parts = [(steps.get(key), costs[key]) for key in ordered] if costs else None
+            self._parts[candidate.point] = parts
         return self._parts[candidate.point]
 
 

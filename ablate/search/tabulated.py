@@ -209,6 +209,7 @@ class Untried:
     """The designs of a study of which nothing is known but what they cost: estimated on a GPU."""
 
     unit = "GPU-hours"
+    home = None
     source = "nothing yet"
     notes: Sequence[str] = ()
 

@@ -175,8 +175,8 @@ def _advantages(look: Look) -> tuple[Floats, Floats, Floats] | None:
         own, known = (np.broadcast_to(each, means.shape) for each in spread)
         own = own / runs
         parts.append((own[:, None] + own, np.minimum(known[:, None], known)))
-    whole = sum(variance for variance, _ in parts)
-    square = sum(variance**2 / freedom for variance, freedom in parts)
+    whole = np.sum([variance for variance, _ in parts], axis=0)
+    square = np.sum([variance**2 / freedom for variance, freedom in parts], axis=0)
     certain = np.full(whole.shape, np.inf)
     freedom = np.divide(whole**2, square, out=certain, where=square > 0.0)
     return means[:, None] - means, np.sqrt(whole), freedom

@@ -184,8 +184,8 @@ def shipped_floor(evaluations: Collection[Path]) -> Noise | None:
     for one in made:
         seeds.setdefault(one.design, set()).add(one.seed)
     here = {(design, seed) for design, own in seeds.items() if len(own) > 1 for seed in own}
-    found = floors({one.subject for one in made}, here, measurements(home / "noise"))
-    return pooled([], found.get(COMPOSITE, ()))
+    measured = floors({one.subject for one in made}, here, measurements(home / "noise"))
+    return pooled([], measured.get(COMPOSITE, ()))
 
 
 def _measure(folder: Path) -> Any:
