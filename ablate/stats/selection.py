@@ -47,6 +47,7 @@ Arrays are in points; K rivals of a look.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -175,8 +176,8 @@ def _advantages(look: Look) -> tuple[Floats, Floats, Floats] | None:
         own, known = (np.broadcast_to(each, means.shape) for each in spread)
         own = own / runs
         parts.append((own[:, None] + own, np.minimum(known[:, None], known)))
-    whole = np.sum([variance for variance, _ in parts], axis=0)
-    square = np.sum([variance**2 / freedom for variance, freedom in parts], axis=0)
+    whole = reduce(np.add, [variance for variance, _ in parts])
+    square = reduce(np.add, [variance**2 / freedom for variance, freedom in parts])
     certain = np.full(whole.shape, np.inf)
     freedom = np.divide(whole**2, square, out=certain, where=square > 0.0)
     return means[:, None] - means, np.sqrt(whole), freedom
