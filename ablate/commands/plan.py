@@ -49,6 +49,7 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
         "study": status.study.name,
         "title": status.study.title,
         "seeds": list(status.study.seeds),
+        "adds_seeds": status.study.adds_seeds,
         "candidates": [
             {
                 "name": one.name,

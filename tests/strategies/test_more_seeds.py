@@ -32,6 +32,7 @@ def test_it_starts_with_one_seed() -> None:
     assert ablate("plan", "micro/rounds", "--set", AUTO).out.splitlines()[1] == (
         "Seed 0 first; where the decision is open then, candidates get more seeds."
     )
+    assert json.loads(ablate("plan", "micro/rounds", "--set", AUTO, "--json").out)["adds_seeds"]
 
 
 @pytest.mark.parametrize("kind", ["rounds", "beam", "arms"])
