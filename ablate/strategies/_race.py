@@ -15,7 +15,6 @@ from ablate.strategies._decision import Choice, Look, Outcome, Standing, by_poin
 from ablate.strategies._interface import Round, Trial
 
 if TYPE_CHECKING:  # numpy: only when there is something to decide
-    from ablate.stats.noise import Noise
     from ablate.stats.selection import Look as Seen
     from ablate.stats.selection import Spread, Verdict
 
@@ -31,7 +30,7 @@ class Rules:
     `error`: the risk of dropping the best, over all looks and candidates of a round;
     `indifference`: points by which a candidate may be better than the winner without harm; `seeds`:
     runs of a candidate, at most; `keep`: how many go on from a look at a part at most, None for as
-    many as are not dropped. `floor`: training noise as runs of other studies have it, if any.
+    many as are not dropped.
     """
 
     budgets: tuple[Fidelity, ...] = (WHOLE,)
@@ -39,7 +38,6 @@ class Rules:
     indifference: float = INDIFFERENCE
     seeds: int = SEEDS
     keep: int | None = None
-    floor: "Noise | None" = None
 
     @property
     def words(self) -> str:
@@ -98,29 +96,21 @@ def choose(
 
     every = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
     known = [one for one in every if one.result]
-    results = [one.result for one in known if one.result]
-    rules = replace(rules, floor=rules.floor or results[0].floor(results[1:]))
     round_ = every[-1].candidate.round
     failed = {one.candidate.point for one in every if one.failure and one.candidate.round == round_}
     own = [
         one for one in known if one.candidate.round == round_ and one.candidate.point not in failed
     ]
     turns = [list(group) for _, group in groupby(own, _turn)]
-    seen = [_seen(own, known, group, rules.floor) for group in turns]
+    seen = [_seen(own, known, group) for group in turns]
     fidelity = turns[-1][0].candidate.fidelity
     latest = _runs(own, turns[-1])
     if len(by_point(own)) == 1 and fidelity.is_whole:
         return Choice(tuple(latest), latest)
     most = len(rules.budgets) + max(0, rules.seeds - len(next(iter(by_point(turns[0]).values()))))
     most = max(most, len(turns))
-    cut: set[str] = set()
-    for n, group in enumerate(turns, start=1):
-        verdict = judge(seen[:n], most, rules.indifference, rules.error)
-        leader = next(name for name in verdict.ranked if name in _names(group))
-        going = [name for name in (leader, *verdict.open) if name not in cut]
-        if not group[0].candidate.fidelity.is_whole and rules.keep:
-            cut |= set(going[rules.keep :])
-            going = going[: rules.keep]
+    going, cut = _going(rules, seen, turns, most)
+    leader, verdict = going[0], judge(seen, most, rules.indifference, rules.error)
     idle = _wanting_questions(seen[-1], verdict, leader) if fidelity.is_whole else set()
     open_ = tuple(name for name in going if name not in idle)
     if fidelity.is_whole and (len(open_) == 1 or len(turns) == most):
@@ -143,6 +133,24 @@ def choose(
     return Choice(survivors, latest, look)
 
 
+def _going(
+    rules: Rules, seen: "Sequence[Seen]", turns: Sequence[Sequence[Outcome]], most: int
+) -> tuple[list[str], set[str]]:
+    """Who may still be the best, the leader first; and who was cut since only so many go on."""
+    from ablate.stats.selection import judge
+
+    going, cut = list[str](), set[str]()
+    for n, turn in enumerate(turns, start=1):
+        verdict = judge(seen[:n], most, rules.indifference, rules.error)
+        here = {one.candidate.point for one in turn}
+        leader = next(name for name in verdict.ranked if name in here)
+        going = [name for name in dict.fromkeys((leader, *verdict.open)) if name not in cut]
+        if rules.keep and not turn[0].candidate.fidelity.is_whole:
+            cut |= set(going[rules.keep :])
+            going = going[: rules.keep]
+    return going, cut
+
+
 def _correct(
     rules: Rules,
     seen: "Sequence[Seen]",
@@ -154,17 +162,13 @@ def _correct(
     """The probability that the leader is the best, by what is known now of earlier looks, too."""
     from ablate.stats.selection import judge
 
-    noise, now = _noise(known, rules.floor), []
+    noise, now = _noise(known), []
     for look, turn in zip(seen, turns, strict=True):
         fidelity = turn[0].candidate.fidelity
         crossing = look.crossing if fidelity.is_whole else _crossing(known, fidelity)
         now.append(replace(look, noise=noise, crossing=crossing))
     found = judge(now, most, rules.indifference, rules.error)
     return found.good if found.leader == leader else None
-
-
-def _names(turn: Sequence[Outcome]) -> set[str]:
-    return {one.candidate.point for one in turn}
 
 
 def _turn(one: Outcome) -> int:
@@ -189,12 +193,7 @@ def _runs(own: Sequence[Outcome], turn: Sequence[Outcome]) -> dict[str, list[Out
     return by_point(alike)
 
 
-def _seen(
-    own: Sequence[Outcome],
-    known: Sequence[Outcome],
-    turn: Sequence[Outcome],
-    floor: "Noise | None",
-) -> "Seen":
+def _seen(own: Sequence[Outcome], known: Sequence[Outcome], turn: Sequence[Outcome]) -> "Seen":
     """What a look could know: nothing of later turns."""
     from ablate.stats.bootstrap import sample_of
     from ablate.stats.selection import WHOLE as NOTHING
@@ -210,16 +209,18 @@ def _seen(
         means=[mean(each) for each in runs.values()],
         runs=[len(each) for each in runs.values()],
         images=image_spread(sample_of(answers)) if answered else NOTHING,
-        noise=_noise(before, floor),
+        noise=_noise(before),
         crossing=NOTHING if fidelity.is_whole else _crossing(before, fidelity),
     )
 
 
-def _noise(known: Sequence[Outcome], floor: "Noise | None") -> "Spread | None":
+def _noise(known: Sequence[Outcome]) -> "Spread | None":
     """How far runs of one candidate lie apart that differ in their seed, pooled over candidates
-    and with what other studies have."""
+    and with what is shipped."""
     from ablate.stats.selection import Spread
 
+    results = [one.result for one in known if one.result]
+    floor = results[0].floor(results[1:])
     squares = floor.crude * floor.freedom if floor else 0.0
     freedom = floor.freedom if floor else 0.0
     for runs in by_point(known).values():
