@@ -182,6 +182,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _batches(self, requests: Sequence[Instance]) -> Iterator[tuple[dict[str, Any], list[_Ask]]]:
         """Questions that share their generation options, sorted by tokens so as to pad little."""
+        if not requests:  # all of them are known
+            return
         plain = [[{"role": "user", "content": request.args[0]}] for request in requests]
         lengths = [len(ids) for ids in self._chat.prompts(plain)]
         alike: dict[str, list[int]] = defaultdict(list)

@@ -30,14 +30,20 @@ def test_every_candidate_grows_from_the_mixture_it_adds_to(kind: str) -> None:
 
 
 def test_by_default_nothing_is_grown_and_no_key_differs() -> None:
-    plain, shipped = (
-        load_study("micro/smoke", [f"explore={{kind: rounds, {start}{POOL}}}"])
+    found = [
+        load_study("micro/smoke", [f"explore={{kind: rounds, {start}{POOL}}}", "seeds=[0]"])
         for start in ("", "start: shipped, ")
+    ]
+    tried = [
+        [one for turn in rounds_so_far(study, Scores()) for one in turn.candidates]
+        for study in found
+    ]
+    assert not any(one.grown_from for candidates in tried for one in candidates)
+    plain, shipped = (
+        [step.key for one in candidates for step in steps_for(one, study)]
+        for study, candidates in zip(found, tried, strict=True)
     )
-    assert plain.id == shipped.id
-    assert all(
-        one.grown_from is None for turn in rounds_so_far(plain, Scores()) for one in turn.candidates
-    )
+    assert plain == shipped
 
 
 @pytest.mark.parametrize(
