@@ -112,10 +112,11 @@ def greedy(scores: Scores) -> frozenset[str]:
 def describe(study: StudyResult) -> Iterator[str]:
     """Line by line what the runs say."""
     every = _scored(study)
+    width = max(len(one.name) for one in every)
     for one in every:
         seeds = " ".join(f"{score:5.1f}" for score in one.seed_scores)
         spread = f"   sd {one.spread:.1f}" if one.spread is not None else ""
-        yield f"{one.name:<44} {seeds}{spread}"
+        yield f"{one.name:<{width}} {seeds}{spread}"
     if several := replicated(study):
         runs = [[scores_of(study, run) for run in one.runs] for one in several]
         freedom = sum(len(one) - 1 for one in runs)

@@ -73,7 +73,7 @@ def test_greedy_misses_a_best_mixture_that_lies_behind_a_worse_one():
 def test_what_it_says_and_writes_of_a_study(played: StudyResult, tmp_path: Path) -> None:
     said = "\n".join(replicates.describe(played))
     for one in played.candidates:
-        assert f"{one.name:<44} {one.seed_scores[0]:5.1f}" in said
+        assert f"{one.name:<11} {one.seed_scores[0]:5.1f}" in said
     assert "(8 degrees of freedom)" in said
     assert "of 24 (" in said
     assert "of 12 (" in said
