@@ -38,11 +38,11 @@ def redirect_output(log: Path, whole_process: bool) -> Iterator[None]:
 
 def _opened(log: Path) -> TextIO:
     """The log, to write at its end. One of another user, of a step that was begun before and is
-    begun anew, makes room."""
+    begun anew, makes room, and so does a folder in its place."""
     try:
         log.touch(mode=private())
         return log.open("a", encoding="utf-8", buffering=1)
-    except PermissionError:
+    except (PermissionError, IsADirectoryError):
         log.rename(log.with_name(f"before-{time.time_ns()}-{log.name}"))
         log.touch(mode=private())
         return log.open("a", encoding="utf-8", buffering=1)

@@ -112,6 +112,13 @@ def test_what_a_step_prints_and_its_traceback_are_in_the_log_of_the_attempt(tmp_
     assert "to standard output" in (logs / "attempt-2.log").read_text()
 
 
+def test_a_folder_in_the_place_of_a_log_makes_room(tmp_path: Path) -> None:
+    log = Store(tmp_path).logs(FIRST) / "attempt-1.log"
+    log.mkdir(parents=True)
+    assert run(tmp_path).status == "done"
+    assert log.read_text().startswith("to standard output")
+
+
 def test_what_other_programs_print_is_in_the_log_too(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
