@@ -16,7 +16,7 @@ test: .venv/ready  ## every room and every promise in some form, in minutes
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
 test-long: .venv/ready  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray)' $(call MARKED,slow|browser)
+	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
 
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
 	$(BIN)/pytest -n 5 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)

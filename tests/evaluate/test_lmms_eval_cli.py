@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from ablate.data.prepare import prepare
 from ablate.evaluate.score import evaluate
 from ablate.evaluate.taskfiles import materialise
 
 
+@pytest.mark.slow
 def test_lmms_eval_scores_a_candidate_by_name(step, candidate, tmp_path):
     ctx = step()
     ours = evaluate(ctx)["scores"]["abl_docvqa"]["value"]

@@ -280,6 +280,7 @@ def run(home: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_a_hollow_package_ends_a_run_in_its_first_seconds(tmp_path: Path, own_home: Path) -> None:
     (tmp_path / "site" / "filelock").mkdir(parents=True)
     (tmp_path / "site" / "filelock" / "__init__.py").touch()

@@ -193,7 +193,7 @@ def failed() -> None:
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
-@pytest.mark.parametrize("tasks", [1, 3])
+@pytest.mark.parametrize("tasks", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("strategy", ["fsdp", DEEPSPEED])
 def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
     make_job: MakeJob, tmp_path: Path, tasks: int, strategy: str
@@ -214,7 +214,7 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
     [
         ("ddp", 0),
         ("ddp", 1),
-        ("fsdp", 1),
+        pytest.param("fsdp", 1, marks=pytest.mark.slow),
         pytest.param("deepspeed", 0, marks=pytest.mark.deepspeed),
         pytest.param("deepspeed", 1, marks=pytest.mark.deepspeed),
     ],

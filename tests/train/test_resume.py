@@ -77,7 +77,13 @@ def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callabl
 
 @pytest.mark.parametrize(
     ("tasks", "seed", "broken_images"),
-    [(1, 0, False), (1, 1, False), (1, 2, True), (2, 3, False), (2, 4, True)],
+    [
+        (1, 0, False),
+        (1, 1, False),
+        (1, 2, True),
+        (2, 3, False),
+        pytest.param(2, 4, True, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_at_random_moments_it_ends_with_the_same_weights_moments_and_metrics(
     make_context: Make, tmp_path: Path, tasks: int, seed: int, broken_images: bool
