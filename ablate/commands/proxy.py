@@ -3,9 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ablate import proxies
 from ablate.commands.output import columns, emit_json, note, say
@@ -14,15 +12,15 @@ from ablate.errors import UserError
 from ablate.files import home
 from ablate.launch.devices import chosen_device
 from ablate.printable import one_line
-from ablate.proxies.steps import Seen, features_step
-from ablate.reports.load import load
-from ablate.reports.losses import points_of
-from ablate.reports.model import CandidateResult, StudyResult
-from ablate.stats.ranking import Floats, HitRate, hit_rate
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
+
+if TYPE_CHECKING:
+    from ablate.proxies.steps import Seen
+    from ablate.reports.model import CandidateResult, StudyResult
+    from ablate.stats.ranking import HitRate
 
 PAUSE = 1.0
 """Seconds between two looks at a step that another process has at hand."""
@@ -34,7 +32,7 @@ FEW = 10
 class Measured:
     """What each proxy says of a candidate, None where it cannot, and its score where it has one."""
 
-    candidate: CandidateResult
+    candidate: "CandidateResult"
     numbers: Mapping[str, float | None]
 
 
@@ -42,9 +40,9 @@ class Measured:
 class Findings:
     """All of a study's candidates, each proxy's hit rate, and how alike any two encoders see."""
 
-    study: StudyResult
+    study: "StudyResult"
     measured: Sequence[Measured]
-    rates: Mapping[str, HitRate | None]
+    rates: "Mapping[str, HitRate | None]"
     alike: Mapping[str, Mapping[str, float]]
 
 
@@ -54,6 +52,9 @@ def show(name: str, overrides: Sequence[str], small: str | None, as_json: bool) 
     `small`: a study of the same mixtures with a smaller language model. UserError where features
     cannot be made, and where that study has none of the mixtures.
     """
+    from ablate.reports.load import load
+    from ablate.stats.ranking import hit_rate
+
     study = load_study(name, overrides)
     found = load(study)
     smaller = _scores(load(small)) if small else {}
@@ -69,13 +70,15 @@ def show(name: str, overrides: Sequence[str], small: str | None, as_json: bool) 
         say(_as_text(result))
 
 
-def _scores(study: StudyResult) -> dict[tuple[str, ...], float]:
+def _scores(study: "StudyResult") -> dict[tuple[str, ...], float]:
     """By mixture."""
     return {one.encoders: one.composite for one in study.candidates if one.composite is not None}
 
 
-def _seen(study: Study, found: StudyResult, store: Store) -> Seen:
+def _seen(study: Study, found: "StudyResult", store: Store) -> "Seen":
     """The features of every encoder that a candidate has, and of the texts, made where missing."""
+    from ablate.proxies.steps import Seen, features_step
+
     titles = dict.fromkeys(title for one in found.candidates for title in one.encoders)
     eyes = {title: features_step(study, title) for title in titles}
     reader = features_step(study)
@@ -95,22 +98,24 @@ def _make(store: Store, step: Step, where: RunContext) -> None:
 
 
 def _measured(
-    one: CandidateResult, seen: Seen, smaller: Mapping[tuple[str, ...], float]
+    one: "CandidateResult", seen: "Seen", smaller: Mapping[tuple[str, ...], float]
 ) -> Measured:
+    from ablate.reports.losses import points_of
+
     losses = [loss for _, loss in points_of(one.last_stages[0])] if one.last_stages else []
     known = seen.of(one.encoders, losses, smaller.get(one.encoders))
     return Measured(one, {name: proxies.find(name).score(known) for name in proxies.names()})
 
 
 def _rounds(
-    study: StudyResult, measured: Sequence[Measured], name: str
-) -> Iterator[tuple[Floats, Floats]]:
+    study: "StudyResult", measured: Sequence[Measured], name: str
+) -> Iterator[tuple[list[float], list[float]]]:
     """By round what the proxy says and what came of it, where both are known."""
     by_candidate = {one.candidate.name: one.numbers[name] for one in measured}
     for turn in study.rounds:
         pairs = [(by_candidate[one.name], one.composite) for one in turn.candidates]
         known = [(said, score) for said, score in pairs if said is not None and score is not None]
-        yield np.array([said for said, _ in known]), np.array([score for _, score in known])
+        yield [said for said, _ in known], [score for _, score in known]
 
 
 def _as_data(found: Findings) -> dict[str, Any]:
@@ -154,7 +159,7 @@ REGRET, WORST: what its choice is behind the best, in points, mean and largest o
 KEEP: how many of a round to keep, by its order, to have had the best of every round."""
 
 
-def _rate_rows(rates: Mapping[str, HitRate | None]) -> Iterator[tuple[object, ...]]:
+def _rate_rows(rates: "Mapping[str, HitRate | None]") -> Iterator[tuple[object, ...]]:
     for name, rate in rates.items():
         title = proxies.find(name).title
         if rate is None:

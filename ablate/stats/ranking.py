@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
-Round = tuple[Floats, Floats]
+Round = tuple[ArrayLike, ArrayLike]
 """The proxy's numbers and the scores of the candidates of a round, in the same order."""
 
 
@@ -41,7 +41,8 @@ class HitRate:
 
 def hit_rate(rounds: Sequence[Round]) -> HitRate | None:
     """None where no round has two candidates to choose from."""
-    asked = [(proxy, scores) for proxy, scores in rounds if len(scores) > 1]
+    known = [(np.asarray(proxy, float), np.asarray(scores, float)) for proxy, scores in rounds]
+    asked = [(proxy, scores) for proxy, scores in known if len(scores) > 1]
     if not asked:
         return None
     ranks = [(len(scores) - 1, _spearman(proxy, scores)) for proxy, scores in asked]
@@ -68,7 +69,7 @@ def _spearman(a: Floats, b: Floats) -> float | None:
     return float((x * y).sum()) / norm if norm else None
 
 
-def _line(rounds: Sequence[Round]) -> tuple[float | None, float | None]:
+def _line(rounds: Sequence[tuple[Floats, Floats]]) -> tuple[float | None, float | None]:
     """R2 of one slope and a mean a round, in sample and left out (PRESS, Allen 1974).
 
     Left out of three or more: of two candidates, one left out leaves nothing to tell it from.
