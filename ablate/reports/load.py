@@ -29,19 +29,17 @@ from ablate.reports.model import (
 from ablate.search.explore import rounds_so_far
 from ablate.search.replay import replay
 from ablate.search.tabulated import paper_table
-from ablate.store.answers import Answers, Key, Rows
+from ablate.store.answers import ANSWERS, Answers, Key, Rows, rows_in
 from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
 from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.replicates import Repetition, repetition, trained
 from ablate.store.results import (
-    ANSWERS,
     Evaluation,
     Failure,
     StoredResults,
     evaluation,
     first_failure,
-    rows_in,
 )
 from ablate.store.states import StepStates, StepStatus
 from ablate.store.steps import Step, ancestors

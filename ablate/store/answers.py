@@ -1,8 +1,10 @@
 """The answers of a training run: their scores at hand, their text once it is asked for."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +14,15 @@ Key = tuple[str, str]
 """A question: its task and its id."""
 Rows = Sequence[Mapping[str, Any]]
 """Of `answers.jsonl`, one a question."""
+ANSWERS = "answers.jsonl"
+
+
+def rows_in(path: str) -> list[dict[str, Any]]:
+    """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
+    weight."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
+    return rows
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,10 +16,9 @@ from ablate.catalog.step_kinds import EVALUATE
 from ablate.files import UNREADABLE, read_checked, read_json, sha256_file
 from ablate.home import Home
 from ablate.stats.noise import Noise, pooled, squares_within
-from ablate.store.answers import Answers, Key, Replicates, repeated_sample
+from ablate.store.answers import ANSWERS, Answers, Key, Replicates, repeated_sample, rows_in
 from ablate.store.artifacts import MANIFEST
 from ablate.store.read_cache import ReadCache
-from ablate.store.results import ANSWERS, rows_in
 from ablate.store.steps import QUESTIONS, SHARE, Part, Step
 
 Subject = tuple[str, str]

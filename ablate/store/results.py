@@ -1,6 +1,5 @@
 """What a candidate came to, as the store has it: its scores, or why it has none."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +11,13 @@ from ablate.config.study import Study
 from ablate.design import Candidate
 from ablate.files import read_checked, with_checksum, write_json
 from ablate.home import Home
+from ablate.store.answers import ANSWERS, rows_in
 from ablate.store.artifacts import Store
 from ablate.store.states import StepStates
 from ablate.store.steps import Step, Texts, ancestors, steps_for
 
 if TYPE_CHECKING:
     from ablate.stats.noise import Noise
-
-ANSWERS = "answers.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,6 @@ class Evaluation:
     def rows(self) -> list[dict[str, Any]]:
         """The answers (see `rows_in`); none where only scores are known."""
         return [] if self.answers is None else rows_in(self.answers)
-
-
-def rows_in(path: str) -> list[dict[str, Any]]:
-    """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
-    weight."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
-    return rows
 
 
 @dataclass(frozen=True)
