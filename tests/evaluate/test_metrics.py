@@ -170,7 +170,8 @@ def test_the_preflight_asks_it_about_right_and_empty_answers(guest: Path, tmp_pa
         return "\n".join(map(str, check_scorers(ctx)))
 
     assert problems(signs()) == ""
-    assert "metric 'odd': guest_metrics:scores is no MetricReader" in problems(signs("odd"))
+    assert "metric 'odd' of guest 1 cannot be loaded: TypeError: " in problems(signs("odd"))
+    assert "is no MetricReader" in problems(signs("odd"))
     wrong = FIRST_WORD.replace("float(said[:1] == right[:1])", "2.0")
     (guest / "guest_metrics.py").write_text(wrong)
     _forget()
