@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     grey instead of every image. `device`: default the GPU if there is one. `world`: the processes
     that share the batches, which are those of one; the leader alone gets answers. `watch` is called
     after each batch with the number of questions answered. `known` has answers by task and number
-    of the question in it: what is there is not asked, and what is answered is put there.
+    of the question in it, which is not asked then; `said` has all the last answers, in the leader.
     """
 
     is_simple = True
@@ -138,7 +138,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
-        self.known: dict[tuple[str, int], str] = {}
+        self.known: Mapping[tuple[str, int], str] = {}
+        self.said: Mapping[tuple[str, int], str] = {}
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -157,9 +158,10 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
         own: list[tuple[int, str]] = []
-        new = [request for request in requests if _name(request) not in self.known]
+        names = [_name(request) for request in requests]
+        new = [place for place, name in enumerate(names) if name not in self.known]
         done = 0
-        for number, (options, asks) in enumerate(self._batches(new)):
+        for number, (options, asks) in enumerate(self._batches([requests[n] for n in new])):
             if number % self.world.size == self.world.rank:
                 answers = self._answer(asks, options)
                 own += zip([ask.place for ask in asks], answers, strict=True)
@@ -169,8 +171,10 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         dealt = self.world.gather(own)
         if not self.world.leads:
             raise NothingToScoreError
-        self.known |= {_name(new[place]): answer for some in dealt for place, answer in some}
-        return [self.known[_name(request)] for request in requests]
+        given = {new[place]: answer for some in dealt for place, answer in some}
+        said = [given[n] if n in given else self.known[name] for n, name in enumerate(names)]
+        self.said = dict(zip(names, said, strict=True))
+        return said
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""

@@ -180,14 +180,14 @@ def _ask(
         world=ctx.world,
     )
     for task in tasks:
-        adapter.known = {**known[task.task]}
+        adapter.known = known[task.task]
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
             found = run_task(adapter, task, asked)
             if asked.places:
-                said = {row["id"]: adapter.known[name] for name, row in _named_rows(task, asked)}
+                said = {row["id"]: adapter.said[name] for name, row in _named_rows(task, asked)}
                 share_of.leave(ctx.prefix / asked.part(task).name, said)
             write_json(asked.part(task), {**found, "taken_over": len(known[task.task])})
         done += sizes[task.task]
