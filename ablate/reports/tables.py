@@ -235,7 +235,7 @@ def named(step: StepResult) -> str:
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
     deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
-    seeds = max(len(one.config["seeds"]) for one in study.candidates)
+    seeds = max((len(one.config["seeds"]) for one in study.candidates), default=1)
     noted = any(one.notes for one in candidates)
     return [
         {

@@ -47,6 +47,8 @@ PRUNERS: Mapping[str, str] = {
 }
 PLAIN = frozenset({"bool", "int", "float", "str", "None"})
 """Types of the options that a study may give."""
+VAIN = 10
+"""Points in a row that are none of the space, after which one is drawn at random."""
 ATTEMPTS = 1000
 """Points in a row that may be none of the space before there is none."""
 
@@ -176,18 +178,24 @@ class Sampling:
 
         All of them are asked before one is told, so that they are tried side by side.
         """
+        from optuna.samplers import RandomSampler
         from optuna.trial import TrialState
 
         found: list[Any] = []
-        ranges = self.space.distributions()
-        for _ in range(ATTEMPTS + count):
+        ranges, asked, vain = self.space.distributions(), study.sampler, 0
+        for attempt in range(ATTEMPTS + count):
             if len(found) == count:
+                study.sampler = asked
                 return found
+            if vain == VAIN and self.sampler.name != "grid":  # one that insists, as gp may
+                study.sampler = RandomSampler(seed=(self.seed + attempt) % 2**32)
             trial = study.ask(ranges)
             if self.space.holds(trial.params) and self.fits(trial.params):
                 found.append(trial)
+                study.sampler, vain = asked, 0
             else:
                 _tell(study, trial, state=TrialState.FAIL)
+                vain += 1
         raise UserError(f"{ATTEMPTS} points in a row made no candidate; make the space smaller")
 
     @staticmethod
