@@ -50,6 +50,8 @@ def arms(study: StudyResult) -> pd.DataFrame:
 
     Behind its name stands what the paper's table of the study's axis has there; see `VARIED`.
     """
+    if not study.candidates:  # all of them are tried in part as yet
+        return framed([], ["candidate", "mark", "reason", "score"])
     varied = columns_of(study)
     frame = pd.DataFrame(_rows(study, study.candidates)).drop(columns=list(varied), errors="ignore")
     for place, (name, of) in enumerate(varied.items(), start=1):

@@ -47,7 +47,7 @@ PRUNERS: Mapping[str, str] = {
 }
 PLAIN = frozenset({"bool", "int", "float", "str", "None"})
 """Types of the options that a study may give."""
-VAIN = 10
+VAIN = 3
 """Points in a row that are none of the space, after which one is drawn at random."""
 ATTEMPTS = 1000
 """Points in a row that may be none of the space before there is none."""

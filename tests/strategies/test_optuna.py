@@ -86,7 +86,7 @@ def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "tpe": {"sampler": {"name": "tpe", "n_startup_trials": 2}},
-    "gp": {"sampler": {"name": "gp", "n_startup_trials": 2}, "n_trials": 4},
+    "gp": {"sampler": {"name": "gp", "n_startup_trials": 2}, "n_trials": 4, "space": NUMBERS},
     "nsgaii": {"sampler": {"name": "nsgaii", "population_size": 4}, "n_trials": 12},
     "nsgaiii": {"sampler": {"name": "nsgaiii", "population_size": 4}, "n_trials": 12},
     "random": {"sampler": "random"},
