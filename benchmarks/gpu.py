@@ -141,7 +141,15 @@ def measured(
     total = WARM + 2 * steps
     objective = Sft()
     module = Training(
-        model, plan, objective, steps=total, micro_batches=1, seed=0, states=none, world=StepRanks()
+        model,
+        plan,
+        objective,
+        steps=total,
+        whole=total,
+        micro_batches=1,
+        seed=0,
+        states=none,
+        world=StepRanks(),
     )
     module.set_learning(0)
     optimizer = module.configure_optimizers()

@@ -239,9 +239,16 @@ def _quiet(name: str) -> Iterator[None]:
 
 def sampler(named: Named, space: Space, seed: int, trials: int) -> Any:
     """Optuna's sampler of that name. Raises UserError for an option that it does not have, or where
-    the space is none for it.
+    the space is none for it."""
+    own = sampler_defaults(named, space, seed, trials)
+    return _made("sampler", SAMPLERS[named.name], named, own)
 
-    Where nothing else is said, a generation of NSGA is a quarter of the trials, 4 to 50.
+
+def sampler_defaults(named: Named, space: Space, seed: int, trials: int) -> dict[str, Any]:
+    """The options where nothing else is said; UserError where the space is none for the sampler.
+
+    A generation of NSGA is a quarter of the trials, 4 to 50; TPE draws a third of them at random, 4
+    to 10.
     """
     if named.name == "cmaes":
         if not space.has_numbers:
@@ -258,9 +265,11 @@ def sampler(named: Named, space: Space, seed: int, trials: int) -> Any:
         own["search_space"] = {name: list(values) for name, values in grid.items()}
     if named.name in {"nsgaii", "nsgaiii"}:
         own["population_size"] = max(4, min(50, trials // 4))
+    if named.name == "tpe":
+        own["n_startup_trials"] = max(4, min(10, trials // 3))
     if named.name in {"cmaes", "gp", "qmc"}:
         own["warn_independent_sampling"] = False
-    return _made("sampler", SAMPLERS[named.name], named, own)
+    return own
 
 
 def pruner(named: Named, first: int, last: int) -> Any:

@@ -95,16 +95,28 @@ class Categorical(Range):
 
 
 class _Between(Range):
-    """A number from `low` to `high`, both included."""
+    """A number from `low` to `high`, both included, in steps of `step` where there is one."""
+
+    low: float
+    high: float
+    step: float | None
+
+    @property
+    def highest(self) -> float:
+        """The last of the steps from `low`."""
+        if self.step is None:
+            return self.high
+        return self.low + math.floor((self.high - self.low) / self.step + 1e-9) * self.step
 
     def point(self, path: str, value: Any) -> Point | None:
-        (distribution,) = self.distributions(path).values()
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {path: value} if number and distribution._contains(value) else None
+        if not number or not self.low <= value <= self.highest:
+            return None
+        count = (value - self.low) / self.step if self.step else 0.0
+        return {path: value} if abs(count - round(count)) < 1e-8 else None
 
     def ends(self) -> Sequence[Any]:
-        (distribution,) = self.distributions("").values()
-        return [distribution.low, distribution.high]
+        return [self.low, self.highest]
 
 
 class Integer(_Between):
@@ -116,6 +128,10 @@ class Integer(_Between):
     step: PositiveInt = 1
     log: bool = False
 
+    @property
+    def highest(self) -> int:
+        return self.high - (self.high - self.low) % self.step
+
     @model_validator(mode="after")
     def _ordered(self) -> "Integer":
         _check(self.low, self.high, self.log, self.step != 1)
@@ -124,8 +140,7 @@ class Integer(_Between):
     def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
         from optuna.distributions import IntDistribution
 
-        high = self.high - (self.high - self.low) % self.step
-        return {path: IntDistribution(self.low, high, log=self.log, step=self.step)}
+        return {path: IntDistribution(self.low, self.highest, log=self.log, step=self.step)}
 
     def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
         return {path: range(self.low, self.high + 1, self.step)}
@@ -148,20 +163,13 @@ class Real(_Between):
     def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
         from optuna.distributions import FloatDistribution
 
-        high = self.high
-        if self.step is not None:
-            high = self.low + self._count * self.step
-        return {path: FloatDistribution(self.low, high, log=self.log, step=self.step)}
-
-    @property
-    def _count(self) -> int:
-        """How many steps there are, where there are any."""
-        return math.floor((self.high - self.low) / (self.step or math.inf) + 1e-9)
+        return {path: FloatDistribution(self.low, self.highest, log=self.log, step=self.step)}
 
     def steps(self, path: str) -> Mapping[str, Sequence[Any]] | None:
         if self.step is None:
             return None
-        return {path: [self.low + n * self.step for n in range(self._count + 1)]}
+        count = round((self.highest - self.low) / self.step)
+        return {path: [self.low + n * self.step for n in range(count + 1)]}
 
 
 class Subset(Range):

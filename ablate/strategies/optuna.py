@@ -38,6 +38,7 @@ from ablate.strategies._sampling import (
     pruned,
     pruner,
     sampler,
+    sampler_defaults,
 )
 from ablate.strategies._space import AnyRange, Point, Space, Subset, design_at, variant
 
@@ -162,9 +163,10 @@ class Optuna(Strategy):
                 )
         ranges = {path: self._checked(path, study) for path in self.space}
         space = Space(ranges)
-        with study.at("sampler"):
-            sampler(self.sampler, space, self.seed, self.n_trials)
-        if self.pruner:
+        with study.at("sampler"):  # Optuna itself takes its time to import
+            check = sampler if self.sampler.options else sampler_defaults
+            check(self.sampler, space, self.seed, self.n_trials)
+        if self.pruner and self.pruner.options:
             with study.at("pruner"):
                 pruner(self.pruner, _step(self._rungs[0]), 100)
         study.check_budgets("budgets", self._rungs)
