@@ -134,9 +134,9 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     leaders = _leaders(study, turn, best)
     known = study.scoreboard.noise is not None
     if len(leaders) > 1:
-        own = [f"{_called(study, one)} ({one.composite:.1f})" for one in leaders]
+        own = _tied(study, leaders)
         verb = "score highest" if known else "scored highest in this run"
-        head = f"{so_far}{_listed(own)} {verb}, a tie"
+        head = f"{so_far}{own} {verb}, a tie"
         if study.base in leaders:
             return f"{head}: nothing tried is told apart from the base."
     else:
@@ -163,6 +163,21 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
         f"{head}: {of}{lead.estimate:+.1f} points against {study.base.name} "
         f"(95 % interval {span(lead.low, lead.high)}), {sure}."
     )
+
+
+def _tied(study: StudyResult, leaders: Sequence[CandidateResult]) -> str:
+    """Each with its score; of mixtures that have encoders in common these are said once."""
+    scores = [f" ({one.composite:.1f})" for one in leaders]
+    common = [
+        title for title in leaders[0].encoders if all(title in one.encoders for one in leaders)
+    ]
+    others = [[title for title in one.encoders if title not in common] for one in leaders]
+    alike = study.strategy.goes_on and len({one.fusion for one in leaders}) == 1
+    if not (alike and common and all(others)):
+        names = [_called(study, one) for one in leaders]
+        return _listed([name + score for name, score in zip(names, scores, strict=True)])
+    added = [" + ".join(own) + score for own, score in zip(others, scores, strict=True)]
+    return f"{' + '.join(common)} with {_listed(added)}, fused by {leaders[0].fusion},"
 
 
 def _called(study: StudyResult, one: CandidateResult) -> str:

@@ -168,6 +168,22 @@ def test_another_seed_changes_numbers_and_no_claim() -> None:
     assert first.startswith("b (#) and c (#) score highest, a tie: the highest of them # points")
 
 
+def test_what_tied_mixtures_have_in_common_is_said_once() -> None:
+    first = RoundResult(1, (candidate("a", BASE),), {"winner": "a", "runner_up": None})
+    grown = [
+        dataclasses.replace(
+            candidate(name, right, 2), encoders=("clip-micro@32", "sam-micro@128", name)
+        )
+        for name, right in (("dinov2-micro@64", range(60)), ("eva02-micro@128", range(2, 61)))
+    ]
+    turn = RoundResult(2, tuple(grown), {"winner": "dinov2-micro@64"})
+    told = story.tell(study("rounds", first, turn, known=True)).answer
+    assert told.startswith(
+        "clip-micro@32 + sam-micro@128 with dinov2-micro@64 (60.0) and eva02-micro@128 (59.0), "
+        "fused by channel_concat, score highest, a tie: the highest of them "
+    )
+
+
 def test_answers_that_were_not_read_are_told_with_the_choice_and_below_every_table() -> None:
     base, best = candidate("base", BASE), candidate("mute", range(60), 2)
     mute = dataclasses.replace(best, unread={"abl_ocr": 90})
