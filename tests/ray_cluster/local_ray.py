@@ -16,6 +16,10 @@ TAG = "ABLATE_TEST_RAY"
 NODES = ("n1", "n2")
 QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
 """A node that is gone is known to be within two seconds."""
+PATIENT = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300", "RAY_NUM_REDIS_GET_RETRIES": "150"}
+"""Seconds that its parts have to start, on a machine that is busy with other tests."""
+ATTEMPTS = 3
+"""To start it: some of its limits cannot be told, and a port may be taken meanwhile."""
 COMMON = [
     *("--disable-usage-stats", "--object-store-memory=80000000"),
     *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
@@ -27,16 +31,26 @@ class LocalRay:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.gcs, dashboard, client = _free_ports(3)
-        self.address = f"http://127.0.0.1:{dashboard}"
-        self.head = [
-            *("--head", f"--port={self.gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"),
-            *(f"--temp-dir={folder}", f"--ray-client-server-port={client}"),
-        ]
+        self.address = ""
 
     def start(self) -> None:
         """Start the head and all nodes."""
-        self._start("head", self.head)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._start_all()
+            except RuntimeError:
+                self.stop()
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _start_all(self) -> None:
+        self.gcs, dashboard, client = _free_ports(3)
+        self.address = f"http://127.0.0.1:{dashboard}"
+        head = ["--head", f"--port={self.gcs}", f"--dashboard-port={dashboard}", "--num-cpus=0"]
+        head += [f"--temp-dir={self.folder}", f"--ray-client-server-port={client}"]
+        self._start("head", head)
         for node in NODES:
             self.start_node(node)
 
@@ -80,11 +94,13 @@ class LocalRay:
 
     def _start(self, node: str, words: list[str]) -> None:
         line = [str(Path(sys.executable).with_name("ray")), "start", *words, *COMMON]
-        tag = {TAG: f"{self.folder}:{node}", "OMP_NUM_THREADS": "1", **QUICK}
+        tag = {TAG: f"{self.folder}:{node}", "OMP_NUM_THREADS": "1", **QUICK, **PATIENT}
         hidden = {name: value for name, value in os.environ.items() if name != "CI"}
-        subprocess.run(
-            line, env={**hidden, **tag}, check=True, capture_output=True, text=True, timeout=120
+        ended = subprocess.run(
+            line, env={**hidden, **tag}, capture_output=True, text=True, timeout=200
         )
+        if ended.returncode:
+            raise RuntimeError(f"ray start of {node}: {ended.stdout}\n{ended.stderr}")
 
 
 def _free_ports(number: int) -> list[int]:

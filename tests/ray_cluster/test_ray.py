@@ -30,7 +30,7 @@ from ablate.launch.registry import launcher
 from ablate.store.lease import look
 from ablate.store.steps import Step
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
