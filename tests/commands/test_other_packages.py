@@ -75,7 +75,7 @@ def test_what_another_package_offers_goes_from_its_name_to_the_report(
 
     [folder] = own_home.glob("reports/study-*")
     pages = {name: _words(folder / f"{name}.html") for name in ("index", "results", "novelty")}
-    assert "first_word (First word); f1 (POPE)" in pages["index"]
+    assert "first_word (First word); pope_accuracy (POPE)" in pages["index"]
     assert "First word" in pages["results"]
     assert "asks : 2" in pages["novelty"]
     assert "injects : 2" in pages["novelty"]
