@@ -45,6 +45,7 @@ pins:  ## pin every package anew, to the newest that fit together, and run the d
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	$(BIN)/python -m pip $(PINNED) --editable '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all processors, where pip takes one
 	touch $@
 
 clean:
