@@ -20,7 +20,10 @@ def test_the_first_page_answers_the_question(site: Path, greedy: StudyResult) ->
     text = " ".join(Page(site / "index.html").text.split())
     assert greedy.question in text
     assert greedy.best is not None
-    assert story.mixture(greedy.best) in text
+    answer = story.tell(greedy).answer
+    assert answer in text
+    *_, added = greedy.best.encoders
+    assert f"{added} ({greedy.best.composite:.1f})" in answer
     assert "95 % interval" in text
     assert "Published: The search starts from the two best single encoders." in text
     text = " ".join(Page(site / "published.html").text.split())
