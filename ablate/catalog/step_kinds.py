@@ -61,7 +61,7 @@ OURS = (
         colour="#1d2527",
         trains=False,
     ),
-    StepKind("features", "features", "ablate.proxies.see:see", colour="#cc79a7", trains=False),
+    StepKind("features", "features", "ablate.proxies._see:see", colour="#cc79a7", trains=False),
     StepKind("bake", "baking", "ablate.bake.run:bake", colour="#000000", trains=False),
 )
 """Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the

@@ -13,7 +13,7 @@ from ablate.commands.output import emit_json, note, say
 from ablate.errors import UserError, nearest
 from ablate.files import home, writing
 from ablate.humanize import duration
-from ablate.launch.devices import gpus
+from ablate.launch.devices import chosen_device
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.worker.context import RunContext
@@ -46,7 +46,7 @@ def _bake(store: Store, name: str) -> Path:
     step = Step("bake", name, spec)
     note(f"baking {name}, {TARGETS[name]} steps ...")
     with _progress(store, step):
-        outcome = run_chain(store.home, [step], RunContext("cuda" if gpus() else "cpu"))
+        outcome = run_chain(store.home, [step], RunContext(chosen_device("auto")))
     if outcome.status != "done":
         raise UserError(f"bake {name}: {outcome.message}; see `ablate logs bake/{name}`")
     record = store.record(step) or {}

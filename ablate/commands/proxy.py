@@ -18,7 +18,6 @@ from ablate.worker.context import RunContext
 from ablate.worker.run import run_chain
 
 if TYPE_CHECKING:
-    from ablate.proxies.steps import Seen
     from ablate.reports.model import CandidateResult, StudyResult
     from ablate.stats.ranking import HitRate
 
@@ -75,17 +74,15 @@ def _scores(study: "StudyResult") -> dict[tuple[str, ...], float]:
     return {one.encoders: one.composite for one in study.candidates if one.composite is not None}
 
 
-def _seen(study: Study, found: "StudyResult", store: Store) -> "Seen":
+def _seen(study: Study, found: "StudyResult", store: Store) -> proxies.Seen:
     """The features of every encoder that a candidate has, and of the texts, made where missing."""
-    from ablate.proxies.steps import Seen, features_step
-
     titles = dict.fromkeys(title for one in found.candidates for title in one.encoders)
-    eyes = {title: features_step(study, title) for title in titles}
-    reader = features_step(study)
+    eyes = {title: proxies.features_step(study, title) for title in titles}
+    reader = proxies.features_step(study)
     for step in (reader, *eyes.values()):
         _make(store, step, RunContext(chosen_device(study.infra.device)))
     folders = {title: store.folder(eye) for title, eye in eyes.items()}
-    return Seen.load(folders, store.folder(reader))
+    return proxies.Seen.load(folders, store.folder(reader))
 
 
 def _make(store: Store, step: Step, where: RunContext) -> None:
@@ -98,13 +95,13 @@ def _make(store: Store, step: Step, where: RunContext) -> None:
 
 
 def _measured(
-    one: "CandidateResult", seen: "Seen", smaller: Mapping[tuple[str, ...], float]
+    one: "CandidateResult", seen: proxies.Seen, smaller: Mapping[tuple[str, ...], float]
 ) -> Measured:
     from ablate.reports.losses import points_of
 
     losses = [loss for _, loss in points_of(one.last_stages[0])] if one.last_stages else []
     known = seen.of(one.encoders, losses, smaller.get(one.encoders))
-    return Measured(one, {name: proxies.find(name).score(known) for name in proxies.names()})
+    return Measured(one, {name: proxies.score(name, known) for name in proxies.names()})
 
 
 def _rounds(

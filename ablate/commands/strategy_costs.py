@@ -14,6 +14,7 @@ from ablate.cost.hours import HoursOfSteps, together
 from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far
+from ablate.store.results import NoResults
 
 MOST = 128
 """Candidates of a strategy up to which they are counted."""
@@ -53,19 +54,7 @@ def _tried(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
             with suppress(ValidationError, PydanticCustomError, UserError):
                 explore = strategies.parse(strategies.shared_fields(study.explore, kind))
                 other = study.model_copy(update={"explore": explore})
-                rounds = rounds_so_far(other, _Untrained())
+                rounds = rounds_so_far(other, NoResults())
                 candidates = [one for turn in rounds for one in turn.candidates]
                 if len(candidates) <= MOST:
                     yield kind, candidates
-
-
-class _Untrained:
-    """A store without results."""
-
-    home = None
-
-    def result(self, candidate: Candidate) -> None:
-        return None
-
-    def decision(self, number: int) -> None:
-        return None

@@ -3,7 +3,7 @@
 Shapes: B batch, T tokens, I images in the batch, H W pixels, F values of an image's features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -55,6 +55,23 @@ def stack_images(images: Sequence[Picture]) -> Tensor:
             "a canvas (pixels a side) to bring them to one size"
         )
     return torch.from_numpy(np.stack(images))
+
+
+TOGETHER = 32
+"""Images seen at a time, where nothing is learnt from them."""
+
+
+def image_batches(images: Iterable[Picture]) -> Iterator[Tensor]:
+    """Images (3,H,W) in their order, (I,3,H,W) each: as many together as there are of one size, at
+    most `TOGETHER`."""
+    batch: list[Picture] = []
+    for image in images:
+        if batch and (len(batch) == TOGETHER or image.shape != batch[0].shape):
+            yield stack_images(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield stack_images(batch)
 
 
 class MicroBatch(NamedTuple):

@@ -17,17 +17,17 @@ from typing import Any
 
 from ablate.catalog import step_kinds
 from ablate.config.study import Study
-from ablate.design import Candidate
 from ablate.design.objective import DEFAULT
 from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
+from ablate.store.results import NoResults
 from ablate.store.steps import Step, ancestors, canonical, steps_for
 
 GROUPS = (
     *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
-    *("ablate.objectives", "ablate.adapters", "ablate.step_kinds"),
+    *("ablate.objectives", "ablate.adapters", "ablate.proxies", "ablate.step_kinds"),
 )
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0
@@ -121,22 +121,10 @@ def refusal(store: Store, step: Step, message: str) -> tuple[list[Problem], User
     return problems, error(said)
 
 
-class _Nothing:
-    """A store without results: what a study tries is then the same at any time."""
-
-    home = None
-
-    def result(self, candidate: Candidate) -> None:
-        return None
-
-    def decision(self, number: int) -> None:
-        return None
-
-
 def _steps(study: Study) -> Sequence[Step]:
     """The last steps of all candidates of one seed; as if the first of each round won."""
     one_seed = study.model_copy(update={"seeds": study.seeds[:1]})
-    turns = rounds_so_far(one_seed, _Nothing())
+    turns = rounds_so_far(one_seed, NoResults())
     return [steps_for(one, one_seed)[-1] for turn in turns for one in turn.candidates]
 
 

@@ -1,31 +1,33 @@
 """Proxies: what is known of a candidate without training it in full, as one number. One file each.
 
 A proxy is one file: its name is the file's, and its class, named the same in CamelCase, a `Proxy`.
-`ablate proxy` holds each against the scores that a study has, as none is worth more than its hit
-rate. What they look at are features of frozen encoders and of the language model, made by a step of
-kind `features` each (`see`). Only that step needs torch.
+Another package adds its own through the entry-point group `ablate.proxies`. `ablate proxy` holds
+each against the scores that a study has, as none is worth more than its hit rate. What they look at
+are features of frozen encoders and of the language model, made by a step of kind `features` each
+(`features_step`); only doing such a step needs torch.
 """
 
-from functools import cache
-from importlib import import_module
-from pathlib import Path
-
+from ablate.errors import UserError
 from ablate.proxies._interface import Evidence as Evidence
 from ablate.proxies._interface import Proxy as Proxy
 from ablate.proxies._interface import View as View
+from ablate.proxies._steps import Seen as Seen
+from ablate.proxies._steps import features_step as features_step
+from fusion_zoo import Registry
 
-_ELSE = {"see", "steps"}
-
-
-@cache
-def names() -> list[str]:
-    """Every proxy there is, in alphabetical order."""
-    files = (file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
-    return sorted(name for name in files if name not in _ELSE)
+PROXIES = Registry("proxy", __name__, __name__, error=UserError)
+names = PROXIES.names
 
 
 def find(name: str) -> Proxy:
-    """The proxy of this name, one of `names()`."""
-    words = name.title().replace("_", "")
-    proxy: Proxy = getattr(import_module(f"{__name__}.{name}"), words)()
+    """The proxy of this name. UserError for an unknown one, naming the nearest."""
+    proxy = PROXIES.load(name)()
+    assert isinstance(proxy, Proxy)
     return proxy
+
+
+def score(name: str, known: Evidence) -> float | None:
+    """What a proxy says; None where what it needs is not known. UserError for one of another
+    package that fails."""
+    with PROXIES.blame(name, "judge a candidate"):
+        return find(name).score(known)

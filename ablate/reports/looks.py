@@ -1,6 +1,6 @@
 """How a round of several turns was decided: who was left behind at which look, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.reports.model import RoundResult, StudyResult
@@ -26,14 +26,18 @@ def left_out(study: StudyResult) -> list[str]:
     """A line a round whose filter left candidates out before they trained: which, and the risk."""
     lines = []
     for turn in study.rounds:
-        for decision in (*turn.looks, turn.decision or {}):
-            if sifted := decision.get("filter"):
-                points = [point.rpartition("+")[2] for point in sifted["left_out"]]
-                lines.append(
-                    f"Round {turn.number}: not trained, as {sifted['proxy']} has them behind its "
-                    f"best {sifted['keep']}: {', '.join(points)}; {sifted['risk']}."
-                )
-    return list(dict.fromkeys(lines))
+        first = next(iter((*turn.looks, turn.decision or {})))
+        if sifted := first.get("filter"):
+            before = _before(study, turn)
+            points = [
+                study.strategy.label(point, point.split("+"), before)
+                for point in sifted["left_out"]
+            ]
+            lines.append(
+                f"Round {turn.number}: not trained, as {sifted['proxy']} has them behind its best "
+                f"{sifted['keep']}: {', '.join(points)}; {sifted['risk']}."
+            )
+    return lines
 
 
 def last(study: StudyResult, turn: RoundResult) -> str:
@@ -62,10 +66,16 @@ def _ranked(look: Look) -> list[tuple[str, Standing]]:
 
 def _labels(study: StudyResult, turn: RoundResult) -> Mapping[str, str]:
     """Short names of a round's points, those that were trained in part too."""
+    before = _before(study, turn)
     every = (*turn.partial, *turn.candidates)
-    before = study.reference(every[0]) if study.strategy.goes_on else None
-    mixture = before.encoders if before else None
-    return {one.point: study.strategy.label(one.point, one.encoders, mixture) for one in every}
+    return {one.point: study.strategy.label(one.point, one.encoders, before) for one in every}
+
+
+def _before(study: StudyResult, turn: RoundResult) -> Sequence[str] | None:
+    """The mixture that candidates of a round are told by, where the best of a round goes on."""
+    first = next(iter((*turn.partial, *turn.candidates)))
+    reference = study.reference(first) if study.strategy.goes_on else None
+    return reference.encoders if reference else None
 
 
 def rows(study: StudyResult, turn: RoundResult) -> list[dict[str, Any]]:

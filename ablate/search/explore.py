@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ablate.config.study import Study, load_study
+from ablate.config.study import Study
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search import sieving
@@ -44,7 +44,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         provisional = any(_open(before, strategy) for before in found)
         sifted = None
         if found and not again and not provisional and _sieves(strategy, trials):
-            sifted = _sifted(study, trials, lookup)
+            sifted = _sifted(study, trials, lookup, number)
             provisional = sifted is None
             left_out = sifted.left_out if sifted else ()
             trials = {name: trial for name, trial in trials.items() if name not in left_out}
@@ -82,19 +82,31 @@ def _sieves(strategy: Strategy, trials: Mapping[str, Trial]) -> bool:
     return strategy.sieve is not None and len(trials) > strategy.sieve.keep
 
 
-def _sifted(study: Study, trials: Mapping[str, Trial], lookup: Lookup) -> Sifted | None:
-    """What the strategy's sieve makes of a round; None while features are not there."""
-    sieve, store = study.strategy.sieve, Store(lookup.home) if lookup.home else None
-    assert sieve
-    numbers = store and sieving.numbers(study, sieve, sieving.mixtures(trials), store)
-    if not store or not numbers:
+def _sifted(
+    study: Study, trials: Mapping[str, Trial], lookup: Lookup, number: int
+) -> Sifted | None:
+    """What the strategy's sieve makes of a round; None while features are not there.
+
+    Its risk stays as it was known when the round was decided.
+    """
+    sieve = study.strategy.sieve
+    if sieve is None or lookup.home is None:
         return None
+    store = Store(lookup.home)
+    mixtures = {point: trial.design.encoders for point, trial in trials.items()}
+    numbers = sieving.numbers(study, sieve, mixtures, store)
+    if numbers is None:
+        return None
+    left_out = tuple(numbers)[sieve.keep :]
+    if before := (lookup.decision(number) or {}).get("filter"):
+        stored = Sifted.from_json(before)
+        if (stored.proxy, stored.keep, stored.left_out) == (sieve.proxy, sieve.keep, left_out):
+            return stored
     risk = f"{sieving.UNKNOWN}: `measured_on` names a study that tells"
-    if sieve.measured_on:
-        other = load_study(sieve.measured_on)
+    if other := sieving.measured_on(sieve):
         results = StoredResults(store, other)
         risk = sieving.risk(sieve, other, rounds_so_far(other, results), results, store)
-    return Sifted(sieve.proxy, sieve.keep, numbers, tuple(numbers)[sieve.keep :], risk)
+    return Sifted(sieve.proxy, sieve.keep, numbers, left_out, risk)
 
 
 def _is_last(turn: Round, strategy: Strategy) -> bool:

@@ -8,50 +8,65 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from ablate.config.study import Study
-from ablate.errors import UserError, nearest
+from ablate.config.study import Study, load_study
+from ablate.errors import UserError
 from ablate.store.artifacts import Store
 from ablate.store.results import Evaluation, Lookup
 from ablate.store.steps import Step
-from ablate.strategies import Round, Sieve, Trial
+from ablate.strategies import Round, Sieve
 
 WHERE = "explore.filter"
-Mixtures = Mapping[str, Sequence[str]]
-"""The encoders of each point."""
+UNKNOWN = "what it may cost is not known"
 
 
 def features_of(study: Study) -> dict[str, Step]:
     """The steps that a study with a sieve waits for, none without one: the features of each of its
     encoders, by title, and under "" what the language model makes of the texts.
 
-    Raises UserError for a proxy that there is not, or that asks for more than features.
+    Raises UserError for a proxy that there is not, or that asks for more than features, and for a
+    study that its risk cannot be measured on.
     """
     if not (sieve := study.strategy.sieve):
         return {}
     from ablate import proxies  # numpy: only where there is a sieve
 
-    known = [name for name in proxies.names() if proxies.find(name).of_features]
-    if sieve.proxy not in known:
-        said = f"no proxy '{sieve.proxy}' that needs features alone"
-        raise UserError(f"{WHERE}: {said}{nearest(sieve.proxy, known)}")
+    if not proxies.find(sieve.proxy).of_features:
+        known = (name for name in proxies.names() if proxies.find(name).of_features)
+        said = f"{sieve.proxy} is known after training only; choose one of {', '.join(known)}"
+        raise UserError(f"{WHERE}: {said}")
+    measured_on(sieve)
     return _steps(study)
 
 
+def measured_on(sieve: Sieve) -> Study | None:
+    """The study that tells the sieve's risk, if it names one. UserError for one that sieves, too:
+    what that left out nobody knows."""
+    if sieve.measured_on is None:
+        return None
+    other = load_study(sieve.measured_on)
+    if other.strategy.sieve:
+        raise UserError(f"{WHERE}.measured_on: {other.name} has a filter itself")
+    return other
+
+
 def _steps(study: Study) -> dict[str, Step]:
-    from ablate.proxies.steps import features_step
+    from ablate.proxies import features_step
 
     return {title: features_step(study, title) for title in ("", *study.shelf)}
 
 
-def numbers(study: Study, sieve: Sieve, points: Mixtures, store: Store) -> dict[str, float] | None:
-    """What the proxy says of mixtures of the study, the best first; None while features are not
-    there."""
+def numbers(
+    study: Study, sieve: Sieve, mixtures: Mapping[str, Sequence[str]], store: Store
+) -> dict[str, float] | None:
+    """What the proxy says of each point, the best first; None while features are not there.
+
+    `mixtures`: the encoders of each point.
+    """
     steps = _steps(study)
     if any(store.record(step) is None for step in steps.values()):
         return None
     folders = tuple((title, store.folder(step)) for title, step in steps.items())
-    mixtures = tuple((point, tuple(encoders)) for point, encoders in points.items())
-    said = _told(sieve.proxy, folders, mixtures)
+    said = _told(sieve.proxy, folders, tuple(mixtures.items()))
     return dict(sorted(said.items(), key=lambda one: (-one[1], one[0])))
 
 
@@ -59,30 +74,21 @@ def numbers(study: Study, sieve: Sieve, points: Mixtures, store: Store) -> dict[
 def _told(
     proxy: str,
     folders: tuple[tuple[str, Path], ...],
-    points: tuple[tuple[str, tuple[str, ...]], ...],
+    mixtures: tuple[tuple[str, Sequence[str]], ...],
 ) -> dict[str, float]:
     """Asked again with every look at the store; what a folder holds is in its name."""
     from ablate import proxies
-    from ablate.proxies.steps import Seen
 
     eyes = dict(folders)
     reader = eyes.pop("")
-    seen, found = Seen.load(eyes, reader), proxies.find(proxy)
+    seen = proxies.Seen.load(eyes, reader)
     said: dict[str, float] = {}
-    for point, encoders in points:
-        number = found.score(seen.of(encoders))
+    for point, encoders in mixtures:
+        number = proxies.score(proxy, seen.of(encoders))
         if number is None:
             raise UserError(f"{WHERE}: {proxy} cannot tell anything of {point}")
         said[point] = number
     return said
-
-
-def mixtures(trials: Mapping[str, Trial]) -> Mixtures:
-    """Of what a turn would try."""
-    return {point: trial.design.encoders for point, trial in trials.items()}
-
-
-UNKNOWN = "what it may cost is not known"
 
 
 def risk(sieve: Sieve, other: Study, turns: Iterable[Round], results: Lookup, store: Store) -> str:

@@ -80,6 +80,18 @@ class Lookup(Protocol):
         """The decision of that round as it was stored, or None."""
 
 
+class NoResults:
+    """A `Lookup` of a store without results: what a study tries is then the same at any time."""
+
+    home = None
+
+    def result(self, candidate: Candidate) -> None:
+        return None
+
+    def decision(self, number: int) -> None:
+        return None
+
+
 def load_evaluation(store: Store, step: Step) -> Evaluation | None:
     """The result of an evaluate step, its checksums checked; None if it is not done.
 

@@ -10,16 +10,13 @@ Shapes: B images, F values an image.
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from safetensors.torch import save
 from torch import Tensor
 
-from ablate.data.collate import stack_images
+from ablate.data.collate import image_batches
 from ablate.data.dataset import Conversations
 from ablate.data.features import Features
 from ablate.data.made import made
@@ -40,8 +37,6 @@ VERSION = 1
 LIMIT = 2**30
 """Bytes that the features of an encoder may take for a source; larger ones are not kept."""
 FILE = "features.bin"
-TOGETHER = 32
-"""Images seen at a time."""
 
 
 def use_features(
@@ -87,7 +82,7 @@ def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part)
     def fill(folder: Path) -> None:
         print(f"{encoder.spec.title}: its features of {part.budget.source}", file=sys.stderr)
         with (folder / FILE).open("wb") as file:
-            for pixels in _batches(data.images(part)):
+            for pixels in image_batches(data.images(part)):
                 file.write(features(encoder, pixels).numpy().data)
             file.flush()
         flush(folder / FILE)
@@ -98,15 +93,3 @@ def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part)
 
 def _weights(encoder: Encoder) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in distinct(encoder).items()}
-
-
-def _batches(images: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tensor]:
-    """The images in their order, (B,3,H,W) each: as many together as there are of one size."""
-    batch: list[npt.NDArray[np.uint8]] = []
-    for image in images:
-        if batch and (len(batch) == TOGETHER or image.shape != batch[0].shape):
-            yield stack_images(batch)
-            batch = []
-        batch.append(image)
-    if batch:
-        yield stack_images(batch)

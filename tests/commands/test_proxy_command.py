@@ -7,7 +7,7 @@ import core_fakes
 import pytest
 from in_process import Answer, ablate, faked
 
-from ablate.proxies import steps
+from ablate.proxies import _steps as steps
 
 SMOKE = ("micro/smoke", "--set", "explore.pool=[dinov2-micro@64, pix2struct-micro@128]")
 

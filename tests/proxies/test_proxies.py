@@ -1,9 +1,13 @@
 """Each proxy where the right number is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from packages import install_package
 
 from ablate import proxies
+from ablate.errors import UserError
 from ablate.proxies import Evidence, View
 from ablate.proxies._interface import Floats, joined, left_out
 from ablate.proxies.cka import cka
@@ -107,3 +111,22 @@ def test_a_smaller_model_s_score_stands_for_itself() -> None:
     small = proxies.find("small_llm")
     assert small.score(Evidence([], SOME, SOME > 0, smaller=41.0)) == 41.0
     assert small.score(known(view(SOME))) is None
+
+
+def test_another_package_s_proxy_is_found_and_blamed_where_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "from ablate.proxies import Proxy\n\n\nclass Bright(Proxy):\n"
+        "    title, short = 'brightness', 'LIGHT'\n\n"
+        "    def score(self, known):\n        return float(known.views[0].pooled.mean())\n"
+    )
+    offers = {"ablate.proxies": {"bright": "lights.bright:Bright"}}
+    install_package(tmp_path, "lights", {"bright": source}, offers)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "bright" in proxies.names()
+    assert proxies.score("bright", known(view(SOME))) == pytest.approx(SOME.mean())
+    with pytest.raises(UserError, match=r"proxy 'bright' of lights .*bright\.py:8"):
+        proxies.score("bright", Evidence([], SOME, SOME > 0))
+    with pytest.raises(UserError, match="did you mean 'alignment'"):
+        proxies.find("alignmen")

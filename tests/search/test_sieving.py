@@ -9,7 +9,7 @@ from in_process import Answer, ablate, faked
 
 from ablate.commands.proxy import show
 from ablate.config.study import load_study
-from ablate.proxies import steps
+from ablate.proxies import _steps as steps
 from ablate.store.artifacts import Store
 from ablate.store.results import StoredResults
 
@@ -46,7 +46,7 @@ def test_only_those_train_that_the_proxy_likes_best_and_the_decision_says_why(
     assert sifted["risk"].startswith("what it may cost is not known")
     trained = core_fakes.executed(own_home)
     assert not any(worst in step for step in trained if step.startswith("finetune"))
-    assert f"not trained, as linear_probe has them behind its best 2: {worst.split('+')[1]}" in (
+    assert f"not trained, as linear_probe has them behind its best 2: + {worst.split('+')[1]}" in (
         answer.out
     )
     show("micro/smoke", [POOL, FILTER], None, as_json=True)
@@ -78,7 +78,8 @@ def test_its_risk_is_measured_on_a_study_that_has_all_its_scores(own_home: Path)
     ("change", "said"),
     [
         ("explore.filter={proxy: linear_prob, keep: 2}", "did you mean 'linear_probe'"),
-        ("explore.filter={proxy: early_loss, keep: 2}", "no proxy 'early_loss'"),
+        ("explore.filter={proxy: early_loss, keep: 2}", "early_loss is known after training only"),
+        ("explore.filter={proxy: cka, keep: 2, measured_on: micro/smok}", "micro/smoke"),
         ("explore.filter={proxy: cka, keep: 0}", "explore.filter.keep"),
     ],
 )
@@ -87,6 +88,16 @@ def test_a_filter_that_cannot_be_is_a_line(own_home: Path, change: str, said: st
     assert answer.code == 2
     assert said in answer.err
     assert core_fakes.executed(own_home) == []
+
+
+def test_a_study_that_filters_tells_no_risk_not_even_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        f"extends: micro/smoke\nexplore:\n  filter: {{proxy: cka, keep: 1, measured_on: {path}}}\n"
+    )
+    answer = ablate("run", str(path), "--backend", "inline")
+    assert answer.code == 2
+    assert "explore.filter.measured_on: own has a filter itself" in answer.err
 
 
 def test_a_table_of_scores_has_nothing_to_filter_by(own_home: Path) -> None:

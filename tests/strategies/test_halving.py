@@ -1,18 +1,16 @@
 """Halving: every mixture at the first rung, the best so many at the next, one in the end."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from strategy_toys import Scores
+from strategy_toys import Scores, played
 
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far
-from ablate.strategies import Round
 
 POOL = ["sam-micro@128", "eva02-micro@128", "dinov2-micro@64"]
 RUNGS = [
@@ -26,18 +24,6 @@ RUNGS = [
 def halving(rungs: list[dict[str, Any]] | None = None, **fields: Any) -> Study:
     explore = {"kind": "halving", "pool": POOL, **({"rungs": rungs} if rungs else {}), **fields}
     return load_study("micro/rounds", [f"explore={json.dumps(explore)}"])
-
-
-def played(study: Study, score: Callable[[Candidate], float]) -> list[Round]:
-    """The whole search, each candidate scored once it is proposed."""
-    scores = Scores()
-    while True:
-        turns = rounds_so_far(study, scores)
-        asked = [one for turn in turns if not turn.provisional for one in turn.candidates]
-        new = [one for one in asked if one.name not in scores.known]
-        if not new:
-            return turns
-        scores.known |= {one.name: score(one) for one in new}
 
 
 def by_size(one: Candidate) -> float:

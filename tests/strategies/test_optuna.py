@@ -20,7 +20,7 @@ from in_process import Answer, ablate, faked
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
-from strategy_toys import Scored, Scores
+from strategy_toys import Scored, Scores, played
 
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
@@ -60,22 +60,6 @@ def worth(one: Candidate) -> float:
     return round(20.0 + 30.0 * ("convnext-micro@128" in one.encoders) + 1e4 * rate, 3)
 
 
-def played(study: Study, scores: Scores) -> list[Round]:
-    """The whole search, candidates of each turn scored once they are known."""
-    while True:
-        turns = rounds_so_far(study, scores)
-        new = [
-            one
-            for turn in turns
-            if not turn.provisional
-            for one in turn.candidates
-            if one.name not in scores.known
-        ]
-        if not new:
-            return turns
-        scores.known |= {one.name: worth(one) for one in new}
-
-
 def names(turns: Sequence[Round]) -> list[str]:
     return [one.name for turn in turns for one in turn.candidates]
 
@@ -104,7 +88,7 @@ def test_killed_after_any_turn_a_sampler_goes_on_as_if_it_had_not_been(
 ) -> None:
     """Also where nothing is left of what it was asked before."""
     fields, scores = SAMPLERS[name], Scores()
-    whole = played(made(**fields), scores)
+    whole = played(made(**fields), worth, scores)
     assert len(names(whole)) == fields.get("n_trials", 6)
     known: dict[str, float | str] = {}
     for n in range(len(whole)):
@@ -117,7 +101,7 @@ def test_killed_after_any_turn_a_sampler_goes_on_as_if_it_had_not_been(
 
 def test_what_was_asked_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = Scores()
-    turns = played(made(), scores)
+    turns = played(made(), worth, scores)
     monkeypatch.setattr(optuna.Study, "ask", lambda *_: pytest.fail("asked"))
     assert names(rounds_so_far(made(), Scores(dict(scores.known)))) == names(turns)
     with pytest.raises(pytest.fail.Exception):
@@ -126,14 +110,14 @@ def test_what_was_asked_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_sampler_learns_from_what_it_is_told_and_another_seed_goes_another_way() -> None:
     fields: dict[str, Any] = {"n_trials": 20, "sampler": {"name": "tpe", "n_startup_trials": 6}}
-    turns = played(made(**fields), Scores())
+    turns = played(made(**fields), worth)
     late = [one for turn in turns[5:] for one in turn.candidates]
     assert sum("convnext-micro@128" in one.encoders for one in late) > len(late) / 2
-    assert names(turns) != names(played(made(**fields, seed=1), Scores()))
+    assert names(turns) != names(played(made(**fields, seed=1), worth))
 
 
 def test_every_point_of_a_grid_is_tried_once() -> None:
-    turns = played(made(**SAMPLERS["grid"]), Scores())
+    turns = played(made(**SAMPLERS["grid"]), worth)
     designs = {
         (one.fusion.name, one.encoders, one.recipe.stages()["finetune"].steps)
         for turn in turns
@@ -144,7 +128,7 @@ def test_every_point_of_a_grid_is_tried_once() -> None:
 
 def test_the_first_trial_is_the_base_and_all_are_in_the_space() -> None:
     study = made(n_trials=12)
-    turns = played(study, Scores())
+    turns = played(study, worth)
     first, *others = [one for turn in turns for one in turn.candidates]
     assert (first.encoders, first.fusion, first.recipe) == (
         study.base.encoders,
@@ -181,7 +165,7 @@ def test_a_turn_in_which_all_failed_is_told_and_the_search_goes_on() -> None:
     scores.known |= dict.fromkeys(names([first]), "the loss is NaN")
     second = rounds_so_far(study, scores)[1]
     assert not second.provisional
-    assert len(names(played(study, scores))) == 6
+    assert len(names(played(study, worth, scores))) == 6
 
 
 PRUNED: dict[str, Any] = {
@@ -205,7 +189,7 @@ PRUNED: dict[str, Any] = {
 def test_a_pruned_trial_is_seen_at_its_budget_and_never_whole(pruner: dict[str, Any]) -> None:
     fields = {**PRUNED, "pruner": pruner}
     scores = Scores()
-    turns = played(made(**fields), scores)
+    turns = played(made(**fields), worth, scores)
     assert names(turns) == names(rounds_so_far(made(**fields), Scores(dict(scores.known))))
     assert turns[-1].round == 3
     whole = {one.point for turn in turns for one in turn.candidates if one.fidelity.is_whole}
@@ -225,7 +209,7 @@ def test_a_trial_that_fails_on_the_way_is_told_and_the_others_go_on(name: str) -
         first, *others = last.candidates
         assert last.number == turn + 1
         scores.known |= {first.name: failing, **{one.name: worth(one) for one in others}}
-    turns = played(study, scores)
+    turns = played(study, worth, scores)
     assert len({one.point for turn in turns for one in turn.candidates}) == 12
     assert names(turns) == names(rounds_so_far(made(**fields), Scores(dict(scores.known))))
 
@@ -242,7 +226,7 @@ def test_the_wilcoxon_test_is_over_the_same_images() -> None:
 
     fields = {**PRUNED, "budgets": [{"questions": 0.5}, {}], "pruner": "wilcoxon"}
     scores = Asked()
-    turns = played(made(**fields), scores)
+    turns = played(made(**fields), worth, scores)
     dropped = {point for turn in turns for point in turn.points if turn.mark(point) == "dropped"}
     best = -math.inf
     for turn in turns:
@@ -287,7 +271,7 @@ def test_trials_are_shown_as_they_go_with_what_they_are_worth_on_the_way(tmp_pat
         assert (first.state.name, first.intermediate_values) == ("RUNNING", {25: 40.0})
         assert second.state.name == "FAIL"
         assert second.user_attrs["error"] == "finetune: the loss is NaN"
-        log.write(played(study, scores), scores)
+        log.write(played(study, worth, scores), scores)
     found = trials(tmp_path)
     assert {one.state.name for one in found} == {"COMPLETE", "PRUNED", "FAIL"}
     for trial in found:

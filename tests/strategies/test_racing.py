@@ -8,7 +8,7 @@ from pathlib import Path
 import core_fakes
 import pytest
 from in_process import Answer, ablate, faked
-from strategy_toys import Scores
+from strategy_toys import Scores, played
 
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
@@ -30,18 +30,6 @@ def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def race(*words: str) -> Study:
     given = ["explore.kind=racing", "explore.rounds=2", *words]
     return load_study("micro/rounds", given)
-
-
-def played(study: Study, score: Callable[[Candidate], float]) -> list[Round]:
-    """The whole search, each candidate scored once it is proposed."""
-    scores = Scores()
-    while True:
-        turns = rounds_so_far(study, scores)
-        asked = [one for turn in turns if not turn.provisional for one in turn.candidates]
-        new = [one for one in asked if one.name not in scores.known]
-        if not new:
-            return turns
-        scores.known |= {one.name: score(one) for one in new}
 
 
 def noisy(deviation: float, seed: int = 0) -> Callable[[Candidate], float]:

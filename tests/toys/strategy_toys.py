@@ -1,15 +1,18 @@
 """A package of another author with the strategy of docs/extending.md, and scores without steps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packages import install_package, replaced, shown
 
+from ablate.config.study import Study
 from ablate.design import Candidate
+from ablate.search.explore import rounds_so_far
 from ablate.store.results import Evaluation, Failure
 from ablate.store.steps import Step
+from ablate.strategies import Round
 
 
 def install(site: Path, *changes: tuple[str, str], module: str = "their_strategies") -> None:
@@ -36,6 +39,7 @@ class Scores:
 
     known: dict[str, float | str] = field(default_factory=dict)
     decisions: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    home: None = None
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         score = self.known.get(candidate.name)
@@ -48,3 +52,17 @@ class Scores:
     def decision(self, number: int) -> dict[str, Any] | None:
         found = self.decisions.get(number)
         return None if found is None else dict(found)
+
+
+def played(
+    study: Study, score: Callable[[Candidate], float | str], scores: Scores | None = None
+) -> list[Round]:
+    """The whole search, each candidate scored once it is proposed for certain."""
+    scores = Scores() if scores is None else scores
+    while True:
+        turns = rounds_so_far(study, scores)
+        asked = [one for turn in turns if not turn.provisional for one in turn.candidates]
+        new = [one for one in asked if one.name not in scores.known]
+        if not new:
+            return turns
+        scores.known |= {one.name: score(one) for one in new}

@@ -9,28 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ablate.catalog.data_sources import parse, require
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.llms import LlmSpec
 from ablate.data.chat import Chat
-from ablate.data.collate import stack_images
-from ablate.data.dataset import Conversations, Pixels
+from ablate.data.collate import TOGETHER, image_batches
+from ablate.data.dataset import Conversations, Sample
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.home import Home
 from ablate.model.language import load_llm, load_tokenizer
 from ablate.model.mixture import feature_map
-from ablate.proxies.steps import FEATURES, TEXTS
+from ablate.proxies._steps import FEATURES, TEXTS
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
-TOGETHER = 32
-"""Images seen, or texts read, at a time."""
 FEWEST = 16
 """Images without which nothing can be said."""
 
@@ -59,8 +57,7 @@ def _data(ctx: "StepContext", llm: LlmSpec) -> Conversations:
 
 
 def _samples(data: Conversations, images: int) -> list[int]:
-    """The first so many with an image of a fixed shuffle; one that cannot be read is passed over
-    later by the next, as in training."""
+    """The first so many with an image of a fixed shuffle."""
     order = np.random.default_rng(0).permutation(np.flatnonzero(data.has_image))
     if len(order) < FEWEST:
         raise UserError(f"{', '.join(data.parts)}: {len(order)} images, at least {FEWEST} needed")
@@ -72,7 +69,8 @@ def _seen(ctx: "StepContext", data: Conversations, samples: Sequence[int]) -> di
     encoder = build_encoder(spec, load_weights=True).eval().to(ctx.device)
     pooled: list[Tensor] = []
     grids: dict[str, list[Tensor]] = {"grid": [], "mirrored": []}
-    for pixels in _batches(data, samples):
+    images = (sample.images[0] for sample in _looked_at(data, samples))
+    for pixels in image_batches(images):
         ctx.progress(sum(map(len, pooled)), len(samples), spec.title)
         here = pixels.to(ctx.device)
         seen = feature_map(encoder, here)
@@ -97,18 +95,6 @@ def _on_grid(seen: Tensor, grid: Sequence[int]) -> Tensor:
     return resized.permute(0, 2, 3, 1).cpu()
 
 
-def _batches(data: Conversations, samples: Sequence[int]) -> Iterator[Tensor]:
-    """(B,3,H,W) uint8: the first image of each sample, as many together as are of one size."""
-    batch: list[Pixels] = []
-    for sample in samples:
-        image = data.readable(sample)[0].images[0]
-        if batch and (len(batch) == TOGETHER or image.shape != batch[0].shape):
-            yield stack_images(batch)
-            batch = []
-        batch.append(image.astype(np.uint8, copy=False))
-    yield stack_images(batch)
-
-
 @torch.no_grad()
 def _read(
     ctx: "StepContext", llm: LlmSpec, data: Conversations, samples: Sequence[int]
@@ -116,13 +102,19 @@ def _read(
     """(N,D): the mean of the last hidden states over what is learnt of each sample."""
     tokenizer = load_tokenizer(llm)
     model = load_llm(llm).eval().to(ctx.device)
-    rows, texts = [], []
-    for done, number in enumerate(samples):
-        ctx.progress(done, len(samples), llm.name)
-        sample = data.readable(number)[0]
-        ids = torch.from_numpy(sample.ids[sample.learn]).long()
-        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
-        states = model.base_model(ids[None].to(ctx.device), use_cache=False).last_hidden_state
-        rows.append(states[0].float().mean(0).cpu())
-    write_json(ctx.work / TEXTS, texts)
+    learnt = [sample.ids[sample.learn] for sample in _looked_at(data, samples)]
+    rows: list[Tensor] = []
+    for first in range(0, len(learnt), TOGETHER):
+        ctx.progress(first, len(learnt), llm.name)
+        texts = [torch.from_numpy(ids).long() for ids in learnt[first : first + TOGETHER]]
+        ids = nn.utils.rnn.pad_sequence(texts, batch_first=True).to(ctx.device)
+        # Padding is on the right, where causal attention does not look.
+        states = model.base_model(ids, use_cache=False).last_hidden_state.float().cpu()
+        rows += [own[: len(text)].mean(0) for own, text in zip(states, texts, strict=True)]
+    write_json(ctx.work / TEXTS, tokenizer.batch_decode(learnt, skip_special_tokens=True))
     return {"text": torch.stack(rows)}
+
+
+def _looked_at(data: Conversations, samples: Sequence[int]) -> Iterator[Sample]:
+    """The samples; for one whose image cannot be read the next that can, as in training."""
+    return (data.readable(number)[0] for number in samples)
