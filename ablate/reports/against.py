@@ -41,15 +41,15 @@ def against(study: StudyResult) -> pd.DataFrame:
     published rows that none of ours is. Intervals are ours: those of published numbers are not
     known.
     """
-    names = {one.name: name for one, name in pairs(study)}
+    names = {candidate.name: name for candidate, name in pairs(study)}
     rows = []
-    for one, name in pairs(study):
-        rows += _rows(study, one, name) if name else []
-        reference = study.reference(one)
+    for candidate, name in pairs(study):
+        rows += _rows(study, candidate, name) if name else []
+        reference = study.reference(candidate)
         before = names.get(reference.name) if reference else None
         if reference and name and before:
-            rows += _gain(study, one, name, reference, before)
-        rows.append(_composite(study, one, name))
+            rows += _gain(study, candidate, name, reference, before)
+        rows.append(_composite(study, candidate, name))
     for name in others(study):
         rows += _rows(study, None, name)
     return typed(pd.DataFrame(rows, columns=_COLUMNS))
@@ -64,8 +64,11 @@ _COLUMNS = [
 def pairs(study: StudyResult) -> list[tuple[CandidateResult, str | None]]:
     """Our candidates with the names of their published rows."""
     rows = _named(study).rows
-    by_round = {one.name: rows.get(one.round) for one in study.winners}
-    return [(one, rows.get(one.name) or by_round.get(one.name)) for one in study.candidates]
+    by_round = {candidate.name: rows.get(candidate.round) for candidate in study.winners}
+    return [
+        (candidate, rows.get(candidate.name) or by_round.get(candidate.name))
+        for candidate in study.candidates
+    ]
 
 
 def others(study: StudyResult) -> list[str]:
@@ -76,13 +79,13 @@ def others(study: StudyResult) -> list[str]:
 
 def caption(study: StudyResult) -> str:
     """The title of the table."""
-    found = table_of(study)
-    return f"{study.title}, against {found.title} ({found.version})"
+    table = table_of(study)
+    return f"{study.title}, against {table.title} ({table.version})"
 
 
 def notes(study: StudyResult) -> list[str]:
     """What the marks stand for, what is not compared and why, the source and its cautions."""
-    found, source = table_of(study), published.book().sources[table_of(study).source]
+    table, source = table_of(study), published.book().sources[table_of(study).source]
     if comparable(study):
         lines = [*_legend(study), *_uncompared(study), *_gains(study)]
         lines.append(
@@ -93,7 +96,7 @@ def notes(study: StudyResult) -> list[str]:
     else:
         lines = [
             f"Not comparable number by number: {study.suite} asks no published benchmark. "
-            f"Published: {found.finding or found.title}",
+            f"Published: {table.finding or table.title}",
             *_legend(study),
             *_gains(study),
         ]
@@ -102,24 +105,24 @@ def notes(study: StudyResult) -> list[str]:
             "A round's winner stands beside the published row of that round, which may be another "
             "mixture of as many encoders."
         )
-    if any(published.book().columns[name].cost == "multiply_adds" for name in found.columns):
+    if any(published.book().columns[name].cost == "multiply_adds" for name in table.columns):
         lines.append(f"GFLOPs here: {published_cost.RULE}.")
-    lines.append(f"Source: {source.what} ({found.version}).")
-    if found.missing:
-        lines.append(f"Not found: {found.missing}.")
-    return [*lines, found.caution] if found.caution else lines
+    lines.append(f"Source: {source.what} ({table.version}).")
+    if table.missing:
+        lines.append(f"Not found: {table.missing}.")
+    return [*lines, table.caution] if table.caution else lines
 
 
 def _legend(study: StudyResult) -> list[str]:
     """The marks that are used, a line each."""
-    found, book, frame = table_of(study), published.book(), against(study)
+    table, book, frame = table_of(study), published.book(), against(study)
     unlike: dict[str, list[str]] = {}
-    for name in found.columns:
+    for name in table.columns:
         if book.columns[name].note and _tasks(study, name):
             unlike.setdefault(book.columns[name].note, []).append(name)
     texts = {
-        SECOND_HAND: f"second-hand, from {book.sources[found.source].what}",
-        DOUBTFUL: "; ".join(_doubt(one) for one in found.suspect),
+        SECOND_HAND: f"second-hand, from {book.sources[table.source].what}",
+        DOUBTFUL: "; ".join(_doubt(doubt) for doubt in table.suspect),
         MISSING: "not published, or not found",
         UNLIKE: "; ".join(f"{', '.join(names)}: {note}" for note, names in unlike.items()),
         COMPUTED: "not printed; the mean of the row's published cells by the average's own rule",
@@ -128,9 +131,11 @@ def _legend(study: StudyResult) -> list[str]:
     return [f"Marked {mark}: {text}." for mark, text in texts.items() if mark in used]
 
 
-def _doubt(one: published.Doubt) -> str:
-    cells = ", ".join(one.columns) if len(one.columns) < 4 else f"{len(one.columns)} benchmarks"
-    return f"doubtful ({', '.join(one.rows)}; {cells}): {one.why}"
+def _doubt(doubt: published.Doubt) -> str:
+    cells = (
+        ", ".join(doubt.columns) if len(doubt.columns) < 4 else f"{len(doubt.columns)} benchmarks"
+    )
+    return f"doubtful ({', '.join(doubt.rows)}; {cells}): {doubt.why}"
 
 
 def _uncompared(study: StudyResult) -> list[str]:
@@ -172,63 +177,65 @@ def _named(study: StudyResult) -> Repeats:
     return study.published
 
 
-def _rows(study: StudyResult, one: CandidateResult | None, name: str) -> list[dict[str, Any]]:
+def _rows(study: StudyResult, candidate: CandidateResult | None, name: str) -> list[dict[str, Any]]:
     """Each cell of a published row beside that of our candidate, if we have one; no empty ones."""
-    found = [_row(study, one, name, column) for column in table_of(study).columns]
-    return [row for row in found if row["published"] is not None or "here" in row]
+    rows = [_row(study, candidate, name, column) for column in table_of(study).columns]
+    return [row for row in rows if row["published"] is not None or "here" in row]
 
 
-def _row(study: StudyResult, one: CandidateResult | None, name: str, column: str) -> dict[str, Any]:
+def _row(
+    study: StudyResult, candidate: CandidateResult | None, name: str, column: str
+) -> dict[str, Any]:
     """One published cell beside ours, where it measures the same."""
-    found = table_of(study)
-    value, tasks = found.cell(name, column), _tasks(study, column)
+    table = table_of(study)
+    value, tasks = table.cell(name, column), _tasks(study, column)
     row: dict[str, Any] = {
-        "candidate": one and one.name,
+        "candidate": candidate and candidate.name,
         "published_row": name,
         "measure": column,
         "published": value,
-        "published_mark": mark(found, name, column, bool(tasks)),
+        "published_mark": mark(table, name, column, bool(tasks)),
     }
-    here = _here(study, one, column) if one else {}
+    here = _here(study, candidate, column) if candidate else {}
     row |= {f"here{end}": number for end, number in here.items()}
     if value is not None and not _unlike(column):
         row |= {f"delta{end}": number - value for end, number in here.items()}
     return row
 
 
-def _here(study: StudyResult, one: CandidateResult, column: str) -> Mapping[str, float]:
+def _here(study: StudyResult, candidate: CandidateResult, column: str) -> Mapping[str, float]:
     """Our number for a column, and the `_low` and `_high` of a score; empty where there is none."""
     about = published.book().columns[column]
     if about.cost:
-        cost = _COSTS[about.cost](one)
+        cost = _COSTS[about.cost](candidate)
         return {} if cost is None else {"": cost}
     tasks = _tasks(study, column)
-    if not tasks or not one.scores:
+    if not tasks or not candidate.scores:
         return {}
     scale = (about.full or 0.0) / 100.0
-    here = {"": scale * sum(one.scores[task] for task in tasks) / len(tasks)}
-    ours = study.scoreboard.score(one, tasks)  # none if all is right or wrong
+    here = {"": scale * sum(candidate.scores[task] for task in tasks) / len(tasks)}
+    ours = study.scoreboard.score(candidate, tasks)  # none if all is right or wrong
     return here | ({"_low": scale * ours.low, "_high": scale * ours.high} if ours else {})
 
 
-def _vision_parameters(one: CandidateResult) -> float | None:
-    found = published_cost.vision_parameters(one.encoders)
-    return found and found / 1e6
+def _vision_parameters(candidate: CandidateResult) -> float | None:
+    parameters = published_cost.vision_parameters(candidate.encoders)
+    return parameters and parameters / 1e6
 
 
-def _projected_parameters(one: CandidateResult) -> float | None:
+def _projected_parameters(candidate: CandidateResult) -> float | None:
     """All but the language model's, as its training counted them."""
-    found = size(one).parameters
-    return found and (found - llm_spec(one.config["llm"]).parameters) / 1e6
+    parameters = size(candidate).parameters
+    return parameters and (parameters - llm_spec(candidate.config["llm"]).parameters) / 1e6
 
 
-def _multiply_adds(one: CandidateResult) -> float | None:
-    found = published_cost.multiply_adds(one.encoders)
-    return found and found / 1e9
+def _multiply_adds(candidate: CandidateResult) -> float | None:
+    multiply_adds = published_cost.multiply_adds(candidate.encoders)
+    return multiply_adds and multiply_adds / 1e9
 
 
-def _visual_tokens(one: CandidateResult) -> float | None:
-    return size(one).visual_tokens
+def _visual_tokens(candidate: CandidateResult) -> float | None:
+    return size(candidate).visual_tokens
 
 
 _COSTS = {
@@ -241,20 +248,24 @@ _COSTS = {
 
 
 def _gain(
-    study: StudyResult, one: CandidateResult, name: str, reference: CandidateResult, before: str
+    study: StudyResult,
+    candidate: CandidateResult,
+    name: str,
+    reference: CandidateResult,
+    before: str,
 ) -> list[dict[str, Any]]:
     """What a candidate gains over its reference in the published average, and in our composite.
 
     Nothing where there is no such average, or where it is compared itself.
     """
-    found = table_of(study)
-    if found.lead is None or _tasks(study, found.lead):
+    table = table_of(study)
+    if table.lead is None or _tasks(study, table.lead):
         return []
-    now, then = (found.cell(row, found.lead) for row in (name, before))
-    marks = mark(found, name, found.lead, False) + mark(found, before, found.lead, False)
-    ours = study.scoreboard.difference(one, reference)
+    now, then = (table.cell(row, table.lead) for row in (name, before))
+    marks = mark(table, name, table.lead, False) + mark(table, before, table.lead, False)
+    ours = study.scoreboard.difference(candidate, reference)
     gain = {
-        "candidate": one.name,
+        "candidate": candidate.name,
         "published_row": name,
         "measure": f"difference to {reference.name}",
         "published": None if now is None or then is None else now - then,
@@ -264,14 +275,14 @@ def _gain(
     return [gain]
 
 
-def _composite(study: StudyResult, one: CandidateResult, name: str | None) -> dict[str, Any]:
-    ours = study.scoreboard.score(one)
+def _composite(study: StudyResult, candidate: CandidateResult, name: str | None) -> dict[str, Any]:
+    ours = study.scoreboard.score(candidate)
     return {
-        "candidate": one.name,
+        "candidate": candidate.name,
         "published_row": name,
         "measure": f"mean over {study.suite}",
         "published_mark": MISSING,
-        **_numbers("here", one.composite, *((ours.low, ours.high) if ours else ())),
+        **_numbers("here", candidate.composite, *((ours.low, ours.high) if ours else ())),
     }
 
 
@@ -281,15 +292,15 @@ def _numbers(
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def mark(found: published.Table, row: str, column: str, compared: bool) -> str:
+def mark(table: published.Table, row: str, column: str, compared: bool) -> str:
     """What is to be known of a published number, in the marks of the legend."""
     book = published.book()
-    if found.cell(row, column) is None:
+    if table.cell(row, column) is None:
         return MISSING
     return (
-        SECOND_HAND * (book.sources[found.source].trust == "secondary")
-        + DOUBTFUL * bool(found.doubt(row, column))
-        + COMPUTED * found.computed(row, column)
+        SECOND_HAND * (book.sources[table.source].trust == "secondary")
+        + DOUBTFUL * bool(table.doubt(row, column))
+        + COMPUTED * table.computed(row, column)
         + UNLIKE * (compared and bool(book.columns[column].note or _unlike(column)))
     )
 

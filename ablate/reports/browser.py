@@ -33,28 +33,28 @@ _HOW = f"webp {QUALITY} {PIL.__version__}"
 class Run:
     """One training run of a candidate: the column of its answers."""
 
-    one: CandidateResult
+    candidate: CandidateResult
     seed: int
 
     @property
     def name(self) -> str:
         """The candidate's, and the seed where there are several."""
-        return self._with_seed(self.one.name)
+        return self._with_seed(self.candidate.name)
 
     def label(self, study: StudyResult) -> str:
         """A name that fits a card: in a search the round, and what is added there."""
-        label = study.label(self.one)
-        short = label if label == self.one.name else f"Round {self.one.round}: {label}"
+        label = study.label(self.candidate)
+        short = label if label == self.candidate.name else f"Round {self.candidate.round}: {label}"
         return self._with_seed(short)
 
     def _with_seed(self, name: str) -> str:
-        return f"{name} (seed {self.seed})" if len(self.one.runs) > 1 else name
+        return f"{name} (seed {self.seed})" if len(self.candidate.runs) > 1 else name
 
     @cached_property
     def answers(self) -> pd.DataFrame:
         """The candidate's answers of this run, a row a question."""
-        frame = self.one.answers
-        return frame[frame["seed"] == self.seed] if len(self.one.runs) > 1 else frame
+        frame = self.candidate.answers
+        return frame[frame["seed"] == self.seed] if len(self.candidate.runs) > 1 else frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +66,22 @@ class Browser:
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
         """Those that have answers, in the study's order."""
-        return tuple(one for one in self.study.candidates if not one.answers.empty)
+        return tuple(
+            candidate for candidate in self.study.candidates if not candidate.answers.empty
+        )
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """Their training runs, in order; a piece of answers each."""
         return tuple(
-            Run(one, seed)
-            for one in self.candidates
-            for seed in one.config["seeds"][: len(one.runs)]
+            Run(candidate, seed)
+            for candidate in self.candidates
+            for seed in candidate.config["seeds"][: len(candidate.runs)]
         )
 
-    def position(self, one: CandidateResult) -> int:
+    def position(self, candidate: CandidateResult) -> int:
         """Where the candidate's first run stands in `runs`."""
-        return next(place for place, run in enumerate(self.runs) if run.one is one)
+        return next(index for index, run in enumerate(self.runs) if run.candidate is candidate)
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -87,11 +89,11 @@ class Browser:
 
         `source` is the image's file. Where candidates disagree on a question, the first one counts.
         """
-        frames = [_questions(one) for one in self.candidates]
+        frames = [_questions(candidate) for candidate in self.candidates]
         if not frames:
             return pd.DataFrame(columns=[*_QUESTION, "source"])
-        found = pd.concat(frames, ignore_index=True).drop_duplicates(["task", "id"])
-        return found.sort_values(["task", "id"], kind="stable", ignore_index=True)
+        questions = pd.concat(frames, ignore_index=True).drop_duplicates(["task", "id"])
+        return questions.sort_values(["task", "id"], kind="stable", ignore_index=True)
 
     @cached_property
     def questions(self) -> pd.DataFrame:
@@ -104,12 +106,15 @@ class Browser:
         scored = self.candidates
         first = self.study.base if self.study.base in scored else next(iter(scored), None)
         wanted = [self.study.best, *reversed(self.study.winners), *scored]
-        second = next((one for one in wanted if one in scored and one is not first), first)
+        second = next(
+            (candidate for candidate in wanted if candidate in scored and candidate is not first),
+            first,
+        )
         return (self.position(first), self.position(second)) if first and second else (0, 0)
 
-    def answers(self, one: Run) -> pd.DataFrame:
+    def answers(self, run: Run) -> pd.DataFrame:
         """Answer and score of a run to each of `questions`; empty where it was not asked."""
-        given = one.answers.set_index(self._keys(one.answers))[["answer", "score"]]
+        given = run.answers.set_index(self._keys(run.answers))[["answer", "score"]]
         return given.reindex(self._wanted)
 
     @cached_property
@@ -143,8 +148,8 @@ class Browser:
                 **columns,
             },
         )
-        for number, one in enumerate(self.runs, start=1):
-            given = self.answers(one)
+        for number, run in enumerate(self.runs, start=1):
+            given = self.answers(run)
             asked = given["score"].notna()
             yield (
                 f"answers/{number}",
@@ -155,9 +160,9 @@ class Browser:
             )
 
 
-def _questions(one: CandidateResult) -> pd.DataFrame:
-    frame = one.answers[_QUESTION]
-    folder = "" if one.images is None else f"{one.images}{os.sep}"
+def _questions(candidate: CandidateResult) -> pd.DataFrame:
+    frame = candidate.answers[_QUESTION]
+    folder = "" if candidate.images is None else f"{candidate.images}{os.sep}"
     return frame.assign(source=(folder + frame["image"]) if folder else "")
 
 
@@ -179,12 +184,12 @@ def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[s
     report made `before` are taken over.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    roots = {one.images.resolve() for one in browser.candidates if one.images}
+    roots = {candidate.images.resolve() for candidate in browser.candidates if candidate.images}
     asked = browser.questions
     sources = sorted(set(asked["source"]) - {""})
     text = set(asked["source"][asked["task"].map(browser.study.families) == TEXT])
 
-    def one(source: str) -> str | None:
+    def copy(source: str) -> str | None:
         try:
             path = Path(source).resolve()
             if not any(path.is_relative_to(root) for root in roots):
@@ -195,7 +200,7 @@ def encode(browser: Browser, folder: Path, before: Path | None = None) -> dict[s
             return None
 
     with ThreadPoolExecutor() as pool:
-        made = zip(sources, pool.map(one, sources), strict=True)
+        made = zip(sources, pool.map(copy, sources), strict=True)
         return {source: name for source, name in made if name}
 
 

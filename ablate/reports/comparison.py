@@ -25,8 +25,8 @@ def candidate(study: StudyResult, name: str) -> CandidateResult:
     A short name, as in the table of a search (`+ sam-micro@64`, `sam-micro`), will do where it is
     of one candidate alone. Two are compared by their answers.
     """
-    named = {short: one for short, one in _short(study).items() if one}
-    named |= {one.name: one for one in reversed(study.candidates)}
+    named = {short: candidate for short, candidate in _short(study).items() if candidate}
+    named |= {candidate.name: candidate for candidate in reversed(study.candidates)}
     named |= {BASE: study.base, **({BEST: study.best} if study.best else {})} | named
     if name not in named:
         raise UserError(f"{study.name} has no candidate '{name}'{nearest(name, named)}")
@@ -37,18 +37,18 @@ def candidate(study: StudyResult, name: str) -> CandidateResult:
 
 def _short(study: StudyResult) -> dict[str, CandidateResult | None]:
     """Candidates by their short names, with and without `+` and resolutions; None for several."""
-    found: dict[str, CandidateResult | None] = {}
-    for one in study.candidates:
-        label = study.label(one)
+    named: dict[str, CandidateResult | None] = {}
+    for candidate in study.candidates:
+        label = study.label(candidate)
         added = label.removeprefix("+ ")
         for name in {label, added, re.sub(r"@\d+", "", label), re.sub(r"@\d+", "", added)}:
-            found[name] = one if found.get(name, one) is one else None
-    return found
+            named[name] = candidate if named.get(name, candidate) is candidate else None
+    return named
 
 
 def _named(pair: tuple[StudyResult, CandidateResult]) -> tuple[str, str]:
-    study, one = pair
-    return study.name, one.name
+    study, candidate = pair
+    return study.name, candidate.name
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,19 @@ class Comparison:
         both = {(self.of_a, self.a), (self.of_b, self.b)}
         return [
             *covered(self.board),
-            *(line for study, one in sorted(both, key=_named) for line in unread(study, one)),
+            *(
+                line
+                for study, candidate in sorted(both, key=_named)
+                for line in unread(study, candidate)
+            ),
         ]
 
     @cached_property
     def difference(self) -> Interval:
         """The composite of `b` minus that of `a`, over the questions both answered."""
-        found = self.board.difference(self.b, self.a)
-        assert found is not None
-        return found
+        difference = self.board.difference(self.b, self.a)
+        assert difference is not None
+        return difference
 
     @cached_property
     def flips(self) -> Flips:
@@ -133,9 +137,13 @@ class Comparison:
         }
         whole = pd.concat([frame, framed([mean], [])], ignore_index=True)
         scores = self.board.drawn().here
-        for place, (name, one) in enumerate((("a", self.a), ("b", self.b)), start=2):
+        for column, (name, scored) in enumerate((("a", self.a), ("b", self.b)), start=2):
             tasks = [self.board.drawn((task,)).here for task in titles if task in self.board.tasks]
-            at = self.board.candidates.index(one)
-            whole.insert(place, name, [*(float(found[at]) for found in tasks), float(scores[at])])
+            at = self.board.candidates.index(scored)
+            whole.insert(
+                column,
+                name,
+                [*(float(scores_of_task[at]) for scores_of_task in tasks), float(scores[at])],
+            )
         made = typed(whole)
         return made if self.board.noise else of_these_runs(made)

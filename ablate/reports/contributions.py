@@ -49,21 +49,23 @@ class Contributions:
         self._study, self._board = study, study.scoreboard
         base = study.base
         alike = [
-            one
-            for one in study.candidates
-            if one.answered and _apart_from_encoders(one) == _apart_from_encoders(base)
+            candidate
+            for candidate in study.candidates
+            if candidate.answered and _apart_from_encoders(candidate) == _apart_from_encoders(base)
         ]
         self.base = tuple(
-            name for name in base.encoders if all(name in one.encoders for one in alike)
+            name for name in base.encoders if all(name in candidate.encoders for candidate in alike)
         )
         self.trained: dict[Coalition, CandidateResult] = {}
-        for one in alike:
-            self.trained.setdefault(frozenset(one.encoders) - frozenset(self.base), one)
+        for candidate in alike:
+            self.trained.setdefault(frozenset(candidate.encoders) - frozenset(self.base), candidate)
 
     @cached_property
     def experts(self) -> list[str]:
         """Every expert beyond the base, in the order in which the study meets them."""
-        names = (name for one in self.trained.values() for name in one.encoders)
+        names = (
+            name for mixture_result in self.trained.values() for name in mixture_result.encoders
+        )
         return [name for name in dict.fromkeys(names) if name not in self.base]
 
     @cached_property
@@ -104,46 +106,46 @@ class Contributions:
             others, n = frozenset(part), len(game)
             share = factorial(len(part)) * factorial(n - len(part) - 1) / factorial(n)
             shares[others], shares[others | {expert}] = -share, share
-        wanting = [one for one in shares if one not in self.trained]
-        known = {one: share for one, share in shares.items() if one in self.trained}
-        names = tuple(self.mixture(one) for one in wanting)
+        wanting = [subset for subset in shares if subset not in self.trained]
+        known = {subset: share for subset, share in shares.items() if subset in self.trained}
+        names = tuple(self.mixture(subset) for subset in wanting)
         if not wanting:
-            found = self._mean([{self.trained[one]: share for one, share in known.items()}])
-            return Shapley(tuple(game), found, None, ())
-        scores = {one: made.composite or 0.0 for one, made in self.trained.items()}
+            mean = self._mean([{self.trained[subset]: share for subset, share in known.items()}])
+            return Shapley(tuple(game), mean, None, ())
+        scores = {subset: result.composite or 0.0 for subset, result in self.trained.items()}
         least, most = min(scores.values()), max(scores.values())
-        sure = sum(share * scores[one] for one, share in known.items())
-        low = sum(min(shares[one] * least, shares[one] * most) for one in wanting)
-        high = sum(max(shares[one] * least, shares[one] * most) for one in wanting)
+        sure = sum(share * scores[subset] for subset, share in known.items())
+        low = sum(min(shares[subset] * least, shares[subset] * most) for subset in wanting)
+        high = sum(max(shares[subset] * least, shares[subset] * most) for subset in wanting)
         return Shapley(tuple(game), None, (sure + low, sure + high), names)
 
-    def interaction(self, one: str, other: str) -> Interval | None:
+    def interaction(self, first: str, second: str) -> Interval | None:
         """What the two add together beyond what each adds alone; None where no mixture tells.
 
         Above zero they complement each other, below they duplicate. A mean over trained mixtures.
         """
-        pair = (one, other)
+        pair = (first, second)
         return self._mean([self._signs(others, pair) for others in self.contexts(*pair)])
 
-    def overlap(self, one: str, other: str) -> float | None:
+    def overlap(self, first: str, other: str) -> float | None:
         """How alike the questions are that the two fix, each added to the same trained mixture.
 
         The correlation (phi) of "fixed by one" and "fixed by the other" over the questions that
         this mixture, the smallest there is, got wrong. None where no such two were trained.
         """
-        shared = set(self.contexts(one)) & set(self.contexts(other))
+        shared = set(self.contexts(first)) & set(self.contexts(other))
         if not shared:
             return None
         others = min(shared, key=lambda names: (len(names), sorted(names)))
         before, a, b = (
             self._board.right(self.trained[names])
-            for names in (others, others | {one}, others | {other})
+            for names in (others, others | {first}, others | {other})
         )
         wrong = before < 0.5
         fixes = [(right[wrong] >= 0.5).astype(np.float64) for right in (a, b)]
         if not wrong.any() or not all(fixed.std() for fixed in fixes):
             return None
-        a_fixes, b_fixes = (one - one.mean() for one in fixes)
+        a_fixes, b_fixes = (fixed - fixed.mean() for fixed in fixes)
         return float(a_fixes @ b_fixes / np.sqrt((a_fixes @ a_fixes) * (b_fixes @ b_fixes)))
 
     def mixture(self, names: Coalition) -> str:
@@ -160,8 +162,8 @@ class Contributions:
     def _mean(self, several: list[Shares], tasks: Tasks = None) -> Interval | None:
         total: dict[CandidateResult, float] = {}
         for shares in several:
-            for one, share in shares.items():
-                total[one] = total.get(one, 0.0) + share / len(several)
+            for candidate, share in shares.items():
+                total[candidate] = total.get(candidate, 0.0) + share / len(several)
         return self._board.contrast(total, tasks) if total else None
 
 
@@ -170,8 +172,8 @@ def _subsets(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [part for size in range(len(every) + 1) for part in combinations(every, size)]
 
 
-def _apart_from_encoders(one: CandidateResult) -> dict[str, object]:
-    return {name: value for name, value in one.config.items() if name != "encoders"}
+def _apart_from_encoders(candidate: CandidateResult) -> dict[str, object]:
+    return {name: value for name, value in candidate.config.items() if name != "encoders"}
 
 
 def contributions(study: StudyResult) -> pd.DataFrame:
@@ -204,13 +206,15 @@ def moves(study: StudyResult) -> pd.DataFrame:
     """A row an expert and benchmark: what it `added` there, `p` corrected over the benchmarks."""
     game, rows = Contributions(study), []
     for expert in game.experts:
-        found = {task: game.added(expert, (task,)) for task in study.scoreboard.tasks}
-        told = {task: one for task, one in found.items() if one}
-        for (task, one), p in zip(
-            told.items(), holm([one.p for one in told.values()]), strict=True
+        added = {task: game.added(expert, (task,)) for task in study.scoreboard.tasks}
+        known = {task: interval for task, interval in added.items() if interval}
+        for (task, interval), p in zip(
+            known.items(), holm([interval.p for interval in known.values()]), strict=True
         ):
             title = study.tasks.get(task, task)
-            rows.append({"expert": expert, "benchmark": title, **estimate("added", one), "p": p})
+            rows.append(
+                {"expert": expert, "benchmark": title, **estimate("added", interval), "p": p}
+            )
     frame, board = framed(rows, ["expert", "benchmark", "added", "p"]), study.scoreboard
     return frame if all(map(board.measured, board.tasks)) else of_these_runs(frame)
 
@@ -221,27 +225,27 @@ def pairs(study: StudyResult) -> pd.DataFrame:
     """
     game = Contributions(study)
     every = list(combinations(game.experts, 2))
-    found = [game.interaction(*pair) for pair in every]
-    corrected = holm([one.p if one else np.nan for one in found])
+    together = [game.interaction(*pair) for pair in every]
+    corrected = holm([interval.p if interval else np.nan for interval in together])
     rows = [
         {
             "expert": pair[0],
             "other": pair[1],
-            **estimate("together", one),
-            "p": p if one else None,
+            **estimate("together", interval),
+            "p": p if interval else None,
             "overlap": game.overlap(*pair),
-            "verdict": _verdict(study.scoreboard, one, p),
+            "verdict": _verdict(study.scoreboard, interval, p),
         }
-        for pair, one, p in zip(every, found, corrected, strict=True)
+        for pair, interval, p in zip(every, together, corrected, strict=True)
     ]
     frame = framed(rows, ["expert", "other", "together", "p", "overlap", "verdict"])
     return frame if study.scoreboard.noise else of_these_runs(frame)
 
 
-def _verdict(board: Scoreboard, found: Interval | None, p: float) -> str:
-    if found is None:
+def _verdict(board: Scoreboard, interval: Interval | None, p: float) -> str:
+    if interval is None:
         return "not trained together"
     if p >= ALPHA:
         return "not told from none"
-    verdict = "complement" if found.estimate > 0 else "duplicate"
-    return verdict if board.told(p) else f"{verdict} in these runs"
+    verdict = "complement" if interval.estimate > 0 else "duplicate"
+    return verdict if board.is_clear(p) else f"{verdict} in these runs"

@@ -142,8 +142,8 @@ _POINT = re.compile(r'^( *)<g id="(point-\d+)">(.*?)^\1</g>', re.DOTALL | re.MUL
 
 def _link(drawn: str, point: Point) -> str:
     """What draws a point as a link that says what it is, with room around it to be pointed at."""
-    place = re.search(r'<use [^>]*?x="([\d.-]+)" y="([\d.-]+)"', drawn)
-    room = f'<circle class="room" cx="{place[1]}" cy="{place[2]}" r="9"/>' if place else ""
+    center = re.search(r'<use [^>]*?x="([\d.-]+)" y="([\d.-]+)"', drawn)
+    room = f'<circle class="room" cx="{center[1]}" cy="{center[2]}" r="9"/>' if center else ""
     words = escape(point.text)
     return (
         f'<a class="point" href="page:{point.page}" aria-label="{words}">'

@@ -62,14 +62,16 @@ def check(study: StudyResult) -> list[Finding]:
     varies = study.strategy.varies
     if not study.strategy.goes_on:
         return among(study.candidates, varies, f"{study.strategy.noun}s")
-    found = []
+    findings = []
     for turn in (turn for turn in study.rounds if turn.candidates):
         before = study.reference(turn.candidates[0])
         group = [before, *turn.candidates] if before else turn.candidates
         here = among(group, varies, f"round {turn.number}")
-        found += [one for one in here if one.severity != "note"]
+        findings += [finding for finding in here if finding.severity != "note"]
     notes = among(study.candidates, varies, "all rounds")
-    return _gravest_first([*found, *(one for one in notes if one.severity == "note")])
+    return _gravest_first(
+        [*findings, *(finding for finding in notes if finding.severity == "note")]
+    )
 
 
 def among(
@@ -79,12 +81,12 @@ def among(
 
     `varies`: the settings, by dotted path, that differ on purpose.
     """
-    known = {one.name: facts(one) for one in candidates}
-    passed = {f"recipe.{name}" for one in candidates for name in _stages(one.config)}
+    known = {candidate.name: facts(candidate) for candidate in candidates}
+    passed = {f"recipe.{name}" for candidate in candidates for name in _stages(candidate.config)}
     for about, name in product(known.values(), passed):
         about.setdefault(name, LEFT_OUT)
-    names = dict.fromkeys(name for found in known.values() for name in found)
-    meant, purposes, found = tuple(varies), dict[str, None](), []
+    names = dict.fromkeys(name for about in known.values() for name in about)
+    meant, purposes, findings = tuple(varies), dict[str, None](), []
     for name in names:
         values = {who: about[name] for who, about in known.items() if name in about}
         if len(set(values.values())) < 2 or _follows(name, known):
@@ -92,29 +94,31 @@ def among(
         if purpose := _purpose(name, meant):
             purposes[purpose] = None
         else:
-            found.append(Finding(_severity(name), name, where, _sentence(name, values)))
+            findings.append(Finding(_severity(name), name, where, _sentence(name, values)))
     if len(purposes) > 1:
         text = (
             f"{' and '.join(map(title, purposes))} differ on purpose: between two candidates that "
             "differ in more than one of them, none is known to make the difference"
         )
-        found.append(Finding("warning", "several axes", where, text))
-    return _gravest_first(found + _uncommitted(candidates, where))
+        findings.append(Finding("warning", "several axes", where, text))
+    return _gravest_first(findings + _uncommitted(candidates, where))
 
 
-def facts(one: CandidateResult) -> dict[str, str]:
+def facts(candidate: CandidateResult) -> dict[str, str]:
     """What may move a candidate's score, as words by name: its settings, then what its steps tell.
 
     The data of a stage has a name in the settings; what counts is its content.
     """
-    names = {path: words for path, words in settings(one).items() if not path.endswith(".data")}
-    return names | _from_steps(one.steps, one.last_stages)
+    names = {
+        path: words for path, words in settings(candidate).items() if not path.endswith(".data")
+    }
+    return names | _from_steps(candidate.steps, candidate.last_stages)
 
 
-def settings(one: CandidateResult) -> dict[str, str]:
+def settings(candidate: CandidateResult) -> dict[str, str]:
     """A candidate's settings in words, by dotted path."""
-    config = one.config
-    found = {
+    config = candidate.config
+    by_path = {
         "encoders": " + ".join(config["encoders"]),
         "fusion": words(config["fusion"]),
         "llm": str(config["llm"]),
@@ -125,12 +129,12 @@ def settings(one: CandidateResult) -> dict[str, str]:
     for name, value in config["recipe"].items():
         path = f"recipe.{name}"
         if name not in stages:
-            found[path] = LEFT_OUT if value is None else words(value)
+            by_path[path] = LEFT_OUT if value is None else words(value)
             continue
-        found[path] = "done"
+        by_path[path] = "done"
         fields = {"objective": DEFAULT, "adapters": None, "decay": None, **value}
-        found |= {f"{path}.{field}": words(setting) for field, setting in fields.items()}
-    return found
+        by_path |= {f"{path}.{field}": words(setting) for field, setting in fields.items()}
+    return by_path
 
 
 def _start(config: Mapping[str, Any]) -> str:
@@ -208,27 +212,30 @@ def _from_steps(steps: Sequence[StepResult], last: Collection[StepResult]) -> di
         tell("git commit", (step.record.get("git_commit") or "")[:12] or None)
         tell(f"{step.name}.device", step.record.get("device"))
         tell("threads", step.record.get("threads"))
-        for name, own in of_spec(step.spec).items():
-            tell(f"{PLUG_IN}{name}", f"{own['package']} {own['version']} ({own['sha256'][:8]})")
+        for name, plug_in in of_spec(step.spec).items():
+            tell(
+                f"{PLUG_IN}{name}",
+                f"{plug_in['package']} {plug_in['version']} ({plug_in['sha256'][:8]})",
+            )
         if step.record:
             tell("machine", _machine(step.record))
         if trunk := result.get("trunk"):  # its first steps may have been done elsewhere
             tell("machine", _machine({**step.record, **trunk}))
             for package, version in sorted(trunk["versions"].items()):
                 tell(f"package.{package}", version)
-    found = {name: ", ".join(sorted(values)) for name, values in several.items()}
+    joined = {name: ", ".join(sorted(values)) for name, values in several.items()}
     ended = [step for step in steps if step.record]
     restarts = sum(int(step.record.get("restarts") or 0) for step in ended)
-    return found | ({"restarts": str(restarts)} if ended else {})
+    return joined | ({"restarts": str(restarts)} if ended else {})
 
 
 def _machine(record: Mapping[str, Any]) -> str:
     """The kind of machine that computed a step."""
-    found = record.get("machine")
-    if not found:
+    machine = record.get("machine")
+    if not machine:
         return "not recorded (made by an older version)"
-    on_gpu = record.get("device") == "cuda" and found.get("gpu")
-    return str(on_gpu or " with ".join(filter(None, (found["cpu"], found.get("instructions")))))
+    on_gpu = record.get("device") == "cuda" and machine.get("gpu")
+    return str(on_gpu or " with ".join(filter(None, (machine["cpu"], machine.get("instructions")))))
 
 
 def _purpose(name: str, meant: Sequence[str]) -> str | None:
@@ -270,7 +277,7 @@ def _sentence(name: str, values: Mapping[str, str]) -> str:
 
 
 def _among(values: Mapping[str, str], value: str) -> str:
-    who = [name for name, own in values.items() if own == value]
+    who = [name for name, other in values.items() if other == value]
     return ", ".join(who) if len(who) <= NAMED else f"{len(who)} candidates"
 
 
@@ -298,9 +305,9 @@ def _digest(value: Any) -> str:
 def _uncommitted(candidates: Sequence[CandidateResult], where: str) -> list[Finding]:
     """Code that was changed after its commit can be got back by nobody."""
     dirty = [
-        one.name
-        for one in candidates
-        if any((step.record.get("git_commit") or "").endswith("-dirty") for step in one.steps)
+        candidate.name
+        for candidate in candidates
+        if any((step.record.get("git_commit") or "").endswith("-dirty") for step in candidate.steps)
     ]
     if not dirty:
         return []
@@ -309,13 +316,14 @@ def _uncommitted(candidates: Sequence[CandidateResult], where: str) -> list[Find
     return [Finding("warning", "uncommitted", where, text)]
 
 
-def _gravest_first(found: Iterable[Finding]) -> list[Finding]:
-    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
+def _gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def fairness(study: StudyResult) -> pd.DataFrame:
     """`check` as a table: a row a finding."""
     rows = [
-        {"severity": one.severity, "where": one.where, "finding": one.text} for one in check(study)
+        {"severity": finding.severity, "where": finding.where, "finding": finding.text}
+        for finding in check(study)
     ]
     return framed(rows, ["severity", "where", "finding"])

@@ -41,9 +41,9 @@ ARMS = 20
 """Candidates of a figure, or of a round in it, at most: the best."""
 
 
-def gid(study: StudyResult, one: CandidateResult) -> str:
+def gid(study: StudyResult, candidate: CandidateResult) -> str:
     """What the artist of a candidate's point is called in a figure."""
-    return f"point-{study.candidates.index(one) + 1}"
+    return f"point-{study.candidates.index(candidate) + 1}"
 
 
 @matplotlib.rc_context(STYLE)
@@ -65,27 +65,27 @@ def _forest(study: StudyResult, groups: Sequence[tuple[str, list[CandidateResult
     for title, group in groups:
         shown, rest = group[:ARMS], len(group) - ARMS
         rows += [(title, None)] if title else []
-        rows += [(cut(study.label(one)), one) for one in shown]
+        rows += [(cut(study.label(candidate)), candidate) for candidate in shown]
         rows += [(f"and {rest} more", None)] if rest > 0 else []
     figure, axes = canvas(0.7 + 0.26 * len(rows))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     winners = []
-    for row, (_, one) in enumerate(rows):
-        if one is None:
+    for row, (_, candidate) in enumerate(rows):
+        if candidate is None:
             continue
-        mark = standing(study, one)
+        mark = standing(study, candidate)
         won = mark in ("winner", "best")
         color = ACCENT if won or mark == "tie" else MUTED
-        if one.composite is not None:
-            axes.plot(_ends(study, one), [row, row], color=color, linewidth=1.4, zorder=2)
+        if candidate.composite is not None:
+            axes.plot(_ends(study, candidate), [row, row], color=color, linewidth=1.4, zorder=2)
             shape, within = "D" if won else "o", PAPER if mark == "tie" else color
             axes.plot(
-                [one.composite], [row], shape, color=color, markersize=6, zorder=4,
-                markerfacecolor=within, gid=gid(study, one),
+                [candidate.composite], [row], shape, color=color, markersize=6, zorder=4,
+                markerfacecolor=within, gid=gid(study, candidate),
             )  # fmt: skip
-            winners += [(one.composite, row)] if mark == "winner" else []
-        score = "" if one.composite is None else f"{one.composite:.1f} "
+            winners += [(candidate.composite, row)] if mark == "winner" else []
+        score = "" if candidate.composite is None else f"{candidate.composite:.1f} "
         axes.text(
             1.02, row, f"{score}{mark}", transform=axes.get_yaxis_transform(), va="center",
             color=INK if color == ACCENT else MUTED, fontsize=9,
@@ -93,8 +93,8 @@ def _forest(study: StudyResult, groups: Sequence[tuple[str, list[CandidateResult
     if winners:
         axes.plot(*zip(*winners, strict=True), color=ACCENT, linewidth=1.0, alpha=0.5, zorder=1)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
-    for label, (_, one) in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(MUTED if one is None else INK)
+    for label, (_, candidate) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_color(MUTED if candidate is None else INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"{study.suite} score")
     axes.spines["left"].set_visible(False)
@@ -113,13 +113,17 @@ class Cost(NamedTuple):
 
 COSTS: Mapping[str, Cost] = MappingProxyType(
     {
-        "training_flops": Cost("operations on images in training", lambda one: one.training_flops),
-        "vision_flops": Cost("operations an image", lambda one: one.vision_flops),
-        "visual_tokens": Cost("visual tokens", lambda one: one.visual_tokens),
-        "parameters": Cost("parameters", lambda one: one.parameters),
-        "device_hours": Cost("device time", lambda one: one.device_hours, measured=True),
+        "training_flops": Cost(
+            "operations on images in training", lambda candidate: candidate.training_flops
+        ),
+        "vision_flops": Cost("operations an image", lambda candidate: candidate.vision_flops),
+        "visual_tokens": Cost("visual tokens", lambda candidate: candidate.visual_tokens),
+        "parameters": Cost("parameters", lambda candidate: candidate.parameters),
+        "device_hours": Cost(
+            "device time", lambda candidate: candidate.device_hours, measured=True
+        ),
         "tokens_per_second": Cost(
-            "visual tokens a second", lambda one: one.tokens_per_second, measured=True
+            "visual tokens a second", lambda candidate: candidate.tokens_per_second, measured=True
         ),
     }
 )
@@ -135,29 +139,51 @@ def pareto(study: StudyResult, cost: str = "training_flops") -> Figure:
     if cost not in COSTS:
         raise UserError(f"no cost '{cost}'{nearest(cost, COSTS)}")
     quick = cost == "tokens_per_second"
-    scored = [one for one in study.candidates if one.composite is not None]
-    costs = {one: COSTS[cost].of(size(one)) for one in scored}
-    scored = [one for one in scored if costs[one] is not None]
+    scored = [candidate for candidate in study.candidates if candidate.composite is not None]
+    costs = {candidate: COSTS[cost].of(size(candidate)) for candidate in scored}
+    scored = [candidate for candidate in scored if costs[candidate] is not None]
     front = pareto_front(scored, costs.__getitem__, more_is_better=quick)
     unit, scale = _unit(cost, [value for value in costs.values() if value is not None])
     figure, axes = canvas(3.6)
     axes.grid(axis="x", visible=True)
-    places = {one: ((costs[one] or 0.0) / scale, one.composite or 0.0) for one in scored}
-    for one, (x, y) in places.items():
-        shape, color, within = ("D", ACCENT, ACCENT) if one in front else ("o", MUTED, PAPER)
+    places = {
+        candidate: ((costs[candidate] or 0.0) / scale, candidate.composite or 0.0)
+        for candidate in scored
+    }
+    for candidate, (x, y) in places.items():
+        shape, color, within = ("D", ACCENT, ACCENT) if candidate in front else ("o", MUTED, PAPER)
         axes.plot(
-            [x], [y], shape, color=color, zorder=3, gid=gid(study, one), markerfacecolor=within
+            [x],
+            [y],
+            shape,
+            color=color,
+            zorder=3,
+            gid=gid(study, candidate),
+            markerfacecolor=within,
         )
     if scored:
-        lows, highs = zip(*(_ends(study, one) for one in scored), strict=True)
-        lines = [ACCENT if one in front else LINE for one in scored]
-        axes.vlines([places[one][0] for one in scored], lows, highs, lines, linewidth=0.9, zorder=1)
+        lows, highs = zip(*(_ends(study, candidate) for candidate in scored), strict=True)
+        lines = [ACCENT if candidate in front else LINE for candidate in scored]
+        axes.vlines(
+            [places[candidate][0] for candidate in scored],
+            lows,
+            highs,
+            lines,
+            linewidth=0.9,
+            zorder=1,
+        )
     where: Any = "steps-pre" if quick else "steps-post"
     if front:
-        joined = [places[one] for one in front]
+        joined = [places[candidate] for candidate in front]
         axes.plot(*zip(*joined, strict=True), color=ACCENT, drawstyle=where, zorder=2)
     named = list(places) if len(places) <= NAMED else front[-NAMED:]
-    name_beside(axes, [Name(places[one], in_round(study, one), one in front) for one in named])
+    name_beside(
+        axes,
+        [
+            Name(places[candidate], in_round(study, candidate), candidate in front)
+            for candidate in named
+        ],
+    )
     axes.xaxis.set_major_formatter(EngFormatter(sep=" ") if scale == 1.0 else "{x:g}")
     axes.set_xlabel(f"{COSTS[cost].words}{unit}{' (more is better)' if quick else ''}")
     axes.set_ylabel(f"{study.suite} score")
@@ -276,6 +302,6 @@ _HATCHES = ("", "...", "xxx", "+++")
 
 
 def _ends(study: StudyResult, candidate: CandidateResult) -> tuple[float, float]:
-    own = study.scoreboard.score(candidate)
+    interval = study.scoreboard.score(candidate)
     middle = candidate.composite or 0.0
-    return (own.low, own.high) if own else (middle, middle)
+    return (interval.low, interval.high) if interval else (middle, middle)

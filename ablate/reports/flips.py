@@ -44,7 +44,7 @@ def flipped(
     """What `after` fixed and broke against `before`, in one `task` or (default) in all."""
     if before not in board.runs or after not in board.runs:
         return Flips(0, (), ())
-    asked = np.array([task in (None, one) for one, _ in board.questions])
+    asked = np.array([task in (None, other) for other, _ in board.questions])
     counted = asked & (board.weights(before) + board.weights(after) > 0.0)
     then, now = board.right(before) >= 0.5, board.right(after) >= 0.5
 
@@ -58,9 +58,9 @@ def rows(
     board: Scoreboard, before: CandidateResult, after: CandidateResult, keys: Sequence[Key]
 ) -> list[dict[str, Any]]:
     """The questions with truth and both answers (of the first run), to be read."""
-    place = {key: index for index, key in enumerate(board.questions)}
-    then, now = (board.runs[one][0].rows for one in (before, after))
-    return [_row(then[place[key]], now[place[key]]) for key in keys]
+    index_of = {key: index for index, key in enumerate(board.questions)}
+    then, now = (board.runs[candidate][0].rows for candidate in (before, after))
+    return [_row(then[index_of[key]], now[index_of[key]]) for key in keys]
 
 
 def _row(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def flips(
     after: CandidateResult | None = None,
 ) -> pd.DataFrame:
     """`by_benchmark` of two candidates of a study; by default of its base and its best."""
-    one, other = before or study.base, after or study.best or study.base
-    return by_benchmark(study.scoreboard, one, other, study.tasks)
+    first, second = before or study.base, after or study.best or study.base
+    return by_benchmark(study.scoreboard, first, second, study.tasks)
 
 
 def by_benchmark(
@@ -86,19 +86,19 @@ def by_benchmark(
     """
     tasks = [task for task in titles if task in board.tasks]
     deltas = [board.difference(after, before, (task,)) for task in tasks]
-    corrected = holm([one.p if one else np.nan for one in deltas])
+    corrected = holm([delta.p if delta else np.nan for delta in deltas])
     rows = []
     for task, delta, p in zip(tasks, deltas, corrected, strict=True):
-        found = flipped(board, before, after, task)
+        flips = flipped(board, before, after, task)
         rows.append(
             {
                 "benchmark": titles[task],
-                "questions": found.asked,
-                "fixed": len(found.fixed),
-                "broken": len(found.broken),
+                "questions": flips.asked,
+                "fixed": len(flips.fixed),
+                "broken": len(flips.broken),
                 **estimate("delta", delta),
                 "p": p if delta else None,
-                "mcnemar": found.mcnemar,
+                "mcnemar": flips.mcnemar,
             }
         )
     frame = framed(rows, ["benchmark", "questions", "fixed", "broken", "delta", "p", "mcnemar"])

@@ -120,8 +120,8 @@ def latex(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> 
             for cell, words in zip(cells, text, strict=True)
         ]
         texts = [
-            rf"\textbf{{{cell}}}" if (row, place) in best else cell
-            for place, cell in enumerate(texts)
+            rf"\textbf{{{cell}}}" if (row, column) in best else cell
+            for column, cell in enumerate(texts)
         ]
         return f"  {' & '.join(texts)} \\\\"
 
@@ -148,9 +148,11 @@ def _best(frame: pd.DataFrame) -> set[tuple[int, int]]:
     for column, name in enumerate(_names(frame)):
         values = [number(value, name) for value in plain(frame[name])]
         scores = name == "score" or (name not in COLUMNS and not text_columns(frame)[column])
-        found = {float(value) for value in values if value} if scores else set()
-        if len(found) > 1:
-            top = {row for row, value in enumerate(values) if value and float(value) == max(found)}
+        numbers = {float(value) for value in values if value} if scores else set()
+        if len(numbers) > 1:
+            top = {
+                row for row, value in enumerate(values) if value and float(value) == max(numbers)
+            }
             best |= {(row, column) for row in top}
     return best
 
@@ -172,8 +174,8 @@ _ALONE = (
 
 def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A JSON object of `rows` and `notes`; numbers are exact, unknown ones are null."""
-    found = {"rows": records(frame), "notes": list(notes)}
-    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    table = {"rows": records(frame), "notes": list(notes)}
+    return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
 
 
 def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
@@ -191,19 +193,19 @@ def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> s
 def remarks(frame: pd.DataFrame) -> list[str]:
     """Why candidates failed, then notes on them, a line each, where there is no column for that."""
     return [
-        f"{heading.format(name)} {said}"
+        f"{heading.format(name)} {remark}"
         for column, heading in (("reason", "Failed: {},"), ("note", "{}:"))
         if column in frame
-        for name, said in zip(frame["candidate"], plain(frame[column]), strict=True)
-        if said
+        for name, remark in zip(frame["candidate"], plain(frame[column]), strict=True)
+        if remark
     ]
 
 
 def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and cells with each interval and each mark folded into the number it belongs to."""
     names = _names(frame)
-    own = frame.attrs.get("heads", {})
-    heads = [own.get(name) or COLUMNS.get(name, (name, 1))[0] for name in names]
+    heads_here = frame.attrs.get("heads", {})
+    heads = [heads_here.get(name) or COLUMNS.get(name, (name, 1))[0] for name in names]
     columns = [_cells(frame, name) for name in names]
     return heads, [list(row) for row in zip(*columns, strict=True)]
 

@@ -27,18 +27,18 @@ def fragility(study: StudyResult, paper: bool = False) -> pd.DataFrame:
     the base arm. Raises UserError where nothing published can be chosen from.
     """
     rows = []
-    for turn in _told(study, paper).turns:
-        for place in turn.ranked:
-            won = place == turn.found.winner
+    for turn in _resampled_choices(study, paper).turns:
+        for rival in turn.ranked:
+            won = rival == turn.fragility.winner
             rows.append(
                 {
                     **({"round": turn.number} if study.strategy.goes_on else {}),
-                    "candidate": turn.rivals[place],
+                    "candidate": turn.rivals[rival],
                     "mark": ("winner" if study.strategy.goes_on else "best") if won else "",
-                    "score": turn.means[place],
-                    "wins": 100.0 * turn.found.wins[place],
-                    "without": "" if won else ", ".join(turn.without(place)),
-                    "above": 100.0 * turn.found.above[place],
+                    "score": turn.means[rival],
+                    "wins": 100.0 * turn.fragility.wins[rival],
+                    "without": "" if won else ", ".join(turn.without(rival)),
+                    "above": 100.0 * turn.fragility.above[rival],
                 }
             )
     return framed(rows, ["candidate", "mark", "score", "wins", "without", "above"])
@@ -46,24 +46,28 @@ def fragility(study: StudyResult, paper: bool = False) -> pd.DataFrame:
 
 def labels(study: StudyResult, paper: bool = False) -> list[str]:
     """What the rows of `fragility` are called in short: in a search, what each adds."""
-    return [turn.labels[place] for turn in _told(study, paper).turns for place in turn.ranked]
+    return [
+        turn.labels[rival]
+        for turn in _resampled_choices(study, paper).turns
+        for rival in turn.ranked
+    ]
 
 
 def notes(study: StudyResult, paper: bool = False) -> list[str]:
     """What is fragile, in sentences, and what it says nothing of."""
-    told = _told(study, paper)
-    open_ones = [turn for turn in told.turns if len(turn.rivals) > 1]
+    choices = _resampled_choices(study, paper)
+    open_ones = [turn for turn in choices.turns if len(turn.rivals) > 1]
     if not open_ones:
         return ["Nothing was chosen yet between several candidates."]
     lines = [_sentence(study, turn) for turn in open_ones]
     if study.strategy.goes_on and len(open_ones) > 1:
         lines.append(
-            f"{told.kept:.0%} of the resamples make every choice of the path as it was made."
+            f"{choices.kept:.0%} of the resamples make every choice of the path as it was made."
         )
     return [
         *lines,
-        f"Benchmarks are what is resampled here, {told.draws:,} times, each counted as often as it "
-        "is drawn; the choice of questions and training noise come on top.",
+        f"Benchmarks are what is resampled here, {choices.draws:,} times, each counted as often as "
+        "it is drawn; the choice of questions and training noise come on top.",
     ]
 
 
@@ -82,34 +86,34 @@ class _Turn:
     labels: list[str]
     means: list[float]
     titles: list[str]
-    found: Fragility
+    fragility: Fragility
 
     @property
     def ranked(self) -> list[int]:
         """The rivals, the best first."""
         return sorted(range(len(self.rivals)), key=lambda n: (-self.means[n], n))
 
-    def without(self, place: int) -> list[str]:
+    def without(self, rival: int) -> list[str]:
         """The benchmarks without any one of which that rival would be chosen."""
-        chosen = zip(self.titles, self.found.without, strict=False)
-        return [title for title, winner in chosen if winner == place]
+        chosen = zip(self.titles, self.fragility.without, strict=False)
+        return [title for title, winner in chosen if winner == rival]
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ResampledChoices:
     turns: list[_Turn]
     kept: float = 1.0
     draws: int = 0
 
 
 @lru_cache(maxsize=2)
-def _told(study: StudyResult, paper: bool) -> _Told:
+def _resampled_choices(study: StudyResult, paper: bool) -> _ResampledChoices:
     """Every choice, resampled together."""
     choices = study.published_choices if paper else study.choices
     if paper and not choices:
         raise UserError(study.published_source)
     if not choices:
-        return _Told([])
+        return _ResampledChoices([])
     places: dict[tuple[int, str], int] = {}
     for turn in choices:
         for name in sorted(turn.scores):
@@ -122,13 +126,13 @@ def _told(study: StudyResult, paper: bool) -> _Told:
     )
     titles, turns = [study.tasks[task] for task in tasks], []
     before: Sequence[str] | None = None
-    for turn, found in zip(choices, path.choices, strict=True):
+    for turn, fragility in zip(choices, path.choices, strict=True):
         rivals = sorted(turn.scores)
         labels = [study.strategy.label(name, turn.encoders[name], before) for name in rivals]
         means = [sum(turn.scores[name].values()) / len(tasks) for name in rivals]
-        turns.append(_Turn(turn.number, rivals, labels, means, titles, found))
+        turns.append(_Turn(turn.number, rivals, labels, means, titles, fragility))
         before = turn.encoders[turn.winner] if study.strategy.goes_on else None
-    return _Told(turns, path.kept, path.draws)
+    return _ResampledChoices(turns, path.kept, path.draws)
 
 
 def _choice(
@@ -140,24 +144,24 @@ def _choice(
     if not study.strategy.goes_on:
         against = turn.number, study.base_name
     rivals = [(turn.number, name) for name in sorted(turn.scores)]
-    held = [places.get(against) if against and against != one else None for one in rivals]
-    return Choice([places[one] for one in rivals], held)
+    held = [places.get(against) if against and against != rival else None for rival in rivals]
+    return Choice([places[rival] for rival in rivals], held)
 
 
 def _sentence(study: StudyResult, turn: _Turn) -> str:
     """By how much a choice was made, and what else would have been chosen."""
-    won, second = turn.found.winner, next(n for n in turn.ranked if n != turn.found.winner)
-    said = (
+    won, second = turn.fragility.winner, next(n for n in turn.ranked if n != turn.fragility.winner)
+    sentence = (
         f"{f'Round {turn.number}' if study.strategy.goes_on else 'The best'}: {turn.labels[won]}, "
         f"{turn.means[won]:.2f} against {turn.means[second]:.2f} of {turn.labels[second]}. "
-        f"{turn.found.wins[won]:.1%} of resamples of the benchmarks choose it"
+        f"{turn.fragility.wins[won]:.1%} of resamples of the benchmarks choose it"
     )
     others = [n for n in turn.ranked if n != won and turn.without(n)]
-    told = [f"without {_any_of(turn.without(n))} it is {turn.labels[n]}" for n in others]
-    said += f"; {'; '.join(told)}" if told else "; leaving out any one changes nothing"
-    if not np.isnan(above := turn.found.above[won]):
-        said += f". It is above what it is held against in {above:.1%}"
-    return f"{said}."
+    changes = [f"without {_any_of(turn.without(n))} it is {turn.labels[n]}" for n in others]
+    sentence += f"; {'; '.join(changes)}" if changes else "; leaving out any one changes nothing"
+    if not np.isnan(above := turn.fragility.above[won]):
+        sentence += f". It is above what it is held against in {above:.1%}"
+    return f"{sentence}."
 
 
 def _any_of(titles: Sequence[str]) -> str:

@@ -148,14 +148,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def ends(name: str, found: Interval | None) -> dict[str, float | None]:
+def ends(name: str, interval: Interval | None) -> dict[str, float | None]:
     """The two columns of an interval."""
     return {
-        f"{name}_low": found.low if found else None,
-        f"{name}_high": found.high if found else None,
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
     }
 
 
-def estimate(name: str, found: Interval | None) -> dict[str, float | None]:
+def estimate(name: str, interval: Interval | None) -> dict[str, float | None]:
     """The three columns of an estimate with its interval."""
-    return {name: found.estimate if found else None, **ends(name, found)}
+    return {name: interval.estimate if interval else None, **ends(name, interval)}

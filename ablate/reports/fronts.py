@@ -11,15 +11,14 @@ def undominated(values: Mapping[str, Values], ways: Mapping[str, str]) -> list[s
     `values`: by name and objective; `ways`: `maximize` or `minimize`, by objective.
     """
 
-    def beats(one: Values, other: Values) -> bool:
+    def beats(a: Values, b: Values) -> bool:
         gains = [
-            (one[name] - other[name]) * (1 if way == "maximize" else -1)
-            for name, way in ways.items()
+            (a[name] - b[name]) * (1 if way == "maximize" else -1) for name, way in ways.items()
         ]
         return min(gains) >= 0 and max(gains) > 0
 
     return [
         name
-        for name, own in values.items()
-        if not any(beats(other, own) for other in values.values())
+        for name, each in values.items()
+        if not any(beats(other, each) for other in values.values())
     ]

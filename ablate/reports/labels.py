@@ -23,10 +23,10 @@ LINES: Any = {
 """How a name is joined to its point."""
 
 
-def in_round(study: StudyResult, one: CandidateResult) -> str:
+def in_round(study: StudyResult, candidate: CandidateResult) -> str:
     """A candidate's short name; of what a round adds with the round's number in brackets."""
-    name = study.label(one)
-    return cut(name) if name == one.name else f"{cut(name)} ({one.round})"
+    name = study.label(candidate)
+    return cut(name) if name == candidate.name else f"{cut(name)} ({candidate.round})"
 
 
 def cut(name: str) -> str:
@@ -67,11 +67,11 @@ def spread(wished: Sequence[float], step: float) -> list[float]:
 
     All lie within 0 and 1 where there is room.
     """
-    found: list[float] = []
+    heights: list[float] = []
     for height in wished:
-        found.append(min(height, 1.0, *(each - step for each in found[-1:])))
+        heights.append(min(height, 1.0, *(each - step for each in heights[-1:])))
     floor = 0.0
-    for place in reversed(range(len(found))):
-        found[place] = max(found[place], floor)
-        floor = found[place] + step
-    return found
+    for index in reversed(range(len(heights))):
+        heights[index] = max(heights[index], floor)
+        floor = heights[index] + step
+    return heights

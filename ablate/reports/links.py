@@ -36,9 +36,9 @@ class Links:
         """A table to download."""
         return f"{self.root}tables/{name}"
 
-    def download(self, found: Download) -> str:
+    def download(self, download: Download) -> str:
         """A table of a page, to download."""
-        return self.table(found.name)
+        return self.table(download.name)
 
     def image(self, name: str) -> str:
         """An image of the answers."""
@@ -68,8 +68,8 @@ class Within(Links):
     def table(self, name: str) -> str:
         return f"data:text/plain;charset=utf-8,{quote(self.tables[name])}"
 
-    def download(self, found: Download) -> str:
-        return f"data:text/plain;charset=utf-8,{quote(found.text, errors='replace')}"
+    def download(self, download: Download) -> str:
+        return f"data:text/plain;charset=utf-8,{quote(download.text, errors='replace')}"
 
     def image(self, name: str) -> str:
         return self.images[name]

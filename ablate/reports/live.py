@@ -43,9 +43,9 @@ class ServedFiles:
 
     def put(self, folder: Path) -> None:
         """Serve the files of this folder from now on, and no others."""
-        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*")}
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*")}
         with self._lock:
-            self._files = found | {"": found["index.html"]}
+            self._files = files | {"": files["index.html"]}
 
     def read(self, address: str) -> tuple[bytes, str] | None:
         """Content and type of what lies at an address, which is compared as it is: it is looked up,
@@ -105,10 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in self.server.names:
             return self._send(HTTPStatus.FORBIDDEN, b"not served under this name\n", with_body)
         word, _, name = self.path.removeprefix("/").partition("/")
-        found = self.server.shelf.read(f"/{name}") if self.server.knows(word) else None
-        if found is None:
+        file = self.server.shelf.read(f"/{name}") if self.server.knows(word) else None
+        if file is None:
             return self._send(HTTPStatus.NOT_FOUND, b"not found\n", with_body)
-        content, kind = found
+        content, kind = file
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         if self.headers.get("If-None-Match") == tag:
             return self._send(HTTPStatus.NOT_MODIFIED, b"", False, tag)
@@ -154,15 +154,15 @@ class _Builds:
         """
         here, there = (self.scratch / str((self.number + turn) % 2) for turn in (1, 0))
         context = get_context("spawn")
-        heard, said = context.Pipe(duplex=False)
-        child = context.Process(target=_build, args=(self.study, here, there, said), daemon=True)
+        receiving, sending = context.Pipe(duplex=False)
+        child = context.Process(target=_build, args=(self.study, here, there, sending), daemon=True)
         child.start()
-        said.close()
+        sending.close()
         try:
-            while not heard.poll(0.1):
+            while not receiving.poll(0.1):
                 if self.ended.is_set():
                     raise UserError("stopped")
-            problem = heard.recv()
+            problem = receiving.recv()
         except EOFError:
             problem = "the process that builds the report died"
         finally:
@@ -174,16 +174,16 @@ class _Builds:
         return here
 
 
-def _build(study: Study, folder: Path, before: Path, said: Connection) -> None:
+def _build(study: Study, folder: Path, before: Path, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to end
     from ablate.reports.load import load
     from ablate.reports.site import build
 
     try:
         build(load(study), folder, live=True, before=before)
-        said.send("")
+        connection.send("")
     except UserError as error:
-        said.send(str(error))
+        connection.send(str(error))
 
 
 class Served(NamedTuple):
@@ -260,8 +260,8 @@ def state(folder: Path) -> State:
     Steps that are done, failed or at work, and decisions; not how far a step is.
     """
     patterns = ("store/*/*", "leases/*/*", "failed/*/*/record.json", "studies/**/*.json")
-    found = [path for pattern in patterns for path in folder.glob(pattern)]
-    return sorted((str(path), _changed(path)) for path in found)
+    files = [path for pattern in patterns for path in folder.glob(pattern)]
+    return sorted((str(path), _changed(path)) for path in files)
 
 
 def beats(folder: Path) -> State:

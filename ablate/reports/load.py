@@ -67,20 +67,24 @@ def load(
     seen = CachedResults(Store(Path(home or default_home())), study)
     every = rounds_so_far(study, seen, last)
     turns = [turn for turn in every if not turn.provisional]
-    known = [one for turn in turns for one in turn.candidates]
-    rounds = [_round(own, seen) for own in _grouped(study, turns)]
-    older = seen.older(one for one in known if seen.states.of(seen.steps(one)[-1]).state != "done")
-    scored = [one for turn in rounds for one in turn.candidates if one.answered]
+    known = [candidate for turn in turns for candidate in turn.candidates]
+    rounds = [_round(looks, seen) for looks in _grouped(study, turns)]
+    older = seen.older(
+        candidate
+        for candidate in known
+        if seen.states.of(seen.steps(candidate)[-1]).state != "done"
+    )
+    scored = [candidate for turn in rounds for candidate in turn.candidates if candidate.answered]
     again = _repetition(scored, seen)
     seen.memory.keep()
     suite = suites.resolve(study.suite)
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
     suites.require_one(
-        (one.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
+        (candidate.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
         for turn in rounds
-        for one in turn.candidates
-        for step in one.steps
+        for candidate in turn.candidates
+        for step in candidate.steps
         if step.kind == EVALUATE and step.status == "done"
     )
     return StudyResult(
@@ -112,10 +116,13 @@ def _repetition(scored: Sequence[CandidateResult], seen: "CachedResults") -> Rep
 
     Runs of a candidate that has several here are counted with it.
     """
-    evaluated = {one: [step for step in one.steps if step.kind == EVALUATE] for one in scored}
+    evaluated = {
+        candidate: [step for step in candidate.steps if step.kind == EVALUATE]
+        for candidate in scored
+    }
     home, memory = seen.store.home, seen.memory
-    own = [step.folder for steps in evaluated.values() for step in steps if step.folder]
-    subjects = {made.subject for path in own if (made := trained(home, path, memory))}
+    folders = [step.folder for steps in evaluated.values() for step in steps if step.folder]
+    subjects = {made.subject for path in folders if (made := trained(home, path, memory))}
     but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
     return repetition(home, subjects, but, memory)
 
@@ -128,21 +135,25 @@ def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:
         rounds = replay(table).rounds
     except UserError as error:
         return (), str(error)
-    found = []
+    contests = []
     for turn in rounds:
-        ended = {one.point: table.result(one) for one in turn.candidates}
-        scores = {name: one.scores for name, one in ended.items() if isinstance(one, Evaluation)}
-        encoders = {one.point: one.encoders for one in turn.candidates}
+        ended = {candidate.point: table.result(candidate) for candidate in turn.candidates}
+        scores = {
+            name: evaluation.scores
+            for name, evaluation in ended.items()
+            if isinstance(evaluation, Evaluation)
+        }
+        encoders = {candidate.point: candidate.encoders for candidate in turn.candidates}
         if turn.decision:
-            found.append(Contest(turn.number, scores, encoders, turn.decision.winner))
-    return tuple(found), table.source
+            contests.append(Contest(turn.number, scores, encoders, turn.decision.winner))
+    return tuple(contests), table.source
 
 
 def _grouped(study: Study, turns: Sequence[Round]) -> list[list[Round]]:
     """The turns of each round; what stands side by side is one round, in however many turns."""
     if not study.explore.goes_on:
         return [list(turns)]
-    return [list(own) for _, own in groupby(turns, lambda turn: turn.round)]
+    return [list(same_round) for _, same_round in groupby(turns, lambda turn: turn.round)]
 
 
 def _planned(study: Study, turns: Sequence[Round], last: int | None) -> int:
@@ -163,18 +174,18 @@ def _round(turns: Sequence[Round], seen: "CachedResults") -> RoundResult:
     parts: list[Candidate] = []
     for turn in turns:
         scored = set(whole) if turn.decision is None else set()
-        for one in turn.candidates:
-            if one.fidelity.is_whole and one.point not in scored:
-                whole.setdefault(one.point, []).append(one)
+        for candidate in turn.candidates:
+            if candidate.fidelity.is_whole and candidate.point not in scored:
+                whole.setdefault(candidate.point, []).append(candidate)
             else:
-                parts.append(one)
+                parts.append(candidate)
     made = [turn.decision for turn in turns if turn.decision]
     return RoundResult(
         turns[-1].round,
         tuple(_candidate(point, seeds, seen) for point, seeds in whole.items()),
         _decided(turns),
-        tuple(_candidate(one.name, [one], seen) for one in parts),
-        tuple(one.to_json() for one in made if one.look),
+        tuple(_candidate(candidate.name, [candidate], seen) for candidate in parts),
+        tuple(decision.to_json() for decision in made if decision.look),
     )
 
 
@@ -183,11 +194,13 @@ def _decided(turns: Sequence[Round]) -> Mapping[str, Any] | None:
     last = turns[-1].decision
     if turns[0].round == turns[-1].round:
         return last.to_json() if last and last.settled else None
-    made = [one for turn in turns if (one := turn.decision) and one.fidelity.is_whole]
+    made = [
+        decision for turn in turns if (decision := turn.decision) and decision.fidelity.is_whole
+    ]
     if not made or not turns[-1].ended:
         return None
-    best = max(made, key=lambda one: one.scores[one.winner])
-    failed = {point: why for one in made for point, why in one.failed.items()}
+    best = max(made, key=lambda decision: decision.scores[decision.winner])
+    failed = {point: why for decision in made for point, why in decision.failed.items()}
     return {**best.to_json(), "failed": failed}
 
 
@@ -206,7 +219,9 @@ def _objectives(study: Study, turns: Sequence[Round]) -> dict[str, dict[str, flo
 def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
     """The first round's candidate that is the study's base, else its first."""
     named = propose(study.explore, study.base, ()).items()
-    first = next((one.name for turn in rounds for one in turn.candidates), study.base.mixture)
+    first = next(
+        (candidate.name for turn in rounds for candidate in turn.candidates), study.base.mixture
+    )
     return next((name for name, trial in named if trial.design == study.base), first)
 
 
@@ -216,15 +231,15 @@ def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> 
     chains = [seen.steps(candidate) for candidate in seeds]
     ends = [seen.states.of(chain[-1]) for chain in chains]
     known: dict[str, Any] = {}
-    records = [one.record for one in ends if one.state == "done" and one.record]
+    records = [record.record for record in ends if record.state == "done" and record.record]
     if len(records) == len(chains):
         results = [record["result"] for record in records]
         known = {
             "scores": {
-                task: sum(one["scores"][task]["value"] for one in results) / len(results)
+                task: sum(result["scores"][task]["value"] for result in results) / len(results)
                 for task in results[0]["scores"]
             },
-            "seed_scores": tuple(float(one["composite"]) for one in results),
+            "seed_scores": tuple(float(result["composite"]) for result in results),
             "runs": tuple(seen.answers(chain[-1]) for chain in chains),
             "images": seen.images(chains[0][-1]),
             "unread": seen.unread([chain[-1] for chain in chains]),
@@ -270,9 +285,11 @@ class CachedResults(StoredResults):
         folder: Path | None = self.store.folder(step)
         if now.state != "done":
             folder = work if (work := self.store.work(step)).is_dir() else None
-        own = (step.kind, step.key, step.slug, step.dirname)
+        identity = (step.kind, step.key, step.slug, step.dirname)
         far = _far(now.holding) if now.holding else ""
-        return StepResult(*own, now.state, step.spec, now.record or {}, folder, far, step.stage)
+        return StepResult(
+            *identity, now.state, step.spec, now.record or {}, folder, far, step.stage
+        )
 
     def answers(self, step: Step) -> Answers:
         """The answers of an evaluate step that is done."""
@@ -300,13 +317,13 @@ class CachedResults(StoredResults):
         try:
             files = signatures(str(self.store.folder(step)))
         except NO_FILE:
-            found = self._artifact(step)
+            artifact = self._artifact(step)
         else:
-            found = self.memory.get(step.key, files, partial(self._artifact, step))
-        if not found:
+            artifact = self.memory.get(step.key, files, partial(self._artifact, step))
+        if not artifact:
             return None
-        self._marks[step.key] = found.get("marks", {})
-        record: Mapping[str, Any] = found["record"]
+        self._marks[step.key] = artifact.get("marks", {})
+        record: Mapping[str, Any] = artifact["record"]
         return record
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
@@ -321,10 +338,10 @@ class CachedResults(StoredResults):
 
     def unread(self, steps: Sequence[Step]) -> dict[str, int]:
         """By task how many answers of these evaluations were not read."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for step in steps:
-            found.update(self._marks[step.key]["unread"])
-        return dict(found)
+            counts.update(self._marks[step.key]["unread"])
+        return dict(counts)
 
     def _marked(self, step: Step, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers are worth; their questions are remembered once for all candidates."""
@@ -352,7 +369,7 @@ def _far(now: Holding) -> str:
     """How far a step is, and how long it still takes at its pace."""
     if not now.done or not now.total:
         return "starting"
-    said = f"{now.done:,} of {now.total:,}"
+    progress = f"{now.done:,} of {now.total:,}"
     if not now.seconds:
-        return said
-    return f"{said}, about {duration((now.total - now.done) * now.seconds / now.done)} left"
+        return progress
+    return f"{progress}, about {duration((now.total - now.done) * now.seconds / now.done)} left"

@@ -9,16 +9,16 @@ from ablate.strategies import Decision, Look, Standing
 
 def looks(turn: RoundResult) -> list[tuple[Decision, Look]]:
     """The looks of a round, in order."""
-    made = [Decision.from_json(one) for one in turn.looks]
-    return [(one, one.look) for one in made if one.look]
+    decisions = [Decision.from_json(look) for look in turn.looks]
+    return [(decision, decision.look) for decision in decisions if decision.look]
 
 
-def told(study: StudyResult) -> list[str]:
+def look_lines(study: StudyResult) -> list[str]:
     """A line a look: at what, who was dropped, and how sure that is."""
     return [
-        f"Round {turn.number}, look {n}: {_sentence(study, turn, *one)}"
+        f"Round {turn.number}, look {n}: {_sentence(study, turn, decision, look)}"
         for turn in study.rounds
-        for n, one in enumerate(looks(turn), start=1)
+        for n, (decision, look) in enumerate(looks(turn), start=1)
     ]
 
 
@@ -52,23 +52,26 @@ def _sentence(study: StudyResult, turn: RoundResult, decision: Decision, look: L
     runs = sorted(standing.runs for standing in look.standings.values())
     many = f"{runs[0]} to {runs[-1]}" if runs[0] < runs[-1] else f"{runs[0]}"
     part = decision.fidelity.words or "trained and asked in full"
-    said = [f"{part}, {many} run{'s' * (runs[-1] > 1)} each"]
-    said += [f"{mark}: {', '.join(points)}" for mark, points in by_mark.items()]
-    said += [] if look.correct is None else [f"P(correct) {look.correct:.2f}"]
-    return f"{'; '.join(said)}."
+    parts = [f"{part}, {many} run{'s' * (runs[-1] > 1)} each"]
+    parts += [f"{mark}: {', '.join(points)}" for mark, points in by_mark.items()]
+    parts += [] if look.correct is None else [f"P(correct) {look.correct:.2f}"]
+    return f"{'; '.join(parts)}."
 
 
 def _ranked(look: Look) -> list[tuple[str, Standing]]:
     """The leader first, then by score."""
     every = look.standings.items()
-    return sorted(every, key=lambda one: (one[1].mark != "leads", -one[1].score, one[0]))
+    return sorted(every, key=lambda pair: (pair[1].mark != "leads", -pair[1].score, pair[0]))
 
 
 def _labels(study: StudyResult, turn: RoundResult) -> Mapping[str, str]:
     """Short names of a round's points, those that were trained in part too."""
     before = _before(study, turn)
     every = (*turn.partial, *turn.candidates)
-    return {one.point: study.strategy.label(one.point, one.encoders, before) for one in every}
+    return {
+        candidate.point: study.strategy.label(candidate.point, candidate.encoders, before)
+        for candidate in every
+    }
 
 
 def _before(study: StudyResult, turn: RoundResult) -> Sequence[str] | None:
@@ -91,11 +94,19 @@ def rows(study: StudyResult, turn: RoundResult) -> list[dict[str, Any]]:
     ]
 
 
-def _line(name: str, one: Standing) -> tuple[str, ...]:
-    leads = one.mark == "leads"
-    behind = "" if leads else f"{-one.behind:+.1f}"
-    bound = "" if leads or one.bound is None else f"{one.bound:+.1f}"
-    return (name, str(one.runs), f"{one.score:.1f}", behind, bound, one.mark, one.why)
+def _line(name: str, standing: Standing) -> tuple[str, ...]:
+    leads = standing.mark == "leads"
+    behind = "" if leads else f"{-standing.behind:+.1f}"
+    bound = "" if leads or standing.bound is None else f"{standing.bound:+.1f}"
+    return (
+        name,
+        str(standing.runs),
+        f"{standing.score:.1f}",
+        behind,
+        bound,
+        standing.mark,
+        standing.why,
+    )
 
 
 def _notes(look: Look) -> list[str]:

@@ -26,22 +26,26 @@ def losses(study: StudyResult) -> Figure:
 
     A mean over the twentieth of the steps around each; of several seeds the first's.
     """
-    others = [one for one in best_first(study.candidates) if one is not study.base]
-    known = ((one, curve_of(one)) for one in (study.base, *others))
-    shown = list(islice(((one, found) for one, found in known if found is not None), LINES))
+    others = [
+        candidate for candidate in best_first(study.candidates) if candidate is not study.base
+    ]
+    known = ((candidate, curve_of(candidate)) for candidate in (study.base, *others))
+    shown = list(
+        islice(((candidate, curve) for candidate, curve in known if curve is not None), LINES)
+    )
     figure, axes = canvas(3.4)
     ends = []
-    for place, (one, values) in enumerate(shown):
+    for index, (candidate, values) in enumerate(shown):
         over = max(1, round(WINDOW * len(values)))
         mean = values.rolling(2 * over - 1, center=True, min_periods=1).mean()
-        best, base = one is study.best, one is study.base
-        color = ACCENT if best else INK if base else _OTHERS[place % len(_OTHERS)]
+        best, base = candidate is study.best, candidate is study.base
+        color = ACCENT if best else INK if base else _OTHERS[index % len(_OTHERS)]
         axes.plot(
             mean.index, mean, color=color, linewidth=2.0 if best else 1.2,
             linestyle="--" if base else "-", zorder=3 if best else 2,
         )  # fmt: skip
         end = (float(mean.index[-1]), float(mean.iloc[-1]))
-        ends.append(Name(end, in_round(study, one), best or base, color))
+        ends.append(Name(end, in_round(study, candidate), best or base, color))
     axes.set_ylim(bottom=0.0)
     name_beside(axes, ends)
     axes.set_xlabel("step")
@@ -54,9 +58,9 @@ _OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", SECOND)
 """Okabe and Ito's other colours; each line is named where it ends."""
 
 
-def curve_of(one: CandidateResult) -> "pd.Series[float] | None":
+def curve_of(candidate: CandidateResult) -> "pd.Series[float] | None":
     """The loss of a candidate's last stage by step; None without a log of it."""
-    return _loss(one.last_stages[0]) if one.last_stages else None
+    return _loss(candidate.last_stages[0]) if candidate.last_stages else None
 
 
 @cache

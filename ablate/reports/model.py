@@ -125,13 +125,13 @@ class CandidateResult:
     def notes(self) -> list[str]:
         """What its fusion said of this set-up when it was trained, as that a part had no effect."""
         trained = [s for s in self.steps if s.about.trains and not s.about.per_expert]
-        said = [(step.record.get("result") or {}).get("fusion_notes", []) for step in trained]
-        return list(dict.fromkeys(line for lines in said for line in lines))
+        notes = [(step.record.get("result") or {}).get("fusion_notes", []) for step in trained]
+        return list(dict.fromkeys(line for lines in notes for line in lines))
 
     @cached_property
     def last_stages(self) -> tuple[StepResult, ...]:
         """The last stage of its training, once a seed: what its evaluation is of."""
-        return tuple(before for before, one in pairwise(self.steps) if not one.about.trains)
+        return tuple(before for before, after in pairwise(self.steps) if not after.about.trains)
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
@@ -226,7 +226,7 @@ class RoundResult:
 
     def named(self, name: str | None) -> CandidateResult | None:
         """The candidate called `name`, or `None`."""
-        return next((one for one in self.candidates if one.name == name), None)
+        return next((candidate for candidate in self.candidates if candidate.name == name), None)
 
     @property
     def winner(self) -> CandidateResult | None:
@@ -272,7 +272,7 @@ class StudyResult:
     objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        scored = [one for one in self.candidates if one.composite is not None]
+        scored = [candidate for candidate in self.candidates if candidate.composite is not None]
         best = f", best {_brief(self.best.name)} {self.best.composite:.1f}" if self.best else ""
         return (
             f"<StudyResult {_brief(self.name)} on {self.suite}: {self.strategy.kind}, "
@@ -285,12 +285,14 @@ class StudyResult:
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:
         """Every candidate that is settled to be part of the study, in order of rounds."""
-        return tuple(one for turn in self.rounds for one in turn.candidates)
+        return tuple(candidate for turn in self.rounds for candidate in turn.candidates)
 
     @cached_property
     def _everything(self) -> tuple[CandidateResult, ...]:
         """What is trained in part only, too."""
-        return tuple(one for turn in self.rounds for one in (*turn.candidates, *turn.partial))
+        return tuple(
+            candidate for turn in self.rounds for candidate in (*turn.candidates, *turn.partial)
+        )
 
     @cached_property
     def front(self) -> tuple[str, ...]:
@@ -303,7 +305,7 @@ class StudyResult:
     @cached_property
     def base(self) -> CandidateResult:
         """The base candidate."""
-        return next(one for one in self.candidates if one.name == self.base_name)
+        return next(candidate for candidate in self.candidates if candidate.name == self.base_name)
 
     @cached_property
     def winners(self) -> tuple[CandidateResult, ...]:
@@ -313,20 +315,23 @@ class StudyResult:
     @property
     def choices(self) -> tuple[Contest, ...]:
         """What each decided round (or the arms) chose from."""
-        found = []
+        contests = []
         for turn in self.rounds:
-            scored = [one for one in turn.candidates if one.scores]
+            scored = [candidate for candidate in turn.candidates if candidate.scores]
             if turn.winner is not None:
-                scores = {one.name: one.scores for one in scored}
-                encoders = {one.name: one.encoders for one in scored}
-                found.append(Contest(turn.number, scores, encoders, turn.winner.name))
-        return tuple(found)
+                scores = {candidate.name: candidate.scores for candidate in scored}
+                encoders = {candidate.name: candidate.encoders for candidate in scored}
+                contests.append(Contest(turn.number, scores, encoders, turn.winner.name))
+        return tuple(contests)
 
     @cached_property
     def best(self) -> CandidateResult | None:
         """The highest composite of all; of equals one of the earliest round, the first by name."""
-        scored = [one for one in self.candidates if one.composite is not None]
-        ranked = sorted(scored, key=lambda one: (-(one.composite or 0.0), one.round, one.name))
+        scored = [candidate for candidate in self.candidates if candidate.composite is not None]
+        ranked = sorted(
+            scored,
+            key=lambda candidate: (-(candidate.composite or 0.0), candidate.round, candidate.name),
+        )
         return next(iter(ranked), None)
 
     def reference(self, candidate: CandidateResult) -> CandidateResult | None:
@@ -350,16 +355,16 @@ class StudyResult:
     @cached_property
     def steps(self) -> Mapping[str, StepResult]:
         """Every step of the study once, by key, in the order of first use."""
-        return {step.key: step for one in self._everything for step in one.steps}
+        return {step.key: step for candidate in self._everything for step in candidate.steps}
 
     @cached_property
     def stages(self) -> Mapping[str, StepKind]:
         """What its steps are called, each with its kind, in the order of a chain; ours always."""
         kinds = {kind.name: kind for kind in OURS if kind.trains or kind.name == EVALUATE}
         order = list(kinds)
-        for one in self.candidates:
+        for candidate in self.candidates:
             before = None
-            for step in one.steps:
+            for step in candidate.steps:
                 if step.name not in order:
                     order.insert(order.index(before) + 1 if before else 0, step.name)
                     kinds[step.name] = step.about
@@ -379,10 +384,12 @@ class StudyResult:
     def complete(self) -> bool:
         """Whether every round is there and every candidate has ended, scored or failed."""
         return len(self.rounds) == self.planned_rounds and all(
-            one.status in ("done", "failed") for one in self._everything
+            candidate.status in ("done", "failed") for candidate in self._everything
         )
 
 
 def best_first(candidates: Sequence[CandidateResult]) -> list[CandidateResult]:
     """By composite, those that are not scored last; equal ones by name."""
-    return sorted(candidates, key=lambda one: (-(one.composite or -1.0), one.name))
+    return sorted(
+        candidates, key=lambda candidate: (-(candidate.composite or -1.0), candidate.name)
+    )

@@ -26,15 +26,15 @@ def subject_of(study: Study, store: Store) -> Subject:
     return trained_by(seen.steps(first)[-1]).subject
 
 
-def floor_by_task(found: Repetition) -> dict[str, Noise]:
+def floor_by_task(repeated: Repetition) -> dict[str, Noise]:
     """Training noise of the composite, then of each task; of none that nobody has measured."""
-    questions = next((runs[0].questions for runs in found.runs.values()), ())
-    sample = repeated_sample(found.runs, questions)
+    questions = next((runs[0].questions for runs in repeated.runs.values()), ())
+    sample = repeated_sample(repeated.runs, questions)
     parts = _parts(sample) if sample else {}
     made = {}
-    for name in (COMPOSITE, *sorted({*parts, *found.floors} - {COMPOSITE})):
+    for name in (COMPOSITE, *sorted({*parts, *repeated.floors} - {COMPOSITE})):
         within = [squares_within(parts[name])] if name in parts else []
-        if noise := pooled(within, found.floors.get(name, ())):
+        if noise := pooled(within, repeated.floors.get(name, ())):
             made[name] = noise
     return made
 
@@ -46,25 +46,27 @@ def _parts(sample: Sample) -> dict[str, Sample]:
 
 def measurement(home: Path, subject: Subject, about: str) -> Measurement:
     """What the store alone has, as a file of the `noise` folder holds it."""
-    found = repetition(home, [subject])
+    repeated = repetition(home, [subject])
     made = []
-    for design, runs in sorted(found.runs.items()):
+    for design, runs in sorted(repeated.runs.items()):
         sample = repeated_sample({design: runs}, runs[0].questions)
         assert sample is not None
         parts = _parts(sample)
         scores = {
-            name: np.mean([100.0 * part.metric for part in own.parts], axis=0)
-            for name, own in parts.items()
+            name: np.mean([100.0 * runs_of_one.metric for runs_of_one in part.parts], axis=0)
+            for name, part in parts.items()
         }
         made.append(
             Repeated(
-                name=found.names[design],
+                name=repeated.names[design],
                 design=design,
                 runs=tuple(
                     Run(seed=seed, scores={name: _short(each[n]) for name, each in scores.items()})
-                    for n, seed in enumerate(found.seeds[design])
+                    for n, seed in enumerate(repeated.seeds[design])
                 ),
-                images={name: _short(squares_within(own).images[0]) for name, own in parts.items()},
+                images={
+                    name: _short(squares_within(part).images[0]) for name, part in parts.items()
+                },
             )
         )
     return Measurement(about=about, recipe=subject[0], suite=subject[1], candidates=tuple(made))

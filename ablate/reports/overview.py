@@ -40,9 +40,9 @@ def update(folder: Path, page: Path, study: StudyResult) -> Path:
     _write(folder / SUMMARIES / f"{name}.json", json.dumps({"link": link, **summary(study)}))
     known = []
     for path in sorted((folder / SUMMARIES).glob("*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if (folder / found["link"]).is_file():
-            known.append(found)
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        if (folder / entry["link"]).is_file():
+            known.append(entry)
         else:
             path.unlink(missing_ok=True)
     _write(folder / PAGE, render(known))
@@ -52,10 +52,10 @@ def update(folder: Path, page: Path, study: StudyResult) -> Path:
 def summary(study: StudyResult) -> dict[str, Any]:
     """What the page of all studies says of one."""
     best = study.best
-    scored = sum(one.composite is not None for one in study.candidates)
+    scored = sum(candidate.composite is not None for candidate in study.candidates)
     gain = study.scoreboard.difference(best, study.base) if best else None
-    rivals = [one for one in study.candidates if best and one.round == best.round]
-    ties = [one for one in rivals if significance.standing(study, one) == "tie"]
+    rivals = [candidate for candidate in study.candidates if best and candidate.round == best.round]
+    ties = [candidate for candidate in rivals if significance.standing(study, candidate) == "tie"]
     return {
         "name": study.name,
         "title": study.title,
@@ -82,16 +82,18 @@ def _by_task(study: StudyResult, best: CandidateResult | None) -> dict[str, str]
 
 def render(summaries: list[Mapping[str, Any]]) -> str:
     """The page, as HTML: a table a suite, for only scores of one suite are comparable."""
-    ranked = sorted(summaries, key=lambda one: (one["suite"], one["tasks"], one["name"]))
-    groups = groupby(ranked, key=lambda one: (one["suite"], one["tasks"]))
+    ranked = sorted(
+        summaries, key=lambda summary: (summary["suite"], summary["tasks"], summary["name"])
+    )
+    groups = groupby(ranked, key=lambda summary: (summary["suite"], summary["tasks"]))
     return (
         environment()
         .get_template("overview.html")
         .render(
             suites=[
-                {"suite": suite, "tasks": tasks, "studies": own, "covers": _covers(own)}
+                {"suite": suite, "tasks": tasks, "studies": of_suite, "covers": _covers(of_suite)}
                 for (suite, tasks), studies in groups
-                for own in [list(studies)]
+                for of_suite in [list(studies)]
             ],
             title="Studies",
             policy="img-src data:; style-src 'unsafe-inline'",
@@ -102,11 +104,11 @@ def render(summaries: list[Mapping[str, Any]]) -> str:
 
 def _covers(studies: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """What intervals cover, each with the studies of which that is so; none of older summaries."""
-    found: dict[str, list[str]] = {}
-    for one in studies:
-        if said := one.get("covers"):
-            found.setdefault(said, []).append(one["name"])
-    return list(found.items())
+    covers: dict[str, list[str]] = {}
+    for summary in studies:
+        if coverage := summary.get("covers"):
+            covers.setdefault(coverage, []).append(summary["name"])
+    return list(covers.items())
 
 
 def _write(path: Path, text: str) -> None:

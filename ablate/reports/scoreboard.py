@@ -39,9 +39,9 @@ class Scoreboard:
     ) -> None:
         """For training noise: `replicates`, runs of others that differ in their seed alone, and
         `floors`, what was measured elsewhere, of these tasks."""
-        self.candidates = [one for one in candidates if one.answered]
+        self.candidates = [candidate for candidate in candidates if candidate.answered]
         self._replicates, self._floors = replicates or {}, floors or {}
-        self._place = {one: index for index, one in enumerate(self.candidates)}
+        self._place = {candidate: index for index, candidate in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
         self._columns: dict[tuple[CandidateResult, str], Floats] = {}
@@ -54,11 +54,13 @@ class Scoreboard:
     @cached_property
     def runs(self) -> "dict[CandidateResult, Sequence[Answers]]":
         """Each candidate's training runs on `questions`."""
-        every = [run for one in self.candidates for run in one.runs]
+        every = [run for candidate in self.candidates for run in candidate.runs]
         if all(run.questions == every[0].questions for run in every):
-            return {one: one.runs for one in self.candidates}
+            return {candidate: candidate.runs for candidate in self.candidates}
         common = sorted(set.intersection(*(set(run.questions) for run in every)))
-        return {one: [run.only(common) for run in one.runs] for one in self.candidates}
+        return {
+            candidate: [run.only(common) for run in candidate.runs] for candidate in self.candidates
+        }
 
     @property
     def tasks(self) -> list[str]:
@@ -72,8 +74,8 @@ class Scoreboard:
             self.runs[self.candidates[0]][0].images,
             [task for task, _ in self.questions],
             [
-                (self._column(one, "scores"), self._column(one, "weights"))
-                for one in self.candidates
+                (self._column(candidate, "scores"), self._column(candidate, "weights"))
+                for candidate in self.candidates
             ],
         )
 
@@ -91,36 +93,36 @@ class Scoreboard:
 
     def measured(self, task: str) -> bool:
         """Whether training noise of a task is known."""
-        several = any(len(one.runs) > 1 for one in self.candidates)
+        several = any(len(candidate.runs) > 1 for candidate in self.candidates)
         return several or self._others is not None or task in self._floors
 
-    def told(self, p: float | None, tasks: Tasks = None) -> bool:
+    def is_clear(self, p: float | None, tasks: Tasks = None) -> bool:
         """Whether a difference with this (corrected) p is more than chance, training's included."""
         return p is not None and p < ALPHA and self.noise_of(tasks) is not None
 
-    def right(self, one: "CandidateResult") -> Floats:
+    def right(self, candidate: "CandidateResult") -> Floats:
         """How right the candidate is on each of `questions`, in 0..1: a mean over its runs."""
-        mean: Floats = self._column(one, "scores").mean(0)
+        mean: Floats = self._column(candidate, "scores").mean(0)
         return mean
 
-    def weights(self, one: "CandidateResult") -> Floats:
+    def weights(self, candidate: "CandidateResult") -> Floats:
         """How much each of `questions` weighs in its task's metric, a mean over the runs."""
-        mean: Floats = self._column(one, "weights").mean(0)
+        mean: Floats = self._column(candidate, "weights").mean(0)
         return mean
 
-    def score(self, one: "CandidateResult", tasks: Tasks = None) -> Interval | None:
+    def score(self, candidate: "CandidateResult", tasks: Tasks = None) -> Interval | None:
         """The composite of a candidate."""
-        if one not in self._place or not self.questions:
+        if candidate not in self._place or not self.questions:
             return None
         if tasks not in self._scores:
             self._scores[tasks] = self.drawn(tasks).scores()
-        return self._scores[tasks].interval(self._place[one])
+        return self._scores[tasks].interval(self._place[candidate])
 
     def difference(
-        self, one: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
+        self, candidate: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
     ) -> Interval | None:
         """`one` minus `other`."""
-        return self.differences([(one, other)], tasks)[0]
+        return self.differences([(candidate, other)], tasks)[0]
 
     def differences(
         self,
@@ -133,35 +135,35 @@ class Scoreboard:
         if not known or not self.questions:
             return [None] * len(pairs)
         plus, minus = zip(*known, strict=True)
-        found = self.drawn(tasks).differences(plus, minus)
-        made = iter(map(found.interval, range(len(known))))
+        drawn = self.drawn(tasks).differences(plus, minus)
+        made = iter(map(drawn.interval, range(len(known))))
         return [None if a is None or b is None else next(made) for a, b in places]
 
     def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
         """The p of each of being as good as the best of them (see `Draws.behind_best`)."""
-        places = [self._place.get(one) for one in several]
-        known = [place for place in places if place is not None]
+        places = [self._place.get(candidate) for candidate in several]
+        known = [index for index in places if index is not None]
         if not known or not self.questions:
             return [None] * len(several)
         made = iter(self.drawn().behind_best(known).tolist())
-        return [None if place is None else next(made) for place in places]
+        return [None if index is None else next(made) for index in places]
 
     def contrast(
         self, shares: "Mapping[CandidateResult, float]", tasks: Tasks = None
     ) -> Interval | None:
         """The sum of composites, each times its share; None if one of them is not scored."""
-        if not self.questions or any(one not in self._place for one in shares):
+        if not self.questions or any(candidate not in self._place for candidate in shares):
             return None
         row = np.zeros((1, len(self.candidates)))
-        for one, share in shares.items():
-            row[0, self._place[one]] = share
+        for candidate, share in shares.items():
+            row[0, self._place[candidate]] = share
         return self.drawn(tasks).contrasts(row).interval(0)
 
     def halves(
         self, rivals: "Sequence[CandidateResult]", reference: "CandidateResult"
     ) -> SplitHalf | None:
         """What choosing among `rivals` is worth on images that had no part in it."""
-        places = [self._place[one] for one in rivals if one in self._place]
+        places = [self._place[candidate] for candidate in rivals if candidate in self._place]
         if len(places) < 2 or reference not in self._place or self.sample.images < 4:
             return None
         return halves(self.sample, places, self._place[reference])
@@ -181,8 +183,10 @@ class Scoreboard:
         """The replicates on `questions`; None where there are none."""
         return repeated_sample(self._replicates, self.questions)
 
-    def _column(self, one: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
+    def _column(self, candidate: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
         """A field of the candidate's runs, (runs, questions)."""
-        if (one, name) not in self._columns:
-            self._columns[one, name] = np.array([getattr(run, name) for run in self.runs[one]])
-        return self._columns[one, name]
+        if (candidate, name) not in self._columns:
+            self._columns[candidate, name] = np.array(
+                [getattr(run, name) for run in self.runs[candidate]]
+            )
+        return self._columns[candidate, name]

@@ -41,12 +41,19 @@ def search_trees(study: StudyResult, table: Table) -> Figure:
     if tried := [theirs[row] for name, row in rows.items() if name in ours]:
         ring = {"markersize": 10, "markerfacecolor": "none"}
         above.plot(*_places(tried), "o", color=ACCENT, label="tried here", **ring)
-        chosen = [theirs[rows[one.name]] for one in study.winners if one.name in rows]
+        chosen = [
+            theirs[rows[candidate.name]] for candidate in study.winners if candidate.name in rows
+        ]
         above.plot(*_places(chosen), "--", color=ACCENT, linewidth=1.6, label="chosen here")
         above.legend(loc="lower right", fontsize=8)
     above.set_title(f"published: {table.lead}", fontsize=9, loc="left", color=INK)
     for axes in below:
-        _draw(axes, ours, [one.name for one in study.winners if one.name in ours], ACCENT)
+        _draw(
+            axes,
+            ours,
+            [candidate.name for candidate in study.winners if candidate.name in ours],
+            ACCENT,
+        )
         axes.set_title(f"here: {study.suite} score", fontsize=9, loc="left", color=INK)
     last = [above, *below][-1]
     last.set_xlabel("encoders")
@@ -62,42 +69,52 @@ def published_tree(table: Table) -> dict[str, Node]:
     """
     lead = table.lead or ""
     scores = {row: table.cell(row.name, lead) for row in table.rows if row.encoders}
-    found = {}
+    nodes = {}
     for row, score in scores.items():
         if score is None:
             continue
-        smaller = [one for one in scores if _within(one, row) and scores[one] is not None]
-        before = max(smaller, key=lambda one: scores[one] or 0.0, default=None)
+        smaller = [
+            smaller_row
+            for smaller_row in scores
+            if _within(smaller_row, row) and scores[smaller_row] is not None
+        ]
+        before = max(smaller, key=lambda smaller_row: scores[smaller_row] or 0.0, default=None)
         new = [name for name in row.encoders if not before or name not in before.encoders]
         added = f"+ {', '.join(new)}" if before else " + ".join(new)
-        found[row.name] = Node(len(row.encoders), score, added, before.name if before else None)
-    return found
+        nodes[row.name] = Node(len(row.encoders), score, added, before.name if before else None)
+    return nodes
 
 
-def _within(one: Row, row: Row) -> bool:
+def _within(smaller: Row, row: Row) -> bool:
     """Whether `row` is `one` and an encoder more."""
-    return len(row.encoders) == len(one.encoders) + 1 and set(one.encoders) < set(row.encoders)
+    return len(row.encoders) == len(smaller.encoders) + 1 and set(smaller.encoders) < set(
+        row.encoders
+    )
 
 
 def our_tree(study: StudyResult) -> dict[str, Node]:
     """Our scored candidates by name; each hangs on the winner of the round before."""
-    found = {}
-    for one in study.candidates:
-        if one.composite is not None:
-            before = study.reference(one)
-            new = [title for title in one.encoders if not before or title not in before.encoders]
+    nodes = {}
+    for candidate in study.candidates:
+        if candidate.composite is not None:
+            before = study.reference(candidate)
+            new = [
+                title for title in candidate.encoders if not before or title not in before.encoders
+            ]
             names = [title.partition("@")[0] for title in new]
             added = f"+ {', '.join(names)}" if before else " + ".join(names)
-            found[one.name] = Node(
-                len(one.encoders), one.composite, added, before.name if before else None
+            nodes[candidate.name] = Node(
+                len(candidate.encoders), candidate.composite, added, before.name if before else None
             )
-    return found
+    return nodes
 
 
 def our_rows(study: StudyResult, table: Table) -> dict[str, str]:
     """The published mixtures that our candidates are, by the names of these."""
-    found = {one.name: mixture_row(table, one.encoders) for one in study.candidates}
-    return {name: row.name for name, row in found.items() if row}
+    published = {
+        candidate.name: mixture_row(table, candidate.encoders) for candidate in study.candidates
+    }
+    return {name: row.name for name, row in published.items() if row}
 
 
 def path(tree: Mapping[str, Node]) -> list[str]:

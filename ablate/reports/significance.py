@@ -25,17 +25,19 @@ def significance(study: StudyResult) -> pd.DataFrame:
     """
     rows, gaps = [], behind(study)
     for turn in study.rounds:
-        scored = [one for one in best_first(turn.candidates) if one.answered]
-        deltas = differences(study, [(one, study.reference(one)) for one in scored])
-        for one, (delta, p) in zip(scored, deltas, strict=True):
-            gap, p_best = gaps[one]
+        scored = [candidate for candidate in best_first(turn.candidates) if candidate.answered]
+        deltas = differences(
+            study, [(candidate, study.reference(candidate)) for candidate in scored]
+        )
+        for candidate, (delta, p) in zip(scored, deltas, strict=True):
+            gap, p_best = gaps[candidate]
             rows.append(
                 {
                     **({"round": turn.number} if study.strategy.goes_on else {}),
-                    "candidate": one.name,
-                    "mark": standing(study, one),
-                    "score": one.composite,
-                    **ends("score", study.scoreboard.score(one)),
+                    "candidate": candidate.name,
+                    "mark": standing(study, candidate),
+                    "score": candidate.composite,
+                    **ends("score", study.scoreboard.score(candidate)),
                     **estimate("delta", delta),
                     "p": p,
                     **estimate("behind", gap),
@@ -53,48 +55,51 @@ def behind(study: StudyResult) -> Mapping[CandidateResult, Compared]:
     The p holds that the best was chosen from the same answers (see `Draws.behind_best`). Of the
     best itself both are None.
     """
-    found: dict[CandidateResult, Compared] = {}
+    compared: dict[CandidateResult, Compared] = {}
     board = study.scoreboard
     for turn in study.rounds:
-        scored = [one for one in best_first(turn.candidates) if one.answered]
-        found |= dict.fromkeys(scored[:1], (None, None))
-        gaps = board.differences([(one, scored[0]) for one in scored[1:]])
-        found |= zip(scored[1:], zip(gaps, board.behind_best(scored)[1:], strict=True), strict=True)
-    return found
+        scored = [candidate for candidate in best_first(turn.candidates) if candidate.answered]
+        compared |= dict.fromkeys(scored[:1], (None, None))
+        gaps = board.differences([(candidate, scored[0]) for candidate in scored[1:]])
+        compared |= zip(
+            scored[1:], zip(gaps, board.behind_best(scored)[1:], strict=True), strict=True
+        )
+    return compared
 
 
 LOWER = "lower"
 """How a candidate stands that is lower in its one run, where training noise is not known."""
 
 
-def standing(study: StudyResult, one: CandidateResult) -> str:
+def standing(study: StudyResult, candidate: CandidateResult) -> str:
     """How a candidate stands in its round (or among the arms).
 
     `winner`, or `best` of arms and of a round that is not decided; `tie` where p does not tell it
     apart from that one; `lower` where it does, but training noise is not known; `failed`,
     `running`, `waiting`; else nothing.
     """
-    if one.status != "done":
-        return one.status
-    if not one.answered:  # its answers are gone
+    if candidate.status != "done":
+        return candidate.status
+    if not candidate.answered:  # its answers are gone
         return ""
-    gap, p = behind(study)[one]
+    gap, p = behind(study)[candidate]
     if gap is None or p is None:
-        turn = next(turn for turn in study.rounds if one in turn.candidates)
+        turn = next(turn for turn in study.rounds if candidate in turn.candidates)
         return "winner" if study.strategy.goes_on and turn.decision else "best"
     if p >= ALPHA:
         return "tie"
-    return "" if study.scoreboard.told(p) else LOWER
+    return "" if study.scoreboard.is_clear(p) else LOWER
 
 
 def differences(
     study: StudyResult, pairs: Sequence[tuple[CandidateResult, CandidateResult | None]]
 ) -> list[Compared]:
     """The first of each pair minus the second, and its p, corrected over all of the pairs."""
-    found = study.scoreboard.differences(pairs)
-    corrected = holm([one.p if one else np.nan for one in found])
+    deltas = study.scoreboard.differences(pairs)
+    corrected = holm([delta.p if delta else np.nan for delta in deltas])
     return [
-        (one, None if np.isnan(p) else float(p)) for one, p in zip(found, corrected, strict=True)
+        (delta, None if np.isnan(p) else float(p))
+        for delta, p in zip(deltas, corrected, strict=True)
     ]
 
 
@@ -107,18 +112,18 @@ def notes(study: StudyResult) -> list[str]:
         "told apart from the round's best.",
         *covered(study.scoreboard),
     ]
-    if found := detectable_difference(study):
+    if smallest := detectable_difference(study):
         asked, images = len(study.scoreboard.questions), study.scoreboard.sample.images
         with_ = f"With {asked:,} questions on {images:,} images"
         runs = "" if study.scoreboard.noise else " of these runs"
         lines.append(
-            f"{with_}, a true difference of {found:.1f} points is seen (an interval without zero, "
-            f"one comparison) in 80 % of studies{runs}, a smaller one less often."
-            if found < WHOLE
+            f"{with_}, a true difference of {smallest:.1f} points is seen (an interval without "
+            f"zero, one comparison) in 80 % of studies{runs}, a smaller one less often."
+            if smallest < WHOLE
             else f"{with_}, not even a true difference of {WHOLE:.0f} points is sure to be seen."
         )
     again = chosen_again(study)
-    lines += [_curse(study, turn, found) for turn, found in again]
+    lines += [_curse(study, turn, halves) for turn, halves in again]
     if again:
         lines.append(
             "Both halves are answered by the same runs: how another run chooses is not in."
@@ -133,23 +138,23 @@ def below(study: StudyResult) -> list[str]:
 
 def marks(study: StudyResult) -> list[str]:
     """What stands below a table with standings, where one of them does not speak for itself."""
-    found = {standing(study, one) for one in study.candidates}
-    said = "Lower: below the best by more than the choice of questions explains, in this run."
-    return [said] if LOWER in found else []
+    standings = {standing(study, candidate) for candidate in study.candidates}
+    meaning = "Lower: below the best by more than the choice of questions explains, in this run."
+    return [meaning] if LOWER in standings else []
 
 
 def covered(board: Scoreboard) -> list[str]:
     """What the intervals cover, in sentences; none where nothing is scored."""
     if not board.candidates:
         return []
-    noise, sizes = board.noise, sorted({len(one.runs) for one in board.candidates})
+    noise, sizes = board.noise, sorted({len(candidate.runs) for candidate in board.candidates})
     if noise is None:
         return [ONE_RUN]
     each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
     runs = (
         "One training run each" if sizes[-1] == 1 else f"Scores are means over seeds, {each} each"
     )
-    said = (
+    sentence = (
         f"{runs}; intervals are 95 %, over the choice of questions and training noise: a score's "
         "holds what as many runs with other seeds would score. "
         f"Training noise is {noise.deviation:.1f} points a run (standard deviation of the mean, "
@@ -158,8 +163,10 @@ def covered(board: Scoreboard) -> list[str]:
     )
     if left := [task for task in board.tasks if not board.measured(task)]:
         several = "single benchmarks" if len(left) == len(board.tasks) else ", ".join(left)
-        said += f" Of {several} nobody has measured it: their intervals leave training noise out."
-    return [said]
+        sentence += (
+            f" Of {several} nobody has measured it: their intervals leave training noise out."
+        )
+    return [sentence]
 
 
 def _several(count: float, what: str) -> str:
@@ -178,18 +185,18 @@ ONE_RUN = (
 
 def unread(study: StudyResult, of: CandidateResult | None = None) -> list[str]:
     """Whose answers a scorer could not read (`of` one or all); none where it read them all."""
-    found = [
-        (title, one.name, one.unread[task], len(one.runs) * counts[task])
+    rows = [
+        (title, candidate.name, candidate.unread[task], len(candidate.runs) * counts[task])
         for counts in [Counter(task for task, _ in study.scoreboard.questions)]
         for task, title in study.tasks.items()
-        for one in ([of] if of else study.candidates)
-        if one.unread.get(task)
+        for candidate in ([of] if of else study.candidates)
+        if candidate.unread.get(task)
     ]
-    if not found:
+    if not rows:
         return []
-    found.sort(key=lambda each: -each[2] / max(each[3], 1))
-    shown = [f"{title} {count} of {asked} ({name})" for title, name, count, asked in found[:MOST]]
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    rows.sort(key=lambda each: -each[2] / max(each[3], 1))
+    shown = [f"{title} {count} of {asked} ({name})" for title, name, count, asked in rows[:MOST]]
+    more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
     return [
         f"Answers that the scorer could not read (neither yes nor no, or blank): {', '.join(shown)}"
         f"{more}. A score may rest on the few that it could."
@@ -202,27 +209,28 @@ MOST = 6
 
 def detectable_difference(study: StudyResult) -> float | None:
     """The minimum detectable difference: what all of the study's comparisons can see."""
-    pairs = [(one, study.reference(one)) for one in study.candidates]
-    deltas = [one for one in study.scoreboard.differences(pairs) if one]
-    return max((float(detectable(one)) for one in deltas), default=None)
+    pairs = [(candidate, study.reference(candidate)) for candidate in study.candidates]
+    deltas = [delta for delta in study.scoreboard.differences(pairs) if delta]
+    return max((float(detectable(delta)) for delta in deltas), default=None)
 
 
 def chosen_again(study: StudyResult) -> list[tuple[RoundResult, SplitHalf]]:
     """Of each round with a choice, what it is worth on images that had no part in it."""
-    found = []
+    choices = []
     for turn in (turn for turn in study.rounds if turn.candidates):
         reference = study.reference(turn.candidates[0]) if study.strategy.goes_on else study.base
-        rivals = [one for one in turn.candidates if one is not reference]
+        rivals = [candidate for candidate in turn.candidates if candidate is not reference]
         halves = study.scoreboard.halves(rivals, reference) if reference else None
         if halves:
-            found.append((turn, halves))
-    return found
+            choices.append((turn, halves))
+    return choices
 
 
-def _curse(study: StudyResult, turn: RoundResult, found: SplitHalf) -> str:
+def _curse(study: StudyResult, turn: RoundResult, halves: SplitHalf) -> str:
     where = f"Round {turn.number}" if study.strategy.goes_on else f"The best {study.strategy.noun}"
     return (
-        f"{where}, chosen on one half of the images (many times): {found.chosen:.1f} on that half, "
-        f"{found.held:.1f} on the other; its lead {found.gain:+.1f} there, {found.held_gain:+.1f} "
-        f"on the other. {found.again:.0%} of the halves choose what the whole does."
+        f"{where}, chosen on one half of the images (many times): {halves.chosen:.1f} on that "
+        f"half, {halves.held:.1f} on the other; its lead {halves.gain:+.1f} there, "
+        f"{halves.held_gain:+.1f} on the other. "
+        f"{halves.again:.0%} of the halves choose what the whole does."
     )

@@ -172,12 +172,12 @@ def _tables(study: StudyResult) -> dict[str, str]:
     if study.published:
         frame = against.against(study)
         made.append(("published", frame, against.caption(study), against.notes(study)))
-    found = {
+    texts = {
         f"{name}.{suffix}": formats.render(frame, form, title, notes)
         for name, frame, title, notes in made
         for form, suffix in _SUFFIXES.items()
     }
-    return {**found, "cells.csv": formats.to_csv(cells(study), notes=below(study))}
+    return {**texts, "cells.csv": formats.to_csv(cells(study), notes=below(study))}
 
 
 @contextmanager

@@ -26,32 +26,35 @@ class Size:
     device_hours: float | None
 
 
-def size(one: CandidateResult) -> Size:
+def size(candidate: CandidateResult) -> Size:
     """From the records of the candidate's steps."""
     trained, asked = (
         next((step.record.get("result") or {} for step in reversed(steps)), {})
-        for steps in (one.last_stages, [step for step in one.steps if not step.about.trains])
+        for steps in (
+            candidate.last_stages,
+            [step for step in candidate.steps if not step.about.trains],
+        )
     )
     tokens, seconds = trained.get("visual_tokens"), asked.get("seconds_generate")
     answered = asked.get("questions", 0) - asked.get("taken_over", 0)
-    spent = sum(step.device_seconds for step in one.steps) / 3600
+    spent = sum(step.device_seconds for step in candidate.steps) / 3600
     return Size(
         visual_tokens=tokens,
         parameters=trained.get("parameters"),
         trainable=trained.get("trainable"),
         vision_flops=trained.get("vision_flops"),
-        training_flops=_training_flops(one),
+        training_flops=_training_flops(candidate),
         tokens_per_second=tokens * answered / seconds if tokens and seconds else None,
-        device_hours=spent / len(one.config["seeds"]) if one.status == "done" else None,
+        device_hours=spent / len(candidate.config["seeds"]) if candidate.status == "done" else None,
     )
 
 
-def _training_flops(one: CandidateResult) -> float | None:
-    results = [step.record.get("result") or {} for step in one.steps if step.about.trains]
-    if one.status != "done" or not all(own.get("vision_flops") for own in results):
+def _training_flops(candidate: CandidateResult) -> float | None:
+    results = [step.record.get("result") or {} for step in candidate.steps if step.about.trains]
+    if candidate.status != "done" or not all(result.get("vision_flops") for result in results):
         return None
-    spent = sum(own["samples"] * own["vision_flops"] for own in results)
-    return float(spent / len(one.config["seeds"]))
+    spent = sum(result["samples"] * result["vision_flops"] for result in results)
+    return float(spent / len(candidate.config["seeds"]))
 
 
 def pareto_front(
@@ -64,10 +67,14 @@ def pareto_front(
     `more_is_better`: of a speed.
     """
     sign = -1.0 if more_is_better else 1.0
-    known = [(sign * (cost(one) or 0.0), one) for one in scored if cost(one) is not None]
+    known = [
+        (sign * (cost(candidate) or 0.0), candidate)
+        for candidate in scored
+        if cost(candidate) is not None
+    ]
     known.sort(key=lambda pair: (pair[0], -(pair[1].composite or 0.0)))
     front: list[CandidateResult] = []
-    for _, one in known:
-        if not front or (one.composite or 0.0) > (front[-1].composite or 0.0):
-            front.append(one)
+    for _, candidate in known:
+        if not front or (candidate.composite or 0.0) > (front[-1].composite or 0.0):
+            front.append(candidate)
     return front

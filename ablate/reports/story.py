@@ -28,20 +28,20 @@ def tell(study: StudyResult) -> Story:
     if best is None or best.composite is None:
         return Story("No candidate is scored yet.", (), _missing(study))
     sure = _rounds_certainty(study) if study.strategy.goes_on else ()
-    said = (*sure, *covered(study.scoreboard), *unread(study))
-    return Story(_answer(study, best), said, _missing(study))
+    certainty = (*sure, *covered(study.scoreboard), *unread(study))
+    return Story(_answer(study, best), certainty, _missing(study))
 
 
 def brief(study: StudyResult) -> dict[str, str]:
     """What the end of a run tells: the `answer`, `how sure` that is, and the `cost`."""
     board, best = study.scoreboard, study.best
-    told = {"answer": tell(study).answer}
+    sentences = {"answer": tell(study).answer}
     if best is None:
-        return told
+        return sentences
     if board.questions:
         asked = f"{len(board.questions):,} questions on {board.sample.images:,} images."
-        told["how sure"] = " ".join([asked, *covered(board), *unread(study)])
-    own, first = size(best), size(study.base)
+        sentences["how sure"] = " ".join([asked, *covered(board), *unread(study)])
+    size_of_best, first = size(best), size(study.base)
     minutes = sum(step.device_seconds for step in study.steps.values()) / 60
     on = (
         "GPU"
@@ -49,18 +49,18 @@ def brief(study: StudyResult) -> dict[str, str]:
         else "CPU"
     )
     took = f"{minutes:.1f} {on}-minutes" if minutes < 60 else f"{minutes / 60:,.1f} {on}-hours"
-    told["cost"] = f"{took} for {len(study.steps)} steps."
-    if own.parameters and own.visual_tokens:
+    sentences["cost"] = f"{took} for {len(study.steps)} steps."
+    if size_of_best.parameters and size_of_best.visual_tokens:
         than = (
             f" (base: {count(first.parameters)})"
             if first.parameters and best is not study.base
             else ""
         )
-        told["cost"] += (
-            f" {best.name} has {count(own.parameters)} parameters{than} and makes "
-            f"{own.visual_tokens:,} visual tokens of an image."
+        sentences["cost"] += (
+            f" {best.name} has {count(size_of_best.parameters)} parameters{than} and makes "
+            f"{size_of_best.visual_tokens:,} visual tokens of an image."
         )
-    return told
+    return sentences
 
 
 def mixture(candidate: CandidateResult) -> str:
@@ -80,18 +80,18 @@ def chose(study: StudyResult, turn: RoundResult) -> str:
     if not decision:
         return "Not decided yet."
     if decision.get("look"):
-        said = looks.last(study, turn)
-        return f"{decision['winner']} goes on, from {len(turn.looks)} looks; the last: {said}"
+        last_look = looks.last(study, turn)
+        return f"{decision['winner']} goes on, from {len(turn.looks)} looks; the last: {last_look}"
     if not decision.get("runner_up"):
         return f"{decision['winner']} is the only candidate."
     ahead = f"{decision['winner']} is ahead of {decision['runner_up']} by {_gap(study, turn)}"
     unseen = f" {' '.join(unread(study, turn.winner))}".rstrip()
     if turn.winner and len(alike := _leaders(study, turn, turn.winner)) > 1:
-        names = _listed([one.name for one in alike])
+        names = _listed([candidate.name for candidate in alike])
         return f"{names} are a tie. {ahead} and goes on, by {decision['rule']}.{unseen}"
     if study.scoreboard.noise is None:
-        said = f"{ahead} in this run, more than the choice of questions explains. {UNKNOWN}"
-        return said + unseen
+        last_look = f"{ahead} in this run, more than the choice of questions explains. {UNKNOWN}"
+        return last_look + unseen
     return f"{ahead}, more than chance.{unseen}"
 
 
@@ -103,9 +103,9 @@ def _gap(study: StudyResult, turn: RoundResult) -> str:
     """The lead of a decided round's winner, as the tables have it or as it was decided."""
     decision = turn.decision or {}
     runner_up = turn.named(decision["runner_up"])
-    found = turn.winner and study.scoreboard.difference(turn.winner, runner_up)
-    low, high = (found.low, found.high) if found else decision["interval"]
-    lead = found.estimate if found else decision["difference"]
+    difference = turn.winner and study.scoreboard.difference(turn.winner, runner_up)
+    low, high = (difference.low, difference.high) if difference else decision["interval"]
+    lead = difference.estimate if difference else decision["difference"]
     return f"{lead:+.1f} points (95 % interval {span(low, high)})"
 
 
@@ -114,7 +114,11 @@ def _leaders(study: StudyResult, turn: RoundResult, best: CandidateResult) -> li
 
     In the order of the study, which no seed changes, as it may change who is first among them.
     """
-    return [one for one in turn.candidates if one is best or standing(study, one) == "tie"]
+    return [
+        candidate
+        for candidate in turn.candidates
+        if candidate is best or standing(study, candidate) == "tie"
+    ]
 
 
 NAMED = 4
@@ -134,23 +138,28 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
     leaders = _leaders(study, turn, best)
     known = study.scoreboard.noise is not None
     if len(leaders) > 1:
-        own = _tied(study, leaders)
+        tie = _tied(study, leaders)
         verb = "score highest" if known else "scored highest in this run"
-        head = f"{so_far}{own} {verb}, a tie"
+        head = f"{so_far}{tie} {verb}, a tie"
         if study.base in leaders:
             return f"{head}: nothing tried is told apart from the base."
     else:
-        found = study.scoreboard.score(best)
-        score = f"{best.composite:.1f}" + (f" ({span(found.low, found.high)})" if found else "")
+        interval = study.scoreboard.score(best)
+        score = f"{best.composite:.1f}" + (
+            f" ({span(interval.low, interval.high)})" if interval else ""
+        )
         verb = "scores highest" if known else "scored highest in this run"
         head = f"{so_far}{_called(study, best)} {verb}, {score}"
     if best is study.base:
         return f"{head}{': nothing tried scored higher.' if study.complete else '.'}"
-    rivals = [best, *(one for one in study.candidates if one not in (best, study.base))]
-    lead, p = differences(study, [(one, study.base) for one in rivals])[0]
+    rivals = [
+        best,
+        *(candidate for candidate in study.candidates if candidate not in (best, study.base)),
+    ]
+    lead, p = differences(study, [(candidate, study.base) for candidate in rivals])[0]
     if lead is None:
         return f"{head}."
-    if study.scoreboard.told(p):
+    if study.scoreboard.is_clear(p):
         sure = "more than the choice of test questions and training noise can explain"
     elif p is not None and p < ALPHA:
         sure = f"more than the choice of test questions can explain. {UNKNOWN.removesuffix('.')}"
@@ -167,21 +176,27 @@ def _answer(study: StudyResult, best: CandidateResult) -> str:
 
 def _tied(study: StudyResult, leaders: Sequence[CandidateResult]) -> str:
     """Each with its score; of mixtures that have encoders in common these are said once."""
-    scores = [f" ({one.composite:.1f})" for one in leaders]
+    scores = [f" ({candidate.composite:.1f})" for candidate in leaders]
     common = [
-        title for title in leaders[0].encoders if all(title in one.encoders for one in leaders)
+        title
+        for title in leaders[0].encoders
+        if all(title in candidate.encoders for candidate in leaders)
     ]
-    others = [[title for title in one.encoders if title not in common] for one in leaders]
-    alike = study.strategy.goes_on and len({one.fusion for one in leaders}) == 1
+    others = [
+        [title for title in candidate.encoders if title not in common] for candidate in leaders
+    ]
+    alike = study.strategy.goes_on and len({candidate.fusion for candidate in leaders}) == 1
     if not (alike and common and all(others)):
-        names = [_called(study, one) for one in leaders]
+        names = [_called(study, candidate) for candidate in leaders]
         return _listed([name + score for name, score in zip(names, scores, strict=True)])
-    added = [" + ".join(own) + score for own, score in zip(others, scores, strict=True)]
+    added = [
+        " + ".join(names_added) + score for names_added, score in zip(others, scores, strict=True)
+    ]
     return f"{' + '.join(common)} with {_listed(added)}, fused by {leaders[0].fusion},"
 
 
-def _called(study: StudyResult, one: CandidateResult) -> str:
-    return mixture(one) if study.strategy.goes_on else one.name
+def _called(study: StudyResult, candidate: CandidateResult) -> str:
+    return mixture(candidate) if study.strategy.goes_on else candidate.name
 
 
 def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
@@ -190,14 +205,19 @@ def _rounds_certainty(study: StudyResult) -> tuple[str, ...]:
     for turn in study.rounds[1:]:
         if turn.winner is None:
             continue
-        rivals = [turn.winner, *(one for one in turn.candidates if one is not turn.winner)]
-        step, p = differences(study, [(one, study.reference(one)) for one in rivals])[0]
+        rivals = [
+            turn.winner,
+            *(candidate for candidate in turn.candidates if candidate is not turn.winner),
+        ]
+        step, p = differences(
+            study, [(candidate, study.reference(candidate)) for candidate in rivals]
+        )[0]
         if step is None or p is None:
             continue
         verdict = "no difference it can tell"
         if p < ALPHA:
             verdict = "a gain" if step.estimate > 0 else "a loss"
-        if p < ALPHA and not study.scoreboard.told(p):
+        if p < ALPHA and not study.scoreboard.is_clear(p):
             verdict = "more than the choice of questions explains, in this run"
         ties = len(_leaders(study, turn, turn.winner)) - 1
         lines.append(
@@ -218,16 +238,16 @@ MOST = 4
 
 def _undone(study: StudyResult) -> tuple[str, ...]:
     lines = []
-    failed = [one.name for one in study.candidates if one.status == "failed"]
-    scored = sum(one.status == "done" for one in study.candidates)
+    failed = [candidate.name for candidate in study.candidates if candidate.status == "failed"]
+    scored = sum(candidate.status == "done" for candidate in study.candidates)
     if not study.complete:
         total = len(study.candidates)
         lines.append(f"This study is not finished: {scored} of {total} candidates are scored.")
     if at_work := [step for step in study.steps.values() if step.status == "running"]:
         now = time.strftime("%H:%M")
-        told = ", ".join(f"{step.name} {step.slug} ({step.far})" for step in at_work[:MOST])
+        progress = ", ".join(f"{step.name} {step.slug} ({step.far})" for step in at_work[:MOST])
         more = f", and {len(at_work) - MOST} more" if len(at_work) > MOST else ""
-        lines.append(f"At work at {now}: {told}{more}.")
+        lines.append(f"At work at {now}: {progress}{more}.")
     if failed:
         lines.append(f"Failed: {', '.join(failed)}. Each one's page holds the reason.")
     return tuple(lines)

@@ -20,7 +20,7 @@ from ablate.reports.fairness import words
 from ablate.reports.flips import flips as flips
 from ablate.reports.fragility import fragility as fragility
 from ablate.reports.frame import ends, estimate, framed, typed
-from ablate.reports.looks import left_out, told
+from ablate.reports.looks import left_out, look_lines
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
 from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
@@ -38,9 +38,10 @@ def rounds(study: StudyResult) -> pd.DataFrame:
     `note`, where there is one: what in a candidate's fusion had no effect. What stands from `key`
     on is for machines, in CSV and JSON alone: see `facts`.
     """
-    ranked = [one for turn in study.rounds for one in best_first(turn.candidates)]
+    ranked = [candidate for turn in study.rounds for candidate in best_first(turn.candidates)]
     rows = [
-        {"round": one.round, **row} for one, row in zip(ranked, _rows(study, ranked), strict=True)
+        {"round": candidate.round, **row}
+        for candidate, row in zip(ranked, _rows(study, ranked), strict=True)
     ]
     return typed(pd.DataFrame(rows))
 
@@ -54,8 +55,10 @@ def arms(study: StudyResult) -> pd.DataFrame:
         return framed([], ["candidate", "mark", "reason", "score"])
     varied = columns_of(study)
     frame = pd.DataFrame(_rows(study, study.candidates)).drop(columns=list(varied), errors="ignore")
-    for place, (name, of) in enumerate(varied.items(), start=1):
-        frame.insert(place, name, pd.Series([of(one) for one in study.candidates], dtype=object))
+    for column, (name, of) in enumerate(varied.items(), start=1):
+        frame.insert(
+            column, name, pd.Series([of(candidate) for candidate in study.candidates], dtype=object)
+        )
     return typed(frame)
 
 
@@ -63,41 +66,43 @@ Fact = Callable[[CandidateResult], str | float | None]
 """What an arm varies, or what that makes of it."""
 
 
-def _unfrozen(one: CandidateResult) -> str:
-    stages = [step.spec["stage"] for step in one.last_stages]
+def _unfrozen(candidate: CandidateResult) -> str:
+    stages = [step.spec["stage"] for step in candidate.last_stages]
     adapters = (stage.get("adapters", {}).get("encoders") for stage in stages)
-    if found := dict.fromkeys(label(adapter) for adapter in adapters if adapter):
-        return ", ".join(found)
+    if adapted := dict.fromkeys(label(adapter) for adapter in adapters if adapter):
+        return ", ".join(adapted)
     return "yes" if any("encoders" in stage["train"] for stage in stages) else "no"
 
 
-def _adapters(one: CandidateResult) -> str:
-    found = (labels(step.spec["stage"].get("adapters", {})) for step in one.last_stages)
-    return ", ".join(filter(None, dict.fromkeys(found))) or "none"
+def _adapters(candidate: CandidateResult) -> str:
+    adapted = (labels(step.spec["stage"].get("adapters", {})) for step in candidate.last_stages)
+    return ", ".join(filter(None, dict.fromkeys(adapted))) or "none"
 
 
-def _prealigned(one: CandidateResult) -> str:
-    return "yes" if any(step.about.per_expert for step in one.steps) else "no"
+def _prealigned(candidate: CandidateResult) -> str:
+    return "yes" if any(step.about.per_expert for step in candidate.steps) else "no"
 
 
-def _objective(one: CandidateResult) -> str:
-    found = (words(step.spec["stage"].get("objective", DEFAULT)) for step in one.last_stages)
-    return ", ".join(dict.fromkeys(found))
+def _objective(candidate: CandidateResult) -> str:
+    objectives = (
+        words(step.spec["stage"].get("objective", DEFAULT)) for step in candidate.last_stages
+    )
+    return ", ".join(dict.fromkeys(objectives))
 
 
 VARIED: Mapping[str, Mapping[str, Fact]] = {
     "fusion": {
-        "fusion": lambda one: one.fusion,
-        "visual_tokens": lambda one: size(one).visual_tokens,
-        "tokens_per_second": lambda one: size(one).tokens_per_second,
+        "fusion": lambda candidate: candidate.fusion,
+        "visual_tokens": lambda candidate: size(candidate).visual_tokens,
+        "tokens_per_second": lambda candidate: size(candidate).tokens_per_second,
     },
     "resolution": {
-        "resolution": lambda one: int(one.encoders[0].rpartition("@")[2]),
+        "resolution": lambda candidate: int(candidate.encoders[0].rpartition("@")[2]),
         "unfrozen": _unfrozen,
     },
     "objective": {"objective": _objective},
     "adapter": {"adapters": _adapters},
-    "expert": {"encoders": lambda one: " + ".join(one.encoders)},
+    "expert": {"encoders": lambda candidate: " + ".join(candidate.encoders)},
     "pre-alignment": {
         "unfrozen": _unfrozen,
         "prealigned": _prealigned,
@@ -116,30 +121,30 @@ def columns_of(study: StudyResult) -> Mapping[str, Fact]:
         return VARIED.get(study.strategy.differs_in, {})
 
     def of(objective: str) -> Fact:
-        return lambda one: study.objectives.get(one.name, {}).get(objective)
+        return lambda candidate: study.objectives.get(candidate.name, {}).get(objective)
 
-    names = dict.fromkeys(name for own in study.objectives.values() for name in own)
+    names = dict.fromkeys(name for objectives in study.objectives.values() for name in objectives)
     weighed = {name: of(name) for name in names if name != "score" and name not in study.tasks}
-    return {"front": lambda one: "front" if one.name in study.front else "", **weighed}
+    return {"front": lambda candidate: "front" if candidate.name in study.front else "", **weighed}
 
 
 def cells(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and benchmark: score and difference there, each with its interval."""
     board = study.scoreboard
-    scored = [one for one in study.candidates if one.answered]
-    pairs = [(one, study.reference(one)) for one in scored]
+    scored = [candidate for candidate in study.candidates if candidate.answered]
+    pairs = [(candidate, study.reference(candidate)) for candidate in scored]
     rows = [
         {
-            "candidate": one.name,
+            "candidate": candidate.name,
             "benchmark": title,
-            "score": one.scores[task],
-            **ends("score", board.score(one, (task,))),
+            "score": candidate.scores[task],
+            **ends("score", board.score(candidate, (task,))),
             **estimate("delta", delta),
-            "unread": one.unread.get(task, 0),
+            "unread": candidate.unread.get(task, 0),
         }
         for task, title in study.tasks.items()
         if task in board.tasks
-        for one, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
+        for candidate, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
     ]
     return framed(rows, ["candidate", "benchmark", "score", "delta", "unread"])
 
@@ -149,23 +154,23 @@ def cost(study: StudyResult) -> pd.DataFrame:
 
     `front` is by score and visual tokens; see `sizes` for the columns.
     """
-    sizes = {one: size(one) for one in study.candidates}
-    scored = [one for one in study.candidates if one.composite is not None]
-    front = pareto_front(scored, lambda one: sizes[one].visual_tokens)
+    sizes = {candidate: size(candidate) for candidate in study.candidates}
+    scored = [candidate for candidate in study.candidates if candidate.composite is not None]
+    front = pareto_front(scored, lambda candidate: sizes[candidate].visual_tokens)
     rows = [
         {
-            "candidate": one.name,
-            "score": one.composite,
-            **ends("score", study.scoreboard.score(one)),
-            "front": "front" if one in front else "",
-            "visual_tokens": own.visual_tokens,
-            "parameters": own.parameters,
-            "trainable": own.trainable,
-            "vision_gflops": own.vision_flops and own.vision_flops / 1e9,
-            "tokens_per_second": own.tokens_per_second,
-            "device_hours": own.device_hours,
+            "candidate": candidate.name,
+            "score": candidate.composite,
+            **ends("score", study.scoreboard.score(candidate)),
+            "front": "front" if candidate in front else "",
+            "visual_tokens": size_of.visual_tokens,
+            "parameters": size_of.parameters,
+            "trainable": size_of.trainable,
+            "vision_gflops": size_of.vision_flops and size_of.vision_flops / 1e9,
+            "tokens_per_second": size_of.tokens_per_second,
+            "device_hours": size_of.device_hours,
         }
-        for one, own in sizes.items()
+        for candidate, size_of in sizes.items()
     ]
     return typed(pd.DataFrame(rows))
 
@@ -183,7 +188,7 @@ def caption(study: StudyResult) -> str:
 
 def notes(study: StudyResult) -> list[str]:
     """What stands below the main table."""
-    return [*fronts(study), *below(study), *marks(study), *told(study), *left_out(study)]
+    return [*fronts(study), *below(study), *marks(study), *look_lines(study), *left_out(study)]
 
 
 def fronts(study: StudyResult) -> list[str]:
@@ -226,53 +231,55 @@ def reason(candidate: CandidateResult) -> str | None:
     if candidate.failure is None:
         return None
     step, error = candidate.failure
-    said = " ".join(f"{named(step)}: {error['message']}".split())
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+    line = " ".join(f"{named(step)}: {error['message']}".split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
 def named(step: StepResult) -> str:
-    """A step of a candidate as it is told from its others."""
+    """A step of a candidate as it is look_lines from its others."""
     return f"{step.name} {step.slug}" if step.about.per_expert else step.name
 
 
 def _rows(study: StudyResult, candidates: Sequence[CandidateResult]) -> list[dict[str, Any]]:
-    deltas = study.scoreboard.differences([(one, study.reference(one)) for one in candidates])
-    seeds = max((len(one.config["seeds"]) for one in study.candidates), default=1)
-    noted = any(one.notes for one in candidates)
+    deltas = study.scoreboard.differences(
+        [(candidate, study.reference(candidate)) for candidate in candidates]
+    )
+    seeds = max((len(candidate.config["seeds"]) for candidate in study.candidates), default=1)
+    noted = any(candidate.notes for candidate in candidates)
     return [
         {
-            "candidate": one.name,
-            "mark": standing(study, one),
-            "reason": reason(one),
-            **({"note": " ".join(one.notes) or None} if noted else {}),
-            "score": one.composite,
-            **ends("score", study.scoreboard.score(one)),
-            **({"spread": one.spread} if seeds > 1 else {}),
+            "candidate": candidate.name,
+            "mark": standing(study, candidate),
+            "reason": reason(candidate),
+            **({"note": " ".join(candidate.notes) or None} if noted else {}),
+            "score": candidate.composite,
+            **ends("score", study.scoreboard.score(candidate)),
+            **({"spread": candidate.spread} if seeds > 1 else {}),
             **estimate("delta", delta),
-            **{title: one.scores.get(task) for task, title in study.tasks.items()},
-            "seconds": _seconds(one),
-            **facts(one),
+            **{title: candidate.scores.get(task) for task, title in study.tasks.items()},
+            "seconds": _seconds(candidate),
+            **facts(candidate),
         }
-        for one, delta in zip(candidates, deltas, strict=True)
+        for candidate, delta in zip(candidates, deltas, strict=True)
     ]
 
 
-def facts(one: CandidateResult) -> dict[str, str | float | None]:
+def facts(candidate: CandidateResult) -> dict[str, str | float | None]:
     """What a machine wants beside the numbers: keys (of each seed's evaluation) and seeds, those
     of several divided by blanks; parameters; visual tokens of an image; answers that were not read.
     """
-    own = size(one)
-    keys = [step.key[:12] for step in one.steps if not step.about.trains]
+    measured = size(candidate)
+    keys = [step.key[:12] for step in candidate.steps if not step.about.trains]
     return {
         "key": " ".join(keys),
-        "seeds": " ".join(map(str, one.config["seeds"])),
-        "parameters": own.parameters,
-        "visual_tokens": own.visual_tokens,
-        "unread": sum(one.unread.values()) if one.answered else None,
+        "seeds": " ".join(map(str, candidate.config["seeds"])),
+        "parameters": measured.parameters,
+        "visual_tokens": measured.visual_tokens,
+        "unread": sum(candidate.unread.values()) if candidate.answered else None,
     }
 
 
-def _seconds(one: CandidateResult) -> float | None:
+def _seconds(candidate: CandidateResult) -> float | None:
     """What its steps took together; None while a record is missing."""
-    known = all(step.record for step in one.steps)
-    return (known and sum(step.seconds for step in one.steps)) or None
+    known = all(step.record for step in candidate.steps)
+    return (known and sum(step.seconds for step in candidate.steps)) or None

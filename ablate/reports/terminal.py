@@ -63,9 +63,11 @@ def short_names(study: StudyResult, frame: pd.DataFrame) -> list[str]:
     """
     if not study.strategy.goes_on:
         return [str(name) for name in frame["candidate"]]
-    titles = {title for one in study.candidates for title in one.encoders}
+    titles = {title for candidate in study.candidates for title in candidate.encoders}
     one_each = len({title.partition("@")[0] for title in titles}) == len(titles)
-    labels = {(one.round, one.name): study.label(one) for one in study.candidates}
+    labels = {
+        (candidate.round, candidate.name): study.label(candidate) for candidate in study.candidates
+    }
     names = [labels[row] for row in zip(frame["round"], frame["candidate"], strict=True)]
     return [re.sub(r"@\d+", "", name) if one_each else name for name in names]
 
@@ -95,16 +97,16 @@ def _stacked(heads: list[str], rows: list[list[str]], width: int) -> list[list[i
     led = next((n for n, head in enumerate(heads) if head not in _NAMES), len(heads))
     lead = list(range(max(led, 1)))
     used = sum(min(sizes[n], _longest(width)) + GAP for n in lead)
-    found: list[list[int]] = [[]]
+    tables: list[list[int]] = [[]]
     room = width - used
     for n in range(len(lead), len(heads)):
         need = min(sizes[n], max(width - used, 1)) + GAP
-        if found[-1] and need - GAP > room:
-            found.append([])
+        if tables[-1] and need - GAP > room:
+            tables.append([])
             room = width - used
-        found[-1].append(n)
+        tables[-1].append(n)
         room -= need
-    return [[*lead, *columns] for columns in found]
+    return [[*lead, *columns] for columns in tables]
 
 
 def _longest(width: int) -> int:

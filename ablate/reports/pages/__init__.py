@@ -35,18 +35,18 @@ class Page:
     @classmethod
     def failed(cls, path: str, title: str, error: Exception) -> "Page":
         """What stands in for a page that cannot be made: one line that says why."""
-        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        words = " ".join(redact(said).split())[:400]
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        words = " ".join(redact(message).split())[:400]
         return cls(path, title, "failed.html", {"heading": title, "reason": words})
 
     @property
     def files(self) -> Iterator[tuple[str, bytes]]:
         """What the page offers to keep, by path: its figures, and its tables as data."""
-        for found in _within(self.values):
-            if isinstance(found, Drawing):
-                yield f"figures/{found.name}.svg", found.svg.encode()
-            elif isinstance(found, Download):
-                yield f"tables/{found.name}", found.text.encode("utf-8", "replace")
+        for item in _within(self.values):
+            if isinstance(item, Drawing):
+                yield f"figures/{item.name}.svg", item.svg.encode()
+            elif isinstance(item, Download):
+                yield f"tables/{item.name}", item.text.encode("utf-8", "replace")
 
 
 def _within(value: Any) -> Iterator[Any]:
@@ -82,24 +82,24 @@ def pages(source: Source) -> Iterator[Page]:
         else:
             yield Page(path, title, PAGES.entry(names()[path]).module, values)
     scored = benchmarks(study)
-    for one in study.candidates:
-        values = candidate(study, one, source.browser, scored.get(one, ()))
-        title = f"{one.name} - {study.title}"
-        yield Page(path_of(study, one), title, candidate.__module__, values)
+    for result in study.candidates:
+        values = candidate(study, result, source.browser, scored.get(result, ()))
+        title = f"{result.name} - {study.title}"
+        yield Page(path_of(study, result), title, candidate.__module__, values)
 
 
 def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:
     """Path, heading and page of those that this study's report has, in their order."""
-    found = []
+    shown = []
     for path, name in names().items():
         try:
             with PAGES.blame(name, "be shown"):
                 page: ReportPage = PAGES.load(name)
                 if page.shown(study):
-                    found.append((path, page.heading(study), page))
+                    shown.append((path, page.heading(study), page))
         except Exception as error:  # of ours, too
-            found.append((path, path, _broken(path, error)))
-    return sorted(found, key=lambda one: (one[2].order, one[0]))
+            shown.append((path, path, _broken(path, error)))
+    return sorted(shown, key=lambda entry: (entry[2].order, entry[0]))
 
 
 def _broken(path: str, error: Exception) -> ReportPage:

@@ -27,9 +27,9 @@ def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
             "task": browser.study.tasks.get(question["task"], question["task"]),
             "question": shortened(question["question"]),
             "truth": shortened(question["truth"]),
-            "cells": [_cell(one.iloc[place]) for one in given],
+            "cells": [_cell(answers_of_run.iloc[row]) for answers_of_run in given],
         }
-        for place, question in enumerate(records(first))
+        for row, question in enumerate(records(first))
     ]
     return {
         "held": len(browser.questions),
@@ -47,7 +47,7 @@ def mixed(tasks: pd.Series) -> list[int]:
     size = groups.transform("size")
     begin = groups.ngroup() * size // max(groups.ngroups, 1)
     turns = (groups.cumcount() - begin) % size
-    return [int(place) for place in np.argsort(turns.to_numpy(), kind="stable")]
+    return [int(row) for row in np.argsort(turns.to_numpy(), kind="stable")]
 
 
 def _cell(given: pd.Series) -> dict[str, str]:

@@ -26,27 +26,31 @@ def benchmarks(study: StudyResult) -> dict[CandidateResult, list[Benchmark]]:
     """The scored candidates, each with a row a task that was asked, in the suite's order."""
     board = study.scoreboard
     asked = np.array([task for task, _ in board.questions])
-    columns = {task: own for task in study.tasks if len(own := np.flatnonzero(asked == task))}
-    pairs = [(one, study.reference(one)) for one in board.candidates]
+    columns = {
+        task: columns_of_task
+        for task in study.tasks
+        if len(columns_of_task := np.flatnonzero(asked == task))
+    }
+    pairs = [(candidate, study.reference(candidate)) for candidate in board.candidates]
     deltas = {task: board.differences(pairs, (task,)) for task in columns}
-    right = {one: board.right(one) >= 0.5 for one in board.candidates}
-    weighs = {one: board.weights(one) > 0.0 for one in board.candidates}
-    found = {}
-    for place, (one, reference) in enumerate(pairs):
+    right = {candidate: board.right(candidate) >= 0.5 for candidate in board.candidates}
+    weighs = {candidate: board.weights(candidate) > 0.0 for candidate in board.candidates}
+    by_candidate = {}
+    for index, (candidate, reference) in enumerate(pairs):
         fixed = broken = None
         if reference is not None and reference in right:
-            counts = weighs[one] | weighs[reference]
-            fixed = right[one] & ~right[reference] & counts
-            broken = right[reference] & ~right[one] & counts
-        found[one] = [
+            counts = weighs[candidate] | weighs[reference]
+            fixed = right[candidate] & ~right[reference] & counts
+            broken = right[reference] & ~right[candidate] & counts
+        by_candidate[candidate] = [
             Benchmark(
                 task,
-                len(own),
-                board.score(one, (task,)),
-                deltas[task][place],
-                None if fixed is None else int(fixed[own].sum()),
-                None if broken is None else int(broken[own].sum()),
+                len(columns_of_task),
+                board.score(candidate, (task,)),
+                deltas[task][index],
+                None if fixed is None else int(fixed[columns_of_task].sum()),
+                None if broken is None else int(broken[columns_of_task].sum()),
             )
-            for task, own in columns.items()
+            for task, columns_of_task in columns.items()
         ]
-    return found
+    return by_candidate

@@ -28,50 +28,54 @@ from ablate.reports.tables import named
 
 
 def candidate(
-    study: StudyResult, one: CandidateResult, browser: Browser, found: Sequence[Benchmark]
+    study: StudyResult, result: CandidateResult, browser: Browser, benchmarks: Sequence[Benchmark]
 ) -> dict[str, Any]:
     """One candidate's page; `found`: how it does by benchmark, empty while it is not scored."""
-    reference = study.reference(one)
+    reference = study.reference(result)
     parent = reference or study.base
     among = f"{study.strategy.noun.capitalize()} of {study.name}"
-    last = next((step for step in reversed(one.steps) if step.record), None)
+    last = next((step for step in reversed(result.steps) if step.record), None)
     return {
-        "one": one,
+        "candidate": result,
         "base": study.base,
         "parent": parent,
-        "place": f"Round {one.round}" if study.strategy.goes_on else among,
-        "label": study.label(one),
-        "mark": standing(study, one),
+        "place": f"Round {result.round}" if study.strategy.goes_on else among,
+        "label": study.label(result),
+        "mark": standing(study, result),
         "reference": reference,
-        "flips": _flips(browser, one, reference),
-        "failure": _failure(one),
-        "tiles": _tiles(study, one, reference),
-        "task_heads": _task_heads(one, reference if found and found[0].fixed is not None else None),
-        "task_rows": _task_rows(study, one, found),
-        "below": [*covered(study.scoreboard), *unread(study, one)],
-        "curves": [drawn for step in one.steps if (drawn := _curve(step))],
-        "diff": _diff(parent.config, one.config),
-        "settings": [[name, text_of(value)] for name, value in sorted(flatten(one.config).items())],
-        **_trainable(one),
+        "flips": _flips(browser, result, reference),
+        "failure": _failure(result),
+        "tiles": _tiles(study, result, reference),
+        "task_heads": _task_heads(
+            result, reference if benchmarks and benchmarks[0].fixed is not None else None
+        ),
+        "task_rows": _task_rows(study, result, benchmarks),
+        "below": [*covered(study.scoreboard), *unread(study, result)],
+        "curves": [drawn for step in result.steps if (drawn := _curve(step))],
+        "diff": _diff(parent.config, result.config),
+        "settings": [
+            [name, text_of(value)] for name, value in sorted(flatten(result.config).items())
+        ],
+        **_trainable(result),
         "lineage_heads": _LINEAGE,
-        "lineage": [_descent(study, step) for step in one.steps],
-        "logs": [said for step in one.steps if (said := _log(study, step))],
-        "environment": [*environment(last.record), *_plug_ins(one)] if last else [],
+        "lineage": [_descent(study, step) for step in result.steps],
+        "logs": [log for step in result.steps if (log := _log(study, step))],
+        "environment": [*environment(last.record), *_plug_ins(result)] if last else [],
     }
 
 
-def _plug_ins(one: CandidateResult) -> Rows:
+def _plug_ins(result: CandidateResult) -> Rows:
     """The parts that other packages brought."""
-    return [[name, said] for name, said in facts(one).items() if name.startswith(PLUG_IN)]
+    return [[name, words] for name, words in facts(result).items() if name.startswith(PLUG_IN)]
 
 
-def _failure(one: CandidateResult) -> dict[str, str] | None:
+def _failure(result: CandidateResult) -> dict[str, str] | None:
     """Where it failed, and what it said."""
-    if one.failure is None:
+    if result.failure is None:
         return None
-    step, error = one.failure
-    said = {name: shortened(error[name], 10 * LONGEST) for name in ("type", "message")}
-    return {"step": f"{step.name} {step.slug}", **said}
+    step, error = result.failure
+    error_text = {name: shortened(error[name], 10 * LONGEST) for name in ("type", "message")}
+    return {"step": f"{step.name} {step.slug}", **error_text}
 
 
 _LINEAGE: Heads = [
@@ -97,8 +101,8 @@ def _descent(study: StudyResult, step: StepResult) -> list[str]:
 @cache
 def _curve(step: StepResult) -> dict[str, Any] | None:
     """The loss of a step, read once for all the candidates that share it."""
-    found: Curve | None = curve(step)
-    return {"title": named(step), "curve": found} if found else None
+    drawn: Curve | None = curve(step)
+    return {"title": named(step), "curve": drawn} if drawn else None
 
 
 def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:
@@ -108,59 +112,65 @@ def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:
 
 
 def _tiles(
-    study: StudyResult, one: CandidateResult, reference: CandidateResult | None
+    study: StudyResult, result: CandidateResult, reference: CandidateResult | None
 ) -> list[dict[str, str]]:
     tiles = []
-    own = study.scoreboard.score(one)
-    if own and one.composite is not None:
-        note = f"95 % interval {story.span(own.low, own.high)}"
-        tiles.append(tile("Score", f"{one.composite:.1f}", note))
-    if len(one.seed_scores) > 1:
-        scores = ", ".join(f"{score:.1f}" for score in one.seed_scores)
-        tiles.append(tile("By seed", scores, f"standard deviation {one.spread:.1f}"))
-    delta = study.scoreboard.difference(one, reference)
+    interval = study.scoreboard.score(result)
+    if interval and result.composite is not None:
+        note = f"95 % interval {story.span(interval.low, interval.high)}"
+        tiles.append(tile("Score", f"{result.composite:.1f}", note))
+    if len(result.seed_scores) > 1:
+        scores = ", ".join(f"{score:.1f}" for score in result.seed_scores)
+        tiles.append(tile("By seed", scores, f"standard deviation {result.spread:.1f}"))
+    delta = study.scoreboard.difference(result, reference)
     if delta and reference:
         note = f"{story.span(delta.low, delta.high)}, against {reference.name}"
         tiles.append(tile("Difference", f"{delta.estimate:+.1f}", note))
-    seconds = sum(step.seconds for step in one.steps)
-    tiles.append(tile("Work", duration(seconds), f"{len(one.steps)} steps, shared ones too"))
+    seconds = sum(step.seconds for step in result.steps)
+    tiles.append(tile("Work", duration(seconds), f"{len(result.steps)} steps, shared ones too"))
     return tiles
 
 
 def _flips(
-    browser: Browser, one: CandidateResult, reference: CandidateResult | None
+    browser: Browser, result: CandidateResult, reference: CandidateResult | None
 ) -> dict[str, int] | None:
     """Where the answers of the two are in the browser; `None` if one of them has none."""
     scored = browser.candidates
-    if reference not in scored or one not in scored:
+    if reference not in scored or result not in scored:
         return None
-    return {"a": browser.position(reference), "b": browser.position(one)}
+    return {"a": browser.position(reference), "b": browser.position(result)}
 
 
-def _task_heads(one: CandidateResult, reference: CandidateResult | None) -> Heads:
+def _task_heads(result: CandidateResult, reference: CandidateResult | None) -> Heads:
     heads = [("Benchmark", False), ("Questions", True)]
-    heads += [("Unread", True)] if any(one.unread.values()) else []
+    heads += [("Unread", True)] if any(result.unread.values()) else []
     heads += [("Score", True)]
     if reference is not None:
         heads += [("Difference", True), ("Fixed", True), ("Broken", True)]
     return heads
 
 
-def _task_rows(study: StudyResult, one: CandidateResult, found: Sequence[Benchmark]) -> Rows:
+def _task_rows(
+    study: StudyResult, result: CandidateResult, benchmarks: Sequence[Benchmark]
+) -> Rows:
     rows = []
-    for own in found:
-        row = [study.tasks.get(own.task, own.task), str(own.questions)]
-        row += [str(one.unread.get(own.task, 0))] if any(one.unread.values()) else []
-        row += [spanned(one.scores.get(own.task), own.score, "score")]
-        if own.fixed is not None:
-            row += [spanned(own.delta.estimate if own.delta else None, own.delta, "delta")]
-            row += [str(own.fixed), str(own.broken)]
+    for benchmark in benchmarks:
+        row = [study.tasks.get(benchmark.task, benchmark.task), str(benchmark.questions)]
+        row += [str(result.unread.get(benchmark.task, 0))] if any(result.unread.values()) else []
+        row += [spanned(result.scores.get(benchmark.task), benchmark.score, "score")]
+        if benchmark.fixed is not None:
+            row += [
+                spanned(
+                    benchmark.delta.estimate if benchmark.delta else None, benchmark.delta, "delta"
+                )
+            ]
+            row += [str(benchmark.fixed), str(benchmark.broken)]
         rows.append(row)
     return rows
 
 
-def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
-    before, after = flatten(base), flatten(own)
+def _diff(base: Mapping[str, Any], config: Mapping[str, Any]) -> Rows:
+    before, after = flatten(base), flatten(config)
     return [
         [path, text_of(before.get(path, ABSENT)), text_of(after.get(path, ABSENT))]
         for path in sorted(before.keys() | after.keys())
@@ -168,24 +178,24 @@ def _diff(base: Mapping[str, Any], own: Mapping[str, Any]) -> Rows:
     ]
 
 
-def _trainable(one: CandidateResult) -> dict[str, Any]:
+def _trainable(result: CandidateResult) -> dict[str, Any]:
     """Parameters by part (rows) and stage (columns), from each step's `parameters.json`.
 
     A stage that each expert passes alone is one of all of them; a part of each is its own.
     """
     stages: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for step in one.steps:
+    for step in result.steps:
         path = step.folder / "parameters.json" if step.folder else None
         if path and path.exists():
-            own = {row["part"]: row for row in read_json(path)}
-            stages[step.name] = stages.get(step.name, {}) | own
+            parts_here = {row["part"]: row for row in read_json(path)}
+            stages[step.name] = stages.get(step.name, {}) | parts_here
     parts = sorted({part for table in stages.values() for part in table})
     rows = []
     for part in parts:
-        found = [table.get(part) for table in stages.values()]
-        size = next(int(row["parameters"]) for row in reversed(found) if row)
-        rows.append([part, f"{size:,}", *map(_trained, found)])
-    heads: Heads = [("Part", False), ("Parameters", True), *((one, False) for one in stages)]
+        rows_of_part = [table.get(part) for table in stages.values()]
+        size = next(int(row["parameters"]) for row in reversed(rows_of_part) if row)
+        rows.append([part, f"{size:,}", *map(_trained, rows_of_part)])
+    heads: Heads = [("Part", False), ("Parameters", True), *((name, False) for name in stages)]
     return {"trainable_heads": heads, "trainable": rows}
 
 

@@ -28,14 +28,14 @@ class Cell(NamedTuple):
     page: str = ""
 
 
-def path_of(study: StudyResult, one: CandidateResult) -> str:
+def path_of(study: StudyResult, candidate: CandidateResult) -> str:
     """The path of the candidate's page: its place in the study, stable and harmless."""
-    return f"candidates/{_places(study)[one]:03d}"
+    return f"candidates/{_places(study)[candidate]:03d}"
 
 
 @cache
 def _places(study: StudyResult) -> dict[CandidateResult, int]:
-    return {one: place for place, one in enumerate(study.candidates, start=1)}
+    return {candidate: index for index, candidate in enumerate(study.candidates, start=1)}
 
 
 def table(
@@ -75,12 +75,12 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def spanned(estimate: float | None, found: Interval | None, column: str) -> str:
+def spanned(estimate: float | None, interval: Interval | None, column: str) -> str:
     """A number with its interval as in every table, `61.2 [58.9, 63.4]`."""
     if estimate is None:
         return ABSENT
-    low, high = (number(getattr(found, end, None), f"{column}_{end}") for end in ("low", "high"))
-    return number(estimate, column) + (f" [{low}, {high}]" if found else "")
+    low, high = (number(getattr(interval, end, None), f"{column}_{end}") for end in ("low", "high"))
+    return number(estimate, column) + (f" [{low}, {high}]" if interval else "")
 
 
 def short(text: str) -> Cell | str:
@@ -94,17 +94,19 @@ def short(text: str) -> Cell | str:
 def points(study: StudyResult, more: Mapping[CandidateResult, str] = {}) -> dict[str, Point]:
     """What each candidate's point of a figure says and leads to; `more`: what is said besides."""
     return {
-        figures.gid(study, one): Point(_told(study, one, more.get(one, "")), path_of(study, one))
-        for one in study.candidates
-        if one.composite is not None
+        figures.gid(study, candidate): Point(
+            _point_text(study, candidate, more.get(candidate, "")), path_of(study, candidate)
+        )
+        for candidate in study.candidates
+        if candidate.composite is not None
     }
 
 
-def _told(study: StudyResult, one: CandidateResult, more: str) -> str:
-    place = f" (round {one.round})" if study.strategy.goes_on else ""
-    score = spanned(one.composite, study.scoreboard.score(one), "score")
-    mark = standing(study, one)
-    return ", ".join(filter(None, [f"{study.label(one)}{place}: {score}", mark, more]))
+def _point_text(study: StudyResult, candidate: CandidateResult, more: str) -> str:
+    in_round = f" (round {candidate.round})" if study.strategy.goes_on else ""
+    score = spanned(candidate.composite, study.scoreboard.score(candidate), "score")
+    mark = standing(study, candidate)
+    return ", ".join(filter(None, [f"{study.label(candidate)}{in_round}: {score}", mark, more]))
 
 
 def tile(label: str, value: str, note: str = "") -> dict[str, str]:

@@ -23,9 +23,13 @@ def cost(study: StudyResult) -> dict[str, Any]:
     """Figures and tables of what each candidate costs, and each kind of step."""
     spent = any(step.seconds for step in study.steps.values())
     title = "Time by kind of step, and those saved"
-    sizes = {one: size(one) for one in study.candidates if one.composite is not None}
+    sizes = {
+        candidate: size(candidate)
+        for candidate in study.candidates
+        if candidate.composite is not None
+    }
     known = {
-        name: {found for one in sizes.values() if (found := cost.of(one)) is not None}
+        name: {value for candidate in sizes.values() if (value := cost.of(candidate)) is not None}
         for name, cost in figures.COSTS.items()
     }
     drawn = [_front(study, name, sizes) for name, values in known.items() if len(values) > 1]
@@ -43,11 +47,11 @@ def cost(study: StudyResult) -> dict[str, Any]:
 
 
 def _front(study: StudyResult, name: str, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
-    found = figures.COSTS[name]
-    title = f"Score against {found.words}"
-    more = {one: _amount(name, found.of(own)) for one, own in sizes.items()}
+    axis = figures.COSTS[name]
+    title = f"Score against {axis.words}"
+    more = {candidate: _amount(name, axis.of(size_of)) for candidate, size_of in sizes.items()}
     drawn = drawing(figures.pareto(study, name), name, title, points(study, more))
-    return {"title": title, "drawing": drawn, "measured": found.measured}
+    return {"title": title, "drawing": drawn, "measured": axis.measured}
 
 
 def _amount(name: str, value: float | None) -> str:
@@ -87,21 +91,21 @@ def _steps(study: StudyResult) -> dict[str, Any]:
 
 def _candidates(study: StudyResult, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
     """What each takes, and the costs on whose Pareto front it is."""
-    fronts: dict[CandidateResult, list[str]] = {one: [] for one in study.candidates}
+    fronts: dict[CandidateResult, list[str]] = {candidate: [] for candidate in study.candidates}
     for cost in figures.COSTS.values():
         if cost.measured:
             continue
-        costs_of = {one: cost.of(own) for one, own in sizes.items()}
+        costs_of = {candidate: cost.of(size_of) for candidate, size_of in sizes.items()}
         if len(set(costs_of.values())) > 1:
-            for one in pareto_front(list(sizes), costs_of.__getitem__):
-                fronts[one].append(cost.words)
-    frame = candidates(study).assign(front=[", ".join(found) for found in fronts.values()])
+            for candidate in pareto_front(list(sizes), costs_of.__getitem__):
+                fronts[candidate].append(cost.words)
+    frame = candidates(study).assign(front=[", ".join(marks) for marks in fronts.values()])
     made = table(frame, "Candidates: score and cost", "cost", below(study))
-    large = [place for place, (title, _) in enumerate(made["heads"]) if title in _LARGE]
-    for row, one in zip(made["rows"], study.candidates, strict=True):
-        row[0] = Cell(one.name, page=path_of(study, one))
-        for place in large:
-            row[place] = short(row[place])
+    large = [column for column, (title, _) in enumerate(made["heads"]) if title in _LARGE]
+    for row, candidate in zip(made["rows"], study.candidates, strict=True):
+        row[0] = Cell(candidate.name, page=path_of(study, candidate))
+        for column in large:
+            row[column] = short(row[column])
     return made
 
 

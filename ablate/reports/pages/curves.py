@@ -46,7 +46,7 @@ def curve(step: StepResult) -> Curve | None:
 
     def line(values: pd.Series) -> str:
         ys = HEIGHT * (1 - values / top)
-        return " ".join(f"{xs[place]:.1f},{ys[place]:.1f}" for place in kept)
+        return " ".join(f"{xs[index]:.1f},{ys[index]:.1f}" for index in kept)
 
     return Curve(
         line(losses),

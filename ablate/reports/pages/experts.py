@@ -25,12 +25,12 @@ def experts(study: StudyResult) -> dict[str, Any]:
     Everywhere the expert that adds most comes first.
     """
     frame = contributions(study).sort_values("added", ascending=False, kind="stable")
-    told = not frame.empty and bool(frame["added"].notna().any())
+    known = not frame.empty and bool(frame["added"].notna().any())
     title = "What each expert adds, and its Shapley value or the bounds of it"
     below = covered(study.scoreboard)
     added = table(frame.drop(columns="wants"), "What each expert adds, in points", "experts", below)
     return {
-        "figure": drawing(figures.contributions(study), "experts", title) if told else None,
+        "figure": drawing(figures.contributions(study), "experts", title) if known else None,
         "figure_caption": title,
         "added": added,
         "wants": [[row["expert"], row["wants"]] for row in records(frame) if row["wants"]],
@@ -48,22 +48,24 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
     if frame.empty:
         return {}
     step = _step(frame["added"])
-    found: dict[str, dict[str, Any]] = {}
+    cells: dict[str, dict[str, Any]] = {}
     board, tasks = study.scoreboard, {title: task for task, title in study.tasks.items()}
     for row in records(frame):
         cell: dict[str, Any] = {
             name: number(row[name], name) for name in ("added", "added_low", "added_high")
         }
         cell |= {
-            "told": board.told(row["p"], (tasks[row["benchmark"]],)),
+            "certain": board.is_clear(row["p"], (tasks[row["benchmark"]],)),
             "tint": _tint(row["added"], step),
         }
-        found.setdefault(row["expert"], {})[row["benchmark"]] = cell
-    titles = [one for one in study.tasks.values() if any(one in row for row in found.values())]
+        cells.setdefault(row["expert"], {})[row["benchmark"]] = cell
+    titles = [
+        title for title in study.tasks.values() if any(title in row for row in cells.values())
+    ]
     rows = [
-        [expert, [found[expert].get(title) for title in titles]]
+        [expert, [cells[expert].get(title) for title in titles]]
         for expert in order
-        if expert in found
+        if expert in cells
     ]
     return {
         "titles": titles,

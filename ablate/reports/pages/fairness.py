@@ -13,9 +13,9 @@ def findings(study: StudyResult) -> dict[str, Any]:
     frame = fairness(study)
     severities = frame["severity"].tolist()
     counts = [(severities.count(name), name) for name in SEVERITIES if name in severities]
-    said = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts]
+    parts = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts]
     return {
-        "sentence": f"{', '.join(said)}." if said else "Nothing found.",
+        "sentence": f"{', '.join(parts)}." if parts else "Nothing found.",
         "findings": table(frame, "Findings, the gravest first", "fairness"),
     }
 

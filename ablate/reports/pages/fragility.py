@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablate.reports import fragility as found
+from ablate.reports import fragility as tables
 from ablate.reports.model import StudyResult
 from ablate.reports.pages.common import downloads, table
 
@@ -12,12 +12,12 @@ def fragility(study: StudyResult, paper: bool = False) -> dict[str, Any]:
     where nothing was chosen, or one benchmark alone was asked.
     """
     choices = study.published_choices if paper else study.choices
-    if len(study.tasks) < 2 or not any(len(one.scores) > 1 for one in choices):
+    if len(study.tasks) < 2 or not any(len(contest.scores) > 1 for contest in choices):
         return {}
-    frame = found.fragility(study, paper)
-    short = table(frame.assign(candidate=found.labels(study, paper)), found.caption(study, paper))
+    frame = tables.fragility(study, paper)
+    short = table(frame.assign(candidate=tables.labels(study, paper)), tables.caption(study, paper))
     name = "fragility-published" if paper else "fragility"
     return {
-        "table": {**short, "downloads": downloads(frame, name, found.notes(study, paper))},
-        "notes": found.notes(study, paper),
+        "table": {**short, "downloads": downloads(frame, name, tables.notes(study, paper))},
+        "notes": tables.notes(study, paper),
     }

@@ -18,7 +18,7 @@ from ablate.reports.tables import costs
 def index(study: StudyResult) -> dict[str, Any]:
     """The first page."""
     searched = study.strategy.goes_on
-    scored = any(one.composite is not None for one in study.candidates)
+    scored = any(candidate.composite is not None for candidate in study.candidates)
     chart = (figures.greedy_path if searched else figures.arm_scores)(study) if scored else None
     caption = f"Every {study.strategy.noun}'s score with its 95 % interval{_part(study)}"
     caption += "" if study.scoreboard.noise else ", training noise not in it"
@@ -46,9 +46,9 @@ def _part(study: StudyResult) -> str:
 def _tiles(study: StudyResult) -> list[dict[str, str]]:
     best, tiles = study.best, []
     if best is not None and best.composite is not None:
-        own = study.scoreboard.score(best)
+        interval = study.scoreboard.score(best)
         run = "" if study.scoreboard.noise else ", of this run"
-        note = f"95 % interval {story.span(own.low, own.high)}{run}" if own else ""
+        note = f"95 % interval {story.span(interval.low, interval.high)}{run}" if interval else ""
         tiles.append(tile(f"Score on {study.suite}", f"{best.composite:.1f}", note))
         gain = study.scoreboard.difference(best, study.base) if best is not study.base else None
         if gain:
@@ -56,7 +56,7 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
             tiles.append(tile("Against the base", f"{gain.estimate:+.1f}", note))
         if best.answered:
             tiles.append(tile("Questions", f"{len(best.runs[0].questions):,}", _images_note(best)))
-    states = [one.status for one in study.candidates]
+    states = [candidate.status for candidate in study.candidates]
     note = ", ".join(
         f"{states.count(name)} {name}"
         for name in ("failed", "running", "waiting")
@@ -69,8 +69,8 @@ def _tiles(study: StudyResult) -> list[dict[str, str]]:
     return tiles
 
 
-def _images_note(one: CandidateResult) -> str:
-    return f"on {len(set(one.runs[0].images)):,} held-out images"
+def _images_note(candidate: CandidateResult) -> str:
+    return f"on {len(set(candidate.runs[0].images)):,} held-out images"
 
 
 def _metrics(study: StudyResult) -> str:
@@ -102,8 +102,8 @@ def _strategy(kind: str) -> str:
     entry = strategies.plug_in(kind)
     if entry is None:
         return kind
-    own = plugins.identity(entry)
-    return f"{kind}: {own['package']} {own['version']} ({own['sha256'][:8]})"
+    plug_in = plugins.identity(entry)
+    return f"{kind}: {plug_in['package']} {plug_in['version']} ({plug_in['sha256'][:8]})"
 
 
 PAGE = ReportPage("Overview", lambda source: index(source.study), 10)

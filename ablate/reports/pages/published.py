@@ -31,42 +31,44 @@ def published(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     rows are ranked; of a search the tree of its candidates. UserError if no table is named.
     `downloads`: the names of the tables.
     """
-    found, frame = table_of(study), against(study)
+    paper_table, frame = table_of(study), against(study)
     return {
-        "published_title": found.title,
+        "published_title": paper_table.title,
         "downloads": [name for name in downloads if name.startswith("published.")],
         "numbers": table(frame, caption(study)),
-        "cells": _cells(frame, found),
-        "shape": _shape(study, found),
+        "cells": _cells(frame, paper_table),
+        "shape": _shape(study, paper_table),
         "notes": notes(study),
         "fragility": fragility(study, paper=True),
-        "figure": _trees(study, found),
+        "figure": _trees(study, paper_table),
     }
 
 
-def _cells(frame: pd.DataFrame, found: Table) -> dict[str, Any]:
+def _cells(frame: pd.DataFrame, paper_table: Table) -> dict[str, Any]:
     """The same as the paper has it: a row a published row, a column a measure; in each cell ours,
     published with its marks, and the difference.
     """
-    kept = frame[frame["published_row"].notna() & frame["measure"].isin(found.columns)]
+    kept = frame[frame["published_row"].notna() & frame["measure"].isin(paper_table.columns)]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for each in records(kept):
-        own = rows.setdefault((each["candidate"] or "", each["published_row"]), {})
-        own[each["measure"]] = each
-    measures = [name for name in found.columns if any(name in own for own in rows.values())]
+        measures_here = rows.setdefault((each["candidate"] or "", each["published_row"]), {})
+        measures_here[each["measure"]] = each
+    measures = [
+        name for name in paper_table.columns if any(name in cells for cells in rows.values())
+    ]
     return {
         "measures": measures,
         "rows": [
-            {"name": name, "row": row, "cells": [_cell(own.get(one)) for one in measures]}
-            for (name, row), own in rows.items()
+            {"name": name, "row": row, "cells": [_cell(cells.get(measure)) for measure in measures]}
+            for (name, row), cells in rows.items()
         ],
     }
 
 
-def _cell(found: dict[str, Any] | None) -> dict[str, str]:
+def _cell(row: dict[str, Any] | None) -> dict[str, str]:
     names = ("here", "published", "delta")
-    values = {name: number(found[name], name) if found else "" for name in names}
-    mark = found["published_mark"] if found else ""
+    values = {name: number(row[name], name) if row else "" for name in names}
+    mark = row["published_mark"] if row else ""
     return {**values, "published": values["published"] + (mark or "")}
 
 
@@ -74,18 +76,19 @@ def standing(study: StudyResult) -> str:
     """How the study stands to the published result, in a sentence; empty if it names none."""
     if study.published is None:
         return ""
-    found, best = table_of(study), study.best
+    paper_table, best = table_of(study), study.best
+    says = f"Published: {paper_table.finding or paper_table.title}"
     if not comparable(study) or best is None:
-        return f"Published: {found.finding or found.title}"
+        return says
     frame = against(study)
-    own = frame[(frame["candidate"] == best.name) & frame["published_row"].notna()]
-    held = own[own["delta_low"].notna()]
-    if own.empty:
-        return f"No published row is {best.name}. Published: {found.finding or found.title}"
+    rows = frame[(frame["candidate"] == best.name) & frame["published_row"].notna()]
+    held = rows[rows["delta_low"].notna()]
+    if rows.empty:
+        return f"No published row is {best.name}. {says}"
     if held.empty:
         return (
-            f"No number published of {own['published_row'].iloc[0]} measures what is asked here. "
-            f"Published: {found.finding or found.title}"
+            f"No number published of {rows['published_row'].iloc[0]} measures what is asked here. "
+            f"{says}"
         )
     higher, lower = int((held["delta_low"] > 0).sum()), int((held["delta_high"] < 0).sum())
     return (
@@ -96,46 +99,51 @@ def standing(study: StudyResult) -> str:
     )
 
 
-def _shape(study: StudyResult, found: Table) -> dict[str, Any]:
+def _shape(study: StudyResult, paper_table: Table) -> dict[str, Any]:
     """Each published row's leading score and its change, beside ours: of a mixture against the best
     it adds an expert to, elsewhere against the row that our base is (or the first).
     """
-    if found.lead is None:
+    if paper_table.lead is None:
         return {}
-    ours = {row: [one.name, *_scores(study, one)] for one, row in pairs(study) if row}
-    heads = [("Row", False), (f"Published {found.lead}", True), ("Change", True)]
+    ours = {
+        row: [candidate.name, *_scores(study, candidate)] for candidate, row in pairs(study) if row
+    }
+    heads = [("Row", False), (f"Published {paper_table.lead}", True), ("Change", True)]
     heads += [("Here", False), ("Score here", True), ("Change here", True)] if ours else []
-    tree = published_tree(found)
-    base = next((row for one, row in pairs(study) if one is study.base and row), found.rows[0].name)
+    tree = published_tree(paper_table)
+    base = next(
+        (row for candidate, row in pairs(study) if candidate is study.base and row),
+        paper_table.rows[0].name,
+    )
     rows: Rows = []
-    for row in found.rows:
+    for row in paper_table.rows:
         before = tree[row.name].before if row.name in tree else base
-        score = found.cell(row.name, found.lead)
-        last = found.cell(before, found.lead) if before else None
+        score = paper_table.cell(row.name, paper_table.lead)
+        last = paper_table.cell(before, paper_table.lead) if before else None
         change = ABSENT
         if score is not None and last is not None and row.name != before:
             change = f"{score - last:+.1f}"
-        marked = mark(found, row.name, found.lead, compared=False)
+        marked = mark(paper_table, row.name, paper_table.lead, compared=False)
         shown = ABSENT if score is None else f"{score:.1f}{marked}"
         rows.append([row.name, shown, change, *(ours.get(row.name, [ABSENT] * 3) if ours else [])])
     return {"heads": heads, "rows": rows, "ours": bool(ours)}
 
 
-def _scores(study: StudyResult, one: CandidateResult) -> list[str]:
-    reference = study.reference(one)
-    delta = study.scoreboard.difference(one, reference)
+def _scores(study: StudyResult, candidate: CandidateResult) -> list[str]:
+    reference = study.reference(candidate)
+    delta = study.scoreboard.difference(candidate, reference)
     return [
-        number(one.composite, "score") or ABSENT,
+        number(candidate.composite, "score") or ABSENT,
         number(delta.estimate, "delta") if delta else ABSENT,
     ]
 
 
-def _trees(study: StudyResult, found: Table) -> Drawing | None:
+def _trees(study: StudyResult, paper_table: Table) -> Drawing | None:
     """Of a table of mixtures: its search, and ours over it."""
-    if not published_tree(found):
+    if not published_tree(paper_table):
         return None
     title = "Every candidate of the published search, and of ours"
-    return drawing(figures.search_trees(study, found), "trees", title)
+    return drawing(figures.search_trees(study, paper_table), "trees", title)
 
 
 PAGE = ReportPage(

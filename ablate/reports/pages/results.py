@@ -26,8 +26,10 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
     frame = frame.merge(sure[["candidate", "p"]], on="candidate", how="left")
     if not study.strategy.goes_on:
         frame = frame.sort_values("score", ascending=False, kind="stable")
-    noted = [f"{one.name}: {line}" for one in study.candidates for line in one.notes]
-    looked = looks.told(study)  # they have their tables
+    noted = [
+        f"{candidate.name}: {line}" for candidate in study.candidates for line in candidate.notes
+    ]
+    looked = looks.look_lines(study)  # they have their tables
     span, below = _span(study), [*noted, *(line for line in notes(study) if line not in looked)]
     return {
         "heading": study.strategy.heading,
@@ -38,7 +40,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "losses_caption": LOSSES,
         "p_head": "p" if study.scoreboard.noise else "p, of this run",
         "downloads": downloads,
-        "seeds": max(len(one.config["seeds"]) for one in study.candidates),
+        "seeds": max(len(candidate.config["seeds"]) for candidate in study.candidates),
         "below": below,
         "fragility": fragility(study),
         "sureness": [line for line in significance.notes(study) if line not in below],
@@ -51,7 +53,7 @@ LOSSES = "Training loss of fine-tuning by step, smoothed: dashed the base, bold 
 
 def _has_losses(study: StudyResult) -> bool:
     """Whether any step left a log of its loss."""
-    return any(losses.curve_of(one) is not None for one in study.candidates)
+    return any(losses.curve_of(candidate) is not None for candidate in study.candidates)
 
 
 def _varied(study: StudyResult) -> list[str]:
@@ -68,7 +70,7 @@ def _families(study: StudyResult) -> list[tuple[str, list[str]]]:
 def _turn(
     study: StudyResult, turn: RoundResult, frame: pd.DataFrame, span: tuple[float, float]
 ) -> dict[str, Any]:
-    named = {one.name: one for one in turn.candidates}
+    named = {candidate.name: candidate for candidate in turn.candidates}
     rows = records(frame[frame["candidate"].isin(named)])
     places = {title: _places([row[title] for row in rows]) for title in study.tasks.values()}
     caption = (
@@ -101,7 +103,7 @@ def _place(places: Mapping[float, str], value: float | None) -> str:
 def _row(
     study: StudyResult,
     row: Mapping[str, Any],
-    one: CandidateResult,
+    candidate: CandidateResult,
     places: Mapping[str, Mapping[float, str]],
     span: tuple[float, float],
 ) -> dict[str, Any]:
@@ -112,8 +114,8 @@ def _row(
     }
     return {
         **texts,
-        "path": path_of(study, one),
-        "label": study.label(one),
+        "path": path_of(study, candidate),
+        "label": study.label(candidate),
         "varied": [number(row[name], name) for name in _varied(study)],
         "spread": number(row.get("spread"), "spread"),
         "mark": row["mark"],
@@ -124,27 +126,31 @@ def _row(
             for title in study.tasks.values()
         ],
         "seconds": number(row["seconds"], "seconds"),
-        "whisker": _whisker(study, one, span),
+        "whisker": _whisker(study, candidate, span),
     }
 
 
 def _span(study: StudyResult) -> tuple[float, float]:
     """The range that all intervals of the study span."""
-    every = [found for one in study.candidates if (found := study.scoreboard.score(one))]
+    every = [
+        interval
+        for candidate in study.candidates
+        if (interval := study.scoreboard.score(candidate))
+    ]
     low = min((each.low for each in every), default=0.0)
     return low, max((each.high for each in every), default=1.0)
 
 
 def _whisker(
-    study: StudyResult, one: CandidateResult, span: tuple[float, float]
+    study: StudyResult, candidate: CandidateResult, span: tuple[float, float]
 ) -> dict[str, str] | None:
     """The candidate's interval in percent of the range of all."""
-    own = study.scoreboard.score(one)
-    if own is None or one.composite is None:
+    interval = study.scoreboard.score(candidate)
+    if interval is None or candidate.composite is None:
         return None
     low, high = span
     scale = 100 / ((high - low) or 1.0)
-    ends = {"low": own.low, "middle": one.composite, "high": own.high}
+    ends = {"low": interval.low, "middle": candidate.composite, "high": interval.high}
     return {name: f"{(value - low) * scale:.1f}" for name, value in ends.items()}
 
 
