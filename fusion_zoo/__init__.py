@@ -13,10 +13,8 @@ asking for them runs no package's code and imports no torch.
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._registry import Registry
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "FUSIONS",
     "BlockwiseBase",
     "FeatureMap",
     "Fusion",
@@ -51,7 +50,6 @@ __all__ = [
     "check",
     "describe",
     "fingerprint",
-    "grows",
     "has_notes",
     "locate",
     "names",
@@ -71,13 +69,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'fusion_zoo' has no attribute '{name}'")
 
 
-_FUSIONS = Registry("fusion", "fusion_zoo", "fusion_zoo")
-names = _FUSIONS.names
-describe = _FUSIONS.describe
-options = _FUSIONS.options
-check = _FUSIONS.check
-plug_in = _FUSIONS.plug_in
-revision = _FUSIONS.revision
+FUSIONS = Registry("fusion", "fusion_zoo", "fusion_zoo")
+names = FUSIONS.names
+describe = FUSIONS.describe
+options = FUSIONS.options
+check = FUSIONS.check
+plug_in = FUSIONS.plug_in
+revision = FUSIONS.revision
+fingerprint = FUSIONS.fingerprint
 
 
 def has_notes(name: str) -> bool:
@@ -85,18 +84,11 @@ def has_notes(name: str) -> bool:
 
     ValueError for an unknown name.
     """
-    found = _FUSIONS.class_source(name)
+    found = FUSIONS.class_source(name)
     plain = ["Fusion"], ["fusion_zoo.Fusion"]
     if found is None or [ast.unparse(base) for base in found.bases] not in plain:
         return True
     return any(isinstance(one, ast.FunctionDef) and one.name == "notes" for one in found.body)
-
-
-def grows(name: str) -> bool:
-    """Whether the fusion's class says that it `grows`. ValueError for an unknown name."""
-    found = _FUSIONS.class_source(name)
-    said = (one for one in (found.body if found else ()) if isinstance(one, ast.AnnAssign))
-    return any(ast.unparse(one) == "grows: ClassVar[bool] = True" for one in said)
 
 
 def takes_llm(name: str) -> bool:
@@ -104,17 +96,8 @@ def takes_llm(name: str) -> bool:
 
     ValueError for an unknown name.
     """
-    made = _FUSIONS.constructor(name)
+    made = FUSIONS.constructor(name)
     return made is not None and "llm" in [arg.arg for arg in made.args.args]
-
-
-def fingerprint(name: str) -> str:
-    """sha256 of the fusion's source and of what all fusions share. ValueError for an unknown name.
-
-    What has been found out about a fusion holds for as long as this stays the same.
-    """
-    shared = Path(__file__).with_name("_interface.py")
-    return hashlib.sha256(shared.read_bytes() + _FUSIONS.file(name).read_bytes()).hexdigest()
 
 
 def build(
@@ -133,5 +116,5 @@ def build(
     told = (llm,) if takes_llm(name) else ()
     if told == (None,):
         raise ValueError(f"fusion '{name}' has to do with the language model: give its shape")
-    fusion: Fusion = _FUSIONS.build(name, shapes, grid, *told, **given)
+    fusion: Fusion = FUSIONS.build(name, shapes, grid, *told, **given)
     return fusion

@@ -134,6 +134,15 @@ class Fusion(nn.Module):
         return sum(segment.tokens for segment in self.segments)
 
     @property
+    def grids(self) -> tuple[tuple[int, int] | None, ...]:
+        """The (H, W) of each segment's tokens, row-major; None for one that has no such places.
+
+        By default `grid` wherever a segment has as many tokens.
+        """
+        height, width = self.grid
+        return tuple(self.grid if n == height * width else None for n, _ in self.segments)
+
+    @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 

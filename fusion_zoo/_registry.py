@@ -10,6 +10,7 @@ code and imports no torch.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import sys
 import traceback
@@ -49,6 +50,7 @@ class Registry:
     ) -> None:
         self.noun = noun
         self.group = group
+        self.room = ours if isinstance(ours, str) else ""
         self.ours = cache(partial(_files, ours, sets) if isinstance(ours, str) else ours)
         self.error = error
 
@@ -152,6 +154,23 @@ class Registry:
         seed: what was trained with an earlier one is then trained anew.
         """
         return int(self.constant(name, "REVISION", 1))
+
+    def says(self, name: str, flag: str) -> bool:
+        """Whether its class sets this to true (`flag: ClassVar[bool] = True`)."""
+        found = self.class_source(name)
+        said = (one for one in (found.body if found else ()) if isinstance(one, ast.AnnAssign))
+        return any(ast.unparse(one) == f"{flag}: ClassVar[bool] = True" for one in said)
+
+    def fingerprint(self, name: str) -> str:
+        """sha256 of its source and of what all in our package share (files that begin with `_`).
+
+        What has been found out about a component holds for as long as this stays the same.
+        """
+        room = locate(self.room) if self.room else None
+        places = (room and room.submodule_search_locations) or ()
+        shared = [path for place in places for path in sorted(Path(place).glob("_*.py"))]
+        files = [*shared, self.file(name)]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def build(self, name: str, *given: Any, **options: Any) -> Any:
         """An object of its class; `error` for options that it does not take, too."""

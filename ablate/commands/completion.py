@@ -61,7 +61,10 @@ def backends(incomplete: str) -> list[str]:
     return _begun(launchers.names(), incomplete)
 
 
-FIELDS = ("base.encoders", "base.fusion.name", "base.llm", "explore.pool", "seeds", "suite")
+FIELDS = (
+    *("base.encoders", "base.fusion.name", "base.connector", "base.tiling", "base.injection"),
+    *("base.llm", "explore.pool", "seeds", "suite"),
+)
 """Fields of a study that are often changed."""
 
 
@@ -75,6 +78,10 @@ def _named(field: str) -> list[str]:
         import fusion_zoo
 
         return list(fusion_zoo.names())
+    if (axis := field.removeprefix("base.")) in ("connector", "tiling", "injection"):
+        from ablate.catalog.axes import AXES
+
+        return AXES[axis].names()
     if field == "base.llm":
         from ablate.catalog import llms
 

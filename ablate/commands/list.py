@@ -44,6 +44,30 @@ def fusions() -> list[Row]:
     return _components("fusion", fusion_zoo)
 
 
+def connectors() -> list[Row]:
+    """Every connector, ours and other packages'."""
+    return _choices("connector")
+
+
+def tilings() -> list[Row]:
+    """Every tiling, ours and other packages'."""
+    return _choices("tiling")
+
+
+def injections() -> list[Row]:
+    """Every injection, ours and other packages'."""
+    return _choices("injection")
+
+
+def _choices(name: str) -> list[Row]:
+    """What may be chosen on an axis."""
+    from ablate.catalog.axes import AXES
+
+    axis = AXES[name]
+    plain = {name: axis.default["name"], "options": "-", "description": axis.without}
+    return [plain] * bool(axis.without) + _components(name, axis.registry)
+
+
 def objectives() -> list[Row]:
     """Every training objective, ours and other packages'."""
     from ablate.catalog.objectives import OBJECTIVES
@@ -213,8 +237,10 @@ def launchers() -> list[Row]:
 
 CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "adapters": adapters,
+    "connectors": connectors,
     "encoders": encoders,
     "fusions": fusions,
+    "injections": injections,
     "kinds": kinds,
     "launchers": launchers,
     "llms": llms,
@@ -224,6 +250,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "strategies": strategies,
     "studies": studies,
     "suites": suites,
+    "tilings": tilings,
 }
 DETAILS = {"family", "flops", "weights", "template", "example"}
 """What only `--json` shows; of encoders the width of their features, too."""

@@ -15,8 +15,10 @@ class Catalog(StrEnum):
     """What `ablate list` can list."""
 
     adapters = "adapters"
+    connectors = "connectors"
     encoders = "encoders"
     fusions = "fusions"
+    injections = "injections"
     kinds = "kinds"
     launchers = "launchers"
     llms = "llms"
@@ -26,6 +28,7 @@ class Catalog(StrEnum):
     strategies = "strategies"
     studies = "studies"
     suites = "suites"
+    tilings = "tilings"
 
 
 class Against(StrEnum):

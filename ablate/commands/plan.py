@@ -5,6 +5,7 @@ from typing import Any
 
 from ablate.catalog import published
 from ablate.catalog.adapters import label, labels
+from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
@@ -57,6 +58,7 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "provisional": turn.provisional,
                 "encoders": list(one.encoders),
                 "fusion": one.fusion.model_dump(mode="json"),
+                **{name: getattr(one, name) for name in AXES},
                 "llm": one.llm,
                 "seed": one.seed,
                 "fidelity": one.fidelity.model_dump(mode="json"),
@@ -106,7 +108,7 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
         (
             turn.round,
             one.name,
-            one.fusion.name,
+            one.fused,
             *(_size(bill, one) if bill else ()),
             status.study.explore.assumption * turn.provisional,
         )

@@ -18,6 +18,7 @@ from ablate.design.adapters import require_adaptable
 from ablate.errors import UserError
 from ablate.files import disk_cache, sha256_files
 from ablate.store.steps import expert_design
+from fusion_zoo.connectors import CONNECTORS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +36,7 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
     ours = [ADAPTERS.file(name) for name in ADAPTERS.names() if ADAPTERS.plug_in(name) is None]
     source = sha256_files(sorted({ADAPTERS.file(adapter["name"]), *ours}))
     encoders = [encoder_spec(title).to_json() for title in design.encoders]
+    connector = design.connector
     fusion: list[Any] = [
         fusion_zoo.fingerprint(design.fusion.name),
         design.fusion.model_dump(mode="json"),
@@ -43,7 +45,7 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
     identity = {  # what is behind a part makes no difference to it
         "encoders": [encoders],
         "fusion": [encoders, fusion],
-        "projector": [encoders, fusion],
+        "projector": [encoders, fusion, CONNECTORS.fingerprint(connector["name"]), connector],
         "llm": [llm_spec(design.llm).to_json()],
     }
     asked = [source, dict(adapter), part, identity[part]]
@@ -96,11 +98,11 @@ def _built(design: Design, part: Part) -> "nn.Module":
     fusion = fusion_zoo.build(fused.name, shapes, fused.grid, reader, **fused.options)
     if part == "fusion":
         return fusion
-    widths = [segment.channels for segment in fusion.segments]
-    return nn.ModuleList(
-        nn.Sequential(nn.Linear(width, llm.width), nn.GELU(), nn.Linear(llm.width, llm.width))
-        for width in widths
+    options = {**design.connector}
+    connector: nn.Module = CONNECTORS.build(
+        options.pop("name"), fusion.segments, fusion.grids, llm.width, **options
     )
+    return connector
 
 
 def _language_model(spec: LlmSpec) -> "nn.Module":

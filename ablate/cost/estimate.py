@@ -11,9 +11,8 @@ Shapes: T tokens of a sample, D the language model's width.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -27,10 +26,10 @@ from ablate.config.study import Study
 from ablate.cost.adapters import adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
+from ablate.cost.visual import ANSWER, QUESTION, connected, fused
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.recipe import StageConfig, partly
 from ablate.errors import UserError
-from ablate.files import disk_cache
 from ablate.store.steps import Step, expert_design
 
 FROZEN, TRAINED = 0.48, 0.27
@@ -40,8 +39,6 @@ only, about 24 h for 1.8 M conversations, everything trained; activations recomp
 ANSWERING = 0.19
 """The same in evaluation: X5's vision side is published at 3.8 images/s (Eagle, v2), 15.6 TFLOPs
 each, on a GPU that is not named and taken for an A100."""
-QUESTION, ANSWER = 60, 5
-"""Tokens of a benchmark's question, and of its answer, mostly a word or a letter. Our guess."""
 WEIGHT, UPDATE = 4, 14
 """Bytes a parameter (float32), and those more where it learns: gradient and AdamW's two moments
 (float32), and autocast's bfloat16 copy."""
@@ -146,19 +143,22 @@ class StepCost:
 
 
 def model_cost(design: Design) -> ModelCost:
-    """Sizes and operations of a design's model; UserError if its fusion cannot take its maps."""
+    """Sizes and operations of a design's model.
+
+    UserError if its fusion cannot take its maps, or its connector what the fusion gives.
+    """
     encoders = [encoder_spec(title) for title in design.encoders]
     llm = llm_spec(design.llm)
-    fused = _fused(design)
+    made, linked = fused(design), connected(design)
     return ModelCost(
-        visual_tokens=sum(tokens for tokens, _ in fused.segments),
+        visual_tokens=linked.tokens,
         encoders=total(encoder_cost(spec) for spec in encoders),
-        fusion=fused.cost,
-        projector=total(_projector(*segment, llm.width) for segment in fused.segments),
+        fusion=made.cost,
+        projector=linked.cost,
         llm=_llm(llm),
         spec=llm,
         design=design,
-        injected=fused.injected,
+        injected=made.injected,
     )
 
 
@@ -167,7 +167,7 @@ def fusion_notes(design: Design) -> list[str]:
 
     UserError if it cannot take the design's maps.
     """
-    return _fused(design).notes if fusion_zoo.has_notes(design.fusion.name) else []
+    return fused(design).notes if fusion_zoo.has_notes(design.fusion.name) else []
 
 
 def remarks(candidates: Iterable[Candidate]) -> list[str]:
@@ -192,7 +192,7 @@ def check_room(candidates: Iterable[Candidate]) -> None:
             )
             if tokens >= room:
                 raise UserError(
-                    f"{one.name}: {one.fusion.name} of {len(one.encoders)} encoders makes {tokens} "
+                    f"{one.name}: {one.fused} of {len(one.encoders)} encoders makes {tokens} "
                     f"tokens of an image, which leave no room for text in {room} ({limit}); take a "
                     "smaller grid or fewer encoders, or raise that limit"
                 )
@@ -300,70 +300,3 @@ def _narrow(spec: LlmSpec) -> int:
     """The width of its keys and values, which several heads may share."""
     heads = int(spec.config.get("num_attention_heads", 1))
     return spec.width * int(spec.config.get("num_key_value_heads", heads)) // heads
-
-
-def _projector(tokens: int, channels: int, width: int) -> Cost:
-    """Two linear layers over one segment."""
-    weights = (channels + width) * width
-    return Cost(weights + 2 * width, 2 * tokens * weights, 2 * tokens * width)
-
-
-class _Fused(NamedTuple):
-    segments: list[tuple[int, int]]
-    """(tokens, channels) of each."""
-    cost: Cost
-    notes: list[str]
-    injected: int
-
-
-def _fused(design: Design) -> _Fused:
-    """The fusion's own figures in this design."""
-    shapes = tuple(shape for title in design.encoders for shape in encoder_spec(title).maps)
-    options = tuple(sorted(design.fusion.options.items()))
-    llm = llm_spec(design.llm) if fusion_zoo.takes_llm(design.fusion.name) else None
-    shape = (llm.width, llm.layers) if llm else ()
-    return _figures(design.fusion.name, shapes, design.fusion.grid, options, shape)
-
-
-@cache
-def _figures(
-    name: str,
-    shapes: tuple[tuple[int, int, int], ...],
-    grid: tuple[int, int],
-    options: tuple[tuple[str, bool | int | float | str], ...],
-    llm: tuple[int, ...],
-) -> _Fused:
-    """A fusion's own figures. They take torch to find out, and so are remembered in `home()`.
-
-    `llm`: its width and blocks, for a fusion that takes them.
-    """
-    asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options, *([llm] if llm else []))
-    found = disk_cache("figures", asked, lambda: _measured(name, shapes, grid, dict(options), llm))
-    cost = Cost(found["parameters"], found["flops"])
-    segments = [(n, c) for n, c in found["segments"]]
-    return _Fused(segments, cost, found["notes"], found["token_flops"])
-
-
-def _measured(
-    name: str,
-    shapes: tuple[tuple[int, int, int], ...],
-    grid: tuple[int, int],
-    options: Mapping[str, bool | int | float | str],
-    llm: tuple[int, ...],
-) -> dict[str, int | list[list[int]] | list[str]]:
-    import torch
-
-    maps = [fusion_zoo.MapShape(*shape) for shape in shapes]
-    shape = fusion_zoo.LanguageShape(*llm) if llm else None
-    try:
-        with torch.device("meta"):
-            fusion = fusion_zoo.build(name, maps, grid, shape, **options)
-    except ValueError as error:
-        raise UserError(f"fusion '{name}': {error}") from error
-    return {
-        "segments": [list(segment) for segment in fusion.segments],
-        "parameters": fusion.num_parameters,
-        "flops": fusion.flops(),
-        "notes": fusion.notes(),
-        "token_flops": fusion.token_flops(),
-    }

@@ -6,14 +6,16 @@ Here is what a study may say of it, and its check against what there is. Nothing
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, Strict
 
 import fusion_zoo
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
+from ablate.catalog.axes import AXES, CONNECTOR, INJECTION, TILING
 from ablate.catalog.data_sources import DataSource
+from ablate.design.axes import ConnectorConfig, InjectionConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.recipe import Recipe
 from ablate.errors import UserError, nearest
@@ -39,6 +41,7 @@ class FusionConfig(Fields):
 class Design(Fields):
     """One point of the design space, without a seed. The first encoder is the base.
 
+    `connector`, `tiling`, `injection`: the choice on an axis, see `ablate.catalog.axes`.
     `grown_from`: the design whose trained weights it begins with, its encoders the first of these;
     default: none, and it begins with weights as shipped.
     """
@@ -47,12 +50,33 @@ class Design(Fields):
     fusion: FusionConfig
     llm: str
     recipe: Recipe
+    connector: ConnectorConfig = Field(
+        default=dict(CONNECTOR.default), exclude_if=lambda one: one == CONNECTOR.default
+    )
+    tiling: TilingConfig = Field(
+        default=dict(TILING.default), exclude_if=lambda one: one == TILING.default
+    )
+    injection: InjectionConfig = Field(
+        default=dict(INJECTION.default), exclude_if=lambda one: one == INJECTION.default
+    )
     grown_from: "Design | None" = Field(default=None, exclude_if=lambda before: before is None)
 
     @property
     def mixture(self) -> str:
         """The mixture as it is called everywhere: `clip-micro@32+sam-micro@128`."""
         return "+".join(self.encoders)
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The choices on axes that are not the default ones, by axis."""
+        choices = {name: getattr(self, name) for name in AXES}
+        return {name: one for name, one in choices.items() if one != AXES[name].default}
+
+    @property
+    def fused(self) -> str:
+        """The fusion as tables call it, and what is chosen beside it: `channel_concat, qformer`."""
+        told = [AXES[name].label(choice) for name, choice in self.chosen.items()]
+        return ", ".join([self.fusion.name, *told])
 
 
 class Candidate(Design):
@@ -96,7 +120,7 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
                 raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
         with error_location(tree, ["fusion", "grid"], ["base"]):
             room = min(context, stage.max_length)
-            if tokens >= room:
+            if tokens >= room and not written.chosen:  # else its cost tells how many there are
                 raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
     filled = fusion.model_copy(update={"options": options})
     return written.model_copy(update={"encoders": tuple(titles), "fusion": filled, "llm": llm})

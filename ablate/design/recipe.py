@@ -33,6 +33,18 @@ def _trained(value: Any) -> Any:
     return value
 
 
+def _renamed(stage: Any) -> Any:
+    """A stage as written, whose `train` says `projector` where it was called the connector."""
+    train = stage.get("train") if isinstance(stage, dict) else None
+    if not isinstance(train, dict) or train.get("connector") is None:
+        return stage
+    if train.get("projector") is not None:
+        said = "connector is another word for projector; give one of the two (null takes one away)"
+        raise PydanticCustomError("ours", "{said}", {"said": said, "path": ["train", "connector"]})
+    others = {part: how for part, how in train.items() if part != "connector"}
+    return {**stage, "train": {**others, "projector": train["connector"]}}
+
+
 def _absent(value: object) -> bool:
     return value is None
 
@@ -44,6 +56,7 @@ of the same length (Haegele et al., arXiv 2405.18392, section 3.2; 0.1 in MiniCP
 
 class TrainingConfig(Fields):
     """How a stage trains. `train`: learning rate of each part that does; the others are frozen.
+    `connector` there is another word for `projector`.
     `adapters`: what learns in a part that is not trained whole, written beside its rate (`split`).
 
     Its length is `steps` (of the optimizer) or `epochs` (over its data); `batch_size` samples a
@@ -76,7 +89,7 @@ class TrainingConfig(Fields):
     @model_validator(mode="before")
     @classmethod
     def _adapters_apart(cls, value: Any) -> Any:
-        return adapters.split(value)
+        return adapters.split(_renamed(value))
 
     @model_validator(mode="before")
     @classmethod

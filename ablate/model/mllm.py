@@ -20,9 +20,9 @@ from ablate.model.injection import Injector, MediaView, count_blocks
 from ablate.model.instruction import instructions
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
-from ablate.model.projector import Projector
 from ablate.model.splice import SpliceLayout, splice_layout
-from fusion_zoo import Instruction, LanguageShape
+from fusion_zoo import Fusion, Instruction, LanguageShape
+from fusion_zoo.connectors import CONNECTORS, Connector
 
 __all__ = ["Mllm", "ModelSpec", "Prediction", "build_model"]
 
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
 
 class Mllm(nn.Module):
-    """A mixture of encoders, a projector and a language model, built by `build_model`.
+    """A mixture of encoders, a connector and a language model, built by `build_model`.
 
     `in_lockstep` (default False): all parts work in every forward pass, also in one without images,
     as they must where several processes share their weights and each waits for the others.
@@ -49,7 +49,7 @@ class Mllm(nn.Module):
         super().__init__()
         self.spec = spec
         self.mixture = mixture
-        self.projector = Projector(mixture.fusion.segments, spec.llm.width)
+        self.projector = build_connector(spec, mixture.fusion)
         self.llm = llm
         self._injector = Injector(mixture.fusion, llm, spec.llm.name)
         if self.num_visual_tokens >= spec.llm.context:
@@ -68,13 +68,16 @@ class Mllm(nn.Module):
     @property
     def num_visual_tokens(self) -> int:
         """Tokens an image becomes."""
-        return self.mixture.fusion.num_tokens
+        return self.projector.num_tokens
 
     @property
     def sees_each_question(self) -> bool:
         """Whether what an image becomes is not there once for all questions about it."""
-        fusion = self.mixture.fusion
-        return fusion.asks_instruction or bool(fusion.injects)
+        return self._asks_instruction or bool(self.mixture.fusion.injects)
+
+    @property
+    def _asks_instruction(self) -> bool:
+        return self.mixture.fusion.asks_instruction or self.projector.asks_instruction
 
     def checkpoint_activations(self, on: bool = True) -> None:
         """Recompute activations in the backward pass, or keep them again."""
@@ -153,7 +156,7 @@ class Mllm(nn.Module):
     def _look(self, batch: Batch, layout: SpliceLayout, text: Tensor) -> Tensor:
         """(I,L,D) of the batch's images; what is injected of them is held for the LLM's blocks."""
         context = None
-        if self.mixture.fusion.asks_instruction:
+        if self._asks_instruction:
             embedded = text.new_zeros(*layout.text.shape, text.shape[-1])
             context = instructions(batch, embedded.masked_scatter(layout.text[..., None], text))
         visual, media = self._seen(batch.pixels, context)
@@ -182,7 +185,7 @@ class Mllm(nn.Module):
         media = made.pop() if self.mixture.fusion.media else None
         if not made:  # all that it makes is injected
             return torch.zeros(images, 0, width, device=pixels.device), media
-        visual: Tensor = self.projector(made)
+        visual = self.projector(made, context)
         return visual[:images], media
 
     def _too_long(self, tokens: int) -> None:
@@ -191,14 +194,27 @@ class Mllm(nn.Module):
         raise UserError(
             f"{tokens} tokens exceed the context of {llm.name} ({llm.context}): {fusion} of "
             f"{titles} makes {self.num_visual_tokens} tokens of an image; take a smaller grid, "
-            "fewer encoders or shorter conversations"
+            "fewer encoders, a connector of fewer tokens or shorter conversations"
         )
+
+
+def build_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
+    """The connector of `spec` behind a fusion; UserError where it cannot take what that gives."""
+    options = {**spec.connector}
+    name = options.pop("name")
+    try:
+        connector: Connector = CONNECTORS.build(
+            name, fusion.segments, fusion.grids, spec.llm.width, **options
+        )
+    except ValueError as error:
+        raise UserError(f"connector '{name}': {error}") from error
+    return connector
 
 
 def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mllm:
     """The model of `spec`; encoders and LLM with their weights, or random ones.
 
-    `seed` decides the start of fusion and projector, and of a random LLM.
+    `seed` decides the start of fusion and connector, and of a random LLM.
     """
     encoders = [build_encoder(encoder, load_weights=load_weights) for encoder in spec.encoders]
     height, width = spec.fusion["grid"]

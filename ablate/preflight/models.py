@@ -31,10 +31,11 @@ from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.model.injection import Injector, count_blocks
 from ablate.model.language import load_llm
-from ablate.model.projector import Projector
+from ablate.model.mllm import build_connector
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
+from fusion_zoo.connectors import Connector
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -101,15 +102,24 @@ class _Trial:
         )
         if fusion is None:
             return 0
+        connector = self._once(
+            [spec.connector, fusion.segments, fusion.grids, spec.llm.width],
+            f"connector '{spec.connector['name']}' of {name}",
+            partial(try_connector, spec, fusion),
+        )
+        if connector is None:
+            return 0
         limit = min(spec.llm.context, room)
-        if fusion.num_tokens >= limit:
-            what = f"{name}: the {fusion.num_tokens} tokens of an image leave no room for text in "
-            remedy = "take a smaller grid or fewer encoders, or raise max_length"
+        if connector.num_tokens >= limit:
+            what = f"{name}: the {connector.num_tokens} tokens of an image leave no room for text "
+            what += "in "
+            remedy = "take a smaller grid, fewer encoders or a connector of fewer tokens, or raise "
+            remedy += "max_length"
             self.problems.append(Problem(f"{what}{limit}", remedy))
         sizes = {
             "encoders": sum(_parameters(one.encoder) for one in encoders),
             "fusion": _parameters(fusion),
-            "projector": _parameters(Projector(fusion.segments, spec.llm.width)),
+            "projector": _parameters(connector),
             "llm": _parameters(llm),
         }
         return KEPT * sum(sizes.values()) + LEARNT * sum(sizes[part] for part in trained)
@@ -217,6 +227,27 @@ def try_fusion(spec: ModelSpec, encoders: Sequence[Tried], llm: PreTrainedModel)
     if not isinstance(flops, int) or flops < 0:
         raise UserError(f"its flops are {flops!r}; a whole number is needed")
     return fusion
+
+
+def try_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
+    """The connector; UserError where what it gives is not what it declares."""
+
+    def run(device: str) -> tuple[Connector, tuple[int, ...]]:
+        connector = build_connector(spec, fusion)
+        segments = [torch.zeros(1, *segment, device=device) for segment in fusion.segments]
+        said = torch.zeros(1, 3, spec.llm.width, device=device)
+        context = Instruction(said, torch.ones(1, 3, dtype=torch.bool, device=device))
+        given = connector(segments, context).shape if segments else (1, 0, spec.llm.width)
+        return connector, tuple(given)
+
+    connector, given = _without_memory(run)
+    declared = (1, connector.num_tokens, spec.llm.width)
+    if given != declared:
+        raise UserError(f"it gives tokens of {given}, but it declares {declared}; mend one of them")
+    flops = connector.flops()
+    if not isinstance(flops, int) or flops < 0:
+        raise UserError(f"its flops are {flops!r}; a whole number is needed")
+    return connector
 
 
 def _without_memory(make: Callable[[str], Made]) -> Made:

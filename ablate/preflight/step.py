@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalog import step_kinds
+from ablate.catalog.axes import AXES
 from ablate.config.study import Study
 from ablate.design.objective import DEFAULT
 from ablate.errors import BrokenError, UserError
@@ -28,6 +29,7 @@ from ablate.store.steps import Step, ancestors, canonical, steps_for
 GROUPS = (
     *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
     *("ablate.objectives", "ablate.adapters", "ablate.proxies", "ablate.step_kinds"),
+    *(axis.registry.group for axis in AXES.values()),
 )
 """The entry points by which packages of others take part in a study."""
 LASTS = 24 * 3600.0

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ablate.catalog import step_kinds
+from ablate.catalog.axes import AXES
 from ablate.catalog.plugins import of_spec
 from ablate.design.objective import DEFAULT
 from ablate.files import sha256_json
@@ -27,6 +28,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
+        **dict.fromkeys(AXES, "error"),
         **dict.fromkeys(("steps", "epochs", "samples", "train"), "error"),
         **dict.fromkeys(("adapters", "objective", "start"), "error"),
         **dict.fromkeys(("parameters", "trainable parameters", "git commit"), "note"),
@@ -121,6 +123,7 @@ def settings(candidate: CandidateResult) -> dict[str, str]:
     by_path = {
         "encoders": " + ".join(config["encoders"]),
         "fusion": words(config["fusion"]),
+        **{name: words(config.get(name, axis.default)) for name, axis in AXES.items()},
         "llm": str(config["llm"]),
         "seeds": words(config["seeds"]),
         "start": _start(config),

@@ -252,7 +252,7 @@ def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> 
         point=first.point,
         round=first.round,
         encoders=first.encoders,
-        fusion=first.fusion.name,
+        fusion=first.fused,
         config={**config, "seeds": [candidate.seed for candidate in seeds]},
         steps=tuple(seen.step(step, standings[step.key]) for step in steps),
         **known,

@@ -15,6 +15,7 @@ from typing import Any
 
 import fusion_zoo
 from ablate.catalog import plugins, step_kinds, suites
+from ablate.catalog.axes import AXES
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource
 from ablate.config.study import Study
@@ -209,7 +210,8 @@ def _training(
     """The design's own steps of training, and the last of them."""
     recipe, slug = design.recipe, _slug(design)
     fusion, norm = text(design.fusion), recipe.feature_norm
-    model = _model(design.encoders, fusion, design.llm, norm)
+    chosen = json.dumps(design.chosen)
+    model = _model(design.encoders, fusion, design.llm, norm, chosen)
     shared = design.fusion.grid, design.llm, norm
     grown: dict[str, Step] = {}
     titles: Sequence[str] = design.encoders
@@ -238,7 +240,8 @@ def _training(
 
 
 def _slug(design: Design) -> str:
-    return f"{'+'.join(design.encoders)}.{design.fusion.name}"
+    words = [one["name"] for one in design.chosen.values()]
+    return ".".join(["+".join(design.encoders), design.fusion.name, *words])
 
 
 def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
@@ -247,7 +250,10 @@ def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
 
 
 def expert_design(design: Design, title: str) -> Design:
-    """The design in which the expert of this title is trained alone: nothing else of it matters."""
+    """The design in which the expert of this title is trained alone: nothing else of it matters.
+
+    It has the plain connector, so that designs which differ in theirs share its steps.
+    """
     fusion = _fusion_of_one(design.fusion.grid)
     return Design(encoders=(title,), fusion=fusion, llm=design.llm, recipe=design.recipe)
 
@@ -308,6 +314,7 @@ def _code(kind: str, model: Part, stage: Part) -> dict[str, Part]:
     """
     parts = [("encoder family", encoder["family"]) for encoder in model["encoders"]]
     parts += [("fusion", model["fusion"]["name"]), ("step kind", kind)]
+    parts += [(axis, model[axis]["name"]) for axis in AXES if axis in model]
     if "objective" in stage:
         parts.append(("objective", stage["objective"]["name"]))
     parts += [("adapter", one["name"]) for one in stage.get("adapters", {}).values()]
@@ -324,13 +331,16 @@ def _code_of(*parts: tuple[str, str]) -> dict[str, Part]:
 
 
 @lru_cache(maxsize=4096)
-def _model(titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str) -> Part:
-    """`fusion`: as JSON."""
+def _model(
+    titles: tuple[str, ...], fusion: str, llm: str, feature_norm: str, chosen: str = "{}"
+) -> Part:
+    """`fusion`, and what is `chosen` on axes: as JSON."""
     return Part(
         encoders=[encoder_spec(title).to_json() for title in titles],
         fusion=json.loads(fusion),
         feature_norm=feature_norm,
         llm=llm_spec(llm).to_json(),
+        **json.loads(chosen),
     )
 
 

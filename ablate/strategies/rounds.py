@@ -5,10 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, Strict
 
-import fusion_zoo
 from ablate.design import Design, Names
 from ablate.errors import UserError
 from ablate.strategies import Context, Round, Sieve, Strategy
+from fusion_zoo import FUSIONS
+from fusion_zoo.connectors import CONNECTORS
 
 
 class Rounds(Strategy):
@@ -63,19 +64,21 @@ class Rounds(Strategy):
                 study.require_row(row)
         if self.start == "grown":
             with study.at("start"):
-                self._require_growing(study.base.fusion.name)
+                self._require_growing(study.base)
         return self.model_copy(update={"pool": pool})
 
-    def _require_growing(self, fusion: str) -> None:
+    def _require_growing(self, base: Design) -> None:
         """Raise UserError unless a candidate can begin as the mixture before it."""
+        fusion, connector = base.fusion.name, base.connector["name"]
         if self.direction == "backward":
             raise UserError("a round backwards adds no expert: it starts with weights as shipped")
-        if not fusion_zoo.grows(fusion):
-            can = ", ".join(filter(fusion_zoo.grows, fusion_zoo.names()))
-            raise UserError(
-                f"with one expert more, {fusion} does not begin as what it was without, so start: "
-                f"grown is not for it, but for {can}"
-            )
+        for name, zoo in (fusion, FUSIONS), (connector, CONNECTORS):
+            if not zoo.says(name, "grows"):
+                can = ", ".join(one for one in zoo.names() if zoo.says(one, "grows"))
+                raise UserError(
+                    f"with one expert more, {name} does not begin as what it was without, so "
+                    f"start: grown is not for it, but for {can}"
+                )
 
     def shelf(self, base: Design) -> tuple[str, ...]:
         return (*base.encoders, *self.pool)

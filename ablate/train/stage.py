@@ -111,7 +111,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
     if plan.warm_projector and not list(model.projector.parameters()):
         fusion = model.spec.fusion["name"]
-        raise UserError(f"warm_projector: {fusion} gives the projector nothing; leave it at 0")
+        raise UserError(f"warm_projector: with {fusion} no projector learns; leave it at 0")
     figures = {  # before anything is trained: a plug-in may fail to say one of them
         "weights": _published(model.spec),
         "parameters": sum(sizes.values()),

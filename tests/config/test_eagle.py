@@ -19,8 +19,8 @@ from ablate.cost import estimate as cost
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.encoders.build import build_encoder
 from ablate.model.mixture import Mixture
-from ablate.model.projector import Projector
 from fusion_zoo import FeatureMap
+from fusion_zoo.connectors import CONNECTORS
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
 PAPER = [name for name in STUDIES if "/proxy/" not in name]
@@ -186,7 +186,8 @@ def test_every_candidate_of_every_study_builds_as_published() -> None:
             )
             segments = mixture(torch.zeros(1, 3, 1024, 1024))
             width = llm_spec(one.llm).width
-            projector = Projector(mixture.fusion.segments, width)
+            fusion = mixture.fusion
+            projector = CONNECTORS.build("mlp", fusion.segments, fusion.grids, width)
             tokens = projector(segments)
         found = cost.model_cost(one)
         assert tokens.shape == (1, found.visual_tokens, width), one

@@ -20,6 +20,7 @@ from ablate.commands.study_status import survey
 from ablate.config.study import Study, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
+from ablate.cost import visual
 from ablate.design import Candidate, encoder_spec, llm_spec
 from ablate.design.fidelity import Fidelity
 from ablate.design.recipe import StageConfig
@@ -30,6 +31,7 @@ from ablate.model.language import load_llm
 from ablate.model.mllm import ModelSpec, build_model
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import steps_for
+from fusion_zoo.connectors import CONNECTORS
 
 A100, H100 = cost.GPUS["a100"], cost.GPUS["h100"]
 PARTS = ("encoders", "fusion", "projector", "llm")
@@ -235,18 +237,25 @@ def test_what_has_no_declared_length_has_no_cost(tmp_path: Any) -> None:
     assert costs(load_study("eagle/v1/rounds", [mine])).keys() == {"pretrain", "evaluate"}
 
 
-def test_a_fusion_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget() -> None:
+    visual._fused.cache_clear()
+    visual._connected.cache_clear()
+
+
+def test_a_fusion_and_a_connector_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     design = load_study("micro/fusion").designs[3]
-    cost._figures.cache_clear()
+    forget()
     before = cost.model_cost(design)
-    assert len(list((home() / "remembered" / "figures").iterdir())) == 1
-    cost._figures.cache_clear()
-    monkeypatch.setattr(cost, "_measured", lambda *_: pytest.fail("measured again"))
+    assert len(list((home() / "remembered" / "figures").iterdir())) == 2
+    forget()
+    for what in ("_measured_fusion", "_measured_connector"):
+        monkeypatch.setattr(visual, what, lambda *_, what=what: pytest.fail(what))
     assert cost.model_cost(design) == before
-    cost._figures.cache_clear()
-    monkeypatch.setattr(fusion_zoo, "fingerprint", lambda name: "of another source")
-    with pytest.raises(pytest.fail.Exception):
-        cost.model_cost(design)
+    for zoo, what in (CONNECTORS, "_measured_connector"), (fusion_zoo, "_measured_fusion"):
+        forget()
+        monkeypatch.setattr(zoo, "fingerprint", lambda name: "of another source")
+        with pytest.raises(pytest.fail.Exception, match=what):
+            cost.model_cost(design)
 
 
 def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -> None:

@@ -92,7 +92,10 @@ def test_what_does_not_begin_as_the_smaller_one_is_refused(
         starting_model(ctx.spec, {"grown": small})
 
 
-@pytest.mark.parametrize("name", [name for name in fusion_zoo.names() if fusion_zoo.grows(name)])
+GROWING = [name for name in fusion_zoo.names() if fusion_zoo.FUSIONS.says(name, "grows")]
+
+
+@pytest.mark.parametrize("name", GROWING)
 def test_a_fusion_that_says_it_grows_appends_channels_and_has_no_parameter(name: str) -> None:
     shapes = [
         fusion_zoo.MapShape(6, 3, 3),
