@@ -28,24 +28,26 @@ def decide(
     from the same inputs by the same rule is given back as it is. Raises UserError where they were
     not scored by one measure.
     """
-    failed = {one.candidate.point: one.failure for one in reversed(turn) if one.failure}
-    known = by_point([one for one in (*before, *turn) if one.result])
-    points = dict.fromkeys(one.candidate.point for one in turn)
+    failed = {
+        outcome.candidate.point: outcome.failure for outcome in reversed(turn) if outcome.failure
+    }
+    known = by_point([outcome for outcome in (*before, *turn) if outcome.result])
+    points = dict.fromkeys(outcome.candidate.point for outcome in turn)
     rivals = {name: known[name] for name in sorted(points) if name not in failed}
     if not rivals:
         return None
-    every = [(name, one) for name, runs in rivals.items() for one in runs]
-    for fidelity in {one.candidate.fidelity.words for _, one in every}:
+    every = [(name, outcome) for name, runs in rivals.items() for outcome in runs]
+    for fidelity in {outcome.candidate.fidelity.words for _, outcome in every}:
         alike = [pair for pair in every if pair[1].candidate.fidelity.words == fidelity]
-        suites.require_one((name, _of(one).measure) for name, one in alike)
-    history = [one for one in before if one.candidate.point not in rivals]
-    behind = [one for one in history if one.result] if strategy.looks else []
-    inputs = [_of(one).key for one in chain(*rivals.values(), behind)]
+        suites.require_one((name, _of(outcome).measure) for name, outcome in alike)
+    history = [outcome for outcome in before if outcome.candidate.point not in rivals]
+    behind = [outcome for outcome in history if outcome.result] if strategy.looks else []
+    inputs = [_of(outcome).key for outcome in chain(*rivals.values(), behind)]
     made_of = stored and (stored.get("inputs"), stored.get("failed"), stored.get("rule"))
     if stored and made_of == (inputs, failed, strategy.rule) and "unread" in stored:
-        found = Decision.from_json(stored)
-        if found.look or len(found.survivors) == min(strategy.keeps, len(rivals)):
-            return found
+        decision = Decision.from_json(stored)
+        if decision.look or len(decision.survivors) == min(strategy.keeps, len(rivals)):
+            return decision
     with blamed(strategy.kind, f"decide turn {number}"):
         choice = strategy.choose(rivals, history)
     scores = {name: mean(runs) for name, runs in choice.runs.items()}
@@ -76,9 +78,9 @@ def decide(
     )
 
 
-def _of(one: Outcome) -> Evaluation:
-    assert isinstance(one.result, Evaluation)  # what a `Lookup` finds
-    return one.result
+def _of(outcome: Outcome) -> Evaluation:
+    assert isinstance(outcome.result, Evaluation)  # what a `Lookup` finds
+    return outcome.result
 
 
 def _tie(interval: tuple[float, float] | None, noise: "Noise | None", runs: int) -> bool | None:
@@ -91,21 +93,21 @@ def _tie(interval: tuple[float, float] | None, noise: "Noise | None", runs: int)
 
 def _unread(runs: Sequence[Outcome]) -> dict[str, int]:
     """By task, of all runs."""
-    found = [_of(one).unread() for one in runs]
-    tasks = sorted({task for each in found for task in each})
-    return {task: sum(each.get(task, 0) for each in found) for task in tasks}
+    unread = [_of(outcome).unread() for outcome in runs]
+    tasks = sorted({task for each in unread for task in each})
+    return {task: sum(each.get(task, 0) for each in unread) for task in tasks}
 
 
 def _noise(*compared: Sequence[Outcome]) -> "Noise | None":
     """Training noise as runs beside the `compared` ones have it, in the store or shipped."""
-    every = [_of(one) for runs in compared for one in runs]
-    if any(one.answers is None for one in every):
+    every = [_of(outcome) for runs in compared for outcome in runs]
+    if any(outcome.answers is None for outcome in every):
         return None
     from ablate.store.replicates import floor  # numpy: only when there is something to decide
 
     asked = [(row["task"], row["id"]) for row in every[0].rows()]
-    but = {_of(one).key for runs in compared if len(runs) > 1 for one in runs}
-    return floor([Path(one.answers or "").parent for one in every], but, asked)
+    but = {_of(outcome).key for runs in compared if len(runs) > 1 for outcome in runs}
+    return floor([Path(outcome.answers or "").parent for outcome in every], but, asked)
 
 
 def _compared(
@@ -113,10 +115,10 @@ def _compared(
 ) -> tuple[float, tuple[float, float] | None]:
     """Difference of two points, each with one evaluation a run, and its interval; that is None
     where only scores are known. `noise`: that of other runs."""
-    if any(_of(one).answers is None for one in (*winner, *other)):
+    if any(_of(outcome).answers is None for outcome in (*winner, *other)):
         return mean(winner) - mean(other), None
     from ablate.stats.bootstrap import compare  # numpy, too
 
-    a, b = ([_of(one).rows() for one in runs] for runs in (winner, other))
+    a, b = ([_of(outcome).rows() for outcome in runs] for runs in (winner, other))
     interval = compare(a, b, DRAWS, [noise] if noise else [])
     return interval.estimate, (interval.low, interval.high)

@@ -31,19 +31,19 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
     if not 1 <= last <= most:
         more = "" if most == planned else f" (without --round it makes {planned})"
         raise UserError(f"{study.name} has no round {last}; choose one of 1 to {most}{more}")
-    found: list[Round] = []
+    rounds: list[Round] = []
     ended: list[Outcome] = []
     designs: dict[str, Design] = {}  # of the round
-    while not (found and found[-1].round == last and _is_last(found[-1], strategy)):
-        trials = propose(strategy, study.base, found)
-        number = len(found) + 1
-        again = bool(found) and not trials.keys().isdisjoint(found[-1].points)
-        round_ = found[-1].round + (not again) if found else 1
+    while not (rounds and rounds[-1].round == last and _is_last(rounds[-1], strategy)):
+        trials = propose(strategy, study.base, rounds)
+        number = len(rounds) + 1
+        again = bool(rounds) and not trials.keys().isdisjoint(rounds[-1].points)
+        round_ = rounds[-1].round + (not again) if rounds else 1
         if not trials or round_ > last:
             break
-        provisional = any(_open(before, strategy) for before in found)
+        provisional = any(_open(before, strategy) for before in rounds)
         sifted = None
-        if found and not again and not provisional and _sieves(strategy, trials):
+        if rounds and not again and not provisional and _sieves(strategy, trials):
             sifted = _sifted(study, trials, lookup, number)
             provisional = sifted is None
             left_out = sifted.left_out if sifted else ()
@@ -51,7 +51,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
         with blamed(strategy.kind, f"propose round {round_}"):
             candidates = tuple(_candidates(trials, round_, study.seeds))
         decision = None
-        if not found and lookup.decision(1) is None:  # what is not known is said before a run
+        if not rounds and lookup.decision(1) is None:  # what is not known is said before a run
             for what in strategy.costs:
                 cost_of(study, candidates[0], what)
         outcomes = None if provisional else _outcomes(study, candidates, lookup, number)
@@ -59,11 +59,11 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
             decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
             decision = decision and replace(decision, filter=sifted)
             ended += outcomes
-        own = {point: trial.design for point, trial in trials.items()}
-        designs = {**designs, **own} if again else own
-        names = decision.survivors if decision else tuple(own)[:keeps]
+        designs_here = {point: trial.design for point, trial in trials.items()}
+        designs = {**designs, **designs_here} if again else designs_here
+        names = decision.survivors if decision else tuple(designs_here)[:keeps]
         survivors = tuple(designs[name] for name in names)
-        found.append(
+        rounds.append(
             Round(
                 number,
                 candidates,
@@ -74,7 +74,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
                 ended=outcomes is not None,
             )
         )
-    return found
+    return rounds
 
 
 def _sieves(strategy: Strategy, trials: Mapping[str, Trial]) -> bool:
@@ -145,14 +145,16 @@ def _outcomes(
     study: Study, candidates: Sequence[Candidate], lookup: Lookup, turn: int
 ) -> list[Outcome] | None:
     """How the candidates ended; None while one has not."""
-    found = []
-    for one in candidates:
-        result = lookup.result(one)
+    outcomes = []
+    for candidate in candidates:
+        result = lookup.result(candidate)
         if result is None:
             return None
         if isinstance(result, Failure):
-            said = f"{result.step.name}: {result.message}"
-            found.append(Outcome(one, None, said, turn))
+            failure = f"{result.step.name}: {result.message}"
+            outcomes.append(Outcome(candidate, None, failure, turn))
         else:
-            found.append(Outcome(one, result, turn=turn, cost=partial(cost_of, study, one)))
-    return found
+            outcomes.append(
+                Outcome(candidate, result, turn=turn, cost=partial(cost_of, study, candidate))
+            )
+    return outcomes

@@ -59,9 +59,9 @@ class NoiseModel:
 def measured_noise(table: Table) -> float | None:
     """How far a table's runs of one design spread, pooled; None where none has two."""
     runs: dict[str, list[float]] = {}
-    for one in table.candidates:
-        if isinstance(result := table.result(one), Evaluation):
-            runs.setdefault(one.point, []).append(result.composite)
+    for candidate in table.candidates:
+        if isinstance(result := table.result(candidate), Evaluation):
+            runs.setdefault(candidate.point, []).append(result.composite)
     squares = sum(len(scores) * float(np.var(scores)) for scores in runs.values())
     freedom = sum(len(scores) - 1 for scores in runs.values())
     return math.sqrt(squares / freedom) if freedom else None
@@ -93,17 +93,19 @@ class NoisyTable:
         table."""
         study, first = self.table.study, self.table.candidates[0]
         if not self._of_mixtures:
-            return list({one.point: one for one in self.table.candidates}.values())
+            return list(
+                {candidate.point: candidate for candidate in self.table.candidates}.values()
+            )
         base, designs = study.base, study.designs
         more = [title for title in study.shelf if title not in base.encoders]
-        mixtures = [one.encoders for one in designs]
+        mixtures = [design.encoders for design in designs]
         if study.explore.goes_on and 2 ** len(more) <= MOST:
             sizes = range(len(more) + 1)
             mixtures = [(*base.encoders, *some) for n in sizes for some in combinations(more, n)]
-        names = ["+".join(one) for one in mixtures]
+        names = ["+".join(mixture) for mixture in mixtures]
         return [
-            first.model_copy(update={"encoders": one, "name": name, "point": name})
-            for one, name in zip(mixtures, names, strict=True)
+            first.model_copy(update={"encoders": mixture, "name": name, "point": name})
+            for mixture, name in zip(mixtures, names, strict=True)
         ]
 
     @cached_property
@@ -113,7 +115,9 @@ class NoisyTable:
     @cached_property
     def filled(self) -> list[str]:
         """Of everything those that the table lacks."""
-        return [one.point for one in self.everything if self._tabulated(one) is None]
+        return [
+            candidate.point for candidate in self.everything if self._tabulated(candidate) is None
+        ]
 
     def truth(self, candidate: Candidate) -> tuple[int, float | Failure | None]:
         """The number of a design, and the mean of the table's runs of it, or how one ended; None if
@@ -122,15 +126,15 @@ class NoisyTable:
         if self._of_mixtures:
             name = "+".join(sorted(candidate.encoders))
         if name not in self._known:
-            found = self._tabulated(candidate)
-            if found is None and self._of_mixtures and self.noise.spread is None:
-                found = float(np.dot(self.row(candidate), self._effects))
-            self._known[name] = len(self._known), found
+            truth = self._tabulated(candidate)
+            if truth is None and self._of_mixtures and self.noise.spread is None:
+                truth = float(np.dot(self.row(candidate), self._effects))
+            self._known[name] = len(self._known), truth
         return self._known[name]
 
     def row(self, candidate: Candidate) -> list[float]:
         """One, and which encoders of the shelf the candidate has."""
-        return [1.0, *(float(one in candidate.encoders) for one in self._shelf)]
+        return [1.0, *(float(expert in candidate.encoders) for expert in self._shelf)]
 
     @cached_property
     def _shelf(self) -> tuple[str, ...]:
@@ -140,18 +144,18 @@ class NoisyTable:
     def _effects(self) -> Floats:
         """What is common to all mixtures of the table, and of each encoder of the shelf."""
         rows, scores = [], []
-        for one in self.table.candidates:
-            truth = self._tabulated(one)
+        for candidate in self.table.candidates:
+            truth = self._tabulated(candidate)
             if isinstance(truth, float):
-                rows.append(self.row(one))
+                rows.append(self.row(candidate))
                 scores.append(truth)
-        found: Floats = np.linalg.lstsq(np.array(rows), np.array(scores), rcond=None)[0]
-        return found
+        effects: Floats = np.linalg.lstsq(np.array(rows), np.array(scores), rcond=None)[0]
+        return effects
 
     def _tabulated(self, candidate: Candidate) -> float | Failure | None:
         runs = [self.table.result(self._whole(candidate, seed)) for seed in self.table.study.seeds]
-        scored = [one.composite for one in runs if isinstance(one, Evaluation)]
-        failed = next((one for one in runs if isinstance(one, Failure)), None)
+        scored = [ended.composite for ended in runs if isinstance(ended, Evaluation)]
+        failed = next((ended for ended in runs if isinstance(ended, Failure)), None)
         whole = sum(scored) / len(scored) if len(scored) == len(runs) else None
         return whole if failed is None else failed
 
@@ -167,21 +171,21 @@ class NoisyTable:
         """
         trunks: dict[Hashable, float] = {}
         branches: dict[Hashable, float] = {}
-        for one in candidates:
-            parts = self._costs(one)
+        for candidate in candidates:
+            parts = self._costs(candidate)
             if parts is None:
                 return None
-            stages = one.recipe.stages()
+            stages = candidate.recipe.stages()
             earlier: dict[str, float] = {}
             for step, hours in parts:
                 name = step.name if step else list(stages)[-1]
-                asked = one.fidelity.stages.get(name, 1.0)
+                asked = candidate.fidelity.stages.get(name, 1.0)
                 trunk = _trunk(stages[name], asked) if name in stages else 0.0
                 if step and step.kind == step_kinds.EVALUATE:
-                    asked = trunk = one.fidelity.questions
+                    asked = trunk = candidate.fidelity.questions
                 before = tuple(earlier.items())
                 earlier[name] = asked
-                key = (step.key if step else one.point, one.seed, before)
+                key = (step.key if step else candidate.point, candidate.seed, before)
                 trunks[key] = max(trunks.get(key, 0.0), trunk * hours)
                 branches[key, asked] = (asked - trunk) * hours
         return sum(trunks.values()) + sum(branches.values())
@@ -194,7 +198,7 @@ class NoisyTable:
         if candidate.point not in self._parts:
             whole = self._whole(candidate, self.table.study.seeds[0])
             costs = self.priced.costs(whole)
-            steps = {one.key: one for one in ancestors(steps_for(whole, self.table.study))}
+            steps = {step.key: step for step in ancestors(steps_for(whole, self.table.study))}
             order = {key: n for n, key in enumerate(steps)}
             ordered = sorted(costs or (), key=lambda key: order.get(key, 0))
             parts = [(steps.get(key), costs[key]) for key in ordered] if costs else None
@@ -218,52 +222,52 @@ class Repetition:
 
     def truth(self, candidate: Candidate) -> float | Failure | None:
         """What its runs spread round: the table's, or drawn where that has none."""
-        place, found = self._table.truth(candidate)
+        index, known = self._table.truth(candidate)
         spread = self._table.noise.spread
-        if found is not None or spread is None:
-            return found
+        if known is not None or spread is None:
+            return known
         effects = (
             has * self._drawn("effect", 0, n) for n, has in enumerate(self._table.row(candidate))
         )
-        return spread * (sum(effects) + self._drawn("design", 0, place) / 2)
+        return spread * (sum(effects) + self._drawn("design", 0, index) / 2)
 
     def truths(self, candidates: Iterable[Candidate]) -> dict[str, float]:
         """Of the designs of candidates that have one."""
-        found = {one.point: self.truth(one) for one in candidates}
-        return {point: truth for point, truth in found.items() if isinstance(truth, float)}
+        truths = {candidate.point: self.truth(candidate) for candidate in candidates}
+        return {point: truth for point, truth in truths.items() if isinstance(truth, float)}
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        truth, (place, _) = self.truth(candidate), self._table.truth(candidate)
+        truth, (index, _) = self.truth(candidate), self._table.truth(candidate)
         if not isinstance(truth, float):
             return truth
         noise, part = self._table.noise, candidate.fidelity
-        score = truth + noise.run * self._drawn("run", candidate.seed, place)
+        score = truth + noise.run * self._drawn("run", candidate.seed, index)
         for name, share in part.stages.items():
-            moved = sum(math.sqrt(more) * drawn for more, drawn in self._walk(name, place, share))
+            moved = sum(math.sqrt(more) * drawn for more, drawn in self._walk(name, index, share))
             score += noise.crossing.get(name, 0.0) * moved
         if noise.images:
-            missing = self._walk("questions", place, part.questions)
-            moved = sum(math.sqrt(more * 2**n) * one for n, (more, one) in enumerate(missing))
-            score += noise.images * (self._drawn("images", 0, place) + moved)
+            missing = self._walk("questions", index, part.questions)
+            moved = sum(math.sqrt(more * 2**n) * drawn for n, (more, drawn) in enumerate(missing))
+            score += noise.images * (self._drawn("images", 0, index) + moved)
         key = f"{candidate.point}, seed {candidate.seed}, {part.words or 'whole'}"
         return Evaluation(key, {}, score, answers=None)
 
     def decision(self, number: int) -> dict[str, Any] | None:
         return None
 
-    def _walk(self, name: str, place: int, share: float) -> Iterator[tuple[float, float]]:
+    def _walk(self, name: str, index: int, share: float) -> Iterator[tuple[float, float]]:
         """Steps of a random walk, one a halving of the share: how much of a halving, and a normal
         number."""
         halvings = min(-math.log2(share), HALVINGS)
         for n in range(math.ceil(halvings)):
-            yield min(1.0, halvings - n), self._drawn(name, n, place)
+            yield min(1.0, halvings - n), self._drawn(name, n, index)
 
-    def _drawn(self, name: str, number: int, place: int) -> float:
+    def _drawn(self, name: str, number: int, index: int) -> float:
         """The normal number of that place in a stream of its own."""
         known = self._normals.get((name, number))
-        if known is None or place >= len(known):
+        if known is None or index >= len(known):
             stream = [self._table.seed, self._number, number, *name.encode()]
-            size = 64 if known is None else 2 * (place + 1)  # a longer one begins as the shorter
-            known = np.random.default_rng(stream).standard_normal(max(size, place + 1))
+            size = 64 if known is None else 2 * (index + 1)  # a longer one begins as the shorter
+            known = np.random.default_rng(stream).standard_normal(max(size, index + 1))
             self._normals[name, number] = known
-        return float(known[place])
+        return float(known[index])

@@ -25,7 +25,7 @@ from ablate.errors import UserError
 from ablate.files import UNREADABLE, write_atomic
 from ablate.home import Home
 from ablate.redaction import redact
-from ablate.search.optuna_trials import Led, Searched, Shown, Trials
+from ablate.search.optuna_trials import ProposedTrials, Searched, Shown, Trials
 from ablate.store.lease import Watch
 from ablate.store.results import Lookup
 from ablate.strategies import Round
@@ -51,7 +51,7 @@ class TrialLog:
         self._study, self._folder = study, Home(home).study(study.id)
         self._watch, self._stack = watch or Watch(), ExitStack()
         view = study.strategy.view
-        self._trials: Trials = Led(study, view) if view else Searched(study)
+        self._trials: Trials = ProposedTrials(study, view) if view else Searched(study)
         self.live = view is not None
         self._writer: _Writer | None = None
         self._written: list[Shown] | None = None
@@ -133,8 +133,8 @@ class _Writer:
         try:
             return RDBStorage(url, engine_kwargs={"connect_args": server})
         except ImportError as error:
-            said = error.__cause__ or error
-            raise UserError(f"{said}; install it (pip install 'psycopg[binary]', say)") from error
+            cause = error.__cause__ or error
+            raise UserError(f"{cause}; install it (pip install 'psycopg[binary]', say)") from error
 
     def _begun(self) -> int:
         """The number of the Optuna study, which is made where there is none."""
@@ -183,9 +183,9 @@ class _Writer:
         for step, value in new.reported.items():
             if old.intermediate_values.get(step) != value:
                 self._storage.set_trial_intermediate_value(old._trial_id, step, value)
-        for name, said in new.about.items():
-            if old.user_attrs.get(name) != said:
-                self._storage.set_trial_user_attr(old._trial_id, name, said)
+        for name, attribute in new.about.items():
+            if old.user_attrs.get(name) != attribute:
+                self._storage.set_trial_user_attr(old._trial_id, name, attribute)
         if new.state != "RUNNING":
             state, values = TrialState[new.state], list(new.values) or None
             self._storage.set_trial_state_values(old._trial_id, state, values)
@@ -205,13 +205,13 @@ def address(written: str, folder: Path) -> str:
 
     Raises UserError for a variable that there is not.
     """
-    found = os.path.expandvars(written)
-    if left := re.search(r"\$\{?(\w+)", found):
+    address = os.path.expandvars(written)
+    if left := re.search(r"\$\{?(\w+)", address):
         raise UserError(f"the environment has no {left[1]}")
-    kind, slashes, file = found.partition(":///")
+    kind, slashes, file = address.partition(":///")
     if slashes and kind.startswith("sqlite") and not file.startswith("/"):
         return f"{kind}:///{folder / file}"
-    return found
+    return address
 
 
 def _token(folder: Path) -> str:
@@ -242,8 +242,8 @@ def _one_line(where: str) -> Iterator[None]:
         while first.__cause__ and not isinstance(first, UserError):
             first = first.__cause__
         lines = [line for line in str(first).splitlines() if line.strip()] or [repr(first)]
-        said = redact(" ".join(lines[0].split()))
-        raise UserError(f"explore.storage: {redact(where)} cannot be used: {said}") from error
+        message = redact(" ".join(lines[0].split()))
+        raise UserError(f"explore.storage: {redact(where)} cannot be used: {message}") from error
 
 
 class _Journal:
@@ -272,17 +272,17 @@ class _Journal:
 
 
 def _lines(logs: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in logs)
+    return "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
     """The operations in a journal, as far as they can be read, and whether that is all of them."""
-    found: list[dict[str, Any]] = []
+    logs: list[dict[str, Any]] = []
     try:
         text = path.read_text(encoding="utf-8")
         for line in text.splitlines():
-            one = json.loads(line)
-            found += [one] if one["op_code"] is not None else []
+            log = json.loads(line)
+            logs += [log] if log["op_code"] is not None else []
     except UNREADABLE:
-        return found, False
-    return found, text.endswith("\n")
+        return logs, False
+    return logs, text.endswith("\n")

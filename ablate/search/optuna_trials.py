@@ -73,12 +73,12 @@ class Searched:
 
     def shown(self, turns: Iterable[Round], lookup: Lookup) -> list[Shown]:
         ended = (
-            (turn, one, lookup.result(one))
+            (turn, candidate, lookup.result(candidate))
             for turn in turns
-            for one in turn.candidates
+            for candidate in turn.candidates
             if turn.decision
         )
-        return [self._trial(turn, one, result) for turn, one, result in ended if result]
+        return [self._trial(turn, candidate, result) for turn, candidate, result in ended if result]
 
     def _trial(self, turn: Round, candidate: Candidate, result: Evaluation | Failure) -> Shown:
         about = _about(self.study, candidate, self._texts)
@@ -109,13 +109,15 @@ class _Tried:
     def sign(self) -> object:
         """What changes when something happens to it."""
         ends = [
-            one.key if isinstance(one, Evaluation) else one and (one.step.key, one.message)
-            for _, one in self.runs
+            result.key
+            if isinstance(result, Evaluation)
+            else result and (result.step.key, result.message)
+            for _, result in self.runs
         ]
         return self.turn.number, ends, self.turn.decision is None
 
 
-class Led:
+class ProposedTrials:
     """The trials that Optuna proposed, also those at work: one of all that is tried of a point."""
 
     def __init__(self, study: Study, view: OptunaView) -> None:
@@ -129,16 +131,16 @@ class Led:
     def shown(self, turns: Iterable[Round], lookup: Lookup) -> list[Shown]:
         tried: dict[str, list[_Tried]] = {}
         for turn in turns:
-            for one in () if turn.provisional else turn.candidates:
-                own = tried.setdefault(one.point, [])
-                if not own or own[-1].turn is not turn:
-                    own.append(_Tried(turn, []))
-                own[-1].runs.append((one, lookup.result(one)))
-        return [self._shown(point, own) for point, own in tried.items()]
+            for candidate in () if turn.provisional else turn.candidates:
+                turns_of_point = tried.setdefault(candidate.point, [])
+                if not turns_of_point or turns_of_point[-1].turn is not turn:
+                    turns_of_point.append(_Tried(turn, []))
+                turns_of_point[-1].runs.append((candidate, lookup.result(candidate)))
+        return [self._shown(point, turns_of_point) for point, turns_of_point in tried.items()]
 
     def _shown(self, point: str, tried: Sequence["_Tried"]) -> Shown:
         """A trial as long as nothing has happened to it is what it was."""
-        sign = [one.sign for one in tried]
+        sign = [entry.sign for entry in tried]
         if point not in self._made or self._made[point][0] != sign:
             self._made[point] = sign, self._trial(point, tried)
         return self._made[point][1]
@@ -147,14 +149,14 @@ class Led:
         about = _about(self.study, tried[-1].runs[0][0], self._texts)
         params = self.view.params[point]
         reported: dict[int, float] = {}
-        for turn, runs in ((one.turn, one.runs) for one in tried):
+        for turn, runs in ((entry.turn, entry.runs) for entry in tried):
             failed = [result for _, result in runs if isinstance(result, Failure)]
             if failed:
                 reason = {"error": _reason(failed[0])}
                 return Shown(params, "FAIL", reported=reported, about=about | reason)
             outcomes = [
-                Outcome(one, result, cost=partial(cost_of, self.study, one))
-                for one, result in runs
+                Outcome(candidate, result, cost=partial(cost_of, self.study, candidate))
+                for candidate, result in runs
                 if isinstance(result, Evaluation)
             ]
             if len(outcomes) < len(runs):

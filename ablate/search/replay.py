@@ -23,13 +23,13 @@ class Replay:
     @cached_property
     def candidates(self) -> list[Candidate]:
         """Everything that the search looked at, in order."""
-        return [one for turn in self.rounds for one in turn.candidates]
+        return [candidate for turn in self.rounds for candidate in turn.candidates]
 
     @property
     def path(self) -> list[str]:
         """The winner of each round."""
         decided = (turn.decision for turn in self.rounds)
-        return [one.winner for one in decided if one and one.settled]
+        return [decision.winner for decision in decided if decision and decision.settled]
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -48,15 +48,15 @@ class Replay:
 
     def hours(self, candidates: Iterable[Candidate]) -> float | None:
         """What candidates take together, what they share once; None where that is not known."""
-        return together(self.table.costs(one) for one in candidates)
+        return together(self.table.costs(candidate) for candidate in candidates)
 
     def _composites(self, candidates: Iterable[Candidate]) -> dict[str, float]:
         """Means over seeds, of what is whole; a point of which one run failed has none."""
         means = {}
-        whole = (one for one in candidates if one.fidelity.is_whole)
+        whole = (candidate for candidate in candidates if candidate.fidelity.is_whole)
         for point, runs in by_point(whole).items():
-            ended = [self.table.result(one) for one in runs]
-            scored = [one.composite for one in ended if isinstance(one, Evaluation)]
+            ended = [self.table.result(run) for run in runs]
+            scored = [result.composite for result in ended if isinstance(result, Evaluation)]
             if len(scored) == len(runs):
                 means[point] = sum(scored) / len(scored)
         return means
@@ -64,10 +64,10 @@ class Replay:
 
 def by_point(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
     """The candidates of each design point, one a seed."""
-    found: dict[str, list[Candidate]] = {}
-    for one in candidates:
-        found.setdefault(one.point, []).append(one)
-    return found
+    by_point: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_point.setdefault(candidate.point, []).append(candidate)
+    return by_point
 
 
 def replay(table: Table, last: int | None = None) -> Replay:
@@ -89,8 +89,10 @@ def undecided(turn: Round, table: Table, lookup: Lookup) -> str:
             f"{table.source} has scores, but no features for the search's filter; "
             "--set explore.filter=null searches without it"
         )
-    there = [one.name for one in turn.candidates if lookup.result(one) is not None]
-    lacking = [one.name for one in turn.candidates if one.name not in there]
+    there = [
+        candidate.name for candidate in turn.candidates if lookup.result(candidate) is not None
+    ]
+    lacking = [candidate.name for candidate in turn.candidates if candidate.name not in there]
     if not lacking:
         return f"round {turn.number}: every candidate failed"
     of = "of that round " if there else ""

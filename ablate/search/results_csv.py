@@ -86,8 +86,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise UserError(f"{path}: cannot be read: {said}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
 def _heads(row: list[str], where: str) -> list[str]:
@@ -112,12 +112,12 @@ def _column(where: str, name: str) -> Iterator[None]:
 
 def _tasks(study: Study) -> dict[str, str]:
     """The suite's tasks by every name a benchmark may go by, the one to show first."""
-    found: dict[str, str] = {}
+    tasks: dict[str, str] = {}
     for task in suites.resolve(study.suite).tasks:
         for name in (task.title, task.benchmark, task.task):
-            found.setdefault(name, task.task)
-    found.pop("", None)
-    return found
+            tasks.setdefault(name, task.task)
+    tasks.pop("", None)
+    return tasks
 
 
 def _task(name: str, tasks: Mapping[str, str]) -> str:

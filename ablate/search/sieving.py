@@ -32,8 +32,8 @@ def features_of(study: Study) -> dict[str, Step]:
 
     if not proxies.find(sieve.proxy).of_features:
         known = (name for name in proxies.names() if proxies.find(name).of_features)
-        said = f"{sieve.proxy} is known after training only; choose one of {', '.join(known)}"
-        raise UserError(f"{WHERE}: {said}")
+        message = f"{sieve.proxy} is known after training only; choose one of {', '.join(known)}"
+        raise UserError(f"{WHERE}: {message}")
     measured_on(sieve)
     return _steps(study)
 
@@ -66,12 +66,12 @@ def numbers(
     if any(store.record(step) is None for step in steps.values()):
         return None
     folders = tuple((title, store.folder(step)) for title, step in steps.items())
-    said = _told(sieve.proxy, folders, tuple(mixtures.items()))
-    return dict(sorted(said.items(), key=lambda one: (-one[1], one[0])))
+    ranked = _numbers(sieve.proxy, folders, tuple(mixtures.items()))
+    return dict(sorted(ranked.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 @lru_cache
-def _told(
+def _numbers(
     proxy: str,
     folders: tuple[tuple[str, Path], ...],
     mixtures: tuple[tuple[str, Sequence[str]], ...],
@@ -82,13 +82,13 @@ def _told(
     eyes = dict(folders)
     reader = eyes.pop("")
     seen = proxies.Seen.load(eyes, reader)
-    said: dict[str, float] = {}
+    numbers_by_point: dict[str, float] = {}
     for point, encoders in mixtures:
         number = proxies.score(proxy, seen.of(encoders))
         if number is None:
             raise UserError(f"{WHERE}: {proxy} cannot tell anything of {point}")
-        said[point] = number
-    return said
+        numbers_by_point[point] = number
+    return numbers_by_point
 
 
 def risk(sieve: Sieve, other: Study, turns: Iterable[Round], results: Lookup, store: Store) -> str:
@@ -100,11 +100,11 @@ def risk(sieve: Sieve, other: Study, turns: Iterable[Round], results: Lookup, st
     for turn in turns:
         scores = _scores(turn, results)
         if len(scores) > sieve.keep:
-            points = {one.point: one.encoders for one in turn.candidates}
+            points = {candidate.point: candidate.encoders for candidate in turn.candidates}
             order = numbers(other, sieve, points, store)
             if order is None:
                 return f"{UNKNOWN}: {other.name} has no features yet; `ablate proxy` makes them"
-            behind = max(scores.values()) - max(scores[one] for one in [*order][: sieve.keep])
+            behind = max(scores.values()) - max(scores[point] for point in [*order][: sieve.keep])
             asked, stayed, lost = asked + 1, stayed + (behind == 0.0), max(lost, behind)
     if not asked:
         return f"{UNKNOWN}: {other.name} has no such round with all its scores"
@@ -115,9 +115,9 @@ def risk(sieve: Sieve, other: Study, turns: Iterable[Round], results: Lookup, st
 def _scores(turn: Round, results: Lookup) -> dict[str, float]:
     """Mean composites of the round's points; none unless all its candidates are scored in full."""
     scores: dict[str, list[float]] = {}
-    for one in turn.candidates:
-        ended = results.result(one)
-        if not isinstance(ended, Evaluation) or not one.fidelity.is_whole:
+    for candidate in turn.candidates:
+        ended = results.result(candidate)
+        if not isinstance(ended, Evaluation) or not candidate.fidelity.is_whole:
             return {}
-        scores.setdefault(one.point, []).append(ended.composite)
+        scores.setdefault(candidate.point, []).append(ended.composite)
     return {point: sum(runs) / len(runs) for point, runs in scores.items()}

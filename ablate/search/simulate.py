@@ -57,16 +57,16 @@ def simulate(
         for turn in turns:
             if turn.decision is None:
                 raise UserError(undecided(turn, noisy.table, lookup))
-        asked = [one for turn in turns for one in turn.candidates]
+        asked = [candidate for turn in turns for candidate in turn.candidates]
         truth = lookup.truths(asked)
-        regret.append(max(lookup.truths(noisy.everything).values()) - truth[found(turns)])
+        regret.append(max(lookup.truths(noisy.everything).values()) - truth[chosen(turns)])
         hours.append(noisy.hours(asked))
         ends += _ends_of_best(turns, truth)
-    known = [one for one in hours if one is not None]
+    known = [spent for spent in hours if spent is not None]
     return Simulation(
         study.explore.kind,
-        right=sum(one <= 0.0 for one in regret) / repetitions,
-        good=sum(one <= indifference for one in regret) / repetitions,
+        right=sum(loss <= 0.0 for loss in regret) / repetitions,
+        good=sum(loss <= indifference for loss in regret) / repetitions,
         regret=regret,
         dropped=ends.count(DROPPED) / len(ends) if ends else None,
         given_up=ends.count(GIVEN_UP) / len(ends) if ends else None,
@@ -74,11 +74,11 @@ def simulate(
     )
 
 
-def found(turns: Sequence[Round]) -> str:
+def chosen(turns: Sequence[Round]) -> str:
     """What a search came to: of its rounds' winners the one that scored highest, whole."""
-    settled = [one.decision for one in turns if one.decision and one.decision.settled]
-    whole = [one for one in settled if one.fidelity.is_whole] or settled
-    return max(whole, key=lambda one: one.scores[one.winner]).winner
+    settled = [turn.decision for turn in turns if turn.decision and turn.decision.settled]
+    whole = [decision for decision in settled if decision.fidelity.is_whole] or settled
+    return max(whole, key=lambda decision: decision.scores[decision.winner]).winner
 
 
 DROPPED, GIVEN_UP, KEPT = "dropped", "given up", "kept"
@@ -90,10 +90,10 @@ def _ends_of_best(turns: Sequence[Round], truth: Mapping[str, float]) -> Iterato
     for _, group in groupby(turns, lambda turn: turn.round):
         race = list(group)
         best = max(race[0].points, key=lambda point: truth[point])
-        looks = [one.decision.look for one in race if one.decision and one.decision.look]
+        looks = [turn.decision.look for turn in race if turn.decision and turn.decision.look]
         if not any(look.error for look in looks):
             continue
         standings = [look.standings[best] for look in looks if best in look.standings]
-        out = [one for one in standings if one.mark == "dropped"]
-        proved = any(one.bound is not None and one.bound < 0.0 for one in out)
+        out = [standing for standing in standings if standing.mark == "dropped"]
+        proved = any(standing.bound is not None and standing.bound < 0.0 for standing in out)
         yield DROPPED if proved else GIVEN_UP if out else KEPT

@@ -73,7 +73,7 @@ class Points:
         self._study, self.shelf = study, study.shelf
         trials = propose(study.explore, study.base, ())
         self._named = {point: trial.design for point, trial in trials.items()}
-        self.mixtures = all(point == one.mixture for point, one in self._named.items())
+        self.mixtures = all(point == design.mixture for point, design in self._named.items())
 
     def resolve(self, name: str) -> str:
         """The point of that name, encoders by their full titles. UserError names the nearest."""
@@ -137,10 +137,12 @@ class ScoreTable:
 
     @cached_property
     def candidates(self) -> Sequence[Candidate]:
-        found = {entry.point: self._points.design(entry.point) for entry in self._entries.values()}
+        designs = {
+            entry.point: self._points.design(entry.point) for entry in self._entries.values()
+        }
         return [
             _candidate(design, point, seed)
-            for point, design in found.items()
+            for point, design in designs.items()
             for seed in self.study.seeds
         ]
 
@@ -187,7 +189,12 @@ class StoreTable:
     @cached_property
     def candidates(self) -> Sequence[Candidate]:
         rounds = rounds_so_far(self.study, self)
-        return [one for turn in rounds for one in turn.candidates if self.result(one) is not None]
+        return [
+            candidate
+            for turn in rounds
+            for candidate in turn.candidates
+            if self.result(candidate) is not None
+        ]
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         return self._results.result(candidate)
@@ -196,13 +203,13 @@ class StoreTable:
         return self._results.decision(number)
 
     def costs(self, candidate: Candidate) -> Costs | None:
-        found = {}
+        hours = {}
         for step in ancestors(self._results.steps(candidate)):
             record = self._results.store.record(step)
             if record is None:
                 return None
-            found[step.key] = float(record.get("device_seconds") or 0.0) / 3600
-        return found
+            hours[step.key] = float(record.get("device_seconds") or 0.0) / 3600
+        return hours
 
 
 class Untried:
@@ -284,6 +291,8 @@ def _rows(study: Study, table: published.Table) -> Iterator[tuple[str, str]]:
     families = {title: encoder_spec(title).family for title in study.shelf}
     for row in table.rows:
         named = [published.book().experts[expert] for expert in row.encoders]
-        titles = [[one for one, family in families.items() if family in group] for group in named]
-        if titles and all(len(found) == 1 for found in titles):
-            yield "+".join(found[0] for found in titles), row.name
+        titles = [
+            [title for title, family in families.items() if family in group] for group in named
+        ]
+        if titles and all(len(titles_of_group) == 1 for titles_of_group in titles):
+            yield "+".join(titles_of_group[0] for titles_of_group in titles), row.name

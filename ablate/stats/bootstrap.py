@@ -154,7 +154,7 @@ def sample_of(candidates: Sequence[Sequence[Rows]]) -> "Sample":
         np.array([[run[key][name] for key in keys] for run in runs], dtype=np.float64)
         for name in ("score", "weight")
     )
-    ends = np.cumsum([len(one) for one in candidates])[:-1]
+    ends = np.cumsum([len(runs) for runs in candidates])[:-1]
     parts = zip(np.split(scores, ends), np.split(weights, ends), strict=True)
     return Sample([image for _, _, image in keys], [task for task, _, _ in keys], list(parts))
 
@@ -192,7 +192,9 @@ class Sample:
         kinds, task = np.unique(np.asarray(tasks), return_inverse=True)
         if not len(image):
             raise ValueError("no questions to resample")
-        given = [one if isinstance(one, tuple) else (one, np.ones(1)) for one in candidates]
+        given = [
+            scored if isinstance(scored, tuple) else (scored, np.ones(1)) for scored in candidates
+        ]
         runs = [np.atleast_2d(np.asarray(scores, dtype=np.float64)) for scores, _ in given]
         if any(scores.shape[1] != len(image) for scores in runs) or len(task) != len(image):
             raise ValueError("scores, groups and tasks differ in length")
@@ -201,8 +203,8 @@ class Sample:
         score = np.concatenate(runs)
         weight = np.concatenate(
             [
-                np.broadcast_to(np.asarray(own, dtype=np.float64), scores.shape)
-                for scores, (_, own) in zip(runs, given, strict=True)
+                np.broadcast_to(np.asarray(weights, dtype=np.float64), scores.shape)
+                for scores, (_, weights) in zip(runs, given, strict=True)
             ]
         )
         if (weight == weight[:1]).all():
@@ -250,12 +252,15 @@ class Sample:
         """The same candidates on these tasks alone, and on the images that these ask about."""
         chosen = [part for name, part in zip(self.tasks, self.parts, strict=True) if name in tasks]
         images = np.unique(np.concatenate([part.images for part in chosen]))
-        found = copy(self)
-        found.tasks, found.images = [name for name in self.tasks if name in tasks], len(images)
-        found.parts = [
+        narrowed = copy(self)
+        narrowed.tasks, narrowed.images = (
+            [name for name in self.tasks if name in tasks],
+            len(images),
+        )
+        narrowed.parts = [
             replace(part, images=np.searchsorted(images, part.images)) for part in chosen
         ]
-        return found
+        return narrowed
 
     def means(self, values: Floats) -> Floats:
         """Of the runs' values (..., R) each candidate's mean (..., C)."""
@@ -287,7 +292,7 @@ class Draws:
             (part.images, sample.means(100.0 * part.influence.T / len(sample.parts)).T)
             for part in sample.parts
         ]
-        within = [squares_within(one) for one in (sample, replicates) if one is not None]
+        within = [squares_within(each) for each in (sample, replicates) if each is not None]
         self.noise = pooled(within, floors)
         self._runs = of_training(sample.sizes, within[0], self.noise)
 
@@ -340,14 +345,14 @@ class Draws:
             block = slice(start, start + _BLOCK)
             moved = abs(apart[:, a[block]] - apart[:, b[block]])
             np.maximum(largest, (ratio(moved, pairs.error[block])).max(1), out=largest)
-        found = np.ones(len(chosen))
+        corrected = np.ones(len(chosen))
         to_best = (a == best) | (b == best)
         p = pairs.p[to_best]
         lead = -ndtri(p / 2)  # in errors as if they were known: few images make tails heavier
         beyond = ((largest[:, None] >= lead - TINY).sum(0) + 1) / (count + 1)
         others = np.where(a == best, b, a)[to_best]
-        found[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
-        return found
+        corrected[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
+        return corrected
 
     def _estimates(
         self, of: Contrast, added: Added, least: Bound, most: Bound, again: bool = False
@@ -361,20 +366,20 @@ class Draws:
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added, again)
         drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
-        found = union([student(estimate, error, freedom), expanded(drawn, freedom)])
+        bounds = union([student(estimate, error, freedom), expanded(drawn, freedom)])
         flat = resampled < TINY  # no image says anything else than the others
         if flat.any():
-            known = union([found, exact_bounds(estimate, self._images, least, most)])
-            found = Bounds(*np.where(flat, known, found))
-        low, high = np.maximum(found.low, least), np.minimum(found.high, most)
-        return Estimates(estimate, low, high, found.p, error, freedom)
+            known = union([bounds, exact_bounds(estimate, self._images, least, most)])
+            bounds = Bounds(*np.where(flat, known, bounds))
+        low, high = np.maximum(bounds.low, least), np.minimum(bounds.high, most)
+        return Estimates(estimate, low, high, bounds.p, error, freedom)
 
     def _errors(self, of: Contrast, added: Added, again: bool) -> tuple[Floats, Floats, Floats]:
         """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
         runs = self._runs
         seeds, crude = added(runs.variance, 1), added(runs.crude, 1)
-        shared, own = runs.crude * runs.shared, runs.crude * ~runs.shared
-        parts = added(own**2 / runs.freedom, 2)
+        shared, unshared = runs.crude * runs.shared, runs.crude * ~runs.shared
+        parts = added(unshared**2 / runs.freedom, 2)
         parts += added(shared, 1) * added(shared / runs.freedom, 1)  # one estimate for all of them
         of_runs = np.where(crude > 0.0, ratio(crude**2, parts).clip(min=1.0), np.inf)
         if again:

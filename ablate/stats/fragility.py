@@ -73,8 +73,8 @@ def fragility(scores: ArrayLike, choices: Sequence[Choice], draws: int | None = 
     given = np.asarray(scores, dtype=np.float64)
     candidates, benchmarks = given.shape
     draws = draws or min(DRAWS, max(FEWEST, WORK // candidates))
-    rivals = [np.asarray(one.rivals, dtype=np.intp) for one in choices]
-    against = [_against(one) for one in choices]
+    rivals = [np.asarray(choice.rivals, dtype=np.intp) for choice in choices]
+    against = [_against(choice) for choice in choices]
     whole = given.sum(1, keepdims=True)
     composites = (whole / benchmarks).round(ROUNDED).T  # (1, C)
     left = ((whole - given) / max(benchmarks - 1, 1)).round(ROUNDED).T  # (B, C)
@@ -89,7 +89,7 @@ def fragility(scores: ArrayLike, choices: Sequence[Choice], draws: int | None = 
             wins[n] += np.bincount(chosen, minlength=len(rows))
             above[n] += (drawn[:, rows] > drawn[:, against[n]]).sum(0)
         kept += int(same.sum())
-    found = [
+    choices_made = [
         Fragility(
             winner=winners[n],
             without=left[:, rows].argmax(1) if benchmarks > 1 else np.zeros(0, dtype=np.intp),
@@ -98,7 +98,7 @@ def fragility(scores: ArrayLike, choices: Sequence[Choice], draws: int | None = 
         )
         for n, rows in enumerate(rivals)
     ]
-    return Path(found, kept / draws, draws)
+    return Path(choices_made, kept / draws, draws)
 
 
 def _against(choice: Choice) -> Ints:

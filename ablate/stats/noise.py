@@ -69,14 +69,14 @@ def squares_within(sample: "Sample") -> Within:
     sizes = sample.sizes
     if (sizes == 1).all():
         return Within(*np.zeros((3, len(sizes))))
-    own, starts = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
+    candidate_of, starts = np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes) - sizes
     scores = 100.0 * np.mean([part.metric for part in sample.parts], axis=0)
-    moves = np.zeros((len(own), sample.images))
+    moves = np.zeros((len(candidate_of), sample.images))
     for part in sample.parts:
         shares = 100.0 * part.influence / len(sample.parts) * unbiased(len(part.images))
         moves[:, part.images] += shares
-    apart = (scores - sample.means(scores)[own]) ** 2
-    of_images = ((moves - sample.means(moves.T).T[own]) ** 2).sum(1)
+    apart = (scores - sample.means(scores)[candidate_of]) ** 2
+    of_images = ((moves - sample.means(moves.T).T[candidate_of]) ** 2).sum(1)
     crude, images = (np.add.reduceat(each, starts) for each in (apart, of_images))
     return Within(crude, images, sizes - 1.0)
 
@@ -87,16 +87,16 @@ def pooled(within: Sequence[Within], floors: Sequence[Noise] = ()) -> Noise | No
     `floors`: what was measured elsewhere, each counted by its own degrees of freedom.
     """
     crude, images, freedom = (
-        np.concatenate([getattr(one, name) for one in within] or [np.zeros(0)])
+        np.concatenate([getattr(each, name) for each in within] or [np.zeros(0)])
         for name in Within._fields
     )
-    total = float(freedom.sum()) + sum(one.freedom for one in floors)
+    total = float(freedom.sum()) + sum(floor.freedom for floor in floors)
     if not total:
         return None
-    squares = float(crude.sum()) + sum(one.crude * one.freedom for one in floors)
+    squares = float(crude.sum()) + sum(floor.crude * floor.freedom for floor in floors)
     of_images = float(images.sum())
-    of_images += sum((one.crude - one.variance) * one.freedom for one in floors)
-    count = int((freedom > 0).sum()) + sum(one.candidates for one in floors)
+    of_images += sum((floor.crude - floor.variance) * floor.freedom for floor in floors)
+    count = int((freedom > 0).sum()) + sum(floor.candidates for floor in floors)
     variance = max(0.0, squares - of_images) / total
     return Noise(variance, squares / total, total, count)
 
@@ -110,7 +110,7 @@ that is like the others in 96 to 99; with two in 89 to 92 (by simulation, `tests
 """
 
 
-def of_training(sizes: NDArray[np.intp], own: Within, noise: Noise | None) -> Runs:
+def of_training(sizes: NDArray[np.intp], within: Within, noise: Noise | None) -> Runs:
     """What training adds to each candidate: its own noise, shrunk to the pool; of one run the pool.
 
     `(d0 s0^2 + d s^2) / (d0 + d)` with d0 + d degrees of freedom, s0 the pool's (Smyth, Linear
@@ -119,9 +119,9 @@ def of_training(sizes: NDArray[np.intp], own: Within, noise: Noise | None) -> Ru
     if noise is None:
         nothing = np.zeros(len(sizes))
         return Runs(nothing, nothing, np.full(len(sizes), np.inf), np.zeros(len(sizes), bool))
-    lent, freedom = PRIOR, PRIOR + own.freedom
-    crude = (lent * noise.crude + own.crude) / freedom
-    images = (lent * (noise.crude - noise.variance) + own.images) / freedom
+    lent, freedom = PRIOR, PRIOR + within.freedom
+    crude = (lent * noise.crude + within.crude) / freedom
+    images = (lent * (noise.crude - noise.variance) + within.images) / freedom
     return Runs(
         (crude - images).clip(min=0.0) / sizes,
         crude / sizes,

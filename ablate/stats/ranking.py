@@ -46,17 +46,19 @@ def hit_rate(rounds: Sequence[Round]) -> HitRate | None:
     if not asked:
         return None
     ranks = [(len(scores) - 1, _spearman(proxy, scores)) for proxy, scores in asked]
-    told = [(weight, rank) for weight, rank in ranks if rank is not None]
+    comparable = [(weight, rank) for weight, rank in ranks if rank is not None]
     behind = [float(scores.max() - scores[proxy.argmax()]) for proxy, scores in asked]
     kept = [int(np.sum(proxy >= proxy[scores.argmax()])) for proxy, scores in asked]
     fit, left_out = _line(asked)
     return HitRate(
         rounds=len(asked),
         candidates=sum(len(scores) for _, scores in asked),
-        rank=sum(w * r for w, r in told) / sum(w for w, _ in told) if told else None,
+        rank=sum(w * r for w, r in comparable) / sum(w for w, _ in comparable)
+        if comparable
+        else None,
         fit=fit,
         left_out=left_out,
-        hits=sum(one == 0.0 for one in behind),
+        hits=sum(loss == 0.0 for loss in behind),
         regret=sum(behind) / len(behind),
         worst=max(behind),
         keep=max(kept),
@@ -64,7 +66,7 @@ def hit_rate(rounds: Sequence[Round]) -> HitRate | None:
 
 
 def _spearman(a: Floats, b: Floats) -> float | None:
-    x, y = (rankdata(one) - (len(one) + 1) / 2 for one in (a, b))
+    x, y = (rankdata(values) - (len(values) + 1) / 2 for values in (a, b))
     norm = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / norm if norm else None
 
@@ -74,17 +76,17 @@ def _line(rounds: Sequence[tuple[Floats, Floats]]) -> tuple[float | None, float 
 
     Left out of three or more: of two candidates, one left out leaves nothing to tell it from.
     """
-    asked = [one for one in rounds if len(one[1]) > 2]
+    asked = [pair for pair in rounds if len(pair[1]) > 2]
     if not asked:
         return None, None
-    x, y = (np.concatenate([one[n] - one[n].mean() for one in asked]) for n in (0, 1))
-    own = np.concatenate([np.full(len(scores), 1.0 / len(scores)) for _, scores in asked])
+    x, y = (np.concatenate([pair[n] - pair[n].mean() for pair in asked]) for n in (0, 1))
+    own_share = np.concatenate([np.full(len(scores), 1.0 / len(scores)) for _, scores in asked])
     squares, total = float((x**2).sum()), float((y**2).sum())
     if not squares or not total:
         return None, None
     residual = y - x * (x @ y) / squares
-    press = residual / (1.0 - own - x**2 / squares).clip(min=1e-9)
-    alone = y / (1.0 - own)  # what the mean of the others is off by
+    press = residual / (1.0 - own_share - x**2 / squares).clip(min=1e-9)
+    alone = y / (1.0 - own_share)  # what the mean of the others is off by
     return (
         1.0 - float((residual**2).sum()) / total,
         1.0 - float((press**2).sum()) / float((alone**2).sum()),

@@ -126,23 +126,23 @@ def judge(
         raise ValueError(f"{len(looks)} looks, announced were {most_looks}")
     names = list(looks[0].names)
     level = alpha / (most_looks * max(len(names) - 1, 1))
-    place = {name: n for n, name in enumerate(names)}
+    index_of = {name: n for n, name in enumerate(names)}
     upper = np.full((len(names), len(names)), np.inf)
     np.fill_diagonal(upper, 0.0)
     better = np.full_like(upper, np.nan)  # no more than indifferently, at their last common look
     out = np.zeros(len(names), dtype=bool)
     score, depth, proved = np.zeros(len(names)), np.zeros(len(names), dtype=int), True
     for number, look in enumerate(looks):
-        rows = np.array([place[name] for name in look.names])
+        rows = np.array([index_of[name] for name in look.names])
         score[rows], depth[rows] = look.means, number
         if len(rows) == 1:
             continue
-        found = _advantages(look)
-        if found is None:
+        advantages = _advantages(look)
+        if advantages is None:
             proved = False
             out[rows[_left_behind(np.asarray(look.means))]] = True
             continue
-        gap, error, freedom = found
+        gap, error, freedom = advantages
         block = np.ix_(rows, rows)
         upper[block] = np.minimum(upper[block], gap - stdtrit(freedom, level) * error)
         better[block] = _chance(indifference - gap, error, freedom)
@@ -173,9 +173,9 @@ def _advantages(look: Look) -> tuple[Floats, Floats, Floats] | None:
     variance, freedom = (np.asarray(each, dtype=np.float64) for each in look.images)
     parts = [(variance, freedom)]
     for spread, runs in ((look.noise, np.asarray(look.runs)), (look.crossing, 1)):
-        own, known = (np.broadcast_to(each, means.shape) for each in spread)
-        own = own / runs
-        parts.append((own[:, None] + own, np.minimum(known[:, None], known)))
+        variance, known = (np.broadcast_to(each, means.shape) for each in spread)
+        variance = variance / runs
+        parts.append((variance[:, None] + variance, np.minimum(known[:, None], known)))
     whole = reduce(np.add, [variance for variance, _ in parts])
     square = reduce(np.add, [variance**2 / freedom for variance, freedom in parts])
     certain = np.full(whole.shape, np.inf)
@@ -187,8 +187,8 @@ def _chance(lead: Floats, error: Floats, freedom: Floats) -> Floats:
     """That a difference is above zero which is estimated as `lead`."""
     certain = np.where(lead >= 0.0, np.inf, -np.inf)
     size = np.divide(lead, error, out=certain, where=error > 0.0)
-    found: Floats = stdtr(freedom, size)
-    return found
+    chance: Floats = stdtr(freedom, size)
+    return chance
 
 
 def _left_behind(means: Floats) -> NDArray[np.intp]:
@@ -216,9 +216,9 @@ def image_spread(sample: Sample) -> Spread:
 
 def _squares(moves: Floats) -> Floats:
     """Sums of the squared differences of each two rows."""
-    own = (moves**2).sum(1)
-    found: Floats = (own[:, None] + own - 2.0 * moves @ moves.T).clip(min=0.0)
-    return found
+    lengths = (moves**2).sum(1)
+    squares: Floats = (lengths[:, None] + lengths - 2.0 * moves @ moves.T).clip(min=0.0)
+    return squares
 
 
 def crossing_spread(groups: Iterable[Sequence[tuple[float, float]]]) -> Spread | None:

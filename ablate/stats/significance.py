@@ -24,25 +24,25 @@ def holm(p: ArrayLike) -> Floats:
     If none of the differences is real, the chance that any corrected value is below 0.05 is at most
     0.05, however they hang together. NaN is no comparison, and stays.
     """
-    found = np.asarray(p, dtype=np.float64)
-    corrected = np.full_like(found, np.nan)
-    order = np.argsort(found)[: np.count_nonzero(~np.isnan(found))]
+    given = np.asarray(p, dtype=np.float64)
+    corrected = np.full_like(given, np.nan)
+    order = np.argsort(given)[: np.count_nonzero(~np.isnan(given))]
     left = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(found[order] * left), 1.0)
+    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * left), 1.0)
     return corrected
 
 
-def detectable(found: Interval | Estimates) -> Floats:
+def detectable(estimate: Interval | Estimates) -> Floats:
     """The smallest true difference that is seen (an interval without zero) in 80 % of studies.
 
     By the interval of a difference, whichever way it was made, so never less than half of it is
     wide: the farther end is away by t(0.975) standard errors, and t(0.8) more are wanted.
     """
     reach = np.maximum(
-        np.subtract(found.high, found.estimate), np.subtract(found.estimate, found.low)
+        np.subtract(estimate.high, estimate.estimate), np.subtract(estimate.estimate, estimate.low)
     )
-    sure = stdtrit(found.freedom, 0.5 + LEVEL / 2)
-    wanted: Floats = reach * (1.0 + stdtrit(found.freedom, POWER) / sure)
+    sure = stdtrit(estimate.freedom, 0.5 + LEVEL / 2)
+    wanted: Floats = reach * (1.0 + stdtrit(estimate.freedom, POWER) / sure)
     return wanted
 
 
@@ -70,16 +70,16 @@ def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLI
     """
     ranks = np.random.default_rng(SEED).random((splits, sample.images)).argsort(1)
     half = (ranks < sample.images // 2).astype(np.float64)
-    own, other = sample.composites(half), sample.composites(1.0 - half)
+    on_half, other = sample.composites(half), sample.composites(1.0 - half)
     everything = sample.composites(np.ones((1, sample.images)))
     among, turn = np.asarray(rivals, dtype=np.intp), np.arange(splits)
-    winner = among[own[:, among].argmax(1)]
+    winner = among[on_half[:, among].argmax(1)]
     best = among[everything[0, among].argmax()]
-    chosen, held = own[turn, winner], other[turn, winner]
+    chosen, held = on_half[turn, winner], other[turn, winner]
     return SplitHalf(
         chosen=float(chosen.mean()),
         held=float(held.mean()),
-        gain=float((chosen - own[:, reference]).mean()),
+        gain=float((chosen - on_half[:, reference]).mean()),
         held_gain=float((held - other[:, reference]).mean()),
         again=float((winner == best).mean()),
     )

@@ -47,11 +47,13 @@ def find(kind: str) -> type[Strategy]:
     Raises UserError for an unknown one, naming the nearest, and where its package cannot be
     imported or has none.
     """
-    found = STRATEGIES.load(kind)
+    strategy = STRATEGIES.load(kind)
     with blamed(kind, "be loaded"):
-        if not (isinstance(found, type) and issubclass(found, Strategy)) or isabstract(found):
-            raise TypeError(f"{found!r} is no whole ablate.strategies.Strategy")
-    return found
+        if not (isinstance(strategy, type) and issubclass(strategy, Strategy)) or isabstract(
+            strategy
+        ):
+            raise TypeError(f"{strategy!r} is no whole ablate.strategies.Strategy")
+    return strategy
 
 
 def parse(value: Any) -> Strategy:
@@ -61,8 +63,8 @@ def parse(value: Any) -> Strategy:
     if not isinstance(value, dict):
         raise PydanticKnownError("dict_type")
     if "kind" not in value:
-        said = f"kind is missing; choose one of {', '.join(names())}"
-        raise PydanticCustomError("ours", "{said}", {"said": said})
+        message = f"kind is missing; choose one of {', '.join(names())}"
+        raise PydanticCustomError("ours", "{said}", {"said": message})
     try:
         strategy = find(str(value["kind"]))
     except UserError as error:
@@ -109,9 +111,9 @@ def check(
     """
     if not (trials or before):
         raise ValueError("no design")
-    first = [one.design for one in strategy.trials(base, ()).values()]
-    encoders, llms = set(strategy.shelf(base)), {one.llm for one in first}
-    data = {stage.data for one in first for stage in one.recipe.stages().values()}
+    first = [trial.design for trial in strategy.trials(base, ()).values()]
+    encoders, llms = set(strategy.shelf(base)), {design.llm for design in first}
+    data = {stage.data for design in first for stage in design.recipe.stages().values()}
     for name, trial in trials.items():
         _check_name(name, trial, before)
         design = trial.design
@@ -147,13 +149,13 @@ def check_display(strategy: Strategy, before: Sequence[Round], trials: Mapping[s
 def _check_name(name: str, trial: Trial, before: Sequence[Round]) -> None:
     """Raise ValueError for a name that is taken, unless by the same design in the turn before."""
     for turn in before:
-        for one in turn.candidates:
-            if one.point == name:
-                same = all(getattr(one, part) == value for part, value in trial.design)
+        for candidate in turn.candidates:
+            if candidate.point == name:
+                same = all(getattr(candidate, part) == value for part, value in trial.design)
                 near = turn is before[-1] or name in before[-1].points
                 if not (near and same):
                     raise ValueError(f"the name '{name}' is taken by an earlier round")
-                if one.fidelity == trial.fidelity and (
-                    trial.seeds is None or one.seed in trial.seeds
+                if candidate.fidelity == trial.fidelity and (
+                    trial.seeds is None or candidate.seed in trial.seeds
                 ):
-                    raise ValueError(f"'{name}' is tried again with seed {one.seed}")
+                    raise ValueError(f"'{name}' is tried again with seed {candidate.seed}")

@@ -49,20 +49,22 @@ class Outcome:
 
 def by_point(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """The outcomes of each design point."""
-    found: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        found.setdefault(one.candidate.point, []).append(one)
-    return found
+    by_point: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_point.setdefault(outcome.candidate.point, []).append(outcome)
+    return by_point
 
 
 def alike(runs: Sequence[Outcome]) -> list[Outcome]:
     """Those of the runs that are of the same fidelity as the last."""
-    return [one for one in runs if one.candidate.fidelity == runs[-1].candidate.fidelity]
+    return [
+        outcome for outcome in runs if outcome.candidate.fidelity == runs[-1].candidate.fidelity
+    ]
 
 
 def mean(runs: Sequence[Outcome]) -> float:
     """The mean composite of runs that all have a result."""
-    scores = [one.result.composite for one in runs if one.result]
+    scores = [outcome.result.composite for outcome in runs if outcome.result]
     return sum(scores) / len(scores)
 
 
@@ -105,7 +107,7 @@ class Look:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Look":
         """The look that a decision's JSON holds."""
-        standings = {point: Standing(**one) for point, one in value["standings"].items()}
+        standings = {point: Standing(**standing) for point, standing in value["standings"].items()}
         lists = {name: tuple(value[name]) for name in ("open", "notes")}
         return cls(**{**value, **lists, "standings": standings})
 
@@ -173,16 +175,16 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """The decision as it is stored; what came later is left out where there is nothing."""
-        found = {**asdict(self), "interval": list(self.interval) if self.interval else None}
-        found["survivors"] = list(self.survivors) if len(self.survivors) > 1 else None
-        found["fidelity"] = self.fidelity.model_dump(mode="json") or None
+        record = {**asdict(self), "interval": list(self.interval) if self.interval else None}
+        record["survivors"] = list(self.survivors) if len(self.survivors) > 1 else None
+        record["fidelity"] = self.fidelity.model_dump(mode="json") or None
         if self.look:
-            found["look"] |= {name: list(found["look"][name]) for name in ("open", "notes")}
-        found["values"] = {point: list(values) for point, values in self.values.items()}
+            record["look"] |= {name: list(record["look"][name]) for name in ("open", "notes")}
+        record["values"] = {point: list(values) for point, values in self.values.items()}
         if self.filter:
-            found["filter"]["left_out"] = list(self.filter.left_out)
+            record["filter"]["left_out"] = list(self.filter.left_out)
         later = ("survivors", "fidelity", "look", "values", "noise", "filter")
-        return {name: value for name, value in found.items() if value or name not in later}
+        return {name: value for name, value in record.items() if value or name not in later}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Decision":

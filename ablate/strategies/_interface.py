@@ -48,7 +48,7 @@ class Round:
     @property
     def points(self) -> tuple[str, ...]:
         """The names of its designs, in order."""
-        return tuple(dict.fromkeys(one.point for one in self.candidates))
+        return tuple(dict.fromkeys(candidate.point for candidate in self.candidates))
 
     def mark(self, point: str) -> str:
         """What is decided of a point: see `Decision.mark`."""
@@ -82,15 +82,15 @@ class Context:
 
         Raises UserError for one that is unknown, in the base already, or there twice.
         """
-        found = []
+        encoders = []
         for n, title in enumerate(titles):
             with self.at(field, *below, n):
-                found.append(encoder_spec(title).title)
-                if found[-1] in self.base.encoders:
-                    raise UserError(f"'{found[-1]}' is in the base already")
+                encoders.append(encoder_spec(title).title)
+                if encoders[-1] in self.base.encoders:
+                    raise UserError(f"'{encoders[-1]}' is in the base already")
         with self.at(field, *below):
-            require_distinct(found)
-        return tuple(found)
+            require_distinct(encoders)
+        return tuple(encoders)
 
     def variant(self, changes: Mapping[str, Located]) -> Design:
         """The base with these values at their dotted paths, checked; errors point to the values."""
@@ -106,8 +106,8 @@ class Context:
         with self.at(field):
             if not budgets or not budgets[-1].is_whole:
                 raise UserError("the last budget is {}, all of a candidate")
-            for one in budgets:
-                for name in one.stages:
+            for budget in budgets:
+                for name in budget.stages:
                     if name not in stages:
                         raise UserError(f"no stage '{name}'{nearest(name, stages)}")
             for less, more in pairwise(budgets):

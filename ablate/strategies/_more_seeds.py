@@ -61,5 +61,5 @@ def _merged(before: Sequence[Round]) -> Iterator[Round]:
     """A round a turn, as the other strategy knows them: with what was decided last."""
     for number, turns in groupby(before, lambda turn: turn.round):
         every = list(turns)
-        candidates = tuple(one for turn in every for one in turn.candidates)
+        candidates = tuple(candidate for turn in every for candidate in turn.candidates)
         yield replace(every[-1], number=number, candidates=candidates)

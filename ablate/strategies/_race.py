@@ -42,7 +42,7 @@ class Rules:
     @property
     def words(self) -> str:
         """The rule as it is written down with a decision."""
-        at = "; ".join(one.words or "in full" for one in self.budgets)
+        at = "; ".join(budget.words or "in full" for budget in self.budgets)
         most = f", at most {self.keep} go on from a part" if self.keep else ""
         return (
             f"race at {at}, up to {self.seeds} seeds{most}: a risk of {self.error:g} a round of "
@@ -68,11 +68,11 @@ def next_look(rules: Rules, turns: Sequence[Round]) -> dict[str, Trial]:
     else:
         points = () if fidelity.is_whole else last.points[: _half(len(last.points))]
     if fidelity.is_whole:
-        seeds = (max(one.seed for turn in turns for one in turn.candidates) + 1,)
+        seeds = (max(candidate.seed for turn in turns for candidate in turn.candidates) + 1,)
     else:
         reached = rules.budgets.index(fidelity)
         fidelity = rules.budgets[-1 if len(points) == 1 else reached + 1]
-    tried = {one.point: one for turn in turns for one in turn.candidates}
+    tried = {candidate.point: candidate for turn in turns for candidate in turn.candidates}
     return {point: Trial(design_of(tried[point]), seeds, fidelity) for point in points}
 
 
@@ -94,18 +94,26 @@ def choose(
     """Who of the last turn goes on, and why; `keeps`: how many, once the round is decided."""
     from ablate.stats.selection import judge
 
-    every = sorted((*history, *(one for runs in rivals.values() for one in runs)), key=_order)
-    known = [one for one in every if one.result]
+    every = sorted(
+        (*history, *(outcome for runs in rivals.values() for outcome in runs)), key=_order
+    )
+    known = [outcome for outcome in every if outcome.result]
     round_ = every[-1].candidate.round
-    failed = {one.candidate.point for one in every if one.failure and one.candidate.round == round_}
-    own = [
-        one for one in known if one.candidate.round == round_ and one.candidate.point not in failed
+    failed = {
+        outcome.candidate.point
+        for outcome in every
+        if outcome.failure and outcome.candidate.round == round_
+    }
+    of_round = [
+        outcome
+        for outcome in known
+        if outcome.candidate.round == round_ and outcome.candidate.point not in failed
     ]
-    turns = [list(group) for _, group in groupby(own, _turn)]
-    seen = [_seen(own, known, group) for group in turns]
+    turns = [list(group) for _, group in groupby(of_round, _turn)]
+    seen = [_seen(of_round, known, group) for group in turns]
     fidelity = turns[-1][0].candidate.fidelity
-    latest = _runs(own, turns[-1])
-    if len(by_point(own)) == 1 and fidelity.is_whole:
+    latest = _runs(of_round, turns[-1])
+    if len(by_point(of_round)) == 1 and fidelity.is_whole:
         return Choice(tuple(latest), latest)
     most = len(rules.budgets) + max(0, rules.seeds - len(next(iter(by_point(turns[0]).values()))))
     most = max(most, len(turns))
@@ -142,7 +150,7 @@ def _going(
     going, cut = list[str](), set[str]()
     for n, turn in enumerate(turns, start=1):
         verdict = judge(seen[:n], most, rules.indifference, rules.error)
-        here = {one.candidate.point for one in turn}
+        here = {outcome.candidate.point for outcome in turn}
         leader = next(name for name in verdict.ranked if name in here)
         going = [name for name in dict.fromkeys((leader, *verdict.open)) if name not in cut]
         if rules.keep and not turn[0].candidate.fidelity.is_whole:
@@ -167,42 +175,44 @@ def _correct(
         fidelity = turn[0].candidate.fidelity
         crossing = look.crossing if fidelity.is_whole else _crossing(known, fidelity)
         now.append(replace(look, noise=noise, crossing=crossing))
-    found = judge(now, most, rules.indifference, rules.error)
-    return found.good if found.leader == leader else None
+    verdict = judge(now, most, rules.indifference, rules.error)
+    return verdict.good if verdict.leader == leader else None
 
 
-def _turn(one: Outcome) -> int:
-    return one.turn
+def _turn(outcome: Outcome) -> int:
+    return outcome.turn
 
 
-def _order(one: Outcome) -> tuple[int, str, int]:
+def _order(outcome: Outcome) -> tuple[int, str, int]:
     """The same whoever is still in the race, so that ties fall the same way at every look."""
-    return one.turn, one.candidate.point, one.candidate.seed
+    return outcome.turn, outcome.candidate.point, outcome.candidate.seed
 
 
-def _runs(own: Sequence[Outcome], turn: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def _runs(outcomes: Sequence[Outcome], turn: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """Of the points of a turn all runs of its fidelity up to it."""
-    points = dict.fromkeys(one.candidate.point for one in turn)
+    points = dict.fromkeys(outcome.candidate.point for outcome in turn)
     alike = [
-        one
-        for one in own
-        if one.turn <= turn[0].turn
-        and one.candidate.point in points
-        and one.candidate.fidelity == turn[0].candidate.fidelity
+        outcome
+        for outcome in outcomes
+        if outcome.turn <= turn[0].turn
+        and outcome.candidate.point in points
+        and outcome.candidate.fidelity == turn[0].candidate.fidelity
     ]
     return by_point(alike)
 
 
-def _seen(own: Sequence[Outcome], known: Sequence[Outcome], turn: Sequence[Outcome]) -> "Seen":
+def _seen(outcomes: Sequence[Outcome], known: Sequence[Outcome], turn: Sequence[Outcome]) -> "Seen":
     """What a look could know: nothing of later turns."""
     from ablate.stats.bootstrap import sample_of
     from ablate.stats.selection import WHOLE as NOTHING
     from ablate.stats.selection import Look as Seen
     from ablate.stats.selection import image_spread
 
-    runs, fidelity = _runs(own, turn), turn[0].candidate.fidelity
-    before = [one for one in known if one.turn <= turn[0].turn and one.result]
-    answers = [[one.result.rows() for one in each if one.result] for each in runs.values()]
+    runs, fidelity = _runs(outcomes, turn), turn[0].candidate.fidelity
+    before = [outcome for outcome in known if outcome.turn <= turn[0].turn and outcome.result]
+    answers = [
+        [outcome.result.rows() for outcome in each if outcome.result] for each in runs.values()
+    ]
     answered = all(rows for each in answers for rows in each)
     return Seen(
         names=list(runs),
@@ -219,15 +229,17 @@ def _noise(known: Sequence[Outcome]) -> "Spread | None":
     and with what is shipped."""
     from ablate.stats.selection import Spread
 
-    results = [one.result for one in known if one.result]
+    results = [outcome.result for outcome in known if outcome.result]
     floor = results[0].floor(results[1:])
     squares = floor.crude * floor.freedom if floor else 0.0
     freedom = floor.freedom if floor else 0.0
     for runs in by_point(known).values():
         budgets: dict[str, list[float]] = {}
-        for one in runs:
-            if one.result:
-                budgets.setdefault(one.candidate.fidelity.words, []).append(one.result.composite)
+        for outcome in runs:
+            if outcome.result:
+                budgets.setdefault(outcome.candidate.fidelity.words, []).append(
+                    outcome.result.composite
+                )
         for scores in budgets.values():
             middle = sum(scores) / len(scores)
             squares += sum((score - middle) ** 2 for score in scores)
@@ -241,8 +253,8 @@ def _crossing(known: Sequence[Outcome], fidelity: Fidelity) -> "Spread | None":
 
     rounds: dict[int, list[tuple[float, float]]] = {}
     for runs in by_point(known).values():
-        part = [one for one in runs if one.candidate.fidelity == fidelity]
-        whole = [one for one in runs if one.candidate.fidelity.is_whole]
+        part = [outcome for outcome in runs if outcome.candidate.fidelity == fidelity]
+        whole = [outcome for outcome in runs if outcome.candidate.fidelity.is_whole]
         if part and whole:
             pair = (mean(part), mean(whole))
             rounds.setdefault(part[0].candidate.round, []).append(pair)
@@ -258,12 +270,12 @@ def _wanting_questions(seen: "Seen", verdict: "Verdict", leader: str) -> set[str
     runs, images = np.asarray(seen.runs), np.asarray(seen.images.variance)
     variance = float(np.asarray(seen.noise.variance))
     top = seen.names.index(leader)
-    found = set()
+    wanting = set()
     for n, name in enumerate(seen.names):
         noise = variance * (1 / runs[n] + 1 / runs[top])
         if name in verdict.open and images.ndim and noise <= images[n, top] / 2:
-            found.add(name)
-    return found
+            wanting.add(name)
+    return wanting
 
 
 def _standings(
@@ -276,7 +288,7 @@ def _standings(
 ) -> Iterator[tuple[str, Standing]]:
     """Where each point of the turn stands, the leader first."""
     top = mean(latest[leader])
-    for name in (one for one in verdict.ranked if one in latest):
+    for name in (name for name in verdict.ranked if name in latest):
         bound = verdict.ahead[name]
         known = None if math.isinf(bound) else bound
         mark, why = "not told apart", "no more seeds"
@@ -311,8 +323,8 @@ def _notes(seen: "Seen", fidelity: Fidelity, tied: bool) -> Iterator[str]:
         yield "They were not told apart: the highest mean goes on."
 
 
-def _spread(one: "Spread") -> str:
+def _spread(spread: "Spread") -> str:
     import numpy as np
 
-    variance, freedom = (float(np.asarray(part)) for part in one)
+    variance, freedom = (float(np.asarray(part)) for part in spread)
     return f"{math.sqrt(variance):.1f} points ({freedom:.0f} degrees of freedom)"

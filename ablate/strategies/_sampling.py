@@ -54,7 +54,7 @@ ATTEMPTS = 1000
 
 
 @dataclass(frozen=True)
-class Told:
+class TrialResult:
     """What came of a trial: its values, in the order of the objectives, and by step what it was
     worth on the way."""
 
@@ -88,8 +88,8 @@ def _named(kind: str, known: Mapping[str, str]) -> Callable[[Any], Any]:
     return read
 
 
-def _problem(said: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": said})
+def _problem(message: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": message})
 
 
 SamplerConfig = Annotated[Named, BeforeValidator(_named("sampler", SAMPLERS))]
@@ -116,23 +116,23 @@ class Sampling:
     _asked: dict[tuple[Any, ...], list[Point]] = field(default_factory=dict)
     _states: dict[tuple[Any, ...], "Study"] = field(default_factory=dict)
 
-    def propose(self, told: Sequence[Sequence[Told]], count: int) -> list[Point]:
+    def propose(self, results: Sequence[Sequence[TrialResult]], count: int) -> list[Point]:
         """The next points, after turns that were told so.
 
         They are kept in `home()`, since to replay many trials takes its time.
         """
-        history = tuple(map(tuple, told))
+        history = tuple(map(tuple, results))
         if (history, count) not in self._asked:
-            own = [self.sampler.model_dump(), list(self.directions), self.seed, self.trials]
-            turns = [[astuple(one) for one in turn] for turn in history]
-            made_of = [version("optuna"), self.made_of, own, turns, count]
+            made_with = [self.sampler.model_dump(), list(self.directions), self.seed, self.trials]
+            turns = [[astuple(trial) for trial in turn] for turn in history]
+            made_of = [version("optuna"), self.made_of, made_with, turns, count]
             asked = disk_cache("optuna", made_of, lambda: self._replayed(history, count))
             if not all(map(self.fits, asked)):  # of a fusion that has changed, say
                 asked = self._replayed(history, count)
             self._asked[history, count] = asked
         return self._asked[history, count]
 
-    def _replayed(self, history: tuple[tuple[Told, ...], ...], count: int) -> list[Point]:
+    def _replayed(self, history: tuple[tuple[TrialResult, ...], ...], count: int) -> list[Point]:
         with _quiet(self.sampler.name):
             study = self._after(history)
             return [trial.params for trial in self._ask(study, count)]
@@ -148,7 +148,7 @@ class Sampling:
                 self._asked[turn, count] = [trial.params for trial in self._ask(study, count)]
         return self._asked[turn, count]
 
-    def _after(self, history: tuple[tuple[Told, ...], ...]) -> "Study":
+    def _after(self, history: tuple[tuple[TrialResult, ...], ...]) -> "Study":
         """A study of one's own that was told so: from the longest that is known, step by step.
 
         States are copied, for who asks a sampler changes it; a few of the last are kept.
@@ -181,17 +181,17 @@ class Sampling:
         from optuna.samplers import RandomSampler
         from optuna.trial import TrialState
 
-        found: list[Any] = []
+        trials: list[Any] = []
         ranges, asked, vain = self.space.distributions(), study.sampler, 0
         for attempt in range(ATTEMPTS + count):
-            if len(found) == count:
+            if len(trials) == count:
                 study.sampler = asked
-                return found
+                return trials
             if vain == VAIN and self.sampler.name != "grid":  # one that insists, as gp may
                 study.sampler = RandomSampler(seed=(self.seed + attempt) % 2**32)
             trial = study.ask(ranges)
             if self.space.holds(trial.params) and self.fits(trial.params):
-                found.append(trial)
+                trials.append(trial)
                 study.sampler, vain = asked, 0
             else:
                 _tell(study, trial, state=TrialState.FAIL)
@@ -199,7 +199,7 @@ class Sampling:
         raise UserError(f"{ATTEMPTS} points in a row made no candidate; make the space smaller")
 
     @staticmethod
-    def _tell(study: "Study", trial: Any, came: Told) -> None:
+    def _tell(study: "Study", trial: Any, came: TrialResult) -> None:
         from optuna.trial import TrialState
 
         for step, value in came.reported:
@@ -231,8 +231,8 @@ def _quiet(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except (ImportError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"Optuna's {name} cannot go on: {said}") from error
+        message = " ".join(str(error).split())
+        raise UserError(f"Optuna's {name} cannot go on: {message}") from error
     finally:
         optuna.logging.set_verbosity(before)
 
@@ -240,8 +240,8 @@ def _quiet(name: str) -> Iterator[None]:
 def sampler(named: Named, space: Space, seed: int, trials: int) -> Any:
     """Optuna's sampler of that name. Raises UserError for an option that it does not have, or where
     the space is none for it."""
-    own = sampler_defaults(named, space, seed, trials)
-    return _made("sampler", SAMPLERS[named.name], named, own)
+    defaults = sampler_defaults(named, space, seed, trials)
+    return _made("sampler", SAMPLERS[named.name], named, defaults)
 
 
 def sampler_defaults(named: Named, space: Space, seed: int, trials: int) -> dict[str, Any]:
@@ -257,19 +257,19 @@ def sampler_defaults(named: Named, space: Space, seed: int, trials: int) -> dict
             raise UserError(
                 "cmaes needs the package cmaes: pip install 'ablate-vlm[optuna]', or choose tpe"
             )
-    own: dict[str, Any] = {"seed": seed}
+    defaults: dict[str, Any] = {"seed": seed}
     if named.name == "grid":
         grid = space.grid()
         if grid is None:
             raise UserError(f"a grid needs an end of values: give {space.endless} a step")
-        own["search_space"] = {name: list(values) for name, values in grid.items()}
+        defaults["search_space"] = {name: list(values) for name, values in grid.items()}
     if named.name in {"nsgaii", "nsgaiii"}:
-        own["population_size"] = max(4, min(50, trials // 4))
+        defaults["population_size"] = max(4, min(50, trials // 4))
     if named.name == "tpe":
-        own["n_startup_trials"] = max(4, min(10, trials // 3))
+        defaults["n_startup_trials"] = max(4, min(10, trials // 3))
     if named.name in {"cmaes", "gp", "qmc"}:
-        own["warn_independent_sampling"] = False
-    return own
+        defaults["warn_independent_sampling"] = False
+    return defaults
 
 
 def pruner(named: Named, first: int, last: int) -> Any:
@@ -277,17 +277,17 @@ def pruner(named: Named, first: int, last: int) -> Any:
 
     Raises UserError for an option that it does not have.
     """
-    own: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     if named.name in {"hyperband", "successive_halving"}:
-        own["min_resource"] = first
+        defaults["min_resource"] = first
     if named.name == "hyperband":
-        own["max_resource"] = last
+        defaults["max_resource"] = last
     if named.name == "percentile":
-        own["percentile"] = 50.0
-    return _made("pruner", PRUNERS[named.name], named, own)
+        defaults["percentile"] = 50.0
+    return _made("pruner", PRUNERS[named.name], named, defaults)
 
 
-def _made(what: str, title: str, named: Named, own: Mapping[str, Any]) -> Any:
+def _made(what: str, title: str, named: Named, defaults: Mapping[str, Any]) -> Any:
     import optuna
 
     cls = getattr(getattr(optuna, f"{what}s"), title)
@@ -303,7 +303,7 @@ def _made(what: str, title: str, named: Named, own: Mapping[str, Any]) -> Any:
             raise UserError(f"{named.name} has no option '{name}'{nearest(name, options)}")
     try:
         with _quiet(named.name):
-            return cls(**{**own, **named.options})
+            return cls(**{**defaults, **named.options})
     except UserError as error:
         raise UserError(str(error).replace("cannot go on", "does not take its options")) from error
 
@@ -338,22 +338,22 @@ def pruned(
         trials = [study.ask() for _ in range(1 + max(number for turn in turns for number in turn))]
         stopped: set[int] = set()
         for n, turn in enumerate(turns):
-            for number, told in turn.items():
-                for step, value in told.steps.items():  # `report` takes a step only once
+            for number, report in turn.items():
+                for step, value in report.steps.items():  # `report` takes a step only once
                     study._storage.set_trial_intermediate_value(
                         trials[number]._trial_id, step, value
                     )
             frozen = study.get_trials(deepcopy=False)
             stopped = {
                 number
-                for number, told in turn.items()
-                if not told.failed and told.value is None and stops.prune(study, frozen[number])
+                for number, report in turn.items()
+                if not report.failed and report.value is None and stops.prune(study, frozen[number])
             }
             later = {number for other in turns[n + 1 :] for number in other}
-            for number, told in turn.items():
-                if told.value is not None:
-                    study.tell(trials[number], told.value)
-                elif told.failed:
+            for number, report in turn.items():
+                if report.value is not None:
+                    study.tell(trials[number], report.value)
+                elif report.failed:
                     study.tell(trials[number], state=TrialState.FAIL)
                 elif n + 1 < len(turns) and number not in later:
                     study.tell(trials[number], state=TrialState.PRUNED)

@@ -73,7 +73,8 @@ class Categorical(Range):
     def _words(self) -> dict[Any, Any]:
         """The values by what Optuna calls them: lists and mappings by their JSON."""
         return {
-            json.dumps(one) if isinstance(one, list | dict) else one: one for one in self.choices
+            json.dumps(choice) if isinstance(choice, list | dict) else choice: choice
+            for choice in self.choices
         }
 
     def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
@@ -85,7 +86,9 @@ class Categorical(Range):
         return self._words()[point[path]]
 
     def point(self, path: str, value: Any) -> Point | None:
-        return next(({path: word} for word, one in self._words().items() if one == value), None)
+        return next(
+            ({path: word} for word, choice in self._words().items() if choice == value), None
+        )
 
     def ends(self) -> Sequence[Any]:
         return self.choices
@@ -196,9 +199,9 @@ class Subset(Range):
         return [title for title in self.of if point[title]]
 
     def point(self, path: str, value: Any) -> Point | None:
-        found = {title: title in value for title in self.of}
-        inside = set(value) <= set(self.of) and self.holds(path, found)
-        return found if inside else None
+        ticked = {title: title in value for title in self.of}
+        inside = set(value) <= set(self.of) and self.holds(path, ticked)
+        return ticked if inside else None
 
     def ends(self) -> Sequence[Any]:
         return [[title] for title in self.of]
@@ -227,59 +230,59 @@ class Space:
 
     def distributions(self) -> "dict[str, BaseDistribution]":
         """Of all parameters, by name."""
-        found: dict[str, Any] = {}
-        for path, one in self.ranges.items():
-            found |= one.distributions(path)
-        return found
+        distributions: dict[str, Any] = {}
+        for path, range_ in self.ranges.items():
+            distributions |= range_.distributions(path)
+        return distributions
 
     def values(self, point: Point) -> dict[str, Any]:
         """The fields at a point, by path."""
-        return {path: one.value(path, point) for path, one in self.ranges.items()}
+        return {path: range_.value(path, point) for path, range_ in self.ranges.items()}
 
     def holds(self, point: Point) -> bool:
         """Whether a point that was drawn is one of the space."""
-        return all(one.holds(path, point) for path, one in self.ranges.items())
+        return all(range_.holds(path, point) for path, range_ in self.ranges.items())
 
     def point(self, values: Mapping[str, Any]) -> Point | None:
         """The point with these values of the fields; None where one lies outside."""
-        found: dict[str, Any] = {}
-        for path, one in self.ranges.items():
-            part = one.point(path, values[path])
+        point: dict[str, Any] = {}
+        for path, range_ in self.ranges.items():
+            part = range_.point(path, values[path])
             if part is None:
                 return None
-            found |= part
-        return found
+            point |= part
+        return point
 
     def values_of(self, base: Design) -> dict[str, Any]:
         """What the fields are in the base; of encoders none is added."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for path in self.ranges:
             here: Any = base.model_dump(mode="json")
             for part in path.split("."):
                 here = here.get(part) if isinstance(here, dict) else None
-            found[path] = [] if path == "encoders" else here
-        return found
+            values[path] = [] if path == "encoders" else here
+        return values
 
     def grid(self) -> dict[str, Sequence[Any]] | None:
         """Every value of every parameter; None where there is no end of them."""
-        found: dict[str, Sequence[Any]] = {}
-        for path, one in self.ranges.items():
-            steps = one.steps(path)
+        grid: dict[str, Sequence[Any]] = {}
+        for path, range_ in self.ranges.items():
+            steps = range_.steps(path)
             if steps is None:
                 return None
-            found |= steps
-        return found
+            grid |= steps
+        return grid
 
     @property
     def endless(self) -> str | None:
         """The first field that has no end of values."""
-        paths = (path for path, one in self.ranges.items() if one.steps(path) is None)
+        paths = (path for path, range_ in self.ranges.items() if range_.steps(path) is None)
         return next(paths, None)
 
     @property
     def has_numbers(self) -> bool:
         """Whether a field ranges over numbers."""
-        return any(isinstance(one, _Between) for one in self.ranges.values())
+        return any(isinstance(range_, _Between) for range_ in self.ranges.values())
 
     def words(self, point: Point) -> str:
         """A point in short: choices and experts as they are, numbers after the end of their path.
@@ -347,8 +350,8 @@ def _parsed(value: Any) -> Range:
     return KINDS[kind].model_validate(value)
 
 
-def _problem(said: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": said})
+def _problem(message: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": message})
 
 
 AnyRange = Annotated[Range, PlainValidator(_parsed)]

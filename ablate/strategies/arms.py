@@ -43,8 +43,8 @@ class Arms(Strategy):
     def resolved(self, study: Context) -> Self:
         with study.at("arms"):
             require_distinct(arm.name for arm in self.arms)
-        found = self.model_copy()
-        found._designs = {
+        strategy = self.model_copy()
+        strategy._designs = {
             arm.name: study.variant(tree.value["set"].value if "set" in tree.value else {})
             for arm, tree in zip(self.arms, study.written("arms").value, strict=True)
         }
@@ -52,7 +52,7 @@ class Arms(Strategy):
             if arm.published is not None:
                 with study.at("arms", n, "published"):
                     study.require_row(arm.published)
-        return found
+        return strategy
 
     def named_llms(self, written: Located) -> Iterable[Located]:
         sets = [arm.value["set"] for arm in written.at(["arms"]).value if "set" in arm.value]

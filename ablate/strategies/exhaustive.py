@@ -49,10 +49,10 @@ class Exhaustive(Strategy):
     def designs(self, base: Design, before: Sequence[Round]) -> Mapping[str, Design]:
         self._require_few()
         added = (some for n in range(self._size + 1) for some in combinations(self.pool, n))
-        found = [
+        designs = [
             base.model_copy(update={"encoders": (*base.encoders, *experts)}) for experts in added
         ]
-        return {design.mixture: design for design in found}
+        return {design.mixture: design for design in designs}
 
     def _require_few(self) -> None:
         count = sum(comb(len(self.pool), n) for n in range(self._size + 1))

@@ -48,11 +48,11 @@ class Halving(Exhaustive):
     rungs: Annotated[tuple[Rung, ...] | None, Strict(False)] = Field(default=None, min_length=1)
 
     def resolved(self, study: Context) -> Self:
-        found = super().resolved(study)
-        rungs, stages = found._rungs(study.base), study.base.recipe.stages()
+        strategy = super().resolved(study)
+        rungs, stages = strategy._rungs(study.base), study.base.recipe.stages()
         with study.at("rungs"):
-            for one in rungs:
-                for name in one.stages:
+            for budget in rungs:
+                for name in budget.stages:
                     if name not in stages:
                         raise UserError(f"no stage '{name}'{nearest(name, stages)}")
             for before, after in pairwise(rungs):
@@ -62,7 +62,7 @@ class Halving(Exhaustive):
                     raise UserError(f"{after.keep} cannot go on of {before.keep}")
             if rungs[-1].keep != 1 or not rungs[-1].fidelity.is_whole:
                 raise UserError("the last rung is {keep: 1}, all of a candidate")
-        return found
+        return strategy
 
     def _rungs(self, base: Design) -> tuple[Rung, ...]:
         if self.rungs is not None:
@@ -83,14 +83,14 @@ class Halving(Exhaustive):
         rungs = self._rungs(base)
         if not before:
             designs = self.designs(base, before)
-            return {point: _trial(one, rungs[0], 0) for point, one in designs.items()}
+            return {point: _trial(design, rungs[0], 0) for point, design in designs.items()}
         number, last = len(before), before[-1]
         if number >= len(rungs):
             return {}
         goes_on = last.points[: rungs[number - 1].keep]
         if last.decision:
             goes_on = last.decision.look.open if last.decision.look else ()
-        tried = {one.point: one for one in last.candidates}
+        tried = {candidate.point: candidate for candidate in last.candidates}
         same = rungs[number].fidelity == rungs[number - 1].fidelity
         done = rungs[number - 1].seeds if same else 0
         return {point: _trial(design_of(tried[point]), rungs[number], done) for point in goes_on}
@@ -99,7 +99,7 @@ class Halving(Exhaustive):
         runs = {point: alike(outcomes) for point, outcomes in rivals.items()}
         candidate = next(iter(runs.values()))[-1].candidate
         rungs = self._rungs(candidate)
-        reached = max(one.turn for outcomes in rivals.values() for one in outcomes)
+        reached = max(outcome.turn for outcomes in rivals.values() for outcome in outcomes)
         ranked = sorted(runs, key=lambda point: (-mean(runs[point]), point))
         goes_on = tuple(ranked[: rungs[reached - 1].keep]) if reached < len(rungs) else ()
         top = mean(runs[ranked[0]])

@@ -34,7 +34,7 @@ from ablate.strategies._sampling import (
     SamplerConfig,
     Sampling,
     State,
-    Told,
+    TrialResult,
     pruned,
     pruner,
     sampler,
@@ -106,8 +106,8 @@ class Optuna(Strategy):
         written = dict.fromkeys(value) if isinstance(value, list) else value
         for name, way in written.items() if isinstance(written, dict) else ():
             if way is None:
-                said = f"'{name}' has no direction; write {name}: maximize or {name}: minimize"
-                raise PydanticCustomError("ours", "{said}", {"said": said})
+                message = f"'{name}' has no direction; write {name}: maximize or {name}: minimize"
+                raise PydanticCustomError("ours", "{said}", {"said": message})
         return value
 
     @model_validator(mode="after")
@@ -174,42 +174,42 @@ class Optuna(Strategy):
         with study.at("budgets"):
             if steps != sorted(set(steps)):
                 raise UserError(f"the least shares should grow, they are {steps} %")
-        found = self.model_copy(update={"space": ranges})
-        found._build = partial(design_at, study, space)
-        found._sampling = Sampling(
+        strategy = self.model_copy(update={"space": ranges})
+        strategy._build = partial(design_at, study, space)
+        strategy._sampling = Sampling(
             space,
             self.sampler,
             tuple(self.objectives.values()),
             self.seed,
             self.n_trials,
-            found._fits,
+            strategy._fits,
             None if self.sampler.name == "grid" else space.point(space.values_of(study.base)),
             {
                 "base": study.base.model_dump(mode="json"),
-                "space": {path: one.model_dump(mode="json") for path, one in ranges.items()},
+                "space": {path: values.model_dump(mode="json") for path, values in ranges.items()},
             },
         )
-        return found
+        return strategy
 
     def _checked(self, path: str, study: Context) -> AnyRange:
         """The range of a field, which the base takes alone, encoders by their full titles."""
-        own = self.space[path]
+        values = self.space[path]
         with study.at("space", path):
             if path == "llm" or path.endswith(".data"):
                 raise UserError("language models and data are compared as arms, not searched")
-            if isinstance(own, Subset) != (path == "encoders"):
+            if isinstance(values, Subset) != (path == "encoders"):
                 hint = "subset ranges over encoders alone" if path != "encoders" else "take subset"
-                raise UserError(f"{hint}, got {own.kind}")
-        if isinstance(own, Subset):
-            titles = study.encoders("space", own.of, path, "of")
-            own = own.model_copy(update={"of": titles})
-        for value in own.ends():
+                raise UserError(f"{hint}, got {values.kind}")
+        if isinstance(values, Subset):
+            titles = study.encoders("space", values.of, path, "of")
+            values = values.model_copy(update={"of": titles})
+        for value in values.ends():
             variant(study, {path: value})
-        return own
+        return values
 
     def shelf(self, base: Design) -> tuple[str, ...]:
         ranges = self.space.values()
-        added = [title for one in ranges if isinstance(one, Subset) for title in one.of]
+        added = [title for values in ranges if isinstance(values, Subset) for title in values.of]
         return (*base.encoders, *added)
 
     def designs(self, base: Design, before: Sequence[Round]) -> Mapping[str, Design]:
@@ -225,7 +225,7 @@ class Optuna(Strategy):
         if count <= 0:
             return {}
         if all(turn.ended for turn in before):
-            points = self._sampling.propose([self._told(turns) for turns in rounds], count)
+            points = self._sampling.propose([self._results(turns) for turns in rounds], count)
         else:
             points = self._sampling.guess(len(rounds), count)
         names = [f"{n}: {self._sampling.space.words(p)}" for n, p in enumerate(points, start)]
@@ -234,13 +234,13 @@ class Optuna(Strategy):
 
     def choose(self, rivals: Mapping[str, Sequence[Outcome]], history: Sequence[Outcome]) -> Choice:
         runs = {point: alike(outcomes) for point, outcomes in rivals.items()}
-        values = {point: self._values(own) for point, own in runs.items()}
+        values = {point: self._values(outcomes) for point, outcomes in runs.items()}
         sign = -1.0 if next(iter(self.objectives.values())) == "maximize" else 1.0
         ranked = sorted(runs, key=lambda point: (sign * values[point][0], _number(point)))
-        whole = all(own[0].candidate.fidelity.is_whole for own in runs.values())
+        whole = all(outcomes[0].candidate.fidelity.is_whole for outcomes in runs.values())
         if self.pruner is None or whole:
             return Choice(tuple(ranked[: self.keeps]), runs, values=values)
-        every = [*history, *(one for outcomes in rivals.values() for one in outcomes)]
+        every = [*history, *(outcome for outcomes in rivals.values() for outcome in outcomes)]
         numbers = pruned(
             self.pruner,
             (_step(self._rungs[0]), 100),
@@ -309,27 +309,33 @@ class Optuna(Strategy):
             return () if last.ended else last.points
         return last.decision.look.open if last.decision.look else ()
 
-    def _told(self, turns: Sequence[Round]) -> list[Told]:
+    def _results(self, turns: Sequence[Round]) -> list[TrialResult]:
         """What came of the trials of a round, in their order."""
-        found = []
+        results = []
         for point in turns[0].points:
             reported: list[tuple[int, float]] = []
             state: State = "pruned"
             values: tuple[float, ...] = ()
             for turn in turns:
                 if point in turn.points:
-                    own = turn.decision.values.get(point) if turn.decision else None
+                    values_of_point = turn.decision.values.get(point) if turn.decision else None
                     whole = turn.candidates[0].fidelity.is_whole
-                    state = "failed" if own is None else "complete" if whole else "pruned"
-                    values = own or ()
-                    if own and len(self.objectives) == 1:
-                        reported.append((_step(turn.candidates[0].fidelity), own[0]))
-            found.append(Told(state, values if state == "complete" else (), tuple(reported)))
-        return found
+                    state = (
+                        "failed" if values_of_point is None else "complete" if whole else "pruned"
+                    )
+                    values = values_of_point or ()
+                    if values_of_point and len(self.objectives) == 1:
+                        reported.append((_step(turn.candidates[0].fidelity), values_of_point[0]))
+            results.append(
+                TrialResult(state, values if state == "complete" else (), tuple(reported))
+            )
+        return results
 
     def _values(self, runs: Sequence[Outcome]) -> tuple[float, ...]:
         """The objectives of a trial, means over its seeds."""
-        return tuple(sum(_read(one, name) for one in runs) / len(runs) for name in self.objectives)
+        return tuple(
+            sum(_read(outcome, name) for outcome in runs) / len(runs) for name in self.objectives
+        )
 
     def _reported(self, runs: Sequence[Outcome]) -> dict[int, float]:
         """By step what a trial is worth on the way, of its runs of one fidelity."""
@@ -343,15 +349,15 @@ class Optuna(Strategy):
 
     def _reports(self, turn: Mapping[str, Sequence[Outcome]]) -> dict[int, Report]:
         """What the trials of a turn told, by number; one of which a seed failed told nothing."""
-        found = {}
+        reports = {}
         for point, runs in turn.items():
-            if any(one.failure for one in runs):
-                found[_number(point)] = Report(failed=True)
+            if any(outcome.failure for outcome in runs):
+                reports[_number(point)] = Report(failed=True)
             else:
                 whole = runs[0].candidate.fidelity.is_whole
                 value = self._values(runs)[0] if whole else None
-                found[_number(point)] = Report(self._reported(runs), value)
-        return found
+                reports[_number(point)] = Report(self._reported(runs), value)
+        return reports
 
 
 def _step(budget: Fidelity) -> int:
@@ -365,31 +371,31 @@ def _number(point: str) -> int:
 
 def _turns(outcomes: Iterable[Outcome]) -> list[dict[str, list[Outcome]]]:
     """Outcomes turn by turn, in the order of trials."""
-    found: dict[int, dict[str, list[Outcome]]] = {}
-    for one in sorted(outcomes, key=lambda one: _number(one.candidate.point)):
-        found.setdefault(one.turn, {}).setdefault(one.candidate.point, []).append(one)
-    return [found[key] for key in sorted(found)]
+    turns: dict[int, dict[str, list[Outcome]]] = {}
+    for outcome in sorted(outcomes, key=lambda outcome: _number(outcome.candidate.point)):
+        turns.setdefault(outcome.turn, {}).setdefault(outcome.candidate.point, []).append(outcome)
+    return [turns[key] for key in sorted(turns)]
 
 
-def _read(one: Outcome, objective: str) -> float:
-    assert one.result is not None
+def _read(outcome: Outcome, objective: str) -> float:
+    assert outcome.result is not None
     if objective == "score":
-        return one.result.composite
+        return outcome.result.composite
     if objective in COSTS:
-        assert one.cost is not None
-        return one.cost(objective)
-    return one.result.scores[objective]
+        assert outcome.cost is not None
+        return outcome.cost(objective)
+    return outcome.result.scores[objective]
 
 
 def _by_image(runs: Iterable[Outcome]) -> dict[int, float]:
     """The mean points of each image's questions; an image by a checksum of its name."""
     sums: dict[int, list[float]] = {}
-    for one in runs:
-        for row in one.result.rows() if one.result else ():
+    for outcome in runs:
+        for row in outcome.result.rows() if outcome.result else ():
             image = zlib.crc32(str(row["image"]).encode()) & 0x7FFFFFFF
             sums.setdefault(image, []).append(100.0 * row["score"])
     return {image: sum(points) / len(points) for image, points in sorted(sums.items())}
 
 
-def _problem(said: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": said})
+def _problem(message: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": message})

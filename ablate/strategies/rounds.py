@@ -87,8 +87,8 @@ class Rounds(Strategy):
         once: dict[frozenset[str], Design] = {}
         for encoders, best in self._mixtures(base, before):
             grown_from = best if self.start == "grown" else None
-            found = base.model_copy(update={"encoders": encoders, "grown_from": grown_from})
-            once.setdefault(frozenset(encoders), found)
+            design = base.model_copy(update={"encoders": encoders, "grown_from": grown_from})
+            once.setdefault(frozenset(encoders), design)
         return {design.mixture: design for design in once.values()}
 
     def _mixtures(
