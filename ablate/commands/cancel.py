@@ -15,13 +15,13 @@ def cancel(name: str, overrides: Sequence[str]) -> int:
     from ablate.driver import cancel as ends
 
     study = load_study(name, overrides)
-    found = []
+    endings = []
     for ending in ends.cancel(home(), study.id):
-        found.append(ending)
+        endings.append(ending)
         say(f"left  {ending.what}: {ending.left}" if ending.left else f"ended {ending.what}")
-    if not found:
+    if not endings:
         note(f"nothing is at work on {study.name}{namesakes(study)}")
-    if any(ending.left for ending in found):
+    if any(ending.left for ending in endings):
         return 1
     for table in at_work(read_status(study, Store(home()))):
         note(f"another study shares what is still at work\n{table}")

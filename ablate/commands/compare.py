@@ -43,75 +43,78 @@ def show(a: str, b: str, name: str, overrides: Sequence[str], most: int, as_json
 
     studies: dict[str, StudyResult] = {}
 
-    def found(word: str) -> tuple[StudyResult, Any]:
-        own, colon, rest = word.rpartition(":")
-        of, wanted = (own, rest) if colon else (name, word)
+    def study_and_candidate(word: str) -> tuple[StudyResult, Any]:
+        before, colon, rest = word.rpartition(":")
+        of, wanted = (before, rest) if colon else (name, word)
         if of not in studies:
             studies[of] = load(load_study(of, overrides if of == name else ()))
         return studies[of], candidate(studies[of], wanted)
 
-    comparison = Comparison(*found(a), *found(b))
+    comparison = Comparison(*study_and_candidate(a), *study_and_candidate(b))
     if as_json:
         emit_json(as_data(comparison, most))
     else:
         print(as_text(comparison, most))  # printable, but for what makes a heading bold
 
 
-def as_data(found: "Comparison", most: int) -> dict[str, Any]:
+def as_data(comparison: "Comparison", most: int) -> dict[str, Any]:
     """The comparison as JSON values, numbers exact."""
     from dataclasses import asdict
 
     from ablate.reports.frame import records
     from ablate.reports.significance import covered
 
-    benchmarks = records(found.benchmarks())
+    benchmarks = records(comparison.benchmarks())
     return {
-        "a": {"study": found.of_a.name, "candidate": found.a.name},
-        "b": {"study": found.of_b.name, "candidate": found.b.name},
-        "settings": records(found.settings()),
+        "a": {"study": comparison.of_a.name, "candidate": comparison.a.name},
+        "b": {"study": comparison.of_b.name, "candidate": comparison.b.name},
+        "settings": records(comparison.settings()),
         "benchmarks": benchmarks[:-1],
         "mean": benchmarks[-1],
-        "notes": found.notes,
-        "covers": " ".join(covered(found.board)),
-        "noise": found.board.noise.to_json() if found.board.noise else None,
-        "fairness": [asdict(one) for one in found.findings],
+        "notes": comparison.notes,
+        "covers": " ".join(covered(comparison.board)),
+        "noise": comparison.board.noise.to_json() if comparison.board.noise else None,
+        "fairness": [asdict(finding) for finding in comparison.findings],
         "flips": [
-            {"flip": word, **row} for word, rows in _flips(found, most).items() for row in rows
+            {"flip": word, **row} for word, rows in _flips(comparison, most).items() for row in rows
         ],
     }
 
 
-def as_text(found: "Comparison", most: int) -> str:
+def as_text(comparison: "Comparison", most: int) -> str:
     """The comparison as paragraphs and tables for a terminal."""
-    flips = found.flips
+    flips = comparison.flips
     form = None if on_terminal(sys.stdout) else "md"
     parts = [
-        f"A: {one_line(found.a.name)} ({found.of_a.name})\n"
-        f"B: {one_line(found.b.name)} ({found.of_b.name})",
-        reporting.shown(found.settings(), form, "Settings that differ").rstrip(),
-        reporting.shown(found.benchmarks(), form, "Scores, difference B minus A").rstrip(),
+        f"A: {one_line(comparison.a.name)} ({comparison.of_a.name})\n"
+        f"B: {one_line(comparison.b.name)} ({comparison.of_b.name})",
+        reporting.shown(comparison.settings(), form, "Settings that differ").rstrip(),
+        reporting.shown(comparison.benchmarks(), form, "Scores, difference B minus A").rstrip(),
         f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
         f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
         "not, and is of these runs: training noise is not in it.",
-        *map(one_line, found.notes),
+        *map(one_line, comparison.notes),
     ]
-    for word, rows in _flips(found, most).items():
+    for word, rows in _flips(comparison, most).items():
         parts += [_answer(word, row) for row in rows]
-    findings = [(one.severity, one_line(one.text)) for one in found.findings]
-    told = columns(("FAIRNESS", "FINDING"), findings) if findings else "Fairness: no finding."
-    return "\n\n".join([*parts, told])
+    findings = [(finding.severity, one_line(finding.text)) for finding in comparison.findings]
+    fairness = columns(("FAIRNESS", "FINDING"), findings) if findings else "Fairness: no finding."
+    return "\n\n".join([*parts, fairness])
 
 
-def _flips(found: "Comparison", most: int) -> dict[str, list[dict[str, Any]]]:
+def _flips(comparison: "Comparison", most: int) -> dict[str, list[dict[str, Any]]]:
     """Up to `most` flipped answers, of those fixed and of those broken."""
     from ablate.reports.flips import rows
 
-    both = {"fixed": found.flips.fixed, "broken": found.flips.broken}
-    return {word: rows(found.board, found.a, found.b, keys[:most]) for word, keys in both.items()}
+    both = {"fixed": comparison.flips.fixed, "broken": comparison.flips.broken}
+    return {
+        word: rows(comparison.board, comparison.a, comparison.b, keys[:most])
+        for word, keys in both.items()
+    }
 
 
 def _answer(word: str, row: dict[str, Any]) -> str:
     lines = [("question", row["question"]), ("truth", row["truth"])]
     lines += [("A", row["before"]), ("B", row["after"])]
-    told = "\n".join(f"  {name}: {one_line(text)}" for name, text in lines)
-    return one_line(f"{word}: {row['task']} {row['id']}, {row['image']}") + f"\n{told}"
+    text_of_lines = "\n".join(f"  {name}: {one_line(text)}" for name, text in lines)
+    return one_line(f"{word}: {row['task']} {row['id']}, {row['image']}") + f"\n{text_of_lines}"

@@ -101,13 +101,13 @@ def _files(incomplete: str) -> list[str]:
     """YAML files, and folders that may hold some, that the path typed so far begins."""
     head, slash, _ = incomplete.rpartition("/")
     folder = Path(head + slash or ".").expanduser()
-    found = []
+    names = []
     with contextlib.suppress(OSError):
-        for entry in sorted(os.scandir(folder), key=lambda one: one.name):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             name = f"{head}{slash}{entry.name}"
             shown = not entry.name.startswith(".") and name.startswith(incomplete)
             if shown and entry.name.endswith((".yaml", ".yml")):
-                found.append(name)
+                names.append(name)
             elif shown and entry.is_dir():
-                found.append(f"{name}/")
-    return found
+                names.append(f"{name}/")
+    return names

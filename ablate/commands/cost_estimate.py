@@ -21,64 +21,72 @@ class CostEstimate:
     """
 
     def __init__(
-        self, found: StudyStatus, kind: str | None = None, price: float | None = None
+        self, status: StudyStatus, kind: str | None = None, price: float | None = None
     ) -> None:
         self.kind, self.price = kind or "a100", price
         self.gpu = cost.GPUS[self.kind]
-        self._found = found
-        cost.check_room(found.candidates)
-        self.models = {one.name: cost.model_cost(one) for one in found.candidates}
-        users = {one.name: one for one in found.candidates}
+        self._status = status
+        cost.check_room(status.candidates)
+        self.models = {
+            candidate.name: cost.model_cost(candidate) for candidate in status.candidates
+        }
+        users = {candidate.name: candidate for candidate in status.candidates}
         self.costs = {
-            step.key: cost.step_cost(found.study, users[found.used_by[step.key][0]], step, self.gpu)
-            for step in found.steps
+            step.key: cost.step_cost(
+                status.study, users[status.used_by[step.key][0]], step, self.gpu
+            )
+            for step in status.steps
         }
         self._smaller: dict[str, Step] = {}  # the share of a step before each, by its key
         last: dict[str, Step] = {}
-        for step in sorted(found.steps, key=lambda step: step.share):
+        for step in sorted(status.steps, key=lambda step: step.share):
             if step.whole.key in last:
                 self._smaller[step.key] = last[step.whole.key]
             last[step.whole.key] = step
 
-    def candidate(self, one: Candidate) -> dict[str, Any]:
+    def candidate(self, candidate: Candidate) -> dict[str, Any]:
         """The size of a candidate, and the GPU-hours of all its steps, whoever shares them."""
-        model = self.models[one.name]
-        hours = [self.hours(step, alone=True) for step in self._found.chains[one.name]]
+        model = self.models[candidate.name]
+        hours = [self.hours(step, alone=True) for step in self._status.chains[candidate.name]]
         return {
             "visual_tokens": model.visual_tokens,
             "vision_parameters": model.encoders.parameters + model.fusion.parameters,
             "vision_flops": model.encoders.flops + model.fusion.flops,
             "parameters": model.parameters,
-            "trainable_parameters": model.trained(*one.recipe.stages().values()),
+            "trainable_parameters": model.trained(*candidate.recipe.stages().values()),
             "gpu_hours": sum(hours),
         }
 
     def step(self, step: Step) -> dict[str, Any]:
         """What a step costs; None where that is not known."""
-        found = self.costs[step.key]
+        cost_of_step = self.costs[step.key]
         return {
-            "flops": found and found.flops,
-            "gpu_hours": found and self.hours(step),
-            "gpu_memory_gib": found and found.memory,
-            "trunk_gib": found and found.trunk,
+            "flops": cost_of_step and cost_of_step.flops,
+            "gpu_hours": cost_of_step and self.hours(step),
+            "gpu_memory_gib": cost_of_step and cost_of_step.memory,
+            "trunk_gib": cost_of_step and cost_of_step.trunk,
         }
 
     def totals(self) -> dict[str, Any]:
         """The whole study's GPU-hours and money; `from_scratch`: if nothing were shared."""
-        steps, standings = self._found.steps, self._found.standings
+        steps, standings = self._status.steps, self._status.standings
         hours = sum(map(self.hours, steps))
-        to_do = sum(self.hours(one) for one in steps if not standings[one.key].over)
-        chains = self._found.chains.values()
+        to_do = sum(self.hours(step) for step in steps if not standings[step.key].over)
+        chains = self._status.chains.values()
         price = self.price
         return {
             "gpu": self.kind,
             "gpu_hours": hours,
             "gpu_hours_to_do": to_do,
-            "gpu_hours_from_scratch": sum(self.hours(one, True) for each in chains for one in each),
+            "gpu_hours_from_scratch": sum(
+                self.hours(step, True) for each in chains for step in each
+            ),
             "gpu_hours_by_kind": self._by_kind(),
-            "strategies": [one._asdict() for one in self._strategies()],
+            "strategies": [strategy._asdict() for strategy in self._strategies()],
             "trunks_gib": self._trunks(),
-            "steps_of_unknown_cost": sum(one is None for one in self.costs.values()),
+            "steps_of_unknown_cost": sum(
+                cost_of_step is None for cost_of_step in self.costs.values()
+            ),
             "price": price,
             "money": None if price is None else price * hours,
             "money_to_do": None if price is None else price * to_do,
@@ -86,17 +94,21 @@ class CostEstimate:
 
     def remedy(self, step: Step) -> str:
         """What to change if the step takes more memory than the GPU has; nothing if it fits."""
-        found, room = self.costs[step.key], self.gpu.memory
-        if found is None or found.memory <= room:
+        cost_of_step, room = self.costs[step.key], self.gpu.memory
+        if cost_of_step is None or cost_of_step.memory <= room:
             return ""
-        infra = self._found.study.infra.of(step.kind)
-        if found.held >= room:
+        infra = self._status.study.infra.of(step.kind)
+        if cost_of_step.held >= room:
             change = "take a smaller base.llm"
             if step_kinds.find(step.kind).trains:
-                fewest = found.held * infra.shares_of_weights / room
+                fewest = cost_of_step.held * infra.shares_of_weights / room
                 devices = max(2 * infra.processes, 2 ** math.ceil(math.log2(fewest)))
                 change = f"set infra.strategy to fsdp and infra.devices to {devices}"
-        elif fitting := int(found.at_once * (room - found.held) / (found.memory - found.held)):
+        elif fitting := int(
+            cost_of_step.at_once
+            * (room - cost_of_step.held)
+            / (cost_of_step.memory - cost_of_step.held)
+        ):
             change = f"set infra.micro_batch_size to {fitting}"
         elif not infra.gradient_checkpointing:
             change = "set infra.gradient_checkpointing to true"
@@ -108,31 +120,37 @@ class CostEstimate:
         """The totals as a paragraph, and another on what is assumed."""
         total = self.totals()
         hours, scratch = total["gpu_hours"], total["gpu_hours_from_scratch"]
-        said = (
+        sentence = (
             f"On {self.kind} GPUs: {hours:,.0f} GPU-hours in all, "
             f"{total['gpu_hours_to_do']:,.0f} still to do. Each candidate trained from scratch "
             f"would take {scratch:,.0f}: sharing steps saves {scratch - hours:,.0f}.{self._why()}"
         )
         if self.price is not None:
-            said += (
+            sentence += (
                 f" At {self.price:,.2f} a GPU-hour: {total['money']:,.0f} in all, "
                 f"{total['money_to_do']:,.0f} still to do."
             )
         if total["steps_of_unknown_cost"]:
-            said += f" {total['steps_of_unknown_cost']} steps of unknown length are not counted."
+            sentence += (
+                f" {total['steps_of_unknown_cost']} steps of unknown length are not counted."
+            )
         if total["trunks_gib"]:
-            said += (
+            sentence += (
                 f" Stages in part leave at most {total['trunks_gib']:,.1f} GiB in "
                 "$ABLATE_HOME/prefixes for larger shares of them."
             )
         kinds = [f"{kind} {hours:,.0f}" for kind, hours in total["gpu_hours_by_kind"].items()]
         others = [
-            (one["strategy"], one["candidates"], *(f"{one[name]:,.0f}" for name in _HOURS))
-            for one in total["strategies"]
+            (
+                strategy["strategy"],
+                strategy["candidates"],
+                *(f"{strategy[name]:,.0f}" for name in _HOURS),
+            )
+            for strategy in total["strategies"]
         ]
         heads = ("STRATEGY", "CANDIDATES", "GPU-HOURS", "NOTHING SHARED")
         return [
-            f"{said} By kind of step: {', '.join(kinds)}.",
+            f"{sentence} By kind of step: {', '.join(kinds)}.",
             *([columns(heads, others)] if len(others) > 1 else []),
             f"An estimate: work on frozen parts at {cost.FROZEN:.0%} of the GPU's peak and on "
             f"trained parts at {cost.TRAINED:.0%}, as fitted to the published cost of Eagle-X5 on "
@@ -144,32 +162,32 @@ class CostEstimate:
     def _trunks(self) -> float:
         """GiB of what steps in part leave: of the same step the last alone is kept."""
         largest: dict[str, float] = {}
-        for step in self._found.steps:
-            if found := self.costs[step.key]:
+        for step in self._status.steps:
+            if cost_of_step := self.costs[step.key]:
                 key = step.whole.key
-                largest[key] = max(largest.get(key, 0.0), found.trunk)
+                largest[key] = max(largest.get(key, 0.0), cost_of_step.trunk)
         return sum(largest.values())
 
     def _by_kind(self) -> dict[str, float]:
         """The GPU-hours of each kind of step."""
-        found: dict[str, float] = {}
-        for step in self._found.steps:
-            found[step.kind] = found.get(step.kind, 0.0) + self.hours(step)
-        return found
+        hours: dict[str, float] = {}
+        for step in self._status.steps:
+            hours[step.kind] = hours.get(step.kind, 0.0) + self.hours(step)
+        return hours
 
     def _strategies(self) -> list[StrategyCost]:
         """The study's own strategy as it stands, then others."""
-        found = self._found
-        scratch = sum(self.hours(step, True) for one in found.chains.values() for step in one)
-        hours, kind = sum(map(self.hours, found.steps)), found.study.explore.kind
-        own = StrategyCost(kind, len(found.candidates), hours, scratch)
-        return [own, *other_strategies(found.study, self.gpu)]
+        status = self._status
+        scratch = sum(self.hours(step, True) for chain in status.chains.values() for step in chain)
+        hours, kind = sum(map(self.hours, status.steps)), status.study.explore.kind
+        this = StrategyCost(kind, len(status.candidates), hours, scratch)
+        return [this, *other_strategies(status.study, self.gpu)]
 
     def _why(self) -> str:
         """Why sharing saves nothing, where it does not, and what does."""
-        found = self._found
-        several = len({one.point for one in found.candidates}) > 1
-        if not several or any(len(names) > 1 for names in found.used_by.values()):
+        status = self._status
+        several = len({candidate.point for candidate in status.candidates}) > 1
+        if not several or any(len(names) > 1 for names in status.used_by.values()):
             return ""
         return (
             " No two candidates have a step in common: without pre-alignment, whose steps are one "
@@ -180,9 +198,9 @@ class CostEstimate:
     def hours(self, step: Step, alone: bool = False) -> float:
         """GPU-hours of a step that goes on where the study's smaller share of it ends, or `alone`;
         0 where they are not known."""
-        found = self.costs[step.key]
-        if found is None:
+        cost_of_step = self.costs[step.key]
+        if cost_of_step is None:
             return 0.0
         smaller = None if alone else self._smaller.get(step.key)
         before = smaller and self.costs[smaller.key]
-        return found.gpu_hours - (before.trunk_hours if before else 0.0)
+        return cost_of_step.gpu_hours - (before.trunk_hours if before else 0.0)

@@ -71,12 +71,14 @@ def examine_jobs(
     backend: str, study: str | None = None, overrides: Sequence[str] = ()
 ) -> Iterator[Finding]:
     """What the backend finds by jobs that look around: in place of those of a study, or of any."""
-    own, kinds = Infra(), []
+    infra_of_study, kinds = Infra(), []
     if study:
         status = survey(study, overrides)
-        own, kinds = status.study.infra, [*(step.kind for step in status.steps), DRIVER]
-    infra = clusters.over(own) if launcher(backend).remote else own
-    return launcher(backend).probe(Probe(infra, kinds, Origins.of(study, overrides, own), note))
+        infra_of_study, kinds = status.study.infra, [*(step.kind for step in status.steps), DRIVER]
+    infra = clusters.over(infra_of_study) if launcher(backend).remote else infra_of_study
+    return launcher(backend).probe(
+        Probe(infra, kinds, Origins.of(study, overrides, infra_of_study), note)
+    )
 
 
 def _python() -> Finding:
@@ -131,16 +133,16 @@ def _launchers() -> Iterator[Finding]:
 
 
 def _disk() -> Finding:
-    place = home()
-    there = next(path for path in (place, *place.parents) if path.exists())
+    folder = home()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
-    here = f"{free / 2**30:.1f} GiB free at {place}"
+    here = f"{free / 2**30:.1f} GiB free at {folder}"
     try:
         with tempfile.NamedTemporaryFile(dir=there):
             pass
     except OSError as error:
         remedy = "Set ABLATE_HOME to a folder you may write to."
-        return Finding("disk", "problem", f"{place}: {error.strerror}", remedy)
+        return Finding("disk", "problem", f"{folder}: {error.strerror}", remedy)
     if free < ROOM:
         remedy = "Make room, or set ABLATE_HOME to a larger disk; a micro study takes up to 2 GiB."
         return Finding("disk", "problem", here, remedy)

@@ -55,22 +55,22 @@ class ClusterJobs:
     @property
     def driven(self) -> bool:
         """Whether a driver is not known to be dead."""
-        return any(one.state != "gone" for one in self.drivers)
+        return any(driver.state != "gone" for driver in self.drivers)
 
     @property
     def waiting(self) -> list[Submitted]:
         """The jobs that have not begun."""
-        return [one for one in self.jobs if one.job.waits]
+        return [submitted for submitted in self.jobs if submitted.job.waits]
 
     @property
     def ending(self) -> list[Submitted]:
         """The jobs that have answered and not ended."""
-        return [one for one in self.begun if not one.steps]
+        return [submitted for submitted in self.begun if not submitted.steps]
 
     @property
     def begun(self) -> list[Submitted]:
         """The jobs that have begun."""
-        return [one for one in self.jobs if not one.job.waits]
+        return [submitted for submitted in self.jobs if not submitted.job.waits]
 
 
 def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) -> ClusterJobs:
@@ -83,10 +83,10 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
     drivers: dict[Driver, None] = {}  # one may hold several drives
     jobs: list[Submitted] = []
     for drive in drives(home, study):
-        steps, own = drive.jobs(), drive.own_job
+        steps, own_job = drive.jobs(), drive.own_job
         known = drive.submissions.ask(list(steps), patience)
         drivers[_driver(drive, watch, known)] = None
-        alive = (job for job in (known or {}).values() if job.alive and job.number != own)
+        alive = (job for job in (known or {}).values() if job.alive and job.number != own_job)
         jobs += [Submitted(job, tuple(steps.get(job.number, ()))) for job in alive]
     return ClusterJobs(tuple(drivers), tuple(jobs), died.error, died.log)
 
@@ -94,22 +94,25 @@ def at_hand(home: Path, study: str, watch: Watch, patience: float = PATIENCE) ->
 def _driver(drive: "DriverSession", watch: Watch, known: Mapping[str, QueuedJob] | None) -> Driver:
     """Whether a driver lives; `known`: its jobs and itself in their queue, None if that does not
     say."""
-    process, own, log = drive.driver, drive.own_job, drive.log
+    process, own_job, log = drive.driver, drive.own_job, drive.log
     if holding := watch.held(drive.leases):
         owner = holding.owner or process  # may be another, which took it over
         who = f"job {owner.job}" if owner.job else f"process {owner.pid}"
-        return Driver(f"{who} on {owner.host}", "alive", log=log if owner.job == own else "")
-    if own is None:
+        return Driver(f"{who} on {owner.host}", "alive", log=log if owner.job == own_job else "")
+    if own_job is None:
         return Driver(f"process {process.pid} on {process.host}", "gone", "is gone")
     if known is None:
         return Driver(
-            f"job {own}", "queued", f"does not run yet; {drive.launcher.name} does not say why", log
+            f"job {own_job}",
+            "queued",
+            f"does not run yet; {drive.launcher.name} does not say why",
+            log,
         )
-    job = known.get(own)
+    job = known.get(own_job)
     if job is None or not job.alive:
-        return Driver(f"job {own}", "gone", "is gone", log)
-    said = f"waits in the queue: {job.said()}" if job.waits else "is starting"
-    return Driver(f"job {own}", "queued", said, log)
+        return Driver(f"job {own_job}", "gone", "is gone", log)
+    words = f"waits in the queue: {job.said()}" if job.waits else "is starting"
+    return Driver(f"job {own_job}", "queued", words, log)
 
 
 class QueuePoller:

@@ -24,43 +24,45 @@ def export(named: str, folder: Path, overrides: Sequence[str]) -> None:
     from ablate.reports.comparison import BEST, candidate
     from ablate.reports.load import load
 
-    own, colon, rest = named.rpartition(":")
-    name, wanted = (own, rest) if colon else (named, BEST)
+    study_name, colon, rest = named.rpartition(":")
+    name, wanted = (study_name, rest) if colon else (named, BEST)
     if folder.exists():
         raise UserError(f"{folder} exists; name a folder that does not")
     study = load(load_study(name, overrides))
-    one = candidate(study, wanted)
-    trained = _last_stage(one)
+    chosen = candidate(study, wanted)
+    trained = _last_stage(chosen)
     if trained.folder is None or trained.status != "done":
         raise UserError(
-            f"the weights of {one.name} are gone ({trained.kind} {trained.key[:12]}): remove its "
-            "score from the store, too, and run the study again"
+            f"the weights of {chosen.name} are gone ({trained.kind} {trained.key[:12]}): remove "
+            "its score from the store, too, and run the study again"
         )
-    _write(trained.folder, folder, _lineage(study, one, trained))
-    note(f"{one.name} of {study.name}, trained with seed {trained.spec['seed']}, written to:")
+    _write(trained.folder, folder, _lineage(study, chosen, trained))
+    note(f"{chosen.name} of {study.name}, trained with seed {trained.spec['seed']}, written to:")
     print(folder.absolute())
 
 
-def _last_stage(one: "CandidateResult") -> "StepResult":
+def _last_stage(result: "CandidateResult") -> "StepResult":
     """The step of the first seed that ended the candidate's training."""
-    kinds = [step_kinds.find(step.kind) for step in one.steps]
+    kinds = [step_kinds.find(step.kind) for step in result.steps]
     whole = [
         step
-        for step, kind in zip(one.steps, kinds, strict=True)
-        if kind.trains and not kind.per_expert and step.spec["seed"] == one.config["seeds"][0]
+        for step, kind in zip(result.steps, kinds, strict=True)
+        if kind.trains and not kind.per_expert and step.spec["seed"] == result.config["seeds"][0]
     ]
     return whole[-1]
 
 
-def _lineage(study: "StudyResult", one: "CandidateResult", trained: "StepResult") -> dict[str, Any]:
+def _lineage(
+    study: "StudyResult", result: "CandidateResult", trained: "StepResult"
+) -> dict[str, Any]:
     return {
         "study": study.name,
-        "candidate": one.name,
+        "candidate": result.name,
         "seed": trained.spec["seed"],
         "suite": study.suite,
-        "score": one.composite,
-        "scores": dict(one.scores),
-        "steps": {f"{step.kind} {step.slug}": step.key for step in one.steps},
+        "score": result.composite,
+        "scores": dict(result.scores),
+        "steps": {f"{step.kind} {step.slug}": step.key for step in result.steps},
     }
 
 

@@ -101,12 +101,12 @@ def _row(need: Need, failure: str | None) -> dict[str, Any]:
     return row
 
 
-def _short(place: str) -> str:
+def _short(path: str) -> str:
     """The path, from the folder of weights or data where it is below one."""
     for name, folder in ("$ABLATE_WEIGHTS", weights_home()), ("$ABLATE_DATA", datasets()):
-        if place.startswith(f"{folder}/"):
-            return name + place.removeprefix(str(folder))
-    return place
+        if path.startswith(f"{folder}/"):
+            return name + path.removeprefix(str(folder))
+    return path
 
 
 def _indented(names: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ def show(
     if strategy != study.explore.kind:
         study = explored_by(strategy, study, name, overrides)
     measured = measured_noise(StoreTable(study, Store(home()))) if noise is None else None
-    run = next(one for one in (noise, measured, ASSUMED) if one is not None)
+    run = next(spread for spread in (noise, measured, ASSUMED) if spread is not None)
     untried = Untried(study, gpu or GPU)
     worlds: list[tuple[str, Table, float]] = [
         (words, untried, run * share) for words, share in APART.items()
@@ -44,13 +44,13 @@ def show(
         worlds.insert(0, ("as published", paper_table(study), 0.0))
     everything = NoisyTable(untried, noise_model(study, run, 0.0))
     whole = everything.hours(everything.everything)
-    found = []
+    forecasts = []
     for words, table, spread in worlds:
         known = None if words == "as published" else spread
         noisy = NoisyTable(table, noise_model(study, run, known), untried)
-        said = figures(simulate(noisy, study, repeat, indifference), whole)
-        found.append({"if": words, **said})
-    worst = [one["hours_at_worst"] for one in found]
+        forecast = figures(simulate(noisy, study, repeat, indifference), whole)
+        forecasts.append({"if": words, **forecast})
+    worst = [forecast["hours_at_worst"] for forecast in forecasts]
     data: dict[str, Any] = {
         "study": study.name,
         "strategy": strategy,
@@ -61,7 +61,7 @@ def show(
         "designs": len(everything.everything),
         "hours_of_all": whole,
         "hours_at_worst": None if None in worst else max(worst),
-        "forecasts": found,
+        "forecasts": forecasts,
     }
     if as_json:
         emit_json(data)
@@ -77,7 +77,7 @@ def _origin(given: float | None, measured: float | None) -> str:
 
 def as_text(data: dict[str, Any], noisy: NoisyTable, untried: Untried) -> str:
     """A row for each way the truth may be."""
-    rows = [(one["if"], *cells(one)) for one in data["forecasts"]]
+    rows = [(forecast["if"], *cells(forecast)) for forecast in data["forecasts"]]
     origin = {
         "given": "as given",
         "measured": "as the store's runs have it",

@@ -88,14 +88,14 @@ class _Components(Protocol):
     def describe(self, name: str) -> str: ...
 
 
-def _components(noun: str, found: _Components) -> list[Row]:
+def _components(noun: str, components: _Components) -> list[Row]:
     return [
         {
             noun: name,
-            "options": _settings(found.options(name)),
-            "description": found.describe(name),
+            "options": _settings(components.options(name)),
+            "description": components.describe(name),
         }
-        for name in found.names()
+        for name in components.names()
     ]
 
 
@@ -175,7 +175,7 @@ def strategies() -> list[Row]:
     """Every search strategy, ours and other packages', with what a study may say of it."""
     from ablate import strategies
 
-    found = {name: strategies.find(name) for name in strategies.names()}
+    by_name = {name: strategies.find(name) for name in strategies.names()}
     return [
         {
             "strategy": name,
@@ -183,7 +183,7 @@ def strategies() -> list[Row]:
             "description": (getdoc(strategy) or "").partition("\n")[0],
             "example": {"kind": name, **strategy.example},
         }
-        for name, strategy in found.items()
+        for name, strategy in by_name.items()
     ]
 
 
@@ -210,14 +210,14 @@ def suites() -> list[Row]:
     """Every suite and its tasks."""
     from ablate.catalog import suites
 
-    found = [suites.resolve(name) for name in suites.names()]
+    resolved = [suites.resolve(name) for name in suites.names()]
     return [
         {
             "suite": suite.name,
             "tasks": ", ".join(task.title or task.task for task in suite.tasks),
             "title": suite.title,
         }
-        for suite in found
+        for suite in resolved
     ]
 
 
@@ -227,11 +227,11 @@ def launchers() -> list[Row]:
 
     return [
         {
-            "launcher": one.name,
-            "options": f"infra.{one.name}" if one.Options else "-",
-            "description": (one.__doc__ or "").partition("\n")[0],
+            "launcher": launcher.name,
+            "options": f"infra.{launcher.name}" if launcher.Options else "-",
+            "description": (launcher.__doc__ or "").partition("\n")[0],
         }
-        for one in every()
+        for launcher in every()
     ]
 
 

@@ -185,17 +185,21 @@ def _candidates(status: StudyStatus) -> Any:
         if turn.provisional:
             table.add_row(number, "[dim]not known yet[/]")
             continue
-        shown = [one for one in turn.candidates if few or _matters(status, one, turn)][:SHOWN]
-        for one in shown:
-            score = status.score(one)
-            now = status.state(one)
+        shown = [
+            candidate for candidate in turn.candidates if few or _matters(status, candidate, turn)
+        ][:SHOWN]
+        for candidate in shown:
+            score = status.score(candidate)
+            now = status.state(candidate)
             table.add_row(
                 number,
-                _text(one_line(one.name)),
+                _text(one_line(candidate.name)),
                 f"{score:.1f}" if score is not None else MARKS.get(now, f"[dim]{now}[/]"),
-                _mark(turn.mark(one.point)),
+                _mark(turn.mark(candidate.point)),
             )
-        rest = Counter(status.state(one) for one in turn.candidates if one not in shown)
+        rest = Counter(
+            status.state(candidate) for candidate in turn.candidates if candidate not in shown
+        )
         if rest:
             counted = ", ".join(f"{count:,} {word}" for word, count in rest.items())
             table.add_row(number, f"[dim]and {counted}[/]")

@@ -57,12 +57,12 @@ def _follow(book: "StepLogs", first: int) -> int:
 
     At once, and after each while without a word, it says where the step stands.
     """
-    watch, readers, before, told, last = Watch(), dict[Path, Reader](), "", "", 0.0
+    watch, readers, before, standing, last = Watch(), dict[Path, Reader](), "", "", 0.0
     while True:
         state = book.state(watch)  # asked first, so that its last words are read after it
-        if not told:
-            told, last = _stand(book, state, watch), time.monotonic()
-            note(f"--- {book.name}: {told}")
+        if not standing:
+            standing, last = _stand(book, state, watch), time.monotonic()
+            note(f"--- {book.name}: {standing}")
             before = state
         for page in book.pages(first):
             if page not in readers:
@@ -77,9 +77,9 @@ def _follow(book: "StepLogs", first: int) -> int:
             return int(state == "failed")
         if state != before and state in QUIET:
             note(f"--- {_stand(book, state, watch)}")
-        elif time.monotonic() - last >= STILL and (now := _stand(book, state, watch)) != told:
+        elif time.monotonic() - last >= STILL and (now := _stand(book, state, watch)) != standing:
             note(f"--- {now}")
-            told, last = now, time.monotonic()
+            standing, last = now, time.monotonic()
         before = state
         time.sleep(LOOK)
 
@@ -130,7 +130,7 @@ class StepLogs:
     def name(self) -> str:
         """`<stage>-<slug>-<12 of the key>`, the name of its folder; its key until it is begun."""
         if self._name == self.key:
-            names = (one for one in _begun(self.home) if _key(one) == self.key)
+            names = (name for name in _begun(self.home) if _key(name) == self.key)
             self._name = next(names, self.key)
         return self._name
 
@@ -161,7 +161,7 @@ class StepLogs:
     def state(self, watch: Watch) -> State | Literal["queued"]:
         """Where the step is; `queued`: a job that has not answered will come to it."""
         done, failed = (
-            any((place / "record.json").exists() for place in self._places(part))
+            any((folder / "record.json").exists() for folder in self._places(part))
             for part in (self.home.store, self.home.failed)
         )
         now = state(done, self.holding(watch), failed)
@@ -170,7 +170,7 @@ class StepLogs:
 
     def holding(self, watch: Watch) -> Holding | None:
         """Who works on the step, and how far that is."""
-        held = (watch.held(place) for place in self._places(self.home.leases))
+        held = (watch.held(folder) for folder in self._places(self.home.leases))
         return next(filter(None, held), None)
 
     def _places(self, part: Path) -> list[Path]:
@@ -196,14 +196,14 @@ def find(given: str) -> str:
         raise UserError(f"no step has printed anything yet below {home()}")
     word = given.replace("/", "-", 1).replace(" ", "-", 1)
     names = [*begun, *queued]
-    exact = [one for one in names if one == word or _key(one).startswith(given[:12])]
-    matching = exact or [one for one in begun if one.startswith(word) or given in one]
+    exact = [name for name in names if name == word or _key(name).startswith(given[:12])]
+    matching = exact or [name for name in begun if name.startswith(word) or given in name]
     if not matching:
         hint = nearest(word, begun) if begun else ""
         if queued:
             hint += "; those in the queue are found by their keys, which `ablate plan` shows"
         raise UserError(f"no step '{given}' has a log{hint}")
-    if len(matching) > 1 and len({_key(one) for one in matching}) > 1:
+    if len(matching) > 1 and len({_key(name) for name in matching}) > 1:
         shown = ", ".join(matching[:6]) + (", ..." if len(matching) > 6 else "")
         raise UserError(f"'{given}' begins {len(matching)} steps: {shown}")
     return matching[0]

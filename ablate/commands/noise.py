@@ -34,12 +34,12 @@ def show(
     else:
         say(as_text(study, floor))
     if write:
-        found = noise_floor.measurement(store.home, subject, about)
-        if not found.candidates:
+        measurement = noise_floor.measurement(store.home, subject, about)
+        if not measurement.candidates:
             raise UserError(f"{study.name}: nothing of its recipe was trained twice here")
-        write_json(write, found.model_dump(mode="json"))
-        runs = sum(len(one.runs) for one in found.candidates)
-        note(f"{runs} runs of {len(found.candidates)} candidates: {write}")
+        write_json(write, measurement.model_dump(mode="json"))
+        runs = sum(len(repeated.runs) for repeated in measurement.candidates)
+        note(f"{runs} runs of {len(measurement.candidates)} candidates: {write}")
 
 
 def as_text(study: Study, floor: Mapping[str, "Noise"]) -> str:
@@ -61,5 +61,5 @@ def as_text(study: Study, floor: Mapping[str, "Noise"]) -> str:
         )
         for task, noise in floor.items()
     ]
-    said = "Points (standard deviation) by which another seed moves the score of one run:"
-    return f"{said}\n\n" + columns(("BENCHMARK", "POINTS", "DEGREES", "CANDIDATES"), rows)
+    head = "Points (standard deviation) by which another seed moves the score of one run:"
+    return f"{head}\n\n" + columns(("BENCHMARK", "POINTS", "DEGREES", "CANDIDATES"), rows)

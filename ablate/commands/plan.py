@@ -53,27 +53,27 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
         "adds_seeds": status.study.adds_seeds,
         "candidates": [
             {
-                "name": one.name,
+                "name": candidate.name,
                 "round": turn.round,
                 "provisional": turn.provisional,
-                "encoders": list(one.encoders),
-                "fusion": one.fusion.model_dump(mode="json"),
-                **{name: getattr(one, name) for name in AXES},
-                "llm": one.llm,
-                "seed": one.seed,
-                "fidelity": one.fidelity.model_dump(mode="json"),
+                "encoders": list(candidate.encoders),
+                "fusion": candidate.fusion.model_dump(mode="json"),
+                **{name: getattr(candidate, name) for name in AXES},
+                "llm": candidate.llm,
+                "seed": candidate.seed,
+                "fidelity": candidate.fidelity.model_dump(mode="json"),
                 "adapters": {
                     name: {part: label(adapter) for part, adapter in stage.adapters.items()}
-                    for name, stage in one.recipe.stages().items()
+                    for name, stage in candidate.recipe.stages().items()
                     if stage.adapters
                 },
-                "notes": cost.fusion_notes(one),
-                "steps": [step.key for step in status.chains[one.name]],
-                **bill.candidate(one),
-                "published": _published(status.study, one),
+                "notes": cost.fusion_notes(candidate),
+                "steps": [step.key for step in status.chains[candidate.name]],
+                **bill.candidate(candidate),
+                "published": _published(status.study, candidate),
             }
             for turn in status.rounds
-            for one in turn.candidates
+            for candidate in turn.candidates
         ],
         "steps": [
             {
@@ -100,20 +100,20 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
     """The plan in columns, with a line that sums it up; of a study on GPUs with its cost."""
     if bill is None and status.study.infra.device == "cuda":
         bill = CostEstimate(status)
-    cached = sum(one.state == "done" for one in status.standings.values())
+    cached = sum(standing.state == "done" for standing in status.standings.values())
     failed, at_work = len(status.failed), len(status.at_work)
-    to_do = sum(not one.over for one in status.standings.values()) - failed - at_work
+    to_do = sum(not standing.over for standing in status.standings.values()) - failed - at_work
     shared = sum(len(names) > 1 for names in status.used_by.values())
     candidates = [
         (
             turn.round,
-            one.name,
-            one.fused,
-            *(_size(bill, one) if bill else ()),
+            candidate.name,
+            candidate.fused,
+            *(_size(bill, candidate) if bill else ()),
             status.study.explore.assumption * turn.provisional,
         )
         for turn in status.rounds
-        for one in turn.candidates
+        for candidate in turn.candidates
     ]
     steps = [
         (
@@ -141,7 +141,7 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
             *(bill.words() if bill else ()),
             *_adapted(status.candidates),
             *_beside_published(status),
-            *(f"Note on {one}" for one in cost.remarks(status.candidates)),
+            *(f"Note on {remark}" for remark in cost.remarks(status.candidates)),
             *_absent(status.study),
             *told_apart(status.older),
         )
@@ -150,12 +150,12 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
 
 def _seeds(study: Study) -> str:
     """With which seeds each candidate is trained, and what one alone does not tell."""
-    told = ", ".join(map(str, study.seeds))
+    seeds = ", ".join(map(str, study.seeds))
     if study.adds_seeds:
-        return f"Seed {told} first; where the decision is open then, candidates get more seeds."
+        return f"Seed {seeds} first; where the decision is open then, candidates get more seeds."
     if len(study.seeds) > 1:
-        return f"Seeds {told}: each candidate is trained {len(study.seeds)} times."
-    return f"Seed {told}: each candidate is trained once, so training noise is not measured."
+        return f"Seeds {seeds}: each candidate is trained {len(study.seeds)} times."
+    return f"Seed {seeds}: each candidate is trained once, so training noise is not measured."
 
 
 def _size(bill: CostEstimate, candidate: Candidate) -> tuple[object, ...]:
@@ -181,22 +181,24 @@ def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
 def _adapted(candidates: Sequence[Candidate]) -> list[str]:
     """Which candidates train a part by an adapter, a line for each adapter."""
     trained: dict[str, dict[str, None]] = {}
-    for one in candidates:
-        for kind, stage in one.recipe.stages().items():
+    for candidate in candidates:
+        for kind, stage in candidate.recipe.stages().items():
             if stage.adapters:
-                trained.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[one.point] = None
+                trained.setdefault(f"{kind} trains {labels(stage.adapters)}", {})[
+                    candidate.point
+                ] = None
     return [f"{', '.join(names)}: {how}" for how, names in trained.items()]
 
 
-def _published(study: Study, one: Candidate) -> dict[str, Any] | None:
+def _published(study: Study, candidate: Candidate) -> dict[str, Any] | None:
     """The published row that the candidate repeats, its size and GFLOPs, and ours counted alike."""
-    row = published_rows(study, [one]).get(one.point)
+    row = published_rows(study, [candidate]).get(candidate.point)
     if row is None or study.published is None:
         return None
     table = published.table(study.published)
     ours = {
-        "vision_parameters": published_cost.vision_parameters(one.encoders),
-        "multiply_adds": published_cost.multiply_adds(one.encoders),
+        "vision_parameters": published_cost.vision_parameters(candidate.encoders),
+        "multiply_adds": published_cost.multiply_adds(candidate.encoders),
     }
     columns = {published.book().columns[name].cost: name for name in table.columns}
     printed = {
@@ -209,8 +211,8 @@ def _published(study: Study, one: Candidate) -> dict[str, Any] | None:
 def _beside_published(status: StudyStatus) -> list[str]:
     """Parameters and GFLOPs of the vision encoders as published and here, a line each candidate."""
     lines = []
-    for one in status.candidates:
-        sizes = _published(status.study, one)
+    for candidate in status.candidates:
+        sizes = _published(status.study, candidate)
         if sizes and sizes["multiply_adds"] and sizes["published_multiply_adds"]:
             lines.append(
                 f"{sizes['row']}: {sizes['published_vision_parameters']:,.1f} M, "

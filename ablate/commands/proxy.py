@@ -55,28 +55,32 @@ def show(name: str, overrides: Sequence[str], small: str | None, as_json: bool) 
     from ablate.stats.ranking import hit_rate
 
     study = load_study(name, overrides)
-    found = load(study)
+    result = load(study)
     smaller = _scores(load(small)) if small else {}
-    if small and not any(one.encoders in smaller for one in found.candidates):
+    if small and not any(candidate.encoders in smaller for candidate in result.candidates):
         raise UserError(f"--small: {small} has no score of a mixture of {name}")
-    seen = _seen(study, found, Store(home()))
-    measured = [_measured(one, seen, smaller) for one in found.candidates]
-    rates = {name: hit_rate([*_rounds(found, measured, name)]) for name in proxies.names()}
-    result = Findings(found, measured, rates, seen.alike())
+    seen = _seen(study, result, Store(home()))
+    measured = [_measured(candidate, seen, smaller) for candidate in result.candidates]
+    rates = {name: hit_rate([*_rounds(result, measured, name)]) for name in proxies.names()}
+    findings = Findings(result, measured, rates, seen.alike())
     if as_json:
-        emit_json(_as_data(result))
+        emit_json(_as_data(findings))
     else:
-        say(_as_text(result))
+        say(_as_text(findings))
 
 
 def _scores(study: "StudyResult") -> dict[tuple[str, ...], float]:
     """By mixture."""
-    return {one.encoders: one.composite for one in study.candidates if one.composite is not None}
+    return {
+        candidate.encoders: candidate.composite
+        for candidate in study.candidates
+        if candidate.composite is not None
+    }
 
 
-def _seen(study: Study, found: "StudyResult", store: Store) -> proxies.Seen:
+def _seen(study: Study, result: "StudyResult", store: Store) -> proxies.Seen:
     """The features of every encoder that a candidate has, and of the texts, made where missing."""
-    titles = dict.fromkeys(title for one in found.candidates for title in one.encoders)
+    titles = dict.fromkeys(title for candidate in result.candidates for title in candidate.encoders)
     eyes = {title: proxies.features_step(study, title) for title in titles}
     reader = proxies.features_step(study)
     for step in (reader, *eyes.values()):
@@ -95,58 +99,68 @@ def _make(store: Store, step: Step, where: RunContext) -> None:
 
 
 def _measured(
-    one: "CandidateResult", seen: proxies.Seen, smaller: Mapping[tuple[str, ...], float]
+    candidate: "CandidateResult", seen: proxies.Seen, smaller: Mapping[tuple[str, ...], float]
 ) -> Measured:
     from ablate.reports.losses import points_of
 
-    losses = [loss for _, loss in points_of(one.last_stages[0])] if one.last_stages else []
-    known = seen.of(one.encoders, losses, smaller.get(one.encoders))
-    return Measured(one, {name: proxies.score(name, known) for name in proxies.names()})
+    losses = (
+        [loss for _, loss in points_of(candidate.last_stages[0])] if candidate.last_stages else []
+    )
+    known = seen.of(candidate.encoders, losses, smaller.get(candidate.encoders))
+    return Measured(candidate, {name: proxies.score(name, known) for name in proxies.names()})
 
 
 def _rounds(
     study: "StudyResult", measured: Sequence[Measured], name: str
 ) -> Iterator[tuple[list[float], list[float]]]:
     """By round what the proxy says and what came of it, where both are known."""
-    by_candidate = {one.candidate.name: one.numbers[name] for one in measured}
+    by_candidate = {each.candidate.name: each.numbers[name] for each in measured}
     for turn in study.rounds:
-        pairs = [(by_candidate[one.name], one.composite) for one in turn.candidates]
-        known = [(said, score) for said, score in pairs if said is not None and score is not None]
-        yield [said for said, _ in known], [score for _, score in known]
+        pairs = [
+            (by_candidate[candidate.name], candidate.composite) for candidate in turn.candidates
+        ]
+        known = [
+            (number, score) for number, score in pairs if number is not None and score is not None
+        ]
+        yield [number for number, _ in known], [score for _, score in known]
 
 
-def _as_data(found: Findings) -> dict[str, Any]:
+def _as_data(findings: Findings) -> dict[str, Any]:
     return {
-        "study": found.study.name,
+        "study": findings.study.name,
         "proxies": {
             name: {"title": proxies.find(name).title, **(asdict(rate) if rate else {})}
-            for name, rate in found.rates.items()
+            for name, rate in findings.rates.items()
         },
         "candidates": [
             {
-                "name": one.candidate.name,
-                "round": one.candidate.round,
-                "score": one.candidate.composite,
-                **one.numbers,
+                "name": measured.candidate.name,
+                "round": measured.candidate.round,
+                "score": measured.candidate.composite,
+                **measured.numbers,
             }
-            for one in found.measured
+            for measured in findings.measured
         ],
-        "cka": {title: dict(others) for title, others in found.alike.items()},
+        "cka": {title: dict(others) for title, others in findings.alike.items()},
     }
 
 
-def _as_text(found: Findings) -> str:
+def _as_text(findings: Findings) -> str:
     """The hit rates first, as no number is worth anything without; then all numbers."""
-    scored = [one for one in found.measured if one.candidate.composite is not None]
+    scored = [
+        measured for measured in findings.measured if measured.candidate.composite is not None
+    ]
     heads = ("PROXY", "BEST NAMED", "RANK", "R2", "LEFT OUT", "REGRET", "WORST", "KEEP")
-    parts = [one_line(f"{found.study.name}: what could be known without training, and its worth")]
-    if any(found.rates.values()):
-        parts += [columns(heads, _rate_rows(found.rates)), LEGEND]
+    parts = [
+        one_line(f"{findings.study.name}: what could be known without training, and its worth")
+    ]
+    if any(findings.rates.values()):
+        parts += [columns(heads, _rate_rows(findings.rates)), LEGEND]
         if len(scored) < FEW:
             parts.append(f"{len(scored)} scored candidates are few: a hit rate may be luck.")
     else:
         parts.append("No round has two scores: no proxy has a hit rate here, so trust none.")
-    return "\n\n".join([*parts, _numbers(found), _matrix(found.alike)])
+    return "\n\n".join([*parts, _numbers(findings), _matrix(findings.alike)])
 
 
 LEGEND = """\
@@ -167,22 +181,22 @@ def _rate_rows(rates: "Mapping[str, HitRate | None]") -> Iterator[tuple[object, 
             yield (title, f"{rate.hits} of {rate.rounds}", *shares, *points, rate.keep)
 
 
-def _numbers(found: Findings) -> str:
+def _numbers(findings: Findings) -> str:
     """What each proxy that knows anything says of each candidate."""
     known = [
         name
         for name in proxies.names()
-        if any(one.numbers[name] is not None for one in found.measured)
+        if any(measured.numbers[name] is not None for measured in findings.measured)
     ]
     heads = [proxies.find(name).short for name in known]
     rows = [
         (
-            one.candidate.round,
-            found.study.label(one.candidate),
-            "" if one.candidate.composite is None else f"{one.candidate.composite:.1f}",
-            *(_number(one.numbers[name]) for name in known),
+            measured.candidate.round,
+            findings.study.label(measured.candidate),
+            "" if measured.candidate.composite is None else f"{measured.candidate.composite:.1f}",
+            *(_number(measured.numbers[name]) for name in known),
         )
-        for one in found.measured
+        for measured in findings.measured
     ]
     return columns(("ROUND", "CANDIDATE", "SCORE", *heads), rows)
 

@@ -32,11 +32,11 @@ def show(
     study = load_study(name, overrides)
     if strategy:
         study = explored_by(strategy, study, name, overrides)
-    found = replay(table_of(study, over), last)
+    replayed = replay(table_of(study, over), last)
     if as_json:
-        emit_json(as_data(study, found))
+        emit_json(as_data(study, replayed))
     else:
-        say(as_text(study, found))
+        say(as_text(study, replayed))
 
 
 def explored_by(strategy: str, study: Study, name: str, overrides: Sequence[str]) -> Study:
@@ -63,34 +63,38 @@ def table_of(study: Study, over: str | None) -> Table:
     return read_csv(Path(over), study)
 
 
-def as_data(study: Study, found: Replay) -> dict[str, Any]:
+def as_data(study: Study, replayed: Replay) -> dict[str, Any]:
     """The replay as JSON values, numbers exact."""
     return {
         "study": study.name,
         "strategy": study.explore.kind,
-        "source": found.table.source,
-        "unit": found.table.unit,
-        "costed": found.table.costed,
+        "source": replayed.table.source,
+        "unit": replayed.table.unit,
+        "costed": replayed.table.costed,
         "rounds": [
             {
                 "round": turn.round,
                 "candidates": [
-                    {"name": point, "score": found.scores.get(point), "hours": found.hours(runs)}
+                    {
+                        "name": point,
+                        "score": replayed.scores.get(point),
+                        "hours": replayed.hours(runs),
+                    }
                     for point, runs in by_point(turn.candidates).items()
                 ],
                 "decision": turn.decision and turn.decision.to_json(),
             }
-            for turn in found.rounds
+            for turn in replayed.rounds
         ],
-        "path": found.path,
-        "best": _best(found.scores),
-        "best_tabulated": _best(found.tabulated),
-        "regret": found.regret,
-        "looked_at": len(found.scores),
-        "tabulated": len(found.tabulated),
-        "hours": found.hours(found.candidates),
-        "hours_of_all": found.hours(found.table.candidates),
-        "notes": list(found.table.notes),
+        "path": replayed.path,
+        "best": _best(replayed.scores),
+        "best_tabulated": _best(replayed.tabulated),
+        "regret": replayed.regret,
+        "looked_at": len(replayed.scores),
+        "tabulated": len(replayed.tabulated),
+        "hours": replayed.hours(replayed.candidates),
+        "hours_of_all": replayed.hours(replayed.table.candidates),
+        "notes": list(replayed.table.notes),
     }
 
 
@@ -99,27 +103,30 @@ def _best(scores: Mapping[str, float]) -> dict[str, Any]:
     return {"name": name, "score": scores[name]}
 
 
-def as_text(study: Study, found: Replay) -> str:
+def as_text(study: Study, replayed: Replay) -> str:
     """The search round by round, then what it came to."""
-    table = found.table
+    table = replayed.table
     return "\n\n".join(
         (
             one_line(f"{study.name}: {study.explore.kind}, over {table.source}"),
-            columns(("ROUND", "CANDIDATE", "SCORE", table.unit.upper(), ""), _rows(study, found)),
-            one_line(_found(found)),
-            f"It looked at {len(found.scores)} candidates for {_hours(found, found.candidates)} "
-            f"{table.unit}; all {len(found.tabulated)} that are tabulated take "
-            f"{_hours(found, table.candidates)} ({table.costed}).",
-            *_left_out(found),
+            columns(
+                ("ROUND", "CANDIDATE", "SCORE", table.unit.upper(), ""), _rows(study, replayed)
+            ),
+            one_line(_regret(replayed)),
+            f"It looked at {len(replayed.scores)} candidates for "
+            f"{_hours(replayed, replayed.candidates)} "
+            f"{table.unit}; all {len(replayed.tabulated)} that are tabulated take "
+            f"{_hours(replayed, table.candidates)} ({table.costed}).",
+            *_left_out(replayed),
             *map(one_line, table.notes),
         )
     )
 
 
-def _left_out(found: Replay) -> list[str]:
+def _left_out(replayed: Replay) -> list[str]:
     """What leads leave out, where that is training noise."""
-    decided = [turn.decision for turn in found.rounds if turn.decision]
-    if not any(one.interval and one.tie is None for one in decided):
+    decided = [turn.decision for turn in replayed.rounds if turn.decision]
+    if not any(decision.interval and decision.tie is None for decision in decided):
         return []
     return [
         "Leads are of single runs and leave training noise out: nobody has measured it, so another "
@@ -127,36 +134,40 @@ def _left_out(found: Replay) -> list[str]:
     ]
 
 
-def _rows(study: Study, found: Replay) -> Iterator[tuple[object, ...]]:
+def _rows(study: Study, replayed: Replay) -> Iterator[tuple[object, ...]]:
     """A row a candidate, in the order of the search."""
     before: tuple[str, ...] | None = None
-    for turn in found.rounds:
+    for turn in replayed.rounds:
         decided = turn.decision
         assert decided is not None  # a replay ends where one is not
         for point, runs in by_point(turn.candidates).items():
             score = decided.scores.get(point)
             part = "" if runs[0].fidelity.is_whole else f" ({runs[0].fidelity.words})"
-            said = _goes_on(decided) if point == decided.winner and decided.settled else ""
+            note = _goes_on(decided) if point == decided.winner and decided.settled else ""
             yield (
                 turn.round,
                 study.explore.label(point, runs[0].encoders, before) + part,
                 "failed" if score is None else f"{score:.2f}",
-                _hours(found, runs),
-                said or decided.failed.get(point) or decided.mark(point),
+                _hours(replayed, runs),
+                note or decided.failed.get(point) or decided.mark(point),
             )
         if study.explore.goes_on and decided.settled:
-            before = next(one.encoders for one in turn.candidates if one.point == decided.winner)
+            before = next(
+                candidate.encoders
+                for candidate in turn.candidates
+                if candidate.point == decided.winner
+            )
 
 
-def _found(found: Replay) -> str:
+def _regret(replayed: Replay) -> str:
     """The best that was looked at, beside the best there is."""
-    best, most = _best(found.scores), _best(found.tabulated)
-    said = f"It found {best['name']}, {best['score']:.2f}"
-    if found.regret <= 0.0:
-        return f"{said}: the best that is tabulated."
+    best, most = _best(replayed.scores), _best(replayed.tabulated)
+    sentence = f"It found {best['name']}, {best['score']:.2f}"
+    if replayed.regret <= 0.0:
+        return f"{sentence}: the best that is tabulated."
     return (
-        f"{said}; the best that is tabulated is {most['name']}, {most['score']:.2f}: a regret of "
-        f"{found.regret:.2f} points."
+        f"{sentence}; the best that is tabulated is {most['name']}, {most['score']:.2f}: a "
+        f"regret of {replayed.regret:.2f} points."
     )
 
 
@@ -168,8 +179,8 @@ def _goes_on(decided: Decision) -> str:
     return f"best, by {decided.difference:.2f}{tie}"
 
 
-def _hours(found: Replay, candidates: Iterable[Candidate]) -> str:
-    return in_hours(found.hours(candidates))
+def _hours(replayed: Replay, candidates: Iterable[Candidate]) -> str:
+    return in_hours(replayed.hours(candidates))
 
 
 def in_hours(hours: float | None) -> str:

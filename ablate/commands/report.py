@@ -124,15 +124,15 @@ def ending(known: "StudyResult", last: int | None) -> str:
     from ablate.reports import formats, significance, story, tables, terminal
 
     known = known if last is None else replace(known, rounds=known.rounds[:last])
-    told = story.brief(known).items()
+    parts = story.brief(known).items()
     frame, caption = tables.comparison(known), tables.caption(known)
     if not on_terminal(sys.stdout):
         text = formats.render(frame, "md", caption, tables.notes(known))
-        return printable("\n".join([text, *(f"{name}: {words}" for name, words in told)]))
+        return printable("\n".join([text, *(f"{name}: {words}" for name, words in parts)]))
     room = width()
     main, marks = terminal.main_columns(frame), significance.marks(known)
     text = terminal.table(main, room, caption, marks, terminal.short_names(known, main))
-    lines = [_hanging(f"{name}:", one_line(words), room) for name, words in told]
+    lines = [_hanging(f"{name}:", one_line(words), room) for name, words in parts]
     return "\n".join([text, *lines])
 
 

@@ -68,16 +68,16 @@ def _drive(command: Invocation) -> int:
     return 0
 
 
-def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -> int:
+def to_its_end(command: Invocation, folder: Path | None = None, study_id: str = "") -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
-    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`); `own`: the study's
-    id where that was submitted, for a node may see its file at another path. 1 if a candidate
-    failed, now or before, else 0.
+    `folder`: of a drive that outlives its driver (see `ablate.driver.detach`); `study_id`:
+    the study's where that was submitted, for a node may see its file at another path. 1 if a
+    candidate failed, now or before, else 0.
     """
     use_writable_caches()
     study, store = _study(command), Store(home())
-    study = study.model_copy(update={"id": own or study.id})
+    study = study.model_copy(update={"id": study_id or study.id})
     eye = StatusReader(study, store, command.last)
     _check(study, eye.first)
     from ablate.commands.live_view import watching
@@ -88,12 +88,12 @@ def to_its_end(command: Invocation, folder: Path | None = None, own: str = "") -
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
     result = reporting.result(study)
-    told = reporting.ending(result, command.last)
+    text = reporting.ending(result, command.last)
     note("building the report ...")
     page = reporting.build(result)
-    print(told)
+    print(text)
     say(f"report: {page}")
-    known = [one for turn in result.rounds[: command.last] for one in turn.candidates]
+    known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
     _tell_next(known, command)
     return _tell_failures(known, command)
 
@@ -120,13 +120,13 @@ def _check(study: Study, status: StudyStatus) -> None:
     check_adapters(status.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)
-    for one in remarks(status.candidates):
-        note(f"note on {one}")
+    for remark in remarks(status.candidates):
+        note(f"note on {remark}")
 
 
 def _tell_next(known: Sequence["CandidateResult"], command: Invocation) -> None:
     """Two commands that show more of what was found."""
-    scored = sum(one.composite is not None for one in known)
+    scored = sum(candidate.composite is not None for candidate in known)
     compared = f"{command.as_shell('compare')} base best --flips 3"
     note("next:")
     note(f"  {command.as_shell('report')} --open")
@@ -135,7 +135,7 @@ def _tell_next(known: Sequence["CandidateResult"], command: Invocation) -> None:
 
 def _tell_failures(known: Sequence["CandidateResult"], command: Invocation) -> int:
     """A line for each thing that failed, and how it is run again; 1 if there is any, else 0."""
-    failures = dict.fromkeys(reason for one in known for reason in one.failures)
+    failures = dict.fromkeys(reason for candidate in known for reason in candidate.failures)
     for line in failures:
         note(f"failed: {line}")
     if failures:

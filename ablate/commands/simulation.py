@@ -39,11 +39,11 @@ def show(
             "is not known: say it in points, such as --noise 0.5"
         )
     noisy = NoisyTable(table, noise_model(study, known))
-    found = [simulate(noisy, one, repeat, indifference) for one in tried]
+    simulations = [simulate(noisy, variant, repeat, indifference) for variant in tried]
     if as_json:
-        emit_json(as_data(study, noisy, found, indifference))
+        emit_json(as_data(study, noisy, simulations, indifference))
     else:
-        say(as_text(study, noisy, found, indifference))
+        say(as_text(study, noisy, simulations, indifference))
 
 
 def _fitting(study: Study, name: str, overrides: Sequence[str]) -> Iterator[Study]:
@@ -56,7 +56,7 @@ def _fitting(study: Study, name: str, overrides: Sequence[str]) -> Iterator[Stud
 
 
 def as_data(
-    study: Study, noisy: NoisyTable, found: Sequence[Simulation], indifference: float
+    study: Study, noisy: NoisyTable, simulations: Sequence[Simulation], indifference: float
 ) -> dict[str, Any]:
     """The figures as JSON values."""
     everything = noisy.hours(noisy.everything)
@@ -70,21 +70,26 @@ def as_data(
         "designs": len(noisy.everything),
         "filled": list(noisy.filled),
         "hours_of_all": everything,
-        "strategies": [{"strategy": one.strategy, **figures(one, everything)} for one in found],
+        "strategies": [
+            {"strategy": simulation.strategy, **figures(simulation, everything)}
+            for simulation in simulations
+        ],
     }
 
 
-def figures(one: Simulation, everything: float | None) -> dict[str, Any]:
+def figures(simulation: Simulation, everything: float | None) -> dict[str, Any]:
     """What a strategy came to; `everything`: the hours of all designs."""
     return {
-        "repetitions": len(one.regret),
-        "right": one.right,
-        "good": one.good,
-        "best_dropped": one.dropped,
-        "best_given_up": one.given_up,
-        "hours": one.expected,
-        "hours_at_worst": one.worst,
-        "share_of_all": one.expected / everything if one.expected and everything else None,
+        "repetitions": len(simulation.regret),
+        "right": simulation.right,
+        "good": simulation.good,
+        "best_dropped": simulation.dropped,
+        "best_given_up": simulation.given_up,
+        "hours": simulation.expected,
+        "hours_at_worst": simulation.worst,
+        "share_of_all": simulation.expected / everything
+        if simulation.expected and everything
+        else None,
     }
 
 
@@ -95,33 +100,34 @@ def heads(indifference: float, unit: str) -> tuple[str, ...]:
     return ("FINDS THE BEST", within, *risks, unit.upper(), "AT WORST", "OF ALL")
 
 
-def cells(found: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """`figures` in words."""
     return (
-        f"{found['right']:.1%}",
-        f"{found['good']:.1%}",
+        f"{row['right']:.1%}",
+        f"{row['good']:.1%}",
         *(
-            "" if found[risk] is None else f"{found[risk]:.1%}"
+            "" if row[risk] is None else f"{row[risk]:.1%}"
             for risk in ("best_dropped", "best_given_up")
         ),
-        in_hours(found["hours"]),
-        in_hours(found["hours_at_worst"]),
-        "?" if found["share_of_all"] is None else f"{found['share_of_all']:.0%}",
+        in_hours(row["hours"]),
+        in_hours(row["hours_at_worst"]),
+        "?" if row["share_of_all"] is None else f"{row['share_of_all']:.0%}",
     )
 
 
 def as_text(
-    study: Study, noisy: NoisyTable, found: Sequence[Simulation], indifference: float
+    study: Study, noisy: NoisyTable, simulations: Sequence[Simulation], indifference: float
 ) -> str:
     """A row a strategy, and what it rests on."""
-    data = as_data(study, noisy, found, indifference)
-    rows = [(one["strategy"], *cells(one)) for one in data["strategies"]]
+    data = as_data(study, noisy, simulations, indifference)
+    rows = [(row["strategy"], *cells(row)) for row in data["strategies"]]
     everything, filled = in_hours(data["hours_of_all"]), len(data["filled"])
     lacking = f" {filled} are not tabulated, and taken to score what their encoders add elsewhere."
     return "\n\n".join(
         (
             one_line(
-                f"{study.name}: {len(found[0].regret):,} repetitions each, over {data['source']}"
+                f"{study.name}: {len(simulations[0].regret):,} repetitions each, "
+                f"over {data['source']}"
             ),
             columns(("STRATEGY", *heads(indifference, data["unit"])), rows),
             f"All {data['designs']} designs, trained once each, take {everything} {data['unit']} "

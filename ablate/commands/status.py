@@ -64,7 +64,7 @@ def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:
 def moved(status: StudyStatus, work: ClusterJobs) -> tuple[Any, ...]:
     """What tells one state of a study from the next; how far a step is does not."""
     return (
-        {key: one.state for key, one in status.standings.items()},
+        {key: standing.state for key, standing in status.standings.items()},
         [turn.decision for turn in status.rounds],
         work,
     )
@@ -79,7 +79,7 @@ def as_data(status: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
         "complete": status.complete,
         "seconds_left": status.seconds_left(),
         f"{of.lower()}_hours": hours,
-        "drivers": [asdict(one) for one in work.drivers],
+        "drivers": [asdict(driver) for driver in work.drivers],
         "driver_error": work.error or None,
         "driver_log": work.log or None,
         "rounds": [
@@ -90,15 +90,15 @@ def as_data(status: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
                 "decision": turn.decision.to_json() if turn.decision else None,
                 "candidates": [
                     {
-                        "name": one.name,
-                        "seed": one.seed,
-                        "fidelity": one.fidelity.model_dump(mode="json"),
-                        "mark": turn.mark(one.point),
-                        "state": status.state(one),
-                        "score": status.score(one),
-                        "failure": status.failure(one) or None,
+                        "name": candidate.name,
+                        "seed": candidate.seed,
+                        "fidelity": candidate.fidelity.model_dump(mode="json"),
+                        "mark": turn.mark(candidate.point),
+                        "state": status.state(candidate),
+                        "score": status.score(candidate),
+                        "failure": status.failure(candidate) or None,
                     }
-                    for one in turn.candidates
+                    for candidate in turn.candidates
                 ],
             }
             for turn in status.rounds
@@ -106,8 +106,12 @@ def as_data(status: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
         "steps": [_step(status, step) for step in status.steps],
         "made_by_an_older_version": dict(status.older),
         "queue": [
-            {"job": one.job.number, "reason": one.job.reason, "step": next(iter(one.steps), None)}
-            for one in work.waiting
+            {
+                "job": submitted.job.number,
+                "reason": submitted.job.reason,
+                "step": next(iter(submitted.steps), None),
+            }
+            for submitted in work.waiting
         ],
         "starting": [
             {"job": job.number, "step": step.key} for job, step in starting_jobs(status, work)
@@ -116,18 +120,18 @@ def as_data(status: StudyStatus, work: ClusterJobs) -> dict[str, Any]:
 
 
 def _step(status: StudyStatus, step: Step) -> dict[str, Any]:
-    one = status.standings[step.key]
+    standing = status.standings[step.key]
     row: dict[str, Any] = {
         "kind": step.kind,
         "stage": step.name,
         "slug": step.slug,
         "key": step.key,
-        "state": one.state,
+        "state": standing.state,
     }
-    if now := one.holding:
+    if now := standing.holding:
         row |= {"done": now.done, "total": now.total, "note": now.note, "attempt": now.number}
-        row |= {"pace": one.pace, "seconds_left": one.seconds_left}
+        row |= {"pace": standing.pace, "seconds_left": standing.seconds_left}
         row |= {"host": now.owner.host if now.owner else None}
-    if one.record:
-        row |= {"seconds": one.record["seconds"], "restarts": one.record["restarts"]}
+    if standing.record:
+        row |= {"seconds": standing.record["seconds"], "restarts": standing.record["restarts"]}
     return row

@@ -26,18 +26,18 @@ def as_text(status: StudyStatus, work: ClusterJobs, command: Invocation) -> str:
     """
     rows = []
     for turn in status.rounds:
-        for one in turn.candidates:
-            score = status.score(one)
-            shown = status.state(one) if score is None else f"{score:.1f}"
+        for candidate in turn.candidates:
+            score = status.score(candidate)
+            shown = status.state(candidate) if score is None else f"{score:.1f}"
             assumed = status.study.explore.assumption * turn.provisional
-            rows.append((turn.round, one.name, shown, turn.mark(one.point) or assumed))
+            rows.append((turn.round, candidate.name, shown, turn.mark(candidate.point) or assumed))
     parts = [columns(("ROUND", "CANDIDATE", "SCORE OR STATE", ""), rows), *at_work(status)]
     if lines := queue(status, work):
         parts.append("\n".join(("IN THE QUEUE", *lines)))
     if lines := starting(status, work):
         parts.append("\n".join(lines))
     if work.ending:
-        which = ", ".join(one.job.number for one in work.ending)
+        which = ", ".join(submitted.job.number for submitted in work.ending)
         parts.append(f"jobs that have answered and not ended: {which}")
     parts += [f"failed: {status.reason(step)}\n  {remedy(step, command)}" for step in status.failed]
     if lines := drivers(status, work, command):
@@ -59,9 +59,9 @@ def queue(status: StudyStatus, work: ClusterJobs) -> list[str]:
     steps = status.steps if work.waiting else ()
     names = {step.key: step.label for step in steps}
     reasons: dict[str, list[str]] = {}
-    for one in work.waiting:
-        name = names.get(next(iter(one.steps), ""), f"job {one.job.number}")
-        reasons.setdefault(one.job.said(), []).append(name)
+    for submitted in work.waiting:
+        name = names.get(next(iter(submitted.steps), ""), f"job {submitted.job.number}")
+        reasons.setdefault(submitted.job.said(), []).append(name)
     return [
         f"{len(jobs)} {reason}: {', '.join(jobs[:3])}{', ...' if len(jobs) > 3 else ''}"
         for reason, jobs in reasons.items()
@@ -78,12 +78,12 @@ def starting(status: StudyStatus, work: ClusterJobs) -> list[str]:
 def drivers(status: StudyStatus, work: ClusterJobs, command: Invocation) -> list[str]:
     """Who drives the study; of one that died before the study was complete, what to do about it."""
     lines = []
-    for one in work.drivers:
-        if one.state != "gone":
-            lines.append(f"driver: {one.who} {one.said}".rstrip())
+    for driver in work.drivers:
+        if driver.state != "gone":
+            lines.append(f"driver: {driver.who} {driver.said}".rstrip())
         elif not status.complete:
             takes = f"`{command.as_shell('run')}` takes over what it left"
-            lines.append(f"driver: {one.who} {one.said}; {takes}{_printed(one.log)}")
+            lines.append(f"driver: {driver.who} {driver.said}; {takes}{_printed(driver.log)}")
     if work.error and not (work.driven or status.complete):
         lines.append(f"the last driver failed: {work.error}{_printed(work.log)}")
     return lines
@@ -114,11 +114,11 @@ def remedy(step: Step, command: Invocation) -> str:
 
 def progress(status: StudyStatus, step: Step) -> tuple[str, str, str, str]:
     """Of a step at work: how far, how quick, how long still, which attempt (from the second)."""
-    one = status.standings[step.key]
-    now = one.holding
+    standing = status.standings[step.key]
+    now = standing.holding
     far = f"{now.done:,} of {now.total:,}" if now and now.total else "starting"
-    quick = pace(one.pace) if one.pace else ""
-    left = f"{duration(one.seconds_left)} left" if one.seconds_left is not None else ""
+    quick = pace(standing.pace) if standing.pace else ""
+    left = f"{duration(standing.seconds_left)} left" if standing.seconds_left is not None else ""
     again = f"attempt {now.number}" if now and now.number > 1 else ""
     return far, quick, left, again
 
@@ -128,8 +128,8 @@ def namesakes(study: Study) -> str:
     from ablate.launch.drives import drives
 
     others = dict.fromkeys(drive.study for drive in drives(home()))
-    named = [one for one in others if one.rpartition("-")[0] == study.name or one == study.name]
-    known = [said for one in named if (said := last_driven(home(), one).cancels)]
+    named = [name for name in others if name.rpartition("-")[0] == study.name or name == study.name]
+    known = [cancels for name in named if (cancels := last_driven(home(), name).cancels)]
     return f"; another of its name has a driver, which `{'`, `'.join(known)}` ends" * bool(known)
 
 
@@ -147,9 +147,11 @@ def starting_jobs(status: StudyStatus, work: ClusterJobs) -> list[tuple[QueuedJo
     """The jobs that run, each with the step it comes to next, where nobody is at that step."""
     steps = {step.key: step for step in status.steps} if work.begun else {}
     pairs = []
-    for one in work.begun:
-        ahead = (key for key in one.steps if key in steps and status.standings[key].state != "done")
+    for submitted in work.begun:
+        ahead = (
+            key for key in submitted.steps if key in steps and status.standings[key].state != "done"
+        )
         key = next(ahead, "")
         if key and status.standings[key].state == "waiting":
-            pairs.append((one.job, steps[key]))
+            pairs.append((submitted.job, steps[key]))
     return pairs

@@ -37,13 +37,17 @@ def other_strategies(study: Study, gpu: cost.Gpu) -> list[StrategyCost]:
 
     One of which a step's length is not known is left out, and one of very many candidates.
     """
-    hours, found = HoursOfSteps(study, gpu), []
+    hours, costs = HoursOfSteps(study, gpu), []
     for name, candidates in _tried(study):
-        each = [hours(one) for one in candidates]
+        each = [hours(candidate) for candidate in candidates]
         if (shared := together(each)) is not None:
-            scratch = sum(sum(one.values()) for one in each if one)
-            found.append(StrategyCost(name, len(candidates), shared, scratch))
-    return found
+            scratch = sum(
+                sum(hours_of_candidate.values())
+                for hours_of_candidate in each
+                if hours_of_candidate
+            )
+            costs.append(StrategyCost(name, len(candidates), shared, scratch))
+    return costs
 
 
 def _tried(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
@@ -55,6 +59,6 @@ def _tried(study: Study) -> Iterator[tuple[str, list[Candidate]]]:
                 explore = strategies.parse(strategies.shared_fields(study.explore, kind))
                 other = study.model_copy(update={"explore": explore})
                 rounds = rounds_so_far(other, NoResults())
-                candidates = [one for turn in rounds for one in turn.candidates]
+                candidates = [candidate for turn in rounds for candidate in turn.candidates]
                 if len(candidates) <= MOST:
                     yield kind, candidates

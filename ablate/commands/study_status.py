@@ -47,7 +47,7 @@ class StudyStatus:
     @property
     def done(self) -> int:
         """How many steps are done, those among them whose artifacts are gone and not needed."""
-        return sum(one.over for one in self.standings.values())
+        return sum(standing.over for standing in self.standings.values())
 
     @property
     def gone(self) -> list[Step]:
@@ -67,8 +67,13 @@ class StudyStatus:
     @property
     def complete(self) -> bool:
         """Whether every candidate of each round that is known has its score, or has failed."""
-        known = (one for turn in self.rounds if not turn.provisional for one in turn.candidates)
-        return all(self.state(one) in ("done", "failed") for one in known)
+        known = (
+            candidate
+            for turn in self.rounds
+            if not turn.provisional
+            for candidate in turn.candidates
+        )
+        return all(self.state(candidate) in ("done", "failed") for candidate in known)
 
     def state(self, candidate: Candidate) -> State:
         """A candidate is done once it is scored; else failed or running if a step of it is."""
@@ -105,11 +110,11 @@ class StudyStatus:
 
     def hours(self) -> tuple[float, str]:
         """What the steps took of devices so far, in hours, and of which: `GPU` or `CPU`."""
-        records = [one.record for one in self.standings.values() if one.record]
+        records = [standing.record for standing in self.standings.values() if standing.record]
         seconds = sum(float(record.get("device_seconds", 0.0)) for record in records)
         for step in self.steps:
-            one = self.standings[step.key]
-            if spent := one.holding.seconds if one.holding else one.spent:
+            standing = self.standings[step.key]
+            if spent := standing.holding.seconds if standing.holding else standing.spent:
                 seconds += spent * self.study.infra.of(step.kind).processes
         on_gpus = self.study.infra.device == "cuda" or any(
             record.get("device") == "cuda" for record in records
@@ -195,9 +200,13 @@ class StatusReader:
             used_by[step.key] = list(chains)
         ends = [*chains.values(), *([step] for step in steps.values() if step.kind == FEATURES)]
         standings = self.states.of_all(steps.values(), ends)
-        known = (one for turn in rounds if not turn.provisional for one in turn.candidates)
+        known = (
+            candidate for turn in rounds if not turn.provisional for candidate in turn.candidates
+        )
         older = self.checked.older(
-            one for one in known if standings[chains[one.name][-1].key].state != "done"
+            candidate
+            for candidate in known
+            if standings[chains[candidate.name][-1].key].state != "done"
         )
         return StudyStatus(
             self.study, rounds, list(steps.values()), standings, used_by, chains, older

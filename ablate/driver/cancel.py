@@ -119,4 +119,4 @@ def _jobs(drive: DriverSession, jobs: Sequence[str] | None) -> Iterator[CancelRe
 def _alive(drive: DriverSession, jobs: Sequence[str]) -> list[str] | None:
     """Those of its jobs that have not ended; None if their queue does not say."""
     known = drive.submissions.ask(jobs)
-    return known if known is None else [job for job, one in known.items() if one.alive]
+    return known if known is None else [job for job, queued in known.items() if queued.alive]

@@ -46,11 +46,11 @@ class Driving:
         if code:
             raise SystemExit(code)
 
-    def _died(self, said: str) -> None:
+    def _died(self, message: str) -> None:
         """Leave word for `ablate status`, as nobody sees this job's last line."""
         logs, job = logs_of(Path(self.folder), self.study), os.environ.get(JOB, "")
         log = launcher(self.command.backend).driver_log(logs, job)
-        driven = LastRun.by(self.command, redact(" ".join(said.split())), str(log))
+        driven = LastRun.by(self.command, redact(" ".join(message.split())), str(log))
         with contextlib.suppress(OSError, UserError):  # its log still says it
             driven.write(Path(self.home), self.study)
 
@@ -86,12 +86,12 @@ def detach(run: Run, command: Invocation, study: Study, home: Path) -> tuple[str
 def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
     """UserError if the study has a driver that lives, or waits in the queue."""
     for drive in drives(home, study.id):
-        own = drive.own_job
+        own_job = drive.own_job
         if holding := watch.held(drive.leases):
             owner = holding.owner or drive.driver  # may be another, which took it over
             who = f"job {owner.job}" if owner.job else f"process {owner.pid} on {owner.host}"
-        elif own and _waits(drive, own):
-            who = f"job {own}, which waits in the queue"
+        elif own_job and _waits(drive, own_job):
+            who = f"job {own_job}, which waits in the queue"
         else:
             continue
         raise UserError(
@@ -103,4 +103,4 @@ def _alone(command: Invocation, study: Study, home: Path, watch: Watch) -> None:
 def _waits(drive: DriverSession, job: str) -> bool:
     """Whether the drive's own job has not ended, or its queue does not say."""
     known = drive.submissions.ask([job])
-    return known is None or any(one.alive for one in known.values())
+    return known is None or any(queued.alive for queued in known.values())

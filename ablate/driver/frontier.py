@@ -53,7 +53,11 @@ class Frontier:
         """The rounds as they stand; decisions that are new are written down."""
         rounds = rounds_so_far(self.study, self, self.last)
         decided = [(turn, turn.decision) for turn in rounds if turn.decision]
-        new = [one for turn, one in decided if self.decision(turn.number) != one.to_json()]
+        new = [
+            decision
+            for turn, decision in decided
+            if self.decision(turn.number) != decision.to_json()
+        ]
         if new or self.trials.live:  # first, so that a driver killed in between repeats both
             self._show(rounds)
         for decision in new:
@@ -85,18 +89,22 @@ class Frontier:
                 if why := self.failure(step):
                     raise UserError(f"{sieving.WHERE}: features of {step.slug}: {why}")
                 yield [step]
-        for one in self.rounds():
-            if one.provisional and self.study.strategy.guesses:
+        for round_ in self.rounds():
+            if round_.provisional and self.study.strategy.guesses:
                 continue
-            for candidate in one.candidates:
-                if not one.provisional and self.result(candidate) is not None:
+            for candidate in round_.candidates:
+                if not round_.provisional and self.result(candidate) is not None:
                     continue
                 missing = self.states.missing(self.stored.steps(candidate)[-1])
                 shared = _of_experts(missing)
-                for chain in shared if shared or one.provisional else [missing]:
-                    own = {step.key for step in chain}
-                    if own and not own & keys and not any(map(self.has_failed, chain)):
-                        keys |= own
+                for chain in shared if shared or round_.provisional else [missing]:
+                    keys_of_chain = {step.key for step in chain}
+                    if (
+                        keys_of_chain
+                        and not keys_of_chain & keys
+                        and not any(map(self.has_failed, chain))
+                    ):
+                        keys |= keys_of_chain
                         yield chain
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:

@@ -35,8 +35,8 @@ class Invocation:
         if verb in ("run", "retry"):
             backend = None if self.backend == DEFAULT else self.backend
             ways = {"--round": self.last, "--backend": backend, "--jobs": self.jobs}
-            said = {option: str(value) for option, value in ways.items() if value}
-            words += [word for pair in said.items() for word in pair]
+            given = {option: str(value) for option, value in ways.items() if value}
+            words += [word for pair in given.items() for word in pair]
             words += ["--detach"] * self.detached
         return shlex.join(words)
 

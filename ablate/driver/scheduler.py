@@ -173,7 +173,9 @@ class Driver:
             chain = self._alike(ready.popleft())
             first = chain[0]
             if job := self.adopted.get(first.key):
-                self.adopted = {key: one for key, one in self.adopted.items() if one is not job}
+                self.adopted = {
+                    key: adopted for key, adopted in self.adopted.items() if adopted is not job
+                }
                 self._begun(job, chain)
             elif first.key in self.tenure.spoken_for or self.store.watch.held(
                 self.store.leases(first)
@@ -217,14 +219,14 @@ class Driver:
                     self.tell(Event("started", chain[0]))
             if outcome is not None:
                 changed = True
-                self.running = [one for one in self.running if one[0] is not job]
+                self.running = [pair for pair in self.running if pair[0] is not job]
                 if chain:
                     self._settle(outcome, chain)
         return changed
 
     def _settle(self, outcome: Outcome, chain: list[Step]) -> None:
         """Draw the consequences of a chain that ended before its end."""
-        step = next((one for one in chain if one.key == outcome.step), chain[0])
+        step = next((step for step in chain if step.key == outcome.step), chain[0])
         if outcome.log:
             self.store.keep_log(step, outcome.log)
         match outcome.status:
@@ -251,29 +253,29 @@ class Driver:
         """Leave the step to be tried again, or call it failed after so many times."""
         assert outcome.status in ("lost", "stopped", "bad")
         if enough := self.attempts.exhausted(step, outcome.status):
-            said = f"{outcome.message}, {enough}"
-            self._give_up(step, outcome.status.capitalize(), said, outcome.remedy)
+            message = f"{outcome.message}, {enough}"
+            self._give_up(step, outcome.status.capitalize(), message, outcome.remedy)
 
-    def _give_up(self, step: Step, kind: str, said: str, remedy: str = "") -> None:
+    def _give_up(self, step: Step, kind: str, message: str, remedy: str = "") -> None:
         """Record that the step failed, for a worker that could not."""
         now: dict[str, Any] = {"started": time.time(), "ended": time.time(), "seconds": 0.0}
         drive = self.folder.name
-        failure = record(step, "failed", error=(kind, said), drive=drive, **now)
+        failure = record(step, "failed", error=(kind, message), drive=drive, **now)
         failure["error"] |= {"remedy": remedy} if remedy else {}
         self.store.fail(step, failure)
-        self._fail(step, said, remedy)
+        self._fail(step, message, remedy)
 
-    def _fail(self, step: Step, said: str, remedy: str = "") -> None:
+    def _fail(self, step: Step, message: str, remedy: str = "") -> None:
         """Tell that the step failed. Raises UserError where there is no use in any other step."""
         if step.kind == step_kinds.PREFLIGHT:
-            problems, error = refusal(self.store, step, said)
+            problems, error = refusal(self.store, step, message)
             for problem in problems if len(problems) > 1 else ():
                 self.tell(Event("notice", message=f"problem: {problem}"))
             raise error
-        self.frontier.states.fail(step, said)
-        self.tell(Event("failed", step, said))
+        self.frontier.states.fail(step, message)
+        self.tell(Event("failed", step, message))
         if remedy:
             raise BrokenError(
-                f"stopped, as every other step would fail alike: {step.label}: {said}; "
+                f"stopped, as every other step would fail alike: {step.label}: {message}; "
                 f"{remedy}, then start again: what is finished stays"
             )

@@ -121,7 +121,7 @@ class Scoreboard:
     def difference(
         self, candidate: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
     ) -> Interval | None:
-        """`one` minus `other`."""
+        """`candidate` minus `other`."""
         return self.differences([(candidate, other)], tasks)[0]
 
     def differences(

@@ -86,7 +86,7 @@ def published_tree(table: Table) -> dict[str, Node]:
 
 
 def _within(smaller: Row, row: Row) -> bool:
-    """Whether `row` is `one` and an encoder more."""
+    """Whether `row` is `smaller` and an encoder more."""
     return len(row.encoders) == len(smaller.encoders) + 1 and set(smaller.encoders) < set(
         row.encoders
     )

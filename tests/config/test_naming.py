@@ -78,7 +78,7 @@ def test_a_driver_that_is_a_job_goes_by_the_id_that_it_was_submitted_under(
     driven: list[str] = []
     monkeypatch.setattr(scheduler, "drive", lambda study, *_, **__: driven.append(study.id))
     monkeypatch.setattr(reporting, "build", lambda study: "nowhere")
-    running.to_its_end(Invocation("micro/smoke", ["infra.device=cpu"]), own="mine-01234567")
+    running.to_its_end(Invocation("micro/smoke", ["infra.device=cpu"]), study_id="mine-01234567")
     assert driven == ["mine-01234567"]
     assert last_driven(own_home, "mine-01234567").cancels == (
         "ablate cancel micro/smoke --set infra.device=cpu"

@@ -30,7 +30,7 @@ from ablate.reports.tables import named
 def candidate(
     study: StudyResult, result: CandidateResult, browser: Browser, benchmarks: Sequence[Benchmark]
 ) -> dict[str, Any]:
-    """One candidate's page; `found`: how it does by benchmark, empty while it is not scored."""
+    """One candidate's page; `benchmarks`: how it does on each, empty while it is not scored."""
     reference = study.reference(result)
     parent = reference or study.base
     among = f"{study.strategy.noun.capitalize()} of {study.name}"
