@@ -28,8 +28,8 @@ def open_backend(
     `folder` is the driver's own, for mailboxes and job logs. Raises UserError for an unknown name,
     and for what the machine lacks.
     """
-    found = launcher(name)
-    remote = found.remote and infra.device != "auto"
+    chosen = launcher(name)
+    remote = chosen.remote and infra.device != "auto"
     device = infra.device if remote else chosen_device(infra.device)
-    where = RunContext(device, infra.for_steps(), folder.name, more_memory=found.more_memory)
-    return found.open(Drive(home, folder, where, infra, executors), jobs)
+    where = RunContext(device, infra.for_steps(), folder.name, more_memory=chosen.more_memory)
+    return chosen.open(Drive(home, folder, where, infra, executors), jobs)

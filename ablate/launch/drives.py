@@ -53,14 +53,18 @@ class DriverSession:
     @property
     def log(self) -> str:
         """Where its own job prints; `""` where it is none."""
-        own = self.own_job
-        return str(self.launcher.driver_log(logs_of(self.folder, self.study), own)) if own else ""
+        own_job = self.own_job
+        return (
+            str(self.launcher.driver_log(logs_of(self.folder, self.study), own_job))
+            if own_job
+            else ""
+        )
 
     def jobs(self) -> dict[str, Sequence[str]]:
         """Its jobs, ended or not, by number or name: the keys of the steps of those that have not
         answered. Its own job, which has none, is with them."""
-        own = self.own_job
-        return {**self.submissions.submitted(), **({own: ()} if own else {})}
+        own_job = self.own_job
+        return {**self.submissions.submitted(), **({own_job: ()} if own_job else {})}
 
     def keys(self) -> set[str]:
         """The keys of the steps of its jobs that have not answered."""

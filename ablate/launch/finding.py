@@ -33,13 +33,13 @@ def packages() -> Iterator[Finding]:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = importlib.metadata.version(requirement.name)
+            installed = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
             yield Finding(requirement.name, "problem", "not installed", remedy)
             continue
-        if found in requirement.specifier:
-            yield Finding(requirement.name, "ok", found)
+        if installed in requirement.specifier:
+            yield Finding(requirement.name, "ok", installed)
         else:
             remedy = f"Run `pip install '{requirement}' -c constraints.txt`."
-            yield Finding(requirement.name, "problem", f"{found}, needs {requirement}", remedy)
+            yield Finding(requirement.name, "problem", f"{installed}, needs {requirement}", remedy)

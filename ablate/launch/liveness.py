@@ -20,6 +20,8 @@ class Liveness:
         """Whether the job of this number holds the lease of a step, and shows no life."""
         if time.monotonic() - self._looked > BEAT / 2:
             self._looked = time.monotonic()
-            found = {folder: self.watch.silent(folder) for folder in self.leases.glob("*/*")}
-            self._silent = {one.owner.job: at for at, one in found.items() if one and one.owner}
+            silence = {folder: self.watch.silent(folder) for folder in self.leases.glob("*/*")}
+            self._silent = {
+                heard.owner.job: at for at, heard in silence.items() if heard and heard.owner
+            }
         return job in self._silent and self.watch.silent(self._silent[job]) is not None

@@ -8,12 +8,12 @@ LONGEST = 200
 """Characters of the words that are told."""
 
 
-def log_tail(said: str, afterwards: re.Pattern[str] | None = None) -> str:
+def log_tail(printed: str, afterwards: re.Pattern[str] | None = None) -> str:
     """The last line of a log before what is added `afterwards`, or of that alone; `""` of an empty
     one.
 
     As what is told goes into records, no secret of this process's environment is in it.
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     telling = [line for line in lines if not (afterwards and afterwards.match(line))] or lines
     return redact(telling[-1])[:LONGEST] if telling else ""

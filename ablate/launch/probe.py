@@ -76,7 +76,9 @@ def surroundings() -> dict[str, Any]:
 
 def missing() -> list[str]:
     """The packages that `ablate` needs and does not have here, or not in the version it needs."""
-    return [f"{one.check} {one.found}" for one in packages() if one.status == "problem"]
+    return [
+        f"{finding.check} {finding.found}" for finding in packages() if finding.status == "problem"
+    ]
 
 
 def _torch() -> dict[str, Any]:
@@ -127,12 +129,12 @@ def node_findings(report: Mapping[str, Any], setup: str) -> Iterator[Finding]:
         words = f"{report['commit'] or 'an installed package'}, here {git_commit()}"
         remedy = "The node imports other code: check PYTHONPATH and where ablate is installed."
         yield Finding(f"code on {host}", "problem", words, remedy)
-    place, free = report["temp"]
+    folder, free = report["temp"]
     if free < TEMP:
         remedy = f"Free it, or set TMPDIR to a larger disk in {setup}."
         yield Finding(f"temp on {host}", "problem", f"{free / 2**20:.0f} MiB free", remedy)
     else:
-        yield Finding(f"temp on {host}", "ok", f"{free / 2**30:.1f} GiB free in {place}")
+        yield Finding(f"temp on {host}", "ok", f"{free / 2**30:.1f} GiB free in {folder}")
 
 
 def gpu_finding(report: Mapping[str, Any], asked: int, none: str, more: str) -> Finding:

@@ -11,8 +11,8 @@ from ablate.launch.launcher import Launcher
 @cache
 def launcher(name: str) -> Launcher:
     """The launcher of this name. UserError for an unknown one, or one that cannot be imported."""
-    found: Launcher = launchers.load(name)(name)
-    return found
+    loaded: Launcher = launchers.load(name)(name)
+    return loaded
 
 
 def every() -> Iterator[Launcher]:
@@ -25,10 +25,10 @@ def of_drive(drive: Path, name: str | None) -> Launcher:
     that knows jobs there, or the default one."""
     if name is not None:
         return launcher(name)
-    knowing = (one for one in every() if one.submissions(drive).submitted())
+    knowing = (launcher for launcher in every() if launcher.submissions(drive).submitted())
     return next(knowing, launcher(launchers.DEFAULT))
 
 
 def remote() -> str:
     """The launchers that have a queue of their own, as an option, in words."""
-    return " or ".join(f"--backend {one.name}" for one in every() if one.remote)
+    return " or ".join(f"--backend {launcher.name}" for launcher in every() if launcher.remote)

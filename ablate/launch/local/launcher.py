@@ -25,10 +25,10 @@ class Local(Launcher):
         from ablate.launch.local.slots import Slots
 
         cards, asked = gpus(), drive.asked().values()
-        processes = max(one.devices for one in asked)
-        if max(one.nodes for one in asked) > 1:
+        processes = max(infra.devices for infra in asked)
+        if max(infra.nodes for infra in asked) > 1:
             raise UserError("infra.nodes is above 1, but the backend local is one; choose another")
-        if any(one.by_deepspeed for one in asked):
+        if any(infra.by_deepspeed for infra in asked):
             require_deepspeed()
         on_cpu = drive.where.device == "cpu"
         if not on_cpu and processes > len(cards):

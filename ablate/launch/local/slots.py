@@ -102,7 +102,7 @@ class Slots:
             self._looked, before = time.monotonic(), self._orphans
             self._orphans = orphans(self.home)
             if self._orphans != before:
-                self.notice = _told(self._orphans)
+                self.notice = _whose(self._orphans)
         return len(self._slots) - len(self._taken())
 
     def _taken(self) -> list[WorkerProcess]:
@@ -186,8 +186,8 @@ class Slots:
 
 def workers(drive: Path) -> list[Process]:
     """The workers of the drive whose folder this is, whether or not they still run."""
-    found = (WorkerProcess(mailbox, "").worker() for mailbox in sorted(drive.glob("slot-*")))
-    return [worker for worker in found if worker]
+    workers = (WorkerProcess(mailbox, "").worker() for mailbox in sorted(drive.glob("slot-*")))
+    return [worker for worker in workers if worker]
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class Orphan:
 
 def orphans(home: Path) -> list[Orphan]:
     """The workers here, of any study, that finish a chain which nobody collects."""
-    found = []
+    orphans = []
     for drive in drives(home):
         if drive.driver.runs() is not False:
             continue
@@ -210,18 +210,18 @@ def orphans(home: Path) -> list[Orphan]:
             if worker and worker.runs():
                 with contextlib.suppress(OSError):  # it has just been swept away
                     cards = (mailbox / "cards").read_text(encoding="utf-8")
-                    found.append(Orphan(worker, drive.study, cards))
-    return found
+                    orphans.append(Orphan(worker, drive.study, cards))
+    return orphans
 
 
-def _told(left: Sequence[Orphan]) -> str:
+def _whose(left: Sequence[Orphan]) -> str:
     """What a driver says of them."""
     if not left:
         return "the workers whose driver was dead have ended"
-    which = ", ".join(f"process {one.worker.pid} of {one.study}" for one in left)
+    which = ", ".join(f"process {orphan.worker.pid} of {orphan.study}" for orphan in left)
     return (
         f"waiting for their device: {which}; their driver is dead, they finish what they are at "
-        f"(`kill {' '.join(str(one.worker.pid) for one in left)}` ends them)"
+        f"(`kill {' '.join(str(orphan.worker.pid) for orphan in left)}` ends them)"
     )
 
 

@@ -67,8 +67,8 @@ class Cluster:
     @classmethod
     def at(cls, address: str | None) -> "Cluster":
         """At this address; None: where the environment says, or on this machine."""
-        found = address or os.environ.get("RAY_API_SERVER_ADDRESS") or HERE
-        return cls(found.rstrip("/"))
+        address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or HERE
+        return cls(address.rstrip("/"))
 
     def require(self, patience: float = PATIENCE) -> str:
         """The version of Ray there. Raises UserError where the cluster does not answer."""
@@ -92,7 +92,7 @@ class Cluster:
         """All jobs that were submitted, by their numbers; None if Ray does not answer."""
         try:
             listed = self._call("GET", "/api/jobs/", patience=patience)
-            return {one.number: one for one in map(_job, listed) if one.number}
+            return {job.number: job for job in map(_job, listed) if job.number}
         except (AwayError, RefusedError, TypeError, AttributeError):
             return None
 

@@ -97,8 +97,8 @@ def _awaited(cluster: Cluster, number: str, path: Path) -> dict[str, Any] | None
     """A file that the probe writes; None where it finds no room, or has ended and left none."""
     began, ended = time.monotonic(), None
     while (waited := time.monotonic() - began) < RUN:
-        if found := probe.read(path):
-            return found
+        if answer := probe.read(path):
+            return answer
         job = (cluster.jobs() or {}).get(number)
         if job and job.waits and waited > START:
             return None
@@ -117,8 +117,8 @@ def _mute(cluster: Cluster, number: str, folder: Path) -> Finding:
         remedy = "`ray status` shows what is free: ask for less, or add nodes."
         return Finding("queue", "problem", f"after {START:.0f} s {job.said()}", remedy)
     printed = folder / "printed.log"
-    said = printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
-    words = log_tail(said) or log_tail(job.message if job else "") or "no word"
+    text = printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+    words = log_tail(text) or log_tail(job.message if job else "") or "no word"
     remedy = (
         "See that nodes find ABLATE_HOME and this Python at the same paths (infra.ray.python names "
         "another)."

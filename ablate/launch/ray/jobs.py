@@ -170,7 +170,10 @@ class OnRay:
         return started
 
     def adopt(self, drive: Path) -> dict[str, ChainJob]:
-        jobs = [ChainJob(one, self, time.monotonic()) for one in submission.submissions(drive)]
+        jobs = [
+            ChainJob(submitted, self, time.monotonic())
+            for submitted in submission.submissions(drive)
+        ]
         self.jobs += [job for job in jobs if job not in self.jobs]
         return {key: job for job in jobs for key in job.sent.keys}
 

@@ -26,17 +26,17 @@ class Ray(Launcher):
         from ablate.launch.ray.jobs import OnRay
 
         asked = drive.asked().values()
-        if max(one.nodes for one in asked) > 1:
+        if max(infra.nodes for infra in asked) > 1:
             raise UserError(
                 "infra.nodes is above 1, but a job of the backend ray is on one node; set "
                 "infra.devices, or choose another"
             )
-        if any(one.by_deepspeed for one in asked):
+        if any(infra.by_deepspeed for infra in asked):
             require_deepspeed()
-        told = options(drive.infra)
-        cluster = Cluster.at(told.address)
+        given = options(drive.infra)
+        cluster = Cluster.at(given.address)
         cluster.require()
-        return OnRay(drive, cluster, jobs or told.at_once)
+        return OnRay(drive, cluster, jobs or given.at_once)
 
     def submissions(self, drive: Path) -> Submissions:
         from ablate.launch.ray.queue import Jobs

@@ -37,12 +37,12 @@ class Ray(Fields):
     @classmethod
     def _of_a_dashboard(cls, address: str | None) -> str | None:
         if address is not None and not address.startswith(("http://", "https://")):
-            said = {"said": f"should be the dashboard's, as http://head:8265, got '{address}'"}
-            raise PydanticCustomError("ours", "{said}", said)
+            problem = {"said": f"should be the dashboard's, as http://head:8265, got '{address}'"}
+            raise PydanticCustomError("ours", "{said}", problem)
         return address
 
 
 def options(infra: Infra) -> Ray:
     """What these fields tell Ray."""
-    found: Ray = infra.options(NAME)
-    return found
+    given: Ray = infra.options(NAME)
+    return given

@@ -15,8 +15,8 @@ class Jobs(Submissions):
 
     def submitted(self) -> Mapping[str, Sequence[str]]:
         return {
-            one.number: () if one.answer.exists() else one.keys
-            for one in submission.submissions(self.drive)
+            job.number: () if job.answer.exists() else job.keys
+            for job in submission.submissions(self.drive)
         }
 
     def ask(self, jobs: Sequence[str], patience: float = 10.0) -> Mapping[str, QueuedJob] | None:
@@ -31,9 +31,9 @@ class Jobs(Submissions):
                 self.cluster.stop(number)
 
     def logs(self, key: str) -> list[Path]:
-        found = submission.submissions(self.drive)
-        having = (one for one in found if any(step.startswith(key) for step in one.keys))
-        return [one.printed for one in having if one.printed.exists()]
+        submitted = submission.submissions(self.drive)
+        having = (job for job in submitted if any(step.startswith(key) for step in job.keys))
+        return [job.printed for job in having if job.printed.exists()]
 
     def hurry(self, job: str) -> str:
         return f"`ray job stop {job}` asks again, `ray stop --force` ends all that runs on its node"

@@ -78,19 +78,19 @@ class Submission:
 def new(drive: Path, keys: Sequence[str], infra: Infra) -> Submission:
     """The next job of the drive, of steps that run in this way, written down."""
     folder = drive / f"ray-{max(_numbers(drive), default=0) + 1}"
-    found = Submission(folder, keys, asks(infra))
-    found.save()
-    return found
+    submission = Submission(folder, keys, asks(infra))
+    submission.save()
+    return submission
 
 
 def submissions(drive: Path) -> list[Submission]:
     """The jobs of the drive whose folder this is; of one that is not as it was written nobody
     knows, but the leases of its steps."""
-    found = []
+    submissions = []
     for folder in (drive / f"ray-{number}" for number in _numbers(drive)):
         with contextlib.suppress(*UNREADABLE):
-            found.append(Submission(folder, **(read_checked(folder / "job.json") or {})))
-    return found
+            submissions.append(Submission(folder, **(read_checked(folder / "job.json") or {})))
+    return submissions
 
 
 def remember(drive: Path, cluster: Cluster) -> None:

@@ -64,11 +64,11 @@ class Array:
 def arrays(drive: Path) -> list[Array]:
     """The arrays of the drive whose folder this is, in the order they were submitted; of one that
     is not as it was written nobody knows, but the leases of its steps."""
-    found = []
+    arrays = []
     for folder in (drive / f"array-{number}" for number in _numbers(drive)):
         with contextlib.suppress(*UNREADABLE):  # or another version's
-            found.append(Array(folder, **(read_checked(folder / "array.json") or {})))
-    return found
+            arrays.append(Array(folder, **(read_checked(folder / "array.json") or {})))
+    return arrays
 
 
 def new(drive: Path, chains: Sequence[Sequence[str]]) -> Array:
@@ -103,7 +103,7 @@ def printed(drive: Path, key: str) -> list[Path]:
         page
         for array in arrays(drive)
         for n, chain in enumerate(array.chains)
-        if any(one.startswith(key) for one in chain)
+        if any(step_key.startswith(key) for step_key in chain)
         for page in array.logs(n)
     ]
 

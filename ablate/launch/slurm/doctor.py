@@ -146,9 +146,11 @@ def _origin(finding: Finding, origins: Origins, kinds: Sequence[str]) -> str:
     if not fields or finding.status == "ok":
         return ""
     places = {name: origins.defined_at(NAME, name, next(iter(kinds), None)) for name in fields}
-    told = [f"infra.slurm.{name} comes from {place}." for name, place in places.items() if place]
+    origins_named = [
+        f"infra.slurm.{name} comes from {origin}." for name, origin in places.items() if origin
+    ]
     anywhere = f"A study may say so, or {clusters.profiles()} for all studies."
-    return " " + " ".join(told or [anywhere])
+    return " " + " ".join(origins_named or [anywhere])
 
 
 def _probed(asked: Request, kinds: Sequence[str], note: Callable[[str], None]) -> Iterator[Finding]:
@@ -290,7 +292,7 @@ def _nodes(sample: Sample, reports: Sequence[Mapping[str, Any] | None]) -> Itera
     short = len(there) < sample.processes
     yield Finding("processes", "problem" if short else "ok", ran, remedy * short)
     for host in hosts:
-        report = next(one for one in there if one["host"] == host)
+        report = next(report for report in there if report["host"] == host)
         yield from probe.node_findings(report, "infra.slurm.setup")
         gpus = int(sample.asked.options.get("gpus-per-node", 0))
         if gpus or not sample.kinds:  # a study says by itself whether it wants any

@@ -247,8 +247,8 @@ class OnSlurm:
                 jobs[n] = job
         if self.queue.away:
             self.notice = AWAY
-        elif said := STUCK.format(" ".join(self._stuck)) if self._stuck else self._full:
-            self.notice = said
+        elif why := STUCK.format(" ".join(self._stuck)) if self._stuck else self._full:
+            self.notice = why
         elif self.notice == AWAY:
             self.notice = BACK
         return jobs

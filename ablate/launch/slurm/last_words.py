@@ -14,14 +14,14 @@ AFTERWARDS = re.compile(
 """What Slurm adds once a process has ended, which says that it did and not why."""
 
 
-def log_tail(said: str) -> str:
+def log_tail(printed: str) -> str:
     """The last line of a log before what Slurm adds, or of that alone; `""` of an empty one."""
-    return logs.log_tail(said, AFTERWARDS)
+    return logs.log_tail(printed, AFTERWARDS)
 
 
-def failed_set_up(said: str) -> str | None:
+def failed_set_up(printed: str) -> str | None:
     """The set-up line that ended the job (see `fail_fast_setup`) and its last words; None: none."""
-    before, marked, after = said.rpartition(SET_UP)
+    before, marked, after = printed.rpartition(SET_UP)
     if not marked:
         return None
     line = redact(after.partition("\n")[0])[: logs.LONGEST]
@@ -29,9 +29,9 @@ def failed_set_up(said: str) -> str | None:
     return f"`{line}`: {words}" if words else f"`{line}`"
 
 
-def killed_for_it(state: str, said: str) -> bool:
+def killed_for_it(state: str, printed: str) -> bool:
     """Whether Slurm or the kernel ended a job for the memory it took, by the job's state and log.
 
     Where only a part of the job was killed, Slurm calls it failed and slurmstepd says why.
     """
-    return state == "OUT_OF_MEMORY" or bool(re.search(r"oom[-_ ]kill", said, re.IGNORECASE))
+    return state == "OUT_OF_MEMORY" or bool(re.search(r"oom[-_ ]kill", printed, re.IGNORECASE))

@@ -67,9 +67,9 @@ class Slurm(Launcher):
             yield Finding("slurm", "note", "sinfo does not answer", asked)
             return
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
             remedy = "Check that slurmctld runs and the PATH is right."
-            yield Finding("slurm", "note", said, remedy)
+            yield Finding("slurm", "note", reason, remedy)
             return
         yield Finding("slurm", "ok", "; ".join(done.stdout.split("\n")[:4]).strip("; "))
 

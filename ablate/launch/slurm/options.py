@@ -67,13 +67,13 @@ class Slurm(Fields):
             option = name.lstrip("-").replace("_", "-")
             field = option if option in cls.model_fields else OURS.get(option)
             if field is not None:
-                said = f"is a field of its own: {field}" if field else "is set by ablate itself"
-                raise PydanticCustomError("ours", "{said}", {"said": said, "key": name})
+                problem = f"is a field of its own: {field}" if field else "is set by ablate itself"
+                raise PydanticCustomError("ours", "{said}", {"said": problem, "key": name})
             named[option] = value
         return named
 
 
 def options(infra: Infra) -> Slurm:
     """What these fields tell Slurm."""
-    found: Slurm = infra.options(NAME)
-    return found
+    given: Slurm = infra.options(NAME)
+    return given

@@ -168,8 +168,8 @@ def request_of(infra: Infra, kind: str) -> Request:
         return _driver_request(infra)
     if kind == PREFLIGHT:
         soon = Slurm(timeout_min=min(options(infra).timeout_min, SOON))
-        own = infra.kinds.get(PREFLIGHT) or Infra()
-        return request(own.over(_told(soon).over(infra.of(kind))))
+        of_kind = infra.kinds.get(PREFLIGHT) or Infra()
+        return request(of_kind.over(_told(soon).over(infra.of(kind))))
     return request(infra.of(kind))
 
 
@@ -181,8 +181,8 @@ def _driver_request(infra: Infra) -> Request:
     least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
     small = _told(least, device="cpu", devices=1, nodes=1)
     plain = infra.model_copy(update={NAME: asked.model_copy(update={"extra": extra})})
-    own = infra.kinds.get(DRIVER) or Infra()
-    return request(own.over(small.over(plain)), requeue=True)
+    of_driver = infra.kinds.get(DRIVER) or Infra()
+    return request(of_driver.over(small.over(plain)), requeue=True)
 
 
 def _told(asked: Slurm, **fields: Any) -> Infra:
@@ -196,7 +196,7 @@ def requests(infra: Infra, kinds: Iterable[str]) -> list[tuple[list[str], Reques
     grouped: list[tuple[list[str], Request]] = []
     for kind in dict.fromkeys(kinds):
         asked = request_of(infra, kind)
-        alike = next((names for names, one in grouped if one == asked), None)
+        alike = next((names for names, request in grouped if request == asked), None)
         if alike is None:
             grouped.append(([kind], asked))
         else:

@@ -44,9 +44,9 @@ def array_size() -> int:
 def configured() -> Mapping[str, int]:
     """MaxArraySize (an array's indices are below it), max_array_tasks and MaxJobCount, where
     `scontrol show config` tells them."""
-    said = run_slurm_command("scontrol", "show", "config") or ""
-    found = re.findall(r"\b(MaxArraySize|max_array_tasks|MaxJobCount)\s*=\s*(\d+)", said)
-    limits = {name: int(value) for name, value in found}
+    config = run_slurm_command("scontrol", "show", "config") or ""
+    limits_set = re.findall(r"\b(MaxArraySize|max_array_tasks|MaxJobCount)\s*=\s*(\d+)", config)
+    limits = {name: int(value) for name, value in limits_set}
     if tasks := limits.get("max_array_tasks"):
         limits["MaxArraySize"] = min(tasks, limits.get("MaxArraySize", tasks))
     return limits
@@ -55,10 +55,10 @@ def configured() -> Mapping[str, int]:
 def submitted(user: str) -> Mapping[str, int]:
     """The limits on jobs that this user, or a group of the user's, may have submitted at once, as
     slurmctld holds them for its associations and QOS: such as `MaxSubmitJobs`."""
-    said = (
+    limits_text = (
         run_slurm_command("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc,qos") or ""
     )
     least: dict[str, int] = {}
-    for name, value in re.findall(r"\b((?:Max|Grp)SubmitJobs\w*)=(\d+)", said):
+    for name, value in re.findall(r"\b((?:Max|Grp)SubmitJobs\w*)=(\d+)", limits_text):
         least[name] = min(int(value), least.get(name, int(value)))
     return least

@@ -97,16 +97,16 @@ def ask(jobs: Sequence[str], patience: float = 10.0) -> dict[str, Queued] | None
     """
     arrays = sorted({job.partition("_")[0] for job in jobs if job[:1].isdecimal()})
     names, wanted = sorted({job for job in jobs if not job[:1].isdecimal()}), set(jobs)
-    found: dict[str, Queued] = {}
+    jobs_known: dict[str, Queued] = {}
     for option, words in ("--jobs", arrays), ("--name", names):
         known = _ask(f"{option}={','.join(words)}", patience) if words else {}
         if known is None:
             return None
-        found |= known
+        jobs_known |= known
     return {
-        number: one
-        for number, one in found.items()
-        if {number, number.partition("_")[0], one.name} & wanted
+        number: job
+        for number, job in jobs_known.items()
+        if {number, number.partition("_")[0], job.name} & wanted
     }
 
 
@@ -161,9 +161,9 @@ class Queue:
         """Ask, if not asked for `pause` seconds."""
         if self.names and time.monotonic() - self._tried > pause:
             self._tried = time.monotonic()
-            found = ask(sorted(self.names), PATIENCE)
-            self.away = found is None
-            if found is not None:
+            answer = ask(sorted(self.names), PATIENCE)
+            self.away = answer is None
+            if answer is not None:
                 self._told = self._tried
-                each = found.values()
+                each = answer.values()
                 self._jobs = {(job.name, job.number.partition("_")[2]): job for job in each}
