@@ -57,8 +57,8 @@ class Answers:
 
     def only(self, questions: Sequence[Key]) -> "Answers":
         """The answers to these of the questions, in this order."""
-        place = {key: index for index, key in enumerate(self.questions)}
-        chosen = [place[key] for key in questions]
+        row_of = {key: index for index, key in enumerate(self.questions)}
+        chosen = [row_of[key] for key in questions]
         return Answers(
             questions,
             [self.images[index] for index in chosen],

@@ -349,12 +349,12 @@ def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
     for name, entry in manifest["files"].items():
         path = folder / name
         try:
-            found = retry_transient(path.stat)
+            status = retry_transient(path.stat)
         except NO_FILE:
             return f"{name} is missing"
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return f"{name} is no file"
-        size = found.st_size
+        size = status.st_size
         if size != entry["size"]:
             return f"{name} has {size} bytes, not {entry['size']}"
         if size <= up_to and sha256_file(path) != entry["sha256"]:

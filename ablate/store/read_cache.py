@@ -50,8 +50,8 @@ class ReadCache:
         """[what it was made of, the value] by name."""
         try:
             checksum, _, text = self.path.read_bytes().partition(b"\n")
-            found = from_json(text) if checksum.decode() == _checksum(text) else {}
-            return dict(found["known"]) if found["of"] == self.of else {}
+            stored = from_json(text) if checksum.decode() == _checksum(text) else {}
+            return dict(stored["known"]) if stored["of"] == self.of else {}
         except UNREADABLE:
             return {}
 
@@ -76,14 +76,14 @@ def signature(path: str) -> list[int]:
 
 def signatures(folder: str, within: str = "") -> list[list[Any]]:
     """Path (after `within`) and `signature` of each file in `folder` and below, in order."""
-    found: list[list[Any]] = []
+    listed: list[list[Any]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                found += signatures(entry.path, f"{within}{entry.name}/")
+                listed += signatures(entry.path, f"{within}{entry.name}/")
             else:
-                found.append([f"{within}{entry.name}", *signature(entry.path)])
-    return sorted(found)
+                listed.append([f"{within}{entry.name}", *signature(entry.path)])
+    return sorted(listed)
 
 
 def _checksum(text: bytes) -> str:

@@ -78,14 +78,16 @@ def machine() -> dict[str, str]:
     the environment says of it; `gpu`: the models of the GPUs that torch sees. These two are there
     only where this process has imported torch.
     """
-    found = {"cpu": _cpu()}
+    machine = {"cpu": _cpu()}
     if torch := sys.modules.get("torch"):
-        said = [f"{name}={os.environ[name]}" for name in _INSTRUCTIONS if os.environ.get(name)]
-        found["instructions"] = " ".join([torch.backends.cpu.get_cpu_capability(), *said])
+        settings = [f"{name}={os.environ[name]}" for name in _INSTRUCTIONS if os.environ.get(name)]
+        machine["instructions"] = " ".join([torch.backends.cpu.get_cpu_capability(), *settings])
         if torch.cuda.is_available():
             every = range(torch.cuda.device_count())
-            found["gpu"] = ", ".join(sorted({torch.cuda.get_device_name(one) for one in every}))
-    return found
+            machine["gpu"] = ", ".join(
+                sorted({torch.cuda.get_device_name(device) for device in every})
+            )
+    return machine
 
 
 _INSTRUCTIONS = (
@@ -153,7 +155,9 @@ def _threads() -> int:
 
 def _plug_ins(step: Step) -> dict[str, str]:
     """The versions of the packages whose plug-ins the step, or one it starts from, runs."""
-    named = [found for one in ancestors([step]) for found in of_spec(one.spec).values()]
+    named = [
+        plug_in for ancestor in ancestors([step]) for plug_in in of_spec(ancestor.spec).values()
+    ]
     return {plugin["package"]: plugin["version"] for plugin in named}
 
 

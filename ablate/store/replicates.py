@@ -63,17 +63,17 @@ def trained(
     def read() -> Trained | None:
         try:
             evaluated = read_json(folder / "spec.json")
-            chain = [(one["kind"], one["spec"]) for one in _chain(home, evaluated)]
+            chain = [(spec["kind"], spec["spec"]) for spec in _chain(home, evaluated)]
             asked = evaluated["spec"]
             if whole:
                 asked = {name: part for name, part in asked.items() if name != QUESTIONS}
-                chain = [(kind, {**one, "stage": _whole(one["stage"])}) for kind, one in chain]
+                chain = [(kind, {**spec, "stage": _whole(spec["stage"])}) for kind, spec in chain]
             return _trained(chain, asked, evaluated["key"])
         except (*UNREADABLE, KeyError, TypeError, ValueError):
             return None
 
-    found = memory.get(f"run {folder.name}", folder.name, read) if memory else read()
-    return Trained(*found) if found else None
+    cached = memory.get(f"run {folder.name}", folder.name, read) if memory else read()
+    return Trained(*cached) if cached else None
 
 
 def _whole(stage: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _trained(
     """`chain`: kind and spec of the trained steps of an evaluation, the last first; `asked`: its
     own spec."""
     (_, last), *_ = chain
-    stages = [{"kind": kind, "stage": one["stage"], "data": one["data"]} for kind, one in chain]
+    stages = [{"kind": kind, "stage": spec["stage"], "data": spec["data"]} for kind, spec in chain]
     common = {"stages": stages, "llm": last["model"]["llm"]}
     design = {**common, "model": last["model"]}
     return Trained(_hash(common), _hash(design), _hash(asked), last["seed"], key)
@@ -97,9 +97,9 @@ def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     parents = spec["parents"]
     for role in sorted(parents)[:1]:
         parent = parents[role]
-        found = read_json(Home(home).store / parent["kind"] / parent["dirname"] / "spec.json")
-        yield found
-        yield from _chain(home, found)
+        parent_spec = read_json(Home(home).store / parent["kind"] / parent["dirname"] / "spec.json")
+        yield parent_spec
+        yield from _chain(home, parent_spec)
 
 
 def _hash(value: Any) -> str:
@@ -131,11 +131,11 @@ def repetition(
         return Repetition({}, {})
     root = Home(home).store / EVALUATE
     every = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    known = {path: found for path in every if (found := trained(home, path, memory))}
+    known = {path: run for path in every if (run := trained(home, path, memory))}
     groups: dict[str, list[Path]] = {}
-    for path, one in known.items():
-        if one.subject in of:
-            groups.setdefault(one.design, []).append(path)
+    for path, run in known.items():
+        if run.subject in of:
+            groups.setdefault(run.design, []).append(path)
     several = [paths for paths in groups.values() if len(paths) > 1]
     made: dict[str, dict[Path, Answers]] = {}
     measured = None
@@ -164,10 +164,10 @@ def floor(
     """
     home = next(iter(evaluations)).absolute().parent.parent.parent
     subjects = {made.subject for path in evaluations if (made := trained(home, path))}
-    found = repetition(home, subjects, but)
-    sample = repeated_sample(found.runs, questions)
+    repeated = repetition(home, subjects, but)
+    sample = repeated_sample(repeated.runs, questions)
     within = [squares_within(sample)] if sample else []
-    return pooled(within, found.floors.get(COMPOSITE, ()))
+    return pooled(within, repeated.floors.get(COMPOSITE, ()))
 
 
 def shipped_floor(evaluations: Collection[Path]) -> Noise | None:
@@ -178,12 +178,17 @@ def shipped_floor(evaluations: Collection[Path]) -> Noise | None:
     several among them these count as they are.
     """
     home = next(iter(evaluations)).absolute().parent.parent.parent
-    made = [found for path in evaluations if (found := trained(home, path, whole=True))]
+    made = [run for path in evaluations if (run := trained(home, path, whole=True))]
     seeds: dict[str, set[int]] = {}
-    for one in made:
-        seeds.setdefault(one.design, set()).add(one.seed)
-    here = {(design, seed) for design, own in seeds.items() if len(own) > 1 for seed in own}
-    measured = floors({one.subject for one in made}, here, measurements(home / "noise"))
+    for run in made:
+        seeds.setdefault(run.design, set()).add(run.seed)
+    here = {
+        (design, seed)
+        for design, seeds_of_design in seeds.items()
+        if len(seeds_of_design) > 1
+        for seed in seeds_of_design
+    }
+    measured = floors({run.subject for run in made}, here, measurements(home / "noise"))
     return pooled([], measured.get(COMPOSITE, ()))
 
 

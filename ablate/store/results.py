@@ -39,19 +39,21 @@ class Evaluation:
 
     def unread(self) -> dict[str, int]:
         """By task how many answers its scorer could not read, of those that have any."""
-        found = self.counted or {}
+        counts = self.counted or {}
         if self.counted is None and self.answers is not None:
             metrics = {task["task"]: task["metric"] for task in self.measure.get("tasks", ())}
-            found = count_unread(metrics, self.rows()) if metrics else {}
-        return {task: count for task, count in found.items() if count}
+            counts = count_unread(metrics, self.rows()) if metrics else {}
+        return {task: count for task, count in counts.items() if count}
 
     def floor(self, others: Iterable["Evaluation"]) -> "Noise | None":
         """Training noise that is shipped of such runs, those of `others` left out; None where
         nobody has measured it (see `replicates.shipped_floor`)."""
         from ablate.store.replicates import shipped_floor  # numpy: only where it is asked for
 
-        answers = [one.answers for one in (self, *others) if one.answers is not None]
-        return shipped_floor([Path(one).parent for one in answers]) if self.answers else None
+        answers = [
+            evaluation.answers for evaluation in (self, *others) if evaluation.answers is not None
+        ]
+        return shipped_floor([Path(path).parent for path in answers]) if self.answers else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The answers (see `rows_in`); none where only scores are known."""
@@ -136,12 +138,12 @@ class StoredResults:
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.steps(candidate)
-        found = load_evaluation(self.store, steps[-1])
-        return found or first_failure(steps, StepStates(self.store, self.store.record))
+        evaluation = load_evaluation(self.store, steps[-1])
+        return evaluation or first_failure(steps, StepStates(self.store, self.store.record))
 
     def older(self, unscored: Iterable[Candidate]) -> dict[str, float]:
         """The composites that ablate 0.1.0 found of these candidates, by their names."""
-        scores = {one.name: self._former_score(one) for one in unscored}
+        scores = {candidate.name: self._former_score(candidate) for candidate in unscored}
         return {name: score for name, score in scores.items() if score is not None}
 
     def _former_score(self, candidate: Candidate) -> float | None:
@@ -149,8 +151,8 @@ class StoredResults:
         if candidate.name not in self._former_scores:
             step = self.steps(candidate)[-1]
             record = self.store.record(step.former) if step.former is not step else None
-            found = float(record["result"]["composite"]) if record else None
-            self._former_scores[candidate.name] = found
+            score = float(record["result"]["composite"]) if record else None
+            self._former_scores[candidate.name] = score
         return self._former_scores[candidate.name]
 
     def decision(self, number: int) -> dict[str, Any] | None:
@@ -159,17 +161,21 @@ class StoredResults:
 
 def first_failure(steps: Iterable[Step], states: StepStates) -> Failure | None:
     """The first step, of these and of those they start from, that failed and is not at work."""
-    found = ((step, states.of(step)) for step in ancestors(steps))
-    failed = ((step, now.record) for step, now in found if now.state == "failed" and now.record)
+    states_of_steps = ((step, states.of(step)) for step in ancestors(steps))
+    failed = (
+        (step, now.record) for step, now in states_of_steps if now.state == "failed" and now.record
+    )
     return next((Failure(step, record["error"]["message"]) for step, record in failed), None)
 
 
 def told_apart(older: Mapping[str, float]) -> list[str]:
     """What there is to say of scores that an older version found."""
     scores = ", ".join(f"{name} {score:.1f}" for name, score in older.items())
-    said = "Made by an older version of ablate, whose keys held no plug-ins, evaluation sets and "
-    said += f"scorers: {scores}. These scores are not mixed with others; a run makes them anew."
-    return [said] if older else []
+    sentence = (
+        "Made by an older version of ablate, whose keys held no plug-ins, evaluation sets and "
+    )
+    sentence += f"scorers: {scores}. These scores are not mixed with others; a run makes them anew."
+    return [sentence] if older else []
 
 
 def read_decision(home: Path, study: Study, number: int) -> dict[str, Any] | None:

@@ -111,9 +111,9 @@ class StepStates:
     def record(self, step: Step) -> Mapping[str, Any] | None:
         """The record of a step that is done, as `record` has it; None for one that is not."""
         if step.key not in self._done and step.key not in self._absent:
-            found = self._read(step)
-            if found:
-                self._done[step.key] = found
+            record = self._read(step)
+            if record:
+                self._done[step.key] = record
             else:
                 self._absent.add(step.key)
         return self._done.get(step.key)
@@ -138,7 +138,7 @@ class StepStates:
         """What must be done to have the step, in order: nothing above what is there."""
         if self.record(step):
             return []
-        above = [one for parent in step.parents.values() for one in self.missing(parent)]
+        above = [above for parent in step.parents.values() for above in self.missing(parent)]
         return [*above, step]
 
     def of_all(
@@ -147,10 +147,12 @@ class StepStates:
         """Where each of `steps` stands, by key, where all that is wanted are the ends of `chains`:
         what waits and none of them needs is `gone`."""
         needed = {step.key for chain in chains for step in self.missing(chain[-1])}
-        found = {step.key: self.of(step) for step in steps}
+        states_by_key = {step.key: self.of(step) for step in steps}
         return {
-            key: replace(one, state="gone") if one.state == "waiting" and key not in needed else one
-            for key, one in found.items()
+            key: replace(status, state="gone")
+            if status.state == "waiting" and key not in needed
+            else status
+            for key, status in states_by_key.items()
         }
 
     def _look(self, step: Step) -> StepStatus:
@@ -160,10 +162,10 @@ class StepStates:
             self._begun = self.store.begun()
         begun, failure = step.dirname in self._begun, self.failure(step)
         holding = self.store.watch.held(self.store.leases(step)) if begun else None
-        found = state(False, holding, failure is not None)
-        if found == "running":
-            return StepStatus(found, None, holding)
+        now = state(False, holding, failure is not None)
+        if now == "running":
+            return StepStatus(now, None, holding)
         if failure:
-            return StepStatus(found, failure)
+            return StepStatus(now, failure)
         left = look(self.store.leases(step)) if begun else None
-        return StepStatus(found, spent=left.seconds if left else 0.0)
+        return StepStatus(now, spent=left.seconds if left else 0.0)

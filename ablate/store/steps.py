@@ -139,7 +139,9 @@ class Step:
         spec = {name: part for name, part in self.spec.items() if name not in _LATER}
         if suite := spec.get("suite"):
             spec["suite"] = {name: part for name, part in suite.items() if name not in _LATER}
-        same = spec == self.spec and all(parents[role] is one for role, one in self.parents.items())
+        same = spec == self.spec and all(
+            parents[role] is parent for role, parent in self.parents.items()
+        )
         return self if same else Step(self.kind, self.slug, spec, parents, self.stage)
 
     @property
@@ -159,8 +161,8 @@ class Step:
     def to_json(self) -> dict[str, Any]:
         """The step and, inside, its parents, as a worker is given them."""
         parents = {role: parent.to_json() for role, parent in self.parents.items()}
-        own = {"kind": self.kind, "slug": self.slug, "spec": self.spec, "stage": self.stage}
-        return {**own, "parents": parents}
+        fields = {"kind": self.kind, "slug": self.slug, "spec": self.spec, "stage": self.stage}
+        return {**fields, "parents": parents}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Step":
@@ -246,7 +248,10 @@ def _slug(design: Design) -> str:
 
 def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
     """The parents of a step by their roles: of another slug, they are of one expert each."""
-    return {one.kind if one.slug == slug else f"{one.kind}:{one.slug}": one for one in parents}
+    return {
+        parent.kind if parent.slug == slug else f"{parent.kind}:{parent.slug}": parent
+        for parent in parents
+    }
 
 
 def expert_design(design: Design, title: str) -> Design:
@@ -260,17 +265,17 @@ def expert_design(design: Design, title: str) -> Design:
 
 def ancestors(steps: Iterable[Step]) -> list[Step]:
     """The steps and all they start from, each key once, parents before children."""
-    found: dict[str, Step] = {}
+    by_key: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
-        if step.key not in found:
+        if step.key not in by_key:
             for parent in step.parents.values():
                 visit(parent)
-            found[step.key] = step
+            by_key[step.key] = step
 
     for step in steps:
         visit(step)
-    return list(found.values())
+    return list(by_key.values())
 
 
 @cache
@@ -303,8 +308,8 @@ def _of_expert(
 
 
 def _spec(kind: str, model: Part, stage: Part, source: DataSource, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": model, "stage": stage, "seed": seed}
-    return {**found, "data": _source(source), **_code(kind, model, stage)}
+    spec: dict[str, Any] = {"model": model, "stage": stage, "seed": seed}
+    return {**spec, "data": _source(source), **_code(kind, model, stage)}
 
 
 def _code(kind: str, model: Part, stage: Part) -> dict[str, Part]:
@@ -317,17 +322,17 @@ def _code(kind: str, model: Part, stage: Part) -> dict[str, Part]:
     parts += [(axis, model[axis]["name"]) for axis in AXES if axis in model]
     if "objective" in stage:
         parts.append(("objective", stage["objective"]["name"]))
-    parts += [("adapter", one["name"]) for one in stage.get("adapters", {}).values()]
+    parts += [("adapter", adapter["name"]) for adapter in stage.get("adapters", {}).values()]
     return _code_of(*parts)
 
 
 @cache
 def _code_of(*parts: tuple[str, str]) -> dict[str, Part]:
-    found: dict[str, Mapping[str, Any]] = {
+    code: dict[str, Mapping[str, Any]] = {
         "plugins": plugins.described(parts),
         "revisions": plugins.revisions(parts),
     }
-    return {name: Part(values) for name, values in found.items() if values}
+    return {name: Part(values) for name, values in code.items() if values}
 
 
 @lru_cache(maxsize=4096)
@@ -348,8 +353,8 @@ def _model(
 def _stage(stage: str, share: float) -> Part:
     """How a stage trains, given as JSON; its kind, its place and its data are told elsewhere."""
     known = TrainingConfig.model_fields
-    found = {name: value for name, value in json.loads(stage).items() if name in known}
-    return Part(found | ({SHARE: share} if share < 1 else {}))
+    fields = {name: value for name, value in json.loads(stage).items() if name in known}
+    return Part(fields | ({SHARE: share} if share < 1 else {}))
 
 
 @cache
