@@ -45,8 +45,8 @@ def main() -> None:
             fail(f"cannot make {home()}: {error.strerror}; choose another $ABLATE_HOME", 2)
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             fail(f"no name of a file is as long as '{error.filename}'", 2)
-        said = f"{type(error).__name__}: {error}"
-        fail(f"internal error: {said} (--debug shows where)", 1)
+        message = f"{type(error).__name__}: {error}"
+        fail(f"internal error: {message} (--debug shows where)", 1)
     if code == STOPPED:
         fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
     sys.exit(2 if bare else code if isinstance(code, int) else 0)
@@ -54,10 +54,10 @@ def main() -> None:
 
 def _typed(error: typer.TyperException) -> str:
     """What is wrong with what was typed; of a choice that is none, the nearest one."""
-    said = error.format_message()
-    choice = re.fullmatch(r"(.*: )(?:Value error, )?'(.*)' is not one of (.+)\.", said)
+    message = error.format_message()
+    choice = re.fullmatch(r"(.*: )(?:Value error, )?'(.*)' is not one of (.+)\.", message)
     if choice is None:
-        return said
+        return message
     about, word, choices = choice.groups()
     valid = re.findall(r"'([^']*)'", choices)
     return f"{about}'{word}' is no valid value{nearest(word, valid)}"
@@ -68,9 +68,9 @@ def _homeless(error: OSError) -> bool:
     return not home().is_dir() and str(error.filename).startswith(str(home()))
 
 
-def fail(said: str, code: int) -> None:
+def fail(message: str, code: int) -> None:
     """One line on stderr, then exit; of a very long one, beginning and end."""
-    line = one_line(redact(said))
+    line = one_line(redact(message))
     if len(line) > LINE:
         line = f"{line[: LINE // 2]} ... {line[-LINE // 2 :]}"
     print(f"ablate: {line}", file=sys.stderr)

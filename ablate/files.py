@@ -76,9 +76,9 @@ def _kept_by(path: Path) -> str | None:
         return None
 
 
-def unwritable(folder: Path, said: str) -> UserError:
+def unwritable(folder: Path, reason: str) -> UserError:
     """What to do where nothing can be written below a folder, by what an error said of that."""
-    words = re.sub(r"^\[Errno \d+\] ", "", said)
+    words = re.sub(r"^\[Errno \d+\] ", "", reason)
     if os.strerror(errno.EFBIG) in words:
         return UserError(
             f"cannot write below {folder}: {words}; see `ulimit -f`, which limits the size of a "

@@ -23,9 +23,9 @@ def one_line(text: object) -> str:
 
 def printable_json(text: str) -> str:
     """JSON with such characters in its strings escaped, so that it says the same."""
-    return _ORDERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _code(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _code(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -45,13 +45,13 @@ def redact(text: str) -> str:
 
 def _values() -> dict[str, str]:
     """Secret values of the environment, and the name of the variable that each is in."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in os.environ.items():
         secret = [value] if _NAMES.search(name) else []
         for login in _LOGIN.finditer(value):
             secret += [login[3], unquote(login[3])]
-        found |= {one: name for one in secret if len(one) >= _SHORTEST}
-    return found
+        values |= {value: name for value in secret if len(value) >= _SHORTEST}
+    return values
 
 
 def _unless_secret(match: re.Match[str]) -> str:

@@ -23,9 +23,9 @@ def _as_written(name: str) -> Choice:
 
 def _mlp(name: str) -> Choice:
     """LLaVA's words for linear layers: `linear`, `mlp2x_gelu`, `mlp3x_gelu`, ..."""
-    found = re.fullmatch(r"mlp([1-9]\d?)x_gelu", name)
-    if name == "linear" or found:
-        return {"name": "mlp", "depth": int(found[1]) if found else 1}
+    match = re.fullmatch(r"mlp([1-9]\d?)x_gelu", name)
+    if name == "linear" or match:
+        return {"name": "mlp", "depth": int(match[1]) if match else 1}
     return {"name": name}
 
 
@@ -70,12 +70,12 @@ class Axis:
         """A choice in words: its name, and the options that are not as by default."""
         name = str(choice["name"])
         usual = self.registry.options(name) if name in self.registry else {}
-        told = [
+        changed = [
             f"{option}={value}"
             for option, value in choice.items()
             if option != "name" and value != usual.get(option)
         ]
-        return " ".join([name, *told])
+        return " ".join([name, *changed])
 
 
 CONNECTOR = Axis(CONNECTORS, {"name": "mlp", "depth": 2}, spelled=_mlp)

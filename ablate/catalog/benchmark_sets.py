@@ -130,9 +130,9 @@ def scorers(tasks: Iterable["SuiteTask"]) -> dict[str, str]:
     owners = {task.task: str(task.file).rpartition(":")[0] for task in tasks}
 
     def read() -> tuple[dict[str, str], Iterable[Path]]:
-        found = {task: _scorer(path, owners[task]) for task, path in named.items()}
-        files = {path for own in found.values() for path in own.values()}
-        hashed = {task: plugins.digest(own) for task, own in found.items()}
+        by_task = {task: _scorer(path, owners[task]) for task, path in named.items()}
+        files = {path for files_of_one in by_task.values() for path in files_of_one.values()}
+        hashed = {task: plugins.digest(files_of_one) for task, files_of_one in by_task.items()}
         return hashed, [*files, *{path.parent for path in files}]
 
     of = json.dumps([[task, str(path)] for task, path in named.items()])
@@ -145,15 +145,21 @@ def _scorer(path: Path, owner: str) -> dict[str, Path]:
 
     `owner`: the package it is from; none is lmms-eval.
     """
-    found, code = dict[str, Path](), set[str]()
-    for own in _chain(path):
-        beside = (one for one in own.parent.iterdir() if one.is_file() and one.suffix != ".pyc")
-        found |= {f"{own.parent.name}/{one.name}": one for one in beside}
-        for module in re.findall(r"!function\s+([\w.]+)\.\w+", own.read_text(encoding="utf-8")):
-            file = own.parent / f"{module}.py"  # as lmms-eval looks for it, or else
+    files, code = dict[str, Path](), set[str]()
+    for included in _chain(path):
+        beside = (
+            entry
+            for entry in included.parent.iterdir()
+            if entry.is_file() and entry.suffix != ".pyc"
+        )
+        files |= {f"{included.parent.name}/{entry.name}": entry for entry in beside}
+        for module in re.findall(
+            r"!function\s+([\w.]+)\.\w+", included.read_text(encoding="utf-8")
+        ):
+            file = included.parent / f"{module}.py"  # as lmms-eval looks for it, or else
             code |= set(plugins.imports(file, "")) if file.is_file() else {module}
     within = (*_SCORING_CODE, owner) if owner else _SCORING_CODE
-    return found | plugins.closure(code, within, guess=False)
+    return files | plugins.closure(code, within, guess=False)
 
 
 _SCORING_CODE = ("lmms_eval.tasks", "lmms_eval.filters", "lmms_eval.api")
@@ -215,17 +221,17 @@ def prepare(task: "SuiteTask", revision: str, folder: Path) -> None:
     import datasets
 
     dataset, config, split = hub(task)
-    found = datasets.load_dataset(dataset, config, split=split, revision=revision)
+    rows = datasets.load_dataset(dataset, config, split=split, revision=revision)
     if pictures := task.pictures:
         images = datasets.load_dataset(dataset, pictures.config, split=split, revision=revision)
-        place = {name: number for number, name in enumerate(images["id"])}
-        shown = images.select([place[name] for name in found[pictures.column]])
-        found = datasets.concatenate_datasets([found, shown.select_columns("image")], axis=1)
+        index_of = {name: number for number, name in enumerate(images["id"])}
+        shown = images.select([index_of[name] for name in rows[pictures.column]])
+        rows = datasets.concatenate_datasets([rows, shown.select_columns("image")], axis=1)
     for column, wanted in task.only.items():
-        cells = enumerate(found[column])
-        found = found.select([number for number, cell in cells if cell == wanted])
-    _check_size(task, dataset, found)
-    datasets.DatasetDict({split: found}).save_to_disk(str(folder))
+        cells = enumerate(rows[column])
+        rows = rows.select([number for number, cell in cells if cell == wanted])
+    _check_size(task, dataset, rows)
+    datasets.DatasetDict({split: rows}).save_to_disk(str(folder))
 
 
 def _own_file(task: "SuiteTask") -> Path:
@@ -278,10 +284,10 @@ def _opened(task: "SuiteTask") -> Any:
         raise UserError(f"{folder}: not a set that `save_to_disk` wrote: {error}") from None
 
 
-def _check_size(task: "SuiteTask", place: str, split: Any) -> None:
+def _check_size(task: "SuiteTask", source: str, split: Any) -> None:
     if task.questions not in (None, len(split)):
         raise UserError(
-            f"{place} holds {len(split)} questions, but {task.task} has {task.questions}: another "
+            f"{source} holds {len(split)} questions, but {task.task} has {task.questions}: another "
             "revision, or not prepared by `ablate fetch`"
         )
 

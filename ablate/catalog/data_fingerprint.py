@@ -105,8 +105,8 @@ def _contents(folder: Path, files: list[tuple[str, int, int]]) -> str:
     def read() -> str:
         size = sum(size for _, size, _ in files)
         if size > LONG:
-            said = f"{len(files):,} files of {folder}, {size / 1e9:.1f} GB"
-            print(f"reading {said}, to know them again", file=sys.stderr)
+            size_words = f"{len(files):,} files of {folder}, {size / 1e9:.1f} GB"
+            print(f"reading {size_words}, to know them again", file=sys.stderr)
         paths = [folder / name for name, _, _ in files]
         chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
         with ThreadPoolExecutor() as pool:  # hashing lets other threads run

@@ -69,5 +69,5 @@ def _sources() -> Iterator[tuple[str, str]]:
 def _constant(source: str, name: str) -> str:
     """The word or number that a class sets a name to, as a literal; empty where it does not."""
     pattern = rf"^    {name}(?:: ClassVar\[\w+\])? = [\"']?(\w+)[\"']?$"
-    found = re.search(pattern, source, re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(pattern, source, re.MULTILINE)
+    return match[1] if match else ""

@@ -43,9 +43,9 @@ def _load(entry: EntryPoint) -> Iterable[EncoderSpec]:
     try:
         listed: Iterable[EncoderSpec] = entry.load()
     except Exception as error:  # whatever another package raises
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         raise UserError(
-            f"the encoders of {entry.value} cannot be loaded: {said}; mend that package, or "
+            f"the encoders of {entry.value} cannot be loaded: {message}; mend that package, or "
             "uninstall it"
         ) from error
     return listed

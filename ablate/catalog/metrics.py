@@ -13,14 +13,14 @@ YES_NO = frozenset({"pope_f1_score", "pope_accuracy", "f1"})
 
 def unread(metric: str, answer: str) -> bool:
     """Whether a scorer could make nothing of an answer: blank, or neither where it is yes or no."""
-    said = str(answer).lower().strip()
-    return not said or (metric.split(",")[0] in YES_NO and said not in {"yes", "no"})
+    text = str(answer).lower().strip()
+    return not text or (metric.split(",")[0] in YES_NO and text not in {"yes", "no"})
 
 
 def count_unread(metrics: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many of the rows of `answers.jsonl` were not read, by task; `metrics`: by task."""
-    found = dict.fromkeys(metrics, 0)
+    counts = dict.fromkeys(metrics, 0)
     for row in rows:
         if row["task"] in metrics and unread(metrics[row["task"]], row.get("answer", "-")):
-            found[row["task"]] += 1
-    return found
+            counts[row["task"]] += 1
+    return counts

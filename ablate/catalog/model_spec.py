@@ -52,7 +52,7 @@ class ModelSpec:
             "fusion": fusion,
             "feature_norm": self.feature_norm,
             "llm": self.llm.to_json(),
-            **{name: one for name, one in choices.items() if one != AXES[name].default},
+            **{name: choice for name, choice in choices.items() if choice != AXES[name].default},
         }
 
     @classmethod

@@ -70,15 +70,15 @@ class Measurement(_Part):
 
 def measurements(folder: Path) -> list[Measurement]:
     """Every measurement in the folder. Raises UserError for a file that is none."""
-    found = []
+    measured = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(Measurement.model_validate_json(path.read_bytes()))
+            measured.append(Measurement.model_validate_json(path.read_bytes()))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"{path}: {where}: {first['msg']}; see `ablate noise`") from error
-    return found
+    return measured
 
 
 @cache
@@ -95,16 +95,24 @@ def floors(
     """What is shipped, and `more`, of these recipes and suites. A run counts once: not those in
     `but`, which are design and seed, nor a seed that a larger measurement has of the same design.
     """
-    every = sorted((*shipped(), *more), key=lambda one: -sum(len(c.runs) for c in one.candidates))
-    fitting = [each for one in every if (one.recipe, one.suite) in of for each in one.candidates]
+    every = sorted(
+        (*shipped(), *more),
+        key=lambda measurement: -sum(len(c.runs) for c in measurement.candidates),
+    )
+    fitting = [
+        each
+        for measurement in every
+        if (measurement.recipe, measurement.suite) in of
+        for each in measurement.candidates
+    ]
     names = {name for each in fitting for run in each.runs for name in run.scores}
     made: dict[str, tuple[Noise, ...]] = {}
     for name in sorted(names):
-        seen, found = set(but), []
+        seen, known = set(but), []
         for each in fitting:
             if noise := each.noise(name, seen):
-                found.append(noise)
+                known.append(noise)
                 seen |= {(each.design, run.seed) for run in each.runs if name in run.scores}
-        if found:
-            made[name] = tuple(found)
+        if known:
+            made[name] = tuple(known)
     return made

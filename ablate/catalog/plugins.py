@@ -84,10 +84,12 @@ def revisions(parts: Iterable[tuple[str, str]]) -> dict[str, int]:
 
 def require_same(specs: Iterable[Mapping[str, Any]]) -> None:
     """Raise UserError if the code of a plug-in in these steps' specs is not what was planned."""
-    planned = {name: own for spec in specs for name, own in spec.get("plugins", {}).items()}
+    planned = {
+        name: identity for spec in specs for name, identity in spec.get("plugins", {}).items()
+    }
     for name, expected in planned.items():
-        what, _, own = name.rpartition(" ")
-        if _identity(what, own) != expected:
+        what, _, component = name.rpartition(" ")
+        if _identity(what, component) != expected:
             raise UserError(
                 f"{name} of {expected['package']} {expected['version']} has changed since the "
                 "study was planned; start it again, and what depends on it is made anew"
@@ -97,7 +99,10 @@ def require_same(specs: Iterable[Mapping[str, Any]]) -> None:
 def of_spec(spec: Mapping[str, Any]) -> Plugins:
     """All plug-ins in the spec of a step, by what they are."""
     readers = (spec.get("suite") or {}).get("metrics") or {}
-    return {**spec.get("plugins", {}), **{f"metric {name}": one for name, one in readers.items()}}
+    return {
+        **spec.get("plugins", {}),
+        **{f"metric {name}": identity for name, identity in readers.items()},
+    }
 
 
 def identity(entry: EntryPoint, *more: str) -> dict[str, str]:
@@ -120,8 +125,8 @@ def _source(modules: list[str], top: str, tops: list[str]) -> str:
         files = {**closure(modules, tops), **_beside(top)}
         return digest(files), [*files.values(), *{path.parent for path in files.values()}]
 
-    place = fusion_zoo.locate(top)
-    of = json.dumps([modules, tops, str(place and place.origin)])
+    spec = fusion_zoo.locate(top)
+    of = json.dumps([modules, tops, str(spec and spec.origin)])
     return str(remembered_while("code", of, read))
 
 
@@ -134,7 +139,7 @@ def closure(modules: Iterable[str], within: Collection[str], guess: bool = True)
     wanted, seen = list(modules), set[str]()
     while wanted:
         name = wanted.pop()
-        if name in seen or not any(f"{name}.".startswith(f"{one}.") for one in within):
+        if name in seen or not any(f"{name}.".startswith(f"{top}.") for top in within):
             continue
         seen.add(name)
         spec = fusion_zoo.locate(name)
@@ -197,7 +202,7 @@ def _beside(top: str) -> dict[str, Path]:
 
 def _folders(top: str) -> list[Path]:
     spec = fusion_zoo.locate(top)
-    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
 
 
 def digest(files: Mapping[str, Path]) -> str:

@@ -111,8 +111,8 @@ class Table(_Fields):
         columns = book().columns
         there = {columns[name].benchmark or name: name for name in self.columns}
         parts = [there.get(columns[part].benchmark or part) for part in columns[column].mean_of]
-        found = [part for part in parts if part]
-        return found if len(found) == len(parts) else []
+        present = [part for part in parts if part]
+        return present if len(present) == len(parts) else []
 
     def row(self, name: str) -> Row:
         """The row of that name. Raises `UserError` where there is none."""
@@ -124,8 +124,10 @@ class Table(_Fields):
 
     def doubt(self, row: str, column: str) -> str:
         """Why the cell is not to be relied on; empty if it is."""
-        found = (one.why for one in self.suspect if row in one.rows and column in one.columns)
-        return next(found, "")
+        reasons = (
+            doubt.why for doubt in self.suspect if row in doubt.rows and column in doubt.columns
+        )
+        return next(reasons, "")
 
     def mixture(self, families: Iterable[str]) -> Row | None:
         """The row that has the experts of these encoder families, in any order."""
@@ -166,8 +168,8 @@ class Book(_Fields):
                 if len(row.cells) != len(table.columns):
                     raise ValueError(f"{table.id}: {row.name}: {len(row.cells)} cells")
                 _known(row.encoders, self.experts)
-            for one in table.suspect:
-                for name, measure in product(one.rows, one.columns):
+            for doubt in table.suspect:
+                for name, measure in product(doubt.rows, doubt.columns):
                     if table.printed(name, measure) is None:
                         raise ValueError(f"{table.id}: {name}: doubt about nothing")
         return self
@@ -192,9 +194,9 @@ def book() -> Book:
 
 def table(name: str) -> Table:
     """The table of that id. Raises `UserError` where there is none."""
-    for found in book().tables:
-        if found.id == name:
-            return found
+    for each in book().tables:
+        if each.id == name:
+            return each
     raise UserError(
-        f"no published table '{name}'{nearest(name, [one.id for one in book().tables])}"
+        f"no published table '{name}'{nearest(name, [each.id for each in book().tables])}"
     )

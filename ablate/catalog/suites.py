@@ -203,28 +203,28 @@ def measure(spec: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
     return {**content, **share, "data": data, "sets": sets}
 
 
-def require_one(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+def require_same_measure(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Raise `UserError` unless all the candidates (name, measure) were scored by one measure."""
     named = iter(measures)
     first, expected = next(named, ("", {}))
-    for name, found in named:
-        if found != expected:
+    for name, measure in named:
+        if measure != expected:
             raise UserError(
                 f"{first} and {name} were scored by different measures, so cannot be compared: "
-                f"not the same {_apart(expected, found)}; score both on one suite and one copy of "
-                "its sets"
+                f"not the same {_apart(expected, measure)}; score both on one suite and one copy "
+                "of its sets"
             )
 
 
-def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     """What two measures differ in, first of all."""
-    parts = [part for part in one.keys() | other.keys() if one.get(part) != other.get(part)]
+    parts = [part for part in a.keys() | b.keys() if a.get(part) != b.get(part)]
     part = min(parts, key=lambda part: (part in _BY_TASK, part))
     if part == "questions":
         return "share of the questions"
     if part not in _BY_TASK:
         return part
-    sets, others = one.get(part) or {}, other.get(part) or {}
+    sets, others = a.get(part) or {}, b.get(part) or {}
     tasks = sorted(task for task in sets.keys() | others if sets.get(task) != others.get(task))
     return f"{'questions' if part == 'sets' else 'scorers'} of {', '.join(tasks)}"
 

@@ -20,8 +20,8 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 def weights_home() -> Path:
     """The folder of published weights: `$ABLATE_WEIGHTS`, or else `weights` in `home()`."""
-    own = os.environ.get("ABLATE_WEIGHTS") or Home(home()).weights
-    return Path(own).expanduser().absolute()
+    folder = os.environ.get("ABLATE_WEIGHTS") or Home(home()).weights
+    return Path(folder).expanduser().absolute()
 
 
 def safetensors_name(file: str) -> str:
@@ -35,9 +35,9 @@ def safetensors_name(file: str) -> str:
 
 def find(repository: str, file: str, revision: str | None = None) -> Path | None:
     """Where a file of a repository lies on this machine; None if it is not here."""
-    own = weights_home() / repository / file
-    if own.is_file():
-        return own
+    file_here = weights_home() / repository / file
+    if file_here.is_file():
+        return file_here
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -83,8 +83,8 @@ def find_weights(what: str, repository: str, file: str, revision: str | None = N
     for, or if they are here as a pickle only.
     """
     name = safetensors_name(file)
-    if found := find(repository, name, revision):
-        return found
+    if path := find(repository, name, revision):
+        return path
     if pickled := find(repository, file, revision):
         raise unconverted(what, pickled)
     raise missing(what, repository, name)

@@ -36,8 +36,8 @@ def run(name: str, overrides: Sequence[str], dry_run: bool, as_json: bool) -> in
 def _brought(wanted: Callable[[], Sequence[Need]], dry_run: bool) -> list[dict[str, Any]]:
     """What is `wanted`, fetched where it is not here (`dry_run`: not), as JSON values."""
     lacking = [] if dry_run else [need for need in wanted() if not need.here]
-    failures = {need.place: _fetch(need) for need in lacking}
-    return [_row(need, failures.get(need.place)) for need in wanted()]
+    failures = {need.path: _fetch(need) for need in lacking}
+    return [_row(need, failures.get(need.path)) for need in wanted()]
 
 
 def _whole(rows: Sequence[dict[str, Any]]) -> bool:
@@ -94,7 +94,7 @@ def _row(need: Need, failure: str | None) -> dict[str, Any]:
         "state": "missing" if not need.here else "here" if failure is None else "fetched",
         "origin": need.origin,
         "files": need.files,
-        "place": str(need.place),
+        "place": str(need.path),
     }
     if not need.here:
         row["reason"] = failure or ("" if need.get else BY_HAND)

@@ -43,8 +43,8 @@ def with_profile(study: Study) -> Study:
 
 def over(infra: Infra) -> Infra:
     """These fields over those of the profile that they name, or else of the default one."""
-    found = profile(infra)
-    return infra.over(found[0]) if found else infra
+    chosen = profile(infra)
+    return infra.over(chosen[0]) if chosen else infra
 
 
 def profile(infra: Infra) -> tuple[Infra, Located] | None:

@@ -36,6 +36,6 @@ def shadows() -> Iterator[tuple[str, Path]]:
     ours = Path(__file__).resolve().parents[2]
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
-        for place in (spec and spec.submodule_search_locations) or ():
-            if Path(place).resolve().parent != ours:
-                yield package, Path(place)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            if Path(folder).resolve().parent != ours:
+                yield package, Path(folder)

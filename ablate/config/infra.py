@@ -16,7 +16,7 @@ from ablate.parsing.validation import Fields, known
 
 
 def _known_kind(kind: str) -> str:
-    if kind not in (*(one.name for one in step_kinds.OURS), DRIVER) and (
+    if kind not in (*(step_kind.name for step_kind in step_kinds.OURS), DRIVER) and (
         kind not in (known := step_kinds.names())
     ):
         hint = {"kind": kind, "hint": nearest(kind, [*known, DRIVER])}
@@ -71,10 +71,10 @@ class Infra(Fields):
 
     def options(self, launcher: str) -> Any:
         """What a launcher is told, its `Options`."""
-        return self._told.get(launcher) or launchers.load(launcher).Options()
+        return self._options_set.get(launcher) or launchers.load(launcher).Options()
 
     @property
-    def _told(self) -> Mapping[str, Fields]:
+    def _options_set(self) -> Mapping[str, Fields]:
         """The options that are set, by their launcher."""
         return self.model_extra or {}
 
@@ -115,15 +115,23 @@ class Infra(Fields):
     def job_signature(self, kind: str) -> str:
         """What steps must agree in to be done by one job, as JSON."""
         mine = self.of(kind)
-        told = {name: one.model_dump(exclude_defaults=True) for name, one in mine._told.items()}
+        options_set = {
+            name: options.model_dump(exclude_defaults=True)
+            for name, options in mine._options_set.items()
+        }
         asked = mine.model_dump(include={"device", "devices", "nodes"})
-        return json.dumps([asked, {name: one for name, one in told.items() if one}], sort_keys=True)
+        return json.dumps(
+            [asked, {name: options for name, options in options_set.items() if options}],
+            sort_keys=True,
+        )
 
     def for_steps(self) -> dict[str, Any]:
         """What a step may know of this, as JSON values; what launchers are told is not among it."""
-        told = {name for one in (self, *self.kinds.values()) for name in one._told}
-        private: Any = dict.fromkeys({"cluster", *told}, True)
-        private["kinds"] = {"__all__": told}
+        launchers_set = {
+            name for infra in (self, *self.kinds.values()) for name in infra._options_set
+        }
+        private: Any = dict.fromkeys({"cluster", *launchers_set}, True)
+        private["kinds"] = {"__all__": launchers_set}
         return self.model_dump(mode="json", exclude_unset=True, exclude=private)
 
 
@@ -132,11 +140,11 @@ def require_deepspeed() -> None:
     from packaging.version import Version
 
     try:
-        found = version("deepspeed")
+        installed = version("deepspeed")
     except PackageNotFoundError:
-        found = ""
-    if not found or Version(found) < Version(DEEPSPEED):
-        here = f"{found} is" if found else "none is"
+        installed = ""
+    if not installed or Version(installed) < Version(DEEPSPEED):
+        here = f"{installed} is" if installed else "none is"
         raise UserError(
             f"infra.strategy is deepspeed, which needs DeepSpeed {DEEPSPEED} or newer, but {here} "
             f"installed here; `pip install 'deepspeed>={DEEPSPEED}'`, or choose ddp or fsdp"

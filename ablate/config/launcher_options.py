@@ -15,24 +15,24 @@ def options(name: object) -> type[Fields] | None:
     """What `infra.NAME` may say for this launcher; None for one without options, or no launcher."""
     if not isinstance(name, str) or name not in launchers.names():
         return None
-    found: type[Fields] | None = launchers.load(name).Options
-    return found
+    section: type[Fields] | None = launchers.load(name).Options
+    return section
 
 
 def with_options() -> list[str]:
     """The launchers that have options; of one that cannot be imported nobody knows."""
-    found = []
+    names = []
     for name in launchers.names():
         with contextlib.suppress(UserError):
-            found += [name] * bool(options(name))
-    return found
+            names += [name] * bool(options(name))
+    return names
 
 
 def read_options(name: str, value: Any) -> Fields:
     """`value`, what `infra.NAME` says, as options; pydantic's errors speak of `NAME.field`."""
     section = _section(name).model_validate({name: value})
-    found: Fields = getattr(section, name)
-    return found
+    options_read: Fields = getattr(section, name)
+    return options_read
 
 
 @cache

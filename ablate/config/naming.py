@@ -16,20 +16,22 @@ def study_id(name: str, path: Path, shelf: Path, written: Any, changed: Any) -> 
     changes. Ways to run it (`infra`) tell no studies apart, for they do not change a result.
     """
     changes = _changes(written, changed)
-    own: list[Any] = [{at: value for at, value in changes.items() if at.split(".")[0] != "infra"}]
+    identity: list[Any] = [
+        {at: value for at, value in changes.items() if at.split(".")[0] != "infra"}
+    ]
     if path != shelf / f"{name}.yaml":
-        own.append(os.path.realpath(path))
-    return f"{name}-{sha256_json(own)[:8]}" if own != [{}] else name
+        identity.append(os.path.realpath(path))
+    return f"{name}-{sha256_json(identity)[:8]}" if identity != [{}] else name
 
 
 def _changes(before: Any, after: Any, path: str = "") -> dict[str, Any]:
     """What is in `after` otherwise than in `before`, by dotted path."""
     if not (isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys()):
         return {} if before == after else {path: after}
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for field, value in after.items():
-        found |= _changes(before.get(field, _ABSENT), value, f"{path}.{field}" if path else field)
-    return found
+        changes |= _changes(before.get(field, _ABSENT), value, f"{path}.{field}" if path else field)
+    return changes
 
 
 _ABSENT = object()

@@ -19,16 +19,16 @@ class Origins:
     def of(cls, study: str | None, overrides: Sequence[str], infra: Infra) -> "Origins":
         """Of the study of this name or in this file (None: of none), whose own `infra` this is."""
         infras = [as_written(study, overrides).value.get("infra")] if study else []
-        found = clusters.profile(infra)
-        return cls([tree for tree in (*infras, found and found[1]) if tree])
+        chosen = clusters.profile(infra)
+        return cls([tree for tree in (*infras, chosen and chosen[1]) if tree])
 
     def defined_at(self, launcher: str, field: str, kind: str | None = None) -> str | None:
         """Where the field of `infra.<launcher>` is set for a kind of step, such as `study.yaml:7`;
         None: nowhere."""
         for path in ("kinds", kind, launcher, field), (launcher, field):
             for tree in self.trees:
-                if found := _exactly(tree, path):
-                    return found.where
+                if value := _exactly(tree, path):
+                    return value.where
         return None
 
 

@@ -15,8 +15,8 @@ def published_rows(study: Study, candidates: Iterable[Candidate]) -> Mapping[str
     if study.published is None or study.explore.published_rows:
         return study.explore.published_rows
     table = published.table(study.published)
-    found = {one.point: mixture_row(table, one.encoders) for one in candidates}
-    return {point: row.name for point, row in found.items() if row}
+    rows = {candidate.point: mixture_row(table, candidate.encoders) for candidate in candidates}
+    return {point: row.name for point, row in rows.items() if row}
 
 
 def mixture_row(table: published.Table, encoders: Iterable[str]) -> published.Row | None:

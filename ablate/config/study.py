@@ -98,7 +98,7 @@ class Study(Written):
     @property
     def learnt_from(self) -> dict[str, DataSource]:
         """The data sources that a stage of any of its candidates names."""
-        names = {stage.data for one in self.designs for stage in one.recipe.stages().values()}
+        names = {stage.data for design in self.designs for stage in design.recipe.stages().values()}
         return {name: self.data[name] for name in sorted(names)}
 
     @property
@@ -133,7 +133,7 @@ def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
     with blamed(written.explore.kind, "say which language models it names"):
         named = written.explore.named_llms(tree.at(["explore"]))
         places = [tree.at(["base", "llm"]), *named]
-    return {llms.absolute(str(place.value), place.folder) for place in places}
+    return {llms.absolute(str(located.value), located.folder) for located in places}
 
 
 def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:
@@ -146,8 +146,8 @@ def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Writte
         if not equals:
             raise UserError(f"{where}: write it as key=value, such as --set base.llm=llama-micro")
         tree = assign(tree, key, parse(text, where), where)
-    own = study_id(name, path, STUDIES_DIR, on_disk.plain(), tree.plain())
-    return name, own, validated(Written, tree, []), tree
+    identifier = study_id(name, path, STUDIES_DIR, on_disk.plain(), tree.plain())
+    return name, identifier, validated(Written, tree, []), tree
 
 
 def _find(given: str) -> tuple[Path, str]:
@@ -159,7 +159,7 @@ def _find(given: str) -> tuple[Path, str]:
     raise UserError(f"no study '{given}'{nearest(given, study_names())}")
 
 
-def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
+def _checked(name: str, identifier: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base = checked(written.base, tree.value["base"], written.data)
     with error_location(tree, ["suite"]):
@@ -180,21 +180,23 @@ def _checked(name: str, own: str, written: Written, tree: Located) -> Study:
     if changed["adds_seeds"] and not (explore.looks or type(explore).choose is Strategy.choose):
         with error_location(tree, ["seeds"]):
             raise UserError(f"'{explore.kind}' chooses for itself; list the seeds, such as [0]")
-    return Study(**{**fields, **changed}, name=name, id=own)
+    return Study(**{**fields, **changed}, name=name, id=identifier)
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
     """A source of files with its name and whole paths: relative ones start at the study."""
     if isinstance(source, MixData):
         at = ["data", name, "mix"]
-        mix = {part: _found(files, tree, [*at, part]) for part, files in source.mix.items()}
+        mix = {
+            part: _with_whole_paths(files, tree, [*at, part]) for part, files in source.mix.items()
+        }
         return source.model_copy(update={"mix": mix})
     if isinstance(source, FileData):
-        return _found(source.model_copy(update={"name": name}), tree, ["data", name])
+        return _with_whole_paths(source.model_copy(update={"name": name}), tree, ["data", name])
     return source
 
 
-def _found(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
+def _with_whole_paths(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
     """The files; what is not there is an error, unless a study can be planned without it."""
     paths = {}
     for field, exists in ("conversations", Path.exists), ("images", Path.is_dir):

@@ -54,20 +54,20 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
 
 def check_adapters(candidates: Iterable[Candidate], infra: Infra) -> None:
     """UserError names the first stage of a candidate whose adapter finds no place in its part."""
-    for one in candidates:
-        for name, stage in one.recipe.stages().items():
-            kind = step_kinds.find(one.recipe.kind(name))
-            own = infra.of(kind.name)
-            if own.processes > 1:
-                require_adaptable(own.strategy, stage.adapters)
-            alone = [expert_design(one, title) for title in one.encoders]
-            designs = alone if kind.per_expert else [one]
+    for candidate in candidates:
+        for name, stage in candidate.recipe.stages().items():
+            kind = step_kinds.find(candidate.recipe.kind(name))
+            infra_of_kind = infra.of(kind.name)
+            if infra_of_kind.processes > 1:
+                require_adaptable(infra_of_kind.strategy, stage.adapters)
+            alone = [expert_design(candidate, title) for title in candidate.encoders]
+            designs = alone if kind.per_expert else [candidate]
             for design, (part, adapter) in product(designs, stage.adapters.items()):
                 try:
                     adapter_cost(design, part, adapter)
                 except (UserError, ValueError) as error:
                     where = f"recipe.{name}.train.{part}.{adapter['name']}"
-                    raise UserError(f"{one.name}: {where}: {error}") from None
+                    raise UserError(f"{candidate.name}: {where}: {error}") from None
 
 
 def _counted(design: Design, part: Part, adapter: Mapping[str, Any]) -> list[int]:

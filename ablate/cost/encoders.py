@@ -48,8 +48,8 @@ def cost(spec: EncoderSpec) -> Cost:
     if spec.tile is None:
         return _cost(spec)
     tiles = (spec.resolution // spec.tile) ** 2
-    one = _cost(dataclasses.replace(spec, resolution=spec.tile, tile=None))
-    return Cost(one.parameters, tiles * one.flops, tiles * one.outputs)
+    of_tile = _cost(dataclasses.replace(spec, resolution=spec.tile, tile=None))
+    return Cost(of_tile.parameters, tiles * of_tile.flops, tiles * of_tile.outputs)
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -96,19 +96,19 @@ def layers(spec: EncoderSpec) -> list[Cost] | None:
     """Of each layer, with one image (of tiles with one of them); None where there is no closed form
     here. Products of attention are layers of their own, which put out no `outputs`.
     """
-    ours = (one for one in (*micro.SPECS, *paper.SPECS) if one.family == spec.family)
+    ours = (shipped for shipped in (*micro.SPECS, *paper.SPECS) if shipped.family == spec.family)
     if spec.family not in FAMILIES or not any(
-        _alike(spec.architecture, one.architecture) for one in ours
+        _alike(spec.architecture, shipped.architecture) for shipped in ours
     ):
         return None
     grid = spec.patches(spec.resolution, spec.resolution)
     return list(FAMILIES[spec.family](spec.architecture, *grid))
 
 
-def _alike(one: Architecture, other: Architecture) -> bool:
+def _alike(a: Architecture, b: Architecture) -> bool:
     """Whether they differ in numbers only."""
-    words = [key for key, value in one.items() if isinstance(value, bool | str)]
-    return one.keys() == other.keys() and all(one[key] == other[key] for key in words)
+    words = [key for key, value in a.items() if isinstance(value, bool | str)]
+    return a.keys() == b.keys() and all(a[key] == b[key] for key in words)
 
 
 def _held(parameters: int) -> Cost:

@@ -115,14 +115,14 @@ class ModelCost:
     def work(self, tokens: int) -> dict[str, int]:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
         pairs = 2 * self.spec.layers * self.spec.width * tokens**2  # causal: half of them all
-        found = {name: part.flops for name, part in self.parts.items()}
-        found["fusion"] += tokens * self.injected
-        return {**found, "llm": tokens * self.llm.flops + pairs}
+        flops = {name: part.flops for name, part in self.parts.items()}
+        flops["fusion"] += tokens * self.injected
+        return {**flops, "llm": tokens * self.llm.flops + pairs}
 
     def outputs(self, tokens: int) -> dict[str, int]:
         """Numbers that each part's layers put out in it. A fusion's are left out."""
-        found = {name: part.outputs for name, part in self.parts.items()}
-        return {**found, "llm": tokens * self.llm.outputs}
+        outputs = {name: part.outputs for name, part in self.parts.items()}
+        return {**outputs, "llm": tokens * self.llm.outputs}
 
 
 @dataclass(frozen=True)
@@ -172,29 +172,29 @@ def fusion_notes(design: Design) -> list[str]:
 
 def remarks(candidates: Iterable[Candidate]) -> list[str]:
     """The `fusion_notes` of candidates, each once, after the names of the designs it is about."""
-    found: dict[str, dict[str, None]] = {}
-    for one in candidates:
-        for said in fusion_notes(one):
-            found.setdefault(said, {})[one.point] = None
-    return [f"{', '.join(names)}: {said}" for said, names in found.items()]
+    by_note: dict[str, dict[str, None]] = {}
+    for candidate in candidates:
+        for remark in fusion_notes(candidate):
+            by_note.setdefault(remark, {})[candidate.point] = None
+    return [f"{', '.join(names)}: {remark}" for remark, names in by_note.items()]
 
 
 def check_room(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate whose images leave no room for text in a stage."""
-    for one in candidates:
-        tokens, context = model_cost(one).visual_tokens, llm_spec(one.llm).context
-        for name, stage in one.recipe.stages().items():
-            if step_kinds.find(one.recipe.kind(name)).per_expert:
+    for candidate in candidates:
+        tokens, context = model_cost(candidate).visual_tokens, llm_spec(candidate.llm).context
+        for name, stage in candidate.recipe.stages().items():
+            if step_kinds.find(candidate.recipe.kind(name)).per_expert:
                 continue  # sees each expert on the grid, whose room is checked on loading
             room, limit = min(
-                (context, f"the context of {one.llm}"),
+                (context, f"the context of {candidate.llm}"),
                 (stage.max_length, f"recipe.{name}.max_length"),
             )
             if tokens >= room:
                 raise UserError(
-                    f"{one.name}: {one.fused} of {len(one.encoders)} encoders makes {tokens} "
-                    f"tokens of an image, which leave no room for text in {room} ({limit}); take a "
-                    "smaller grid or fewer encoders, or raise that limit"
+                    f"{candidate.name}: {candidate.fused} of {len(candidate.encoders)} encoders "
+                    f"makes {tokens} tokens of an image, which leave no room for text in {room} "
+                    f"({limit}); take a smaller grid or fewer encoders, or raise that limit"
                 )
 
 
@@ -264,15 +264,15 @@ def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
     that of its input where something before it learns or its own first layers do; and once to
     recompute, where blocks do. An adapter's own work is left out.
     """
-    found, learnt_before = {}, False
+    passes, learnt_before = {}, False
     for part in PARTS:
         blocks = part in BLOCKS
         learns = part in stage.train
         whole = learns and part not in stage.adapters
         inward = learnt_before or (learns and blocks)
-        found[part] = 1 + whole + inward + (recompute and blocks and (learns or inward))
+        passes[part] = 1 + whole + inward + (recompute and blocks and (learns or inward))
         learnt_before |= learns
-    return found
+    return passes
 
 
 def _kept(model: ModelCost, stage: StageConfig, text: int, tokens: int, recompute: bool) -> float:

@@ -17,22 +17,22 @@ class HoursOfSteps:
 
     def __call__(self, candidate: Candidate) -> dict[str, float] | None:
         """Of each of its steps, by key; None if the length of one's data is not known."""
-        found = {}
+        hours = {}
         for step in steps_for(candidate, self._study, self._texts):
             if step.key not in self._known:
                 self._known[step.key] = cost.step_cost(self._study, candidate, step, self._gpu)
             known = self._known[step.key]
             if known is None:
                 return None
-            found[step.key] = known.gpu_hours
-        return found
+            hours[step.key] = known.gpu_hours
+        return hours
 
 
 def together(each: Iterable[Mapping[str, float] | None]) -> float | None:
     """The hours of all of them, what several have under one key counted once; None if one is."""
-    found: dict[str, float] = {}
+    by_key: dict[str, float] = {}
     for hours in each:
         if hours is None:
             return None
-        found |= hours
-    return sum(found.values())
+        by_key |= hours
+    return sum(by_key.values())

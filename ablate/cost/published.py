@@ -48,8 +48,8 @@ def _known(titles: Sequence[str]) -> list[EncoderSpec] | None:
 
 
 def _counted(spec: EncoderSpec) -> int:
-    one = dataclasses.replace(spec, resolution=spec.tile or spec.resolution, tile=None)
-    seen = sum(layer.flops for layer in layers(one) or () if layer.outputs) // 2
+    untiled = dataclasses.replace(spec, resolution=spec.tile or spec.resolution, tile=None)
+    seen = sum(layer.flops for layer in layers(untiled) or () if layer.outputs) // 2
     if spec.family.startswith("eva02"):
         rows, columns = spec.patches(spec.resolution, spec.resolution)
         a = spec.architecture

@@ -74,15 +74,15 @@ def _fused(
 ) -> Fused:
     """`llm`: its width and blocks, for a fusion that takes them."""
     asked = (name, fusion_zoo.fingerprint(name), shapes, grid, options, *([llm] if llm else []))
-    found = disk_cache(
+    figures = disk_cache(
         "figures", asked, lambda: _measured_fusion(name, shapes, grid, dict(options), llm)
     )
     return Fused(
-        tuple((n, c) for n, c in found["segments"]),
-        tuple(one and (one[0], one[1]) for one in found["grids"]),
-        Cost(found["parameters"], found["flops"]),
-        found["notes"],
-        found["token_flops"],
+        tuple((n, c) for n, c in figures["segments"]),
+        tuple(size and (size[0], size[1]) for size in figures["grids"]),
+        Cost(figures["parameters"], figures["flops"]),
+        figures["notes"],
+        figures["token_flops"],
     )
 
 
@@ -95,10 +95,12 @@ def _connected(
     options: Options,
 ) -> Connected:
     asked = ("connector", name, CONNECTORS.fingerprint(name), segments, grids, width, options)
-    found = disk_cache(
+    figures = disk_cache(
         "figures", asked, lambda: _measured_connector(name, segments, grids, width, dict(options))
     )
-    return Connected(found["tokens"], Cost(found["parameters"], found["flops"], found["outputs"]))
+    return Connected(
+        figures["tokens"], Cost(figures["parameters"], figures["flops"], figures["outputs"])
+    )
 
 
 def _measured_fusion(
@@ -119,7 +121,7 @@ def _measured_fusion(
         raise UserError(f"fusion '{name}': {error}") from error
     return {
         "segments": [list(segment) for segment in fusion.segments],
-        "grids": [one and list(one) for one in fusion.grids],
+        "grids": [size and list(size) for size in fusion.grids],
         "parameters": fusion.num_parameters,
         "flops": fusion.flops(),
         "notes": fusion.notes(),
@@ -150,9 +152,12 @@ def _measured_connector(
             for layer in connector.modules():
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     layer.register_forward_hook(count)
-            said = torch.empty(1, QUESTION, width), torch.ones(1, QUESTION, dtype=torch.bool)
+            instruction = torch.empty(1, QUESTION, width), torch.ones(1, QUESTION, dtype=torch.bool)
             if segments:
-                connector([torch.empty(1, *one) for one in segments], fusion_zoo.Instruction(*said))
+                connector(
+                    [torch.empty(1, *segment) for segment in segments],
+                    fusion_zoo.Instruction(*instruction),
+                )
     except ValueError as error:
         raise UserError(f"connector '{name}': {error}") from error
     return {

@@ -51,13 +51,13 @@ class Design(Fields):
     llm: str
     recipe: Recipe
     connector: ConnectorConfig = Field(
-        default=dict(CONNECTOR.default), exclude_if=lambda one: one == CONNECTOR.default
+        default=dict(CONNECTOR.default), exclude_if=lambda choice: choice == CONNECTOR.default
     )
     tiling: TilingConfig = Field(
-        default=dict(TILING.default), exclude_if=lambda one: one == TILING.default
+        default=dict(TILING.default), exclude_if=lambda choice: choice == TILING.default
     )
     injection: InjectionConfig = Field(
-        default=dict(INJECTION.default), exclude_if=lambda one: one == INJECTION.default
+        default=dict(INJECTION.default), exclude_if=lambda choice: choice == INJECTION.default
     )
     grown_from: "Design | None" = Field(default=None, exclude_if=lambda before: before is None)
 
@@ -70,13 +70,13 @@ class Design(Fields):
     def chosen(self) -> dict[str, dict[str, Any]]:
         """The choices on axes that are not the default ones, by axis."""
         choices = {name: getattr(self, name) for name in AXES}
-        return {name: one for name, one in choices.items() if one != AXES[name].default}
+        return {name: choice for name, choice in choices.items() if choice != AXES[name].default}
 
     @property
     def fused(self) -> str:
         """The fusion as tables call it, and what is chosen beside it: `channel_concat, qformer`."""
-        told = [AXES[name].label(choice) for name, choice in self.chosen.items()]
-        return ", ".join([self.fusion.name, *told])
+        labels = [AXES[name].label(choice) for name, choice in self.chosen.items()]
+        return ", ".join([self.fusion.name, *labels])
 
 
 class Candidate(Design):

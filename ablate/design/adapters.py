@@ -60,8 +60,8 @@ def _filled(adapter: dict[str, Any], path: Sequence[str] = ()) -> dict[str, Any]
         raise _problem(path, str(error)) from None
 
 
-def _problem(path: Sequence[str], said: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": said, "path": path})
+def _problem(path: Sequence[str], message: str) -> PydanticCustomError:
+    return PydanticCustomError("ours", "{said}", {"said": message, "path": path})
 
 
 AdapterConfig = Annotated[dict[str, Any], AfterValidator(_filled)]

@@ -39,8 +39,12 @@ def _renamed(stage: Any) -> Any:
     if not isinstance(train, dict) or train.get("connector") is None:
         return stage
     if train.get("projector") is not None:
-        said = "connector is another word for projector; give one of the two (null takes one away)"
-        raise PydanticCustomError("ours", "{said}", {"said": said, "path": ["train", "connector"]})
+        message = (
+            "connector is another word for projector; give one of the two (null takes one away)"
+        )
+        raise PydanticCustomError(
+            "ours", "{said}", {"said": message, "path": ["train", "connector"]}
+        )
     others = {part: how for part, how in train.items() if part != "connector"}
     return {**stage, "train": {**others, "projector": train["connector"]}}
 
@@ -84,7 +88,9 @@ class TrainingConfig(Fields):
     decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, exclude_if=_absent)
     prompt: Literal["chat", "plain"] = Field(default="chat", exclude_if=lambda kind: kind == "chat")
     adapters: dict[Part, AdapterConfig] = Field(default={}, exclude_if=lambda given: not given)
-    objective: ObjectiveConfig = Field(default=dict(DEFAULT), exclude_if=lambda one: one == DEFAULT)
+    objective: ObjectiveConfig = Field(
+        default=dict(DEFAULT), exclude_if=lambda config: config == DEFAULT
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -109,8 +115,10 @@ class TrainingConfig(Fields):
         if self.decay and self.schedule != "wsd":
             raise PydanticCustomError("decay", "decay is of the schedule wsd (null takes it away)")
         for part in self.adapters.keys() - self.train.keys():
-            said = f"an adapter needs a rate: {part}: {{lr: 1.0e-4, ...}} in train"
-            raise PydanticCustomError("ours", "{said}", {"said": said, "path": ["adapters", part]})
+            message = f"an adapter needs a rate: {part}: {{lr: 1.0e-4, ...}} in train"
+            raise PydanticCustomError(
+                "ours", "{said}", {"said": message, "path": ["adapters", part]}
+            )
         return self
 
     def trunk(self, steps: int) -> int:
@@ -164,10 +172,10 @@ class Recipe(Fields):
     def _known_fields(cls, value: Any) -> Any:
         """Names the nearest field, kind or stage for a name that none of them has."""
         written = value if isinstance(value, dict) else {}
-        own = {name: kind for name in written if (kind := _kind(written[name])) is not None}
-        for name, kind in own.items():
+        kinds = {name: kind for name in written if (kind := _kind(written[name])) is not None}
+        for name, kind in kinds.items():
             _check_named(name, kind)
-        fields = {*cls.model_fields, *_FIRST, *own}
+        fields = {*cls.model_fields, *_FIRST, *kinds}
         if written.keys() - fields:  # those of other packages take a while to find
             fields.update(_kinds_of_stages())
         for name, stage in written.items():
@@ -184,8 +192,8 @@ class Recipe(Fields):
             if not kind.trains:
                 raise _problem((name,), f"'{kind.name}' is no kind of stage")
             if kind.per_expert and whole:
-                said = "is of each expert alone, so it comes before what trains them together"
-                raise _problem((name,), said)
+                message = "is of each expert alone, so it comes before what trains them together"
+                raise _problem((name,), message)
             whole |= not kind.per_expert
         if not whole:
             raise PydanticCustomError(
@@ -228,15 +236,15 @@ def _check_named(name: str, kind: Any) -> None:
     if kind not in kinds:
         raise _problem((name, "kind"), f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}")
     if kind != name and name in (*step_kinds.names(), step_kinds.DRIVER):
-        said = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
-        raise _problem((name, "kind"), said)
+        message = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
+        raise _problem((name, "kind"), message)
     if not _NAME.fullmatch(name):
-        said = "a stage's name is of letters, digits and _, such as second_tuning"
-        raise _problem((name,), said)
+        message = "a stage's name is of letters, digits and _, such as second_tuning"
+        raise _problem((name,), message)
 
 
-def _problem(path: Sequence[str], said: str) -> PydanticCustomError:
-    return PydanticCustomError("stage", "{said}", {"said": said, "path": path})
+def _problem(path: Sequence[str], message: str) -> PydanticCustomError:
+    return PydanticCustomError("stage", "{said}", {"said": message, "path": path})
 
 
 def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
@@ -257,13 +265,13 @@ def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
             beside.setdefault((side, anchor), []).append(name)
 
     def walk(name: str) -> Iterator[str]:
-        for one in beside.get(("before", name), ()):
-            yield from walk(one)
+        for neighbour in beside.get(("before", name), ()):
+            yield from walk(neighbour)
         yield name
-        for one in beside.get(("after", name), ()):
-            yield from walk(one)
+        for neighbour in beside.get(("after", name), ()):
+            yield from walk(neighbour)
 
-    found = [one for name in free for one in walk(name)]
-    if lost := [name for name in written if name not in found]:
+    ordered = [stage for name in free for stage in walk(name)]
+    if lost := [name for name in written if name not in ordered]:
         raise _problem((lost[0],), f"stands beside itself, by way of {', '.join(lost)}")
-    return found
+    return ordered

@@ -39,11 +39,11 @@ class Repository(NamedTuple):
         if file not in self.files:
             raise UserError(f"{self.name} on the hub holds no {file}")
         with answered(self.name):
-            place = hf_hub_download(
+            path = hf_hub_download(
                 self.name, file, repo_type=self.kind, revision=self.commit, local_dir=folder
             )
-        note(folder, file, self.name, self.commit, sha256_file(Path(place)))
-        return Path(place)
+        note(folder, file, self.name, self.commit, sha256_file(Path(path)))
+        return Path(path)
 
 
 @cache
@@ -60,9 +60,9 @@ def repository(
         raise UserError(reason)
     with answered(name):
         ask: Any = HfApi().model_info if kind == "model" else HfApi().dataset_info
-        found = ask(name, revision=revision, timeout=PATIENCE)
-    files = frozenset(file.rfilename for file in found.siblings or ())
-    return Repository(name, kind, str(found.sha), files)
+        info = ask(name, revision=revision, timeout=PATIENCE)
+    files = frozenset(file.rfilename for file in info.siblings or ())
+    return Repository(name, kind, str(info.sha), files)
 
 
 @cache
@@ -106,9 +106,9 @@ def note(folder: Path, name: str, repository: str, revision: str, sha256: str) -
 def notes(folder: Path) -> dict[str, dict[str, str]]:
     """What is noted of the files in `folder`, by their names; empty if nothing was fetched."""
     path = folder / NOTES
-    found: dict[str, dict[str, str]] = read_json(path) if path.is_file() else {}
-    return found
+    known: dict[str, dict[str, str]] = read_json(path) if path.is_file() else {}
+    return known
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return shorten(str(error), 240, placeholder=" ...") or type(error).__name__

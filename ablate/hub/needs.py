@@ -60,7 +60,7 @@ class Need:
     names: tuple[str, ...]
     origin: str
     files: str
-    place: Path
+    path: Path
     here: bool
     get: Callable[[], None] | None
 
@@ -101,10 +101,10 @@ def _encoders(study: Study) -> Iterator[Need]:
         if weights.kind == "published":
             published = (weights.ref, weights.file, weights.revision)
             path = hub.find_whole(*published)
-            place = hub.weights_home() / weights.ref / hub.safetensors_name(weights.file)
+            target = hub.weights_home() / weights.ref / hub.safetensors_name(weights.file)
             get = partial(_weights, *published)
             yield Need(
-                "encoder", tuple(names), weights.ref, weights.file, path or place, bool(path), get
+                "encoder", tuple(names), weights.ref, weights.file, path or target, bool(path), get
             )
 
 
@@ -120,21 +120,21 @@ def _llm(name: str, repository: str, revision: str | None) -> Need:
     config = hub.find(repository, "config.json", revision)
     weights = any(hub.find_whole(repository, file, revision) for file in WEIGHTS[:2])
     here = config is not None and weights
-    place = config.parent if config and here else hub.weights_home() / repository
+    folder = config.parent if config and here else hub.weights_home() / repository
     files, get = "weights, configuration, tokenizer", partial(_language_model, repository, revision)
-    return Need("llm", (name,), repository, files, place, here, get)
+    return Need("llm", (name,), repository, files, folder, here, get)
 
 
 def _data(study: Study) -> Iterator[Need]:
-    told: set[Path] = set()
+    yielded: set[Path] = set()
     for named, source in study.learnt_from.items():
         if isinstance(source, WorldData):
             continue
         parts = source.mix if isinstance(source, MixData) else {named: source}
         for name, files in sorted(parts.items()):
             for need in _source(name, files):
-                if need.place not in told:
-                    told.add(need.place)
+                if need.path not in yielded:
+                    yielded.add(need.path)
                     yield need
 
 
@@ -155,10 +155,10 @@ def _source(name: str, files: Files) -> Iterator[Need]:
 def _benchmarks(study: Study) -> Iterator[Need]:
     suite = suites.resolve(study.suite)
     for task in suite.tasks if suite.published else ():
-        published, place = benchmarks.hub(task), benchmarks.root() / task.task
+        published, folder = benchmarks.hub(task), benchmarks.root() / task.task
         files = f"{published.config or 'default'}, split {published.split}"
-        here, get = benchmarks.is_here(task), partial(_benchmark, task, place)
-        yield Need("benchmark", (task.task,), published.dataset, files, place, here, get)
+        here, get = benchmarks.is_here(task), partial(_benchmark, task, folder)
+        yield Need("benchmark", (task.task,), published.dataset, files, folder, here, get)
 
 
 def _weights(name: str, file: str, revision: str | None) -> None:
@@ -191,25 +191,28 @@ def _language_model(name: str, revision: str | None) -> None:
     if weights is None:
         raise UserError(f"{name} on the hub holds no weights; looked for {', '.join(WEIGHTS)}")
     _weights(name, weights, revision)
-    beside = [file for file in source.files if any(fnmatch(file, one) for one in BESIDE)]
+    beside = [file for file in source.files if any(fnmatch(file, pattern) for pattern in BESIDE)]
     for file in (*sorted(beside), "config.json"):
         source.download(file, hub.weights_home() / name)
 
 
-def _conversations(origin: str, place: Path) -> None:
+def _conversations(origin: str, target: Path) -> None:
     """Get the file of conversations that has its own name on the hub, too."""
     source = repository(origin, "dataset")
-    if place.name not in source.files:
-        raise UserError(f"{origin} holds no {place.name}: convert what it holds, and put it there")
-    source.download(place.name, place.parent)
+    if target.name not in source.files:
+        raise UserError(f"{origin} holds no {target.name}: convert what it holds, and put it there")
+    source.download(target.name, target.parent)
 
 
-def _images(origin: str, place: Path) -> None:
+def _images(origin: str, target: Path) -> None:
     """Get the folder of images out of the archive of its name, which may hold the folder itself."""
-    source, archive = repository(origin, "dataset"), f"{place.name}.zip"
+    source, archive = repository(origin, "dataset"), f"{target.name}.zip"
     if archive not in source.files:
         raise UserError(f"{origin} holds no {archive}: get the images, and put them there")
-    packed, draft = source.download(archive, place.parent), place.with_name(f".{place.name}.draft")
+    packed, draft = (
+        source.download(archive, target.parent),
+        target.with_name(f".{target.name}.draft"),
+    )
     shutil.rmtree(draft, ignore_errors=True)
     try:
         with ZipFile(packed) as opened:
@@ -217,19 +220,19 @@ def _images(origin: str, place: Path) -> None:
     except BadZipFile as error:
         packed.unlink()
         raise UserError(f"{packed} cannot be unpacked: {error}") from None
-    alone = [path.name for path in draft.iterdir()] == [place.name]
-    (draft / place.name if alone else draft).rename(place)
+    alone = [path.name for path in draft.iterdir()] == [target.name]
+    (draft / target.name if alone else draft).rename(target)
     shutil.rmtree(draft, ignore_errors=True)
     packed.unlink()
 
 
-def _benchmark(task: SuiteTask, place: Path) -> None:
+def _benchmark(task: SuiteTask, target: Path) -> None:
     """Get the set of a benchmark, as `ablate.catalog.benchmark_sets` prepares it."""
     source = repository(benchmarks.hub(task).dataset, "dataset")
-    draft = place.with_name(f"{place.name}.partial")
+    draft = target.with_name(f"{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     with answered(source.name):
         benchmarks.prepare(task, source.commit, draft)
     files = sorted(path for path in draft.rglob("*") if path.is_file())
     note(draft, ".", source.name, source.commit, sha256_files(files, draft))
-    draft.rename(place)
+    draft.rename(target)

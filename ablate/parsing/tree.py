@@ -151,8 +151,10 @@ def _assign(tree: Located, parts: list[str], value: Located, where: str, path: s
         items[int(part)] = _assign(items[int(part)], rest, value, where, path)
         return Located(items, tree.where, tree.folder)
     if part == "":
-        said = f"the path '{path}' has an empty part" if path else "there is no path before the ="
-        raise UserError(f"{where}: {said}; write it as base.llm=value")
+        problem = (
+            f"the path '{path}' has an empty part" if path else "there is no path before the ="
+        )
+        raise UserError(f"{where}: {problem}; write it as base.llm=value")
     if not (isinstance(inside, dict) or inside is None):
         raise UserError(f"{where}: '{path}' leads nowhere: there is nothing in '{part}'")
     old = inside or {}
@@ -206,13 +208,13 @@ def _load(path: Path, shelf: Path | None, seen: tuple[Path, ...]) -> Located:
 def _parent(base: Located, path: Path, shelf: Path | None) -> Path:
     near = path.parent / base.value
     shelved = shelf / f"{base.value}.yaml" if shelf else near
-    found = next((choice for choice in (near, shelved) if choice.is_file()), None)
-    if found is None:
+    parent = next((choice for choice in (near, shelved) if choice.is_file()), None)
+    if parent is None:
         files = [file.name for file in path.parent.glob("*.yaml")]
         raise UserError(f"{base.where}: extends: no file {near}{nearest(base.value, files)}")
-    if Path(os.path.realpath(found)).suffix not in SUFFIXES:  # an error would show some of it
+    if Path(os.path.realpath(parent)).suffix not in SUFFIXES:  # an error would show some of it
         raise UserError(f"{base.where}: extends: {base.value} is not read: no .yaml or .yml file")
-    return found
+    return parent
 
 
 def _short(path: Path) -> str:
@@ -221,24 +223,24 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _read(text: str, place: Callable[[int], str], folder: Path) -> Located:
+def _read(text: str, location_of: Callable[[int], str], folder: Path) -> Located:
     try:
-        _check_depth(text, place)
+        _check_depth(text, location_of)
         node = yaml.compose(text, Loader=_Reader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         reason = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
-        where = place(mark.line + 1 if mark else 1)
+        where = location_of(mark.line + 1 if mark else 1)
         raise UserError(f"{where}: not valid YAML: {reason}") from None
     if node is None:
-        return Located({}, place(1), folder)
+        return Located({}, location_of(1), folder)
     try:
-        return _convert(node, place, folder, count(1))
+        return _convert(node, location_of, folder, count(1))
     except RecursionError:
-        raise UserError(f"{place(1)}: not valid YAML: nested in itself") from None
+        raise UserError(f"{location_of(1)}: not valid YAML: nested in itself") from None
 
 
-def _check_depth(text: str, place: Callable[[int], str]) -> None:
+def _check_depth(text: str, location_of: Callable[[int], str]) -> None:
     """UserError for what is nested deeper than any study; the C composer crashes far above it."""
     depth = 0
     for event in yaml.parse(text, Loader=_Reader):
@@ -246,18 +248,18 @@ def _check_depth(text: str, place: Callable[[int], str]) -> None:
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise UserError(f"{place(line)}: nested too deeply")
+            raise UserError(f"{location_of(line)}: nested too deeply")
 
 
 def _convert(
     node: Any,
-    place: Callable[[int], str],
+    location_of: Callable[[int], str],
     folder: Path,
     values: Iterator[int],
     where: str | None = None,
 ) -> Located:
     """The node as a tree; a value carries the line of its key. `values` counts them."""
-    where = where or place(node.start_mark.line + 1)
+    where = where or location_of(node.start_mark.line + 1)
     if next(values) > MOST:
         raise UserError(f"{where}: more than {MOST:,} values; are aliases repeated in aliases?")
     if isinstance(node, yaml.ScalarNode):
@@ -272,15 +274,15 @@ def _convert(
             raise UserError(f"{where}: the number {node.value:.20} is too large")
         return Located(value, where, folder)
     if isinstance(node, yaml.SequenceNode):
-        items = [_convert(child, place, folder, values) for child in node.value]
+        items = [_convert(child, location_of, folder, values) for child in node.value]
         return Located(items, where, folder)
     mapping: dict[str, Located] = {}
     for key, child in node.value:
-        at = place(key.start_mark.line + 1)
+        at = location_of(key.start_mark.line + 1)
         if not isinstance(key, yaml.ScalarNode):
             raise UserError(f"{at}: a key must be a word")
         if key.value in mapping:
             before = mapping[key.value].where
             raise UserError(f"{at}: the key '{key.value}' is already at {before}")
-        mapping[key.value] = _convert(child, place, folder, values, at)
+        mapping[key.value] = _convert(child, location_of, folder, values, at)
     return Located(mapping, where, folder)

@@ -30,8 +30,8 @@ SEEDS = 2**32 - 1
 
 def _seed(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= SEEDS:
-        said = {"most": SEEDS}
-        raise PydanticCustomError("seed", "a seed is a whole number from 0 to {most}", said)
+        limits = {"most": SEEDS}
+        raise PydanticCustomError("seed", "a seed is a whole number from 0 to {most}", limits)
     return value
 
 
@@ -81,7 +81,7 @@ def _path(loc: tuple[str | int, ...]) -> list[str | int]:
     return kept
 
 
-def _said(error: Any) -> str:
+def _message(error: Any) -> str:
     """One pydantic error in our words, with the value and the nearest valid one."""
     value, context = error["input"], error.get("ctx", {})
     shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
@@ -96,8 +96,8 @@ def _said(error: Any) -> str:
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"
         case "tuple_type":
             return f"should be a list, got {shown}"
-    said = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{said.removeprefix('input ')}, got {shown}"
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{message.removeprefix('input ')}, got {shown}"
 
 
 def _quoted(text: str) -> list[str]:

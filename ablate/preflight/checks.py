@@ -54,9 +54,9 @@ def check(ctx: "StepContext") -> dict[str, Any]:
             _data,
             check_scorers,
         ]
-        for number, one in enumerate(checks, start=1):
-            ctx.progress(number, len(checks), one.__name__.strip("_").replace("check_", ""))
-            problems += one(ctx)
+        for number, run_check in enumerate(checks, start=1):
+            ctx.progress(number, len(checks), run_check.__name__.strip("_").replace("check_", ""))
+            problems += run_check(ctx)
     for folder in ctx.work.iterdir():  # what was drawn to be tried
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -84,11 +84,11 @@ def _packages() -> Iterator[Problem]:
             importlib.import_module(name)
         except Exception as error:  # a broken installation fails in many ways
             remedy = "`pip install -c constraints.txt` the package at fault"
-            found = from_error(f"`import {name}` fails", error, remedy)
-            words = found.what.partition(": ")[2]
+            problem = from_error(f"`import {name}` fails", error, remedy)
+            words = problem.what.partition(": ")[2]
             if words not in seen:
                 seen.add(words)
-                yield Problem(found.what, found.remedy, broken=True)
+                yield Problem(problem.what, problem.remedy, broken=True)
 
 
 def _executors(ctx: "StepContext") -> Iterator[Problem]:
@@ -115,8 +115,8 @@ def _device(ctx: "StepContext") -> Iterator[Problem]:
             torch.ones(8, device=ctx.device).sum().item()
         except Exception as error:
             remedy = "see that `nvidia-smi` finds the GPU and torch is built for its driver"
-            found = from_error("the GPU cannot be used", error, remedy)
-            yield Problem(found.what, found.remedy, broken=True)
+            problem = from_error("the GPU cannot be used", error, remedy)
+            yield Problem(problem.what, problem.remedy, broken=True)
 
 
 def _data(ctx: "StepContext") -> Iterator[Problem]:
@@ -126,7 +126,7 @@ def _data(ctx: "StepContext") -> Iterator[Problem]:
     from ablate.data.chat import Chat
     from ablate.model.language import load_tokenizer
 
-    llms = {repr(one["model"]["llm"]): one["model"]["llm"] for one in ctx.spec["models"]}
+    llms = {repr(spec["model"]["llm"]): spec["model"]["llm"] for spec in ctx.spec["models"]}
     chats = []
     for values in llms.values():
         try:

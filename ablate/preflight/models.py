@@ -49,10 +49,10 @@ def check_models(ctx: "StepContext") -> list[Problem]:
     """Weights that are there, shapes that fit, figures that can be told, and room."""
     trial = _Trial()
     sizes = {
-        one["name"]: trial.size(
-            ModelSpec.from_json(one["model"]), one["name"], one["room"], one["trained"]
+        model["name"]: trial.size(
+            ModelSpec.from_json(model["model"]), model["name"], model["room"], model["trained"]
         )
-        for one in ctx.spec["models"]
+        for model in ctx.spec["models"]
     }
     largest, free = max(sizes, key=lambda name: sizes[name]), shutil.disk_usage(ctx.home).free
     if free < sizes[largest]:
@@ -83,17 +83,21 @@ class _Trial:
     def size(self, spec: ModelSpec, name: str, room: int, trained: Sequence[str]) -> int:
         """Try out a model; the bytes that a step of it takes on the disk, 0 if it did not pass."""
         tried = [
-            self._once(one.to_json(), f"encoder '{one.title}'", partial(try_encoder, one))
-            for one in spec.encoders
+            self._once(
+                encoder_spec.to_json(),
+                f"encoder '{encoder_spec.title}'",
+                partial(try_encoder, encoder_spec),
+            )
+            for encoder_spec in spec.encoders
         ]
-        encoders = [one for one in tried if one is not None]
+        encoders = [tried_encoder for tried_encoder in tried if tried_encoder is not None]
         llm = self._once(
             spec.llm.to_json(), f"llm '{spec.llm.name}'", partial(try_language_model, spec.llm)
         )
         if llm is None or len(encoders) < len(tried):
             return 0
         inside = encoders[0].encoder.spec.to_json()  # some fusions run the base's own blocks
-        shapes = [list(one.features.shape) for one in encoders]
+        shapes = [list(tried_encoder.features.shape) for tried_encoder in encoders]
         with_llm = [spec.llm.to_json()] if fusion_zoo.takes_llm(spec.fusion["name"]) else []
         fusion = self._once(
             [spec.fusion, inside, shapes, *with_llm],
@@ -117,7 +121,7 @@ class _Trial:
             remedy += "max_length"
             self.problems.append(Problem(f"{what}{limit}", remedy))
         sizes = {
-            "encoders": sum(_parameters(one.encoder) for one in encoders),
+            "encoders": sum(_parameters(tried_encoder.encoder) for tried_encoder in encoders),
             "fusion": _parameters(fusion),
             "projector": _parameters(connector),
             "llm": _parameters(llm),
@@ -133,8 +137,8 @@ class _Trial:
             except Exception as error:  # whatever a plug-in raises
                 remedy = "mend it, or leave it out of the study"
                 self.problems.append(from_error(what, error, remedy))
-        found: Made | None = self.known[key]
-        return found
+        known: Made | None = self.known[key]
+        return known
 
 
 def try_encoder(spec: EncoderSpec) -> Tried:
@@ -163,11 +167,11 @@ def _find_weights(spec: EncoderSpec) -> None:
         case "shipped":
             files = [WEIGHTS / spec.weights.ref]
         case "published":
-            place = (spec.weights.ref, spec.weights.file, spec.weights.revision)
-            found = hub.find_weights(f"encoder '{spec.title}'", *place)
-            is_index = found.name.endswith(".index.json")
-            names = sorted(set(hub.shards(found).values())) if is_index else [found.name]
-            files = [found.with_name(name) for name in names]
+            where = (spec.weights.ref, spec.weights.file, spec.weights.revision)
+            file = hub.find_weights(f"encoder '{spec.title}'", *where)
+            is_index = file.name.endswith(".index.json")
+            names = sorted(set(hub.shards(file).values())) if is_index else [file.name]
+            files = [file.with_name(name) for name in names]
         case _:
             files = []
     _read_headers(files)
@@ -191,7 +195,7 @@ def try_fusion(spec: ModelSpec, encoders: Sequence[Tried], llm: PreTrainedModel)
     base, grid = encoders[0], tuple(spec.fusion["grid"])
 
     def run(device: str) -> tuple[Fusion, list[Tensor]]:
-        shapes = [one.features.shape for one in encoders]
+        shapes = [tried.features.shape for tried in encoders]
         fusion = fusion_zoo.build(
             spec.fusion["name"],
             shapes,
@@ -199,29 +203,31 @@ def try_fusion(spec: ModelSpec, encoders: Sequence[Tried], llm: PreTrainedModel)
             LanguageShape(spec.llm.width, count_blocks(llm)),
             **spec.fusion["options"],
         )
-        maps = [FeatureMap(one.features.tensor.to(device)) for one in encoders]
+        maps = [FeatureMap(tried.features.tensor.to(device)) for tried in encoders]
         if base.features.tensor.device.type != device:  # it had to be tried on the CPU
-            maps = [FeatureMap(torch.zeros(one.tensor.shape, device=device)) for one in maps]
+            maps = [FeatureMap(torch.zeros(tokens.tensor.shape, device=device)) for tokens in maps]
         inside = base.encoder.blockwise(base.pixels) if fusion.reaches_inside_base else None
-        said = torch.zeros(1, 3, spec.llm.width, device=device)
-        context = Instruction(said, torch.ones(1, 3, dtype=torch.bool, device=device))
+        instruction = torch.zeros(1, 3, spec.llm.width, device=device)
+        context = Instruction(instruction, torch.ones(1, 3, dtype=torch.bool, device=device))
         given = fusion(maps, inside, context)
         for block in fusion.injects:
             seen = torch.ones(1, 3, given[-1].shape[1], dtype=torch.bool, device=device)
-            changed = fusion.inject(block, said, given[-1], seen)
-            if changed.shape != said.shape:
-                raise UserError(f"`inject` gives {tuple(changed.shape)} for {tuple(said.shape)}")
+            changed = fusion.inject(block, instruction, given[-1], seen)
+            if changed.shape != instruction.shape:
+                raise UserError(
+                    f"`inject` gives {tuple(changed.shape)} for {tuple(instruction.shape)}"
+                )
         return fusion, given
 
     fusion, given = _without_memory(run)
     Injector(fusion, llm, spec.llm.name)
     media = [fusion.media] if fusion.media else []
     declared = [(1, *segment) for segment in (*fusion.segments, *media)]
-    found = [tuple(one.shape) for one in given]
-    if found != declared:
+    shapes_given = [tuple(tokens.shape) for tokens in given]
+    if shapes_given != declared:
         raise UserError(
-            f"it gives tokens of {found}, but its segments{' and media' * len(media)} declare "
-            f"{declared}; mend one of the two"
+            f"it gives tokens of {shapes_given}, but its segments{' and media' * len(media)} "
+            f"declare {declared}; mend one of the two"
         )
     flops = fusion.flops()
     if not isinstance(flops, int) or flops < 0:
@@ -235,8 +241,8 @@ def try_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
     def run(device: str) -> tuple[Connector, tuple[int, ...]]:
         connector = build_connector(spec, fusion)
         segments = [torch.zeros(1, *segment, device=device) for segment in fusion.segments]
-        said = torch.zeros(1, 3, spec.llm.width, device=device)
-        context = Instruction(said, torch.ones(1, 3, dtype=torch.bool, device=device))
+        instruction = torch.zeros(1, 3, spec.llm.width, device=device)
+        context = Instruction(instruction, torch.ones(1, 3, dtype=torch.bool, device=device))
         given = connector(segments, context).shape if segments else (1, 0, spec.llm.width)
         return connector, tuple(given)
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def check_objectives(ctx: "StepContext") -> Iterator[Problem]:
     """A loss that is a finite number with a gradient, and weights of samples."""
-    for one in ctx.spec["objectives"]:
+    for objective in ctx.spec["objectives"]:
         try:
-            try_objective(one)
+            try_objective(objective)
         except Exception as error:  # whatever a plug-in raises
             remedy = "mend it, or leave it out of the study"
-            yield from_error(f"objective '{one['name']}'", error, remedy)
+            yield from_error(f"objective '{objective['name']}'", error, remedy)
 
 
 def try_objective(given: dict[str, Any]) -> None:

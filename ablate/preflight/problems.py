@@ -13,7 +13,7 @@ from ablate.worker.causes import causes_of, unwrap_retry
 def from_error(what: str, error: Exception, remedy: str) -> Problem:
     """A problem out of what was raised; a package that does not import has a remedy of its own."""
     error = _plain(unwrap_retry(error))
-    lost = next((one for one in causes_of(error) if isinstance(one, ImportError)), None)
+    lost = next((cause for cause in causes_of(error) if isinstance(cause, ImportError)), None)
     if lost:
         return import_problem(what, lost)
     if isinstance(error, UserError):
@@ -29,13 +29,13 @@ def import_problem(what: str, error: ImportError) -> Problem:
     """The package that lacks what is imported of it, where it lies, and how it is put right."""
     top = (error.name or "").partition(".")[0]
     module = sys.modules.get(top)
-    place = str(getattr(module, "__file__", None) or error.path or "")
+    file = str(getattr(module, "__file__", None) or error.path or "")
     owners = packages_distributions().get(top, [])
     named = f" {owners[0]} {version(owners[0])}" if owners else ""
-    here = f" ({top} is {place})" if place and place not in str(error) else ""
+    here = f" ({top} is {file})" if file and file not in str(error) else ""
     remedy = f"`pip install -c constraints.txt {owners[0] if owners else top or 'PACKAGE'}`"
-    if place and "site-packages" not in place and "dist-packages" not in place:
-        folder = Path(place).parents[1] if place.endswith("__init__.py") else Path(place).parent
+    if file and "site-packages" not in file and "dist-packages" not in file:
+        folder = Path(file).parents[1] if file.endswith("__init__.py") else Path(file).parent
         remedy = f"{folder} hides the installed{named}: take it off PYTHONPATH"
     elif named:
         remedy += f", which is{named} now"
@@ -48,6 +48,6 @@ def _plain(error: BaseException) -> Exception:
 
 def _raised_at(frames: traceback.StackSummary) -> str:
     """File and line of the deepest call that is not torch's."""
-    own = [one for one in frames if "/torch/" not in one.filename]
-    found = own or list(frames)
-    return f"{found[-1].filename}:{found[-1].lineno}" if found else "no place known"
+    ours = [frame for frame in frames if "/torch/" not in frame.filename]
+    shown = ours or list(frames)
+    return f"{shown[-1].filename}:{shown[-1].lineno}" if shown else "no place known"

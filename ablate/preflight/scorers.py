@@ -58,14 +58,14 @@ class Canned(lmms):  # type: ignore[misc]  # lmms-eval has no types
     batch_size = 1
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        said = []
+        answers = []
         for request in requests:
             _, _, doc_to_visual, doc_id, task, split = request.args
             doc: Mapping[str, Any] = self.task_dict[task][split][doc_id]
             doc_to_visual(doc)
             right = truth({"doc": doc, "target": doc.get("answer", "")})
-            said.append("" if doc_id % 2 else right)
-        return said
+            answers.append("" if doc_id % 2 else right)
+        return answers
 
     def clean(self) -> None:
         """Nothing is held."""
@@ -82,12 +82,12 @@ def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
     work = ctx.work / "asked"
     if suite.data is not None:
         data = prepare(suite.data.model_copy(update={"images": IMAGES}), work)
-        found = {task: rows[:QUESTIONS] for task, rows in read_questions(data).items()}
-        return score.Asked(materialise(data), found, {}, work)
+        questions = {task: rows[:QUESTIONS] for task, rows in read_questions(data).items()}
+        return score.Asked(materialise(data), questions, {}, work)
     benchmarks.require(suite)
     benchmarks.write_task_files(suite, work)
-    found = {task.task: benchmarks.first_questions(task, QUESTIONS) for task in suite.tasks}
-    return score.Asked(work, found, {}, work)
+    questions = {task.task: benchmarks.first_questions(task, QUESTIONS) for task in suite.tasks}
+    return score.Asked(work, questions, {}, work)
 
 
 def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
@@ -103,9 +103,9 @@ def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
         raise UserError(f"it has no such metric{nearest(metric, known)}")
     docs = made.test_docs()
     given = [made.process_results(docs[n], [""]) for n in range(min(QUESTIONS, len(docs)))]
-    held = [one for one in given if metric in one]
-    for one in held:
-        require_score(task, one)
+    held = [result for result in given if metric in result]
+    for result in held:
+        require_score(task, result)
     return bool(held)
 
 
@@ -118,9 +118,9 @@ def _score(task: suites.SuiteTask, asked: score.Asked, ours: bool) -> None:
     if not _is_scored(task, asked):
         return
     for number, row in enumerate(score.run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
-        found, right = row["score"], number % 2 == 0
-        if not 0 <= found <= 1:
-            raise UserError(f"the score of an answer is {found}, not from 0 to 1")
-        if ours and row["weight"] and found != right:
+        scored, right = row["score"], number % 2 == 0
+        if not 0 <= scored <= 1:
+            raise UserError(f"the score of an answer is {scored}, not from 0 to 1")
+        if ours and row["weight"] and scored != right:
             answer = f"the right answer {row['truth']!r}" if right else "an empty answer"
-            raise UserError(f"{answer} scores {found}, not {float(right)}")
+            raise UserError(f"{answer} scores {scored}, not {float(right)}")

@@ -112,22 +112,22 @@ def refusal(store: Store, step: Step, message: str) -> tuple[list[Problem], User
     Forgets the failure: the next drive tries again.
     """
     try:
-        problems = [Problem(**one) for one in read_json(store.work(step) / PROBLEMS)]
+        problems = [Problem(**problem) for problem in read_json(store.work(step) / PROBLEMS)]
     except UNREADABLE:  # it did not come so far
         problems = [Problem(message, f"`ablate logs {step.key[:12]}` shows more", broken=True)]
     store.forgive(step)
     shutil.rmtree(store.work(step), ignore_errors=True)
     more = f" (and {len(problems) - 1} more, above)" if len(problems) > 1 else ""
-    said = f"before anything was trained: {problems[0]}{more}"
+    summary = f"before anything was trained: {problems[0]}{more}"
     error = BrokenError if any(problem.broken for problem in problems) else UserError
-    return problems, error(said)
+    return problems, error(summary)
 
 
 def _steps(study: Study) -> Sequence[Step]:
     """The last steps of all candidates of one seed; as if the first of each round won."""
     one_seed = study.model_copy(update={"seeds": study.seeds[:1]})
     turns = rounds_so_far(one_seed, NoResults())
-    return [steps_for(one, one_seed)[-1] for turn in turns for one in turn.candidates]
+    return [steps_for(candidate, one_seed)[-1] for turn in turns for candidate in turn.candidates]
 
 
 def _environment(study: Study) -> Mapping[str, Any]:
@@ -136,7 +136,9 @@ def _environment(study: Study) -> Mapping[str, Any]:
     tops = {entry.module.partition(".")[0] for entry in entries} | {"ablate", "fusion_zoo"}
     return {
         "python": [sys.version, sys.executable],
-        "packages": sorted(f"{one.name} {one.version}" for one in distributions()),
+        "packages": sorted(
+            f"{distribution.name} {distribution.version}" for distribution in distributions()
+        ),
         "path": [path for path in sys.path if path],
         "plugins": sorted(str(entry) for entry in entries),
         "sources": [sizes_and_times(_sources(top)) for top in sorted(tops)],

@@ -80,7 +80,7 @@ def load(
     suite = suites.resolve(study.suite)
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
-    suites.require_one(
+    suites.require_same_measure(
         (candidate.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
         for turn in rounds
         for candidate in turn.candidates

@@ -41,7 +41,7 @@ class Scoreboard:
         `floors`, what was measured elsewhere, of these tasks."""
         self.candidates = [candidate for candidate in candidates if candidate.answered]
         self._replicates, self._floors = replicates or {}, floors or {}
-        self._place = {candidate: index for index, candidate in enumerate(self.candidates)}
+        self._index = {candidate: index for index, candidate in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
         self._columns: dict[tuple[CandidateResult, str], Floats] = {}
@@ -112,11 +112,11 @@ class Scoreboard:
 
     def score(self, candidate: "CandidateResult", tasks: Tasks = None) -> Interval | None:
         """The composite of a candidate."""
-        if candidate not in self._place or not self.questions:
+        if candidate not in self._index or not self.questions:
             return None
         if tasks not in self._scores:
             self._scores[tasks] = self.drawn(tasks).scores()
-        return self._scores[tasks].interval(self._place[candidate])
+        return self._scores[tasks].interval(self._index[candidate])
 
     def difference(
         self, candidate: "CandidateResult", other: "CandidateResult | None", tasks: Tasks = None
@@ -130,43 +130,43 @@ class Scoreboard:
         tasks: Tasks = None,
     ) -> list[Interval | None]:
         """The first of each pair minus the second."""
-        places = [(self._place.get(a), self._place.get(b) if b else None) for a, b in pairs]
-        known = [(a, b) for a, b in places if a is not None and b is not None]
+        indices = [(self._index.get(a), self._index.get(b) if b else None) for a, b in pairs]
+        known = [(a, b) for a, b in indices if a is not None and b is not None]
         if not known or not self.questions:
             return [None] * len(pairs)
         plus, minus = zip(*known, strict=True)
         drawn = self.drawn(tasks).differences(plus, minus)
         made = iter(map(drawn.interval, range(len(known))))
-        return [None if a is None or b is None else next(made) for a, b in places]
+        return [None if a is None or b is None else next(made) for a, b in indices]
 
     def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
         """The p of each of being as good as the best of them (see `Draws.behind_best`)."""
-        places = [self._place.get(candidate) for candidate in several]
-        known = [index for index in places if index is not None]
+        indices = [self._index.get(candidate) for candidate in several]
+        known = [index for index in indices if index is not None]
         if not known or not self.questions:
             return [None] * len(several)
         made = iter(self.drawn().behind_best(known).tolist())
-        return [None if index is None else next(made) for index in places]
+        return [None if index is None else next(made) for index in indices]
 
     def contrast(
         self, shares: "Mapping[CandidateResult, float]", tasks: Tasks = None
     ) -> Interval | None:
         """The sum of composites, each times its share; None if one of them is not scored."""
-        if not self.questions or any(candidate not in self._place for candidate in shares):
+        if not self.questions or any(candidate not in self._index for candidate in shares):
             return None
         row = np.zeros((1, len(self.candidates)))
         for candidate, share in shares.items():
-            row[0, self._place[candidate]] = share
+            row[0, self._index[candidate]] = share
         return self.drawn(tasks).contrasts(row).interval(0)
 
     def halves(
         self, rivals: "Sequence[CandidateResult]", reference: "CandidateResult"
     ) -> SplitHalf | None:
         """What choosing among `rivals` is worth on images that had no part in it."""
-        places = [self._place[candidate] for candidate in rivals if candidate in self._place]
-        if len(places) < 2 or reference not in self._place or self.sample.images < 4:
+        indices = [self._index[candidate] for candidate in rivals if candidate in self._index]
+        if len(indices) < 2 or reference not in self._index or self.sample.images < 4:
             return None
-        return halves(self.sample, places, self._place[reference])
+        return halves(self.sample, indices, self._index[reference])
 
     def drawn(self, tasks: Tasks = None) -> Draws:
         """The candidates' composites over `tasks`, resampled once."""

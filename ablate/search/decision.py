@@ -39,7 +39,7 @@ def decide(
     every = [(name, outcome) for name, runs in rivals.items() for outcome in runs]
     for fidelity in {outcome.candidate.fidelity.words for _, outcome in every}:
         alike = [pair for pair in every if pair[1].candidate.fidelity.words == fidelity]
-        suites.require_one((name, _of(outcome).measure) for name, outcome in alike)
+        suites.require_same_measure((name, _of(outcome).measure) for name, outcome in alike)
     history = [outcome for outcome in before if outcome.candidate.point not in rivals]
     behind = [outcome for outcome in history if outcome.result] if strategy.looks else []
     inputs = [_of(outcome).key for outcome in chain(*rivals.values(), behind)]

@@ -242,7 +242,7 @@ def _training(
 
 
 def _slug(design: Design) -> str:
-    words = [one["name"] for one in design.chosen.values()]
+    words = [choice["name"] for choice in design.chosen.values()]
     return ".".join(["+".join(design.encoders), design.fusion.name, *words])
 
 

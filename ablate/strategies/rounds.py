@@ -74,7 +74,7 @@ class Rounds(Strategy):
             raise UserError("a round backwards adds no expert: it starts with weights as shipped")
         for name, zoo in (fusion, FUSIONS), (connector, CONNECTORS):
             if not zoo.says(name, "grows"):
-                can = ", ".join(one for one in zoo.names() if zoo.says(one, "grows"))
+                can = ", ".join(name for name in zoo.names() if zoo.says(name, "grows"))
                 raise UserError(
                     f"with one expert more, {name} does not begin as what it was without, so "
                     f"start: grown is not for it, but for {can}"

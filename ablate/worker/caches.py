@@ -26,8 +26,8 @@ def moved_caches() -> dict[str, str]:
         "MPLCONFIGDIR": Path.home() / ".config" / "matplotlib",
         "TRITON_CACHE_DIR": Path.home() / ".triton" / "cache",
     }
-    now = {name: Path(os.environ.get(name) or place) for name, place in places.items()}
-    shut = [name for name, place in now.items() if not is_writable(place.expanduser())]
+    now = {name: Path(os.environ.get(name) or folder) for name, folder in places.items()}
+    shut = [name for name, folder in now.items() if not is_writable(folder.expanduser())]
     moved = {name: str(Home(home()).caches / name.lower()) for name in shut}
     if "HF_HOME" in moved:
         moved["HF_HUB_CACHE"] = os.environ.get("HF_HUB_CACHE") or str(hugging_face / "hub")

@@ -50,19 +50,19 @@ def disk_is_full(error: BaseException) -> bool:
     """Also where a library has wrapped the error of the system, as safetensors does."""
     full = os.strerror(errno.ENOSPC)
     return any(
-        (isinstance(one, OSError) and one.errno in FULL) or full in str(one)
-        for one in causes_of(error)
+        (isinstance(cause, OSError) and cause.errno in FULL) or full in str(cause)
+        for cause in causes_of(error)
     )
 
 
 def remedy_for_all(error: BaseException) -> str:
     """What to do about an error that any other candidate would run into as well; "" if it is the
     step's own."""
-    for one in causes_of(error):
-        if isinstance(one, ImportError):
+    for cause in causes_of(error):
+        if isinstance(cause, ImportError):
             return PACKAGES
-        if isinstance(one, OSError) and one.errno in AWAY:
+        if isinstance(cause, OSError) and cause.errno in AWAY:
             return "see that the file system is there and answers"
-        if NO_GPU.search(str(one)):
+        if NO_GPU.search(str(cause)):
             return "see that `nvidia-smi` finds the GPUs here and torch is built for their driver"
     return ""

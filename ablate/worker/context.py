@@ -57,7 +57,7 @@ class StepContext:
         self.step_kind = step.kind
         # As the key has it: the order in which fields come moves the rounding of sums.
         self.spec = json.loads(canonical(step.spec))
-        self.parents = {role: store.folder(one) for role, one in step.parents.items()}
+        self.parents = {role: store.folder(parent) for role, parent in step.parents.items()}
         self.work = work
         self.home = store.home
         self.prefix = Home(store.home).prefixes / step.kind / step.whole.dirname

@@ -30,9 +30,9 @@ def redirect_output(log: Path, whole_process: bool) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            told = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
+            text = f"{error}\n" if isinstance(error, UserError) else traceback.format_exc()
             with contextlib.suppress(OSError):
-                file.write(redact(told))
+                file.write(redact(text))
             raise
 
 

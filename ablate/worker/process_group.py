@@ -233,8 +233,8 @@ class ProcessGroup:
         deadline, token = time.monotonic() + WAIT, secrets.token_hex()
         with socket.create_server((LOOPBACK if near else "", 0)) as server:
             host = LOOPBACK if near else socket.gethostname()
-            place = {"host": host, "port": server.getsockname()[1], "token": token}
-            write_json(folder / "leader.json", place)
+            address = {"host": host, "port": server.getsockname()[1], "token": token}
+            write_json(folder / "leader.json", address)
             while len(self._lines) < self.tasks - 1:
                 server.settimeout(max(0.001, deadline - time.monotonic()))
                 try:
@@ -247,8 +247,8 @@ class ProcessGroup:
         """Take a connection for a follower's if it knows the token."""
         connection.settimeout(10)
         try:
-            said, task = connection.recv(200).decode().split()
-            if not secrets.compare_digest(said, token):
+            given, task = connection.recv(200).decode().split()
+            if not secrets.compare_digest(given, token):
                 raise ValueError
             connection.sendall(b"welcome")
         except (OSError, ValueError):  # somebody else: whatever scans the ports of this machine
@@ -264,13 +264,13 @@ class ProcessGroup:
 
         self._lines[number] = Connection(_lasting(connection), heard, ended)
 
-    def _lost(self, said: str, error: tuple[str, str] | None) -> None:
+    def _lost(self, message: str, error: tuple[str, str] | None) -> None:
         """End this process, in the line's thread: our own may hang."""
         if not self._over:
             self._over = True
-            print(said, file=sys.stderr, flush=True)
+            print(message, file=sys.stderr, flush=True)
             if self._last_word:
-                self._last_word(error, said)
+                self._last_word(error, message)
             os._exit(1)
 
     def _follow(self, folder: Path) -> None:
@@ -279,12 +279,12 @@ class ProcessGroup:
         tried: dict[str, float] = {}
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError):
-                place = read_json(folder / "leader.json")
-                since = tried.setdefault(place["token"], time.monotonic())
+                leader = read_json(folder / "leader.json")
+                since = tried.setdefault(leader["token"], time.monotonic())
                 if time.monotonic() - since > REFUSED:
                     break
-                connection = socket.create_connection((place["host"], place["port"]), 10)
-                connection.sendall(f"{place['token']} {self.task}".encode())
+                connection = socket.create_connection((leader["host"], leader["port"]), 10)
+                connection.sendall(f"{leader['token']} {self.task}".encode())
                 if connection.recv(7) == b"welcome":
                     self._lines = {0: Connection(_lasting(connection), self._heard, self._ended)}
                     return

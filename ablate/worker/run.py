@@ -104,7 +104,7 @@ def follow(home: Path, where: RunContext, executors: Executors, team: ProcessGro
                 with redirect_output(log, where.whole_process):
                     _executor(step.kind, executors)(StepContext(step, store, where, work, world))
         except Exception as error:  # whatever a step's libraries raise
-            team.fail(_told(error, step, where))
+            team.fail(_error_words(error, step, where))
 
 
 def _world(team: ProcessGroup, where: RunContext, step: Step) -> StepRanks | None:
@@ -172,9 +172,9 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
             raise
         worker.team.listen()
         if disk_is_full(error):
-            return Outcome("full", _said(error), step.key)
+            return Outcome("full", _text_of(error), step.key)
         worker.store.require_room()
-        return attempt.failed(_told(error, step, worker.where), remedy_for_all(error))
+        return attempt.failed(_error_words(error, step, worker.where), remedy_for_all(error))
     return Outcome("done")
 
 
@@ -191,7 +191,7 @@ class Attempt:
     def execute(self) -> dict[str, Any]:
         """The executor's result, with all processes of the step at work."""
         worker, step = self.worker, self.step
-        plugins.require_same(one.spec for one in ancestors([step]))
+        plugins.require_same(ancestor.spec for ancestor in ancestors([step]))
         world = _world(worker.team, worker.where, step)
         assert world is not None  # the leader is in every world
         context = StepContext(step, worker.store, worker.where, self.work, world, self.lease)
@@ -232,10 +232,10 @@ class Attempt:
         self.worker.store.fail(self.step, record)
         return Outcome("failed", error[1], self.step.key, remedy=remedy)
 
-    def _last_word(self, error: tuple[str, str] | None, said: str) -> None:
+    def _last_word(self, error: tuple[str, str] | None, message: str) -> None:
         """Of another thread, as another process failed (with an error) or died in our step."""
         if error is None:
-            outcome = Outcome("lost", said, self.step.key)
+            outcome = Outcome("lost", message, self.step.key)
         elif os.strerror(errno.ENOSPC) in error[1]:
             outcome = Outcome("full", error[1], self.step.key)
         else:
@@ -248,8 +248,8 @@ class Attempt:
 
 
 def _executor(kind: str, executors: Executors) -> Executor:
-    found = executors.get(kind) or step_kinds.find(kind).executor
-    return load_executor(found) if isinstance(found, str) else found
+    executor = executors.get(kind) or step_kinds.find(kind).executor
+    return load_executor(executor) if isinstance(executor, str) else executor
 
 
 def load_executor(named: str) -> Executor:
@@ -259,15 +259,15 @@ def load_executor(named: str) -> Executor:
     return executor
 
 
-def _told(error: BaseException, step: Step, where: RunContext) -> tuple[str, str]:
+def _error_words(error: BaseException, step: Step, where: RunContext) -> tuple[str, str]:
     """Type and text of an error in a step, with what to change where it ran out of memory."""
     infra = where.of(step.kind).model_dump()
-    return type(unwrap_retry(error)).__name__, _said(error) + advice(
+    return type(unwrap_retry(error)).__name__, _text_of(error) + advice(
         error, step.kind, infra, where.more_memory
     )
 
 
-def _said(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     error = unwrap_retry(error)
     text = redact(str(error)).strip() or type(error).__name__
     return text if len(text) <= 500 else f"{text[:500]}..."

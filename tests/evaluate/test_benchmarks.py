@@ -227,8 +227,8 @@ def test_a_killed_evaluation_goes_on_and_asks_a_changed_set_anew(
     with pytest.raises(
         UserError, match=r"a and b were scored by different measures.*questions of gqa;"
     ):
-        suites.require_one(both)
-    suites.require_one(both[:1] * 2)
+        suites.require_same_measure(both)
+    suites.require_same_measure(both[:1] * 2)
 
 
 def test_a_metric_that_lmms_eval_does_not_give_is_an_error_and_no_score(scored):

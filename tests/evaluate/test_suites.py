@@ -125,9 +125,9 @@ def test_composites_over_different_tasks_are_not_compared():
     eagle, proxy = (suites.resolve(name) for name in ("eagle", "eagle-proxy"))
     one, other = (suites.measure({"suite": suite.identity()}, {}) for suite in (eagle, proxy))
     with pytest.raises(UserError, match=r"a and b were scored by different measures.*same tasks"):
-        suites.require_one([("a", one), ("b", other)])
+        suites.require_same_measure([("a", one), ("b", other)])
     renamed = eagle.model_copy(update={"name": "another"}).identity()
-    suites.require_one([("a", one), ("b", suites.measure({"suite": renamed}, {}))])
+    suites.require_same_measure([("a", one), ("b", suites.measure({"suite": renamed}, {}))])
 
 
 def test_a_share_of_the_questions_is_another_measure():
@@ -135,5 +135,5 @@ def test_a_share_of_the_questions_is_another_measure():
     some = {**spec, "questions": 0.25}
     measures = [("a", suites.measure(spec, {})), ("b", suites.measure(some, {}))]
     with pytest.raises(UserError, match="not the same share of the questions;"):
-        suites.require_one(measures)
-    suites.require_one(measures[1:] * 2)
+        suites.require_same_measure(measures)
+    suites.require_same_measure(measures[1:] * 2)

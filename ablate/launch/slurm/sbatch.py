@@ -169,7 +169,7 @@ def request_of(infra: Infra, kind: str) -> Request:
     if kind == PREFLIGHT:
         soon = Slurm(timeout_min=min(options(infra).timeout_min, SOON))
         of_kind = infra.kinds.get(PREFLIGHT) or Infra()
-        return request(of_kind.over(_told(soon).over(infra.of(kind))))
+        return request(of_kind.over(_infra_with(soon).over(infra.of(kind))))
     return request(infra.of(kind))
 
 
@@ -179,13 +179,13 @@ def _driver_request(infra: Infra) -> Request:
     asked = options(infra)
     extra = {name: value for name, value in asked.extra.items() if name not in NODE_OPTIONS}
     least = Slurm(cpus=1, gpus=0, mem=None, constraint=None)
-    small = _told(least, device="cpu", devices=1, nodes=1)
+    small = _infra_with(least, device="cpu", devices=1, nodes=1)
     plain = infra.model_copy(update={NAME: asked.model_copy(update={"extra": extra})})
     of_driver = infra.kinds.get(DRIVER) or Infra()
     return request(of_driver.over(small.over(plain)), requeue=True)
 
 
-def _told(asked: Slurm, **fields: Any) -> Infra:
+def _infra_with(asked: Slurm, **fields: Any) -> Infra:
     """Fields that say this of Slurm, and nothing but `fields` besides."""
     return Infra.model_validate({NAME: asked, **fields})
 

@@ -136,20 +136,20 @@ class Queue:
         self.names: set[str] = set()
         self.away = False
         self._jobs: dict[tuple[str, str], Queued] = {}
-        self._tried = self._told = -math.inf
+        self._tried = self._answered = -math.inf
 
     def job(self, name: str, task: str, since: float) -> Queued | None:
         """A job that was submitted at `since`, of an array this task; one without a state if Slurm
         does not know it (any more), None while it does not answer."""
         self._ask(ASK)
-        if self._told < max(since, self._tried):
+        if self._answered < max(since, self._tried):
             return None
         return self._jobs.get((name, task), Queued("", name, "", ""))
 
     def alive(self) -> list[str]:
         """The numbers of the jobs and arrays that have not ended, as far as Slurm tells now."""
         self._ask(0)
-        known = self._jobs.values() if self._told == self._tried else ()
+        known = self._jobs.values() if self._answered == self._tried else ()
         return sorted({job.number.partition("_")[0] for job in known if job.alive})
 
     def answers(self) -> bool:
@@ -164,6 +164,6 @@ class Queue:
             answer = ask(sorted(self.names), PATIENCE)
             self.away = answer is None
             if answer is not None:
-                self._told = self._tried
+                self._answered = self._tried
                 each = answer.values()
                 self._jobs = {(job.name, job.number.partition("_")[2]): job for job in each}
