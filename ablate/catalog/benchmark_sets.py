@@ -72,9 +72,7 @@ def require(suite: "Suite") -> None:
     Names what is missing, where it was looked for and what it is called on the hub; a set of
     another size than the suite pins; a judge that cannot be asked.
     """
-    if not suite.published:
-        return
-    missing = [task for task in suite.tasks if not is_here(task)]
+    missing = [task for task in suite.published if not is_here(task)]
     if missing:
         first, *others = missing
         path, config, split = hub(first)
@@ -84,7 +82,7 @@ def require(suite: "Suite") -> None:
             f"{config or 'default'}, split {split}){more}: run `ablate fetch STUDY` where there is "
             "a network, or set ABLATE_DATA"
         )
-    for task in suite.tasks:
+    for task in suite.published:
         _load(task)
         if task.judge and os.environ.get("API_TYPE", "openai") == "openai":
             if not os.environ.get("OPENAI_API_KEY"):
@@ -201,7 +199,7 @@ def first_questions(task: "SuiteTask", count: int) -> list[Row]:
 
 def write_task_files(suite: "Suite", folder: Path) -> None:
     """Put a task file for each benchmark into `folder`: lmms-eval's own, asked of our copy."""
-    for task in suite.tasks:
+    for task in suite.published:
         fields = {
             "include": str(_own_file(task)),
             "task": task.task,

@@ -26,6 +26,7 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import plugins
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, WorldData, parse
+from ablate.catalog.own_benchmarks import METRICS, OwnBenchmark, OwnQuestions, scorer_fingerprint
 from ablate.catalog.world_version import TEST_QUESTIONS
 from ablate.errors import UserError, nearest
 
@@ -49,7 +50,8 @@ class SuiteTask(BaseModel):
     `metric`: its name, and after a comma the filter of the answers if there is one. `to_percent`
     takes the metric to 0..100. For a published benchmark, `file` is lmms-eval's own YAML below its
     `tasks` folder, without `.yaml`, or `package:path` of another package's, and `questions` how
-    many its set holds; a task of ours has neither. `judge`: the language model the scorer asks
+    many its set holds; a task of ours has neither. A study's `own` has where its questions are, and
+    `max_new_tokens` where an answer is cut off. `judge`: the language model the scorer asks
     (default: none). `pictures` and `only` (the values of columns) say how `ablate fetch` makes the
     set of what is on the hub. `title` heads its column, `benchmark` is the published benchmark it
     is or mirrors, `family` the group of columns it stands in; none of these three moves a score.
@@ -61,6 +63,8 @@ class SuiteTask(BaseModel):
     to_percent: float = 100.0
     file: str | None = None
     questions: PositiveInt | None = None
+    own: OwnQuestions | None = None
+    max_new_tokens: PositiveInt | None = None
     judge: str | None = None
     pictures: Pictures | None = None
     only: dict[str, str] = Field(default={})
@@ -73,11 +77,17 @@ class SuiteTask(BaseModel):
         """The metric as lmms-eval names it in its results: `exact_match,none`."""
         return self.metric if "," in self.metric else f"{self.metric},none"
 
+    def identity(self) -> dict[str, Any]:
+        """What of it determines a score."""
+        found = self.model_dump(include=_SCORING, exclude_none=True)
+        return {**found, "own": self.own.identity()} if self.own else found
+
 
 class Suite(BaseModel):
     """Tasks, the data they ask about, and whether every image is blanked to mean grey.
 
-    `data` is what our own tasks ask about; the published benchmarks bring theirs (`benchmarks.py`).
+    `data` is what our own tasks ask about; the published benchmarks bring theirs (`benchmarks.py`),
+    and so do those of a study.
     A blank suite scores the language prior alone: what can be answered without looking.
     """
 
@@ -96,25 +106,32 @@ class Suite(BaseModel):
     @model_validator(mode="after")
     def _ours_or_published(self) -> "Suite":
         for task in self.tasks:
-            if (task.file is None) == (self.data is None):
+            if task.own is None and (task.file is None) == (self.data is None):
                 raise ValueError(
                     f"{task.task}: give the suite `data` for tasks of ours, or every task the "
                     "`file` that lmms-eval has of it"
                 )
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
-    def published(self) -> bool:
-        """Whether it asks the published benchmarks."""
-        return self.data is None
+    def published(self) -> tuple[SuiteTask, ...]:
+        """The published benchmarks that it asks."""
+        return tuple(task for task in self.tasks if task.file is not None)
+
+    @property
+    def own(self) -> tuple[SuiteTask, ...]:
+        """A study's own benchmarks in it."""
+        return tuple(task for task in self.tasks if task.own is not None)
 
     @property
     def questions(self) -> int | None:
         """How many questions it asks, as declared; None where a task does not say."""
-        if self.data is not None:
-            return TEST_QUESTIONS * self.data.images
-        counts = [task.questions for task in self.tasks if task.questions]
-        return sum(counts) if len(counts) == len(self.tasks) else None
+        drawn = TEST_QUESTIONS * self.data.images if self.data else 0
+        counts = [task.questions for task in (*self.published, *self.own)]
+        return None if None in counts else drawn + sum(filter(None, counts))
 
     def identity(self) -> dict[str, Any]:
         """All that determines a score, as JSON: the `suite` of an evaluate step's spec.
@@ -124,24 +141,26 @@ class Suite(BaseModel):
         package's code.
         """
         content: dict[str, Any] = {}
-        if self.data is None:
-            content = {
-                "sets": {task.task: benchmarks.set_fingerprint(task) for task in self.tasks},
-                "scorers": benchmarks.scorers(self.tasks),
+        if self.published:
+            content |= {
+                "sets": {task.task: benchmarks.set_fingerprint(task) for task in self.published},
+                "scorers": benchmarks.scorers(self.published),
             }
-        else:
-            content = {
+        if self.data is not None:
+            content |= {
                 "data": {
                     **self.data.model_dump(mode="json"),
                     "fingerprint": fingerprint(self.data),
                 },
                 "task_files": task_files_fingerprint(),
             }
+        if self.own:
+            content["own_scorer"] = scorer_fingerprint()
         if readers := plugins.of_metrics(task.metric for task in self.tasks):
             content["metrics"] = readers
         return {
             "name": self.name,
-            "tasks": [task.model_dump(include=_SCORING, exclude_none=True) for task in self.tasks],
+            "tasks": [task.identity() for task in self.tasks],
             "blank": self.blank,
             "lmms_eval": version("lmms_eval"),
             **content,
@@ -149,7 +168,7 @@ class Suite(BaseModel):
 
 
 _YAML = (".yaml", ".yml")
-_SCORING = {"task", "metric", "to_percent", "file", "questions", "judge"}
+_SCORING = {"task", "metric", "to_percent", "file", "questions", "judge", "max_new_tokens"}
 
 
 def names() -> list[str]:
@@ -160,6 +179,39 @@ def names() -> list[str]:
 def absolute(name: str, folder: Path) -> str:
     """A suite's name as it is; of a suite in a file the whole path, relative ones from `folder`."""
     return str(folder / name) if name.endswith(_YAML) else name
+
+
+@cache
+def with_own(name: str | None, own: tuple[tuple[str, OwnBenchmark], ...]) -> Suite:
+    """The suite of that name, if any, and a study's own benchmarks by name.
+
+    Raises `UserError` where there is neither, or a name stands twice.
+    """
+    suite = resolve(name) if name else None
+    if not own:
+        if suite is None:
+            raise UserError("name a suite, or give the study `benchmarks` of its own")
+        return suite
+    tasks = tuple(
+        SuiteTask(
+            task=called,
+            metric=METRICS[one.metric].name if one.metric in METRICS else one.metric,
+            own=OwnQuestions(conversations=one.conversations, images=one.images),
+            questions=one.questions,
+            max_new_tokens=one.max_new_tokens,
+            title=one.title or called,
+            family=one.family,
+        )
+        for called, one in own
+    )
+    names = "+".join(task.task for task in tasks)
+    if suite is None:
+        return Suite(name=names, tasks=tasks)
+    for task in suite.tasks:
+        if task.task in dict(own):
+            raise UserError(f"suite {suite.name} has a task '{task.task}', too: rename yours")
+    changes = {"name": f"{suite.name}+{names}", "tasks": (*suite.tasks, *tasks)}
+    return suite.model_copy(update=changes)
 
 
 @cache
@@ -200,7 +252,13 @@ def measure(spec: Mapping[str, Any], sets: Mapping[str, str]) -> dict[str, Any]:
     data = (identity.get("data") or {}).get("fingerprint")
     share = {"questions": spec["questions"]} if "questions" in spec else {}
     content = {key: identity[key] for key in identity if key != "name"}
-    return {**content, **share, "data": data, "sets": sets}
+    tasks = [_by_content(task) for task in identity["tasks"]]
+    return {**content, **share, "tasks": tasks, "data": data, "sets": sets}
+
+
+def _by_content(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A task's identity, of its own questions without their place."""
+    return {**task, "own": task["own"]["fingerprint"]} if "own" in task else task
 
 
 def require_same_measure(measures: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ablate.catalog import suites
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.replay import explored_by, in_hours
 from ablate.commands.simulation import cells, drawn, figures, heads
@@ -40,7 +39,7 @@ def show(
     worlds: list[tuple[str, Table, float]] = [
         (words, untried, run * share) for words, share in APART.items()
     ]
-    if study.published and suites.resolve(study.suite).published:
+    if study.published and study.asks.published:
         worlds.insert(0, ("as published", paper_table(study), 0.0))
     everything = NoisyTable(untried, noise_model(study, run, 0.0))
     whole = everything.hours(everything.everything)

@@ -143,13 +143,18 @@ def metrics() -> list[Row]:
     """Every metric that has a reader, or that a suite counts by as lmms-eval gives it."""
     from ablate.catalog import suites
     from ablate.catalog.metric_readers import READERS
+    from ablate.catalog.own_benchmarks import METRICS
 
     tasks = [task for name in suites.names() for task in suites.resolve(name).tasks]
     used: dict[str, list[str]] = {name: [] for name in READERS.names()}
     for task in tasks:
         titles = used.setdefault(task.metric.partition(",")[0], [])
         titles += [task.title or task.task] * (task.title not in titles)
-    return [
+    own = [
+        {"metric": word, "description": one.says, "tasks": "a study's own `benchmarks`"}
+        for word, one in METRICS.items()
+    ]
+    return own + [
         {
             "metric": name,
             "description": READERS.describe(name)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.catalog import suites
 from ablate.catalog.noise_floors import COMPOSITE
 from ablate.commands.output import columns, emit_json, note, say
 from ablate.config.study import Study, load_study
@@ -49,9 +48,7 @@ def as_text(study: Study, floor: Mapping[str, "Noise"]) -> str:
             f"{study.name}: nobody has measured training noise of its recipe on its suite. Train "
             "one candidate again with other seeds: --round 1 --set 'seeds=[0,1,2,3,4]'"
         )
-    titles: dict[str, Any] = {
-        task.task: task.title or task.task for task in suites.resolve(study.suite).tasks
-    }
+    titles: dict[str, Any] = {task.task: task.title or task.task for task in study.asks.tasks}
     rows = [
         (
             "mean" if task == COMPOSITE else titles.get(task, task),

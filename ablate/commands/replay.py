@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ablate import strategies
-from ablate.catalog import suites
 from ablate.commands.output import columns, emit_json, say
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
@@ -52,7 +51,7 @@ def table_of(study: Study, over: str | None) -> Table:
     """The paper's, the store's, or that of a CSV file; default: the paper's, if the study repeats
     a published table and asks its benchmarks."""
     if over is None:
-        repeats = study.published and suites.resolve(study.suite).published
+        repeats = study.published and study.asks.published
         over = PAPER if repeats else STORE
     if over == PAPER:
         return paper_table(study)

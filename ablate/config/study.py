@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from ablate.catalog import llms, published, suites
-from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, fields
+from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, Name, fields
+from ablate.catalog.own_benchmarks import OwnBenchmark
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
 from ablate.design import Design, checked, require_distinct
@@ -50,6 +51,7 @@ Source = Annotated[DataSource, BeforeValidator(_source)]
 class Written(Fields):
     """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats.
 
+    `benchmarks`: its own, by name, beside those of the `suite` or in place of one.
     `seeds`: those of every candidate, or `auto`: one, and more for those whose decision is open.
     """
 
@@ -57,7 +59,8 @@ class Written(Fields):
     question: str
     base: Design
     data: Annotated[dict[str, Source], Strict(False)]
-    suite: str
+    suite: str | None = None
+    benchmarks: Annotated[dict[Name, OwnBenchmark], Strict(False)] = Field(default={})
     seeds: Annotated[
         tuple[Seed, ...], BeforeValidator(_seeds), Strict(False), Field(min_length=1)
     ] = (0,)
@@ -88,6 +91,11 @@ class Study(Written):
     def designs(self) -> tuple[Design, ...]:
         """The designs of its first round, which hangs on no score."""
         return tuple(trial.design for trial in propose(self.explore, self.base, ()).values())
+
+    @property
+    def asks(self) -> suites.Suite:
+        """All that a candidate is scored on."""
+        return suites.with_own(self.suite, tuple(self.benchmarks.items()))
 
     @property
     def shelf(self) -> tuple[str, ...]:
@@ -162,9 +170,14 @@ def _find(given: str) -> tuple[Path, str]:
 def _checked(name: str, identifier: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base = checked(written.base, tree.value["base"], written.data)
+    benchmarks = {name: _asked(name, one, tree) for name, one in written.benchmarks.items()}
     with error_location(tree, ["suite"]):
-        suite = suites.absolute(written.suite, tree.at(["suite"]).folder)
-        tasks = tuple(task.task for task in suites.resolve(suite).tasks)
+        suite = written.suite and suites.absolute(written.suite, tree.at(["suite"]).folder)
+        if suite:
+            suites.resolve(suite)
+    with error_location(tree, ["benchmarks"]):
+        asked = suites.with_own(suite, tuple(benchmarks.items()))
+    tasks = tuple(task.task for task in asked.tasks)
     with error_location(tree, ["seeds"]):
         require_distinct(map(str, written.seeds))
     table = None
@@ -175,7 +188,8 @@ def _checked(name: str, identifier: str, written: Written, tree: Located) -> Stu
         explore = written.explore.resolved(Context(base, tree, written.data, table, tasks))
     fields = {key: getattr(written, key) for key in Written.model_fields}
     data = {key: _placed(key, source, tree) for key, source in written.data.items()}
-    changed = {"base": base, "explore": explore, "data": data, "suite": suite}
+    changed = {"base": base, "explore": explore, "data": data}
+    changed |= {"suite": suite, "benchmarks": benchmarks}
     changed["adds_seeds"] = "seeds" in tree.value and tree.value["seeds"].value == AUTO
     if changed["adds_seeds"] and not (explore.looks or type(explore).choose is Strategy.choose):
         with error_location(tree, ["seeds"]):
@@ -196,13 +210,25 @@ def _placed(name: str, source: DataSource, tree: Located) -> DataSource:
     return source
 
 
+def _asked(name: str, benchmark: OwnBenchmark, tree: Located) -> OwnBenchmark:
+    """A benchmark with whole paths."""
+    return benchmark.model_copy(update=_whole_paths(benchmark, tree, ["benchmarks", name]))
+
+
 def _with_whole_paths(files: Placed, tree: Located, at: Sequence[str]) -> Placed:
     """The files; what is not there is an error, unless a study can be planned without it."""
+    return files.model_copy(update=_whole_paths(files, tree, at, files.rows is not None))
+
+
+def _whole_paths(
+    files: Files | OwnBenchmark, tree: Located, at: Sequence[str], later: bool = False
+) -> dict[str, Path]:
+    """Of conversations and their images; they are there, unless they may come `later`."""
     paths = {}
     for field, exists in ("conversations", Path.exists), ("images", Path.is_dir):
         if given := getattr(files, field):
             with error_location(tree, [*at, field]):
                 paths[field] = resolve_path(given, tree.at([*at, field]).folder)
-                if files.rows is None and not exists(paths[field]):
+                if not later and not exists(paths[field]):
                     raise UserError(f"nothing at {paths[field]}")
-    return files.model_copy(update=paths)
+    return paths

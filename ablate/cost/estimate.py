@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import fusion_zoo
 from ablate.catalog import data_sources as data
-from ablate.catalog import step_kinds, suites
+from ablate.catalog import step_kinds
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.parts import BLOCKS, PARTS, Part
 from ablate.config.infra import QUESTIONS
@@ -244,7 +244,7 @@ def _evaluation(study: Study, model: ModelCost, step: Step, gpu: Gpu) -> StepCos
 
     What each of the answer's tokens waits for is within the share; keys and values are kept.
     """
-    questions = suites.resolve(study.suite).questions
+    questions = study.asks.questions
     if questions is None:
         return None
     questions = math.ceil(questions * step.share)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import launchers, step_kinds, suites
+from ablate.catalog import launchers, step_kinds
 from ablate.config.study import Study
 from ablate.driver import sessions as drives
 from ablate.driver.events import Event, OnEvent
@@ -72,7 +72,7 @@ def drive(
     stopping = contextlib.nullcontext() if stays else terminable()
     with writing(home), stopping, contextlib.closing(driver.frontier.trials):
         if not driver.settled():
-            benchmarks.require(suites.resolve(study.suite))
+            benchmarks.require(study.asks)
             if step_kinds.PREFLIGHT in executors:
                 driver.preflight = preflight_step(study)
             where = (home, folder, study.infra, executors)

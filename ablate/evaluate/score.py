@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,13 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
+from ablate.data.questions import prepare_questions, read_own_questions
 from ablate.errors import UserError
 from ablate.evaluate import answer_rows
 from ablate.evaluate import share as share_of
 from ablate.evaluate.metrics import reader
-from ablate.evaluate.taskfiles import materialise, read_questions
+from ablate.evaluate.own_task.metrics import misfit
+from ablate.evaluate.taskfiles import materialise, read_questions, write_own_task
 from ablate.files import read_json, write_atomic, write_json
 from ablate.home import Home
 
@@ -47,10 +49,11 @@ Row = dict[str, Any]
 def evaluate(ctx: "StepContext") -> dict[str, Any]:
     """Score the trained candidate on the step's suite.
 
-    Leaves `answers.jsonl`, a row a question: task, id, image (a path below the data folder; of a
-    published benchmark `<task>/<hash>`), question, truth, answer, score (0..1) and weight; a task's
-    metric is the weighted mean of its scores (see `answer_rows`), and how many answers it could not
-    read is in the result. Leaves `data.json`, the name of the data folder, where there is one.
+    Leaves `answers.jsonl`, a row a question: task, id, image (a path below the folder of
+    `data.json`; of a published benchmark `<task>/<hash>`), question, truth, answer, score (0..1)
+    and weight; a task's metric is the weighted mean of its scores (see `answer_rows`), and how many
+    answers it could not read is in the result. Leaves `data.json`, the name of the folder below
+    `data` in the home from which images' paths start, where there is one.
     Returns each task's score and their mean, the composite, in 0..100, and the fingerprints of the
     sets that were asked. Where the step asks a share of the `questions`, all of it is of those (see
     `share`); `taken_over` says how many of the answers a smaller share had got before. Raises
@@ -60,8 +63,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     suite = suites.from_identity(ctx.spec["suite"])
     suites.require_same(ctx.spec["suite"])
     with ctx.world.leader_first():
-        asked = _published(ctx, suite) if suite.published else _ours(ctx, suite)
-        asked = asked.share(ctx.spec.get("questions", 1.0))
+        asked = _asked(ctx, suite).share(ctx.spec.get("questions", 1.0))
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
@@ -99,14 +101,14 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked: the folder of lmms-eval's task files, and each task's questions in its order.
+    """What is asked: folders of lmms-eval's task files, and each task's questions in its order.
 
-    `sets`: the fingerprint of each published benchmark's set; `work`: where parts are kept until
-    the end, and what lmms-eval writes; `places`: of a task's questions among all of its set, where
-    a share is asked.
+    `sets`: the fingerprint of each set that is not drawn; `work`: where parts are kept until the
+    end, and what lmms-eval writes; `places`: of a task's questions among all of its set, where a
+    share is asked.
     """
 
-    files: Path
+    files: Sequence[Path]
     questions: Mapping[str, Sequence[Row]]
     sets: Mapping[str, str]
     work: Path
@@ -131,31 +133,52 @@ class Asked:
         """The task files as lmms-eval knows them; it reads all of them, so do it once."""
         from lmms_eval.tasks import TaskManager
 
-        path = str(self.files)
-        return TaskManager(include_path=path, include_defaults=False, model_name="ablate")
+        paths = [str(folder) for folder in self.files]
+        return TaskManager(include_path=paths, include_defaults=False, model_name="ablate")
 
 
-def _ours(ctx: "StepContext", suite: suites.Suite) -> Asked:
-    assert suite.data is not None
-    data = prepare(suite.data, Home(ctx.home).data)
-    questions = read_questions(data)
+def _asked(ctx: "StepContext", suite: suites.Suite) -> Asked:
+    """All that the suite asks: of a world that is drawn, of the published sets, of a user's own."""
+    benchmarks.require(suite)
+    root, work = Home(ctx.home).data, ctx.work / "tasks"
+    files, questions, sets = [work], dict[str, Sequence[Row]](), dict[str, str]()
+    work.mkdir(parents=True, exist_ok=True)
+    if suite.data is not None:
+        data = prepare(suite.data, root)
+        files.append(materialise(data))
+        # Where pictures lie in several folders, their paths start above these.
+        questions |= _below(data.name, read_questions(data)) if suite.own else read_questions(data)
+        write_json(ctx.work / "data.json", {"folder": "." if suite.own else data.name})
+    benchmarks.write_task_files(suite, work)
+    for task in suite.published:
+        questions[task.task], sets[task.task] = benchmarks.read_set(task)
+    for task in suite.own:
+        questions[task.task], sets[task.task] = ask_own(task, root, work)
+        write_json(ctx.work / "data.json", {"folder": "."})
     for task in suite.tasks:
         if task.task not in questions:
             raise UserError(f"suite {suite.name}: its data holds no question of {task.task}")
-    write_json(ctx.work / "data.json", {"folder": data.name})
-    return Asked(materialise(data), questions, {}, ctx.work / "tasks")
+    return Asked(files, questions, sets, work)
 
 
-def _published(ctx: "StepContext", suite: suites.Suite) -> Asked:
-    benchmarks.require(suite)
-    sets = {task.task: benchmarks.read_set(task) for task in suite.tasks}
-    benchmarks.write_task_files(suite, ctx.work / "tasks")
-    return Asked(
-        ctx.work / "tasks",
-        {task: found.questions for task, found in sets.items()},
-        {task: found.fingerprint for task, found in sets.items()},
-        ctx.work / "tasks",
-    )
+def ask_own(task: suites.SuiteTask, root: Path, work: Path) -> tuple[list[Row], str]:
+    """The questions of a user's own benchmark and its fingerprint, its task file put into `work`.
+
+    `root`: where what is made of data lies; their images' paths start there.
+    """
+    assert task.own is not None
+    data = prepare_questions(task, partial(misfit, task.metric), root)
+    rows = read_own_questions(data)
+    write_own_task(task, data, rows, work)
+    return _below(data.name, {task.task: rows})[task.task], task.own.fingerprint()
+
+
+def _below(folder: str, questions: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
+    """The questions, their images' paths with the folder before them."""
+    return {
+        task: [{**row, "image": f"{folder}/{row['image']}"} for row in rows]
+        for task, rows in questions.items()
+    }
 
 
 def _ask(

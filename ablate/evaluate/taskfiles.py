@@ -14,15 +14,19 @@ import json
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.catalog.suites import TASK_FILES, resolve, task_files_fingerprint
+from ablate.catalog.own_benchmarks import TASK as OWN_TASK
+from ablate.catalog.suites import TASK_FILES, SuiteTask, resolve, task_files_fingerprint
 from ablate.data.made import made
 from ablate.errors import UserError
+from ablate.evaluate.own_task.metrics import METRICS
 from ablate.files import home, write_atomic
 from ablate.home import Home
 
+Row = Mapping[str, Any]
 BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itself
 
 
@@ -45,6 +49,37 @@ def materialise(data: Path) -> Path:
     if not (folder / BASE).is_file() or (folder / BASE).read_text(encoding="utf-8") != base:
         write_atomic(folder / BASE, base)  # also after the whole tree was moved
     return folder
+
+
+def write_own_task(task: SuiteTask, data: Path, rows: Sequence[Row], folder: Path) -> None:
+    """Put a task file of a user's own benchmark into `folder`, and beside it the questions, whose
+    pictures lie in `data`."""
+    import datasets
+
+    kept = {name: [row[name] for row in rows] for name in ("question", "answer")}
+    images = [[str(data.absolute() / image) for image in row["images"]] for row in rows]
+    columns = {**kept, "images": images, "metric": [task.metric] * len(rows)}
+    found = datasets.DatasetDict({"test": datasets.Dataset.from_dict(columns)})
+    found.save_to_disk(str(folder / "sets" / task.task))
+    fields = {
+        "include": str(OWN_TASK / "base.yaml"),
+        "task": task.task,
+        "dataset_path": str((folder / "sets" / task.task).absolute()),
+        "generation_kwargs": {
+            "max_new_tokens": task.max_new_tokens,
+            "temperature": 0,
+            "do_sample": False,
+            "until": [],
+        },
+        "metric_list": [
+            {
+                "metric": task.metric if task.metric in METRICS else "exact_match",
+                "aggregation": "mean",
+                "higher_is_better": True,
+            }
+        ],
+    }
+    write_atomic(folder / f"{task.task}.yaml", json.dumps(fields, indent=1))
 
 
 def read_questions(data: Path) -> dict[str, list[dict[str, Any]]]:

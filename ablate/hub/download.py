@@ -75,7 +75,7 @@ def unreachable() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception as error:  # whatever the HTTP library of this version raises
-        return f"{constants.ENDPOINT} does not answer: {_said(error)}"
+        return f"{constants.ENDPOINT} does not answer: {_reason(error)}"
     return ""
 
 
@@ -94,7 +94,7 @@ def answered(name: str) -> Iterator[None]:
             "`hf auth login`"
         ) from None
     except Exception as error:  # the hub's libraries, the HTTP library below them, the disk
-        raise UserError(f"{name} cannot be fetched: {_said(error)}") from error
+        raise UserError(f"{name} cannot be fetched: {_reason(error)}") from error
 
 
 def note(folder: Path, name: str, repository: str, revision: str, sha256: str) -> None:

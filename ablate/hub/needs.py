@@ -16,7 +16,7 @@ from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import llms, suites
+from ablate.catalog import llms
 from ablate.catalog import weights as hub
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
@@ -153,8 +153,7 @@ def _source(name: str, files: Files) -> Iterator[Need]:
 
 
 def _benchmarks(study: Study) -> Iterator[Need]:
-    suite = suites.resolve(study.suite)
-    for task in suite.tasks if suite.published else ():
+    for task in study.asks.published:
         published, folder = benchmarks.hub(task), benchmarks.root() / task.task
         files = f"{published.config or 'default'}, split {published.split}"
         here, get = benchmarks.is_here(task), partial(_benchmark, task, folder)

@@ -69,7 +69,7 @@ def validated(model: type[Model], tree: Located, prefix: Sequence[str | int]) ->
     context = first.get("ctx", {})
     loc += context.get("path") or ([context["key"]] if context.get("key") else [])
     field = ".".join(map(str, [*prefix, *loc])) or "study"
-    raise UserError(f"{tree.at(loc).where}: {field}: {_said(first)}")
+    raise UserError(f"{tree.at(loc).where}: {field}: {_message(first)}")
 
 
 def _path(loc: tuple[str | int, ...]) -> list[str | int]:

@@ -20,6 +20,7 @@ from ablate.evaluate import score
 from ablate.evaluate.answer_rows import metric_name, require_score
 from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
+from ablate.home import Home
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 
@@ -41,7 +42,7 @@ def check_scorers(ctx: "StepContext") -> Iterator[Problem]:
     with score.contained(suite):
         for task in suite.tasks:
             try:
-                _score(task, asked, suite.data is not None)
+                _score(task, asked, task.file is None and not reader(task.metric).of_samples)
             except Exception as error:  # whatever a scorer raises
                 remedy = "choose another metric of it, or leave the task out of the suite"
                 problem = from_error(f"task {task.task}, metric {task.metric}", error, remedy)
@@ -80,14 +81,20 @@ class Canned(lmms):  # type: ignore[misc]  # lmms-eval has no types
 def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
     """The first questions of each set; of our own tasks some that are drawn for it."""
     work = ctx.work / "asked"
+    files, questions = [work], dict[str, list[score.Row]]()
+    work.mkdir(parents=True, exist_ok=True)
     if suite.data is not None:
         data = prepare(suite.data.model_copy(update={"images": IMAGES}), work)
-        questions = {task: rows[:QUESTIONS] for task, rows in read_questions(data).items()}
-        return score.Asked(materialise(data), questions, {}, work)
+        files.append(materialise(data))
+        questions = read_questions(data)
     benchmarks.require(suite)
     benchmarks.write_task_files(suite, work)
-    questions = {task.task: benchmarks.first_questions(task, QUESTIONS) for task in suite.tasks}
-    return score.Asked(work, questions, {}, work)
+    for task in suite.published:
+        questions[task.task] = benchmarks.first_questions(task, QUESTIONS)
+    for task in suite.own:
+        questions[task.task], _ = score.ask_own(task, Home(ctx.home).data, work)
+    first = {task: rows[:QUESTIONS] for task, rows in questions.items()}
+    return score.Asked(files, first, {}, work)
 
 
 def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:

@@ -77,7 +77,7 @@ def load(
     scored = [candidate for turn in rounds for candidate in turn.candidates if candidate.answered]
     again = _repetition(scored, seen)
     seen.memory.keep()
-    suite = suites.resolve(study.suite)
+    suite = study.asks
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
     suites.require_same_measure(
@@ -99,7 +99,7 @@ def load(
         base_name=_base_name(study, rounds),
         rounds=tuple(rounds),
         home=seen.store.home,
-        benchmarks={task.task: task.benchmark for task in suite.tasks if suite.published},
+        benchmarks={task.task: task.benchmark for task in suite.published},
         published=repeats,
         families={task.task: task.family for task in suite.tasks},
         older=older,

@@ -198,8 +198,8 @@ def unread(study: StudyResult, of: CandidateResult | None = None) -> list[str]:
     shown = [f"{title} {count} of {asked} ({name})" for title, name, count, asked in rows[:MOST]]
     more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
     return [
-        f"Answers that the scorer could not read (neither yes nor no, or blank): {', '.join(shown)}"
-        f"{more}. A score may rest on the few that it could."
+        "Answers that the scorer could not read (neither yes nor no, no option, or blank): "
+        f"{', '.join(shown)}{more}. A score may rest on the few that it could."
     ]
 
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablate.catalog import suites
 from ablate.config.study import Study
 from ablate.errors import UserError, nearest
 from ablate.parsing.validation import SEEDS
@@ -113,7 +112,7 @@ def _column(where: str, name: str) -> Iterator[None]:
 def _tasks(study: Study) -> dict[str, str]:
     """The suite's tasks by every name a benchmark may go by, the one to show first."""
     tasks: dict[str, str] = {}
-    for task in suites.resolve(study.suite).tasks:
+    for task in study.asks.tasks:
         for name in (task.title, task.benchmark, task.task):
             tasks.setdefault(name, task.task)
     tasks.pop("", None)

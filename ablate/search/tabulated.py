@@ -247,7 +247,7 @@ def paper_table(study: Study) -> ScoreTable:
 
     Raises UserError where it names none, or the table lacks a benchmark of the study's suite.
     """
-    suite = suites.resolve(study.suite)
+    suite = study.asks
     if study.published is None:
         raise UserError(f"{study.name} names no published table: give it the field `published`")
     if not suite.published:

@@ -199,7 +199,7 @@ def steps_for(
     leaves whole is the same step as without one. `text`: a part as JSON.
     """
     steps, last = _training(candidate, candidate.seed, candidate.fidelity, study, text)
-    suite: dict[str, Any] = {"suite": _suite(study.suite)}
+    suite: dict[str, Any] = {"suite": _suite(study.asks)}
     if candidate.fidelity.questions < 1:
         suite[QUESTIONS] = candidate.fidelity.questions
     slug = _slug(candidate)
@@ -369,5 +369,5 @@ def _source(source: DataSource) -> Part:
 
 
 @cache
-def _suite(name: str) -> Part:
-    return Part(suites.resolve(name).identity())
+def _suite(suite: suites.Suite) -> Part:
+    return Part(suite.identity())

@@ -85,7 +85,7 @@ def test_a_task_whose_scorer_says_only_whether_an_answer_is_right_is_scored(
     asked = {"cv_bench_2d": benchmarks.read_set(suite.tasks[0]).questions}
     with score.contained(suite):
         found = score.run_task(
-            Canned(), suite.tasks[0], score.Asked(tmp_path / "tasks", asked, {}, tmp_path)
+            Canned(), suite.tasks[0], score.Asked([tmp_path / "tasks"], asked, {}, tmp_path)
         )
     assert found["value"] == 0.5
     assert [row["score"] for row in found["rows"]] == [1.0, 0.0] * 3

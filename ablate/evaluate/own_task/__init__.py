@@ -1,0 +1,1 @@
+"""What lmms-eval is given of a user's own benchmark: its task file, functions and metrics."""
