@@ -1,6 +1,7 @@
 """What an adapter is, and what those of linear layers share."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,15 +12,23 @@ class Adapter:
     """What learns in a part of a model while the part's own weights stay, all or most of them.
 
     A part is a module: a `ModuleList` of encoders, a fusion, a projector, a language model.
+    `exact`: whether the part computes as before when it is attached, and not only nearly so.
     """
+
+    exact: ClassVar[bool] = True
 
     def attach(self, part: nn.Module) -> Sequence[nn.Parameter]:
         """Change the part in place, on any device, also torch's meta device; what learns in it.
 
-        At first it computes as before. Random numbers come from torch's generator, which is seeded.
+        At first it computes as before, if it is `exact`. Random numbers come from torch's
+        generator, which is seeded.
         Raises UserError or ValueError where the part has no place for it.
         """
         raise NotImplementedError
+
+    def bytes_saved(self, part: nn.Module) -> int:
+        """How many bytes the part takes less than before it was attached, but for what it adds."""
+        return 0
 
     def merge(self, part: nn.Module) -> None:
         """Fold what was learnt into the part's own weights, in place.

@@ -7,6 +7,7 @@ B (out, rank) zero at first. By the `peft` library. All linear layers by default
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import peft
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -44,7 +45,7 @@ class Lora(Adapter):
         self.rank, self.alpha, self.targets, self.dropout = rank, alpha, targets, dropout
 
     def attach(self, part: nn.Module) -> list[nn.Parameter]:
-        names = "|".join(map(re.escape, self._chosen(part)))
+        names = "|".join(map(re.escape, self.chosen(part)))
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -56,13 +57,18 @@ class Lora(Adapter):
         return [parameter for parameter in part.parameters() if parameter.requires_grad]
 
     def merge(self, part: nn.Module) -> None:
-        for name, layer in [*part.named_modules()]:
-            if isinstance(layer, BaseTunerLayer):
-                layer.merge()
-                part.set_submodule(name, layer.get_base_layer())
+        for name, layer in self.attached(part).items():
+            layer.merge()
+            part.set_submodule(name, layer.get_base_layer())
         del part.peft_config
 
-    def _chosen(self, part: nn.Module) -> list[str]:
+    @staticmethod
+    def attached(part: nn.Module) -> dict[str, Any]:
+        """The layers that have the adapter, by name."""
+        found = part.named_modules()
+        return {name: layer for name, layer in found if isinstance(layer, BaseTunerLayer)}
+
+    def chosen(self, part: nn.Module) -> list[str]:
         """The names of the layers that are targets."""
         layers = linear_layers(part)
         if not layers:

@@ -17,7 +17,11 @@ def label(adapter: Mapping[str, Any]) -> str:
     name = str(adapter["name"])
     if name not in ADAPTERS.names():
         return name
-    return str(ADAPTERS.constant(name, "LABEL", name)).format_map(adapter)
+    words = {
+        option: ", ".join(value) if isinstance(value, list) else value
+        for option, value in adapter.items()
+    }
+    return str(ADAPTERS.constant(name, "LABEL", name)).format_map(words)
 
 
 def labels(adapters: Mapping[Part, Mapping[str, Any]]) -> str:

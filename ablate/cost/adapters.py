@@ -23,12 +23,16 @@ from fusion_zoo.connectors import CONNECTORS
 if TYPE_CHECKING:
     from torch import nn
 
+    from ablate.adapters import Adapter
+
 
 class AdapterCost(NamedTuple):
-    """Parameters that learn in a part with an adapter, and those that the adapter adds to it."""
+    """Parameters that learn in a part with an adapter, those that the adapter adds to it, and the
+    bytes that it holds the part's own in less."""
 
     trained: int
     added: int
+    saved: int
 
 
 def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> AdapterCost:
@@ -76,9 +80,11 @@ def _counted(design: Design, part: Part, adapter: Mapping[str, Any]) -> list[int
     with torch.device("meta"):
         module = _built(design, part)
         before = sum(parameter.numel() for parameter in module.parameters())
-        learning = ADAPTERS.build(**adapter).attach(module)
+        attached: Adapter = ADAPTERS.build(**adapter)
+        saved = attached.bytes_saved(module)
+        learning = attached.attach(module)
     after = sum(parameter.numel() for parameter in module.parameters())
-    return [sum(parameter.numel() for parameter in learning), after - before]
+    return [sum(parameter.numel() for parameter in learning), after - before, saved]
 
 
 def _built(design: Design, part: Part) -> "nn.Module":

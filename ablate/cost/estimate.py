@@ -23,7 +23,7 @@ from ablate.catalog.llms import LlmSpec
 from ablate.catalog.parts import BLOCKS, PARTS, Part
 from ablate.config.infra import QUESTIONS
 from ablate.config.study import Study
-from ablate.cost.adapters import adapter_cost
+from ablate.cost.adapters import AdapterCost, adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.cost.visual import ANSWER, QUESTION, connected, fused
@@ -97,20 +97,25 @@ class ModelCost:
     def trained(self, *stages: StageConfig) -> int:
         """Parameters that the stages train; of a part the most that one of them does."""
         return sum(
-            max((self._learning(part, stage)[0] for stage in stages), default=0) for part in PARTS
+            max((self._learning(part, stage).trained for stage in stages), default=0)
+            for part in PARTS
         )
 
     def added(self, stage: StageConfig) -> int:
         """Parameters that the adapters of a stage hold beside the model's."""
-        return sum(self._learning(part, stage)[1] for part in PARTS)
+        return sum(self._learning(part, stage).added for part in PARTS)
 
-    def _learning(self, part: Part, stage: StageConfig) -> tuple[int, int]:
-        """Of a part in a stage: the parameters that learn, and those that an adapter adds."""
+    def saved(self, stage: StageConfig) -> int:
+        """Bytes that the adapters of a stage hold the model's parameters in less."""
+        return sum(self._learning(part, stage).saved for part in PARTS)
+
+    def _learning(self, part: Part, stage: StageConfig) -> AdapterCost:
+        """Of a part in a stage."""
         if part not in stage.train:
-            return 0, 0
+            return AdapterCost(0, 0, 0)
         if part in stage.adapters:
             return adapter_cost(self.design, part, stage.adapters[part])
-        return self.parts[part].parameters, 0
+        return AdapterCost(self.parts[part].parameters, 0, 0)
 
     def work(self, tokens: int) -> dict[str, int]:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
@@ -232,7 +237,8 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
     kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
-    weights = WEIGHT * (model.parameters + model.added(stage)) / infra.shares_of_weights
+    weights = WEIGHT * (model.parameters + model.added(stage)) - model.saved(stage)
+    weights /= infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
     hours, trunk = seconds / 3600, stage.trunk(steps)
     left = CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0

@@ -1,6 +1,6 @@
 """What a stage's `train` may say of a part: `1.0e-4`, or `{lr: 1.0e-4, lora: {rank: 16}}`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -23,13 +23,19 @@ def split(stage: Any) -> Any:
     return {**stage, "train": rates, "adapters": {**(stage.get("adapters") or {}), **adapters}}
 
 
-def require_adaptable(strategy: str, adapters: Collection[str]) -> None:
-    """UserError where processes that share a step in this way cannot train adapters."""
+def require_adaptable(strategy: str, adapters: Mapping[Any, Mapping[str, Any]]) -> None:
+    """UserError where processes that share a step in this way cannot train adapters (by part)."""
     if strategy == "deepspeed" and adapters:
         raise UserError(
             f"strategy 'deepspeed' trains parts whole, but {', '.join(sorted(adapters))} has an "
             "adapter; choose ddp or fsdp"
         )
+    for part, adapter in adapters.items():
+        if strategy == "fsdp" and adapter["name"] == "qlora":
+            raise UserError(
+                f"strategy 'fsdp' shares out weights, but those of {part} are in four bits under "
+                "qlora; choose ddp"
+            )
 
 
 def _of_part(how: dict[str, Any], path: Sequence[str]) -> tuple[Any, dict[str, Any] | None]:
@@ -45,9 +51,21 @@ def _of_part(how: dict[str, Any], path: Sequence[str]) -> tuple[Any, dict[str, A
             hint = nearest(name, [*ADAPTERS.names(), "lr"])
             raise _problem([*path, name], f"no adapter '{name}'{hint}")
         if not isinstance(options, dict):
+            options = _only_option(name, options)
+        if not isinstance(options, dict):
             raise _problem([*path, name], f"its options should be a dictionary, got {options!r}")
         return rate, _filled({"name": name, **options}, [*path, name])
     return rate, None
+
+
+def _only_option(name: str, value: Any) -> Any:
+    """What is written in the place of options, as the one there is: `layers: blocks.2?`."""
+    known = ADAPTERS.options(name)
+    if len(known) != 1 or not isinstance(value, str | list):
+        return value
+    [(option, default)] = known.items()
+    is_word = isinstance(default, tuple) and isinstance(value, str)
+    return {option: [value] if is_word else value}
 
 
 def _filled(adapter: dict[str, Any], path: Sequence[str] = ()) -> dict[str, Any]:

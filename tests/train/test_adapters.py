@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,13 @@ from ablate.train import stage as stage_file
 from ablate.train.restore import load_trained, starting_model
 from ablate.train.stage import train
 
-NAMES = ADAPTERS.names()
+NEEDS_BITSANDBYTES = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="needs bitsandbytes"
+)
+NAMES = [
+    pytest.param(name, marks=NEEDS_BITSANDBYTES) if name == "qlora" else name
+    for name in ADAPTERS.names()
+]
 LORA = {"name": "lora", "rank": 4, "alpha": 8.0, "targets": [], "dropout": 0.1}
 BY_LORA: dict[str, Any] = {
     "train": {"projector": 2e-3, "llm": 5e-3},
@@ -73,7 +80,10 @@ def test_an_adapter_starts_as_the_part_was_learns_and_is_folded_into_it(
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     expected = seen(model)
     adapter, learning = attached(name, model.parts[part])
-    torch.testing.assert_close(seen(model), expected)
+    if adapter.exact:
+        torch.testing.assert_close(seen(model), expected)
+    else:
+        assert (seen(model) - expected).norm() < 0.5 * expected.norm()
 
     with torch.no_grad():
         for parameter in learning:
@@ -191,7 +201,8 @@ def test_frozen_weights_below_recomputed_blocks_still_let_the_adapter_learn(
 
 @pytest.mark.usefixtures("llm_without_dropout")
 @pytest.mark.parametrize(
-    ("name", "strategy"), [("lora", "ddp"), *((name, "fsdp") for name in NAMES)]
+    ("name", "strategy"),
+    [("lora", "ddp"), *((name, "fsdp") for name in ADAPTERS.names() if name != "qlora")],
 )
 def test_two_processes_do_the_steps_of_one(
     make_context: Make, tmp_path: Path, name: str, strategy: str
@@ -257,6 +268,8 @@ def test_an_adapter_of_a_part_that_does_not_train_is_refused() -> None:
         ("llm", "{lr: 1.0e-3, lora: {targets: [q_prj]}}", "'q_prj' in it; did you mean 'q_proj'?"),
         ("llm", "{lr: 1.0e-3, lora: {targets: [lm_head]}}", "no linear layer 'lm_head' in it;"),
         ("fusion", "{lr: 1.0e-3, lora: {}}", "fusion.lora: there are no linear layers in it; give"),
+        ("llm", "{lr: 1.0e-3, layers: layer.0}", "in 'layer.0'; did you mean 'model.layers.0'?"),
+        ("llm", "{lr: 1.0e-3, layers: 4}", "layers: its options should be a dictionary, got 4"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_launched(
@@ -281,6 +294,9 @@ def test_a_strategy_that_cannot_train_adapters_is_told_before_anything_is_launch
         checked(lora, "infra.devices=2", f"infra.strategy={fine}")
     with pytest.raises(UserError, match="but llm has an adapter; choose ddp or fsdp"):
         checked(lora, "infra.devices=2", "infra.strategy=deepspeed")
+    qlora = lora.replace("lora", "qlora")
+    with pytest.raises(UserError, match="those of llm are in four bits under qlora; choose ddp"):
+        checked(qlora, "infra.devices=2", "infra.strategy=fsdp")
 
 
 def test_an_adapter_of_a_prealigned_expert_is_tried_in_each() -> None:
@@ -311,6 +327,45 @@ def test_what_learns_is_counted_before_it_is_built(name: str, part: str, own_hom
     others = sum(model.parts[one].parameters for one in how.train if one != part)
     assert model.trained(how) == others + count
     assert list(own_home.glob("remembered/adapters/*"))
+
+
+def test_layers_are_chosen_by_whole_words_of_their_weights_names() -> None:
+    found = stage(llm={"lr": 1e-4, "layers": "layers.1?"})
+    assert found.adapters == {"llm": {"name": "layers", "match": ["layers.1?"]}}
+    assert stage(llm={"lr": 1e-4, "layers": {"match": ["layers.1?"]}}) == found
+    assert label(found.adapters["llm"]) == "layers layers.1?"
+    part = nn.ModuleDict({"layers": nn.ModuleList(nn.Linear(1, 1) for _ in range(12))})
+
+    def learning(*match: str) -> set[str]:
+        chosen = {id(one) for one in ADAPTERS.build("layers", match=match).attach(part)}
+        return {name for name, one in part.named_parameters() if id(one) in chosen}
+
+    assert learning("layers.1") == {"layers.1.weight", "layers.1.bias"}
+    assert learning("1?.bias", "layers.3") == {
+        *(f"layers.{n}.bias" for n in (10, 11)),
+        "layers.3.weight",
+        "layers.3.bias",
+    }
+    assert len(learning()) == 24
+
+
+@NEEDS_BITSANDBYTES
+def test_qlora_holds_the_weights_in_four_bits_and_counts_what_that_saves() -> None:
+    part = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 4, bias=False))
+    adapter: Adapter = ADAPTERS.build("qlora", rank=2, targets=("0",))
+    assert adapter.bytes_saved(part) == pytest.approx(128 * 64 * 3.48, rel=0.01)
+    adapter.attach(part)
+    held = part.get_submodule("0.base_layer").weight
+    assert (held.dtype, held.numel()) == (torch.uint8, 128 * 64 // 2)
+    study = load_study("micro/smoke", ["base.recipe.finetune.train.llm={lr: 1.0e-3, qlora: {}}"])
+    model, how = cost.model_cost(study.base), study.base.recipe.stages()["finetune"]
+    assert 0 < model.saved(how) < 3.5 * model.parts["llm"].parameters
+
+
+def test_qlora_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UserError, match=r"qlora needs the package bitsandbytes, .* or take lora"):
+        ADAPTERS.build("qlora").attach(nn.Sequential(nn.Linear(2, 2)))
 
 
 def test_frozen_weights_beside_an_adapter_have_no_gradient_to_compute() -> None:
