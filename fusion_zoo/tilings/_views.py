@@ -1,0 +1,66 @@
+"""What tilings do to pixels and to tokens.
+
+Shapes: I images, V views and U units of all of them, S pixels of a view's side, L tokens of a unit,
+H W grid of tokens, N tokens of a segment, C channels, D width, K marks, T tokens of all images.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._interface import Canvas, Grid, Order, Tiling
+
+
+def cut(image: Tensor, tiling: Tiling) -> Tensor:
+    """The views (V,3,S,S) uint8 of an image (3,H,W) uint8.
+
+    Resized bicubic and antialiased, in whole numbers as Pillow does it and transformers.
+    """
+    height, width = image.shape[-2:]
+    found = [_tiles(image, canvas, tiling.fill) for canvas in tiling.canvases((width, height))]
+    return torch.cat(found)
+
+
+def _tiles(image: Tensor, canvas: Canvas, fill: tuple[int, int, int]) -> Tensor:
+    (wide, high), (left, top) = canvas.image, canvas.corner
+    if image.shape[-2:] != (high, wide):
+        image = F.interpolate(image[None], (high, wide), mode="bicubic", antialias=True)[0]
+    if canvas.image != canvas.size:
+        whole = image.new_tensor(fill)[:, None, None].repeat(1, *canvas.size[::-1])
+        whole[:, top : top + high, left : left + wide] = image
+        image = whole
+    columns, rows = canvas.tiles
+    tiles = image.unflatten(1, (rows, -1)).unflatten(3, (columns, -1))  # (3,rows,S,columns,S)
+    return tiles.permute(1, 3, 0, 2, 4).flatten(0, 1)
+
+
+def assemble(
+    units: Tensor, marks: Tensor | None, counts: Sequence[int], orders: Sequence[Order]
+) -> Tensor:
+    """The tokens (T,D) of all images, end to end, as each one's order says.
+
+    units: (U,L,D), `counts` of them of each image; marks: (K,D), the tiling's, if it has any.
+    """
+    tokens = units.flatten(0, 1)
+    firsts = (np.cumsum(counts) - counts) * units.shape[1]
+    found = [
+        np.where(order < 0, len(tokens) - 1 - order, first + order)
+        for first, order in zip(firsts, orders, strict=True)
+    ]
+    held = tokens if marks is None else torch.cat([tokens, marks.to(tokens.dtype)])
+    return held[torch.from_numpy(np.concatenate(found)).to(held.device)]
+
+
+def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:
+    """Maps (V,N,C) of each image's tiles, k x k at scale k, as one map (I,N,C*scales) an image."""
+    counts = [scale**2 for scale in scales]
+    images = views.unflatten(0, (-1, sum(counts)))
+    found = []
+    for scale, tiles in zip(scales, images.split(counts, dim=1), strict=True):
+        maps = tiles.transpose(2, 3).unflatten(3, grid).unflatten(1, (scale, scale))
+        whole = maps.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
+        found.append(F.interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
+    return torch.cat(found, dim=2)

@@ -1,0 +1,56 @@
+"""The image at several scales, whose maps are one map with the channels of all (S2).
+
+S2 (Shi et al. 2024, arXiv 2403.13043), as in VILA: at scale k the image is k x k tiles, whose maps
+are put together and shrunk to the first scale's size by the mean of areas; the channels of all
+scales are concatenated. So an image becomes no more tokens, of more channels.
+
+Ours: of a mixture it is the fused map that is put together; the image is resized antialiased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from ._interface import Canvas, Grid, Size, Tiling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .._interface import Segment
+
+
+class S2(Tiling):
+    """One map with the channels of all scales, the smallest first.
+
+    scales: how many; the largest has so many tiles a side.
+    tile: pixels of a tile's side; 0 is the base encoder's resolution.
+    """
+
+    fixed: ClassVar[bool] = True
+
+    def __init__(self, side: int, *, scales: int = 3, tile: int = 0) -> None:
+        super().__init__(tile or side)
+        if scales < 1:
+            raise ValueError(f"{scales} scales; 1 or more")
+        self.scales = range(1, scales + 1)
+
+    def canvases(self, size: Size) -> Sequence[Canvas]:
+        return [Canvas.stretched(self.side, scale, scale) for scale in self.scales]
+
+    def largest(self) -> Iterable[Size]:
+        return [(self.side, self.side)]
+
+    def num_units(self, size: Size) -> int:
+        return 1
+
+    def segments(self, made: Sequence[Segment], grids: Sequence[Grid | None]) -> Sequence[Segment]:
+        if None in grids:
+            raise ValueError("s2 puts maps on top of each other, but this fusion makes none")
+        return [one._replace(channels=len(self.scales) * one.channels) for one in made]
+
+    def units(self, made: Sequence[Tensor], grids: Sequence[Grid | None]) -> Sequence[Tensor]:
+        from ._views import stack_scales
+
+        pairs = zip(made, grids, strict=True)
+        return [stack_scales(tokens, self.scales, grid) for tokens, grid in pairs if grid]
