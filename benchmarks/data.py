@@ -29,6 +29,7 @@ from ablate.data.chat import Chat
 from ablate.data.conversations import conversation
 from ablate.data.dataset import Conversations
 from ablate.data.index import Index
+from ablate.data.tiles import Tiles
 
 MB = 1e6
 
@@ -122,7 +123,7 @@ def main() -> None:
         (folder / "images").mkdir()
         for number in range(1000):
             (folder / "images" / f"{number:06}.png").touch()
-        limits = {"max_length": 10**6, "visual_tokens": 1}
+        limits = {"max_length": 10**6, "tiles": Tiles.whole(1)}
 
         def indexed() -> tuple[Callable[[int], Any], int]:
             source = FileData(conversations=path, images=folder)

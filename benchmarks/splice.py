@@ -81,10 +81,11 @@ def one_by_one(model: Mllm, samples: Sequence[Sample]) -> Tensor:
 def batched_splice(model: Mllm, samples: Sequence[Sample], visual: Tensor) -> Tensor:
     batch = collate(samples)
     is_image = batch.input_ids == IMAGE_TOKEN_ID
-    layout = splice_layout(is_image, batch.attention_mask, visual.shape[1], pad_left=False)
+    counts = torch.full((len(visual),), visual.shape[1])
+    layout = splice_layout(is_image, batch.attention_mask, counts, pad_left=False)
     layout.labels(batch.labels)
     text = model.llm.get_input_embeddings()(batch.input_ids[layout.text])
-    return layout.embeddings(text, visual).sum()
+    return layout.embeddings(text, visual.flatten(0, 1)).sum()
 
 
 def one_by_one_splice(model: Mllm, samples: Sequence[Sample], visual: Tensor) -> Tensor:

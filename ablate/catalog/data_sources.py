@@ -39,6 +39,7 @@ class WorldData(BaseModel):
     world: Literal["pairs", "conversations", "test"]
     images: PositiveInt
     seed: int = 0
+    size: ClassVar[tuple[int, int]] = (128, 128)
     canvas: ClassVar[None] = None  # drawn in one size
     padding: ClassVar[tuple[int, int, int]] = MEAN_COLOUR
 

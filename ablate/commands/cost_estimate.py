@@ -28,7 +28,8 @@ class CostEstimate:
         self._status = status
         cost.check_room(status.candidates)
         self.models = {
-            candidate.name: cost.model_cost(candidate) for candidate in status.candidates
+            candidate.name: cost.model_cost(candidate, cost.usual_size(status.study, candidate))
+            for candidate in status.candidates
         }
         users = {candidate.name: candidate for candidate in status.candidates}
         self.costs = {

@@ -32,6 +32,10 @@ class Cost(NamedTuple):
     flops: int
     outputs: int = 0
 
+    def times(self, count: int) -> "Cost":
+        """Where it works so often."""
+        return Cost(self.parameters, count * self.flops, count * self.outputs)
+
 
 def parameters(spec: EncoderSpec) -> int:
     """How many parameters the encoder has."""

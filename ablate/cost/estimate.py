@@ -3,8 +3,9 @@
 Sizes and operations follow from the architectures (2 for each multiply-add). Hours need two figures
 more, the shares of a GPU's peak that work on frozen and on trained parts reaches: they are fitted
 to the one published cost of a whole run, so they hold for a cluster and a code as good as that.
-Every sample is counted with one image and a usual length of text; all work is on GPUs, none waits
-for data. For planning, within a quarter at best; no measurement.
+Every sample is counted with one image of a usual size and a usual length of text, memory with one
+that becomes the most tokens; all work is on GPUs, none waits for data. For planning, within a
+quarter at best; no measurement.
 
 Imports no torch, but to measure a fusion it has not met before.
 Shapes: T tokens of a sample, D the language model's width.
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import fusion_zoo
 from ablate.catalog import data_sources as data
 from ablate.catalog import step_kinds
+from ablate.catalog.axes import TILING
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.parts import BLOCKS, PARTS, Part
 from ablate.config.infra import QUESTIONS
@@ -26,11 +28,12 @@ from ablate.config.study import Study
 from ablate.cost.adapters import AdapterCost, adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
-from ablate.cost.visual import ANSWER, QUESTION, connected, fused
+from ablate.cost.visual import ANSWER, QUESTION, TYPICAL, connected, fused, picture_size, seen
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.recipe import StageConfig, partly
 from ablate.errors import UserError
 from ablate.store.steps import Step, expert_design
+from fusion_zoo.tilings import Size
 
 FROZEN, TRAINED = 0.48, 0.27
 """Shares of the peak that work on frozen and on trained parts reaches. Fitted to Eagle-X5 on
@@ -147,24 +150,32 @@ class StepCost:
     """GiB on the disk of what it leaves for a larger share, until all is done."""
 
 
-def model_cost(design: Design) -> ModelCost:
-    """Sizes and operations of a design's model.
+def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
+    """Sizes and operations of a design's model, of an image of this width and height.
 
-    UserError if its fusion cannot take its maps, or its connector what the fusion gives.
+    None: of the image that becomes the most tokens. Sizes make a difference under a tiling alone.
+    UserError if its fusion cannot take its maps, its connector what the fusion gives, or its tiling
+    what it is told.
     """
     encoders = [encoder_spec(title) for title in design.encoders]
     llm = llm_spec(design.llm)
-    made, linked = fused(design), connected(design)
+    made, linked, image = fused(design), connected(design), seen(design, size)
     return ModelCost(
-        visual_tokens=linked.tokens,
-        encoders=total(encoder_cost(spec) for spec in encoders),
-        fusion=made.cost,
-        projector=linked.cost,
+        visual_tokens=image.tokens,
+        encoders=total(encoder_cost(spec) for spec in encoders).times(image.views),
+        fusion=made.cost.times(image.views),
+        projector=linked.cost.times(image.units),
         llm=_llm(llm),
         spec=llm,
         design=design,
         injected=made.injected,
     )
+
+
+def usual_size(study: Study, design: Design) -> Size:
+    """Width and height of an image of what its last stage learns from, as of its benchmarks."""
+    sizes = [picture_size(study.data[one.data]) for one in design.recipe.stages().values()]
+    return sizes[-1] if sizes else TYPICAL
 
 
 def fusion_notes(design: Design) -> list[str]:
@@ -187,7 +198,8 @@ def remarks(candidates: Iterable[Candidate]) -> list[str]:
 def check_room(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate whose images leave no room for text in a stage."""
     for candidate in candidates:
-        tokens, context = model_cost(candidate).visual_tokens, llm_spec(candidate.llm).context
+        tokens, context = model_cost(candidate, None).visual_tokens, llm_spec(candidate.llm).context
+        cuts = candidate.tiling != TILING.default
         for name, stage in candidate.recipe.stages().items():
             if step_kinds.find(candidate.recipe.kind(name)).per_expert:
                 continue  # sees each expert on the grid, whose room is checked on loading
@@ -198,8 +210,9 @@ def check_room(candidates: Iterable[Candidate]) -> None:
             if tokens >= room:
                 raise UserError(
                     f"{candidate.name}: {candidate.fused} of {len(candidate.encoders)} encoders "
-                    f"makes {tokens} tokens of an image, which leave no room for text in {room} "
-                    f"({limit}); take a smaller grid or fewer encoders, or raise that limit"
+                    f"makes {'up to ' * cuts}{tokens} tokens of an image, which leave no room for "
+                    f"text in {room} ({limit}); take {'fewer tiles, ' * cuts}a smaller grid or "
+                    "fewer encoders, or raise that limit"
                 )
 
 
@@ -207,13 +220,14 @@ def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepC
     """What one of the candidate's steps costs; None if the length of its data is not known."""
     kind = step_kinds.find(step.kind)
     if not kind.trains:
-        return _evaluation(study, model_cost(candidate), step, gpu)
+        return _evaluation(study, candidate, step, gpu)
     design = expert_design(candidate, step.slug) if kind.per_expert else candidate
     return _training(study, design, step, gpu)
 
 
 def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
-    stage, model = design.recipe.stages()[step.name], model_cost(design)
+    stage = design.recipe.stages()[step.name]
+    model = model_cost(design, picture_size(study.data[stage.data]))
     text = step_kinds.find(step.kind).text
     rows = data.rows(study.data[stage.data])
     length = step.spec["stage"]  # of a part of it, shorter
@@ -236,7 +250,9 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
         seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
-    kept = at_once * _kept(model, stage, text, tokens, recompute) / 2**30
+    largest = model_cost(design, None)
+    longest = min(largest.visual_tokens + text, stage.max_length)
+    kept = at_once * _kept(largest, stage, text, longest, recompute) / 2**30
     weights = WEIGHT * (model.parameters + model.added(stage)) - model.saved(stage)
     weights /= infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
@@ -245,7 +261,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     return StepCost(flops, hours, held + kept, held, at_once, hours * trunk / steps, left)
 
 
-def _evaluation(study: Study, model: ModelCost, step: Step, gpu: Gpu) -> StepCost | None:
+def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
     """Scoring on the study's suite: one pass over all tokens of a question and its answer.
 
     What each of the answer's tokens waits for is within the share; keys and values are kept.
@@ -254,6 +270,7 @@ def _evaluation(study: Study, model: ModelCost, step: Step, gpu: Gpu) -> StepCos
     if questions is None:
         return None
     questions = math.ceil(questions * step.share)
+    model = model_cost(design, usual_size(study, design))
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
     at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or QUESTIONS

@@ -1,21 +1,27 @@
-"""Sizes and operations of what stands between the encoders and the language model.
+"""Sizes and operations of what stands around the encoders, before the language model.
 
 They take torch to find out, on modules built without memory, and so are remembered in `home()`.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import fusion_zoo
-from ablate.cost.encoders import Cost
+from ablate.catalog.data_sources import DataSource, WorldData
+from ablate.cost.encoders import Cost, total
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.files import disk_cache
 from fusion_zoo.connectors import CONNECTORS
+from fusion_zoo.tilings import Size, Tiling, tiling_of
 
 QUESTION, ANSWER = 60, 5
 """Tokens of a benchmark's question, and of its answer, mostly a word or a letter. Our guess."""
+TYPICAL = 640, 480
+"""Width and height of an image where nothing else is known: most of COCO's, of which most of
+LLaVA's data is."""
 Options = tuple[tuple[str, Any], ...]
 """By name, sorted."""
 Grid = tuple[int, int]
@@ -35,10 +41,56 @@ class Fused(NamedTuple):
 
 
 class Connected(NamedTuple):
-    """A connector's figures: what an image becomes, and its cost."""
+    """A connector's figures: the tokens it makes and (H, W) of these, and its cost."""
 
     tokens: int
+    grid: Grid | None
     cost: Cost
+
+
+class Seen(NamedTuple):
+    """What an image becomes: its tokens, and how often the encoders and the connector work."""
+
+    tokens: int
+    views: int
+    units: int
+
+
+def seen(design: Design, size: Size | None) -> Seen:
+    """Of an image of this width and height; None: of the one that becomes the most tokens.
+
+    UserError if the design's tiling, fusion and connector do not fit together.
+    """
+    tiling, made = tiling_for(design), connected(design)
+
+    def count(size: Size) -> Seen:
+        return Seen(
+            tiling.num_tokens(size, made.tokens, made.grid),
+            tiling.num_views(size),
+            tiling.num_units(size),
+        )
+
+    return count(size) if size else max(map(count, tiling.largest()))
+
+
+@cache
+def _tiling(choice: str, side: int) -> Tiling:
+    """`choice`: as JSON."""
+    found = json.loads(choice)
+    try:
+        return tiling_of(found, side)
+    except ValueError as error:
+        raise UserError(f"tiling '{found['name']}': {error}") from error
+
+
+def tiling_for(design: Design) -> Tiling:
+    """The design's tiling; UserError where its options make no sense."""
+    return _tiling(json.dumps(design.tiling), encoder_spec(design.encoders[0]).resolution)
+
+
+def picture_size(data: DataSource) -> Size:
+    """Width and height of an image of this source, as far as is known without looking."""
+    return data.size if isinstance(data, WorldData) else TYPICAL
 
 
 def fused(design: Design) -> Fused:
@@ -51,17 +103,22 @@ def fused(design: Design) -> Fused:
 
 
 def connected(design: Design) -> Connected:
-    """Of the design's connector; UserError if it cannot take what the fusion gives."""
-    made = fused(design)
+    """Of the design's connector and of the tokens that its tiling has for its own.
+
+    UserError if one of them cannot take what is before it.
+    """
+    made, tiling = fused(design), tiling_for(design)
     options = {name: value for name, value in design.connector.items() if name != "name"}
     llm = llm_spec(design.llm)
-    return _connected(
-        design.connector["name"],
-        made.segments,
-        made.grids,
-        llm.width,
-        tuple(sorted(options.items())),
+    try:
+        segments = tuple(tiling.segments(made.segments, made.grids))
+    except ValueError as error:
+        raise UserError(f"tiling '{design.tiling['name']}': {error}") from error
+    found = _connected(
+        design.connector["name"], segments, made.grids, llm.width, tuple(sorted(options.items()))
     )
+    marks = Cost(len(tiling.marks) * llm.width, 0)
+    return found._replace(cost=total([found.cost, marks]))
 
 
 @cache
@@ -99,7 +156,9 @@ def _connected(
         "figures", asked, lambda: _measured_connector(name, segments, grids, width, dict(options))
     )
     return Connected(
-        figures["tokens"], Cost(figures["parameters"], figures["flops"], figures["outputs"])
+        figures["tokens"],
+        figures["grid"] and (figures["grid"][0], figures["grid"][1]),
+        Cost(figures["parameters"], figures["flops"], figures["outputs"]),
     )
 
 
@@ -162,6 +221,7 @@ def _measured_connector(
         raise UserError(f"connector '{name}': {error}") from error
     return {
         "tokens": connector.num_tokens,
+        "grid": connector.grid and list(connector.grid),
         "parameters": connector.num_parameters,
         "flops": connector.flops(QUESTION),
         "outputs": outputs,

@@ -1,7 +1,7 @@
 """What a model is fed.
 
-Shapes: B batch (conversations), T tokens, I images in the batch, H W pixels, F values of an image's
-features.
+Shapes: B batch (conversations), T tokens, I images in the batch, V views of them, H W pixels, F
+values of an image's features.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +25,8 @@ class Batch:
     """
 
     pixels: Tensor
-    """(I,3,H,W) uint8, RGB; or (I,F) float32, what frozen encoders made of them."""
+    """(I,3,H,W) uint8, RGB; or (I,F) float32, what frozen encoders made of them. Where images are
+    cut into views, those of all of them, (V,3,H,W) or (V,F)."""
     image_rows: Tensor
     """(I,) int64, ascending: the row each image belongs to."""
     input_ids: Tensor
@@ -34,11 +35,15 @@ class Batch:
     """(B,T) int64, `IGNORE_INDEX` wherever nothing is learnt. Not shifted."""
     attention_mask: Tensor
     """(B,T) bool, True at real tokens."""
+    sizes: Tensor | None = None
+    """(I,2) int64: width and height of each image before it was cut; None where images are whole.
+    It stays with the processor, which cuts."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on `device`."""
         moved = {
             field.name: getattr(self, field.name).to(device, non_blocking=non_blocking)
             for field in fields(self)
+            if field.name != "sizes"
         }
-        return Batch(**moved)
+        return Batch(**moved, sizes=self.sizes)

@@ -1,6 +1,7 @@
 """Samples to batches, and the batches of each optimiser step.
 
-Shapes: B batch, T tokens, I images in the batch, H W pixels, F values of an image's features.
+Shapes: B batch, T tokens, I images in the batch, V views of them, H W pixels, S pixels of a view's
+side, F values of an image's features.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.data.batch import IGNORE_INDEX, Batch
-from ablate.data.dataset import BadImage, Conversations, Picture, Sample
+from ablate.data.dataset import BadImage, Conversations, Picture, Pixels, Sample
 from ablate.data.sampler import Order
+from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 
 
@@ -31,8 +33,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     learn = np.zeros(real.shape, dtype=bool)
     learn[real] = np.concatenate([sample.learn for sample in samples])
     counts = np.array([len(sample.images) for sample in samples])
+    sizes = [size for sample in samples for size in sample.sizes]
+    images = [image for sample in samples for image in sample.images]
     return Batch(
-        pixels=stack_images([image for sample in samples for image in sample.images]),
+        pixels=join_views(images) if sizes else stack_images(images),
+        sizes=torch.tensor(sizes) if sizes else None,
         image_rows=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
         input_ids=torch.from_numpy(ids),
         labels=torch.from_numpy(np.where(learn, ids, IGNORE_INDEX)),
@@ -55,6 +60,19 @@ def stack_images(images: Sequence[Picture]) -> Tensor:
             "a canvas (pixels a side) to bring them to one size"
         )
     return torch.from_numpy(np.stack(images))
+
+
+def join_views(images: Sequence[Picture]) -> Tensor:
+    """The views (V,3,S,S) of each image, or their features (V,F), as those of all."""
+    return torch.from_numpy(np.concatenate(images))
+
+
+def cut_images(images: Sequence[Pixels], tiles: Tiles) -> tuple[Tensor, Tensor | None]:
+    """What a batch has of images (3,H,W) as its `pixels` and its `sizes`."""
+    if not (tiles.cuts and images):
+        return stack_images(images), None
+    sizes = [(image.shape[2], image.shape[1]) for image in images]
+    return join_views([tiles.views(image) for image in images]), torch.tensor(sizes)
 
 
 TOGETHER = 32

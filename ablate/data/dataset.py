@@ -4,7 +4,7 @@ Shapes: B batch, T tokens, I images in the batch, H W pixels, F values of an ima
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,11 @@ from ablate.data.bad import identified
 from ablate.data.chat import Chat
 from ablate.data.features import Features
 from ablate.data.images import read_image
-from ablate.data.prepare import Part, indexed, prepare
+from ablate.data.prepare import Part, image_file, indexed, prepare
+from ablate.data.sizes import image_sizes
+from ablate.data.tiles import Sizes, Tiles
 from ablate.errors import UserError
+from fusion_zoo.tilings import Size
 
 Pixels = npt.NDArray[np.uint8]
 Picture = Pixels | npt.NDArray[np.float32]
@@ -25,11 +28,16 @@ Picture = Pixels | npt.NDArray[np.float32]
 
 class Sample(NamedTuple):
     """One conversation: `ids` (T,) int32, `learn` (T,) bool, `images` (3,H,W) uint8 each, or
-    the features (F,) float32 of each."""
+    the features (F,) float32 of each.
+
+    Where a tiling cuts them, the views (V,3,S,S) of each, or the features (V,F) of these, and in
+    `sizes` width and height of each before.
+    """
 
     ids: npt.NDArray[np.int32]
     learn: npt.NDArray[np.bool_]
     images: list[Picture]
+    sizes: Sequence[Size] = ()
 
 
 class BadImage(NamedTuple):
@@ -46,9 +54,11 @@ class Conversations:
     `content` is what `fingerprint` says of the source, `root` keeps what is prepared. They stand
     source by source, those of a source in the order of its rows; a weight below 1 picks the same
     rows for every tokenizer, model and stage. Rows longer than `max_length` tokens (an image counts
-    as `visual_tokens`) or without anything to learn are bad rows as those are that cannot be read:
-    `UserError` (file and row) beyond what the source allows. Nothing of the data is held in memory
-    but four numbers a sample. `features`: of a source, by name, to be given in place of its pixels.
+    as many as `tiles` makes of it) or without anything to learn are bad rows as those are that
+    cannot be read: `UserError` (file and row) beyond what the source allows. Nothing of the data is
+    held in memory but four numbers a sample, and two an image where `tiles` cuts them: such images
+    keep their size and shape, whatever `canvas` the source has. `features`: of a source, by name,
+    to be given in place of its pixels.
     """
 
     def __init__(
@@ -59,20 +69,27 @@ class Conversations:
         root: Path,
         *,
         max_length: int,
-        visual_tokens: int,
+        tiles: Tiles,
     ) -> None:
-        self.canvas, self.padding = source.canvas, source.padding
+        self.tiles = tiles
+        self.canvas, self.padding = None if tiles.cuts else source.canvas, source.padding
         self.parts = _parts(source, content, chat, root)
+        self.sizes: dict[str, Sizes] = {}
+        """Of the images of each source that are cut, in the order of its index."""
+        if tiles.cuts:
+            self.sizes = {name: _sizes(part, root, tiles) for name, part in self.parts.items()}
         self.features: dict[str, Features] = {}
-        chosen, learnt, lengths, images = [], [], [], []
-        for number, part in enumerate(self.parts.values()):
-            length = part.index.lengths() + part.index.images() * (visual_tokens - 1)
+        chosen, learnt, lengths, images, seen = [], [], [], [], []
+        for number, (name, part) in enumerate(self.parts.items()):
+            visual = self._visual(name, part)
+            length = part.index.lengths() - part.index.images() + visual
             rows = _taken(len(part.index), part.files.weight, [source.seed, number])
-            rows = rows[_usable(part, length, max_length, visual_tokens)[rows]]
+            rows = rows[_usable(part, length, visual, max_length)[rows]]
             chosen.append(rows)
             learnt.append(part.index.learnt[rows].astype(np.int64))
             lengths.append(length[rows])
             images.append(part.index.images()[rows])
+            seen.append(visual[rows])
         self._ends = np.cumsum([len(rows) for rows in chosen])
         self._rows = np.concatenate(chosen)
         self.learnt: npt.NDArray[np.int64] = np.concatenate(learnt)
@@ -81,6 +98,11 @@ class Conversations:
         """How many tokens each sample has for the language model, (n,)."""
         self.has_image: npt.NDArray[np.bool_] = np.concatenate(images) > 0
         """Whether a sample has an image, (n,)."""
+        shown = sum(int(one.sum()) for one in images)
+        self.visual_tokens: float = (
+            sum(int(one.sum()) for one in seen) / shown if shown else float(tiles.most)
+        )
+        """How many tokens an image becomes, in the mean of all samples."""
         if len(self) == 0:
             raise UserError(f"{', '.join(self.parts)}: no row is left to learn from")
         for part in self.parts.values():
@@ -90,25 +112,46 @@ class Conversations:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def views(self) -> float:
+        """How many views an image is cut into, in the mean of all there are."""
+        counts = [self.tiles.num_views(sizes) for sizes in self.sizes.values()]
+        return float(np.concatenate(counts).mean()) if sum(map(len, counts)) else 1.0
+
     def __getitem__(self, sample: int) -> Sample:
         name, part, row = self._place(sample)
         tokens = part.index.tokens(row)
-        images: list[Picture]
+        numbers = part.index.image_numbers(row)
         if name in self.features:
-            images = [self.features[name][image] for image in part.index.image_numbers(row)]
-        else:
-            images = [*self._images(part, row)]
-        return Sample(tokens.ids, tokens.learn, images)
+            features: list[Picture] = [self.features[name][image] for image in numbers]
+            cut = self.sizes[name][numbers].tolist() if self.tiles.cuts else []
+            return Sample(tokens.ids, tokens.learn, features, [(w, h) for w, h in cut])
+        images = self._images(part, row)
+        if not self.tiles.cuts:
+            return Sample(tokens.ids, tokens.learn, [*images])
+        sizes = [(image.shape[2], image.shape[1]) for image in images]
+        return Sample(tokens.ids, tokens.learn, [*map(self.tiles.views, images)], sizes)
 
-    def images(self, part: Part) -> Iterator[Pixels]:
-        """Every image of a source (3,H,W), in the order of its index; UserError for a bad one."""
+    def _visual(self, name: str, part: Part) -> npt.NDArray[np.int64]:
+        """How many tokens the images of each row of a source become, (n,)."""
+        images = part.index.images()
+        if name not in self.sizes:
+            return images * self.tiles.most
+        until = np.concatenate([[0], np.cumsum(self.tiles.counts(self.sizes[name]))])
+        last = np.cumsum(images)
+        return until[last] - until[last - images]
+
+    def seen(self, part: Part) -> Iterator[Pixels]:
+        """Every view (3,H,W) of every image of a source, in the order of its index; UserError for
+        a bad one."""
         for row in range(len(part.index)):
-            yield from self._images(part, row)
+            for image in self._images(part, row):
+                yield from self.tiles.views(image)
 
     def _images(self, part: Part, row: int) -> list[Pixels]:
         try:
             return [
-                read_image(self._file(part, file), self.canvas, self.padding)
+                read_image(image_file(part, file), self.canvas, self.padding)
                 for file in part.index.files(row)
             ]
         except UserError as error:
@@ -137,12 +180,6 @@ class Conversations:
         name, part = list(self.parts.items())[number]
         return name, part, int(self._rows[sample])
 
-    @staticmethod
-    def _file(part: Part, file: str | bytes) -> Path | bytes:
-        if isinstance(file, bytes):
-            return file
-        return (part.files.images or Path()) / file
-
 
 def _parts(
     source: DataSource, content: Mapping[str, Any], chat: Chat, root: Path
@@ -159,6 +196,13 @@ def _parts(
     }
 
 
+def _sizes(part: Part, root: Path, tiles: Tiles) -> Sizes:
+    """Width and height of each image of a source; of no account where all are cut alike."""
+    if tiles.tiling.fixed:
+        return np.ones((part.index.num_images, 2), dtype=np.int64)
+    return image_sizes(part, root)
+
+
 def _taken(rows: int, weight: float, seed: list[int]) -> npt.NDArray[np.int64]:
     """Every row as often as the weight has ones, and of the rest the share it has, ascending."""
     whole = int(weight)
@@ -167,13 +211,16 @@ def _taken(rows: int, weight: float, seed: list[int]) -> npt.NDArray[np.int64]:
 
 
 def _usable(
-    part: Part, lengths: npt.NDArray[np.int64], max_length: int, visual_tokens: int
+    part: Part,
+    lengths: npt.NDArray[np.int64],
+    visual: npt.NDArray[np.int64],
+    max_length: int,
 ) -> npt.NDArray[np.bool_]:
     """Which rows of the index can be learnt from, (n,); the others are spent from the budget."""
     long = lengths > max_length
     mute = part.index.learnt == 0
     reasons = [
-        f"{_where(part, row)}: {lengths[row]} tokens, {visual_tokens} for each image, but only "
+        f"{_where(part, row)}: {lengths[row]} tokens, {visual[row]} for images, but only "
         f"{max_length} fit (max_length of the stage, context of the language model)"
         for row in np.flatnonzero(long)[:1]
     ]

@@ -8,6 +8,8 @@ Shapes: H W pixels.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil, floor
 from pathlib import Path
 
@@ -48,6 +50,9 @@ TURNED = {
 }
 """What brings a picture of this EXIF orientation upright (1: it is)."""
 
+LYING = (5, 6, 7, 8)
+"""Orientations whose width and height change places."""
+
 
 def read_image(
     file: Path | bytes, canvas: int | None = None, padding: Colour = MEAN_COLOUR
@@ -56,10 +61,32 @@ def read_image(
 
     Raises `UserError` for a file that is missing, broken, too large or of an unknown range.
     """
+    with _opened(file) as image:
+        return as_array(image, canvas, padding)
+
+
+def image_size(file: Path | bytes) -> tuple[int, int]:
+    """Width and height of the picture as `read_image` gives it without a canvas.
+
+    `UserError` as of it, but for what only its pixels would show.
+    """
+    with _opened(file) as image:
+        return upright_size(image)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what `as_array` makes of a picture without a canvas."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in LYING else (width, height)
+
+
+@contextmanager
+def _opened(file: Path | bytes) -> Iterator[Image.Image]:
+    """A picture; whatever goes wrong with it is a UserError."""
     name = "an embedded image" if isinstance(file, bytes) else str(file)
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return as_array(image, canvas, padding)
+            yield image
     except FileNotFoundError:
         raise UserError(f"no image at {name}") from None
     except UnidentifiedImageError:

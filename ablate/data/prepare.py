@@ -82,6 +82,11 @@ def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Pa
     return Part(files, rows, index, budget)
 
 
+def image_file(part: Part, file: str | bytes) -> Path | bytes:
+    """Where an image is that the index names, or the file itself."""
+    return file if isinstance(file, bytes) else (part.files.images or Path()) / file
+
+
 def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
     stream, read = iter(rows), 0
     spoken = False  # whether any answer is more than white space

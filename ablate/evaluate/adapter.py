@@ -1,6 +1,6 @@
 """The face a trained candidate shows to lmms-eval: questions in, greedy answers out.
 
-Shapes: I images, L visual tokens an image, D model width, H W pixels.
+Shapes: L visual tokens of an image, D model width, H W pixels.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ from ablate.config.infra import QUESTIONS
 from ablate.data.bad import reason
 from ablate.data.batch import Batch
 from ablate.data.chat import Chat
-from ablate.data.collate import collate, stack_images
+from ablate.data.collate import collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
-from ablate.data.images import Colour, as_array
+from ablate.data.images import Colour, as_array, upright_size
 from ablate.errors import UserError
 from ablate.evaluate.recent import RecentTensors
 from ablate.files import read_json
@@ -134,7 +134,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.model = answerer.model.to(self.device).eval()
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
-        self.canvas, self.padding = answerer.canvas, answerer.padding
+        self.tiles = self.model.tiles
+        self.canvas = None if self.tiles.cuts else answerer.canvas
+        self.padding = answerer.padding
         self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
@@ -190,6 +192,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             return
         plain = [[{"role": "user", "content": request.args[0]}] for request in requests]
         lengths = [len(ids) for ids in self._chat.prompts(plain)]
+        if not self.tiles.tiling.fixed:  # else the images of all are alike
+            for index, request in enumerate(requests):
+                lengths[index] += self._visual(self._open(self._ask(index, request)))
         alike: dict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             alike[repr(sorted(request.args[1].items()))].append(index)
@@ -216,8 +221,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         shown = [self._open(ask) for ask in asks]
         prompts, answers = self._prompts(asks, shown), [""] * len(asks)
         rooms = {
-            place: self._room(len(prompts[place]), len(pictures))
-            for place, pictures in enumerate(shown)
+            place: self._room(len(prompts[place]), pictures) for place, pictures in enumerate(shown)
         }
         for place in [place for place, room in rooms.items() if room <= 0]:
             short = 1 - rooms.pop(place)
@@ -225,7 +229,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         if rooms:
             pictures = [one for place in rooms for one in shown[place]]
             anew = self.model.sees_each_question
-            batch = _batch(
+            batch = self._batch(
                 [prompts[place] for place in rooms],
                 [len(shown[place]) for place in rooms],
                 [self._pixels(one) for one in pictures] if anew else [],
@@ -245,10 +249,20 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 answers[place] = _cut(text, stops)
         return answers
 
-    def _room(self, tokens: int, images: int) -> int:
+    def _room(self, tokens: int, pictures: Sequence[_Picture]) -> int:
         """Tokens left in the language model's context for an answer to a prompt."""
-        seen = images * (self.model.num_visual_tokens - 1)
+        seen = self._visual(pictures) - len(pictures)
         return self.model.spec.llm.context - tokens - seen
+
+    def _visual(self, pictures: Sequence[_Picture]) -> int:
+        """How many tokens pictures become; of their sizes only where it depends on these."""
+        if self.tiles.tiling.fixed:
+            return self.tiles.most * len(pictures)
+        total = 0
+        for picture in pictures:
+            with _readable(picture.name):
+                total += len(self.tiles.order(upright_size(picture.image)))
+        return total
 
     def _prompts(
         self, asks: Sequence[_Ask], shown: Sequence[Sequence[_Picture]]
@@ -271,8 +285,20 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             for image, file in zip(images, files, strict=True)
         ]
 
-    def _see(self, pictures: Sequence[_Picture]) -> Tensor | None:
-        """(I,L,D); only images that are not known are decoded and go through the encoders."""
+    def _batch(
+        self,
+        prompts: Sequence[npt.NDArray[np.int32]],
+        images: Sequence[int],
+        pixels: Sequence[npt.NDArray[np.uint8]],
+    ) -> Batch:
+        """The prompts, of so many images each, with their pixels or none."""
+        batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
+        rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(images))
+        seen, sizes = cut_images(pixels, self.tiles)
+        return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
+
+    def _see(self, pictures: Sequence[_Picture]) -> list[Tensor] | None:
+        """(L,D) of each; only images that are not known are decoded and go through the encoders."""
         if not pictures:
             return None
         digests: list[bytes] = []
@@ -289,10 +315,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             digests.append(digest)
         tokens = {digest: self._seen[digest] for digest in digests if digest not in new}
         if new:
-            made = self.model.see(stack_images(list(new.values())).to(self.device))
+            seen, sizes = cut_images(list(new.values()), self.tiles)
+            made = self.model.see(seen.to(self.device), sizes)
             for digest, one in zip(new, made, strict=True):
                 self._seen[digest] = tokens[digest] = one.to("cpu", copy=True)
-        return torch.stack([tokens[digest] for digest in digests]).to(self.device)
+        held = [tokens[digest] for digest in digests]
+        return [*torch.cat(held).to(self.device).split([len(one) for one in held])]
 
     def _pixels(self, picture: _Picture) -> npt.NDArray[np.uint8]:
         """(3,H,W)."""
@@ -305,17 +333,6 @@ def _name(request: Instance) -> tuple[str, int]:
     """The task of a question and its number there."""
     _, _, _, doc_id, task, _ = request.args
     return task, doc_id
-
-
-def _batch(
-    prompts: Sequence[npt.NDArray[np.int32]],
-    images: Sequence[int],
-    pixels: Sequence[npt.NDArray[np.uint8]],
-) -> Batch:
-    """The prompts, of so many images each, with their pixels or none."""
-    batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
-    rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(images))
-    return dataclasses.replace(batch, image_rows=rows, pixels=stack_images(pixels))
 
 
 @contextmanager

@@ -26,14 +26,24 @@ class MediaView(NamedTuple):
     """(B,S,R*M) bool: a token sees the images that begin before it, or with it."""
 
     @classmethod
-    def of(cls, media: Tensor, image_rows: Tensor, layout: SpliceLayout) -> "MediaView":
-        """The media (I,M,C) of a batch's images by conversation.
+    def of(
+        cls,
+        media: Tensor,
+        image_rows: Tensor,
+        layout: SpliceLayout,
+        views: Tensor | None = None,
+    ) -> "MediaView":
+        """The media (I,M,C) of a batch's images by conversation; of several views of each image,
+        `views` (I,), those of all of them, (V,M,C).
 
         Media of no image, where all parts must work in a batch of text, are seen by nobody.
         """
         columns, (batch, length) = layout.image_columns, layout.mask.shape
+        if views is not None:
+            columns, image_rows = (one.repeat_interleave(views) for one in (columns, image_rows))
         if len(media) > len(image_rows):
-            image_rows, columns = media.new_zeros(1).long(), media.new_full((1,), length).long()
+            image_rows = media.new_zeros(len(media)).long()
+            columns = torch.full_like(image_rows, length)
         counts = torch.bincount(image_rows, minlength=batch)
         most = int(counts.max())
         place = torch.arange(len(image_rows), device=media.device)

@@ -3,6 +3,8 @@
 Shapes: B conversations, T text tokens, I images, D model width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,3 +39,11 @@ def instruction_mask(batch: Batch) -> Tensor:
     rows, columns = is_image.nonzero(as_tuple=True)
     said = batch.attention_mask & ~learnt & ~is_image
     return (turn[rows] == turn[rows, columns][:, None]) & said[rows]
+
+
+def repeated(context: Instruction | None, counts: Sequence[int]) -> Instruction | None:
+    """The instruction of each image as often as it has views, or units."""
+    if context is None:
+        return None
+    times = torch.tensor(counts, device=context.mask.device)
+    return Instruction(*(one.repeat_interleave(times, dim=0) for one in context))

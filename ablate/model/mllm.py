@@ -1,7 +1,8 @@
 """The multimodal model: what the encoders see, projected, spliced into what the LLM reads.
 
-Shapes: B conversations, T text tokens, I images, L visual tokens an image, D model width,
-S the longest spliced sequence, K places of it that some conversation learns from, V vocabulary.
+Shapes: B conversations, T text tokens, I images, L visual tokens of all of them, D model width, S
+the longest spliced sequence, K places of it that some conversation learns from, V vocabulary, or
+views of all images where a tiling cuts these.
 """
 
 from collections.abc import Sequence
@@ -13,18 +14,24 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
+from ablate.data.tiles import Cut, Tiles
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.model.injection import Injector, MediaView, count_blocks
-from ablate.model.instruction import instructions
+from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
+from fusion_zoo.tilings import Tiling, tiling_of
+from fusion_zoo.tilings._views import assemble
 
 __all__ = ["Mllm", "ModelSpec", "Prediction", "build_model"]
+
+MARKS = "marks"
+"""What a connector's module calls the tokens (K,D) of the tiling that are learnt with it."""
 
 
 class Prediction(NamedTuple):
@@ -50,6 +57,7 @@ class Mllm(nn.Module):
         self.spec = spec
         self.mixture = mixture
         self.projector = build_connector(spec, mixture.fusion)
+        self.tiles = Tiles(build_tiling(spec), self.projector.num_tokens, self.projector.grid)
         self.llm = llm
         self._injector = Injector(mixture.fusion, llm, spec.llm.name)
         if self.num_visual_tokens >= spec.llm.context:
@@ -67,8 +75,8 @@ class Mllm(nn.Module):
 
     @property
     def num_visual_tokens(self) -> int:
-        """Tokens an image becomes."""
-        return self.projector.num_tokens
+        """Tokens an image becomes, where they depend on its size at most."""
+        return self.tiles.most
 
     @property
     def sees_each_question(self) -> bool:
@@ -105,12 +113,12 @@ class Mllm(nn.Module):
         batch: Batch,
         max_new_tokens: int,
         stop_ids: Sequence[int],
-        visual: Tensor | None = None,
+        visual: Sequence[Tensor] | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
-        `visual`: (I,L,D) what `see` makes of the batch's images, whose pixels are not looked at
-        then; default: they are seen here, as they must be where the model `sees_each_question`.
+        `visual`: what `see` makes of the batch's images, whose pixels are not looked at then;
+        default: they are seen here, as they must be where the model `sees_each_question`.
         UserError if a prompt and its answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
@@ -129,85 +137,132 @@ class Mllm(nn.Module):
         return [_until(answer, stop_ids) for answer in answers.tolist()]
 
     def _splice(
-        self, batch: Batch, visual: Tensor | None = None, *, pad_left: bool, room: int = 0
+        self,
+        batch: Batch,
+        visual: Sequence[Tensor] | None = None,
+        *,
+        pad_left: bool,
+        room: int = 0,
     ) -> tuple[Tensor, SpliceLayout]:
         """(B,S,D) what the LLM reads, and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
-        counts = torch.bincount(batch.image_rows, minlength=len(is_image))
-        if not torch.equal(counts, is_image.sum(1)):
+        images = torch.bincount(batch.image_rows, minlength=len(is_image))
+        if not torch.equal(images, is_image.sum(1)):
             raise ValueError("the batch's images do not match its <image> tokens, row by row")
-        layout = splice_layout(
-            is_image, batch.attention_mask, self.num_visual_tokens, pad_left=pad_left
-        )
+        counts = self._counts(batch, visual)
+        layout = splice_layout(is_image, batch.attention_mask, counts, pad_left=pad_left)
         if layout.mask.shape[1] + room > self.spec.llm.context:
             self._too_long(layout.mask.shape[1] + room)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
-        if visual is None:
-            visual = self._look(batch, layout, text)
-        return layout.embeddings(text, visual), layout
+        seen = torch.cat([*visual]) if visual else self._look(batch, layout, text)
+        return layout.embeddings(text, seen), layout
 
-    def see(self, pixels: Tensor) -> Tensor:
-        """The visual tokens of images: (I,3,H,W) uint8 -> (I,L,D).
+    def _counts(self, batch: Batch, visual: Sequence[Tensor] | None) -> Tensor:
+        """(I,) how many tokens each image of the batch becomes."""
+        if visual is None:
+            counts = self.tiles.lengths(len(batch.image_rows), batch.sizes)
+        else:
+            counts = torch.tensor([len(one) for one in visual], dtype=torch.int64)
+        return counts.to(batch.image_rows.device, non_blocking=True)
+
+    def see(self, pixels: Tensor, sizes: Tensor | None = None) -> list[Tensor]:
+        """The visual tokens (L,D) of each of some images: (I,3,H,W) uint8, or where a tiling cuts
+        them their views and `sizes`, as in a `Batch`.
 
         Not for a model that `sees_each_question`.
         """
-        return self._seen(pixels)[0]
+        seen, _ = self._seen(pixels, self._cut(sizes))
+        images = len(pixels if sizes is None else sizes)
+        return [*seen.split(self.tiles.lengths(images, sizes).tolist())]
+
+    def _cut(self, sizes: Tensor | None) -> Cut | None:
+        """How images are cut; None where they are seen whole."""
+        return self.tiles.cut(sizes) if self.tiles.cuts else None
 
     def _look(self, batch: Batch, layout: SpliceLayout, text: Tensor) -> Tensor:
-        """(I,L,D) of the batch's images; what is injected of them is held for the LLM's blocks."""
-        context = None
+        """(L,D) of the batch's images; what is injected of them is held for the LLM's blocks."""
+        context, cut = None, self._cut(batch.sizes)
         if self._asks_instruction:
             embedded = text.new_zeros(*layout.text.shape, text.shape[-1])
             context = instructions(batch, embedded.masked_scatter(layout.text[..., None], text))
-        visual, media = self._seen(batch.pixels, context)
+        visual, media = self._seen(batch.pixels, cut, context)
         if self.mixture.fusion.injects:
-            view = None if media is None else MediaView.of(media, batch.image_rows, layout)
-            self._injector.view = view
+            views = torch.tensor(cut.views, device=text.device) if cut else None
+            self._injector.view = (
+                None if media is None else MediaView.of(media, batch.image_rows, layout, views)
+            )
         return visual
 
     def _seen(
-        self, pixels: Tensor, context: Instruction | None = None
+        self, pixels: Tensor, cut: Cut | None, context: Instruction | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """(I,L,D) visual tokens, and the fusion's media (I,M,C) if it has any.
+        """(L,D) visual tokens of all images, end to end, and the fusion's media (I,M,C), of views
+        (V,M,C), if it has any.
 
         Of no images in lockstep there are media of one, which is none of the batch.
         """
-        images, width = len(pixels), self.spec.llm.width
+        images, width, fusion = len(pixels), self.spec.llm.width, self.mixture.fusion
         if images == 0:
             if not self.in_lockstep:
-                none = torch.zeros(0, self.num_visual_tokens, width, device=pixels.device)
-                return none, None
-            pixels = pixels.new_zeros(1, *pixels.shape[1:])
+                return torch.zeros(0, width, device=pixels.device), None
+            cut = self._cut(torch.ones(1, 2, dtype=torch.int64))
+            pixels = pixels.new_zeros(sum(cut.views) if cut else 1, *pixels.shape[1:])
             if context:
                 tokens, mask = context
                 context = Instruction(tokens.new_zeros(1, 1, width), mask.new_zeros(1, 1))
-        made = self.mixture(pixels, context)
-        media = made.pop() if self.mixture.fusion.media else None
+        made = self.mixture(pixels, repeated(context, cut.views) if cut else context)
+        media = made.pop() if fusion.media else None
         if not made:  # all that it makes is injected
-            return torch.zeros(images, 0, width, device=pixels.device), media
-        visual = self.projector(made, context)
-        return visual[:images], media
+            return torch.zeros(0, width, device=pixels.device), media
+        if cut is None:
+            visual = self.projector(made, context).flatten(0, 1)
+        else:
+            units = self.tiles.tiling.units(made, fusion.grids)
+            tokens = self.projector(units, repeated(context, cut.units))
+            marks = getattr(self.projector, MARKS, None)
+            visual = assemble(tokens, marks, cut.units, cut.orders)
+        return visual if images else visual[:0], media
 
     def _too_long(self, tokens: int) -> None:
         llm, fusion = self.spec.llm, self.spec.fusion["name"]
         titles = ", ".join(encoder.title for encoder in self.spec.encoders)
+        cuts = self.tiles.cuts
+        cut, fewer = f" in tiles ({self.spec.tiling['name']})" * cuts, "fewer tiles, " * cuts
         raise UserError(
             f"{tokens} tokens exceed the context of {llm.name} ({llm.context}): {fusion} of "
-            f"{titles} makes {self.num_visual_tokens} tokens of an image; take a smaller grid, "
-            "fewer encoders, a connector of fewer tokens or shorter conversations"
+            f"{titles}{cut} makes {'up to ' * cuts}{self.num_visual_tokens} tokens of an image; "
+            f"take {fewer}a smaller grid, fewer encoders, a connector of fewer tokens or shorter "
+            "conversations"
         )
+
+
+def build_tiling(spec: ModelSpec) -> Tiling:
+    """The tiling of `spec`; UserError where its options make no sense."""
+    try:
+        return tiling_of(spec.tiling, spec.encoders[0].resolution)
+    except ValueError as error:
+        raise UserError(f"tiling '{spec.tiling['name']}': {error}") from error
 
 
 def build_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
-    """The connector of `spec` behind a fusion; UserError where it cannot take what that gives."""
+    """The connector of `spec` behind a fusion and a tiling, whose own tokens it holds.
+
+    UserError where one cannot take what that before it gives.
+    """
+    tiling, width = build_tiling(spec), spec.llm.width
     options = {**spec.connector}
     name = options.pop("name")
     try:
-        connector: Connector = CONNECTORS.build(
-            name, fusion.segments, fusion.grids, spec.llm.width, **options
-        )
+        segments = tiling.segments(fusion.segments, fusion.grids)
+    except ValueError as error:
+        raise UserError(f"tiling '{spec.tiling['name']}': {error}") from error
+    try:
+        connector: Connector = CONNECTORS.build(name, segments, fusion.grids, width, **options)
     except ValueError as error:
         raise UserError(f"connector '{name}': {error}") from error
+    if tiling.marks:  # as LLaVA-NeXT's newline begins
+        marks = torch.randn(len(tiling.marks), width) / width**0.5
+        connector.register_parameter(MARKS, nn.Parameter(marks))
     return connector
 
 

@@ -1,7 +1,7 @@
 """Visual tokens put in place of `<image>`, for a whole batch at once.
 
-Shapes: B conversations, T text tokens, I images, L visual tokens an image, D model width,
-S the longest spliced sequence.
+Shapes: B conversations, T text tokens, I images, L visual tokens of all of them, D model width, S
+the longest spliced sequence.
 """
 
 from typing import NamedTuple
@@ -20,18 +20,18 @@ class SpliceLayout(NamedTuple):
     text_places: Tensor
     """The place of each of those, row by row."""
     visual_places: Tensor
-    """(I*L,) the place of each visual token."""
+    """(L,) the place of each visual token."""
     mask: Tensor
     """(B,S) bool: real tokens of the spliced sequences."""
     image_columns: Tensor
     """(I,) where in its row each image begins, though it may take no token there."""
 
     def embeddings(self, text: Tensor, visual: Tensor) -> Tensor:
-        """Embedded text (all real text tokens, D) and (I,L,D) visual tokens -> (B,S,D)."""
+        """Embedded text (all real text tokens, D) and (L,D) visual tokens -> (B,S,D)."""
         spliced = text.new_zeros(self.mask.numel(), text.shape[-1])
         spliced = spliced.index_copy(0, self.text_places, text)
-        spliced = spliced.index_copy(0, self.visual_places, visual.flatten(0, 1).to(text.dtype))
-        return spliced.view(*self.mask.shape, -1)
+        spliced = spliced.index_copy(0, self.visual_places, visual.to(text.dtype))
+        return spliced.view(*self.mask.shape, text.shape[-1])
 
     def labels(self, labels: Tensor) -> Tensor:
         """(B,T) labels -> (B,S); nothing is learnt at visual tokens and padding."""
@@ -40,14 +40,16 @@ class SpliceLayout(NamedTuple):
 
 
 def splice_layout(
-    is_image: Tensor, mask: Tensor, visual_tokens: int, *, pad_left: bool
+    is_image: Tensor, mask: Tensor, visual_tokens: Tensor, *, pad_left: bool
 ) -> SpliceLayout:
-    """Lay out a batch whose every `<image>` becomes `visual_tokens` tokens.
+    """Lay out a batch whose k-th `<image>` becomes `visual_tokens[k]` tokens, (I,) int64.
 
     is_image, mask: (B,T) bool, `<image>` and real tokens. Whatever side the batch is padded on, the
     spliced one is padded on the right, or with `pad_left` on the left.
     """
-    widths = torch.where(is_image, visual_tokens, 1) * mask
+    image = mask & is_image
+    widths = mask.long()
+    widths[image] = visual_tokens
     ends = widths.cumsum(1)
     lengths = ends[:, -1:]
     longest = int(lengths.max())
@@ -57,7 +59,8 @@ def splice_layout(
     columns = shift + ends - widths
     starts = rows + columns
     text = mask & ~is_image
-    image = mask & is_image
-    visual = starts[image][:, None] + torch.arange(visual_tokens, device=mask.device)
+    before = visual_tokens.cumsum(0) - visual_tokens
+    visual = (starts[image] - before).repeat_interleave(visual_tokens)
+    visual = visual + torch.arange(len(visual), device=mask.device)
     real = steps >= shift if pad_left else steps < lengths
-    return SpliceLayout(text, starts[text], visual.flatten(), real, columns[image])
+    return SpliceLayout(text, starts[text], visual, real, columns[image])

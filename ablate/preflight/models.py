@@ -31,7 +31,7 @@ from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.model.injection import Injector, count_blocks
 from ablate.model.language import load_llm
-from ablate.model.mllm import build_connector
+from ablate.model.mllm import build_connector, build_tiling
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
@@ -107,18 +107,20 @@ class _Trial:
         if fusion is None:
             return 0
         connector = self._once(
-            [spec.connector, fusion.segments, fusion.grids, spec.llm.width],
+            [spec.connector, spec.tiling, fusion.segments, fusion.grids, spec.llm.width],
             f"connector '{spec.connector['name']}' of {name}",
             partial(try_connector, spec, fusion),
         )
         if connector is None:
             return 0
         limit = min(spec.llm.context, room)
-        if connector.num_tokens >= limit:
-            what = f"{name}: the {connector.num_tokens} tokens of an image leave no room for text "
-            what += "in "
-            remedy = "take a smaller grid, fewer encoders or a connector of fewer tokens, or raise "
-            remedy += "max_length"
+        tokens = build_tiling(spec).most_tokens(connector.num_tokens, connector.grid)
+        if tokens >= limit:
+            what = f"{name}: the {tokens} tokens of an image leave no room for text in "
+            remedy = (
+                "take a smaller grid, fewer encoders or tiles, a connector of fewer tokens, or "
+            )
+            remedy += "raise max_length"
             self.problems.append(Problem(f"{what}{limit}", remedy))
         sizes = {
             "encoders": sum(_parameters(tried_encoder.encoder) for tried_encoder in encoders),
@@ -240,7 +242,7 @@ def try_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
 
     def run(device: str) -> tuple[Connector, tuple[int, ...]]:
         connector = build_connector(spec, fusion)
-        segments = [torch.zeros(1, *segment, device=device) for segment in fusion.segments]
+        segments = [torch.zeros(1, *segment, device=device) for segment in connector.segments]
         instruction = torch.zeros(1, 3, spec.llm.width, device=device)
         context = Instruction(instruction, torch.ones(1, 3, dtype=torch.bool, device=device))
         given = connector(segments, context).shape if segments else (1, 0, spec.llm.width)

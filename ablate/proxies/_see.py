@@ -18,6 +18,7 @@ from ablate.catalog.llms import LlmSpec
 from ablate.data.chat import Chat
 from ablate.data.collate import TOGETHER, image_batches
 from ablate.data.dataset import Conversations, Sample
+from ablate.data.tiles import Tiles
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import write_json
@@ -52,7 +53,7 @@ def _data(ctx: "StepContext", llm: LlmSpec) -> Conversations:
     room = min(ctx.spec["max_length"], llm.context)
     with ctx.world.leader_first():
         return Conversations(
-            source, content, chat, Home(ctx.home).data, max_length=room, visual_tokens=1
+            source, content, chat, Home(ctx.home).data, max_length=room, tiles=Tiles.whole(1)
         )
 
 

@@ -25,5 +25,5 @@ def cost_of(study: Study, candidate: Candidate, what: str) -> float:
                 "give its stages steps, or its data the number of its rows"
             )
         return hours
-    model = estimate.model_cost(candidate)
+    model = estimate.model_cost(candidate, estimate.usual_size(study, candidate))
     return float({"visual_tokens": model.visual_tokens, "parameters": model.parameters}[what])

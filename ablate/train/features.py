@@ -4,14 +4,14 @@ Where a stage trains no encoder, what each makes of an image is the same at ever
 candidate that holds it. So it is made of all images of the data once, kept below the home, and read
 from there: to the bit what the stage would see in the pixels, on a processor of this kind.
 
-Shapes: B images, F values an image.
+Shapes: B images, F values an image; where a tiling cuts images, of their views.
 """
 
 import hashlib
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -56,21 +56,19 @@ def use_features(
         return
     encoders = mixture.all_encoders
     parts = {name: part for name, part in data.parts.items() if part.index.num_images}
-    sizes = [
-        4 * feature_size(encoder) * part.index.num_images
-        for encoder in encoders
-        for part in parts.values()
-    ]
+    views = {name: data.tiles.num_views(sizes) for name, sizes in data.sizes.items()}
+    rows = {name: views[name].sum() if views else parts[name].index.num_images for name in parts}
+    sizes = [4 * feature_size(one) * count for one in encoders for count in rows.values()]
     if max(sizes, default=0) > LIMIT or 2 * sum(sizes) > shutil.disk_usage(ctx.home).free:
         return
     for name, part in parts.items():
         files = [_made(ctx, encoder, data, part) for encoder in encoders]
-        data.features[name] = Features(files, part.index.num_images)
+        data.features[name] = Features(files, part.index.num_images, views.get(name))
 
 
 def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part) -> Path:
     """The file of an encoder's features of a source, made if it is not there."""
-    identity = {
+    identity: dict[str, Any] = {
         "version": VERSION,
         "encoder": encoder.spec.to_json(),
         "weights": hashlib.sha256(save(_weights(encoder))).hexdigest(),
@@ -78,11 +76,13 @@ def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part)
         "machine": machine(),
         "images": [part.index.folder.name, data.canvas, data.padding],
     }
+    if data.tiles.cuts:
+        identity["views"] = [ctx.spec["model"]["tiling"], data.tiles.tiling.side]
 
     def fill(folder: Path) -> None:
         print(f"{encoder.spec.title}: its features of {part.budget.source}", file=sys.stderr)
         with (folder / FILE).open("wb") as file:
-            for pixels in image_batches(data.images(part)):
+            for pixels in image_batches(data.seen(part)):
                 file.write(features(encoder, pixels).numpy().data)
             file.flush()
         flush(folder / FILE)

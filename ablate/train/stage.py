@@ -116,8 +116,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "weights": _published(model.spec),
         "parameters": sum(sizes.values()),
         "trainable": sum(row["trainable"] for row in table),
-        "visual_tokens": model.num_visual_tokens,
-        "vision_flops": sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops(),
+        "visual_tokens": round(batches.data.visual_tokens),
+        "vision_flops": round(batches.data.views * _flops_of_view(model)),
         "fusion_notes": model.mixture.fusion.notes(),
     }
     kept = _kept(ctx, plan)
@@ -153,6 +153,11 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     }
 
 
+def _flops_of_view(model: Mllm) -> int:
+    """Of encoders and fusion, for an image that is not cut."""
+    return sum(map(flops, model.spec.encoders)) + model.mixture.fusion.flops()
+
+
 def _published(spec: ModelSpec) -> dict[str, Any]:
     """Commit and sha256 of the files of each published repository, where `ablate fetch` got it."""
     parts = [encoder.weights for encoder in spec.encoders] + [spec.llm]
@@ -174,7 +179,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
             Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
             Home(ctx.home).data,
             max_length=min(plan.max_length, model.spec.llm.context),
-            visual_tokens=model.num_visual_tokens,
+            tiles=model.tiles,
         )
     order = (
         GroupedOrder(data.lengths, data.has_image, plan.batch_size, ctx.spec["seed"])

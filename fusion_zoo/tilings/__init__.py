@@ -8,6 +8,9 @@ imports no torch, so that a plan may ask it; `_views` has what is done to pixels
 package adds its own through the entry-point group `ablate.tilings`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from fusion_zoo._registry import Registry
 
 from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
@@ -22,6 +25,18 @@ __all__ = [
     "Whole",
     "newlines",
     "raster",
+    "tiling_of",
 ]
 
 TILINGS = Registry("tiling", "ablate.tilings", __name__)
+
+
+def tiling_of(choice: Mapping[str, Any], side: int) -> Tiling:
+    """The tiling of a name with options, `none` for images seen whole; `side` of its views.
+
+    ValueError for an unknown name or option, or one that makes no sense.
+    """
+    options = {**choice}
+    name = options.pop("name")
+    tiling: Tiling = Whole(side) if name == "none" else TILINGS.build(name, side, **options)
+    return tiling

@@ -15,8 +15,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .._interface import Segment
-
 Size = tuple[int, int]
 """Width and height in pixels."""
 Grid = tuple[int, int]
@@ -94,16 +92,18 @@ class Tiling:
         return np.arange(self.num_units(size) * tokens)
 
     def num_tokens(self, size: Size, tokens: int, grid: Grid | None) -> int:
-        """How many tokens an image becomes."""
-        return len(self.order(size, tokens, grid))
+        """How many tokens an image becomes; none where none is made of it, not even marks."""
+        return len(self.order(size, tokens, grid)) if tokens else 0
 
     def most_tokens(self, tokens: int, grid: Grid | None) -> int:
         """How many tokens an image becomes at most."""
         return max(self.num_tokens(size, tokens, grid) for size in self.largest())
 
-    def segments(self, made: Sequence[Segment], grids: Sequence[Grid | None]) -> Sequence[Segment]:
-        """What a connector is given of a unit, where a fusion makes these segments of a view, each
-        on a grid or on none. ValueError where it can do nothing with them."""
+    def segments(
+        self, made: Sequence[tuple[int, int]], grids: Sequence[Grid | None]
+    ) -> Sequence[tuple[int, int]]:
+        """The (tokens, channels) of each segment of a unit, where a fusion makes these of a view,
+        each on a grid or on none. ValueError where it can do nothing with them."""
         return made
 
     def units(self, made: Sequence[Tensor], grids: Sequence[Grid | None]) -> Sequence[Tensor]:

@@ -17,8 +17,6 @@ from ._interface import Canvas, Grid, Size, Tiling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .._interface import Segment
-
 
 class S2(Tiling):
     """One map with the channels of all scales, the smallest first.
@@ -44,10 +42,12 @@ class S2(Tiling):
     def num_units(self, size: Size) -> int:
         return 1
 
-    def segments(self, made: Sequence[Segment], grids: Sequence[Grid | None]) -> Sequence[Segment]:
+    def segments(
+        self, made: Sequence[tuple[int, int]], grids: Sequence[Grid | None]
+    ) -> Sequence[tuple[int, int]]:
         if None in grids:
             raise ValueError("s2 puts maps on top of each other, but this fusion makes none")
-        return [one._replace(channels=len(self.scales) * one.channels) for one in made]
+        return [(tokens, len(self.scales) * channels) for tokens, channels in made]
 
     def units(self, made: Sequence[Tensor], grids: Sequence[Grid | None]) -> Sequence[Tensor]:
         from ._views import stack_scales

@@ -19,6 +19,7 @@ from ablate.data.collate import MicroBatches, collate
 from ablate.data.dataset import BadImage, Conversations, Sample
 from ablate.data.images import read_image
 from ablate.data.sampler import Order
+from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 
 CHAT = Chat(byte_level(LLAMA3))
@@ -27,7 +28,7 @@ CHAT = Chat(byte_level(LLAMA3))
 def conversations(folder: Path, *rows: Any, **changed: Any) -> Conversations:
     """Those of one source with the rows; keywords change its fields, or the limits of tokens."""
     path = jsonl(folder / "chat.jsonl", *rows)
-    limits = {"max_length": 256, "visual_tokens": 4}
+    limits = {"max_length": 256, "tiles": Tiles.whole(4)}
     limits |= {key: changed.pop(key) for key in list(changed) if key in limits}
     source = parse({"conversations": path, "images": folder / "photos", **changed})
     return Conversations(source, fingerprint(source), CHAT, folder / "data", **limits)
@@ -43,7 +44,7 @@ def mixture(folder: Path, sizes: dict[str, int], **changed: Any) -> Conversation
         mix[name]["weight"] = weight
     source = parse({"mix": mix, **changed})
     return Conversations(
-        source, fingerprint(source), CHAT, folder / "data", max_length=99, visual_tokens=4
+        source, fingerprint(source), CHAT, folder / "data", max_length=99, tiles=Tiles.whole(4)
     )
 
 
@@ -86,7 +87,7 @@ def test_an_embedded_image_is_read_from_the_index(folder: Path) -> None:
     pq.write_table(pa.Table.from_pylist([row(image=png)]), folder / "a.parquet")
     source = parse({"conversations": folder / "a.parquet"})
     data = Conversations(
-        source, fingerprint(source), CHAT, folder / "data", max_length=99, visual_tokens=4
+        source, fingerprint(source), CHAT, folder / "data", max_length=99, tiles=Tiles.whole(4)
     )
     np.testing.assert_array_equal(data[0].images[0], read_image(folder / "photos" / "one.png"))
 

@@ -18,6 +18,7 @@ from ablate.catalog.data_sources import Files, parse
 from ablate.data.chat import Chat
 from ablate.data.dataset import Conversations
 from ablate.data.prepare import Part, indexed
+from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 
 CHATS = {
@@ -138,7 +139,7 @@ def test_an_image_of_a_kind_that_a_decoder_gives_up_on_is_named_with_its_row_and
     rows = [row("a", image=whole), row("b", image=damaged), row("c", image=b"GIF89a")]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     source = parse({"conversations": tmp_path / "a.parquet", "max_bad": 2})
-    limits = {"max_length": 99, "visual_tokens": 4}
+    limits = {"max_length": 99, "tiles": Tiles.whole(4)}
     content = fingerprint(source)
     data = Conversations(source, content, CHATS["llama3"], tmp_path / "data", **limits)
     sample, bad = data.readable(1)

@@ -88,7 +88,7 @@ def seen_by(adapter, monkeypatch):
     """How many images go through the encoders each time."""
     counts, see = [], adapter.model.see
     monkeypatch.setattr(
-        adapter.model, "see", lambda pixels: counts.append(len(pixels)) or see(pixels)
+        adapter.model, "see", lambda pixels, sizes: counts.append(len(pixels)) or see(pixels, sizes)
     )
     return counts
 

@@ -20,6 +20,7 @@ from ablate.catalog.data_sources import WorldData
 from ablate.data.chat import Chat
 from ablate.data.images import read_image
 from ablate.data.prepare import prepare
+from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 from ablate.evaluate import score
 from ablate.evaluate.adapter import AblateLMM, Answerer
@@ -32,7 +33,7 @@ class Oracle(torch.nn.Module):
     """Knows the answer to each prompt about each image; `say` may turn it into another."""
 
     spec = SimpleNamespace(llm=SimpleNamespace(context=4096))
-    num_visual_tokens = 16
+    tiles = Tiles.whole(16)
     sees_each_question = False
 
     def __init__(self, data, say=lambda row: row["answer"]):
@@ -49,9 +50,10 @@ class Oracle(torch.nn.Module):
                 key = (hashlib.sha256(pixels).digest(), tuple(prompt))
                 self.answers[key] = self.tokenizer(say(row), add_special_tokens=False).input_ids
 
-    def see(self, pixels):
+    def see(self, pixels, sizes):
+        assert sizes is None
         digests = (hashlib.sha256(one.numpy().tobytes()).digest() for one in pixels)
-        return torch.stack([torch.tensor([list(digest)], dtype=torch.uint8) for digest in digests])
+        return [torch.tensor([list(digest)], dtype=torch.uint8) for digest in digests]
 
     def generate(self, batch, max_new_tokens, stop_ids, visual):
         assert stop_ids == [self.tokenizer.eos_token_id]

@@ -1,7 +1,9 @@
 """A tiny random language model in a folder, and models built on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
+from ablate.catalog.axes import TILING
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 
 VOCABULARY = 40
@@ -49,11 +52,12 @@ def make_model(llm_folder: Path) -> Callable[..., Mllm]:
         grid: int = 2,
         norm: str = "none",
         seed: int = 0,
+        tiling: Mapping[str, Any] = MappingProxyType({"name": "none"}),
     ) -> Mllm:
         llm = llms.resolve(str(llm_folder))
         encoders = [registry.resolve(title) for title in titles or ("clip-micro@32",)]
         how = {"name": fusion, "grid": [grid, grid], "options": {}}
-        spec = ModelSpec(encoders, how, norm, llm)
+        spec = ModelSpec(encoders, how, norm, llm, tiling=TILING.filled(tiling))
         return build_model(spec, load_weights=False, seed=seed).eval()
 
     return make

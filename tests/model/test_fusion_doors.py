@@ -321,7 +321,7 @@ def test_a_fusion_that_takes_the_language_model_must_be_told_it() -> None:
 def test_media_stand_by_conversation_in_the_order_of_its_images() -> None:
     ids = torch.tensor([[IMAGE, 1, IMAGE], [2, 3, 4], [5, IMAGE, 0]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
-    layout = splice_layout(ids == IMAGE, mask, 0, pad_left=False)
+    layout = splice_layout(ids == IMAGE, mask, torch.zeros(3, dtype=torch.int64), pad_left=False)
     media = torch.arange(3.0).view(3, 1, 1) + 1
     view = MediaView.of(media, torch.tensor([0, 0, 2]), layout)
     assert view.media[..., 0].tolist() == [[1, 2], [0, 0], [3, 0]]

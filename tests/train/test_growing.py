@@ -33,7 +33,7 @@ def small(make_context: Make) -> Path:
 def seen(model: Mllm) -> torch.Tensor:
     """What the language model is given of five images of any size."""
     torch.manual_seed(0)
-    return model.eval().see(torch.randint(0, 256, (5, 3, 96, 80), dtype=torch.uint8))
+    return torch.stack(model.eval().see(torch.randint(0, 256, (5, 3, 96, 80), dtype=torch.uint8)))
 
 
 @pytest.mark.parametrize("norm", ["layer", "none"])

@@ -1,0 +1,95 @@
+"""How a model looks at images: which views are cut of each, and how many tokens each becomes.
+
+Shapes: I images, V views, H W pixels, S pixels of a view's side.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fusion_zoo.tilings import Grid, Order, Size, Tiling, Whole
+from fusion_zoo.tilings._views import cut
+
+Sizes = npt.NDArray[np.int64]
+"""Width and height of each image, (I,2)."""
+
+
+class Cut(NamedTuple):
+    """How images are cut, each on its own."""
+
+    views: list[int]
+    units: list[int]
+    orders: list[Order]
+
+
+class Tiles:
+    """A tiling whose units become so many tokens each, on a grid (rows, columns) or on none."""
+
+    def __init__(self, tiling: Tiling, tokens: int, grid: Grid | None = None) -> None:
+        self.tiling, self.tokens, self.grid = tiling, tokens, grid
+        self._orders = dict[Size, Order]()
+
+    @classmethod
+    def whole(cls, tokens: int) -> "Tiles":
+        """Images are seen whole, and each becomes so many tokens."""
+        return cls(Whole(1), tokens)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether an image is cut at all; it is given as it is otherwise."""
+        return not isinstance(self.tiling, Whole)
+
+    @property
+    def most(self) -> int:
+        """How many tokens an image becomes at most."""
+        return self.tiling.most_tokens(self.tokens, self.grid)
+
+    def order(self, size: Size) -> Order:
+        """Which tokens of its units an image of this size becomes."""
+        key = (1, 1) if self.tiling.fixed else size
+        if key not in self._orders:
+            made = self.tiling.order(key, self.tokens, self.grid)
+            self._orders[key] = made if self.tokens else made[:0]
+        return self._orders[key]
+
+    def counts(self, sizes: Sizes) -> npt.NDArray[np.int64]:
+        """How many tokens each image becomes, (I,)."""
+        return _of_each(sizes, lambda size: len(self.order(size)))
+
+    def num_views(self, sizes: Sizes) -> npt.NDArray[np.int64]:
+        """How many views each image has, (I,)."""
+        return _of_each(sizes, self.tiling.num_views)
+
+    def lengths(self, images: int, sizes: Tensor | None) -> Tensor:
+        """How many tokens each of so many images becomes, (I,); sizes (I,2), if they are cut."""
+        if self.tiling.fixed:
+            return torch.full((images,), self.most)
+        return torch.from_numpy(self.counts(_given(sizes).numpy()))
+
+    def cut(self, sizes: Tensor | None) -> Cut:
+        """How images of these widths and heights (I,2) are cut; None: there are no images."""
+        whole = [(width, height) for width, height in _given(sizes).tolist()]
+        return Cut(
+            [self.tiling.num_views(size) for size in whole],
+            [self.tiling.num_units(size) for size in whole],
+            [self.order(size) for size in whole],
+        )
+
+    def views(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The views (V,3,S,S) of an image (3,H,W)."""
+        return cut(torch.from_numpy(image), self.tiling).numpy()
+
+
+def _given(sizes: Tensor | None) -> Tensor:
+    return torch.ones(0, 2, dtype=torch.int64) if sizes is None else sizes
+
+
+def _of_each(sizes: Sizes, count: Callable[[Size], int]) -> npt.NDArray[np.int64]:
+    """A number of each image, which is asked once of each size."""
+    unlike, which = np.unique(sizes, axis=0, return_inverse=True)
+    numbers = [count((width, height)) for width, height in unlike.tolist()]
+    return np.array(numbers, dtype=np.int64)[which.ravel()]
