@@ -84,11 +84,14 @@ def has_notes(name: str) -> bool:
 
     ValueError for an unknown name.
     """
-    found = FUSIONS.class_source(name)
+    source = FUSIONS.class_source(name)
     plain = ["Fusion"], ["fusion_zoo.Fusion"]
-    if found is None or [ast.unparse(base) for base in found.bases] not in plain:
+    if source is None or [ast.unparse(base) for base in source.bases] not in plain:
         return True
-    return any(isinstance(one, ast.FunctionDef) and one.name == "notes" for one in found.body)
+    return any(
+        isinstance(statement, ast.FunctionDef) and statement.name == "notes"
+        for statement in source.body
+    )
 
 
 def takes_llm(name: str) -> bool:
@@ -113,8 +116,8 @@ def build(
     `llm`: for those that take it. ValueError for an unknown name or option (with the nearest one),
     or one that does not fit.
     """
-    told = (llm,) if takes_llm(name) else ()
-    if told == (None,):
+    language = (llm,) if takes_llm(name) else ()
+    if language == (None,):
         raise ValueError(f"fusion '{name}' has to do with the language model: give its shape")
-    fusion: Fusion = FUSIONS.build(name, shapes, grid, *told, **given)
+    fusion: Fusion = FUSIONS.build(name, shapes, grid, *language, **given)
     return fusion

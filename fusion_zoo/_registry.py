@@ -100,10 +100,10 @@ class Registry:
         if entry is None:  # ours: an internal error
             return
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.module
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        message = " ".join(f"{type(error).__name__}: {error}".split())
         raise self.error(
-            f"{self.noun} '{name}' of {package} cannot {what}: {said} ({_origin(error, entry)}); "
-            "mend that package, or do without it"
+            f"{self.noun} '{name}' of {package} cannot {what}: {message} "
+            f"({_origin(error, entry)}); mend that package, or do without it"
         ) from error
 
     def describe(self, name: str) -> str:
@@ -157,9 +157,15 @@ class Registry:
 
     def says(self, name: str, flag: str) -> bool:
         """Whether its class sets this to true (`flag: ClassVar[bool] = True`)."""
-        found = self.class_source(name)
-        said = (one for one in (found.body if found else ()) if isinstance(one, ast.AnnAssign))
-        return any(ast.unparse(one) == f"{flag}: ClassVar[bool] = True" for one in said)
+        source = self.class_source(name)
+        statements = (
+            statement
+            for statement in (source.body if source else ())
+            if isinstance(statement, ast.AnnAssign)
+        )
+        return any(
+            ast.unparse(statement) == f"{flag}: ClassVar[bool] = True" for statement in statements
+        )
 
     def fingerprint(self, name: str) -> str:
         """sha256 of its source and of what all in our package share (files that begin with `_`).
@@ -168,7 +174,7 @@ class Registry:
         """
         room = locate(self.room) if self.room else None
         places = (room and room.submodule_search_locations) or ()
-        shared = [path for place in places for path in sorted(Path(place).glob("_*.py"))]
+        shared = [path for folder in places for path in sorted(Path(folder).glob("_*.py"))]
         files = [*shared, self.file(name)]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
@@ -197,7 +203,7 @@ class Registry:
 def _files(package: str, sets: str) -> Entries:
     """What the files of a package hold, but for those that begin with `_`."""
     spec = locate(package)
-    folders = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
+    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
     paths = sorted(path for folder in folders for path in folder.glob("[!_]*.py"))
     if sets:
         line = re.compile(rf"^{sets}\b", re.MULTILINE)
@@ -230,13 +236,13 @@ def _origin(error: Exception, entry: EntryPoint) -> str:
     if spec is None or spec.origin is None:
         return f"no module {entry.module}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename) == Path(spec.origin)]
-    return f"{spec.origin}:{own[-1].lineno}" if own else spec.origin
+    frames_of_component = [frame for frame in frames if Path(frame.filename) == Path(spec.origin)]
+    return f"{spec.origin}:{frames_of_component[-1].lineno}" if frames_of_component else spec.origin
 
 
 def _fits(value: Any, wanted: type) -> bool:
     if wanted is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     return type(value) is wanted or (wanted is float and type(value) is int)
 
 

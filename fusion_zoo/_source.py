@@ -47,10 +47,12 @@ def options(file: Path, name: str) -> dict[str, Any]:
 
 def constructor(file: Path, name: str) -> ast.FunctionDef | None:
     """The `__init__` of a class as written in its file; None if it is not written there."""
-    found = class_source(file, name)
-    inside = found.body if found else []
-    own = (node for node in inside if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    return next(own, None)
+    source = class_source(file, name)
+    inside = source.body if source else []
+    constructors = (
+        node for node in inside if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    )
+    return next(constructors, None)
 
 
 def class_source(file: Path, name: str) -> ast.ClassDef | None:

@@ -73,9 +73,11 @@ class MiniGemini(Fusion):
     def notes(self) -> list[str]:
         if len(self.shapes) == 1 or self.window != (1, 1):
             return []
-        idle = sum(one.numel() for part in (self.query, self.key) for one in part.parameters())
+        idle = sum(
+            parameter.numel() for part in (self.query, self.key) for parameter in part.parameters()
+        )
         height, width = self.grid
-        finer = any(one.height > height or one.width > width for one in self.shapes[1:])
+        finer = any(shape.height > height or shape.width > width for shape in self.shapes[1:])
         why = "`window` is 1" if finer else f"no map is finer than the {height}x{width} tokens"
         return [
             f"Each token's window is one key ({why}): the softmax has nothing to choose, query and "

@@ -46,11 +46,11 @@ class Resolved:
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            place = {**self.environment, **other, "extra": extra}
+            markers = {**self.environment, **other, "extra": extra}
             for need in self.needs.get(name, []):
-                if need.marker is None or need.marker.evaluate(place):
-                    found = str(canonicalize_name(need.name))
-                    ahead += [(found, one) for one in ("", *need.extras)]
+                if need.marker is None or need.marker.evaluate(markers):
+                    package = str(canonicalize_name(need.name))
+                    ahead += [(package, extra) for extra in ("", *need.extras)]
         return {name for name, _ in seen}
 
 
@@ -74,15 +74,15 @@ def read(report: Mapping[str, object]) -> Resolved:
     environment = report["environment"]
     assert isinstance(items, list)
     assert isinstance(environment, dict)
-    entries = {str(canonicalize_name(one["metadata"]["name"])): one for one in items}
-    (ours,) = (name for name, one in entries.items() if "dir_info" in one["download_info"])
-    metadata = {name: one["metadata"] for name, one in entries.items()}
+    entries = {str(canonicalize_name(entry["metadata"]["name"])): entry for entry in items}
+    (ours,) = (name for name, entry in entries.items() if "dir_info" in entry["download_info"])
+    metadata = {name: entry["metadata"] for name, entry in entries.items()}
     return Resolved(
-        {name: one["name"] for name, one in metadata.items()},
-        {name: one["version"] for name, one in metadata.items() if name != ours},
+        {name: fields["name"] for name, fields in metadata.items()},
+        {name: fields["version"] for name, fields in metadata.items() if name != ours},
         {
-            name: [Requirement(line) for line in one.get("requires_dist", [])]
-            for name, one in metadata.items()
+            name: [Requirement(line) for line in fields.get("requires_dist", [])]
+            for name, fields in metadata.items()
         },
         environment,
         ours,
@@ -91,9 +91,13 @@ def read(report: Mapping[str, object]) -> Resolved:
 
 def pins(answers: Mapping[str, Resolved]) -> Iterator[str]:
     """The lines of constraints.txt, from what each Python would install."""
-    everything = {name for one in answers.values() for name in one.versions}
-    base = {name for one in answers.values() for name in one.reached("dev")}
-    anywhere = {name for one in answers.values() for name in one.reached("dev", "deepspeed", **MAC)}
+    everything = {name for resolved in answers.values() for name in resolved.versions}
+    base = {name for resolved in answers.values() for name in resolved.reached("dev")}
+    anywhere = {
+        name
+        for resolved in answers.values()
+        for name in resolved.reached("dev", "deepspeed", **MAC)
+    }
     yield HEAD
     for apart in (False, True):
         if apart:
@@ -104,12 +108,12 @@ def pins(answers: Mapping[str, Resolved]) -> Iterator[str]:
 
 
 def _lines(name: str, answers: Mapping[str, Resolved], system: str) -> Iterator[str]:
-    written = next(one.names[name] for one in answers.values() if name in one.names)
-    found = {python: one.versions.get(name) for python, one in answers.items()}
-    for version in dict.fromkeys(found.values()):
+    written = next(resolved.names[name] for resolved in answers.values() if name in resolved.names)
+    versions = {python: resolved.versions.get(name) for python, resolved in answers.items()}
+    for version in dict.fromkeys(versions.values()):
         if version is not None:
-            those = [python for python, one in found.items() if one == version]
-            parts = (_for_pythons(those, list(found)), system)
+            those = [python for python, pinned in versions.items() if pinned == version]
+            parts = (_for_pythons(those, list(versions)), system)
             marker = " and ".join(part for part in parts if part)
             yield f"{written}=={version}{f'; {marker}' if marker else ''}\n"
 
@@ -130,8 +134,15 @@ def parse(text: str, extra: Iterable[str] = ()) -> dict[str, str]:
     wanted = [Requirement(line) for line in base.splitlines() if line and line[0] != "#"]
     if "deepspeed" in extra:
         wanted += [Requirement(line) for line in apart.splitlines() if line]
-    here = [one for one in wanted if one.marker is None or one.marker.evaluate()]
-    return {str(canonicalize_name(one.name)): str(one.specifier)[2:] for one in here}
+    here = [
+        requirement
+        for requirement in wanted
+        if requirement.marker is None or requirement.marker.evaluate()
+    ]
+    return {
+        str(canonicalize_name(requirement.name)): str(requirement.specifier)[2:]
+        for requirement in here
+    }
 
 
 def main() -> None:

@@ -31,18 +31,18 @@ Scores = Mapping[frozenset[str], float]
 """The composite of each mixture, a set of encoders."""
 
 
-def drawn(study: StudyResult, one: CandidateResult) -> Draws:
+def drawn(study: StudyResult, candidate: CandidateResult) -> Draws:
     """A candidate's runs as if each were another candidate's only one.
 
     Training noise comes from all other candidates with several runs.
     """
-    others = [other.runs for other in replicated(study) if other is not one]
+    others = [other.runs for other in replicated(study) if other is not candidate]
     replicates = _sample(others) if others else None
-    return _sample([[run] for run in one.runs]).draw(replicates=replicates)
+    return _sample([[run] for run in candidate.runs]).draw(replicates=replicates)
 
 
 def _scored(study: StudyResult) -> list[CandidateResult]:
-    every = [one for one in study.candidates if one.runs]
+    every = [candidate for candidate in study.candidates if candidate.runs]
     if not every:
         raise SystemExit(f"{study.name}: nothing is scored in {study.home}")
     return every
@@ -50,7 +50,7 @@ def _scored(study: StudyResult) -> list[CandidateResult]:
 
 def replicated(study: StudyResult) -> list[CandidateResult]:
     """The candidates that have several runs."""
-    return [one for one in study.candidates if len(one.runs) > 1]
+    return [candidate for candidate in study.candidates if len(candidate.runs) > 1]
 
 
 def _sample(candidates: Sequence[Sequence[Answers]]) -> Sample:
@@ -83,7 +83,7 @@ def deviations(runs: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, float
     """Of several candidates' `runs`, scores by name: the standard deviation over seeds, pooled."""
     freedom = sum(len(scores) - 1 for scores in runs)
     squares = {
-        name: sum(np.var([one[name] for one in scores]) * len(scores) for scores in runs)
+        name: sum(np.var([run[name] for run in scores]) * len(scores) for scores in runs)
         for name in runs[0][0]
     }
     return {name: float(np.sqrt(total / freedom)) for name, total in squares.items()}
@@ -93,61 +93,66 @@ def scores_of(study: StudyResult, run: Answers) -> dict[str, float]:
     """A run's score of each benchmark, by title, and their mean, in points."""
     tasks = np.array([task for task, _ in run.questions])
     scores, weights = np.array(run.scores), np.array(run.weights)
-    found = {
+    by_task = {
         title: 100.0 * float(np.average(scores[tasks == task], weights=weights[tasks == task]))
         for task, title in study.tasks.items()
     }
-    return {**found, COMPOSITE: float(np.mean(list(found.values())))}
+    return {**by_task, COMPOSITE: float(np.mean(list(by_task.values())))}
 
 
 def greedy(scores: Scores) -> frozenset[str]:
     """The best mixture on the way of a greedy search, which adds an encoder at a time to the first
     and goes on to the largest that there is."""
     way = [min(scores, key=len)]
-    while larger := [one for one in scores if one > way[-1] and len(one) == len(way[-1]) + 1]:
-        way.append(max(larger, key=lambda one: scores[one]))
-    return max(way, key=lambda one: scores[one])
+    while larger := [
+        mixture for mixture in scores if mixture > way[-1] and len(mixture) == len(way[-1]) + 1
+    ]:
+        way.append(max(larger, key=lambda mixture: scores[mixture]))
+    return max(way, key=lambda mixture: scores[mixture])
 
 
 def describe(study: StudyResult) -> Iterator[str]:
     """Line by line what the runs say."""
     every = _scored(study)
-    width = max(len(one.name) for one in every)
-    for one in every:
-        seeds = " ".join(f"{score:5.1f}" for score in one.seed_scores)
-        spread = f"   sd {one.spread:.1f}" if one.spread is not None else ""
-        yield f"{one.name:<{width}} {seeds}{spread}"
+    width = max(len(candidate.name) for candidate in every)
+    for candidate in every:
+        seeds = " ".join(f"{score:5.1f}" for score in candidate.seed_scores)
+        spread = f"   sd {candidate.spread:.1f}" if candidate.spread is not None else ""
+        yield f"{candidate.name:<{width}} {seeds}{spread}"
     if several := replicated(study):
-        runs = [[scores_of(study, run) for run in one.runs] for one in several]
-        freedom = sum(len(one) - 1 for one in runs)
-        told = ", ".join(f"{name} {value:.1f}" for name, value in deviations(runs).items())
-        yield f"standard deviation over seeds ({freedom} degrees of freedom): {told}"
-        every_draws = [drawn(study, one) for one in several]
+        runs = [[scores_of(study, run) for run in candidate.runs] for candidate in several]
+        freedom = sum(len(scores) - 1 for scores in runs)
+        spreads = ", ".join(f"{name} {value:.1f}" for name, value in deviations(runs).items())
+        yield f"standard deviation over seeds ({freedom} degrees of freedom): {spreads}"
+        every_draws = [drawn(study, candidate) for candidate in several]
         yield f"another seed's score inside the interval: {_total(map(count_inside, every_draws))}"
         yield f"the same candidate, p < {ALPHA}: {_total(map(count_different, every_draws))}"
-    if len({frozenset(one.encoders) for one in every}) == len(every):
+    if len({frozenset(candidate.encoders) for candidate in every}) == len(every):
         yield from _describe_greedy(every)
 
 
 def _total(counts: Iterator[tuple[int, int]]) -> str:
-    found, of = np.sum(list(counts), axis=0)
-    return f"{found} of {of} ({100 * found / of:.0f} %)"
+    hits, of = np.sum(list(counts), axis=0)
+    return f"{hits} of {of} ({100 * hits / of:.0f} %)"
 
 
 def _describe_greedy(every: Sequence[CandidateResult]) -> Iterator[str]:
-    runs = min(len(one.runs) for one in every)
+    runs = min(len(candidate.runs) for candidate in every)
     columns = {
-        f"run {n + 1}": {frozenset(one.encoders): one.seed_scores[n] for one in every}
+        f"run {n + 1}": {
+            frozenset(candidate.encoders): candidate.seed_scores[n] for candidate in every
+        }
         for n in range(runs)
     }
     if runs > 1:
         columns["mean"] = {
-            frozenset(one.encoders): float(np.mean(one.seed_scores[:runs])) for one in every
+            frozenset(candidate.encoders): float(np.mean(candidate.seed_scores[:runs]))
+            for candidate in every
         }
     for name, scores in columns.items():
-        found, best = greedy(scores), max(scores, key=lambda one: scores[one])
+        end, best = greedy(scores), max(scores, key=lambda mixture: scores[mixture])
         yield (
-            f"{name}: greedy ends at {_words(found)} {scores[found]:.1f}; "
+            f"{name}: greedy ends at {_words(end)} {scores[end]:.1f}; "
             f"the best of {len(scores)} is {_words(best)} {scores[best]:.1f}"
         )
 
@@ -165,21 +170,21 @@ def write_csv(study: StudyResult, path: Path) -> None:
             file.write(f"# {line}\n")
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["candidate", "benchmark", "score", "seed"])
-        for one in every:
-            for seed, run in zip(one.config["seeds"], one.runs, strict=True):
+        for candidate in every:
+            for seed, run in zip(candidate.config["seeds"], candidate.runs, strict=True):
                 for title, score in scores_of(study, run).items():
                     if title != COMPOSITE:
-                        table.writerow(["+".join(one.encoders), title, f"{score:.4f}", seed])
+                        table.writerow(["+".join(candidate.encoders), title, f"{score:.4f}", seed])
 
 
 def _origin(every: Sequence[CandidateResult]) -> Iterator[str]:
     """Commits, machines and versions of all steps, each once."""
-    records = [step.record for one in every for step in one.steps]
+    records = [step.record for candidate in every for step in candidate.steps]
     for field in ("git_commit", "machine", "threads", "versions"):
-        said = {
+        values = {
             json.dumps(record[field], sort_keys=True) for record in records if record.get(field)
         }
-        yield f"{field}: {' | '.join(sorted(said))}"
+        yield f"{field}: {' | '.join(sorted(values))}"
 
 
 def main() -> None:

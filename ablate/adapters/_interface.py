@@ -45,11 +45,11 @@ def linear_layers(part: nn.Module) -> dict[str, nn.Module]:
     inside torch's attention, and timm's joint layer for queries, keys and values with biases apart.
     """
     head = part.get_output_embeddings() if isinstance(part, PreTrainedModel) else None
-    found = {}
+    layers = {}
     for outer, parent in part.named_modules():
         apart = getattr(parent, "q_bias", None) is not None
         for name, layer in parent.named_children():
             uncalled = isinstance(parent, nn.MultiheadAttention) or (apart and name == "qkv")
             if isinstance(layer, nn.Linear | Conv1D) and layer is not head and not uncalled:
-                found[f"{outer}.{name}".lstrip(".")] = layer
-    return found
+                layers[f"{outer}.{name}".lstrip(".")] = layer
+    return layers

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ablate.data.world import scenes
 from ablate.data.world.draw import CANVAS, CENTRES, Picture, draw_scene
-from ablate.data.world.scenes import GRID, Place, Scene, sample_scene
+from ablate.data.world.scenes import GRID, Position, Scene, sample_scene
 
 # What a cell may be asked for, and the values it can take.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -63,15 +63,15 @@ class Pages:
         index = {value: number for number, value in enumerate(ATTRIBUTES[attribute])}
         labels = np.full((len(self.scenes), GRID, GRID), -1)
         for row, scene in enumerate(self.scenes):
-            for place, cell in scene.cells.items():
+            for position, cell in scene.cells.items():
                 if attribute in cell:
-                    labels[row, *place] = index[cell[attribute]]
+                    labels[row, *position] = index[cell[attribute]]
         return torch.from_numpy(labels).flatten(1)
 
 
 def crowded_scene(kind: str, rng: Random) -> Scene:
     """A scene whose 16 cells are all filled (colours repeat): more to learn from a page."""
-    cells: dict[Place, dict[str, str]] = {}
+    cells: dict[Position, dict[str, str]] = {}
     while len(cells) < GRID * GRID:
         for cell in sample_scene(kind, rng).cells.values():
             cells[divmod(len(cells) % (GRID * GRID), GRID)] = dict(cell)

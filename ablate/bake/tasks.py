@@ -20,9 +20,9 @@ from ablate.data.world.scenes import (
     DOTS,
     GRID,
     PATTERNS,
-    Place,
+    Position,
     Scene,
-    place_words,
+    position_words,
     sample_scene,
 )
 from ablate.encoders.base import Encoder
@@ -71,22 +71,22 @@ class RegionCaptions(Task):
 
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(self.kinds, self.batch_size, rng)
-        said = [
+        captioned = [
             self._caption((row, column), scene.cells.get((row, column), {}))
             for scene in pages.scenes
             for row in range(GRID)
             for column in range(GRID)
         ]
-        captions = sorted(set(said))
-        target = torch.tensor([captions.index(caption) for caption in said])
+        captions = sorted(set(captioned))
+        target = torch.tensor([captions.index(caption) for caption in captioned])
         text = self.text(torch.stack([self._embed(caption) for caption in captions]))
         image = self.image(cells(encoder, pages.pixels)).flatten(0, 1)
         logits = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T * self.scale.exp()
         return F.cross_entropy(logits, target)
 
-    def _caption(self, place: Place, cell: Mapping[str, str]) -> tuple[str, ...]:
-        said = (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
-        return (*place_words(place), *said) if self.placed else said
+    def _caption(self, position: Position, cell: Mapping[str, str]) -> tuple[str, ...]:
+        words = (*(cell[name] for name in self.names if name in cell), cell_kind(cell))
+        return (*position_words(position), *words) if self.placed else words
 
     def _embed(self, caption: tuple[str, ...]) -> Tensor:
         embedded: Tensor = self.words(torch.tensor([[self.index[word] for word in caption]]))
@@ -106,8 +106,8 @@ class Reading(Task):
 
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("document", "objects", "document", "text"), self.batch_size, rng)
-        found = cells(encoder, pages.pixels)
-        losses = [_label_loss(head(found), pages.labels(n)) for n, head in self.heads.items()]
+        features = cells(encoder, pages.pixels)
+        losses = [_label_loss(head(features), pages.labels(n)) for n, head in self.heads.items()]
         return torch.stack(losses).mean()
 
 
@@ -122,12 +122,12 @@ class Detection(Task):
 
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("objects",), self.batch_size, rng)
-        found, heat = cells(encoder, pages.pixels), by_cell(F.max_pool2d(pages.heat, SUB))
+        features, heat = cells(encoder, pages.pixels), by_cell(F.max_pool2d(pages.heat, SUB))
         where = F.binary_cross_entropy_with_logits(
-            self.head(found), heat.flatten(2), pos_weight=torch.tensor(4.0)
+            self.head(features), heat.flatten(2), pos_weight=torch.tensor(4.0)
         )
         marks = heat[:, :, CENTRES.index("mark")].sum(-1).long()
-        return where + 0.3 * _label_loss(self.count(found), marks)
+        return where + 0.3 * _label_loss(self.count(features), marks)
 
 
 class Segmentation(Task):
@@ -142,12 +142,12 @@ class Segmentation(Task):
     def forward(self, encoder: Encoder, rng: Random) -> Tensor:
         pages = draw_pages(("chart", "chart", "objects"), self.batch_size, rng)
         masks = F.one_hot(pages.parts, len(PARTS)).permute(0, 3, 1, 2).float()
-        found = cells(encoder, pages.pixels)
-        logits = self.head(found).reshape(-1, len(PARTS), (CELL // SUB) ** 2)
+        features = cells(encoder, pages.pixels)
+        logits = self.head(features).reshape(-1, len(PARTS), (CELL // SUB) ** 2)
         edges = F.cross_entropy(logits, by_cell(F.avg_pool2d(masks, SUB)).flatten(0, 1))
         filled = by_cell(masks[:, PARTS.index("filled"), None])  # (B,G,1,32*32)
         rows = filled.reshape(*filled.shape[:2], CELL, CELL).amax(-1).sum(-1)
-        return edges + 0.3 * _label_loss(self.height(found), (rows / SUB).long())
+        return edges + 0.3 * _label_loss(self.height(features), (rows / SUB).long())
 
 
 class Instances(Task):
@@ -171,33 +171,33 @@ class Instances(Task):
         moved = [_redrawn(scene, rng) for scene in first.scenes]
         second = draw_scenes([scene for scene, _ in moved], rng)
         pixels = torch.cat([first.pixels, second.pixels])
-        found = F.normalize(self.head(cells(encoder, pixels)), dim=-1)
+        features = F.normalize(self.head(cells(encoder, pixels)), dim=-1)
         pairs = [
             (page * GRID * GRID + _flat(old), (page + len(moved)) * GRID * GRID + _flat(new))
             for page, (_, places) in enumerate(moved)
             for old, new in places
         ]
-        one, two = (found.flatten(0, 1)[list(side)] for side in zip(*pairs, strict=True))
-        logits = one @ two.T / self.temperature
+        before, after = (features.flatten(0, 1)[list(side)] for side in zip(*pairs, strict=True))
+        logits = before @ after.T / self.temperature
         target = torch.arange(len(pairs))
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def _redrawn(scene: Scene, rng: Random) -> tuple[Scene, list[tuple[Place, Place]]]:
+def _redrawn(scene: Scene, rng: Random) -> tuple[Scene, list[tuple[Position, Position]]]:
     """The same outlines at other places with everything else drawn anew; and (old, new) places."""
     donors = [cell for _ in range(4) for cell in sample_scene("objects", rng).cells.values()]
     old = list(scene.cells)
     spots = rng.sample(range(GRID * GRID), len(old))
     new = [divmod(spot, GRID) for spot in spots]
     redrawn = {
-        place: {**donor, "shape": scene.cells[was]["shape"]}
-        for place, was, donor in zip(new, old, donors, strict=False)
+        position: {**donor, "shape": scene.cells[was]["shape"]}
+        for position, was, donor in zip(new, old, donors, strict=False)
     }
     return Scene("objects", redrawn), list(zip(old, new, strict=True))
 
 
-def _flat(place: Place) -> int:
-    return place[0] * GRID + place[1]
+def _flat(position: Position) -> int:
+    return position[0] * GRID + position[1]
 
 
 def by_cell(maps: Tensor) -> Tensor:

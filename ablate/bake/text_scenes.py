@@ -19,7 +19,7 @@ from ablate.data.world.questions import CAPTION_PROMPT, Question, caption, descr
 from ablate.data.world.scenes import GRID, Scene
 
 PLACE = ("row", "column")
-PLACES = [(row, column) for row in range(GRID) for column in range(GRID)]
+POSITIONS = [(row, column) for row in range(GRID) for column in range(GRID)]
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,21 @@ class TextScenes:
         `placed` no position says which cell it is of: their order has to.
         """
         knows: dict[str, list[bool]] = {}
-        found = []
+        texts = []
         for block in range(blocks):
-            for place in PLACES:
-                said = describe_cell(place, scene.cells.get(place, {}))
+            for position in POSITIONS:
+                described = describe_cell(position, scene.cells.get(position, {}))
                 words = []
-                for attribute, word in said.items():
+                for attribute, word in described.items():
                     if attribute not in knows:
                         chance = {"row": 0.9, "column": 0.9, "colour": 0.8}.get(attribute, 0.4)
                         knows[attribute] = [rng.random() < chance for _ in range(blocks)]
                         knows[attribute][rng.randrange(blocks)] = True
-                    told = knows[attribute][block] and (placed or attribute not in PLACE)
-                    if told and rng.random() >= gaps:
+                    known = knows[attribute][block] and (placed or attribute not in PLACE)
+                    if known and rng.random() >= gaps:
                         words += self.ids(word)
-                found.append(words)
-        return found
+                texts.append(words)
+        return texts
 
     def batch(
         self,
@@ -163,9 +163,9 @@ def embed(
     count = batch.visual.shape[1]
     summed = (table[batch.visual] * (batch.visual != 0).unsqueeze(-1)).sum(2)
     size, width = len(summed), summed.shape[-1]
-    own = torch.randn(summed.shape, generator=generator)
+    drawn = torch.randn(summed.shape, generator=generator)
     common = torch.randn(size, 1, width, generator=generator)
     strength = offset * torch.rand(size, 1, 1, generator=generator)
-    summed = summed + summed.detach().std() * (noise * own + strength * common)
+    summed = summed + summed.detach().std() * (noise * drawn + strength * common)
     text = table[batch.input_ids]
     return torch.cat([text[:, :2], summed, text[:, 2 + count :]], 1)

@@ -15,8 +15,8 @@ LONGEST = 500
 
 def reason(error: Exception) -> str:
     """What went wrong, in one line that any terminal can show, whatever a row has put into it."""
-    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    shown = said.strip().removesuffix(":")[:LONGEST] + "..." * (len(said) > LONGEST)
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    shown = message.strip().removesuffix(":")[:LONGEST] + "..." * (len(message) > LONGEST)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 

@@ -136,12 +136,12 @@ class MicroBatches(Dataset[MicroBatch]):
         # Side by side in the ranks: of similar length, where the order sorts by that.
         pieces = np.array_split(rows, self.parts * self.ranks)
         mine = pieces[part * self.ranks + self.rank].tolist()
-        found = [self.data.readable(row) for row in mine or rows[:1].tolist()]
-        samples = [sample for sample, _ in found]
+        read = [self.data.readable(row) for row in mine or rows[:1].tolist()]
+        samples = [sample for sample, _ in read]
         # Not `learnt[mine]`: what stands in for a bad sample has tokens of its own.
         learnt = np.array([sample.learn.sum() for sample in samples])
         share = self._weight(learnt) / self._weight(self.data.learnt[rows]) if mine else 0.0
-        return MicroBatch(collate(samples), share, tuple(bad for _, more in found for bad in more))
+        return MicroBatch(collate(samples), share, tuple(bad for _, more in read for bad in more))
 
     def _weight(self, learnt: npt.NDArray[np.int64]) -> float:
         return float(self.weigh(learnt).sum())

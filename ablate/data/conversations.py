@@ -27,8 +27,8 @@ class Conversation:
 
 def says_something(row: Conversation) -> bool:
     """Whether the assistant says more than white space in it."""
-    said = (message["content"] for message in row.messages if message["role"] == "assistant")
-    return any(map(str.strip, said))
+    answers = (message["content"] for message in row.messages if message["role"] == "assistant")
+    return any(map(str.strip, answers))
 
 
 def conversation(raw: Any, folder: Path | None) -> Conversation:

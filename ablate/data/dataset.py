@@ -119,7 +119,7 @@ class Conversations:
         return float(np.concatenate(counts).mean()) if sum(map(len, counts)) else 1.0
 
     def __getitem__(self, sample: int) -> Sample:
-        name, part, row = self._place(sample)
+        name, part, row = self._locate(sample)
         tokens = part.index.tokens(row)
         numbers = part.index.image_numbers(row)
         if name in self.features:
@@ -168,13 +168,13 @@ class Conversations:
             try:
                 return self[other % len(self)], bad
             except UserError as error:
-                name, part, row = self._place(other % len(self))
+                name, part, row = self._locate(other % len(self))
                 if part.budget.allowed == 0:
                     raise
                 bad.append(BadImage(name, int(part.index.numbers[row]), str(error)))
         raise UserError(f"no image can be read; the first: {bad[0].reason}")
 
-    def _place(self, sample: int) -> tuple[str, Part, int]:
+    def _locate(self, sample: int) -> tuple[str, Part, int]:
         """The source the sample is from, and its row there."""
         number = int(np.searchsorted(self._ends, sample, side="right"))
         name, part = list(self.parts.items())[number]
@@ -240,5 +240,7 @@ def _where(part: Part, row: int) -> str:
 
 def _tell(part: Part) -> None:
     budget = part.budget
-    said = f"{budget.source}: {budget.bad:,} bad rows of {part.index.report['rows']:,} passed over"
-    print("\n  ".join([f"{said}, such as", *budget.reasons]), file=sys.stderr)
+    summary = (
+        f"{budget.source}: {budget.bad:,} bad rows of {part.index.report['rows']:,} passed over"
+    )
+    print("\n  ".join([f"{summary}, such as", *budget.reasons]), file=sys.stderr)

@@ -125,10 +125,10 @@ def as_array(
 def _orientation(image: Image.Image) -> int | None:
     """What its EXIF says; None where there is none that can be read: viewers show those, too."""
     try:
-        found: int | None = image.getexif().get(ExifTags.Base.Orientation)
+        orientation: int | None = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Pillow raises nearly anything for damaged EXIF
         return None
-    return found
+    return orientation
 
 
 def _rgb(image: Image.Image) -> Image.Image:

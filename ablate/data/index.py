@@ -147,11 +147,11 @@ class Index:
 
     def files(self, row: int) -> list[str | bytes]:
         """The images of one row: paths, or image files as a whole."""
-        found: list[str | bytes] = []
+        files: list[str | bytes] = []
         for image in self.image_numbers(row):
             file = self._files[self._file_starts[image] : self._file_starts[image + 1]].tobytes()
-            found.append(file if self._embedded[image] else os.fsdecode(file))
-        return found
+            files.append(file if self._embedded[image] else os.fsdecode(file))
+        return files
 
     def identity(self, row: int) -> str:
         """What the row calls itself; nothing if it does not."""

@@ -35,9 +35,9 @@ def made(folder: Path, fill: Callable[[Path], None]) -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.parent / f".{folder.name}.lock"):
-        if folder.is_dir() and (said := problem(folder)):
+        if folder.is_dir() and (fault := problem(folder)):
             aside = _set_aside(folder)
-            print(f"{folder}: {said}; moved to {aside}, is made anew", file=sys.stderr)
+            print(f"{folder}: {fault}; moved to {aside}, is made anew", file=sys.stderr)
         if not folder.is_dir():
             # Only this machine is known to respect the lock, so each has its own partial folder.
             partial = folder.parent / f".{folder.name}.{socket.gethostname()}"
@@ -55,18 +55,18 @@ def problem(folder: Path) -> str | None:
     manifest = read_checked(folder / MANIFEST)
     if manifest is None:
         return "its manifest is damaged, or it was made by an older version"
-    files = {folder / name: said for name, said in manifest["files"].items()}
+    files = {folder / name: stated for name, stated in manifest["files"].items()}
     try:
         seen = sizes_and_times(files)
     except NO_FILE as error:
         return f"{Path(error.filename).relative_to(folder)} is missing"
-    for (path, said), (_, size, *_) in zip(files.items(), seen, strict=True):
-        if size != said["size"]:
-            return f"{path.relative_to(folder)} has {size} bytes, not {said['size']}"
+    for (path, stated), (_, size, *_) in zip(files.items(), seen, strict=True):
+        if size != stated["size"]:
+            return f"{path.relative_to(folder)} has {size} bytes, not {stated['size']}"
 
     def read() -> str:
-        found = _sums(list(files))
-        wrong = (path for path, sum_ in found.items() if sum_ != files[path]["sha256"])
+        sums = _sums(list(files))
+        wrong = (path for path, sum_ in sums.items() if sum_ != files[path]["sha256"])
         path = next(wrong, None)
         return f"the checksum of {path.relative_to(folder)} does not hold" if path else ""
 
@@ -86,8 +86,8 @@ def put(partial: Path, folder: Path) -> None:
 def _listed(folder: Path) -> dict[str, dict[str, int | str]]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": found}
-        for path, found in _sums(paths).items()
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256}
+        for path, sha256 in _sums(paths).items()
     }
 
 

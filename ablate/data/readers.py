@@ -122,7 +122,7 @@ class _Text:
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path, self.file = path, file
-        self.text, self.place, self.line = "", 0, 1  # `line` is that of the window's beginning
+        self.text, self.offset, self.line = "", 0, 1  # `line` is that of the window's beginning
 
     def items(self) -> Iterator[Any]:
         """The items of the list that the text is. `UserError` where anything follows the list."""
@@ -143,7 +143,7 @@ class _Text:
         self._next()
         while True:
             try:
-                value, end = _DECODE(self.text, self.place)
+                value, end = _DECODE(self.text, self.offset)
             except json.JSONDecodeError as error:
                 line = self.line + error.lineno - 1
                 if len(self.text) - error.pos > LONGEST or not self._more():
@@ -154,21 +154,21 @@ class _Text:
                 return Unreadable(f"not to be decoded: {reason(error)}")
             # At the edge a number may go on, and has to where it reads `1e+` so far.
             if end + len("e+") < len(self.text) or not self._more():
-                self.place = end
+                self.offset = end
                 return value
 
     def _skip(self) -> None:
         """Move past the value that begins here, of which only the brackets need to be right."""
         depth = 0
         while True:
-            token = _TOKEN.match(self.text, self.place)
+            token = _TOKEN.match(self.text, self.offset)
             if token is None or token.end() == len(self.text):
-                held = len(self.text) - self.place
+                held = len(self.text) - self.offset
                 if held <= LONGEST and self._more():
                     continue
                 if token is None:
                     raise UserError(f"{self.path}:{self._here()}: not JSON: a row without an end")
-            self.place = token.end()
+            self.offset = token.end()
             depth += (token[1] in "[{") - (token[1] in "]}")
             if depth <= 0:
                 return
@@ -176,28 +176,28 @@ class _Text:
     def _take(self, mark: str) -> None:
         if self._next() != mark:
             raise UserError(f"{self.path}:{self._here()}: not JSON: Expecting '{mark}'")
-        self.place += 1
+        self.offset += 1
 
     def _here(self) -> int:
         """The line of the next character."""
-        return self.line + self.text.count("\n", 0, self.place)
+        return self.line + self.text.count("\n", 0, self.offset)
 
     def _next(self) -> str:
         """The next character that is not blank, not yet taken; nothing at the end."""
         while True:
-            blank = _BLANK.match(self.text, self.place)
-            self.place = blank.end() if blank else self.place
-            if self.place < len(self.text):
-                return self.text[self.place]
+            blank = _BLANK.match(self.text, self.offset)
+            self.offset = blank.end() if blank else self.offset
+            if self.offset < len(self.text):
+                return self.text[self.offset]
             if not self._more():
                 return ""
 
     def _more(self) -> bool:
         """Drop what was taken and read on, at least as much as is held: time stays linear."""
-        block = self.file.read(max(BLOCK, len(self.text) - self.place))
+        block = self.file.read(max(BLOCK, len(self.text) - self.offset))
         if block:
-            self.line += self.text.count("\n", 0, self.place)
-            self.text, self.place = self.text[self.place :] + block, 0
+            self.line += self.text.count("\n", 0, self.offset)
+            self.text, self.offset = self.text[self.offset :] + block, 0
         return bool(block)
 
 
@@ -278,5 +278,5 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read: {said}") from None
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read: {message}") from None

@@ -69,5 +69,5 @@ class Understanding:
 
 def _identity(raw: Any) -> str:
     """The row's id, shortened; nothing where it has none that is a text or a number."""
-    found = raw.get("id") if isinstance(raw, dict) else None
-    return str(found)[:SHOWN] if isinstance(found, str | int | float) else ""
+    identity = raw.get("id") if isinstance(raw, dict) else None
+    return str(identity)[:SHOWN] if isinstance(identity, str | int | float) else ""

@@ -72,14 +72,17 @@ class Encoder(nn.Module):
         """Of the same pixels its own map, then the finer ones of the spec's pyramid."""
         normed, tile = self.normalise(pixels), self.spec.tile
         if tile is None:
-            found = self.levels(normed)
+            by_level = self.levels(normed)
         else:
             self.spec.patches(*pixels.shape[-2:])
             rows, columns = pixels.shape[-2] // tile, pixels.shape[-1] // tile
             levels = self.levels(cut_tiles(normed, rows, columns))
-            found = [join_tiles(level, rows, columns) for level in levels]
-        own, *finer = found
-        return [FeatureMap(F.pixel_unshuffle(own, self.spec.unshuffle)), *map(FeatureMap, finer)]
+            by_level = [join_tiles(level, rows, columns) for level in levels]
+        coarsest, *finer = by_level
+        return [
+            FeatureMap(F.pixel_unshuffle(coarsest, self.spec.unshuffle)),
+            *map(FeatureMap, finer),
+        ]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Pixels in [0,1] as the encoder was trained on them, in its own precision."""

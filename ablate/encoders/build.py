@@ -16,8 +16,8 @@ from ablate.errors import UserError, nearest
 
 def family_class(family: str) -> type[Encoder]:
     """The class of a family: ours, or one from the entry points `ablate.encoder_families`."""
-    found: type[Encoder] = FAMILIES.load(family)
-    return found
+    loaded: type[Encoder] = FAMILIES.load(family)
+    return loaded
 
 
 def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:
@@ -47,8 +47,8 @@ def _fill(encoder: Encoder, title: str, weights: Weights) -> None:
                 )
             load_module(encoder, path, weights.sha256)
         case "published":
-            place = (weights.ref, weights.file, weights.revision)
-            path = hub.find_weights(f"encoder '{title}'", *place)
+            source = (weights.ref, weights.file, weights.revision)
+            path = hub.find_weights(f"encoder '{title}'", *source)
             load_published(encoder, path, weights.sha256)
         case kind:
             close = nearest(kind, ("none", "published", "shipped"))

@@ -28,10 +28,11 @@ class ConvNextEncoder(Encoder):
         super().__init__(spec)
         widths = reversed(spec.architecture["dims"][:-1])
         stages = [(spec.patch >> n, width) for n, width in enumerate(widths, start=1)]
-        for one in spec.pyramid:
-            if one not in stages:
+        for stage in spec.pyramid:
+            if stage not in stages:
                 raise UserError(
-                    f"encoder '{spec.title}': no stage of (stride, channels) {one}; it has {stages}"
+                    f"encoder '{spec.title}': no stage of (stride, channels) {stage}; "
+                    f"it has {stages}"
                 )
         model = ConvNeXt(num_classes=0, **spec.architecture)
         self.stem, self.stages = model.stem, model.stages
@@ -48,8 +49,8 @@ class ConvNextEncoder(Encoder):
     def _stages(self, pixels: Tensor) -> list[Tensor]:
         """The map of each stage, the finest first."""
         self.spec.patches(*pixels.shape[-2:])
-        found = [self.stem(pixels)]
+        levels = [self.stem(pixels)]
         for stage in self.stages:
             stage.grad_checkpointing = self.gradient_checkpointing
-            found.append(stage(found[-1]))
-        return found[1:]
+            levels.append(stage(levels[-1]))
+        return levels[1:]

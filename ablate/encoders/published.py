@@ -45,9 +45,9 @@ def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> N
 def translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:
     """The encoder's names for a published tensor; none if it is left out on purpose."""
     for pattern, ours in encoder.published.items():
-        if found := re.fullmatch(pattern, name):
+        if match := re.fullmatch(pattern, name):
             names = (ours,) if isinstance(ours, str) else ours or ()
-            return tuple(found.expand(one) for one in names)
+            return tuple(match.expand(template) for template in names)
     raise UserError(
         f"weights {path}: tensor '{name}' is unknown to encoders of the family "
         f"'{encoder.spec.family}'"
@@ -57,7 +57,7 @@ def translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the file, or of the files an index names, one at a time."""
     places = shards(path) if path.name.endswith(".index.json") else None
-    for file in sorted({path.parent / one for one in places.values()} if places else {path}):
+    for file in sorted({path.parent / shard for shard in places.values()} if places else {path}):
         try:
             with safe_open(file, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 (it is no dict)

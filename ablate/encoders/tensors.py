@@ -52,9 +52,9 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None)
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write named tensors to `path` as safetensors, without a copy of them in memory."""
-    own = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
+    copies = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
     with atomic_file(path) as draft:
-        save_file(own, draft, metadata={"format": "pt"})
+        save_file(copies, draft, metadata={"format": "pt"})
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ def load_module(module: nn.Module, path: Path, sha256: str | None = None) -> Non
             if sha256 is not None and sha256_file(path) != sha256:
                 expected = f"sha256 is not {sha256[:12]}..."
                 raise UserError(f"weights {path} are not those expected: {expected}")
-            found = frozenset(file.keys())
-            for name in sorted(wanted.keys() | found):
-                if name not in found:
+            held = frozenset(file.keys())
+            for name in sorted(wanted.keys() | held):
+                if name not in held:
                     raise UserError(f"weights {path}: tensor '{name}' is missing")
                 if name not in wanted:
                     raise UserError(f"weights {path}: tensor '{name}' is unknown to the model")
@@ -111,9 +111,9 @@ def convert(source: Path, target: Path) -> None:
     if source.name.endswith(".index.json"):
         held_in = shards(source)
         for shard in sorted(set(held_in.values())):
-            place = target.parent / safetensors_name(shard)
-            if not place.is_file():
-                convert(source.parent / shard, place)
+            converted = target.parent / safetensors_name(shard)
+            if not converted.is_file():
+                convert(source.parent / shard, converted)
         names = {name: safetensors_name(shard) for name, shard in held_in.items()}
         write_json(target, {"metadata": {}, "weight_map": names})
         return

@@ -18,9 +18,9 @@ SAMPLE = frozenset(
 """What lmms-eval says of each answer beside its metrics."""
 
 
-def rescale(task: SuiteTask, found: float, samples: Sequence[Row]) -> float:
+def rescale(task: SuiteTask, figure: float, samples: Sequence[Row]) -> float:
     """lmms-eval's figure of the task's metric as it would be if `samples` were the whole set."""
-    return found / reader(task.metric).share(_held(task, samples))
+    return figure / reader(task.metric).share(_held(task, samples))
 
 
 def rounding(task: SuiteTask) -> float:
@@ -44,9 +44,9 @@ def rows(task: SuiteTask, samples: Sequence[Row], questions: Sequence[Row]) -> l
     ]
 
 
-def require_score(task: SuiteTask, said: Row) -> None:
-    """UserError where what a scorer `said` of an answer holds no score of it."""
-    held = said[metric_name(task)]
+def require_score(task: SuiteTask, result: Row) -> None:
+    """UserError where a scorer's `result` of an answer holds no score of it."""
+    held = result[metric_name(task)]
     if reader(task.metric) is GIVEN and held is not None:
         given([held])
 
@@ -64,7 +64,7 @@ def _held(task: SuiteTask, samples: Sequence[Row]) -> list[Any]:
     if reader(task.metric).of_samples:
         return list(samples)
     held = [sample.get(metric_name(task)) for sample in samples]
-    if all(one is None for one in held):
+    if all(truth_held is None for truth_held in held):
         known = {key for sample in samples for key in sample.keys() - SAMPLE}
         close = nearest(metric_name(task), known) if known else ""
         raise RuntimeError(f"{task.task}: lmms-eval scores no answer by {metric_name(task)}{close}")

@@ -120,7 +120,7 @@ class Asked:
             return self
         places = {task: share_of.nested(rows, share) for task, rows in self.questions.items()}
         questions = {
-            task: [self.questions[task][n] for n in found] for task, found in places.items()
+            task: [self.questions[task][n] for n in numbers] for task, numbers in places.items()
         }
         return replace(self, questions=questions, places=places)
 
@@ -208,11 +208,13 @@ def _ask(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
-            found = run_task(adapter, task, asked)
+            result = run_task(adapter, task, asked)
             if asked.places:
-                said = {row["id"]: adapter.said[name] for name, row in _named_rows(task, asked)}
-                share_of.leave(ctx.prefix / asked.part(task).name, said)
-            write_json(asked.part(task), {**found, "taken_over": len(known[task.task])})
+                answers = {
+                    row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
+                }
+                share_of.leave(ctx.prefix / asked.part(task).name, answers)
+            write_json(asked.part(task), {**result, "taken_over": len(known[task.task])})
         done += sizes[task.task]
 
 
@@ -226,8 +228,8 @@ def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tup
 
 def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[str, int], Row]]:
     """The task's questions, each with what the adapter calls it."""
-    for place, row in enumerate(asked.questions[task.task]):
-        yield (task.task, place), row
+    for index, row in enumerate(asked.questions[task.task]):
+        yield (task.task, index), row
 
 
 def run_task(
@@ -292,14 +294,14 @@ def _figure(
     mean = sum(row["weight"] * row["score"] for row in rows) / weight if weight else 0.0
     if reader(task.metric).of_samples:  # a figure that lmms-eval does not know
         return 100.0 * mean / task.to_percent
-    found = results.get(task.result, "missing")
-    number = isinstance(found, int | float | None)
-    value = float(found or 0.0) if number else math.nan  # MathVista: None where all is wrong
+    figure = results.get(task.result, "missing")
+    number = isinstance(figure, int | float | None)
+    value = float(figure or 0.0) if number else math.nan  # MathVista: None where all is wrong
     value = answer_rows.rescale(task, value, samples)
     share = value * task.to_percent / 100.0
     if not math.isclose(share, mean, rel_tol=0.0, abs_tol=answer_rows.rounding(task)):
         raise RuntimeError(
-            f"{task.task}: lmms-eval's {task.metric} is {found!r}, but its rows give {mean}"
+            f"{task.task}: lmms-eval's {task.metric} is {figure!r}, but its rows give {mean}"
         )
     return value
 

@@ -27,21 +27,21 @@ def nested(questions: Sequence[Row], share: float) -> list[int]:
     the same for every candidate and seed, and tasks about the same images share most of them.
     """
     of_image = defaultdict(list)
-    for place, row in enumerate(questions):
-        of_image[row["image"]].append(place)
+    for index, row in enumerate(questions):
+        of_image[row["image"]].append(index)
     wanted = max(1, math.ceil(share * len(questions) - 1e-9))
-    found: list[int] = []
+    chosen: list[int] = []
     for image in sorted(of_image, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        if len(found) >= wanted:
+        if len(chosen) >= wanted:
             break
-        found += of_image[image]
-    return sorted(found)
+        chosen += of_image[image]
+    return sorted(chosen)
 
 
 def answered(path: Path) -> dict[str, str]:
     """The answers that smaller shares have left in a file, by the id of their question."""
-    found: dict[str, str] = (read_checked(path) or {}).get("answers", {})
-    return found
+    answers: dict[str, str] = (read_checked(path) or {}).get("answers", {})
+    return answers
 
 
 def leave(path: Path, answers: Mapping[str, str]) -> None:

@@ -87,15 +87,15 @@ def read_questions(data: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises `UserError` naming file, line and field of a bad row, or where two share an id.
     """
-    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    rows_of: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     path = data / "questions.jsonl"
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             row = _question(f"{path}:{number}", line)
-            if row["id"] in found[row["family"]]:
+            if row["id"] in rows_of[row["family"]]:
                 raise UserError(f"{path}:{number}: id: {row['id']!r} stands there twice")
-            found[row["family"]][row["id"]] = row
-    return {task: [rows[key] for key in sorted(rows)] for task, rows in sorted(found.items())}
+            rows_of[row["family"]][row["id"]] = row
+    return {task: [rows[key] for key in sorted(rows)] for task, rows in sorted(rows_of.items())}
 
 
 def _question(where: str, line: str) -> dict[str, Any]:

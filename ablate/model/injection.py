@@ -46,12 +46,12 @@ class MediaView(NamedTuple):
             columns = torch.full_like(image_rows, length)
         counts = torch.bincount(image_rows, minlength=batch)
         most = int(counts.max())
-        place = torch.arange(len(image_rows), device=media.device)
-        place = place - (counts.cumsum(0) - counts)[image_rows]
+        slot = torch.arange(len(image_rows), device=media.device)
+        slot = slot - (counts.cumsum(0) - counts)[image_rows]
         held = media.new_zeros(batch, most, *media.shape[1:])
-        held = held.index_put((image_rows, place), media)
+        held = held.index_put((image_rows, slot), media)
         begins = columns.new_full((batch, most), length)
-        begins = begins.index_put((image_rows, place), columns)
+        begins = begins.index_put((image_rows, slot), columns)
         steps = torch.arange(length, device=media.device)[:, None]
         visible = (steps >= begins[:, None]) & layout.mask[..., None]
         return cls(held.flatten(1, 2), visible.repeat_interleave(media.shape[1], dim=2))
@@ -98,7 +98,11 @@ class Injector:
 def find_blocks(llm: PreTrainedModel) -> nn.ModuleList | None:
     """The one list of as many blocks as the language model's configuration says; None without."""
     count = count_blocks(llm)
-    lists = [one for one in llm.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
+    lists = [
+        module
+        for module in llm.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
     return lists[0] if count and len(lists) == 1 else None
 
 

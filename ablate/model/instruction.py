@@ -37,8 +37,8 @@ def instruction_mask(batch: Batch) -> Tensor:
     before = torch.nn.functional.pad(learnt, (1, 0))[:, :-1]
     turn = (learnt & ~before).cumsum(1)
     rows, columns = is_image.nonzero(as_tuple=True)
-    said = batch.attention_mask & ~learnt & ~is_image
-    return (turn[rows] == turn[rows, columns][:, None]) & said[rows]
+    is_instruction = batch.attention_mask & ~learnt & ~is_image
+    return (turn[rows] == turn[rows, columns][:, None]) & is_instruction[rows]
 
 
 def repeated(context: Instruction | None, counts: Sequence[int]) -> Instruction | None:
@@ -46,4 +46,4 @@ def repeated(context: Instruction | None, counts: Sequence[int]) -> Instruction 
     if context is None:
         return None
     times = torch.tensor(counts, device=context.mask.device)
-    return Instruction(*(one.repeat_interleave(times, dim=0) for one in context))
+    return Instruction(*(field.repeat_interleave(times, dim=0) for field in context))

@@ -63,7 +63,11 @@ class Mixture(nn.Module):
             image = _floats(pixels)
             seen = {view: _resize(image, *view) for view in map(_view, self.all_encoders)}
             base, *experts = self.all_encoders
-            rest = [one for expert in experts for one in _maps(expert, seen[_view(expert)])]
+            rest = [
+                feature_map
+                for expert in experts
+                for feature_map in _maps(expert, seen[_view(expert)])
+            ]
             if self.fusion.reaches_inside_base:
                 view = seen[_view(base)]
                 shape_only = view.new_zeros(()).expand(len(view), *base.shape)
@@ -94,7 +98,7 @@ class Mixture(nn.Module):
 def features(encoder: Encoder, pixels: Tensor) -> Tensor:
     """(B,F): what a mixture's encoder makes of images, before it is normalised."""
     maps = _maps(encoder, _resize(_floats(pixels), *_view(encoder)))
-    return torch.cat([one.tokens().flatten(1) for one in maps], dim=1)
+    return torch.cat([feature_map.tokens().flatten(1) for feature_map in maps], dim=1)
 
 
 @torch.no_grad()

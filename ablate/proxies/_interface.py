@@ -95,5 +95,5 @@ def left_out(x: Floats, y: Floats) -> Floats:
         residual = (centred - fitted) / (1.0 - leverage).clip(min=1e-9)[:, None]
         if (error := float((residual**2).mean())) < nearest:
             best, nearest = centred - residual, error
-    told: Floats = best + centred / (len(x) - 1)
-    return told
+    rest: Floats = best + centred / (len(x) - 1)
+    return rest

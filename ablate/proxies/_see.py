@@ -40,8 +40,8 @@ def see(ctx: "StepContext") -> dict[str, Any]:
     data = _data(ctx, llm)
     samples = _samples(data, ctx.spec["images"])
     looks = "encoder" in ctx.spec
-    found = _seen(ctx, data, samples) if looks else _read(ctx, llm, data, samples)
-    save_file(found, ctx.work / FEATURES)
+    features = _seen(ctx, data, samples) if looks else _read(ctx, llm, data, samples)
+    save_file(features, ctx.work / FEATURES)
     return {"images": len(samples)}
 
 
@@ -62,7 +62,7 @@ def _samples(data: Conversations, images: int) -> list[int]:
     order = np.random.default_rng(0).permutation(np.flatnonzero(data.has_image))
     if len(order) < FEWEST:
         raise UserError(f"{', '.join(data.parts)}: {len(order)} images, at least {FEWEST} needed")
-    return [int(one) for one in order[:images]]
+    return [int(sample) for sample in order[:images]]
 
 
 def _seen(ctx: "StepContext", data: Conversations, samples: Sequence[int]) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ def _read(
         ids = nn.utils.rnn.pad_sequence(texts, batch_first=True).to(ctx.device)
         # Padding is on the right, where causal attention does not look.
         states = model.base_model(ids, use_cache=False).last_hidden_state.float().cpu()
-        rows += [own[: len(text)].mean(0) for own, text in zip(states, texts, strict=True)]
+        rows += [state[: len(text)].mean(0) for state, text in zip(states, texts, strict=True)]
     write_json(ctx.work / TEXTS, tokenizer.batch_decode(learnt, skip_special_tokens=True))
     return {"text": torch.stack(rows)}
 

@@ -58,8 +58,8 @@ def features_step(study: Study, title: str = "") -> Step:
     spec |= {"encoder": encoder, "grid": [min(height, FINEST), min(width, FINEST)]}
     family = [("encoder family", encoder["family"])]
     for name, code in (("plugins", plugins.described), ("revisions", plugins.revisions)):
-        if found := code(family):
-            spec[name] = found
+        if plug_in := code(family):
+            spec[name] = plug_in
     return Step(step_kinds.FEATURES, title, spec)
 
 
@@ -88,8 +88,8 @@ class Seen:
     def alike(self) -> dict[str, dict[str, float]]:
         """The linear CKA of each two encoders."""
         return {
-            one: {other: cka(view.pooled, self.views[other].pooled) for other in self.views}
-            for one, view in self.views.items()
+            expert: {other: cka(view.pooled, self.views[other].pooled) for other in self.views}
+            for expert, view in self.views.items()
         }
 
 
@@ -100,6 +100,6 @@ def _view(eye: Path) -> View:
 
 def _words(texts: Sequence[str]) -> NDArray[np.bool_]:
     """(N,V): which words, without case, are in which text."""
-    found = [set(re.findall(r"\w+", text.casefold())) for text in texts]
-    known = sorted(set().union(*found))
-    return np.array([[word in each for word in known] for each in found]).reshape(len(texts), -1)
+    words = [set(re.findall(r"\w+", text.casefold())) for text in texts]
+    known = sorted(set().union(*words))
+    return np.array([[word in each for word in known] for each in words]).reshape(len(texts), -1)

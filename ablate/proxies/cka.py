@@ -23,7 +23,7 @@ class Cka(Proxy):
 
 def cka(x: Floats, y: Floats) -> float:
     """Linear CKA of (N,C) and (N,D), unbiased; N is 4 or more."""
-    a, b = (_kernel(one) for one in (x, y))
+    a, b = (_kernel(features) for features in (x, y))
     norm = np.sqrt(_hsic(a, a) * _hsic(b, b))
     return float(_hsic(a, b) / norm) if norm > 0 else 0.0
 

@@ -21,7 +21,7 @@ class Correspondence(Proxy):
             _unit([getattr(view, side) for view in known.views]) for side in ("grid", "mirrored")
         )
         images, height, width, _ = here.shape
-        flat = (one.reshape(images, height * width, -1) for one in (here, there))
+        flat = (features.reshape(images, height * width, -1) for features in (here, there))
         nearest = np.einsum("mic,mjc->mij", *flat).argmax(2)
         row, column = np.divmod(np.arange(height * width), width)
         off = np.maximum(abs(nearest // width - row), abs(nearest % width - (width - 1 - column)))

@@ -21,7 +21,7 @@ class GromovWasserstein(Proxy):
     short = "GW"
 
     def score(self, known: Evidence) -> float:
-        a, b = (_distances(one) for one in (joined(known.views), known.text))
+        a, b = (_distances(features) for features in (joined(known.views), known.text))
         return -float(np.sqrt(max(gromov_wasserstein(a, b), 0.0)))
 
 

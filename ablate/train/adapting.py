@@ -27,18 +27,18 @@ def attach_adapters(
 
     UserError or ValueError where a part has no place for its adapter.
     """
-    found = dict[str, Adapted]()
+    adapted = dict[str, Adapted]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for part, given in adapters.items():
             adapter: Adapter = ADAPTERS.build(**given)
             learning = adapter.attach(model.parts[part])
-            found[part] = Adapted(adapter, learning, label(given))
-    return found
+            adapted[part] = Adapted(adapter, learning, label(given))
+    return adapted
 
 
 def merge_adapters(model: Mllm, adapted: Mapping[str, Adapted]) -> None:
     """Fold what was learnt into the parts, which then are as if they had been trained whole."""
     with torch.no_grad():
-        for part, one in adapted.items():
-            one.adapter.merge(model.parts[part])
+        for part, each in adapted.items():
+            each.adapter.merge(model.parts[part])

@@ -42,10 +42,10 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self.branch = branch
         self._taken_over = trunk.taken_over(ctx.work)
         self._logged = 0
-        self._told = (0, 0.0)  # step and time of the last line
+        self._last_line = (0, 0.0)  # step and time of the last line
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
-        self._told = (module.step, time.monotonic())
+        self._last_line = (module.step, time.monotonic())
         self._keep_trunk(module, module.step)  # a kill may have come just before it was kept
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Training, *_: Any) -> None:
@@ -54,8 +54,8 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
             return  # in the middle of accumulation
         self._logged = step
         self.ctx.log(module.metrics)
-        own, steps = (number - self._taken_over for number in (step, module.steps))
-        self.ctx.progress(own, steps, f"loss {module.metrics['loss']:.3f}")
+        steps_here, steps = (number - self._taken_over for number in (step, module.steps))
+        self.ctx.progress(steps_here, steps, f"loss {module.metrics['loss']:.3f}")
         if module.world.leads:
             self._tell(step, module)
         if step == self.branch or (step % self.every == 0 and step < module.steps):
@@ -71,12 +71,12 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
 
     def _tell(self, step: int, module: Training) -> None:
         """Print a line of the step, unless there was one a moment ago."""
-        since, then = self._told
+        since, then = self._last_line
         now = time.monotonic()
         due = step % max(module.steps // LINES, 1) == 0 or now - then >= QUIET
         if not (due or step in (1, module.steps)):
             return
-        self._told = (step, now)
+        self._last_line = (step, now)
         each_second = (step - since) / max(now - then, 1e-9)
         left = duration((module.steps - step) / each_second)
         rates = ", ".join(f"{part} {rate:.2e}" for part, rate in module.metrics["lr"].items())
@@ -100,7 +100,7 @@ class BadImages(L.Callback):  # type: ignore[misc]
         self.budgets = budgets
         self.world = world
         self._seen: set[tuple[str, int]] = set()
-        self._found: list[BadImage] = []  # in this step, here
+        self._bad: list[BadImage] = []  # in this step, here
         lines = path.read_text(encoding="utf-8").splitlines(True) if path.is_file() else []
         for line in world.agree(lines):
             if line.endswith("\n"):  # a kill may have cut the last one short
@@ -109,14 +109,14 @@ class BadImages(L.Callback):  # type: ignore[misc]
     def on_train_batch_start(
         self, trainer: L.Trainer, module: Training, batch: MicroBatch, batch_idx: int
     ) -> None:
-        self._found += batch.bad
+        self._bad += batch.bad
 
     def on_before_optimizer_step(self, *_: Any) -> None:
         if not any(budget.allowed for budget in self.budgets.values()):
             return  # then the first of them was an error
-        found = self.world.agree(self.world.gather(self._found))
-        self._found = []
-        for image in (BadImage(*one) for some in found for one in some):
+        bad_images = self.world.agree(self.world.gather(self._bad))
+        self._bad = []
+        for image in (BadImage(*fields) for some in bad_images for fields in some):
             if (image.source, image.number) not in self._seen:
                 if self.world.leads:
                     with self.path.open("a", encoding="utf-8") as file:

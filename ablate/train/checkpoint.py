@@ -44,13 +44,13 @@ def save(
     that do not learn, and are not kept.
     """
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts, fixed).items()}
-    own: dict[str, Tensor] = {}
+    of_rank: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
         cut = is_partitioned(parameter)
         moments = local_moments(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
         named = {f"{kind}:{name}": tensor for kind, tensor in moments.items()}
-        (own if cut else tensors).update(named)
-    own |= {
+        (of_rank if cut else tensors).update(named)
+    of_rank |= {
         name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for name, tensor in tensors.items()
         if world.leads or isinstance(tensor, DTensor)
@@ -60,9 +60,9 @@ def save(
         if world.leads:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-    if own:
+    if of_rank:
         path = draft / f"{world.rank}.safetensors"
-        save_file({name: tensor.detach().contiguous() for name, tensor in own.items()}, path)
+        save_file({name: tensor.detach().contiguous() for name, tensor in of_rank.items()}, path)
         flush(path)
     world.gather()  # all have written
     if world.leads:

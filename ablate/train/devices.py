@@ -75,8 +75,8 @@ def process_group(world: StepRanks, device: str, disconnect: Callable[[], None])
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     with socket.create_server((LOOPBACK if near else "", 0)) as server:
-        own = [LOOPBACK if near else socket.gethostname(), server.getsockname()[1]]
-        host, port = world.agree(own)
+        address = [LOOPBACK if near else socket.gethostname(), server.getsockname()[1]]
+        host, port = world.agree(address)
         store = distributed.TCPStore(  # type: ignore[attr-defined]
             host,
             port,
@@ -127,7 +127,9 @@ def shard(model: Mllm, mesh: DeviceMesh, world: StepRanks) -> None:
             "is tie_word_embeddings right in it?"
         )
     for part in [*model.mixture.encoders, model.llm]:
-        lists = [one for one in part.modules() if isinstance(one, nn.Sequential | nn.ModuleList)]
+        lists = [
+            module for module in part.modules() if isinstance(module, nn.Sequential | nn.ModuleList)
+        ]
         for blocks in reversed(lists):  # what is inside comes first
             for block in blocks:
                 if any(True for _ in block.children()):
@@ -138,26 +140,29 @@ def shard(model: Mllm, mesh: DeviceMesh, world: StepRanks) -> None:
 def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
     """Give all devices the leader's tensors, but for those of blocks inside, and share them out."""
     sent: dict[Tensor, Tensor] = {}  # tied ones stay tied
-    for one in module.modules():
-        named = [*one.named_parameters(recurse=False), *one.named_buffers(recurse=False)]
+    for submodule in module.modules():
+        named = [
+            *submodule.named_parameters(recurse=False),
+            *submodule.named_buffers(recurse=False),
+        ]
         for name, tensor in named:
             if isinstance(tensor, DTensor):
                 continue
             if tensor not in sent:
                 sent[tensor] = _sent(tensor, torch.device(mesh.device_type))
-            setattr(one, name, sent[tensor])
+            setattr(submodule, name, sent[tensor])
     fully_shard(module, mesh=mesh)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     """The leader's tensor, on this process's device."""
     if tensor.is_meta:
-        own = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
     else:
-        own = tensor.detach().to(device).contiguous()
-    distributed.broadcast(own, 0)
+        copy = tensor.detach().to(device).contiguous()
+    distributed.broadcast(copy, 0)
     learns = tensor.requires_grad
-    return nn.Parameter(own, requires_grad=learns) if isinstance(tensor, nn.Parameter) else own
+    return nn.Parameter(copy, requires_grad=learns) if isinstance(tensor, nn.Parameter) else copy
 
 
 def gather_full(part: nn.Module, world: StepRanks) -> None:
@@ -170,8 +175,10 @@ def gather_full(part: nn.Module, world: StepRanks) -> None:
             tensor = parameter.full_tensor().detach()
             if world.leads:
                 learns = parameter.requires_grad
-                own = whole.setdefault(parameter, nn.Parameter(tensor.cpu(), requires_grad=learns))
-                setattr(module, name, own)
+                gathered = whole.setdefault(
+                    parameter, nn.Parameter(tensor.cpu(), requires_grad=learns)
+                )
+                setattr(module, name, gathered)
 
 
 def local_shard(tensor: Tensor, like: Tensor) -> Tensor:

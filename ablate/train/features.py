@@ -51,7 +51,7 @@ def use_features(
     alone = ctx.world.size == 1 and ctx.device == "cpu" and plan.precision != "bf16"
     frozen = "encoders" not in plan.train and not mixture.fusion.reaches_inside_base
     # Where some rows are left out, what is wrong with the images of those is nobody's business.
-    whole = all(one.budget.allowed == 0 and one.files.weight >= 1 for one in data.parts.values())
+    whole = all(part.budget.allowed == 0 and part.files.weight >= 1 for part in data.parts.values())
     if not (alone and frozen and whole) or steps * plan.batch_size < len(data):
         return
     encoders = mixture.all_encoders

@@ -30,9 +30,9 @@ def grow(model: Mllm, folder: Path, parts: list[str]) -> None:
     """
     before = ModelSpec.from_json(read_json(folder / "spec.json")["spec"]["model"])
     titles = [encoder.title for encoder in before.encoders]
-    own = [encoder.title for encoder in model.spec.encoders]
-    if own[: len(titles)] != titles or not model.mixture.fusion.grows:
-        raise UserError(f"{'+'.join(own)} does not begin as {'+'.join(titles)} in {folder}")
+    here = [encoder.title for encoder in model.spec.encoders]
+    if here[: len(titles)] != titles or not model.mixture.fusion.grows:
+        raise UserError(f"{'+'.join(here)} does not begin as {'+'.join(titles)} in {folder}")
     if "encoders" in parts:
         for title, encoder in zip(titles, model.mixture.encoders, strict=False):
             load_module(encoder, folder / encoder_file(title))

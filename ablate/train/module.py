@@ -84,7 +84,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def _fixed(self) -> frozenset[str]:
         """The names in `parts` of the weights that do not learn beside an adapter."""
-        learning = {id(parameter) for one in self._adapted.values() for parameter in one}
+        learning = {
+            id(parameter)
+            for parameters_of_part in self._adapted.values()
+            for parameter in parameters_of_part
+        }
         return frozenset(
             f"{part}.{name}"
             for part in self._adapted
@@ -109,7 +113,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def configure_model(self) -> None:
         if not self._is_shared:
-            self._is_shared = self.sharing.place(self.model, self, self.world)
+            self._is_shared = self.sharing.place_model(self.model, self, self.world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = []

@@ -29,7 +29,7 @@ class Sharing:
         """What Lightning's Trainer is told of the devices; clip and half: see `Zero`."""
         return {"devices": 1, "plugins": [LightningEnvironment()]}
 
-    def place(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
+    def place_model(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
         """Prepare the model that `module` trains; whether its weights are shared out now."""
         return False
 
@@ -39,7 +39,9 @@ class Sharing:
     def clip(self, optimizer: Optimizer, drop: Drop, limit: float) -> float | None:
         """Drop and clip the gradients before a step; their norm before that, where it is known."""
         drop(optimizer)
-        parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        parameters = [
+            parameter for group in optimizer.param_groups for parameter in group["params"]
+        ]
         return total(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
     def norm(self) -> float | None:
@@ -78,7 +80,7 @@ class Sharded(Shared):
     def lightning(self, world: StepRanks, device: str, clip: float, half: bool) -> Strategy:
         return ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
 
-    def place(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
+    def place_model(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
         shard(model, module.device_mesh["data_parallel"], world)
         return True
 
@@ -97,7 +99,7 @@ class Zeroed(Shared):
         self._zero = Zero(device, clip, half)
         return self._zero
 
-    def place(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
+    def place_model(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
         model.in_lockstep = True  # all reduce the gradients of the same parameters
         return False
 

@@ -98,10 +98,10 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         step=step,
         world=ctx.world,
         sharing=sharing,
-        adapted={part: one.learning for part, one in adapted.items()},
+        adapted={part: each.learning for part, each in adapted.items()},
     )
     module.set_learning(whole - 1)
-    labels = {part: one.label for part, one in adapted.items()}
+    labels = {part: each.label for part, each in adapted.items()}
     table = [
         {**row, "parameters": sizes[row["part"]]}  # without those of adapters
         for row in parameter_table(model, labels)
@@ -162,8 +162,8 @@ def _published(spec: ModelSpec) -> dict[str, Any]:
     """Commit and sha256 of the files of each published repository, where `ablate fetch` got it."""
     parts = [encoder.weights for encoder in spec.encoders] + [spec.llm]
     names = {part.ref for part in parts if part.kind == "published"}
-    found = {name: notes(weights_home() / name) for name in sorted(names)}
-    return {name: files for name, files in found.items() if files}
+    files_of_repository = {name: notes(weights_home() / name) for name in sorted(names)}
+    return {name: files for name, files in files_of_repository.items() if files}
 
 
 def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) -> MicroBatches:

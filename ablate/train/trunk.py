@@ -71,17 +71,17 @@ def pop_origin(work: Path) -> dict[str, Any]:
     """
     if not (work / ORIGIN).is_file():
         return {}
-    found = read_json(work / ORIGIN)
+    origin = read_json(work / ORIGIN)
     (work / ORIGIN).unlink()
-    return {"taken_over": found.pop("step"), "trunk": found}
+    return {"taken_over": origin.pop("step"), "trunk": origin}
 
 
 def _taken(folder: Path, work: Path, state: Path) -> bool:
     """Whether the trunk in this folder was there and whole; then it is in `work`."""
     draft = state.with_name(f"{state.name}.partial")
     try:
-        if said := problem(folder):
-            print(f"{folder}: {said}; left alone", file=sys.stderr)
+        if fault := problem(folder):
+            print(f"{folder}: {fault}; left alone", file=sys.stderr)
             return False
         for name in JOURNALS:
             if (folder / name).is_file():

@@ -92,9 +92,9 @@ def local_moments(parameter: Any, optimizer: Any) -> dict[str, Tensor]:
     if mine is None:
         return {}
     [flat] = optimizer.param_groups[mine.param_group_index]["params"]
-    place = mine.get_hp_fragment_address()
+    fragment = mine.get_hp_fragment_address()
     return {
-        kind: moment.narrow(0, place.start, place.numel) if moment.ndim else moment.clone()
+        kind: moment.narrow(0, fragment.start, fragment.numel) if moment.ndim else moment.clone()
         for kind, moment in optimizer.state.get(flat, {}).items()
     }
 
@@ -112,6 +112,6 @@ def set_local_moments(parameter: Any, optimizer: Any, moments: Mapping[str, Tens
             continue
         if kind not in state:
             state[kind] = torch.zeros_like(flat)
-        place = mine.get_hp_fragment_address()
-        piece = moment.flatten().narrow(0, start, place.numel)
-        state[kind].narrow(0, place.start, place.numel).copy_(piece)
+        fragment = mine.get_hp_fragment_address()
+        piece = moment.flatten().narrow(0, start, fragment.numel)
+        state[kind].narrow(0, fragment.start, fragment.numel).copy_(piece)

@@ -34,7 +34,7 @@ class Knows(lmms):
         super().__init__()
         self.asked = 0
         self.known: dict[tuple[str, int], str] = {}
-        self.said: dict[tuple[str, int], str] = {}
+        self.answered: dict[tuple[str, int], str] = {}
         self.watch: Callable[[int], None] = lambda answered: None
         self.answers = {
             picture(task, number).tobytes(): say(task, row)
@@ -52,7 +52,7 @@ class Knows(lmms):
                 self.asked += 1
                 seen = doc_to_visual(self.task_dict[task][split][doc_id])
                 answer = self.answers[seen[0].tobytes()]
-            self.said[task, doc_id] = answer
+            self.answered[task, doc_id] = answer
             said.append(answer)
         self.watch(len(said))
         return said

@@ -71,11 +71,11 @@ def _conversation(scene: Scene, rng: Random, index: int, image: str) -> list[Row
 
 
 def _llava(index: int, image: str, turns: list[tuple[str, str]]) -> Row:
-    said = []
+    messages = []
     for question, answer in turns:
-        said += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-    said[0]["value"] = "<image>\n" + said[0]["value"]
-    return {"id": f"{index:06d}", "image": image, "conversations": said}
+        messages += [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    messages[0]["value"] = "<image>\n" + messages[0]["value"]
+    return {"id": f"{index:06d}", "image": image, "conversations": messages}
 
 
 def _test(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:

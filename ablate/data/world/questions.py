@@ -14,10 +14,10 @@ from ablate.data.world.scenes import (
     NUMBERS,
     PATTERNS,
     SHAPES,
-    Place,
+    Position,
     Scene,
     outermost,
-    place_words,
+    position_words,
 )
 
 CAPTION_PROMPT = "describe the image"
@@ -44,13 +44,13 @@ class Question:
 
 def ask(scene: Scene, family: str, rng: Random, count: int = 1) -> list[Question]:
     """Up to `count` different questions of the family on the scene, in random order."""
-    found: dict[str, str] = {}
+    answers: dict[str, str] = {}
     repeats = 0
-    while len(found) < count and repeats < 60:  # so many repeats: the scene holds no more questions
+    while len(answers) < count and repeats < 60:  # so many repeats: there are no more questions
         question, answer = _ASKERS[family](scene, rng)
-        repeats = repeats + 1 if question in found else 0
-        found.setdefault(question, answer)
-    return [Question(family, question, answer) for question, answer in found.items()]
+        repeats = repeats + 1 if question in answers else 0
+        answers.setdefault(question, answer)
+    return [Question(family, question, answer) for question, answer in answers.items()]
 
 
 def dialogue(scene: Scene, rng: Random, turns: int) -> list[Question]:
@@ -70,18 +70,18 @@ def dialogue(scene: Scene, rng: Random, turns: int) -> list[Question]:
 def caption(scene: Scene) -> str:
     """All filled cells in raster order, each its place and every attribute it has."""
     return " ".join(
-        " ".join(describe_cell(place, cell).values()) for place, cell in scene.cells.items()
+        " ".join(describe_cell(position, cell).values()) for position, cell in scene.cells.items()
     )
 
 
-def describe_cell(place: Place, cell: Mapping[str, str]) -> dict[str, str]:
+def describe_cell(position: Position, cell: Mapping[str, str]) -> dict[str, str]:
     """What a caption says of a cell: attribute -> word, its place first; a value is one word."""
-    row, column = place_words(place)
-    said = {"row": row, "column": column, **cell}
+    row, column = position_words(position)
+    words = {"row": row, "column": column, **cell}
     if "tens" in cell:
-        del said["tens"], said["ones"]
-        said["value"] = cell["tens"] + cell["ones"]
-    return said
+        del words["tens"], words["ones"]
+        words["value"] = cell["tens"] + cell["ones"]
+    return words
 
 
 def _having(scene: Scene, attribute: str, rng: Random) -> tuple[str, str]:
@@ -91,15 +91,16 @@ def _having(scene: Scene, attribute: str, rng: Random) -> tuple[str, str]:
 
 
 def _gqa(scene: Scene, rng: Random) -> tuple[str, str]:
-    direction, place = rng.choice(sorted(outermost(scene).items()))
+    direction, position = rng.choice(sorted(outermost(scene).items()))
     attribute = "colour" if rng.random() < 0.4 else "shape"
-    return f"what {attribute} is {direction}", scene.cells[place][attribute]
+    return f"what {attribute} is {direction}", scene.cells[position][attribute]
 
 
 def _vqa(scene: Scene, rng: Random) -> tuple[str, str]:
     if rng.random() < 0.25:
-        place = rng.choice(sorted(scene.cells))
-        return "what colour is at {} {}".format(*place_words(place)), scene.cells[place]["colour"]
+        position = rng.choice(sorted(scene.cells))
+        colour = scene.cells[position]["colour"]
+        return "what colour is at {} {}".format(*position_words(position)), colour
     colour, pattern = _having(scene, "pattern", rng)
     return f"what pattern is the thing in {colour}", pattern
 

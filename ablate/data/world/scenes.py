@@ -19,7 +19,7 @@ LETTERS = tuple("ACEHKLMPRSTX")
 KINDS = ("objects", "chart", "document", "text")
 NUMBERS = ("zero", *DOTS, "five", "six")
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Scene:
     """A kind, and what its filled cells hold: (row, column) -> attribute -> word, row by row."""
 
     kind: str
-    cells: Mapping[Place, Mapping[str, str]]
+    cells: Mapping[Position, Mapping[str, str]]
 
 
-def place_words(place: Place) -> tuple[str, str]:
+def position_words(position: Position) -> tuple[str, str]:
     """`(0, 2)` -> `("r1", "c3")`."""
-    return f"r{place[0] + 1}", f"c{place[1] + 1}"
+    return f"r{position[0] + 1}", f"c{position[1] + 1}"
 
 
 def sample_scene(kind: str, rng: Random, most: int = GRID * GRID) -> Scene:
@@ -40,36 +40,38 @@ def sample_scene(kind: str, rng: Random, most: int = GRID * GRID) -> Scene:
     return Scene(kind, dict(sorted(_SAMPLERS[kind](rng, most).items())))
 
 
-def outermost(scene: Scene) -> dict[str, Place]:
+def outermost(scene: Scene) -> dict[str, Position]:
     """Direction word -> the one cell that lies outermost there; ties are left out."""
-    found = {}
+    by_word = {}
     for word, axis, sign in (
         ("leftmost", 1, 1),
         ("rightmost", 1, -1),
         ("topmost", 0, 1),
         ("lowest", 0, -1),
     ):
-        best = min(sign * place[axis] for place in scene.cells)
-        places = [place for place in scene.cells if sign * place[axis] == best]
+        best = min(sign * position[axis] for position in scene.cells)
+        places = [position for position in scene.cells if sign * position[axis] == best]
         if len(places) == 1:
-            found[word] = places[0]
-    return found
+            by_word[word] = places[0]
+    return by_word
 
 
-def _places(rng: Random, count: int) -> list[Place]:
+def _positions(rng: Random, count: int) -> list[Position]:
     return [divmod(index, GRID) for index in rng.sample(range(GRID * GRID), count)]
 
 
-def _objects(rng: Random, most: int) -> dict[Place, dict[str, str]]:
+def _objects(rng: Random, most: int) -> dict[Position, dict[str, str]]:
     count = min(rng.randint(4, 6), max(most, 2))
     while True:  # some direction must have a single outermost thing to ask for
-        places = _places(rng, count)
-        if outermost(Scene("objects", {place: {} for place in places})):
+        places = _positions(rng, count)
+        if outermost(Scene("objects", {position: {} for position in places})):
             break
     cells = {}
-    for index, (place, colour) in enumerate(zip(places, rng.sample(COLOURS, count), strict=True)):
+    for index, (position, colour) in enumerate(
+        zip(places, rng.sample(COLOURS, count), strict=True)
+    ):
         tag = {"digit": rng.choice(DIGITS)} if index % 2 else {"dots": rng.choice(DOTS)}
-        cells[place] = {
+        cells[position] = {
             "colour": colour,
             "pattern": rng.choice(PATTERNS),
             "shape": rng.choice(SHAPES),
@@ -78,30 +80,30 @@ def _objects(rng: Random, most: int) -> dict[Place, dict[str, str]]:
     return cells
 
 
-def _chart(rng: Random, most: int) -> dict[Place, dict[str, str]]:
+def _chart(rng: Random, most: int) -> dict[Position, dict[str, str]]:
     count = min(rng.randint(4, 6), max(most, 2))
     colours = rng.sample(COLOURS, count)
     return {
-        place: {"colour": colour, "kind": "bar", "level": rng.choice(LEVELS)}
-        for place, colour in zip(_places(rng, count), colours, strict=True)
+        position: {"colour": colour, "kind": "bar", "level": rng.choice(LEVELS)}
+        for position, colour in zip(_positions(rng, count), colours, strict=True)
     }
 
 
-def _document(rng: Random, most: int) -> dict[Place, dict[str, str]]:
+def _document(rng: Random, most: int) -> dict[Position, dict[str, str]]:
     count = min(rng.randint(5, 8), max(most, 2))
     letters = rng.sample(LETTERS, count)
     return {
-        place: {"letter": letter, "tens": rng.choice(DIGITS[1:]), "ones": rng.choice(DIGITS)}
-        for place, letter in zip(_places(rng, count), letters, strict=True)
+        position: {"letter": letter, "tens": rng.choice(DIGITS[1:]), "ones": rng.choice(DIGITS)}
+        for position, letter in zip(_positions(rng, count), letters, strict=True)
     }
 
 
-def _text(rng: Random, most: int) -> dict[Place, dict[str, str]]:
+def _text(rng: Random, most: int) -> dict[Position, dict[str, str]]:
     rows = rng.sample(range(GRID), GRID if most > 6 else 2)
     return {(row, column): {"letter": rng.choice(LETTERS)} for row in rows for column in range(3)}
 
 
-_SAMPLERS: dict[str, Callable[[Random, int], dict[Place, dict[str, str]]]] = {
+_SAMPLERS: dict[str, Callable[[Random, int], dict[Position, dict[str, str]]]] = {
     "objects": _objects,
     "chart": _chart,
     "document": _document,

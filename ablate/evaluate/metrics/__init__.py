@@ -39,19 +39,19 @@ def reader(metric: str) -> MetricReader:
     name = name_of(metric)
     if name is None:
         return GIVEN
-    found = READERS.load(name)
+    loaded = READERS.load(name)
     with READERS.blame(name, "be loaded"):
-        if not isinstance(found, MetricReader):
-            raise TypeError(f"{found!r} is no MetricReader")
-    return found
+        if not isinstance(loaded, MetricReader):
+            raise TypeError(f"{loaded!r} is no MetricReader")
+    return loaded
 
 
 def truth(sample: Row) -> str:
     """The right answer, or the first that is accepted."""
     doc = sample["doc"]
-    found = doc["answers"] if "answers" in doc and "answer" not in doc else sample["target"]
-    found = found[0] if isinstance(found, list) else found
-    return str(found["answer"] if isinstance(found, Mapping) else found)
+    answer = doc["answers"] if "answers" in doc and "answer" not in doc else sample["target"]
+    answer = answer[0] if isinstance(answer, list) else answer
+    return str(answer["answer"] if isinstance(answer, Mapping) else answer)
 
 
 def given(held: Sequence[Any]) -> Scores:
@@ -59,18 +59,20 @@ def given(held: Sequence[Any]) -> Scores:
 
     UserError where it is not: a metric of all answers together has no interval.
     """
-    return [_part(one if isinstance(one, Mapping) else {"score": one}) for one in held]
+    return [_part(result if isinstance(result, Mapping) else {"score": result}) for result in held]
 
 
 GIVEN = MetricReader(given)
 
 
-def _part(one: Mapping[str, Any]) -> tuple[float, float]:
-    found = next((one[key] for key in SCORE if isinstance(one.get(key), bool | int | float)), None)
-    if found is None:
-        keys = ", ".join(sorted(one))
+def _part(result: Mapping[str, Any]) -> tuple[float, float]:
+    score = next(
+        (result[key] for key in SCORE if isinstance(result.get(key), bool | int | float)), None
+    )
+    if score is None:
+        keys = ", ".join(sorted(result))
         raise UserError(
             f"lmms-eval gives its answers no score of their own (it gives {keys}): the metric is "
             "made of all of them together, or by a judge, and has no interval here"
         )
-    return float(found), float(one.get("weight", 1.0))
+    return float(score), float(result.get("weight", 1.0))

@@ -20,14 +20,16 @@ def scores(held: Sequence[Any]) -> Scores:
 
     judge = MMBench_Evaluator()
     asked: dict[int, list[Any]] = defaultdict(list)
-    for one in held:
-        asked[int(one["index"]) % APART].append(one)
+    for result in held:
+        asked[int(result["index"]) % APART].append(result)
     hits = {}
     for index, askings in asked.items():
-        truths = {one["index"]: one["answer"] for one in askings}
+        truths = {result["index"]: result["answer"] for result in askings}
         frame = pd.DataFrame(askings).sort_values("index")
         hits[index] = float(judge.eval_sub_data(frame, truths, static_only=True))
-    return [(hits[int(one["index"]) % APART], float(int(one["index"]) < APART)) for one in held]
+    return [
+        (hits[int(result["index"]) % APART], float(int(result["index"]) < APART)) for result in held
+    ]
 
 
 READER = MetricReader(scores)

@@ -8,7 +8,7 @@ from ablate.evaluate.metrics import MetricReader, Scores
 
 def scores(held: Sequence[Any]) -> Scores:
     """1 where the judge says so."""
-    return [(float(one["true_false"]), 1.0) for one in held]
+    return [(float(result["true_false"]), 1.0) for result in held]
 
 
 READER = MetricReader(scores, rounding=1e-4)

@@ -14,22 +14,25 @@ from ablate.evaluate.metrics import MetricReader, Scores
 
 def scores(held: Sequence[Any]) -> Scores:
     """Of each answer; of what is no question of perception (None) nothing."""
-    asked = [one for one in held if one is not None]
-    size = Counter(one["category"] for one in asked)
+    asked = [result for result in held if result is not None]
+    size = Counter(result["category"] for result in asked)
     right: Counter[tuple[str, str]] = Counter()
-    for one in asked:
-        right[one["category"], one["question_id"]] += one["score"]
+    for result in asked:
+        right[result["category"], result["question_id"]] += result["score"]
     return [
-        (one["score"] * right[one["category"], one["question_id"]] / 2, 1 / size[one["category"]])
-        if one is not None
+        (
+            result["score"] * right[result["category"], result["question_id"]] / 2,
+            1 / size[result["category"]],
+        )
+        if result is not None
         else (0.0, 0.0)
-        for one in held
+        for result in held
     ]
 
 
 def share(held: Sequence[Any]) -> float:
     """How many of the ten categories were asked."""
-    return len({one["category"] for one in held if one is not None}) / 10
+    return len({result["category"] for result in held if result is not None}) / 10
 
 
 READER = MetricReader(scores, share)

@@ -10,7 +10,7 @@ def scores(held: Sequence[Any]) -> Scores:
     """Of each answer by itself."""
     from lmms_eval.tasks.mmmu.utils import evaluate_mmmu
 
-    return [(evaluate_mmmu([one])[1]["acc"], 1.0) for one in held]
+    return [(evaluate_mmmu([result])[1]["acc"], 1.0) for result in held]
 
 
 READER = MetricReader(scores, rounding=1e-5)

@@ -11,13 +11,13 @@ from ablate.evaluate.metrics import MetricReader, Scores
 
 def scores(held: Sequence[Any]) -> Scores:
     """A right answer is 1; it weighs by how often yes is said or true, 0 to 2."""
-    return [_score(one["ground_truth"], one["prediction"]) for one in held]
+    return [_score(result["ground_truth"], result["prediction"]) for result in held]
 
 
-def _score(truth: str, said: str) -> tuple[float, float]:
-    if said not in ("yes", "no"):
+def _score(truth: str, prediction: str) -> tuple[float, float]:
+    if prediction not in ("yes", "no"):
         return 0.0, 0.0
-    return float(said == truth), float((said == "yes") + (truth == "yes"))
+    return float(prediction == truth), float((prediction == "yes") + (truth == "yes"))
 
 
 READER = MetricReader(scores)

@@ -9,7 +9,8 @@ from ablate.evaluate.metrics import MetricReader, Scores
 def scores(held: Sequence[Any]) -> Scores:
     """1 where the letters agree, in either case."""
     return [
-        (float(one["pred"].lower().strip() == one["answer"].lower().strip()), 1.0) for one in held
+        (float(result["pred"].lower().strip() == result["answer"].lower().strip()), 1.0)
+        for result in held
     ]
 
 
