@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from fusion_zoo._registry import Registry
 
 if TYPE_CHECKING:
-    from ._interface import Connector, EachSegment, SegmentLayer
+    from ._interface import Connector, EachSegment, Grid, SegmentLayer, require_grid
 
-__all__ = ["CONNECTORS", "Connector", "EachSegment", "SegmentLayer"]
+__all__ = ["CONNECTORS", "Connector", "EachSegment", "Grid", "SegmentLayer", "require_grid"]
 
 CONNECTORS = Registry("connector", "ablate.connectors", __name__)
 

@@ -99,3 +99,10 @@ class EachSegment(Connector):
         more = {"context": context} if self.asks_instruction else {}
         pairs = zip(self.layers, segments, strict=True)
         return torch.cat([layer(tokens, **more) for layer, tokens in pairs], dim=1)
+
+
+def require_grid(segment: Segment, grid: Grid | None) -> Grid:
+    """The grid of a segment's tokens; ValueError where they have none."""
+    if grid is None:
+        raise ValueError(f"{segment.tokens} tokens of the fusion have no places on a grid")
+    return grid

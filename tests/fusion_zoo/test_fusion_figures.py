@@ -42,7 +42,7 @@ INTERPOLATION = {
 
 def measured_flops(fusion: Fusion, base: ToyBase, maps: list[FeatureMap]) -> int:
     counter = FlopCounterMode(display=False, custom_mapping=INTERPOLATION)
-    with torch.no_grad(), counter:
+    with counter:  # in which a view of a parameter needs its gradient
         Whole(fusion)(maps, base)
     return counter.get_total_flops()
 

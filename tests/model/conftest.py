@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
-from ablate.catalog.axes import TILING
+from ablate.catalog.axes import CONNECTOR, TILING
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 
 VOCABULARY = 40
@@ -52,12 +52,15 @@ def make_model(llm_folder: Path) -> Callable[..., Mllm]:
         grid: int = 2,
         norm: str = "none",
         seed: int = 0,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        connector: Mapping[str, Any] = CONNECTOR.default,
         tiling: Mapping[str, Any] = MappingProxyType({"name": "none"}),
     ) -> Mllm:
         llm = llms.resolve(str(llm_folder))
         encoders = [registry.resolve(title) for title in titles or ("clip-micro@32",)]
-        how = {"name": fusion, "grid": [grid, grid], "options": {}}
-        spec = ModelSpec(encoders, how, norm, llm, tiling=TILING.filled(tiling))
+        how = {"name": fusion, "grid": [grid, grid], "options": {**options}}
+        chosen = {"connector": CONNECTOR.filled(connector), "tiling": TILING.filled(tiling)}
+        spec = ModelSpec(encoders, how, norm, llm, **chosen)
         return build_model(spec, load_weights=False, seed=seed).eval()
 
     return make

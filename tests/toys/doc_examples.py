@@ -12,6 +12,7 @@ _EXAMPLE = re.compile(
 EXAMPLES = {one["path"]: one["text"] for one in _EXAMPLE.finditer(PAGE.read_text("utf-8"))}
 
 OFFERS = {
+    "ablate.connectors": {"row_means": "row_means:RowMeans"},
     "ablate.encoder_families": {"patchy": "patchy:PatchyEncoder"},
     "ablate.encoders": {"patchy": "patchy:SPECS"},
     "ablate.metrics": {"first_word": "first_word:READER"},
