@@ -34,6 +34,10 @@ TOYS = {
 FUSIONS = [*fusion_zoo.names(), *TOYS]
 PLAIN = [name for name in fusion_zoo.names() if not fusion_zoo.takes_llm(name)]
 """Those that have nothing to do with the language model."""
+SMALL: dict[str, dict[str, Any]] = {
+    "sphinx": {"queries": 3, "inner": 16, "layers": 3, "heads": 2},
+}
+"""Options of those that are large by default."""
 SHAPES = [MapShape(16, 4, 6), MapShape(12, 8, 12), MapShape(20, 3, 5), MapShape(8, 7, 6)]
 
 
@@ -67,7 +71,8 @@ def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **option
     """As `fusion_zoo.build`, the toys too, for a small language model."""
     if name in TOYS:
         return TOYS[name](shapes, grid, LANGUAGE, **options)  # type: ignore[call-arg]
-    return fusion_zoo.build(name, shapes, grid, LANGUAGE, **options)
+    given = {**SMALL.get(name, {}), **options}
+    return fusion_zoo.build(name, shapes, grid, LANGUAGE, **given)
 
 
 class Whole(nn.Module):

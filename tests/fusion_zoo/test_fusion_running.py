@@ -28,7 +28,7 @@ def test_any_experts_on_any_grids_give_the_declared_finite_tokens(
     tokens = whole(random_maps(shapes), ToyBase(shapes[0]))
     assert [tuple(t.shape) for t in tokens] == whole.declared()
     assert all(t.isfinite().all() for t in tokens)
-    if name in PLAIN:
+    if name in PLAIN and name != "expert_grids":
         experts = len(shapes) if name == "sequence_append" else 1
         assert fusion.num_tokens == experts * grid[0] * grid[1]
 
@@ -90,6 +90,7 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
 )
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
     torch.manual_seed(0)
+    torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
     shapes = SHAPES[: 2 if backend == "inductor" else 3]  # g++ takes seconds for each expert
     fusion = scrambled(build(name, shapes, (5, 6)))
     maps, base = with_grad(random_maps(shapes)), ToyBase(SHAPES[0])
