@@ -19,11 +19,14 @@ from ablate.cost import estimate as cost
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.encoders.build import build_encoder
 from ablate.model.mixture import Mixture
-from fusion_zoo import FeatureMap
+from fusion_zoo import FeatureMap, Instruction
 from fusion_zoo.connectors import CONNECTORS
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
-PAPER = [name for name in STUDIES if "/proxy/" not in name]
+OURS = ["connectors"]
+"""What the paper does not vary."""
+AXES = [f"eagle/{name}" for name in OURS]
+PAPER = [name for name in STUDIES if "/proxy/" not in name and name not in AXES]
 TABLES = ["resolution", "experts", "fusion", "prealign", "stages", "rounds", "released"]
 OLDER = ["resolution", "experts", "fusion", "prealign", "rounds"]
 """What the paper's first version has otherwise than the ICLR version."""
@@ -40,7 +43,7 @@ WIDTHS = {
 def test_there_is_a_study_for_every_published_table_and_a_proxy_for_each() -> None:
     older = [f"eagle/v1/{name}" for name in OLDER]
     assert sorted(PAPER) == sorted([f"eagle/{name}" for name in TABLES] + older)
-    assert sorted(STUDIES) == sorted(PAPER + [f"eagle/proxy/{name}" for name in TABLES])
+    assert sorted(STUDIES) == sorted(PAPER + AXES + [f"eagle/proxy/{name}" for name in TABLES])
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -167,7 +170,7 @@ def designs() -> Iterator[Design]:
     known = set()
     for name in STUDIES:
         for one in survey(name, []).candidates:
-            built = one.model_dump_json(include={"encoders", "fusion", "llm"})
+            built = one.model_dump_json(include={"encoders", "fusion", "llm", "connector"})
             if built not in known:
                 known.add(built)
                 yield one
@@ -186,9 +189,12 @@ def test_every_candidate_of_every_study_builds_as_published() -> None:
             )
             segments = mixture(torch.zeros(1, 3, 1024, 1024))
             width = llm_spec(one.llm).width
-            fusion = mixture.fusion
-            projector = CONNECTORS.build("mlp", fusion.segments, fusion.grids, width)
-            tokens = projector(segments)
+            fusion, options = mixture.fusion, {**one.connector}
+            projector = CONNECTORS.build(
+                options.pop("name"), fusion.segments, fusion.grids, width, **options
+            )
+            said = Instruction(torch.empty(1, 2, width), torch.ones(1, 2, dtype=torch.bool))
+            tokens = projector(segments, said)
         found = cost.model_cost(one)
         assert tokens.shape == (1, found.visual_tokens, width), one
         assert sum(p.numel() for p in mixture.fusion.parameters()) == found.fusion.parameters
