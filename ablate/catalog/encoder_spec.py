@@ -9,6 +9,9 @@ from typing import Any
 
 from ablate.errors import UserError
 
+LATER: Mapping[str, Any] = {"pyramid": (), "layer": None, "dense": ""}
+"""Fields that came later, by default left out of JSON: such an encoder is still the same one."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -16,8 +19,9 @@ class Weights:
 
     kind: "shipped" (a safetensors file under `ablate/weights`), "published" (a file of a repository
     on the Hugging Face hub, tensors under their published names; found by
-    `ablate.catalog.weights`) or "none" (random, from the spec's `init_seed`). ref: the file's path
-    under `ablate/weights`, or the repository. file: the published file, or the index of several.
+    `ablate.catalog.weights`), "folder" (a file of a folder, known by the content of all of them) or
+    "none" (random, from the spec's `init_seed`). ref: the file's path under `ablate/weights`, the
+    repository, or the folder. file: the published file, or the index of several.
     revision: the repository's commit, None for whichever is there. sha256: of the file; None where
     it is not known, or while shipped weights do not exist.
     """
@@ -43,7 +47,9 @@ class EncoderSpec:
     side by side again (None: the image is seen whole, its positions interpolated). ragged: a border
     too narrow for a patch is left out instead of refused (SigLIP at 384 pixels). pyramid: finer
     maps handed on beside its own, each as (pixels of its stride, channels), the coarsest first
-    (none: its own map alone; a family says whether it can).
+    (none: its own map alone; a family says whether it can). layer: the map is what its block of
+    this number gives, counted from 1, without the closing norm (None: its family's own). dense:
+    maps of earlier blocks are put behind it, channel by channel (see `ablate.encoders.dense`).
     task, licence, source say what it was trained for and where it is from: they decide no result.
     """
 
@@ -61,6 +67,8 @@ class EncoderSpec:
     tile: int | None = None
     ragged: bool = False
     pyramid: tuple[tuple[int, int], ...] = ()
+    layer: int | None = None
+    dense: str = ""
     init_seed: int = 0
     task: str = field(default="", compare=False)
     licence: str = field(default="", compare=False)
@@ -68,8 +76,10 @@ class EncoderSpec:
 
     @property
     def title(self) -> str:
-        """`family-size@resolution`, the encoder's name everywhere."""
-        return f"{self.name}@{self.resolution}"
+        """`family-size@resolution`, and its options: the encoder's name everywhere."""
+        layer = f":layer={self.layer}" if self.layer is not None else ""
+        dense = f":dense={self.dense}" if self.dense else ""
+        return f"{self.name}@{self.resolution}{layer}{dense}"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -117,8 +127,7 @@ class EncoderSpec:
     def to_json(self) -> dict[str, Any]:
         """Everything that decides the encoder's output, as JSON values."""
         fields = [f.name for f in dataclasses.fields(self) if f.compare]
-        if not self.pyramid:  # came later: an encoder of before it is still the same encoder
-            fields.remove("pyramid")
+        fields = [name for name in fields if getattr(self, name) != LATER.get(name, self)]
         values = {name: getattr(self, name) for name in fields}
         values |= {"weights": dataclasses.asdict(self.weights)}
         values |= {"architecture": dict(self.architecture)}
@@ -129,7 +138,7 @@ class EncoderSpec:
     def from_json(cls, values: Mapping[str, Any]) -> "EncoderSpec":
         """The inverse of `to_json`; UserError names the first field that does not fit."""
         fields = {f.name: f for f in dataclasses.fields(cls) if f.compare}
-        values = {"pyramid": (), **values}
+        values = {**LATER, **values}
         for name in sorted(values.keys() ^ fields.keys()):
             raise UserError(f"encoder: {'unknown' if name in values else 'missing'} field '{name}'")
         mean, std = tuple(values["mean"]), tuple(values["std"])

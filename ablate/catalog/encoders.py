@@ -1,4 +1,4 @@
-"""Every encoder that has a name: ours, and those other packages offer as entry points.
+"""Every encoder that has a name: ours, those other packages offer as entry points, all of timm.
 
 A package adds encoders with an entry point in the group `ablate.encoders` that names a list of
 `EncoderSpec`, and an architecture with one in `ablate.encoder_families` that names an
@@ -12,15 +12,17 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from ablate.catalog import encoder_families as families
+from ablate.catalog import encoder_layers, hub_encoders, timm_encoders
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
+from ablate.catalog import recent_encoders as recent
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.errors import UserError, nearest
 
-__all__ = ["EncoderSpec", "Weights", "resolve", "specs"]
+__all__ = ["EncoderSpec", "Weights", "matching", "resolve", "specs"]
 
 
-OURS = (*micro.SPECS, *paper.SPECS)
+OURS = (*micro.SPECS, *paper.SPECS, *recent.SPECS)
 
 
 @cache
@@ -56,12 +58,37 @@ def specs() -> list[EncoderSpec]:
     return [micro.with_checksum(spec) for spec in _known()]
 
 
+def matching(word: str) -> list[EncoderSpec]:
+    """All named encoders and all of timm in whose title or pretraining the word stands."""
+    timm = (timm_encoders.resolve(name) for name in timm_encoders.names())
+    return [
+        spec
+        for spec in (*specs(), *timm)
+        if word.lower() in f"{spec.title} {spec.task} {spec.source}".lower()
+    ]
+
+
 def resolve(title: str) -> EncoderSpec:
     """The encoder called `name@resolution`, or `name` for its default resolution.
 
-    Any resolution that fits the encoder's patches will do. Raises UserError for an unknown name or
-    a resolution the encoder cannot take, naming the nearest valid ones.
+    Any resolution that fits the encoder's patches will do; behind it may stand `:layer=N` and
+    `:dense=HOW` (see `encoder_layers`). Raises UserError for an unknown name or a resolution the
+    encoder cannot take, naming the nearest valid ones.
     """
+    name, at, rest = title.rpartition("@") if "@" in title else (title, "", "")
+    resolution, *options = rest.split(":")
+    plain = f"{name}{at}{resolution}"
+    if plain.startswith(timm_encoders.PREFIX):
+        spec = timm_encoders.resolve(plain)
+    elif plain.startswith(hub_encoders.PREFIX):
+        spec = hub_encoders.resolve(plain)
+    else:
+        spec = _resolved(plain)
+    return encoder_layers.with_options(spec, options) if options else spec
+
+
+def _resolved(title: str) -> EncoderSpec:
+    """One of ours or of another package."""
     resolution = title.partition("@")[2]
     spec = _named(title)
     if spec is None:

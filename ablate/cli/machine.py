@@ -15,18 +15,23 @@ from ablate.commands.options import (
 
 
 def list_(
-    what: Annotated[Catalog, typer.Argument(help="What to list.")], json: Json = False
+    what: Annotated[Catalog, typer.Argument(help="What to list.")],
+    match: Annotated[
+        str, typer.Option(metavar="WORD", help="Only what has this word in it; all of timm, too.")
+    ] = "",
+    json: Json = False,
 ) -> None:
     """List what can be named in a study, or the studies themselves.
 
     \b
     Examples:
       ablate list encoders
+      ablate list encoders --match dinov3
       ablate list studies --json
     """
     from ablate.commands import list as catalog
 
-    catalog.show(what.value, json)
+    catalog.show(what.value, json, match)
 
 
 def doctor(

@@ -7,25 +7,26 @@ from typing import Any
 
 from ablate.catalog.weights import weights_home
 from ablate.commands.output import columns, emit_json, note, say
-from ablate.config.study import load_study, named_llms
+from ablate.config.study import load_study, named_llms, named_towers
 from ablate.errors import UserError
 from ablate.files import datasets
 from ablate.hub import download
-from ablate.hub.needs import Need, needs, repositories
+from ablate.hub.needs import Need, needs, repositories, towers
 
 BY_HAND = "on no hub as it is needed: get or make it by hand, and put it there"
 
 
 def run(name: str, overrides: Sequence[str], dry_run: bool, as_json: bool) -> int:
     """Fetch what the study lacks (`dry_run`: nothing), list all it needs; 1 if some is missing."""
-    # Without a language model that is known by its repository alone, there is no study yet.
+    # Without a model that is known by its repository alone, there is no study yet.
     rows = _brought(partial(repositories, named_llms(name, overrides)), dry_run)
+    rows += _brought(partial(towers, named_towers(name, overrides)), dry_run)
     if complete := _whole(rows):
         study = load_study(name, overrides)
         rows += _brought(partial(needs, study), dry_run)
         name, complete = study.name, _whole(rows)
     else:
-        note("what else the study needs can be said when its language model is here")
+        note("what else the study needs can be said when what is missing is here")
     if as_json:
         emit_json({"study": name, "complete": complete, "needs": rows})
     else:

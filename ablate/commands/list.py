@@ -7,34 +7,38 @@ from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.commands.output import columns, emit_json, say
+from ablate.errors import UserError
 from ablate.humanize import count
 
 if TYPE_CHECKING:
+    from ablate.catalog.encoder_spec import EncoderSpec
     from ablate.parsing.validation import Fields
 
 Row = dict[str, Any]
 
 
 def encoders() -> list[Row]:
-    """Every encoder at the resolutions it is known for; any other may be given."""
+    """Every named encoder at the resolutions it is known for; any other may be given."""
     from ablate.catalog import encoders as registry
+
+    return [_encoder(spec) for spec in registry.specs()]
+
+
+def _encoder(spec: "EncoderSpec") -> Row:
     from ablate.cost import encoders as cost
 
-    return [
-        {
-            "encoder": spec.title,
-            "grid": "x".join(map(str, spec.grid)),
-            "width": spec.width,
-            "parameters": cost.parameters(spec),
-            "licence": spec.licence,
-            "task": spec.task,
-            "source": spec.source,
-            "family": spec.family,
-            "flops": cost.flops(spec),
-            "weights": dataclasses.asdict(spec.weights),
-        }
-        for spec in registry.specs()
-    ]
+    return {
+        "encoder": spec.title,
+        "grid": "x".join(map(str, spec.grid)),
+        "width": spec.width,
+        "parameters": cost.parameters(spec),
+        "licence": spec.licence,
+        "task": spec.task,
+        "source": spec.source,
+        "family": spec.family,
+        "flops": cost.flops(spec),
+        "weights": dataclasses.asdict(spec.weights),
+    }
 
 
 def fusions() -> list[Row]:
@@ -261,12 +265,25 @@ DETAILS = {"family", "flops", "weights", "template", "example"}
 """What only `--json` shows; of encoders the width of their features, too."""
 
 
-def show(what: str, as_json: bool) -> None:
-    """Print one of `CATALOGS`."""
-    rows = CATALOGS[what]()
+def matching(what: str, word: str) -> list[Row]:
+    """Rows of one of `CATALOGS` in which a word stands; of encoders also those of timm."""
+    from ablate.catalog import encoders as registry
+
+    if what == "encoders":
+        return [_encoder(spec) for spec in registry.matching(word)]
+    return [
+        row for row in CATALOGS[what]() if word.lower() in " ".join(map(str, row.values())).lower()
+    ]
+
+
+def show(what: str, as_json: bool, match: str = "") -> None:
+    """Print one of `CATALOGS`, or of it what a word stands in."""
+    rows = matching(what, match) if match else CATALOGS[what]()
     if as_json:
         emit_json(rows)
         return
+    if match and not rows:
+        raise UserError(f"none of the {what} has '{match}' in it; `ablate list {what}` shows them")
     details = {*DETAILS, "width"} if what == "encoders" else DETAILS
     shown = [{key: value for key, value in row.items() if key not in details} for row in rows]
     for row in shown:
@@ -274,3 +291,8 @@ def show(what: str, as_json: bool) -> None:
             row["parameters"] = count(row["parameters"])
     heads = list(shown[0]) if shown else [what]
     say(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))
+    if what == "encoders" and not match:
+        from ablate.catalog import timm_encoders
+
+        known = len(timm_encoders.names())
+        say(f"\n{known} more are timm's: `ablate list encoders --match WORD`")

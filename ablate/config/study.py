@@ -5,7 +5,7 @@ the nearest valid one. Nothing here imports torch.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +15,7 @@ from pydantic import (
     Strict,
 )
 
-from ablate.catalog import llms, published, suites
+from ablate.catalog import hub_encoders, llms, published, suites
 from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, Name, fields
 from ablate.catalog.own_benchmarks import OwnBenchmark
 from ablate.config.infra import Infra
@@ -142,6 +142,19 @@ def named_llms(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
         named = written.explore.named_llms(tree.at(["explore"]))
         places = [tree.at(["base", "llm"]), *named]
     return {llms.absolute(str(located.value), located.folder) for located in places}
+
+
+def named_towers(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
+    """The encoders `hf:...` that a study names anywhere, whether they are here or not."""
+
+    def below(value: Any) -> Iterator[str]:
+        if isinstance(value, str) and value.startswith(hub_encoders.PREFIX):
+            yield value
+        if isinstance(value, dict | list):
+            for one in value.values() if isinstance(value, dict) else value:
+                yield from below(one)
+
+    return set(below(as_written(name_or_path, overrides).plain()))
 
 
 def _read(name_or_path: str, overrides: Sequence[str]) -> tuple[str, str, Written, Located]:

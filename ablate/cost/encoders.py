@@ -13,11 +13,15 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from math import ceil
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
+from ablate.catalog import timm_encoders
 from ablate.catalog.encoder_spec import EncoderSpec
+
+if TYPE_CHECKING:
+    from ablate.encoders.base import Encoder
 
 Architecture = Mapping[str, Any]
 
@@ -69,30 +73,41 @@ def measured(spec: EncoderSpec) -> Cost:
 @cache
 def _measured(identity: str) -> Cost:
     import torch
-    from torch import Tensor, nn
-    from torch.utils.flop_counter import FlopCounterMode
 
     from ablate.encoders.build import build_encoder
 
-    spec, outputs = EncoderSpec.from_json(json.loads(identity)), 0
+    spec = EncoderSpec.from_json(json.loads(identity))
+    with torch.device("meta"):
+        return counted(build_encoder(spec, load_weights=False), spec.resolution)
+
+
+def counted(encoder: "Encoder", resolution: int) -> Cost:
+    """Of an encoder on the meta device, as torch counts it, with one image of this resolution."""
+    import torch
+    from torch import Tensor, nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    outputs = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal outputs
         outputs += output.numel()
 
-    with torch.device("meta"), torch.no_grad():
-        encoder = build_encoder(spec, load_weights=False)
-        for layer in encoder.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                layer.register_forward_hook(count)
-        with FlopCounterMode(display=False) as counter:
-            encoder(torch.rand(1, 3, spec.resolution, spec.resolution))
+    encoder.requires_grad_(False)  # the counter follows what has a gradient, and fails at views
+    layers = [one for one in encoder.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        encoder(torch.rand(1, 3, resolution, resolution))
+    for hook in hooks:
+        hook.remove()
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     return Cost(parameters, counter.get_total_flops(), outputs)
 
 
 def _cost(spec: EncoderSpec) -> Cost:
-    known = layers(spec)
+    if spec.family == "timm" and (listed := timm_encoders.cost(spec)):
+        return Cost(*listed)
+    known = layers(spec) if spec.layer is None else None
     return measured(spec) if known is None else total(known)
 
 

@@ -3,8 +3,9 @@
 Shapes: B batch, N tokens, C channels, H W grid, S the encoder's resolution in pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isqrt
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ablate.catalog.encoder_layers import dense_groups
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.errors import UserError
 from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
@@ -47,6 +49,9 @@ class Encoder(nn.Module):
     released EAGLE; otherwise at half-pixel centres, antialiased."""
 
     gradient_checkpointing: bool = False
+
+    num_blocks: int
+    """Of a family with blocks of one width and grid: what `layer` and `dense` of a spec count."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
@@ -103,7 +108,27 @@ class Encoder(nn.Module):
                 f"encoder '{self.spec.title}': family '{self.spec.family}' has no stages to make "
                 "a pyramid of; ConvNeXt has"
             )
-        return [self.features(pixels)]
+        return [self._dense(pixels) if self.spec.dense else self.features(pixels)]
+
+    def _dense(self, pixels: Tensor) -> Tensor:
+        """Its own map, and behind it means of those of earlier blocks (Dense Connector)."""
+        groups = dense_groups(self.num_blocks, self.spec.dense)
+        own, states = self.states(pixels, {number for group in groups for number in group})
+        means = [sum(states[n] for n in group) / len(group) for group in groups]
+        return torch.cat([own, *means], dim=1)
+
+    def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Its own map of (B,3,h,w) normalised pixels, and those after so many blocks, as they are.
+
+        0: what enters the first block.
+        """
+        raise NotImplementedError
+
+    def load_published(self, path: Path, sha256: str | None = None) -> None:
+        """Fill it with published weights; UserError if they are not its own, to the last tensor."""
+        from ablate.encoders.published import load_published
+
+        load_published(self, path, sha256)
 
     def blockwise(self, pixels: Tensor) -> BlockwiseBase:
         """The encoder's blocks, one by one, for a fusion that reaches inside it."""
@@ -120,7 +145,6 @@ class BlockEncoder(Encoder):
     """
 
     prefix: ClassVar[int] = 0
-    num_blocks: int
 
     def embed(self, pixels: Tensor) -> Tensor:
         """(B,3,h,w) normalised pixels -> (B,prefix+N,C), what enters block 0."""
@@ -145,15 +169,38 @@ class BlockEncoder(Encoder):
 
     def features(self, pixels: Tensor) -> Tensor:
         grid = self.spec.patches(*pixels.shape[-2:])
-        tokens = self.run(self.embed(pixels), grid, 0, self.num_blocks)[:, self.prefix :]
-        return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+        return self._map(self.run(self.embed(pixels), grid, 0, self._last), grid)
+
+    def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        grid = self.spec.patches(*pixels.shape[-2:])
+        tokens, found = self.embed(pixels), {}
+        for number in range(self._last):
+            if number in wanted:
+                found[number] = self._map(tokens, grid)
+            tokens = self.run(tokens, grid, number, number + 1)
+        own = self._map(tokens, grid)
+        return own, {**found, **({self._last: own} if self._last in wanted else {})}
+
+    @property
+    def _last(self) -> int:
+        """After how many blocks its own map is taken."""
+        return self.num_blocks if self.spec.layer is None else self.spec.layer
+
+    def _map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B,prefix+N,C) -> (B,C,H,W)."""
+        return tokens[:, self.prefix :].transpose(1, 2).reshape(len(tokens), -1, *grid)
 
     def blockwise(self, pixels: Tensor) -> BlockwiseBase:
-        why = "its map is unshuffled, its tokens are on a finer grid" * (self.spec.unshuffle > 1)
-        if why or self.spec.tile:
+        spec = self.spec
+        reasons = {
+            "its map is unshuffled, its tokens are on a finer grid": spec.unshuffle > 1,
+            "it sees the image tile by tile": spec.tile,
+            "its map is not that of its last block alone": spec.layer is not None or spec.dense,
+        }
+        for why in (why for why, holds in reasons.items() if holds):
             raise UserError(
-                f"encoder '{self.spec.title}' cannot be the base of a fusion that reaches inside "
-                f"it: {why or 'it sees the image tile by tile'}"
+                f"encoder '{spec.title}' cannot be the base of a fusion that reaches inside "
+                f"it: {why}"
             )
         return BoundBlocks(self, self.normalise(pixels))
 

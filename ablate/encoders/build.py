@@ -1,15 +1,16 @@
 """From an encoder's spec to the encoder, with its weights."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 
+from ablate.catalog import hub_encoders
 from ablate.catalog import weights as hub
 from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
-from ablate.encoders.published import load_published
 from ablate.encoders.tensors import load_module, skip_init
 from ablate.errors import UserError, nearest
 
@@ -49,7 +50,14 @@ def _fill(encoder: Encoder, title: str, weights: Weights) -> None:
         case "published":
             source = (weights.ref, weights.file, weights.revision)
             path = hub.find_weights(f"encoder '{title}'", *source)
-            load_published(encoder, path, weights.sha256)
+            encoder.load_published(path, weights.sha256)
+        case "folder":
+            path = Path(weights.ref) / weights.file
+            if not path.is_file():
+                raise UserError(f"encoder '{title}': no weights at {path}; they are safetensors")
+            if hub_encoders.checksum(path.parent) != weights.sha256:
+                raise UserError(f"encoder '{title}': the weights in {path.parent} have changed")
+            encoder.load_published(path)
         case kind:
-            close = nearest(kind, ("none", "published", "shipped"))
+            close = nearest(kind, ("folder", "none", "published", "shipped"))
             raise UserError(f"encoder '{title}': unknown kind of weights '{kind}'{close}")

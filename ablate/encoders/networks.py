@@ -23,7 +23,8 @@ def absent(package: str) -> Iterator[None]:
 
 
 with absent("wandb"):
+    from timm import create_model
     from timm.models.convnext import ConvNeXt
     from timm.models.eva import Eva
 
-__all__ = ["ConvNeXt", "Eva"]
+__all__ = ["ConvNeXt", "Eva", "create_model"]

@@ -22,8 +22,7 @@ def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> N
     tensor that is missing, unknown, or of another shape; or if `sha256` is given and is not the
     file's.
     """
-    if sha256 is not None and sha256_file(path) != sha256:
-        raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
+    require_sha256(path, sha256)
     wanted = distinct(encoder)
     filled = {name for name in wanted if name.startswith(encoder.fresh)}
     for name, tensor in _tensors(path):
@@ -40,6 +39,12 @@ def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> N
             filled.add(target)
     for name in sorted(wanted.keys() - filled):
         raise UserError(f"weights {path}: nothing in it fills the model's tensor '{name}'")
+
+
+def require_sha256(path: Path, sha256: str | None) -> None:
+    """UserError if `sha256` is given and is not the file's."""
+    if sha256 is not None and sha256_file(path) != sha256:
+        raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
 
 
 def translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import llms
+from ablate.catalog import hub_encoders, llms
 from ablate.catalog import weights as hub
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
@@ -33,7 +33,7 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
-"""Under which name a language model's weights are taken: the first that its repository has."""
+"""Under which name a model's weights are taken: the first that its repository has."""
 
 BESIDE = (
     "tokenizer*",
@@ -68,9 +68,10 @@ class Need:
 def needs(study: Study) -> list[Need]:
     """What a study needs beside what comes with `ablate`, each thing once.
 
-    But for its language models of no name of ours: without them it is no study (`repositories`).
+    But for models of no name of ours: without them it is no study (`repositories`, `towers`).
     """
-    return [*_encoders(study), *_llms(study), *_data(study), *_benchmarks(study)]
+    encoders = [need for need in _encoders(study) if not hub_encoders.repository(need.names[0])]
+    return [*encoders, *_llms(study), *_data(study), *_benchmarks(study)]
 
 
 def repositories(names: Iterable[str]) -> list[Need]:
@@ -80,6 +81,25 @@ def repositories(names: Iterable[str]) -> list[Need]:
         for name in sorted(names)
         if hub.REPOSITORY.fullmatch(name) and not llms.known(name) and not Path(name).is_dir()
     ]
+
+
+def towers(titles: Iterable[str]) -> list[Need]:
+    """Of the encoders `hf:...`, those that are known by their repository alone."""
+    found: dict[str, list[str]] = {}
+    for title in sorted(titles):
+        repository = hub_encoders.repository(title)
+        if repository:
+            found.setdefault(repository, []).append(title)
+    return [_tower(repository, tuple(names)) for repository, names in found.items()]
+
+
+def _tower(repository: str, names: tuple[str, ...]) -> Need:
+    """A tower is here if its configuration, which is fetched last, and its weights are."""
+    config = hub.find(repository, "config.json")
+    here = config is not None and any(hub.find_whole(repository, file) for file in WEIGHTS[:2])
+    folder = config.parent if config and here else hub.weights_home() / repository
+    get = partial(_model, repository, None, ("preprocessor_config.json",))
+    return Need("encoder", names, repository, "weights, configuration", folder, here, get)
 
 
 def require_weights(study: Study) -> None:
@@ -121,7 +141,8 @@ def _llm(name: str, repository: str, revision: str | None) -> Need:
     weights = any(hub.find_whole(repository, file, revision) for file in WEIGHTS[:2])
     here = config is not None and weights
     folder = config.parent if config and here else hub.weights_home() / repository
-    files, get = "weights, configuration, tokenizer", partial(_language_model, repository, revision)
+    get = partial(_model, repository, revision, BESIDE)
+    files = "weights, configuration, tokenizer"
     return Need("llm", (name,), repository, files, folder, here, get)
 
 
@@ -183,14 +204,14 @@ def _weights(name: str, file: str, revision: str | None) -> None:
             source.unlink()
 
 
-def _language_model(name: str, revision: str | None) -> None:
-    """Get a language model's folder, its configuration last."""
+def _model(name: str, revision: str | None, patterns: Iterable[str]) -> None:
+    """Get a model's folder with what else is of these patterns, its configuration last."""
     source = repository(name, "model", revision)
     weights = next((file for file in WEIGHTS if file in source.files), None)
     if weights is None:
         raise UserError(f"{name} on the hub holds no weights; looked for {', '.join(WEIGHTS)}")
     _weights(name, weights, revision)
-    beside = [file for file in source.files if any(fnmatch(file, pattern) for pattern in BESIDE)]
+    beside = [file for file in source.files if any(fnmatch(file, pattern) for pattern in patterns)]
     for file in (*sorted(beside), "config.json"):
         source.download(file, hub.weights_home() / name)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import nn
 
@@ -47,8 +48,8 @@ def parameter_table(model: Mllm, adapters: Mapping[str, str] | None = None) -> l
 
 
 def encoder_file(title: str) -> str:
-    """The name of the file of an encoder's weights."""
-    return f"encoder-{title.replace('@', '_')}.safetensors"
+    """The name of the file of an encoder's weights; of what no file's name may have, its code."""
+    return f"encoder-{quote(title.replace('@', '_'), safe='')}.safetensors"
 
 
 def _files(model: Mllm, parts: Iterable[str]) -> dict[str, nn.Module]:

@@ -97,7 +97,9 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
         "tokens_per_second": lambda candidate: size(candidate).tokens_per_second,
     },
     "resolution": {
-        "resolution": lambda candidate: int(candidate.encoders[0].rpartition("@")[2]),
+        "resolution": lambda candidate: int(
+            candidate.encoders[0].rpartition("@")[2].partition(":")[0]
+        ),
         "unfrozen": _unfrozen,
     },
     "objective": {"objective": _objective},

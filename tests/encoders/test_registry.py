@@ -48,7 +48,7 @@ def test_any_resolution_the_patches_allow_resolves_without_an_entry() -> None:
     ("title", "says"),
     [
         ("clip-mikro@32", "unknown encoder 'clip-mikro@32'; did you mean 'clip-micro@32'?"),
-        ("resnet", "choose one of clip-l14-eagle@336, clip-l14-tiled@672"),
+        ("resnet", "choose one of aimv2-1b@448, aimv2-3b@448"),
         ("clip-micro@36", "nearest are 32 and 40"),
         ("clip-micro@3", "nearest are 8 and 16"),
         ("eva02-micro@144", "multiples of 32; the nearest are 128 and 160"),

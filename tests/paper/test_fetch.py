@@ -357,7 +357,7 @@ def test_a_language_model_known_by_its_repository_alone_is_fetched_before_the_re
     assert "`ablate fetch STUDY` gets a repository from the hub" in ablate("plan", mine).err
     code, needs = fetch("--dry-run")
     assert (code, states(needs)) == (1, {"weights/else/own-llm": "missing"})
-    assert "when its language model is here" in ablate("fetch", mine, "--dry-run").err
+    assert "when what is missing is here" in ablate("fetch", mine, "--dry-run").err
     _, needs = fetch()
     got = (FETCHED - {LLM_FOLDER}) | {"weights/else/own-llm"}
     assert states(needs) == {**dict.fromkeys(got, "fetched"), BY_HAND: "missing"}

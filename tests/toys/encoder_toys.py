@@ -80,6 +80,39 @@ DINOV2_REGISTERS = dataclasses.replace(
 )
 EVA02_ALIGNED = dataclasses.replace(EVA02_DET, name="eva02-toy", family="eva02_det_aligned")
 
+TIMM = _toy(
+    "timm-toy",
+    "timm",
+    8,
+    architecture={
+        "model": "vit_tiny_patch16_224",
+        "dynamic_img_size": True,
+        "img_size": 32,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 3,
+        "num_heads": 2,
+    },
+)
+HUB = _toy(
+    "hub-toy",
+    "hf",
+    8,
+    architecture={
+        "model_type": "dinov2_with_registers",
+        "image_size": 32,
+        "patch_size": 8,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "mlp_ratio": 2,
+    },
+)
+TIMM_DENSE = dataclasses.replace(TIMM, name="timm-dense-toy", dense="dci", width=96)
+CLIP_DENSE = dataclasses.replace(
+    CLIP, name="clip-dense-toy", dense="sci", width=3 * CLIP.width, weights=Weights("none")
+)
+
 SMALL = 5_000_000
 ADDED = [
     spec
@@ -98,6 +131,10 @@ SPECS = [
     CLIP_ALIGNED,
     DINOV2_REGISTERS,
     EVA02_ALIGNED,
+    TIMM,
+    TIMM_DENSE,
+    CLIP_DENSE,
+    HUB,
     *ADDED,
 ]
 
