@@ -80,7 +80,7 @@ def facts_of(name: str) -> dict[str, Any]:
     blocks = len(probe.found) if len({one.shape for one in probe.found}) == 1 else 0
     plain = blocks > 1 and probe.num_blocks == blocks and hasattr(probe.model, "norm")
     sizing, patch, step = _sizing(name, probe, native, shape[2])
-    facts = {"sizing": sizing, "patch": patch, "step": step, "width": shape[1]}
+    facts: dict[str, Any] = {"sizing": sizing, "patch": patch, "step": step, "width": shape[1]}
     facts |= {"size": probe.spec.resolution, "blocks": blocks if plain else 0}
     facts |= {"norm": False} if "norm" in how else {}
     counts = [cost]
@@ -125,7 +125,7 @@ def _built(name: str, native: int) -> tuple[Probe, Any]:
         else:
             break
     else:
-        raise NoMapError(said)
+        raise NoMapError(f"it cannot be tried without memory: {said}")
     shape = probe.found[-1].shape
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NoMapError(f"of a square image it gives {tuple(shape)}")

@@ -59,53 +59,69 @@ def resolve(title: str) -> EncoderSpec:
     """The encoder `timm:NAME[.TAG][@RES]`; UserError names the nearest that there is."""
     name, _, size = title.removeprefix(PREFIX).partition("@")
     network, _, tag = name.partition(".")
-    known = _facts()["models"].get(network)
     if reason := _facts()["without"].get(network):
-        raise UserError(f"encoder '{title}': '{network}' of timm cannot be an encoder: {reason}")
-    if known is None or (tag and tag not in known["tags"]):
+        close = nearest(PREFIX + name, names())
+        raise UserError(f"encoder '{title}': timm's '{network}' cannot be one: {reason}{close}")
+    facts = _facts()["models"].get(network)
+    if facts is None or (tag and tag not in facts["tags"]):
         raise UserError(f"unknown encoder '{title}'{nearest(PREFIX + name, names())}")
     if size and not size.isdecimal():
-        raise UserError(f"encoder '{title}': a resolution is a number, as in '{PREFIX}{name}@384'")
-    return built(network, tag, known, int(size) if size else None)
+        example = f"{PREFIX}{name}@{facts['size']}"
+        raise UserError(f"encoder '{title}': a resolution is a number, as in '{example}'")
+    default = next(iter(facts["tags"]))
+    return _spec(network, tag or default, facts, int(size) if size else None)
 
 
-def built(name: str, tag: str, facts: Mapping[str, Any], resolution: int | None) -> EncoderSpec:
-    """The encoder of a network with these facts, at a resolution or its weights' own."""
-    tags = facts.get("tags", {"": {"size": facts["size"], "norm": "none", "repository": ""}})
-    default = next(iter(tags))
-    own = tags[tag or default]
-    unit = facts["patch"] * facts["step"]
-    size = resolution or (own["size"] if _takes(facts, own, own["size"]) else facts["size"])
-    title = PREFIX + name + (f".{tag}" if tag not in ("", default) else "")
-    if not _takes(facts, own, size):
-        if facts["sizing"] == "fixed":
-            raise UserError(f"encoder '{title}' takes {facts['size']} pixels alone, not {size}")
-        below = max(unit, size // unit * unit)
-        raise UserError(
-            f"encoder '{title}' cannot take {size} pixels: its sides are multiples of {unit}; the "
-            f"nearest are {below} and {below + unit}"
-        )
-    arguments = {"dynamic": {"dynamic_img_size": True}, "sized": {"img_size": size}}
-    sizing = arguments.get(facts["sizing"], {})
-    repository = own.get("repository", f"timm/{name}.{tag or default}")
-    mean, std = NORMS[own["norm"]]
-    model = f"{name}.{tag or default}" if tag or default else name
+def _spec(network: str, tag: str, facts: Mapping[str, Any], size: int | None) -> EncoderSpec:
+    """The network with the weights of a tag, at a resolution or the one they were trained at."""
+    default, weights = next(iter(facts["tags"])), facts["tags"][tag]
+    name = PREFIX + (network if tag == default else f"{network}.{tag}")
+    if size is None:
+        size = weights["size"] if _takes(facts, weights, weights["size"]) else facts["size"]
+    if not _takes(facts, weights, size):
+        raise _misfit(name, facts, size)
+    architecture: dict[str, Any] = {"model": f"{network}.{tag}"}
+    if facts["sizing"] == "dynamic":
+        architecture["dynamic_img_size"] = True
+    if facts["sizing"] == "sized":
+        architecture["img_size"] = size
+    if "norm" in facts:
+        architecture["norm"] = False
+    mean, std = NORMS[weights["norm"]]
+    repository = weights.get("repository", f"timm/{network}.{tag}")
     return EncoderSpec(
-        name=title,
+        name=name,
         family="timm",
         resolution=size,
         patch=facts["patch"],
         width=facts["width"],
         mean=mean,
         std=std,
-        architecture={"model": model, **sizing, **({"norm": False} if "norm" in facts else {})},
-        weights=Weights("published", repository, file="model.safetensors")
-        if repository
-        else Weights("none"),
+        architecture=architecture,
+        weights=Weights("published", repository, file="model.safetensors"),
         ragged=bool(size % facts["patch"]),
-        task=tag or default if repository else "random weights",
-        licence=own.get("licence", ""),
+        task=tag,
+        licence=weights["licence"],
         source="timm",
+    )
+
+
+def _takes(facts: Mapping[str, Any], weights: Mapping[str, Any], size: int) -> bool:
+    """Whether it takes this size: a multiple of its step, or its weights' own in any case."""
+    if facts["sizing"] == "fixed":
+        return bool(size == facts["size"])
+    ragged = facts["sizing"] == "dynamic" and size == weights["size"]
+    return size > 0 and (size % (facts["patch"] * facts["step"]) == 0 or ragged)
+
+
+def _misfit(name: str, facts: Mapping[str, Any], size: int) -> UserError:
+    if facts["sizing"] == "fixed":
+        return UserError(f"encoder '{name}' takes {facts['size']} pixels alone, not {size}")
+    step = facts["patch"] * facts["step"]
+    below = max(step, size // step * step)
+    return UserError(
+        f"encoder '{name}' cannot take {size} pixels: its sides are multiples of {step}; the "
+        f"nearest are {below} and {below + step}"
     )
 
 
@@ -129,11 +145,3 @@ def blocks(spec: EncoderSpec) -> int:
     """How many blocks of one width and grid the network has; 0 if it is no plain transformer."""
     facts = _facts()["models"].get(spec.architecture["model"].partition(".")[0], {})
     return int(facts.get("blocks", 0))
-
-
-def _takes(facts: Mapping[str, Any], own: Mapping[str, Any], size: int) -> bool:
-    """Whether it takes this size: a multiple of its step, or its own whatever its patch."""
-    if facts["sizing"] == "fixed":
-        return bool(size == facts["size"])
-    ragged = facts["sizing"] == "dynamic" and size == own["size"]
-    return size > 0 and (size % (facts["patch"] * facts["step"]) == 0 or ragged)

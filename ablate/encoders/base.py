@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         """Its own map, and behind it means of those of earlier blocks (Dense Connector)."""
         groups = dense_groups(self.num_blocks, self.spec.dense)
         own, states = self.states(pixels, {number for group in groups for number in group})
-        means = [sum(states[n] for n in group) / len(group) for group in groups]
+        means = [torch.stack([states[n] for n in group]).mean(dim=0) for group in groups]
         return torch.cat([own, *means], dim=1)
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:

@@ -174,6 +174,8 @@ def _find_weights(spec: EncoderSpec) -> None:
             is_index = file.name.endswith(".index.json")
             names = sorted(set(hub.shards(file).values())) if is_index else [file.name]
             files = [file.with_name(name) for name in names]
+        case "folder":
+            files = [Path(spec.weights.ref) / spec.weights.file]
         case _:
             files = []
     _read_headers(files)

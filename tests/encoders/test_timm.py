@@ -69,7 +69,7 @@ def test_what_has_no_place_in_the_table_says_why() -> None:
     reasons = set(FACTS["without"].values())
     assert "timm has no weights of it on the hub" in reasons
     for name, reason in FACTS["without"].items():
-        with pytest.raises(UserError, match=f"'{name}' of timm cannot be an encoder: .") as caught:
+        with pytest.raises(UserError, match=f"timm's '{name}' cannot be one: .") as caught:
             registry.resolve(f"timm:{name}")
         assert reason in str(caught.value)
 
@@ -136,11 +136,15 @@ def test_positions_are_interpolated_as_timm_does_and_a_narrow_border_is_left_out
 
 
 def test_a_network_built_for_a_size_takes_weights_of_another(published: Any) -> None:
-    spec = registry.resolve("timm:swin_tiny_patch4_window7_224@224")
-    published(spec)
-    larger = registry.resolve("timm:beit_base_patch16_224@256")
-    assert larger.architecture["img_size"] == 256
-    assert larger.grid == (16, 16)
+    spec = registry.resolve("timm:coat_lite_tiny@256")
+    assert spec.architecture["img_size"] == 256
+    network = published(spec)
+    encoder = build_encoder(spec).eval()
+    assert encoder(pixels(256)).shape == declared(spec) == (320, 8, 8)
+    own = build_encoder(registry.resolve("timm:coat_lite_tiny")).eval()
+    seen = own.normalise(pixels(224))
+    expected = network.forward_intermediates(seen, norm=True, intermediates_only=True)[-1]
+    torch.testing.assert_close(own(pixels(224)).tensor, expected)
 
 
 def test_a_tensor_that_is_missing_or_of_another_network_is_one_line(
@@ -202,19 +206,26 @@ def test_a_recent_encoder_is_timms_under_a_shorter_name(spec: EncoderSpec) -> No
     assert registry.resolve(f"{spec.name}@{larger}").resolution == larger
 
 
-def test_a_study_with_networks_of_timm_is_planned_and_listed_without_torch(own_home: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "light"),
+    [
+        (["list", "encoders", "--match", "dinov3"], {"torch", "timm", "transformers"}),
+        (["status", "eagle/prealign"], {"torch", "timm", "transformers"}),
+        (["plan", "eagle/prealign"], {"timm", "transformers"}),
+    ],
+)
+def test_networks_of_timm_are_listed_and_planned_without_it(
+    words: list[str], light: set[str], own_home: Path
+) -> None:
+    mixture = "base.encoders=[timm:vit_large_patch16_dinov3@512, convnext-xxl@1024]"
     code = (
         "import sys; from ablate.__main__ import main\n"
         "try: main()\n"
-        "finally: print('imported:', *({'torch', 'timm', 'transformers'} & {*sys.modules}))"
+        f"finally: print('imported:', *({light!r} & {{*sys.modules}}))"
     )
-    mixture = "base.encoders=[timm:vit_large_patch16_dinov3@512, convnext-xxl@1024]"
-    for words in (
-        ["list", "encoders", "--match", "dinov3"],
-        ["plan", "eagle/prealign", "--set", mixture],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
-        )
-        assert "vit_large_patch16_dinov3" in done.stdout
-        assert done.stdout.endswith("imported:\n")
+    more = [] if words[0] == "list" else ["--set", mixture]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, *more], capture_output=True, text=True, check=True
+    )
+    assert "vit_large_patch16_dinov3" in done.stdout
+    assert done.stdout.endswith("imported:\n")
