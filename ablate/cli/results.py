@@ -12,10 +12,12 @@ from ablate.commands.options import (
     Format,
     Indifference,
     Json,
+    Layout,
     Noise,
     Overrides,
     Round,
     StudyName,
+    Trained,
 )
 from ablate.errors import UserError
 
@@ -206,21 +208,18 @@ def noise(
 
 
 def export(
-    named: Annotated[
-        str,
-        typer.Argument(
-            metavar="STUDY[:CANDIDATE]",
-            help="A candidate by its name, `base` or `best`; without one it is the best.",
-            autocompletion=completion.compared,
-        ),
-    ],
+    named: Trained,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+    layout: Annotated[
+        Layout, typer.Option("--as", help="llava: as transformers itself has such models.")
+    ] = Layout.ablate,
     overrides: Overrides = None,
 ) -> None:
     """Write a trained candidate into a folder in Hugging Face's layout, to hand on.
 
-    config.json, model.safetensors, the tokenizer, and a README that tells what it was trained from
-    and how it scored. `ablate.model.export.load_exported` loads it, from that folder alone.
+    AutoProcessor and AutoModelForImageTextToText load it, with trust_remote_code=True, where ablate
+    is not installed: the code that it takes lies in the folder. Its README tells whose licences
+    hold, what it was trained from and how it scored. With --as llava it takes no code.
 
     \b
     Examples:
@@ -229,7 +228,7 @@ def export(
     """
     from ablate.commands import export as exporting
 
-    exporting.export(named, folder, overrides or [])
+    exporting.export(named, folder, layout, overrides or [])
 
 
 def report(

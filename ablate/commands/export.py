@@ -4,78 +4,48 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablate.catalog import step_kinds
+from ablate.commands.options import Layout
 from ablate.commands.output import note
-from ablate.config.study import load_study
+from ablate.commands.trained import trained_candidate
 from ablate.errors import UserError
 
 if TYPE_CHECKING:
-    from ablate.reports.model import CandidateResult, StepResult, StudyResult
+    from ablate.evaluate.answerer import Answerer
 
 
-def export(named: str, folder: Path, overrides: Sequence[str]) -> None:
+def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -> None:
     """Write the model of `STUDY` (its best candidate) or `STUDY:CANDIDATE` into a new folder.
 
-    Of several seeds it is the first. Raises UserError for a candidate that is not scored, or whose
-    weights are gone, and for a folder that is there; the folder is seen whole or not at all.
+    `layout`: with the code that it takes, or one of transformers' own. Of several seeds it is the
+    first. Raises UserError for a candidate that is not scored, or whose weights are gone, for a
+    folder that is there, and for a model that the layout does not hold; the folder is seen whole or
+    not at all.
     """
-    from ablate.reports.comparison import BEST, candidate
-    from ablate.reports.load import load
-
-    study_name, colon, rest = named.rpartition(":")
-    name, wanted = (study_name, rest) if colon else (named, BEST)
     if folder.exists():
         raise UserError(f"{folder} exists; name a folder that does not")
-    study = load(load_study(name, overrides))
-    chosen = candidate(study, wanted)
-    trained = _last_stage(chosen)
-    if trained.folder is None or trained.status != "done":
-        raise UserError(
-            f"the weights of {chosen.name} are gone ({trained.kind} {trained.key[:12]}): remove "
-            "its score from the store, too, and run the study again"
-        )
-    _write(trained.folder, folder, _lineage(study, chosen, trained))
+    _, study, chosen, trained, _ = trained_candidate(named, overrides)
+    assert trained.folder is not None
+    from ablate.evaluate.answerer import Answerer
+    from ablate.reports.model_card import model_card
+
+    card = model_card(study, chosen, trained, own_code=layout is Layout.ablate)
+    _write(Answerer.load(trained.folder), folder, layout, card)
     note(f"{chosen.name} of {study.name}, trained with seed {trained.spec['seed']}, written to:")
     print(folder.absolute())
 
 
-def _last_stage(result: "CandidateResult") -> "StepResult":
-    """The step of the first seed that ended the candidate's training."""
-    kinds = [step_kinds.find(step.kind) for step in result.steps]
-    whole = [
-        step
-        for step, kind in zip(result.steps, kinds, strict=True)
-        if kind.trains and not kind.per_expert and step.spec["seed"] == result.config["seeds"][0]
-    ]
-    return whole[-1]
+def _write(answerer: "Answerer", folder: Path, layout: Layout, card: str) -> None:
+    from ablate.model.export import Speech, export_model
+    from ablate.model.export.llava import export_llava
 
-
-def _lineage(
-    study: "StudyResult", result: "CandidateResult", trained: "StepResult"
-) -> dict[str, Any]:
-    return {
-        "study": study.name,
-        "candidate": result.name,
-        "seed": trained.spec["seed"],
-        "suite": study.suite,
-        "score": result.composite,
-        "scores": dict(result.scores),
-        "steps": {f"{step.kind} {step.slug}": step.key for step in result.steps},
-    }
-
-
-def _write(trained: Path, folder: Path, lineage: dict[str, Any]) -> None:
-    from ablate.model.export import export_model
-    from ablate.model.language import load_tokenizer
-    from ablate.train.restore import load_trained
-
-    model = load_trained(trained)
+    speech = Speech.of(answerer.tokenizer, answerer.canvas, answerer.padding)
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        export_model(model, load_tokenizer(model.spec.llm), made / folder.name, lineage)
+        write = export_model if layout is Layout.ablate else export_llava
+        write(answerer.model, speech, made / folder.name, card)
         (made / folder.name).rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)

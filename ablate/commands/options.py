@@ -55,6 +55,13 @@ class Format(StrEnum):
     html = "html"
 
 
+class Layout(StrEnum):
+    """How `ablate export` writes a model."""
+
+    ablate = "ablate"
+    llava = "llava"
+
+
 StudyName = Annotated[
     str,
     typer.Argument(
@@ -110,3 +117,11 @@ Overrides = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trained = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY[:CANDIDATE]",
+        help="A candidate by its name, `base` or `best`; without one it is the best.",
+        autocompletion=completion.compared,
+    ),
+]

@@ -70,6 +70,25 @@ class Chat:
         self._marks_assistant = bool(re.search(r"\{%-?\s*generation\s*-?%\}", self._template))
 
     @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """A copy of the tokenizer that knows `<image>` as one token."""
+        return copy.deepcopy(self._tokenizer)
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """The tokens that end an answer: the tokenizer's, and what closes a turn."""
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        [tokens] = self.encode([turns])
+        last = int(tokens.ids[tokens.learn][-1])
+        closes = last if last in self._tokenizer.all_special_ids else None
+        return sorted({end for end in (self._tokenizer.eos_token_id, closes) if end is not None})
+
+    @property
+    def blank(self) -> int:
+        """Characters of white space at a prompt's end that are left to the answer."""
+        return self._joined([{"role": "user", "content": "a"}])
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of all that decides which ids a conversation gets."""
         backend = self._tokenizer.backend_tokenizer.to_str()

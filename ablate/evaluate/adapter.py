@@ -9,7 +9,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +20,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from PIL import Image, ImageFile
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
-from ablate.catalog.data_sources import MEAN_COLOUR, parse
 from ablate.config.infra import QUESTIONS
 from ablate.data.bad import reason
 from ablate.data.batch import Batch
@@ -31,13 +28,10 @@ from ablate.data.chat import Chat
 from ablate.data.collate import collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
-from ablate.data.images import Colour, as_array, upright_size
+from ablate.data.images import as_array, upright_size
 from ablate.errors import UserError
+from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.recent import RecentTensors
-from ablate.files import read_json
-from ablate.model.language import load_tokenizer
-from ablate.model.mllm import Mllm
-from ablate.train.restore import load_trained
 from ablate.worker.process_group import StepRanks
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
@@ -49,35 +43,6 @@ KEPT = 2**31
 """Bytes of visual tokens kept in main memory, as several questions are asked of each image."""
 MAX_NEW_TOKENS = 1024
 """Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
-
-
-@dataclass(frozen=True)
-class Answerer:
-    """A model and the tokenizer it speaks through; `name` tells its weights from all others.
-
-    `canvas`, `padding`: how images are brought to one size, as in training (`as_array`).
-    """
-
-    model: Mllm
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    canvas: int | None = None
-    padding: Colour = MEAN_COLOUR
-
-    @classmethod
-    def load(cls, folder: Path) -> "Answerer":
-        """The candidate that the step of training in `folder` left."""
-        if not (folder / "spec.json").is_file():
-            raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
-        model = load_trained(folder)
-        learnt_from = parse(read_json(folder / "spec.json")["spec"]["data"])
-        return cls(
-            model,
-            load_tokenizer(model.spec.llm),
-            folder.resolve().name,
-            learnt_from.canvas,
-            learnt_from.padding,
-        )
 
 
 class _Ask(NamedTuple):
@@ -146,8 +111,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         self._chat = Chat(self.tokenizer)
-        self._stop_ids = _ends_of_turn(self._chat, self.tokenizer)
-        self._seen = RecentTensors(KEPT)  # visual tokens by the digest of the pixels
+        self._stop_ids = self._chat.stop_ids
+        self._seen = RecentTensors(KEPT)  # of images, by the digest of the pixels
         self._digests: dict[str, bytes] = {}  # by file, so that none need be decoded to know it
 
     def __str__(self) -> str:
@@ -298,9 +263,20 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
 
     def _see(self, pictures: Sequence[_Picture]) -> list[Tensor] | None:
-        """(L,D) of each; only images that are not known are decoded and go through the encoders."""
+        """(L,D) of each."""
         if not pictures:
             return None
+        digests, tokens = self._of_images(pictures, self._look)
+        held = [tokens[digest] for digest in digests]
+        return [*torch.cat(held).to(self.device).split([len(one) for one in held])]
+
+    def _of_images(
+        self,
+        pictures: Sequence[_Picture],
+        look: Callable[[Sequence[npt.NDArray[np.uint8]]], Sequence[Tensor]],
+    ) -> tuple[list[bytes], dict[bytes, Tensor]]:
+        """The digest of each image, and by these what `look` makes of each; only images that are
+        not known are decoded and looked at."""
         digests: list[bytes] = []
         new: dict[bytes, npt.NDArray[np.uint8]] = {}
         for picture in pictures:
@@ -313,14 +289,16 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 if digest not in self._seen:
                     new[digest] = pixels
             digests.append(digest)
-        tokens = {digest: self._seen[digest] for digest in digests if digest not in new}
+        found = {digest: self._seen[digest] for digest in digests if digest not in new}
         if new:
-            seen, sizes = cut_images(list(new.values()), self.tiles)
-            made = self.model.see(seen.to(self.device), sizes)
-            for digest, one in zip(new, made, strict=True):
-                self._seen[digest] = tokens[digest] = one.to("cpu", copy=True)
-        held = [tokens[digest] for digest in digests]
-        return [*torch.cat(held).to(self.device).split([len(one) for one in held])]
+            for digest, one in zip(new, look(list(new.values())), strict=True):
+                self._seen[digest] = found[digest] = one.to("cpu", copy=True)
+        return digests, found
+
+    def _look(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:
+        """The visual tokens (L,D) of each image (3,H,W)."""
+        seen, sizes = cut_images(images, self.tiles)
+        return self.model.see(seen.to(self.device), sizes)
 
     def _pixels(self, picture: _Picture) -> npt.NDArray[np.uint8]:
         """(3,H,W)."""
@@ -341,15 +319,6 @@ def _readable(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # as `read_image`
         raise UserError(f"{what}: cannot be read as an image: {reason(error)}") from None
-
-
-def _ends_of_turn(chat: Chat, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer: the tokenizer's, and what the template closes a turn with."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    tokens = chat.encode([turns])[0]
-    last = int(tokens.ids[tokens.learn][-1])
-    ends = {tokenizer.eos_token_id, last if last in tokenizer.all_special_ids else None}
-    return sorted(end for end in ends if end is not None)
 
 
 def _with_images(text: str, count: int) -> str:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import fusion_zoo
 from ablate.encoders.base import Encoder
 from ablate.errors import UserError
 from fusion_zoo import FeatureMap, Instruction, LanguageShape
+from fusion_zoo import build as build_fusion
 
 View = tuple[int, bool]
 """How an encoder sees the image: pixels of its side, and whether as `Encoder.aligned` says."""
@@ -43,7 +43,7 @@ class Mixture(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         shapes = [shape for encoder in encoders for shape in encoder.shapes]
         try:
-            self.fusion = fusion_zoo.build(fusion_name, shapes, grid, llm, **options)
+            self.fusion = build_fusion(fusion_name, shapes, grid, llm, **options)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.feature_norm = feature_norm

@@ -1,49 +1,220 @@
+"""An exported folder answers as the model in it did, where ablate cannot be imported."""
+
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from PIL import Image
+from transformers import AutoProcessor, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from ablate.catalog import llms
+from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.catalog.model_spec import ModelSpec
+from ablate.data.chat import Chat
+from ablate.data.collate import collate
+from ablate.data.dataset import Sample
+from ablate.data.images import as_array
 from ablate.errors import UserError
-from ablate.model.export import export_model, load_exported
+from ablate.model.export import Speech, code, export_model
+from ablate.model.export.llava import export_llava
 from ablate.model.language import load_tokenizer
-from ablate.model.mllm import Mllm
+from ablate.model.mllm import Mllm, build_model
 
 Make = Callable[..., Mllm]
+QUESTIONS = ["w3 w4 w5", "w9", "w12 w13 w14 w15 w16", "w7 w8"]
+NEW = 8
+VOCABULARY = 40
+
+ASK = """
+import json, sys
+sys.modules["ablate"] = sys.modules["fusion_zoo"] = None  # importing them fails
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+pictures, questions, new, folders = json.loads(sys.argv[1])
+talks = [
+    [{"role": "user", "content": [
+        {"type": "image", "image": Image.open(f"{pictures}/{n}.png")},
+        {"type": "text", "text": question},
+    ]}]
+    for n, question in enumerate(questions)
+]
+words = dict(add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")
+for folder, dtype in folders:
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, trust_remote_code=True, dtype=getattr(torch, dtype)
+    )
+    def answers(talks):
+        inputs = processor.apply_chat_template(talks, **words)
+        said = model.generate(**inputs, max_new_tokens=new)
+        return said[:, inputs["input_ids"].shape[1]:].tolist()
+    together, alone = answers(talks), [answers([talk])[0] for talk in talks]
+    print(json.dumps({"together": together, "alone": alone, "dtype": str(model.dtype)}))
+"""
+
+
+def ask_elsewhere(pictures: Path, folders: list[tuple[Path, str]]) -> list[dict[str, Any]]:
+    """What each folder answers, computing in a precision, in one process that cannot import ablate:
+    all at once, and one by one."""
+    words = [str(pictures), QUESTIONS, NEW, [(str(folder), how) for folder, how in folders]]
+    told = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps(words)],
+        capture_output=True,
+        text=True,
+        cwd=pictures,
+        env={**os.environ, "HF_MODULES_CACHE": str(pictures / "modules")},
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    return [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
+
+
+def draw(folder: Path) -> list[Image.Image]:
+    """A picture a question, also as files."""
+    generator = torch.Generator().manual_seed(5)
+    pictures = []
+    for number in range(len(QUESTIONS)):
+        pixels = torch.randint(0, 256, (128, 128, 3), dtype=torch.uint8, generator=generator)
+        pictures.append(Image.fromarray(pixels.numpy()))
+        pictures[-1].save(folder / f"{number}.png")
+    return pictures
+
+
+def answers(
+    model: Mllm, tokenizer: PreTrainedTokenizerBase, pictures: list[Image.Image]
+) -> list[list[int]]:
+    """What the model itself answers."""
+    chat = Chat(tokenizer)
+    talks = [[{"role": "user", "content": f"<image>\n{question}"}] for question in QUESTIONS]
+    samples = [
+        Sample(ids, ids < -1000, [as_array(picture)])
+        for ids, picture in zip(chat.prompts(talks), pictures, strict=True)
+    ]
+    return model.generate(collate(samples), NEW, chat.stop_ids)
+
+
+def until(ids: list[int], stops: list[int]) -> list[int]:
+    """Up to the first token that ends an answer."""
+    return ids[: min([ids.index(stop) for stop in stops if stop in ids], default=len(ids))]
+
+
+MIXTURES = [
+    (("clip-micro@32", "convnext-micro@128", "eva02-micro@128"), "channel_concat", "layer"),
+    (("clip-micro@32", "sam-micro@128", "dinov2-micro@64"), "deformable", "none"),
+    (("clip-micro@32", "pix2struct-micro@128"), "llava_hr", "none"),
+]
+
+
+def test_an_exported_folder_answers_the_same_where_ablate_is_not(
+    make_model: Make, tmp_path: Path
+) -> None:
+    pictures, wanted, folders = draw(tmp_path), [], []
+    for number, (titles, fusion, norm) in enumerate(MIXTURES):
+        model = make_model(*titles, fusion=fusion, norm=norm, grid=4, seed=4)
+        tokenizer = load_tokenizer(model.spec.llm)
+        speech = Speech.of(tokenizer, None, (0, 0, 0))
+        wanted.append(answers(model, tokenizer, pictures))
+        folders.append((tmp_path / f"exported{number}", "float32"))
+        export_model(model, speech, folders[-1][0], "# A card")
+    half = (folders[0][0], "bfloat16")
+    *found, rounded = ask_elsewhere(tmp_path, [*folders, half])
+    for said, want in zip(found, wanted, strict=True):
+        for ids in (said["together"], said["alone"]):
+            assert [until(one, speech.stop_ids) for one in ids] == want
+        assert len({tuple(ids) for ids in want}) > 1
+    assert rounded["dtype"] == "torch.bfloat16"
+    assert all(0 <= token < VOCABULARY for ids in rounded["together"] for token in ids)
+    assert (folders[0][0] / "README.md").read_text() == "# A card"
+
+
+def test_the_code_in_a_folder_is_what_the_model_needs_and_no_more(make_model: Make) -> None:
+    files = code(make_model("clip-micro@32", "convnext-micro@128").spec)
+    assert {"encoders_clip.py", "encoders_convnext.py", "fusion_zoo_channel_concat.py"} < set(files)
+    assert not {"encoders_sam.py", "fusion_zoo_registry.py", "model_mllm.py"} & set(files)
+    for name, text in files.items():
+        compile(text, name, "exec")
+        assert not re.search("(import|from) (ablate|fusion_zoo)", text), name
+
+
+def test_what_the_exported_code_does_not_do_is_refused(
+    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
+    whole = ModelSpec.to_json
+    monkeypatch.setattr(ModelSpec, "to_json", lambda self: {**whole(self), "tiling": {}})
+    with pytest.raises(UserError, match="a tiling of its own cannot be exported yet"):
+        export_model(model, speech, tmp_path / "exported", "")
+    assert not (tmp_path / "exported").exists()
 
 
 @pytest.fixture
-def exported(make_model: Make, tmp_path: Path) -> tuple[Mllm, Path]:
-    model = make_model("clip-micro@32", "sam-micro@128", fusion="mini_gemini", seed=4)
-    folder = tmp_path / "exported"
-    export_model(model, load_tokenizer(model.spec.llm), folder, {"finetune": "abc123"})
-    return model, folder
-
-
-def test_an_exported_model_loads_again_from_its_folder_alone(exported: tuple[Mllm, Path]) -> None:
-    model, folder = exported
-    again = load_exported(folder).state_dict()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(again[name], tensor), name
-
-
-def test_the_folder_is_laid_out_as_on_hugging_face(exported: tuple[Mllm, Path]) -> None:
-    model, folder = exported
-    config = json.loads((folder / "config.json").read_text())
-    assert config["model_type"] == "ablate"
-    assert config["text_config"]["model_type"] == "llama"
-    assert sum(t.numel() for t in load_file(folder / "model.safetensors").values()) == sum(
-        p.numel() for p in model.parameters()
+def llava(llm_folder: Path) -> Mllm:
+    """A model that is a LLaVA, but for its size; its weights are random."""
+    encoder = EncoderSpec(
+        "clip-toy-llava",
+        "clip_llava",
+        resolution=128,
+        patch=32,
+        width=32,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.3, 0.25),
+        architecture={
+            "image_size": 128,
+            "patch_size": 32,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
+        weights=Weights("none"),
     )
-    assert AutoTokenizer.from_pretrained(folder)("w3 w4").input_ids == [3, 4]
-    readme = (folder / "README.md").read_text()
-    assert "abc123" in readme
-    assert "`sam-micro@128`: segmentation; Apache-2.0" in readme
+    fusion = {"name": "channel_concat", "grid": [4, 4], "options": {}}
+    spec = ModelSpec([encoder], fusion, "none", llms.resolve(str(llm_folder)))
+    return build_model(spec, load_weights=False, seed=3).eval()
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no exported model"):
-        load_exported(tmp_path)
+def test_a_llava_is_served_by_the_class_of_transformers(llava: Mllm, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(llava.spec.llm)
+    pictures = draw(tmp_path)
+    want = answers(llava, tokenizer, pictures)
+    speech = Speech.of(tokenizer, None, (0, 0, 0))
+    export_llava(llava, speech, tmp_path / "exported", "")
+    processor = AutoProcessor.from_pretrained(tmp_path / "exported")
+    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "exported")
+    talks = [
+        [
+            {
+                "role": "user",
+                "content": [{"type": "image", "image": picture}, {"type": "text", "text": words}],
+            }
+        ]
+        for picture, words in zip(pictures, QUESTIONS, strict=True)
+    ]
+    inputs = processor.apply_chat_template(
+        talks,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True},
+    )
+    said = model.generate(**inputs, max_new_tokens=NEW)[:, inputs["input_ids"].shape[1] :]
+    assert [until(ids, speech.stop_ids) for ids in said.tolist()] == want
+    assert len({tuple(ids) for ids in want}) > 1
+    assert not list((tmp_path / "exported").glob("*.py"))
+
+
+def test_what_is_no_llava_is_refused(make_model: Make, tmp_path: Path) -> None:
+    model = make_model("clip-micro@32", grid=4)
+    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
+    with pytest.raises(UserError, match="family 'clip', not 'clip_llava', whose class token takes"):
+        export_llava(model, speech, tmp_path / "exported", "")

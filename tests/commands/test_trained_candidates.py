@@ -1,15 +1,15 @@
-"""`ablate export`: a trained candidate goes into a folder whole, or not at all."""
+"""What is done with a trained candidate: exported whole or not at all."""
 
-import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from in_process import Answer, ablate
+from safetensors.torch import load_file
 
 from ablate.home import Home
-from ablate.model.export import load_exported
 from ablate.train.restore import load_trained
 
 Export = Callable[..., Answer]
@@ -18,13 +18,13 @@ SHORT = [
     *("--set", "base.recipe.pretrain.steps=1"),
     *("--set", "base.recipe.finetune.steps=1"),
     *("--set", "seeds=[0]"),
-    *("--set", "explore={kind: rounds, rounds: 1, pool: [sam-micro@128]}"),
+    *("--set", "explore={kind: rounds, rounds: 2, pool: [sam-micro@128]}"),
 ]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which a study of one candidate, of a step a stage, has ended."""
+    """A home in which a study of two candidates, of a step a stage, has ended."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLATE_HOME", str(home))
@@ -39,24 +39,37 @@ def export(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     return lambda *words: ablate("export", *words, *SHORT)
 
 
-def test_what_was_trained_loads_again_from_its_folder_alone(
+def test_what_was_trained_is_in_the_folder_with_its_lineage(
     export: Export, trained: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "new" / "model"
-    told = export("micro/smoke", str(folder))
+    told = export("micro/smoke:base", str(folder))
     assert (told.code, told.out.strip()) == (0, str(folder))
-    [finetuned] = Home(trained).store.glob("finetune/*")
-    again = load_exported(folder).state_dict()
-    for name, tensor in load_trained(finetuned).state_dict().items():
-        assert torch.equal(again[name], tensor), name
-    readme = (folder / "README.md").read_text()
-    assert "- `clip-micro@32`: image-text contrast; Apache-2.0; this project" in readme
-    lineage = json.loads(readme.partition("```json\n")[2].partition("```")[0])
-    assert (lineage["study"], lineage["candidate"]) == ("micro/smoke", "clip-micro@32")
-    assert finetuned.name.endswith(
-        lineage["steps"][f"finetune {lineage['candidate']}.channel_concat"][:12]
-    )
+    [finetuned] = Home(trained).store.glob("finetune/clip-micro@32.*")
+    again = load_file(folder / "model.safetensors")
+    whole = load_trained(finetuned).state_dict()
+    assert whole.keys() - again.keys() == {"llm.lm_head.weight"}  # tied
+    for name in whole.keys() & again.keys():
+        assert torch.equal(again[name], whole[name]), name
+    card = (folder / "README.md").read_text()
+    assert "- `clip-micro@32`: image-text contrast; Apache-2.0; this project" in card
+    assert "Study micro/smoke" in card
+    assert "candidate clip-micro@32, seed 0" in card
+    steps = Home(trained).store.glob("*/clip-micro@32.*")
+    keys = [step.name.rpartition("-")[2] for step in steps if step.parent.name != "mask"]
+    assert len(keys) == 3
+    assert all(f": `{key}" in card for key in keys)
+    assert re.search(r"finetune: images 64, seed 2, world conversations; content `\w{12}`", card)
+    assert re.search(r"\| mean +\| +\d+ \| +[\d.]+ \[", card)
+    assert re.search(r"\| clip-micro@32\+sam-micro@128 \|", card.partition("### Compared with")[2])
     assert sorted(tmp_path.rglob(".*")) == []
+
+
+def test_a_model_that_is_no_llava_is_told_so(export: Export, tmp_path: Path) -> None:
+    told = export("micro/smoke:base", str(tmp_path / "model"), "--as", "llava")
+    assert told.code == 2
+    assert "is no LLaVA as transformers has it" in told.err
+    assert sorted(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

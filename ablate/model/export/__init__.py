@@ -1,0 +1,215 @@
+"""A trained model as a folder in Hugging Face's layout, which stands without this package.
+
+AutoProcessor.from_pretrained(DIR, trust_remote_code=True)
+AutoModelForImageTextToText.from_pretrained(DIR, trust_remote_code=True)
+
+config.json, model*.safetensors, generation_config.json
+tokenizer*.json, processor_config.json, chat_template.jinja
+modeling_ablate.py, configuration_ablate.py, processing_ablate.py, and what these use of ours
+README.md
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+import fusion_zoo
+import fusion_zoo.connectors
+from ablate.catalog.encoder_families import FAMILIES
+from ablate.catalog.model_spec import ModelSpec
+from ablate.config.distribution import installed_version
+from ablate.data.chat import Chat
+from ablate.data.conversations import IMAGE
+from ablate.data.images import Colour
+from ablate.errors import UserError
+from ablate.files import write_atomic
+from ablate.model.export.bundle import Bundle
+from ablate.model.export.configuration_ablate import AblateConfig
+from ablate.model.export.modeling_ablate import AblateForConditionalGeneration, store_buffers
+from ablate.model.export.processing_ablate import AblateProcessor
+from ablate.model.export.template import for_processors
+from ablate.model.mllm import Mllm
+from fusion_zoo import _interface
+from fusion_zoo.connectors import CONNECTORS
+from fusion_zoo.connectors import _interface as connector_interface
+
+OURS = ("ablate", "fusion_zoo")
+CODE = ("configuration_ablate", "modeling_ablate", "processing_ablate")
+AUTO_MODEL = {
+    "AutoConfig": "configuration_ablate.AblateConfig",
+    "AutoModelForImageTextToText": "modeling_ablate.AblateForConditionalGeneration",
+}
+AUTO_PROCESSOR = {"AutoProcessor": "processing_ablate.AblateProcessor"}
+"""Where transformers' own classes find ours in a folder."""
+SHARD = "5GB"
+WRITTEN = {"encoders", "fusion", "connector", "feature_norm", "llm"}
+"""What of a model's spec the exported configuration holds."""
+MAX_NEW_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How a model is spoken to: its tokenizer, the tokens that end an answer, and how images are
+    brought to one size (see `as_array`)."""
+
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: list[int]
+    canvas: int | None
+    padding: Colour
+
+    @classmethod
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, canvas: int | None, padding: Colour
+    ) -> "Speech":
+        """What the tokenizer and its template say."""
+        chat = Chat(tokenizer)
+        ours = chat.tokenizer
+        ours.chat_template = for_processors(tokenizer.get_chat_template(), chat.blank)
+        ours.pad_token = ours.pad_token or ours.eos_token
+        ours.padding_side = ours.init_kwargs["padding_side"] = "left"  # the latter is saved
+        return cls(ours, chat.stop_ids, canvas, padding)
+
+
+def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
+    """Write `model` into `folder`, with the `card` as its README.md.
+
+    UserError for a model that is more than the exported code does.
+    """
+    require_exportable(model)
+    config = AblateConfig(
+        **{name: model.spec.to_json()[name] for name in ("encoders", "fusion", "feature_norm")},
+        connector=model.spec.connector,
+        text_config=model.llm.config,
+        image_token_id=speech.tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=model.num_visual_tokens,
+        ablate_version=installed_version(),
+    )
+    config.auto_map = AUTO_MODEL
+    with torch.device("meta"):
+        whole = AblateForConditionalGeneration(config)
+    store_buffers(model.mixture)
+    whole.load_state_dict(model.state_dict(), assign=True)
+    whole.generation_config = generation_config(model, speech)
+    whole.save_pretrained(folder, max_shard_size=SHARD)
+    processor = AblateProcessor(
+        speech.tokenizer,
+        model.num_visual_tokens,
+        speech.canvas,
+        speech.padding,
+        chat_template=speech.tokenizer.chat_template,
+    )
+    processor.auto_map = AUTO_PROCESSOR
+    processor.save_pretrained(folder)
+    for name, text in code(model.spec).items():
+        write_atomic(folder / name, text)
+    write_atomic(folder / "README.md", card)
+
+
+def require_exportable(model: Mllm) -> None:
+    """UserError unless the exported code does all that this model does."""
+    fusion = model.spec.fusion["name"]
+    for part in sorted(model.spec.to_json().keys() - WRITTEN):
+        raise UserError(f"a model with a {part} of its own cannot be exported yet")
+    if model.sees_each_question:
+        raise UserError(f"a model whose fusion ({fusion}) sees the question cannot be exported yet")
+    entries = [FAMILIES.plug_in(encoder.family) for encoder in model.spec.encoders]
+    entries += [fusion_zoo.plug_in(fusion), CONNECTORS.plug_in(model.spec.connector["name"])]
+    for entry in filter(None, entries):
+        package = entry.dist.name if entry.dist else entry.module
+        raise UserError(
+            f"{entry.name} is of the package {package}: only what is made of our own parts can be "
+            "exported, as their source goes into the folder"
+        )
+
+
+def generation_config(model: Mllm, speech: Speech) -> GenerationConfig:
+    """Greedy, up to what ends a turn."""
+    return GenerationConfig(
+        do_sample=False,
+        max_new_tokens=min(MAX_NEW_TOKENS, model.spec.llm.context // 2),
+        eos_token_id=speech.stop_ids,
+        pad_token_id=speech.tokenizer.pad_token_id,
+    )
+
+
+def code(spec: ModelSpec) -> dict[str, str]:
+    """The files of Python that a model of this spec needs, by name."""
+    families = {encoder.family: FAMILIES.entry(encoder.family) for encoder in spec.encoders}
+    fusion = spec.fusion["name"]
+    found = {
+        "ablate.encoders.build": _families(families),
+        "fusion_zoo": _fusion(fusion_zoo.FUSIONS.entry(fusion)),
+        "fusion_zoo.connectors": _connector(CONNECTORS.entry(spec.connector["name"])),
+    }
+    bundle = Bundle(OURS, found)
+    for name in CODE:
+        bundle.add(f"ablate.model.export.{name}")
+    return bundle.files(f"Written by ablate {installed_version()}, as far as this model needs it.")
+
+
+def _families(entries: Mapping[str, EntryPoint]) -> str:
+    """In place of `ablate.encoders.build`: the families of one model."""
+    imports = {f"from {one.module} import {one.attr}\n" for one in entries.values()}
+    known = "".join(f'    "{name}": {one.attr},\n' for name, one in entries.items())
+    return f'''"""The families of encoders of this model."""
+
+from ablate.encoders.base import Encoder
+{"".join(sorted(imports))}
+FAMILIES: dict[str, type[Encoder]] = {{
+{known}}}
+
+
+def family_class(family: str) -> type[Encoder]:
+    """The class of a family."""
+    return FAMILIES[family]
+'''
+
+
+def _fusion(entry: EntryPoint) -> str:
+    """In place of `fusion_zoo`: its one fusion."""
+    shared = ", ".join(name for name in fusion_zoo.__all__ if hasattr(_interface, name))
+    told = "llm, " if fusion_zoo.takes_llm(entry.name) else ""
+    return f'''"""The fusion of this model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from {entry.module} import {entry.attr}
+from fusion_zoo._interface import {shared}
+
+
+def build(
+    name: str,
+    shapes: Sequence[MapShape],
+    grid: tuple[int, int],
+    llm: LanguageShape | None = None,
+    /,
+    **given: Any,
+) -> Fusion:
+    """The fusion of maps of these shapes (the base's first) into tokens on an (H, W) grid."""
+    return {entry.attr}(shapes, grid, {told}**given)
+'''
+
+
+def _connector(entry: EntryPoint) -> str:
+    """In place of `fusion_zoo.connectors`: its one connector."""
+    every = fusion_zoo.connectors.__all__
+    shared = ", ".join(name for name in every if hasattr(connector_interface, name))
+    return f'''"""The connector of this model."""
+
+from fusion_zoo.connectors._interface import {shared}
+from {entry.module} import {entry.attr}
+
+
+class CONNECTORS:
+    """What there is to choose from."""
+
+    @staticmethod
+    def load(name: str) -> type[Connector]:
+        """The class of a connector."""
+        return {{"{entry.name}": {entry.attr}}}[name]
+'''
