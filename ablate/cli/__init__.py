@@ -39,7 +39,8 @@ def options(
 for command in (
     *(studies.run, studies.retry, studies.plan, studies.fetch, studies.status, studies.logs),
     *(studies.cancel, machine.list_, results.table, results.replay, results.proxy),
-    *(results.compare, results.noise, results.export, results.report),
+    *(results.compare, results.noise, results.export, results.mask, results.explain),
+    *(results.chat, results.report),
     *(machine.doctor, machine.bake),
 ):
     app.command(command.__name__.rstrip("_"))(command)

@@ -18,6 +18,7 @@ from ablate.commands.options import (
     Round,
     StudyName,
     Trained,
+    Way,
 )
 from ablate.errors import UserError
 
@@ -229,6 +230,82 @@ def export(
     from ablate.commands import export as exporting
 
     exporting.export(named, folder, layout, overrides or [])
+
+
+def mask(
+    named: Trained,
+    way: Annotated[
+        Way, typer.Option("--by", help="What stands in for the features of a masked expert.")
+    ] = Way.zeros,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """What each expert does in a trained mixture, without training anything.
+
+    The mixture is scored again with some of its experts masked: the features of an image are made
+    once for all masks. Told are conditional utilisation rate and information gap, which experts
+    stand in for each other, and the best part of the mixture. It is a step, kept in the store; the
+    report then has a page of it.
+
+    \b
+    Examples:
+      ablate mask micro/rounds
+      ablate mask micro/rounds:base --by mean --json
+    """
+    from ablate.commands import mask as masking
+
+    masking.show(named, way.value, overrides or [], json)
+
+
+def explain(
+    named: Trained,
+    question: Annotated[
+        str, typer.Argument(help="TASK/ID of the study's suite; with --image the words.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A picture of your own.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="The picture to write: .png, .pdf or .svg.")
+    ] = Path("explained.png"),
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Show where each expert of a trained candidate finds what speaks for its answer.
+
+    A picture of the image with each expert's contributions (gradient times activation of the
+    answer's log-probability, at the maps that are fused), and each expert's share of them.
+
+    \b
+    Examples:
+      ablate explain micro/rounds abl_ocr/000000-2
+      ablate explain micro/rounds:base "what colour is the square" --image my.png
+    """
+    from ablate.commands import explain as explaining
+
+    explaining.show(named, question, image, output, overrides or [], json)
+
+
+def chat(
+    named: Trained,
+    image: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="An image to begin with.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Talk to a trained candidate about images, on the terminal.
+
+    Each line is a question. `/image FILE` shows another image, `/new` begins anew, and Ctrl-D ends
+    it. What is piped in is answered line by line.
+
+    \b
+    Examples:
+      ablate chat micro/rounds --image my.png
+      echo "how many circles are there" | ablate chat micro/rounds:base --image my.png
+    """
+    from ablate.commands import chat as chatting
+
+    chatting.chat(named, image, overrides or [])
 
 
 def report(

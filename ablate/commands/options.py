@@ -62,6 +62,13 @@ class Layout(StrEnum):
     llava = "llava"
 
 
+class Way(StrEnum):
+    """What takes the place of a masked expert's features."""
+
+    zeros = "zeros"
+    mean = "mean"
+
+
 StudyName = Annotated[
     str,
     typer.Argument(

@@ -61,9 +61,8 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     `RuntimeError` where lmms-eval's figures do not hold.
     """
     suite = suites.from_identity(ctx.spec["suite"])
-    suites.require_same(ctx.spec["suite"])
     with ctx.world.leader_first():
-        asked = _asked(ctx, suite).share(ctx.spec.get("questions", 1.0))
+        asked = prepare_questions(ctx, suite).share(ctx.spec.get("questions", 1.0))
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
@@ -137,8 +136,12 @@ class Asked:
         return TaskManager(include_path=paths, include_defaults=False, model_name="ablate")
 
 
-def _asked(ctx: "StepContext", suite: suites.Suite) -> Asked:
-    """All that the suite asks: of a world that is drawn, of the published sets, of a user's own."""
+def prepare_questions(ctx: "StepContext", suite: suites.Suite) -> Asked:
+    """All that the suite asks: of a world that is drawn, of the published sets, of a user's own.
+
+    UserError where the step's suite is another by now.
+    """
+    suites.require_same(ctx.spec["suite"])
     benchmarks.require(suite)
     root, work = Home(ctx.home).data, ctx.work / "tasks"
     files, questions, sets = [work], dict[str, Sequence[Row]](), dict[str, str]()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
-from ablate.catalog.step_kinds import EVALUATE
+from ablate.catalog.step_kinds import EVALUATE, MASK
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
@@ -32,6 +32,7 @@ from ablate.search.tabulated import paper_table
 from ablate.store.answers import ANSWERS, Answers, Key, Rows, rows_in
 from ablate.store.artifacts import Store
 from ablate.store.lease import Holding
+from ablate.store.masks import WAYS, MaskedRun, mask_step
 from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.replicates import Repetition, repetition, trained
 from ablate.store.results import (
@@ -108,7 +109,26 @@ def load(
         published_choices=choices,
         published_source=source,
         objectives=_objectives(study, turns),
+        masked=_masked(known, seen),
     )
+
+
+def _masked(known: Sequence[Candidate], seen: "CachedResults") -> dict[str, list[MaskedRun]]:
+    """What was found of the candidates under masks, of the first run of each that was tried."""
+    runs: dict[str, list[MaskedRun]] = {}
+    if not (Home(seen.store.home).store / MASK).is_dir():
+        return runs
+    for candidate in known:
+        evaluation = seen.steps(candidate)[-1]
+        steps = [mask_step(evaluation, way) for way in WAYS]
+        made = [
+            MaskedRun.load(step, seen.store.verified(step, record), record)
+            for step in steps
+            if (record := seen.store.record(step))
+        ]
+        if made:
+            runs.setdefault(candidate.point, made)
+    return runs
 
 
 def _repetition(scored: Sequence[CandidateResult], seen: "CachedResults") -> Repetition:

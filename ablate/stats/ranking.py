@@ -45,7 +45,7 @@ def hit_rate(rounds: Sequence[Round]) -> HitRate | None:
     asked = [(proxy, scores) for proxy, scores in known if len(scores) > 1]
     if not asked:
         return None
-    ranks = [(len(scores) - 1, _spearman(proxy, scores)) for proxy, scores in asked]
+    ranks = [(len(scores) - 1, spearman(proxy, scores)) for proxy, scores in asked]
     comparable = [(weight, rank) for weight, rank in ranks if rank is not None]
     behind = [float(scores.max() - scores[proxy.argmax()]) for proxy, scores in asked]
     kept = [int(np.sum(proxy >= proxy[scores.argmax()])) for proxy, scores in asked]
@@ -65,7 +65,8 @@ def hit_rate(rounds: Sequence[Round]) -> HitRate | None:
     )
 
 
-def _spearman(a: Floats, b: Floats) -> float | None:
+def spearman(a: Floats, b: Floats) -> float | None:
+    """The rank correlation; None where one of the two tells nothing apart."""
     x, y = (rankdata(values) - (len(values) + 1) / 2 for values in (a, b))
     norm = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum()) / norm if norm else None

@@ -1,12 +1,16 @@
-"""What is done with a trained candidate: exported whole or not at all."""
+"""What is done with a trained candidate: exported whole or not at all, masked, explained, asked."""
 
+import io
+import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from in_process import Answer, ablate
+from PIL import Image
 from safetensors.torch import load_file
 
 from ablate.home import Home
@@ -99,3 +103,76 @@ def test_a_folder_that_exists_and_a_candidate_that_was_not_trained_are_refused(
     told = ablate("export", "micro/smoke:base", str(tmp_path / "model"))
     assert told.code == 2
     assert "is not scored (waiting)" in told.err
+
+
+BOTH = "micro/smoke:clip-micro@32+sam-micro@128"
+
+
+@pytest.fixture
+def use(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """Calls any command on that home."""
+    monkeypatch.setenv("ABLATE_HOME", str(trained))
+    return lambda *words: ablate(*words, *SHORT)
+
+
+def test_masks_are_a_step_that_is_made_once_and_a_page(use: Export, trained: Path) -> None:
+    first = use("mask", BOTH, "--json")
+    assert first.code == 0, first
+    assert "3 masks of" in first.err
+    found = json.loads(first.out)
+    assert [row["expert"] for row in found["experts"]] == ["clip-micro@32", "sam-micro@128"]
+    assert len(found["masks"]) == 3
+    assert len(list(trained.glob("store/mask/*/record.json"))) == 1
+    again = use("mask", BOTH, "--json")
+    assert (again.out, again.err) == (first.out, "")
+    said = use("mask", BOTH)
+    assert "Conditional utilisation rate" in said.out
+    assert use("mask", BOTH, "--by", "mean").code == 0
+    report = use("report", "micro/smoke")
+    page = Path(report.out.strip()).with_name("redundancy.html").read_text()
+    assert page.count("3 masks.") == 2
+    assert use("status", "micro/smoke").code == 0
+
+
+def test_there_is_nothing_to_mask_in_a_mixture_of_one(use: Export) -> None:
+    told = use("mask", "micro/smoke:base")
+    assert told.code == 2
+    assert "is a mixture of one: there is none to mask" in told.err
+
+
+def test_an_answer_is_explained_by_a_picture_and_by_shares(
+    use: Export, trained: Path, tmp_path: Path
+) -> None:
+    row = json.loads(next(trained.glob("store/evaluate/*sam*/answers.jsonl")).open().readline())
+    name, picture = f"{row['task']}/{row['id']}", tmp_path / "why.png"
+    told = use("explain", BOTH, name, "--output", str(picture), "--json")
+    assert told.code == 0, told
+    found = json.loads(told.out)
+    assert (found["question"], found["truth"]) == (row["question"], row["truth"])
+    assert sum(found["shares"].values()) == pytest.approx(100)
+    with Image.open(picture) as image:
+        assert image.width > 800
+    assert "exists; name another" in use("explain", BOTH, name, "--output", str(picture)).err
+    wrong = use("explain", BOTH, name[:-1], "--output", str(tmp_path / "b.png"))
+    assert "no question" in wrong.err
+    assert "did you mean" in wrong.err
+    (tmp_path / "none.png").write_text("no image")
+    told = use(
+        *("explain", BOTH, "what is it", "--image", str(tmp_path / "none.png")),
+        *("--output", str(tmp_path / "b.png")),
+    )
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "cannot be read as an image" in told.err
+
+
+def test_a_chat_answers_line_by_line_and_goes_on_after_a_mistake(
+    use: Export, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Image.new("RGB", (128, 128), "red").save(tmp_path / "red.png")
+    lines = ["how many", "", "/image nowhere.png", f"/image {tmp_path}/red.png", "how many"]
+    typed = io.StringIO("\n".join([*lines, "/new", "how many"]))
+    monkeypatch.setattr(sys, "stdin", typed)
+    told = use("chat", BOTH, "--image", str(tmp_path / "red.png"))
+    assert told.code == 0, told
+    assert told.out.count("\n") == 3
+    assert "no image at nowhere.png" in told.err

@@ -1,22 +1,17 @@
 """The page of experts: what each adds, which benchmarks it moves, which pairs go together."""
 
-from math import ceil
 from typing import Any
-
-import pandas as pd
 
 from ablate.reports import figures
 from ablate.reports.contributions import contributions, moves, pairs
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
-from ablate.reports.frame import digits, records
+from ablate.reports.frame import records
 from ablate.reports.model import StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import downloads, table
+from ablate.reports.pages.tints import legend, tint, tint_step
 from ablate.reports.significance import covered
-
-SHADES = 4
-"""Shades of a tint, of what is added and of what is lost."""
 
 
 def experts(study: StudyResult) -> dict[str, Any]:
@@ -47,7 +42,7 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
     frame = moves(study)
     if frame.empty:
         return {}
-    step = _step(frame["added"])
+    step = tint_step(frame["added"])
     cells: dict[str, dict[str, Any]] = {}
     board, tasks = study.scoreboard, {title: task for task, title in study.tasks.items()}
     for row in records(frame):
@@ -56,7 +51,7 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
         }
         cell |= {
             "certain": board.is_clear(row["p"], (tasks[row["benchmark"]],)),
-            "tint": _tint(row["added"], step),
+            "tint": tint(row["added"], step),
         }
         cells.setdefault(row["expert"], {})[row["benchmark"]] = cell
     titles = [
@@ -70,30 +65,9 @@ def _moves(study: StudyResult, order: list[str]) -> dict[str, Any]:
     return {
         "titles": titles,
         "rows": rows,
-        "legend": _legend(step),
+        "legend": legend(step),
         "downloads": downloads(frame, "benchmarks", covered(study.scoreboard)),
     }
-
-
-def _step(added: pd.Series) -> float:
-    """Points from one shade to the next: 1, 2 or 5 times a power of ten, for all to be told."""
-    most = max(float(added.abs().max()), 0.1) / SHADES
-    scales = (base * 10.0**power for power in range(-2, 3) for base in (1, 2, 5))
-    return next((scale for scale in scales if scale >= most), most)
-
-
-def _tint(added: float, step: float) -> str:
-    """The class of a cell: `gain-1` to `gain-4`, the same of `loss`, none for zero as shown."""
-    added = round(added, digits("added"))
-    shade = min(ceil(round(abs(added) / step, 6)), SHADES)
-    return f"{'gain' if added > 0 else 'loss'}-{shade}" if shade else ""
-
-
-def _legend(step: float) -> list[tuple[str, str]]:
-    """The classes from the greatest loss to the greatest gain, each with where it ends."""
-    losses = [(f"loss-{shade}", f"{-shade * step:+g}") for shade in range(SHADES, 0, -1)]
-    gains = [(f"gain-{shade}", f"{shade * step:+g}") for shade in range(1, SHADES + 1)]
-    return [*losses, ("", "0"), *gains]
 
 
 PAGE = ReportPage("Experts", lambda source: experts(source.study), 40)

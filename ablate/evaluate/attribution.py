@@ -1,0 +1,89 @@
+"""Where a model looks for one answer: each expert's share in it, place by place.
+
+Gradient times activation (Shrikumar et al. 2016, arXiv 1605.01713) of the answer's log-probability,
+at the maps that the fusion is given, after their normalisation. Summed over channels, it is to
+first order what the answer loses where a place of a map is set to zero.
+
+Shapes: N images, C channels, H W grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.data.batch import IGNORE_INDEX
+from ablate.data.chat import Chat
+from ablate.data.collate import collate
+from ablate.data.dataset import Sample
+from ablate.errors import UserError
+from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.dialogue import Pixels
+from fusion_zoo import FeatureMap, at_least_fp32
+
+
+def attribute(subject: Answerer, question: str, pixels: Pixels, said: str) -> Mapping[str, Tensor]:
+    """By expert the (H,W) contributions to the log-probability of saying `said`: above zero where
+    what is seen speaks for it, below where it speaks against.
+
+    A base whose blocks the fusion runs itself is left out. UserError for an empty answer.
+    """
+    if not said:
+        raise UserError("the answer is empty: there is nothing to explain")
+    model = subject.model.eval()
+    chat = Chat(subject.tokenizer)
+    [tokens] = chat.encode([[_asked(question), {"role": "assistant", "content": said}]])
+    batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])
+    with _MapsWatched(model.mixture.fusion) as maps, torch.enable_grad():
+        found = model(batch)
+        learnt = found.targets != IGNORE_INDEX
+        likely = at_least_fp32(found.logits).log_softmax(-1)
+        picked = likely.gather(-1, found.targets.clamp(min=0)[..., None])[..., 0]
+        gradients = torch.autograd.grad((picked * learnt).sum(), maps.given, allow_unused=True)
+    shapes = [len(encoder.shapes) for encoder in model.mixture.all_encoders]
+    first = [sum(shapes[:number]) for number in range(len(shapes))]
+    inside = model.mixture.fusion.reaches_inside_base
+    return {
+        spec.title: _summed(maps.given[place], gradients[place])
+        for number, (spec, place) in enumerate(zip(model.spec.encoders, first, strict=True))
+        if number or not inside
+    }
+
+
+def shares(maps: Mapping[str, Tensor]) -> dict[str, float]:
+    """By expert its part of all contributions, whatever their sign, in per cent."""
+    sizes = {title: float(found.abs().sum()) for title, found in maps.items()}
+    total = sum(sizes.values()) or 1.0
+    return {title: 100.0 * size / total for title, size in sizes.items()}
+
+
+def _asked(question: str) -> dict[str, str]:
+    return {"role": "user", "content": f"<image>\n{question}"}
+
+
+def _summed(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        return activation.new_zeros(activation.shape[-2:])
+    summed: Tensor = (activation * gradient).sum(1)[0].detach()
+    return summed
+
+
+class _MapsWatched:
+    """The maps that a fusion is given within, `given`, as what gradients are taken to."""
+
+    def __init__(self, fusion: nn.Module) -> None:
+        self._fusion = fusion
+        self.given: list[Tensor] = []
+
+    def __enter__(self) -> "_MapsWatched":
+        self._hook = self._fusion.register_forward_pre_hook(self._watch)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._hook.remove()
+
+    def _watch(self, fusion: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        maps: Sequence[FeatureMap] = given[0]
+        self.given = [one.tensor.detach().requires_grad_() for one in maps]
+        return [FeatureMap(tensor) for tensor in self.given], *given[1:]

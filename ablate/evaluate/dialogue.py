@@ -1,0 +1,46 @@
+"""A conversation with a trained candidate, turn by turn, about images that it is shown."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ablate.data.chat import Chat, Messages
+from ablate.data.collate import collate
+from ablate.data.conversations import IMAGE
+from ablate.data.dataset import Sample
+from ablate.evaluate.answerer import Answerer
+
+MAX_NEW_TOKENS = 512
+Pixels = npt.NDArray[np.uint8]
+"""(3,H,W), as `read_image` makes them for the model."""
+
+
+class Dialogue:
+    """What was said so far. An image that is `shown` stands before the words that come next."""
+
+    def __init__(self, subject: Answerer) -> None:
+        self._model, self._tokenizer = subject.model.eval(), subject.tokenizer
+        self._chat = Chat(subject.tokenizer)
+        self._room = min(MAX_NEW_TOKENS, subject.model.spec.llm.context // 4)
+        self.messages: Messages = []
+        self._pictures: list[Pixels] = []
+        self._before = ""
+
+    def show(self, pixels: Pixels) -> None:
+        """Show an image with what is said next."""
+        self._pictures.append(pixels)
+        self._before += f"{IMAGE}\n"
+
+    def say(self, words: str) -> str:
+        """The answer, greedily; words that hold `<image>` mean no image by it.
+
+        UserError where the conversation is too long for the model: it is then as it was before.
+        """
+        plain = words.replace(IMAGE, "image")
+        messages = [*self.messages, {"role": "user", "content": f"{self._before}{plain}"}]
+        [ids] = self._chat.prompts([messages])
+        sample = Sample(ids, np.zeros(len(ids), dtype=np.bool_), self._pictures)
+        [said] = self._model.generate(collate([sample]), self._room, self._chat.stop_ids)
+        answer: str = self._tokenizer.decode(said, skip_special_tokens=True).strip()
+        self.messages = [*messages, {"role": "assistant", "content": answer}]
+        self._before = ""
+        return answer

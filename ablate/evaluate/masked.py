@@ -1,0 +1,182 @@
+"""The step `mask`: one trained mixture scored with only some of its experts, without training.
+
+Masking as in Mao et al. 2026 (arXiv 2507.03262): what an expert sees is replaced, and nothing else.
+An image goes through the encoders once for all masks.
+
+Shapes: I images, F values of all encoders' maps of an image, L visual tokens, D model width.
+"""
+
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lmms_eval.api.instance import Instance
+from torch import Tensor
+
+from ablate.catalog import suites
+from ablate.errors import UserError
+from ablate.evaluate.adapter import AblateLMM, _Ask, _name, _Picture
+from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.score import Asked, contained, prepare_questions, run_task
+from ablate.files import read_json, write_json
+from ablate.model.mixture import feature_size, features
+from ablate.store.masks import MASKED
+
+if TYPE_CHECKING:
+    from ablate.worker.context import StepContext
+
+Row = dict[str, Any]
+
+
+def mask(ctx: "StepContext") -> dict[str, Any]:
+    """Score the trained candidate under every mask; leaves `masked.json`.
+
+    UserError where the features of its experts cannot be replaced. One process does all of it.
+    """
+    if not ctx.world.leads:
+        return {}
+    suite = suites.from_identity(ctx.spec["suite"])
+    asked = prepare_questions(ctx, suite)
+    missing = [task for task in suite.tasks if not asked.part(task).is_file()]
+    if missing:
+        with contained(suite):
+            _ask(ctx, suite, missing, asked)
+    parts = [read_json(asked.part(task)) for task in suite.tasks]
+    order = sorted(
+        ((task, row) for task, part in enumerate(parts) for row in range(len(part["rows"][0]))),
+        key=lambda place: _key(parts[place[0]]["rows"][0][place[1]]),
+    )
+    rows = [
+        [parts[task]["rows"][number][row] for task, row in order]
+        for number in range(len(ctx.spec["masks"]))
+    ]
+    write_json(
+        ctx.work / MASKED,
+        {
+            "questions": [[row["task"], row["id"], row["image"]] for row in rows[0]],
+            "masks": [
+                {
+                    "kept": kept,
+                    "scores": [row["score"] for row in answered],
+                    "weights": [row["weight"] for row in answered],
+                    "answers": [row["answer"] for row in answered],
+                }
+                for kept, answered in zip(ctx.spec["masks"], rows, strict=True)
+            ],
+        },
+    )
+    shutil.rmtree(asked.work)
+    return {
+        "questions": len(order),
+        "masks": len(ctx.spec["masks"]),
+        "seconds_generate": sum(part["seconds"] for part in parts),
+    }
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["task"], row["id"]
+
+
+def _ask(
+    ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
+) -> None:
+    """Run `tasks`, writing the part of each: rows as of answers.jsonl, by mask."""
+    [trained] = ctx.parents.values()
+    adapter = MaskedLMM(
+        Answerer.load(trained),
+        ctx.spec["masks"],
+        ctx.spec["way"],
+        batch_size=ctx.infra.get("micro_batch_size") or "auto",
+        device=ctx.device,
+        blank=suite.blank,
+    )
+    sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
+    total = sum(sizes.values())
+    done = total - sum(sizes[task.task] for task in tasks)
+    for task in tasks:
+        adapter.watch = lambda answered, task=task, before=done: ctx.progress(
+            before + answered, total, task.task
+        )
+        adapter.known = {}
+        found = [run_task(adapter, task, asked)]
+        for answers in adapter.masked:
+            adapter.known = answers  # nothing is asked any more: lmms-eval scores what was said
+            found.append(run_task(adapter, task, asked))
+        rows = [one["rows"] for one in found]
+        write_json(asked.part(task), {"rows": rows, "seconds": found[0]["seconds"]})
+        done += sizes[task.task]
+
+
+class MaskedLMM(AblateLMM):
+    """lmms-eval's model, which answers each question under every mask; it hands on what the first
+    said, and keeps in `masked` what the others did, by task and number of the question.
+
+    `masks`: the numbers of the experts that each keeps, the first all of them; `way`: what stands
+    in for an expert's features: "zeros", or the "mean" over the images of a task. UserError where
+    the fusion runs the base's blocks itself, or sees the question.
+    """
+
+    def __init__(
+        self, answerer: Answerer, masks: Sequence[Sequence[int]], way: str, **how: Any
+    ) -> None:
+        super().__init__(answerer, **how)
+        fusion = self.model.spec.fusion["name"]
+        if self.model.mixture.fusion.reaches_inside_base or self.model.sees_each_question:
+            raise UserError(
+                f"experts of fusion {fusion} cannot be masked: it needs more of an image than the "
+                "features of each expert"
+            )
+        self.masked: list[dict[tuple[str, int], str]] = []
+        self._way, self._number = way, 0
+        sizes = [feature_size(encoder) for encoder in self.model.mixture.all_encoders]
+        experts = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        self._kept = [torch.isin(experts, torch.tensor(kept)).to(self.device) for kept in masks]
+        self._stand_in = torch.zeros(len(experts), device=self.device)
+        self._names: list[tuple[str, int]] = []
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """The answers with all experts; all requests are of one task."""
+        if not self.known:
+            self.masked = [{} for _ in self._kept[1:]]
+            self._names = [_name(request) for request in requests]
+            if self._way == "mean":
+                self._stand_in = self._mean(requests)
+        answers: list[str] = super().generate_until(requests)
+        return answers
+
+    def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
+        for number, said in enumerate(self.masked, start=1):
+            self._number = number
+            answers = super()._answer(asks, options)
+            names = [self._names[ask.place] for ask in asks]
+            said.update(zip(names, answers, strict=True))
+        self._number = 0
+        return super()._answer(asks, options)
+
+    def _see(self, pictures: Sequence[_Picture]) -> Tensor | None:
+        if not pictures:
+            return None
+        digests, found = self._of_images(pictures, self._features)
+        whole = torch.stack([found[digest] for digest in digests]).to(self.device)
+        kept = self._kept[self._number]
+        return self.model.see(torch.where(kept, whole, self._stand_in.to(whole.dtype)))
+
+    @torch.inference_mode()
+    def _mean(self, requests: list[Instance]) -> Tensor:
+        """(F,): over the images that are asked about, each once."""
+        total, seen = torch.zeros_like(self._stand_in, dtype=torch.float64), set[bytes]()
+        for _, asks in self._batches(requests):
+            pictures = [picture for ask in asks for picture in self._open(ask)]
+            with self._precision:
+                digests, found = self._of_images(pictures, self._features)
+            for digest in dict.fromkeys(digests):
+                if digest not in seen:
+                    seen.add(digest)
+                    total += found[digest].to(total)
+        return (total / max(len(seen), 1)).float()
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        """(I,3,H,W) -> (I,F), as the mixture takes them in place of pixels."""
+        every = [features(encoder, pixels) for encoder in self.model.mixture.all_encoders]
+        return torch.cat(every, dim=1)
