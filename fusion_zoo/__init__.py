@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._registry import Registry
+from ._registry import Registry, listed, nearest
 from ._source import locate
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ __all__ = [
     "describe",
     "fingerprint",
     "has_notes",
+    "listed",
     "locate",
     "names",
+    "nearest",
     "norm_linear",
     "options",
     "plug_in",

@@ -14,7 +14,7 @@ import hashlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial
@@ -27,6 +27,25 @@ from ._source import locate
 
 Entries = Mapping[str, EntryPoint]
 """Where components are, by name."""
+
+
+SHOWN = 16
+"""How many names an error line has at most."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The end of an error line: the closest valid choice to `word`, or else the first of them."""
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose one of {listed(known)}" if known else "; it takes none"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first `SHOWN` of them, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 class Registry:
@@ -67,7 +86,7 @@ class Registry:
         ours = self.ours()
         entries = ours if name in ours else _installed(self.group)  # to find those takes a while
         if name not in entries:
-            raise self.error(f"no {self.noun} '{name}'{_nearest(name, self.names())}")
+            raise self.error(f"no {self.noun} '{name}'{nearest(name, self.names())}")
         return entries[name]
 
     def plug_in(self, name: str) -> EntryPoint | None:
@@ -122,7 +141,7 @@ class Registry:
         known = self.options(name)
         for option, value in given.items():
             if option not in known:
-                hint = _nearest(option, known)
+                hint = nearest(option, known)
                 raise self.error(f"{self.noun} '{name}' has no option '{option}'{hint}")
             wanted = type(known[option])
             if not _fits(value, wanted):
@@ -244,10 +263,3 @@ def _fits(value: Any, wanted: type) -> bool:
     if wanted is tuple:
         return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     return type(value) is wanted or (wanted is float and type(value) is int)
-
-
-def _nearest(word: str, choices: Sequence[str] | Mapping[str, Any]) -> str:
-    close = get_close_matches(word, choices, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; choose one of {', '.join(sorted(choices))}" if choices else "; it takes none"

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ablate.cost.hours import together
 from ablate.design import Candidate
-from ablate.errors import SHOWN, UserError
+from ablate.errors import UserError, listed
 from ablate.search.explore import rounds_so_far
 from ablate.search.tabulated import Table
 from ablate.store.results import Evaluation, Lookup
@@ -97,11 +97,6 @@ def undecided(turn: Round, table: Table, lookup: Lookup) -> str:
         return f"round {turn.number}: every candidate failed"
     of = "of that round " if there else ""
     return (
-        f"round {turn.number} asks for {_listed(lacking)}, which {table.source} lacks; {of}it has "
-        f"{_listed(there or list(by_point(table.candidates)) or ['nothing'])}"
+        f"round {turn.number} asks for {listed(lacking)}, which {table.source} lacks; {of}it has "
+        f"{listed(there or list(by_point(table.candidates)) or ['nothing'])}"
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
