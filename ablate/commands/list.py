@@ -180,6 +180,21 @@ def pages() -> list[Row]:
     ]
 
 
+def proxies() -> list[Row]:
+    """Every proxy, ours and other packages': what `ablate proxy` shows and a `filter` takes."""
+    from ablate import proxies
+
+    return [
+        {
+            "proxy": name,
+            "title": proxies.find(name).title,
+            "known": "before training" if proxies.find(name).of_features else "after training",
+            "description": proxies.PROXIES.describe(name),
+        }
+        for name in proxies.names()
+    ]
+
+
 def strategies() -> list[Row]:
     """Every search strategy, ours and other packages', with what a study may say of it."""
     from ablate import strategies
@@ -256,6 +271,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "metrics": metrics,
     "objectives": objectives,
     "pages": pages,
+    "proxies": proxies,
     "strategies": strategies,
     "studies": studies,
     "suites": suites,

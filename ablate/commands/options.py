@@ -25,6 +25,7 @@ class Catalog(StrEnum):
     metrics = "metrics"
     objectives = "objectives"
     pages = "pages"
+    proxies = "proxies"
     strategies = "strategies"
     studies = "studies"
     suites = "suites"

@@ -11,6 +11,7 @@ from ablate.errors import UserError
 from ablate.proxies._interface import Evidence as Evidence
 from ablate.proxies._interface import Proxy as Proxy
 from ablate.proxies._interface import View as View
+from ablate.proxies._interface import joined as joined
 from ablate.proxies._steps import Seen as Seen
 from ablate.proxies._steps import features_step as features_step
 from fusion_zoo import Registry
@@ -20,10 +21,13 @@ names = PROXIES.names
 
 
 def find(name: str) -> Proxy:
-    """The proxy of this name. UserError for an unknown one, naming the nearest."""
-    proxy = PROXIES.load(name)()
-    assert isinstance(proxy, Proxy)
-    return proxy
+    """The proxy of this name. UserError for an unknown one, naming the nearest, and for what
+    another package calls one and is none."""
+    with PROXIES.blame(name, "judge a candidate"):
+        proxy = PROXIES.load(name)()
+        if not isinstance(proxy, Proxy):
+            raise TypeError(f"{proxy!r} is no ablate.proxies.Proxy")
+        return proxy
 
 
 def score(name: str, known: Evidence) -> float | None:

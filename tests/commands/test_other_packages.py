@@ -54,6 +54,7 @@ def test_what_another_package_offers_goes_from_its_name_to_the_report(
     assert {"question_gate", "cross_attention"} <= listed("fusions", "fusion")
     assert "first_word" in listed("metrics", "metric")
     assert "novelty" in listed("pages", "page")
+    assert "effective_rank" in listed("proxies", "proxy")
 
     plan = json.loads(run(own_home, site, "plan", study, "--json").stdout)
     tokens = {one["name"]: one["visual_tokens"] for one in plan["candidates"]}

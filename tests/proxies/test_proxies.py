@@ -1,9 +1,12 @@
 """Each proxy where the right number is known."""
 
+import json
 from pathlib import Path
 
+import doc_examples
 import numpy as np
 import pytest
+from in_process import ablate
 from packages import install_package
 
 from ablate import proxies
@@ -113,6 +116,21 @@ def test_a_smaller_model_s_score_stands_for_itself() -> None:
     assert small.score(known(view(SOME))) is None
 
 
+def test_the_example_of_the_docs_is_listed_and_counts_directions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc_examples.install(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = json.loads(ablate("list", "proxies", "--json").out)
+    assert {row["proxy"] for row in rows} == set(proxies.names())
+    (row,) = [row for row in rows if row["proxy"] == "effective_rank"]
+    assert (row["title"], row["known"]) == ("effective rank", "before training")
+    even, _ = np.linalg.qr(SOME - SOME.mean(0))  # of mean 0, and as far in each direction
+    assert proxies.score("effective_rank", known(view(even))) == pytest.approx(CHANNELS)
+    flat = np.repeat(SOME[:, :1], CHANNELS, axis=1)
+    assert proxies.score("effective_rank", known(view(flat))) == pytest.approx(1.0)
+
+
 def test_another_package_s_proxy_is_found_and_blamed_where_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,12 +139,16 @@ def test_another_package_s_proxy_is_found_and_blamed_where_it_fails(
         "    title, short = 'brightness', 'LIGHT'\n\n"
         "    def score(self, known):\n        return float(known.views[0].pooled.mean())\n"
     )
-    offers = {"ablate.proxies": {"bright": "lights.bright:Bright"}}
-    install_package(tmp_path, "lights", {"bright": source}, offers)
+    offers = {
+        "ablate.proxies": {"bright": "lights.bright:Bright", "dim": "lights.bright:dict"},
+    }
+    install_package(tmp_path, "lights", {"bright": source + "\n\ndict = dict\n"}, offers)
     monkeypatch.syspath_prepend(tmp_path)
     assert "bright" in proxies.names()
     assert proxies.score("bright", known(view(SOME))) == pytest.approx(SOME.mean())
     with pytest.raises(UserError, match=r"proxy 'bright' of lights .*bright\.py:8"):
         proxies.score("bright", Evidence([], SOME, SOME > 0))
+    with pytest.raises(UserError, match=r"proxy 'dim' of lights .* cannot judge .* is no ablate"):
+        proxies.find("dim")
     with pytest.raises(UserError, match="did you mean 'alignment'"):
         proxies.find("alignmen")

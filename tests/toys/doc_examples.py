@@ -16,6 +16,7 @@ OFFERS = {
     "ablate.encoder_families": {"patchy": "patchy:PatchyEncoder"},
     "ablate.encoders": {"patchy": "patchy:SPECS"},
     "ablate.metrics": {"first_word": "first_word:READER"},
+    "ablate.proxies": {"effective_rank": "effective_rank:EffectiveRank"},
     "ablate.report_pages": {"novelty": "novelty:PAGE"},
     "fusion_zoo": {
         "question_gate": "question_gate:QuestionGate",
