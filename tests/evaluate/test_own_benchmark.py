@@ -130,7 +130,7 @@ def test_its_key_and_measure_hold_the_content_and_not_the_place(tmp_path):
     other = own(tmp_path / "other", *ROWS[:2])
     assert key(other)[0] != here[0]
     with pytest.raises(UserError, match="different measures"):
-        suites.require_one([("a", here[1]), ("b", key(other)[1])])
+        suites.require_same_measure([("a", here[1]), ("b", key(other)[1])])
 
 
 WRONG = [
