@@ -80,7 +80,5 @@ class Axis:
 
 CONNECTOR = Axis(CONNECTORS, {"name": "mlp", "depth": 2}, spelled=_mlp)
 TILING = Axis(TILINGS, {"name": "none"}, "Each image is seen whole, as one view")
-INJECTION = Axis(
-    INJECTIONS, {"name": "prefix"}, "Visual tokens stand in the context, where the image is"
-)
+INJECTION = Axis(INJECTIONS, {"name": "prefix"})
 AXES: Mapping[str, Axis] = {axis.name: axis for axis in (CONNECTOR, TILING, INJECTION)}

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import fusion_zoo
 from ablate.catalog import step_kinds
 from ablate.catalog.adapters import ADAPTERS
-from ablate.catalog.llms import LlmSpec
 from ablate.catalog.parts import Part
 from ablate.config.infra import Infra
+from ablate.cost.visual import injection_of, seen
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.adapters import require_adaptable
 from ablate.errors import UserError
 from ablate.files import disk_cache, sha256_files
 from ablate.store.steps import expert_design
 from fusion_zoo.connectors import CONNECTORS
+from fusion_zoo.injections import INJECTIONS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,10 +51,16 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
         "encoders": [encoders],
         "fusion": [encoders, fusion],
         "projector": [encoders, fusion, CONNECTORS.fingerprint(connector["name"]), connector],
+        "injection": [_injection_of(design), llm_spec(design.llm).to_json()],
         "llm": [llm_spec(design.llm).to_json()],
     }
     asked = [source, dict(adapter), part, identity[part]]
     return AdapterCost(*disk_cache("adapters", asked, lambda: _counted(design, part, adapter)))
+
+
+def _injection_of(design: Design) -> list[Any]:
+    """What decides which modules the design's injection has, but for the language model."""
+    return [INJECTIONS.fingerprint(design.injection["name"]), design.injection]
 
 
 def check_adapters(candidates: Iterable[Candidate], infra: Infra) -> None:
@@ -91,13 +98,16 @@ def _built(design: Design, part: Part) -> "nn.Module":
     """A part of a design's model, as `ablate.model` builds it."""
     from torch import nn
 
+    from ablate.decoder import random_language_model
     from ablate.encoders.build import build_encoder
 
     specs, llm = [encoder_spec(title) for title in design.encoders], llm_spec(design.llm)
     if part == "encoders":
         return nn.ModuleList(build_encoder(spec, load_weights=False) for spec in specs)
     if part == "llm":
-        return _language_model(llm)
+        return random_language_model(llm)
+    if part == "injection":
+        return injection_of(design, seen(design, None).tokens)
     shapes = [fusion_zoo.MapShape(*shape) for spec in specs for shape in spec.maps]
     fused = design.fusion
     reader = fusion_zoo.LanguageShape(llm.width, llm.layers)
@@ -109,14 +119,3 @@ def _built(design: Design, part: Part) -> "nn.Module":
         options.pop("name"), fusion.segments, fusion.grids, llm.width, **options
     )
     return connector
-
-
-def _language_model(spec: LlmSpec) -> "nn.Module":
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    if (spec.folder / "config.json").is_file():
-        config = AutoConfig.from_pretrained(spec.folder)
-    else:
-        config = AutoConfig.for_model(**spec.config)
-    model: nn.Module = AutoModelForCausalLM.from_config(config)
-    return model

@@ -28,7 +28,16 @@ from ablate.config.study import Study
 from ablate.cost.adapters import AdapterCost, adapter_cost
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
-from ablate.cost.visual import ANSWER, QUESTION, TYPICAL, connected, fused, picture_size, seen
+from ablate.cost.visual import (
+    ANSWER,
+    QUESTION,
+    TYPICAL,
+    connected,
+    fused,
+    injected,
+    picture_size,
+    seen,
+)
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.recipe import StageConfig, partly
 from ablate.errors import UserError
@@ -81,11 +90,12 @@ class ModelCost:
     encoders: Cost
     fusion: Cost
     projector: Cost
+    injection: Cost
     llm: Cost
     spec: LlmSpec
     design: Design
-    injected: int = 0
-    """FLOPs of what the fusion injects, for each token the language model reads."""
+    injected: tuple[int, int] = (0, 0)
+    """FLOPs of what fusion and injection inject, for each token the language model reads."""
 
     @property
     def parts(self) -> dict[str, Cost]:
@@ -114,7 +124,7 @@ class ModelCost:
 
     def _learning(self, part: Part, stage: StageConfig) -> AdapterCost:
         """Of a part in a stage."""
-        if part not in stage.train:
+        if part not in stage.rates:
             return AdapterCost(0, 0, 0)
         if part in stage.adapters:
             return adapter_cost(self.design, part, stage.adapters[part])
@@ -124,11 +134,12 @@ class ModelCost:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
         pairs = 2 * self.spec.layers * self.spec.width * tokens**2  # causal: half of them all
         flops = {name: part.flops for name, part in self.parts.items()}
-        flops["fusion"] += tokens * self.injected
+        for part, for_each in zip(("fusion", "injection"), self.injected, strict=True):
+            flops[part] += tokens * for_each
         return {**flops, "llm": tokens * self.llm.flops + pairs}
 
     def outputs(self, tokens: int) -> dict[str, int]:
-        """Numbers that each part's layers put out in it. A fusion's are left out."""
+        """Numbers that each part's layers put out in it. Fusion and injection are left out."""
         outputs = {name: part.outputs for name, part in self.parts.items()}
         return {**outputs, "llm": tokens * self.llm.outputs}
 
@@ -160,15 +171,17 @@ def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
     encoders = [encoder_spec(title) for title in design.encoders]
     llm = llm_spec(design.llm)
     made, linked, image = fused(design), connected(design), seen(design, size)
+    read = injected(design, size)
     return ModelCost(
-        visual_tokens=image.tokens,
+        visual_tokens=read.tokens,
         encoders=total(encoder_cost(spec) for spec in encoders).times(image.views),
         fusion=made.cost.times(image.views),
         projector=linked.cost.times(image.units),
+        injection=read.cost,
         llm=_llm(llm),
         spec=llm,
         design=design,
-        injected=made.injected,
+        injected=(made.injected, read.each),
     )
 
 
@@ -247,7 +260,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     for part, passes in _passes(stage, recompute).items():
         work = samples * passes * model.work(tokens)[part]
         flops += work
-        seconds += work / (gpu.peak * (TRAINED if part in stage.train else FROZEN))
+        seconds += work / (gpu.peak * (TRAINED if part in stage.rates else FROZEN))
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
     largest = model_cost(design, None)
@@ -290,7 +303,7 @@ def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
     passes, learnt_before = {}, False
     for part in PARTS:
         blocks = part in BLOCKS
-        learns = part in stage.train
+        learns = part in stage.rates
         whole = learns and part not in stage.adapters
         inward = learnt_before or (learns and blocks)
         passes[part] = 1 + whole + inward + (recompute and blocks and (learns or inward))

@@ -6,16 +6,21 @@ They take torch to find out, on modules built without memory, and so are remembe
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fusion_zoo
+from ablate.catalog.axes import INJECTION, TILING
 from ablate.catalog.data_sources import DataSource, WorldData
 from ablate.cost.encoders import Cost, total
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.files import disk_cache
 from fusion_zoo.connectors import CONNECTORS
+from fusion_zoo.injections import INJECTIONS
 from fusion_zoo.tilings import Size, Tiling, tiling_of
+
+if TYPE_CHECKING:
+    from fusion_zoo.injections import Injection
 
 QUESTION, ANSWER = 60, 5
 """Tokens of a benchmark's question, and of its answer, mostly a word or a letter. Our guess."""
@@ -119,6 +124,51 @@ def connected(design: Design) -> Connected:
     )
     marks = Cost(len(tiling.marks) * llm.width, 0)
     return found._replace(cost=total([found.cost, marks]))
+
+
+class Injected(NamedTuple):
+    """An injection's figures: an image's tokens in the context, its cost with an image, and FLOPs
+    for each token the language model reads."""
+
+    tokens: int
+    cost: Cost
+    each: int
+
+
+def injected(design: Design, size: Size | None) -> Injected:
+    """Of the design's injection, for an image of this size as in `seen`; UserError if it fits not
+    the language model, or not the tokens of an image."""
+    tokens = seen(design, size).tokens
+    if design.injection == INJECTION.default:
+        return Injected(tokens, Cost(0, 0), 0)
+    fingerprint = INJECTIONS.fingerprint(design.injection["name"])
+    asked = (fingerprint, design.injection, tokens, design.tiling, llm_spec(design.llm).to_json())
+    figures = disk_cache("injections", asked, lambda: _measured_injection(design, tokens))
+    cost = Cost(figures["parameters"], figures["flops"])
+    return Injected(figures["tokens"], cost, figures["token_flops"])
+
+
+def _measured_injection(design: Design, tokens: int) -> dict[str, int]:
+    injection = injection_of(design, tokens)
+    return {
+        "tokens": injection.context_tokens(tokens),
+        "parameters": injection.num_parameters,
+        "flops": injection.flops(tokens),
+        "token_flops": injection.token_flops(tokens),
+    }
+
+
+def injection_of(design: Design, tokens: int) -> "Injection":
+    """The design's injection without memory; `tokens`: of an image."""
+    import torch
+
+    from ablate.decoder import build_injection, random_language_model
+
+    llm, cut = llm_spec(design.llm), design.tiling != TILING.default
+    with torch.device("meta"):
+        return build_injection(
+            design.injection, random_language_model(llm), llm.name, tokens, cut=cut
+        )
 
 
 @cache

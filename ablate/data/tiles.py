@@ -27,10 +27,16 @@ class Cut(NamedTuple):
 
 
 class Tiles:
-    """A tiling whose units become so many tokens each, on a grid (rows, columns) or on none."""
+    """A tiling whose units become so many tokens each, on a grid (rows, columns) or on none.
 
-    def __init__(self, tiling: Tiling, tokens: int, grid: Grid | None = None) -> None:
-        self.tiling, self.tokens, self.grid = tiling, tokens, grid
+    `runs`: into how many an image's tokens are cut, of which the language model reads the first in
+    its context; 0: none.
+    """
+
+    def __init__(
+        self, tiling: Tiling, tokens: int, grid: Grid | None = None, runs: int = 1
+    ) -> None:
+        self.tiling, self.tokens, self.grid, self.runs = tiling, tokens, grid, runs
         self._orders = dict[Size, Order]()
 
     @classmethod
@@ -45,8 +51,16 @@ class Tiles:
 
     @property
     def most(self) -> int:
-        """How many tokens an image becomes at most."""
-        return self.tiling.most_tokens(self.tokens, self.grid)
+        """How many tokens of the context an image becomes at most."""
+        return self.in_context(self.tiling.most_tokens(self.tokens, self.grid))
+
+    def in_context(self, tokens: int) -> int:
+        """How many of an image's tokens stand in the context, the first of them."""
+        return tokens // self.runs if self.runs else 0
+
+    def count(self, size: Size) -> int:
+        """How many tokens of the context an image of this size becomes."""
+        return self.in_context(len(self.order(size)))
 
     def order(self, size: Size) -> Order:
         """Which tokens of its units an image of this size becomes."""
@@ -57,18 +71,25 @@ class Tiles:
         return self._orders[key]
 
     def counts(self, sizes: Sizes) -> npt.NDArray[np.int64]:
-        """How many tokens each image becomes, (I,)."""
-        return _of_each(sizes, lambda size: len(self.order(size)))
+        """How many tokens of the context each image becomes, (I,)."""
+        return _of_each(sizes, self.count)
 
     def num_views(self, sizes: Sizes) -> npt.NDArray[np.int64]:
         """How many views each image has, (I,)."""
         return _of_each(sizes, self.tiling.num_views)
 
     def lengths(self, images: int, sizes: Tensor | None) -> Tensor:
-        """How many tokens each of so many images becomes, (I,); sizes (I,2), if they are cut."""
+        """How many tokens of the context each of so many images becomes, (I,); sizes (I,2), if they
+        are cut."""
         if self.tiling.fixed:
             return torch.full((images,), self.most)
         return torch.from_numpy(self.counts(_given(sizes).numpy()))
+
+    def visual(self, images: int, sizes: Tensor | None) -> list[int]:
+        """How many visual tokens each of them becomes, in the context or not."""
+        if self.tiling.fixed:
+            return [self.tiling.most_tokens(self.tokens, self.grid)] * images
+        return [len(self.order((width, height))) for width, height in _given(sizes).tolist()]
 
     def cut(self, sizes: Tensor | None) -> Cut:
         """How images of these widths and heights (I,2) are cut; None: there are no images."""

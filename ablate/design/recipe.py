@@ -60,7 +60,8 @@ of the same length (Haegele et al., arXiv 2405.18392, section 3.2; 0.1 in MiniCP
 
 class TrainingConfig(Fields):
     """How a stage trains. `train`: learning rate of each part that does; the others are frozen.
-    `connector` there is another word for `projector`.
+    `connector` there is another word for `projector`; an `injection` that is not named trains at
+    the projector's rate, see `rates`.
     `adapters`: what learns in a part that is not trained whole, written beside its rate (`split`).
 
     Its length is `steps` (of the optimizer) or `epochs` (over its data); `batch_size` samples a
@@ -120,6 +121,12 @@ class TrainingConfig(Fields):
                 "ours", "{said}", {"said": message, "path": ["adapters", part]}
             )
         return self
+
+    @property
+    def rates(self) -> dict[Part, float]:
+        """The learning rate of each part that trains, if there is such a part."""
+        beside = {"injection": self.train["projector"]} if "projector" in self.train else {}
+        return {**beside, **self.train}
 
     def trunk(self, steps: int) -> int:
         """How many of the first of so many steps are those of any longer run, too.

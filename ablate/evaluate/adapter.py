@@ -226,7 +226,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         total = 0
         for picture in pictures:
             with _readable(picture.name):
-                total += len(self.tiles.order(upright_size(picture.image)))
+                total += self.tiles.count(upright_size(picture.image))
         return total
 
     def _prompts(

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
+from ablate.catalog.axes import TILING
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.data.tiles import Cut, Tiles
+from ablate.decoder import build_injection, count_blocks
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
-from ablate.model.injection import Injector, MediaView, count_blocks
+from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
@@ -57,25 +59,36 @@ class Mllm(nn.Module):
         self.spec = spec
         self.mixture = mixture
         self.projector = build_connector(spec, mixture.fusion)
-        self.tiles = Tiles(build_tiling(spec), self.projector.num_tokens, self.projector.grid)
+        tiling, tokens, grid = build_tiling(spec), self.projector.num_tokens, self.projector.grid
+        self.injection = build_injection(
+            spec.injection,
+            llm,
+            spec.llm.name,
+            tiling.most_tokens(tokens, grid),
+            cut=spec.tiling != TILING.default,
+        )
+        self.tiles = Tiles(tiling, tokens, grid, self.injection.runs)
         self.llm = llm
-        self._injector = Injector(mixture.fusion, llm, spec.llm.name)
+        self._injector = Injector(self.injection, llm)
+        self._fusions = Injector(FusionInjection(mixture.fusion, llm, spec.llm.name), llm)
         if self.num_visual_tokens >= spec.llm.context:
             self._too_long(self.num_visual_tokens)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """What a recipe may train: `PARTS`, of which "encoders" is a ModuleList."""
+        injection = {"injection": self.injection} if self.injection.num_parameters else {}
         return {
             "encoders": self.mixture.encoders,
             "fusion": self.mixture.fusion,
             "projector": self.projector,
+            **injection,
             "llm": self.llm,
         }
 
     @property
     def num_visual_tokens(self) -> int:
-        """Tokens an image becomes, where they depend on its size at most."""
+        """Tokens of the context an image becomes, where they depend on its size at most."""
         return self.tiles.most
 
     @property
@@ -133,7 +146,7 @@ class Mllm(nn.Module):
         answers = self.llm.generate(
             inputs_embeds=embeddings, attention_mask=layout.mask.long(), generation_config=config
         )
-        self._injector.view = None
+        self._injector.seen = self._fusions.seen = None
         return [_until(answer, stop_ids) for answer in answers.tolist()]
 
     def _splice(
@@ -155,14 +168,35 @@ class Mllm(nn.Module):
             self._too_long(layout.mask.shape[1] + room)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
         seen = torch.cat([*visual]) if visual else self._look(batch, layout, text)
-        return layout.embeddings(text, seen), layout
+        each = (
+            [*map(len, visual)] if visual else self.tiles.visual(len(batch.image_rows), batch.sizes)
+        )
+        return layout.embeddings(text, self._in_context(seen, each, batch, layout)), layout
+
+    def _in_context(
+        self, seen: Tensor, each: list[int], batch: Batch, layout: SpliceLayout
+    ) -> Tensor:
+        """Of all visual tokens (L,D), so many of each image, those that stand in the context.
+
+        What the injection sees of them is held for the LLM's blocks.
+        """
+        if not self._injector.acts:
+            return seen[: sum(each)]
+        *shown, beside = seen.split([*each, len(seen) - sum(each)])  # beside: of no image
+        first = [self.tiles.in_context(tokens) for tokens in each]
+        media = [image[tokens:] for image, tokens in zip(shown, first, strict=True)]
+        media += [beside] if len(beside) else []
+        self._injector.seen = seen_images(media, batch.image_rows, layout, batch.labels)
+        none = seen[:0]
+        return torch.cat([none, *(image[:n] for image, n in zip(shown, first, strict=True))])
 
     def _counts(self, batch: Batch, visual: Sequence[Tensor] | None) -> Tensor:
-        """(I,) how many tokens each image of the batch becomes."""
+        """(I,) how many tokens of the context each image of the batch becomes."""
         if visual is None:
             counts = self.tiles.lengths(len(batch.image_rows), batch.sizes)
         else:
-            counts = torch.tensor([len(one) for one in visual], dtype=torch.int64)
+            tokens = [self.tiles.in_context(len(image)) for image in visual]
+            counts = torch.tensor(tokens, dtype=torch.int64)
         return counts.to(batch.image_rows.device, non_blocking=True)
 
     def see(self, pixels: Tensor, sizes: Tensor | None = None) -> list[Tensor]:
@@ -172,25 +206,29 @@ class Mllm(nn.Module):
         Not for a model that `sees_each_question`.
         """
         seen, _ = self._seen(pixels, self._cut(sizes))
-        images = len(pixels if sizes is None else sizes)
-        return [*seen.split(self.tiles.lengths(images, sizes).tolist())]
+        each = self.tiles.visual(len(pixels if sizes is None else sizes), sizes)
+        return [*seen[: sum(each)].split(each)]
 
     def _cut(self, sizes: Tensor | None) -> Cut | None:
         """How images are cut; None where they are seen whole."""
         return self.tiles.cut(sizes) if self.tiles.cuts else None
 
     def _look(self, batch: Batch, layout: SpliceLayout, text: Tensor) -> Tensor:
-        """(L,D) of the batch's images; what is injected of them is held for the LLM's blocks."""
+        """(L,D) of the batch's images; media of the fusion are held for the LLM's blocks.
+
+        Of no images in lockstep there are those of one that is none of the batch.
+        """
         context, cut = None, self._cut(batch.sizes)
         if self._asks_instruction:
             embedded = text.new_zeros(*layout.text.shape, text.shape[-1])
             context = instructions(batch, embedded.masked_scatter(layout.text[..., None], text))
         visual, media = self._seen(batch.pixels, cut, context)
         if self.mixture.fusion.injects:
-            views = torch.tensor(cut.views, device=text.device) if cut else None
-            self._injector.view = (
-                None if media is None else MediaView.of(media, batch.image_rows, layout, views)
-            )
+            self._fusions.seen = None
+            if media is not None:
+                views = cut.views if cut and cut.views else [1] * len(media)
+                of_images = [image.flatten(0, 1) for image in media.split(views)]
+                self._fusions.seen = seen_images(of_images, batch.image_rows, layout, batch.labels)
         return visual
 
     def _seen(
@@ -199,7 +237,7 @@ class Mllm(nn.Module):
         """(L,D) visual tokens of all images, end to end, and the fusion's media (I,M,C), of views
         (V,M,C), if it has any.
 
-        Of no images in lockstep there are media of one, which is none of the batch.
+        Of no images in lockstep there are those of one that is none of the batch.
         """
         images, width, fusion = len(pixels), self.spec.llm.width, self.mixture.fusion
         if images == 0:
@@ -221,7 +259,7 @@ class Mllm(nn.Module):
             tokens = self.projector(units, repeated(context, cut.units))
             marks = getattr(self.projector, MARKS, None)
             visual = assemble(tokens, marks, cut.units, cut.orders)
-        return visual if images else visual[:0], media
+        return visual, media
 
     def _too_long(self, tokens: int) -> None:
         llm, fusion = self.spec.llm, self.spec.fusion["name"]

@@ -21,21 +21,24 @@ from transformers import PreTrainedModel
 
 import fusion_zoo
 from ablate.catalog import weights as hub
+from ablate.catalog.axes import TILING
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.catalog.model_spec import ModelSpec
 from ablate.cost import encoders as cost
+from ablate.decoder import build_injection, count_blocks
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
-from ablate.model.injection import Injector, count_blocks
+from ablate.model.injection import FusionInjection
 from ablate.model.language import load_llm
 from ablate.model.mllm import build_connector, build_tiling
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import Connector
+from fusion_zoo.injections import Injection
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -113,8 +116,16 @@ class _Trial:
         )
         if connector is None:
             return 0
-        limit = min(spec.llm.context, room)
         tokens = build_tiling(spec).most_tokens(connector.num_tokens, connector.grid)
+        injection = self._once(
+            [spec.injection, spec.tiling, tokens, spec.llm.to_json()],
+            f"injection '{spec.injection['name']}' of {name}",
+            partial(try_injection, spec, tokens, llm),
+        )
+        if injection is None:
+            return 0
+        limit = min(spec.llm.context, room)
+        tokens = injection.context_tokens(tokens)
         if tokens >= limit:
             what = f"{name}: the {tokens} tokens of an image leave no room for text in "
             remedy = (
@@ -126,6 +137,7 @@ class _Trial:
             "encoders": sum(_parameters(tried_encoder.encoder) for tried_encoder in encoders),
             "fusion": _parameters(fusion),
             "projector": _parameters(connector),
+            "injection": _parameters(injection),
             "llm": _parameters(llm),
         }
         return KEPT * sum(sizes.values()) + LEARNT * sum(sizes[part] for part in trained)
@@ -224,7 +236,7 @@ def try_fusion(spec: ModelSpec, encoders: Sequence[Tried], llm: PreTrainedModel)
         return fusion, given
 
     fusion, given = _without_memory(run)
-    Injector(fusion, llm, spec.llm.name)
+    FusionInjection(fusion, llm, spec.llm.name)
     media = [fusion.media] if fusion.media else []
     declared = [(1, *segment) for segment in (*fusion.segments, *media)]
     shapes_given = [tuple(tokens.shape) for tokens in given]
@@ -258,6 +270,18 @@ def try_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
     if not isinstance(flops, int) or flops < 0:
         raise UserError(f"its flops are {flops!r}; a whole number is needed")
     return connector
+
+
+def try_injection(spec: ModelSpec, tokens: int, llm: PreTrainedModel) -> Injection:
+    """The injection; UserError where it fits not the language model or an image's tokens."""
+    cut = spec.tiling != TILING.default
+    injection = _without_memory(
+        lambda device: build_injection(spec.injection, llm, spec.llm.name, tokens, cut=cut)
+    )
+    flops = injection.flops(tokens), injection.token_flops(tokens)
+    if not all(isinstance(count, int) and count >= 0 for count in flops):
+        raise UserError(f"its flops are {flops!r}; whole numbers are needed")
+    return injection
 
 
 def _without_memory(make: Callable[[str], Made]) -> Made:

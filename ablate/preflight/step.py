@@ -75,7 +75,8 @@ def preflight_step(study: Study) -> Step:
         known["room"] = min(known["room"], longest)
         stage = step.spec["stage"]
         whole = stage["train"].keys() - stage.get("adapters", {}).keys()
-        known["trained"] = sorted({*known["trained"], *whole})
+        beside = {"injection"} if "projector" in whole else set()
+        known["trained"] = sorted({*known["trained"], *whole, *beside})
         objective = step.spec["stage"].get("objective", dict(DEFAULT))
         objectives.setdefault(canonical(objective), objective)
         data.setdefault(step.spec["data"].text, step.spec["data"])

@@ -80,7 +80,9 @@ class Training(L.LightningModule):  # type: ignore[misc]
     @property
     def parts(self) -> nn.ModuleDict:
         """The parts this stage trains."""
-        return nn.ModuleDict({part: self.model.parts[part] for part in self.plan.train})
+        learning = self.plan.rates
+        parts = self.model.parts.items()
+        return nn.ModuleDict({name: part for name, part in parts if name in learning})
 
     def _fixed(self) -> frozenset[str]:
         """The names in `parts` of the weights that do not learn beside an adapter."""
@@ -95,6 +97,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
             for name, parameter in self.model.parts[part].named_parameters()
             if id(parameter) not in learning
         )
+
+    @property
+    def _readers(self) -> frozenset[str]:
+        """The parts that learn also from a batch without images."""
+        return READERS | ({"injection"} if self.model.injection.reads_text else frozenset())
 
     def set_learning(self, step: int) -> None:
         """Let exactly the parts learn that do so at `step`; the others work as in inference."""
@@ -164,7 +171,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
     ) -> None:
         loss, tokens, images = summed(self.world, self._loss, self._tokens, self._images)
         self._stop_unless_finite("loss", loss)
-        self._active = self.plan.learning(self.step) & ({*self.model.parts} if images else READERS)
+        awake = {*self.model.parts} if images else self._readers
+        self._active = self.plan.learning(self.step) & awake
         for group in optimizer.param_groups:
             group["lr"] = self.plan.rate(group["part"], self.step, self.whole)
         self.metrics = {

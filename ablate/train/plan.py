@@ -12,8 +12,8 @@ from ablate.design.recipe import TrainingConfig, partly
 class Plan(TrainingConfig):
     """How a stage trains, as a step's spec holds it, and what follows for each of its steps.
 
-    In the first `warm_projector` steps the projector learns alone; the others' schedule starts
-    after them. `share`: how much of the stage is trained.
+    In the first `warm_projector` steps the projector learns alone, but for an injection; the
+    others' schedule starts after them. `share`: how much of the stage is trained.
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -24,7 +24,7 @@ class Plan(TrainingConfig):
 
     def learning(self, step: int) -> frozenset[str]:
         """The parts that learn at `step`, counted from 0."""
-        return frozenset(part for part in self.train if step >= self._start(part))
+        return frozenset(part for part in self.rates if step >= self._start(part))
 
     def rate(self, part: Part, step: int, steps: int) -> float:
         """The learning rate of `part` at `step` of a stage of `steps`.
@@ -39,7 +39,7 @@ class Plan(TrainingConfig):
         the same in their `trunk`; `cosine` does it all in fewer steps.
         """
         end = self.length(steps)
-        start, highest = self._start(part), self.train[part]
+        start, highest = self._start(part), self.rates[part]
         here, length = step - start, (end if self.schedule == "cosine" else steps) - start
         if here < 0:
             return 0.0
@@ -52,4 +52,4 @@ class Plan(TrainingConfig):
         return rate
 
     def _start(self, part: str) -> int:
-        return 0 if part == "projector" else self.warm_projector
+        return 0 if part in ("projector", "injection") else self.warm_projector

@@ -39,7 +39,7 @@ def starting_model(
     `held`: the parts to be filled from a checkpoint; if that is all of them, no weights are read.
     """
     model = _shipped_model(spec, held)
-    if set(held) == set(PARTS):
+    if _is_whole(spec, held):
         return model
     encoders = zip(model.spec.encoders, model.mixture.encoders, strict=True)
     alone = {encoder.title: module for encoder, module in encoders}
@@ -56,11 +56,17 @@ def starting_model(
 
 def _shipped_model(spec: Mapping[str, Any], held: Collection[str]) -> Mllm:
     """With shipped weights; with none, not even drawn ones, if all parts are held elsewhere."""
-    whole = set(held) == set(PARTS)
+    whole = _is_whole(spec, held)
     with skip_init() if whole else nullcontext():
         return build_model(
             ModelSpec.from_json(spec["model"]), load_weights=not whole, seed=spec["seed"]
         )
+
+
+def _is_whole(spec: Mapping[str, Any], held: Collection[str]) -> bool:
+    """Whether these are all parts of the model."""
+    beside = {"injection"} if "injection" not in spec["model"] else set[str]()
+    return {*held, *beside} == {*PARTS}
 
 
 def blank_model(spec: Mapping[str, Any]) -> Mllm:

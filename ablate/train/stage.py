@@ -22,7 +22,6 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require
 from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.objectives import OBJECTIVES
-from ablate.catalog.parts import PARTS
 from ablate.catalog.weights import weights_home
 from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
@@ -72,7 +71,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     if sharing.leader_reads and not ctx.world.leads:
         model = blank_model(ctx.spec)  # the leader will send its share
     else:
-        held = plan.train.keys() - plan.adapters.keys() if step else ()
+        held = plan.rates.keys() - plan.adapters.keys() if step else ()
         model = starting_model(ctx.spec, ctx.parents, held)
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
@@ -120,7 +119,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         "vision_flops": round(batches.data.views * _flops_of_view(model)),
         "fusion_notes": model.mixture.fusion.notes(),
     }
-    kept = _kept(ctx, plan)
+    kept = _kept(ctx, plan, model)
     use_features(ctx, plan, model.mixture, batches.data, whole)
     started = time.monotonic()
     with process_group(ctx.world, ctx.device, sharing.disconnect):
@@ -251,17 +250,17 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _kept(ctx: "StepContext", plan: Plan) -> list[str]:
+def _kept(ctx: "StepContext", plan: Plan, model: Mllm) -> list[str]:
     """The parts to store: all, or those that no longer are as shipped, as the kind of step says."""
     kind = step_kinds.find(ctx.step_kind)
     if kind.keeps_all:
-        return list(PARTS)
-    changed: set[str] = {"projector", "fusion", *plan.train}
+        return list(model.parts)
+    changed: set[str] = {"projector", "fusion", *plan.rates}
     for folder in ctx.parents.values():
         changed.update(stored_parts(folder))
     if kind.per_expert:
         changed.add("encoders")
-    return [part for part in PARTS if part in changed]
+    return [part for part in model.parts if part in changed]
 
 
 def _show(table: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ conversation. V: all visual tokens in the contexts of a batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -77,6 +77,11 @@ class Injection(nn.Module):
     are of its own; those of the language model stay as they are. No parameter is a scalar.
     """
 
+    reads_text: ClassVar[bool] = False
+    """Whether it learns also from text without images."""
+    runs: int = 1
+    """Into how many runs an image's visual tokens are cut, of which the first stands in the
+    context; 0: none of them stands there."""
     before_blocks: tuple[int, ...] = ()
     """The blocks whose input `before` changes."""
     after_blocks: tuple[int, ...] = ()
@@ -99,7 +104,9 @@ class Injection(nn.Module):
 
         ValueError for a number of them that it cannot take.
         """
-        return tokens
+        if self.runs and tokens % self.runs:
+            raise ValueError(f"{tokens} tokens of an image are not {self.runs} runs of one size")
+        return tokens // self.runs if self.runs else 0
 
     def flops(self, tokens: int) -> int:
         """Operations with one image of so many visual tokens, 2 for each multiply-add.

@@ -7,6 +7,8 @@ the feed-forward layer's residual; weights N(0, 0.02), biases 0, s 1 at the star
 language model is not at first what it was. All visual tokens stand in the context.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +19,8 @@ from fusion_zoo.injections._interface import every_nth
 
 class Adapters(Injection):
     """every: behind each so-manieth block, the first included; reduction: D by the bottleneck."""
+
+    reads_text: ClassVar[bool] = True
 
     def __init__(self, llm: Decoder, *, every: int = 2, reduction: int = 2) -> None:
         super().__init__(llm)

@@ -29,20 +29,13 @@ class Deepstack(Injection):
                 f"{stacks} stacks, every {every} blocks of {len(llm.blocks)}: take 2 to {1 + most} "
                 "stacks and at least every block"
             )
-        self.stacks = stacks
+        self.runs = stacks
         self.after_blocks = tuple(every * n for n in range(stacks - 1))
-
-    def context_tokens(self, tokens: int) -> int:
-        if tokens % self.stacks:
-            raise ValueError(
-                f"{tokens} tokens of an image are not {self.stacks} stacks of one size"
-            )
-        return tokens // self.stacks
 
     def after(self, block: int, hidden: Tensor, seen: Seen) -> Tensor:
         number = self.after_blocks.index(block)
         if not len(seen.places):
             return hidden
-        stacks = [media.unflatten(0, (self.stacks - 1, -1))[number] for media in seen.images]
+        stacks = [media.unflatten(0, (self.runs - 1, -1))[number] for media in seen.images]
         added = torch.cat(stacks).to(hidden.dtype)
         return hidden.flatten(0, 1).index_add(0, seen.places, added).view_as(hidden)

@@ -33,6 +33,7 @@ class GatedCrossAttention(Injection):
         super().__init__(llm)
         if heads < 1 or head_width < 1:
             raise ValueError(f"{heads} heads of {head_width}: both are at least 1")
+        self.runs = 0
         self.before_blocks = every_nth(llm, every, first=every - 1)
         self.last_image = last_image
         width = llm.width
@@ -51,9 +52,6 @@ class GatedCrossAttention(Injection):
             }
         )
         self.inner = heads * head_width
-
-    def context_tokens(self, tokens: int) -> int:
-        return 0
 
     def flops(self, tokens: int) -> int:
         return len(self.layers) * tokens * 4 * self.llm.width * self.inner

@@ -23,6 +23,7 @@ class IdeficsCrossAttention(Injection):
 
     def __init__(self, llm: Decoder, *, every: int = 4, norms: bool = True) -> None:
         super().__init__(llm)
+        self.runs = 0
         self.before_blocks = every_nth(llm, every, first=0)
         if llm.width % llm.heads:
             raise ValueError(f"a width of {llm.width} is not {llm.heads} heads of one size")
@@ -42,9 +43,6 @@ class IdeficsCrossAttention(Injection):
                 for block in self.before_blocks
             }
         )
-
-    def context_tokens(self, tokens: int) -> int:
-        return 0
 
     def flops(self, tokens: int) -> int:
         return len(self.layers) * tokens * 4 * self.llm.width**2

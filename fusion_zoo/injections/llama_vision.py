@@ -25,6 +25,7 @@ class LlamaVision(Injection):
 
     def __init__(self, llm: Decoder, *, every: int = 4) -> None:
         super().__init__(llm)
+        self.runs = 0
         self.before_blocks = every_nth(llm, every, first=every - 1)
         self.layers = nn.ModuleDict(
             {
@@ -37,9 +38,6 @@ class LlamaVision(Injection):
                 for block in self.before_blocks
             }
         )
-
-    def context_tokens(self, tokens: int) -> int:
-        return 0
 
     def flops(self, tokens: int) -> int:
         keys = self.llm.key_heads * self.llm.head_width

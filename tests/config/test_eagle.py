@@ -23,7 +23,7 @@ from fusion_zoo import FeatureMap, Instruction
 from fusion_zoo.connectors import CONNECTORS
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
-OURS = ["connectors"]
+OURS = ["adapters", "connectors", "injection"]
 """What the paper does not vary."""
 AXES = [f"eagle/{name}" for name in OURS]
 PAPER = [name for name in STUDIES if "/proxy/" not in name and name not in AXES]

@@ -194,7 +194,7 @@ def test_to_train_one_part_more_never_costs_less(
 def test_a_frozen_encoder_before_everything_that_learns_works_forward_only() -> None:
     study = load_study("eagle/experts", ["infra.gradient_checkpointing=false"])
     frozen = cost._passes(study.designs[6].recipe.finetune, False)
-    assert frozen == {"encoders": 1, "fusion": 2, "projector": 3, "llm": 3}
+    assert frozen == {"encoders": 1, "fusion": 2, "projector": 3, "injection": 3, "llm": 3}
     projector_only = cost._passes(study.base.recipe.pretrain, True)
     assert projector_only["llm"] == 3  # forward, again, and the gradient that the projector needs
 

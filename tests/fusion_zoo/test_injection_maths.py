@@ -342,5 +342,5 @@ def test_an_option_out_of_range_is_one_line(name: str, options: dict[str, int], 
 
 
 def test_a_number_of_tokens_that_is_no_stack_is_one_line() -> None:
-    with pytest.raises(ValueError, match="9 tokens of an image are not 2 stacks of one size"):
+    with pytest.raises(ValueError, match="9 tokens of an image are not 2 runs of one size"):
         built("deepstack").context_tokens(9)

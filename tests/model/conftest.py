@@ -1,8 +1,7 @@
 """A tiny random language model in a folder, and models built on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
-from ablate.catalog.axes import CONNECTOR, TILING
+from ablate.catalog.axes import AXES
 from ablate.model.mllm import Mllm, ModelSpec, build_model
 
 VOCABULARY = 40
@@ -53,14 +52,14 @@ def make_model(llm_folder: Path) -> Callable[..., Mllm]:
         norm: str = "none",
         seed: int = 0,
         options: Mapping[str, Any] = MappingProxyType({}),
-        connector: Mapping[str, Any] = CONNECTOR.default,
-        tiling: Mapping[str, Any] = MappingProxyType({"name": "none"}),
+        llm: Path = llm_folder,
+        **chosen: Mapping[str, Any],
     ) -> Mllm:
-        llm = llms.resolve(str(llm_folder))
+        """`chosen`: on axes, such as `tiling={"name": ...}`."""
         encoders = [registry.resolve(title) for title in titles or ("clip-micro@32",)]
         how = {"name": fusion, "grid": [grid, grid], "options": {**options}}
-        chosen = {"connector": CONNECTOR.filled(connector), "tiling": TILING.filled(tiling)}
-        spec = ModelSpec(encoders, how, norm, llm, **chosen)
+        axes = {axis: AXES[axis].filled(choice) for axis, choice in chosen.items()}
+        spec = ModelSpec(encoders, how, norm, llms.resolve(str(llm)), **axes)
         return build_model(spec, load_weights=False, seed=seed).eval()
 
     return make

@@ -12,21 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from injected import IMAGE, ROWS, batch_of, loss_of
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 import fusion_zoo
-from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
+from ablate.data.batch import IGNORE_INDEX, Batch
+from ablate.decoder import find_blocks
 from ablate.errors import UserError
-from ablate.model.injection import Injector, MediaView, find_blocks
+from ablate.model.injection import FusionInjection, seen_images
 from ablate.model.instruction import instruction_mask, instructions
 from ablate.model.mllm import Mllm
 from ablate.model.splice import splice_layout
-from ablate.train.objectives.sft import Sft
 from fusion_zoo import Fusion, LanguageShape, MapShape, Segment
 
 Make = Callable[..., Mllm]
-IMAGE = IMAGE_TOKEN_ID
-ROWS = [[3, IMAGE, 5, 6, 9], [4, 8], [IMAGE, 3, IMAGE, 11, 12, 13, 14]]
 
 
 @pytest.fixture(autouse=True)
@@ -34,31 +33,6 @@ def _guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both examples of the page, in another package."""
     doc_examples.install(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-
-
-def loss_of(model: Mllm, batch: Batch) -> torch.Tensor:
-    return Sft()(*model(batch))
-
-
-def batch_of(rows: list[list[int]], *, left: bool = False, answers: int = 0) -> Batch:
-    """Rows of token ids, an image at every IMAGE; the last `answers` tokens of each are learnt."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), 7)
-    mask, learn = torch.zeros(2, len(rows), longest, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        start = longest - len(row) if left else 0
-        end = start + len(row)
-        ids[i, start:end], mask[i, start:end] = torch.tensor(row), True
-        learn[i, end - answers : end] = True
-    owners = [i for i, row in enumerate(rows) for token in row if token == IMAGE]
-    pixels = torch.randint(0, 256, (len(owners), 3, 64, 64), generator=torch.manual_seed(0))
-    return Batch(
-        pixels=pixels.to(torch.uint8) if owners else torch.zeros(0, 3, 1, 1, dtype=torch.uint8),
-        image_rows=torch.tensor(owners, dtype=torch.long),
-        input_ids=ids,
-        labels=torch.where(learn, ids, IGNORE_INDEX),
-        attention_mask=mask,
-    )
 
 
 def opened(model: Mllm) -> Mllm:
@@ -294,14 +268,14 @@ def test_a_language_model_whose_blocks_are_not_found_is_one_line() -> None:
 
     gpt = GPT2LMHeadModel(GPT2Config(n_layer=3, n_head=2, n_embd=8, vocab_size=9, n_positions=8))
     assert find_blocks(gpt) is gpt.transformer.h
-    Injector(Injects((0, 2)), gpt, "gpt")
-    with pytest.raises(UserError, match="gpt has 3 of them, and no number 3"):
-        Injector(Injects((3,)), gpt, "gpt")
+    FusionInjection(Injects((0, 2)), gpt, "gpt")
+    with pytest.raises(UserError, match="Injects injects, but gpt has 3 blocks, and no number 3"):
+        FusionInjection(Injects((3,)), gpt, "gpt")
     both = T5ForConditionalGeneration(
         T5Config(num_layers=2, d_model=8, d_ff=8, d_kv=4, num_heads=2, vocab_size=9)
     )
     with pytest.raises(UserError, match=r"t5 \(T5.*\) opens no list of its blocks") as caught:
-        Injector(Injects((0,)), both, "t5")
+        FusionInjection(Injects((0,)), both, "t5")
     assert "\n" not in str(caught.value)
 
 
@@ -323,9 +297,13 @@ def test_media_stand_by_conversation_in_the_order_of_its_images() -> None:
     mask = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
     layout = splice_layout(ids == IMAGE, mask, torch.zeros(3, dtype=torch.int64), pad_left=False)
     media = torch.arange(3.0).view(3, 1, 1) + 1
-    view = MediaView.of(media, torch.tensor([0, 0, 2]), layout)
+    labels = torch.tensor([[-100, 1, -100], [2, 3, 4], [5, -100, -100]])
+    view = seen_images(media.unbind(), torch.tensor([0, 0, 2]), layout, labels)
     assert view.media[..., 0].tolist() == [[1, 2], [0, 0], [3, 0]]
-    assert view.visible[0].tolist() == [[True, False], [False, False], [False, False]]
-    assert not view.visible[1].any()
+    visible = view.before()
+    assert visible[0].tolist() == [[True, False], [False, False], [False, False]]
+    assert not visible[1].any()
     # the third row's text ends where its image begins: nothing is left to see it
-    assert view.visible[2].tolist() == [[False, False]] * 3
+    assert visible[2].tolist() == [[False, False]] * 3
+    assert view.latest()[0].tolist() == [[True, False], [False, False], [False, False]]
+    assert view.prompt.tolist() == [[False] * 3, [False] * 3, [False] * 3]

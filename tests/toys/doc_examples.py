@@ -18,6 +18,7 @@ OFFERS = {
     "ablate.metrics": {"first_word": "first_word:READER"},
     "ablate.proxies": {"effective_rank": "effective_rank:EffectiveRank"},
     "ablate.report_pages": {"novelty": "novelty:PAGE"},
+    "ablate.injections": {"token_type": "token_type:TokenType"},
     "fusion_zoo": {
         "question_gate": "question_gate:QuestionGate",
         "cross_attention": "cross_attention:CrossAttention",

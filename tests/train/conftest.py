@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ablate.bake.tokenizer import build_tokenizer
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
+from ablate.catalog.axes import INJECTION
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.encoder_spec import Weights
 from ablate.catalog.model_spec import ModelSpec
@@ -57,11 +58,13 @@ def make_context(tmp_path: Path, shared_home: Path, llm_folder: Path) -> Make:
         parents: dict[str, Path] | None = None,
         infra: dict[str, Any] | None = None,
         device: str = "cpu",
+        injection: dict[str, Any] | None = None,
         **stage: Any,
     ) -> Context:
         untrained = [replace(registry.resolve(e), weights=Weights("none")) for e in encoders]
         fusion = {"name": "channel_concat", "grid": [2, 2], "options": {}}
-        model = ModelSpec(untrained, fusion, "layer", llms.resolve(str(llm_folder)))
+        chosen = {"injection": INJECTION.filled(injection)} if injection else {}
+        model = ModelSpec(untrained, fusion, "layer", llms.resolve(str(llm_folder)), **chosen)
         source = data or {"world": "conversations", "images": 12, "seed": 1}
         spec = {
             "model": model.to_json(),

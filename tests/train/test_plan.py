@@ -38,8 +38,8 @@ def test_a_constant_schedule_stays_after_warm_up() -> None:
 
 def test_the_projector_warms_up_alone_and_the_rest_starts_its_own_schedule_then() -> None:
     late, never = plan(warm_projector=20), plan()
-    assert late.learning(19) == {"projector"}
-    assert late.learning(20) == {"projector", "llm"}
+    assert late.learning(19) == {"projector", "injection"}
+    assert late.learning(20) == {"projector", "injection", "llm"}
     assert [late.rate("llm", step, 100) for step in (0, 19)] == [0.0, 0.0]
     assert late.rate("llm", 20, 100) == pytest.approx(1 / 4)  # 3 steps of warm-up: 3 % of 80
     assert late.rate("projector", 50, 100) == never.rate("projector", 50, 100)
@@ -58,7 +58,7 @@ def test_no_step_in_which_a_part_learns_is_idle_or_above_its_rate(
     any_plan = plan(warmup=warmup, warm_projector=warm, schedule=schedule, share=share)
     for step in range(any_plan.length(steps)):
         for part in any_plan.learning(step):
-            assert 0 < any_plan.rate(part, step, steps) <= any_plan.train[part]
+            assert 0 < any_plan.rate(part, step, steps) <= any_plan.rates[part]
 
 
 def test_a_wsd_schedule_stays_and_falls_in_its_last_fifth_as_one_minus_a_root() -> None:
