@@ -36,7 +36,7 @@ class WorldData(BaseModel):
     """Images and conversations of the micro world, drawn from a seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    world: Literal["pairs", "conversations", "test"]
+    world: Literal["pairs", "conversations", "preferences", "test"]
     images: PositiveInt
     seed: int = 0
     size: ClassVar[tuple[int, int]] = (128, 128)

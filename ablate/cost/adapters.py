@@ -15,6 +15,7 @@ from ablate.config.infra import Infra
 from ablate.cost.visual import injection_of, seen
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.adapters import require_adaptable
+from ablate.design.objective import require_objective
 from ablate.errors import UserError
 from ablate.files import disk_cache, sha256_files
 from ablate.store.steps import expert_design
@@ -71,6 +72,7 @@ def check_adapters(candidates: Iterable[Candidate], infra: Infra) -> None:
             infra_of_kind = infra.of(kind.name)
             if infra_of_kind.processes > 1:
                 require_adaptable(infra_of_kind.strategy, stage.adapters)
+                require_objective(infra_of_kind.strategy, stage.objective)
             alone = [expert_design(candidate, title) for title in candidate.encoders]
             designs = alone if kind.per_expert else [candidate]
             for design, (part, adapter) in product(designs, stage.adapters.items()):

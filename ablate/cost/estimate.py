@@ -22,6 +22,7 @@ from ablate.catalog import data_sources as data
 from ablate.catalog import step_kinds
 from ablate.catalog.axes import TILING
 from ablate.catalog.llms import LlmSpec
+from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.parts import BLOCKS, PARTS, Part
 from ablate.config.infra import QUESTIONS
 from ablate.config.study import Study
@@ -257,17 +258,18 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     infra = study.infra.of(step.kind)
     recompute = infra.gradient_checkpointing
     flops = seconds = 0.0
+    pairs = OBJECTIVES.says(stage.objective["name"], "of_pairs")  # which the model before sees, too
     for part, passes in _passes(stage, recompute).items():
-        work = samples * passes * model.work(tokens)[part]
+        work = samples * (1 + pairs) * (passes + pairs) * model.work(tokens)[part]
         flops += work
         seconds += work / (gpu.peak * (TRAINED if part in stage.rates else FROZEN))
     share = math.ceil(stage.batch_size / infra.processes)
     at_once = min(infra.micro_batch_size or share, share)
     largest = model_cost(design, None)
     longest = min(largest.visual_tokens + text, stage.max_length)
-    kept = at_once * _kept(largest, stage, text, longest, recompute) / 2**30
+    kept = (1 + pairs) * at_once * _kept(largest, stage, text, longest, recompute) / 2**30
     weights = WEIGHT * (model.parameters + model.added(stage)) - model.saved(stage)
-    weights /= infra.shares_of_weights
+    weights = (weights + pairs * WEIGHT * model.parameters) / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
     hours, trunk = seconds / 3600, stage.trunk(steps)
     left = CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0

@@ -12,6 +12,9 @@ from torch import Tensor
 IMAGE_TOKEN_ID = -200
 """Stands at `<image>` in `input_ids`, once per image. Negative, so that no vocabulary has it."""
 
+BETWEEN_ANSWERS = -300
+"""Stands between the two conversations of a pair, where they are stored as one."""
+
 IGNORE_INDEX = -100
 """The label of a token that is not learnt from (the index `cross_entropy` ignores)."""
 

@@ -20,7 +20,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ablate.data.batch import IMAGE_TOKEN_ID
+from ablate.data.batch import BETWEEN_ANSWERS, IMAGE_TOKEN_ID
 from ablate.data.conversations import IMAGE
 from ablate.errors import UserError
 
@@ -45,20 +45,39 @@ class Tokens(NamedTuple):
     learn: npt.NDArray[np.bool_]
 
 
+def joined(better: Tokens, worse: Tokens) -> Tokens:
+    """Two conversations as one, with `BETWEEN_ANSWERS` between them."""
+    ids = np.concatenate([better.ids, [np.int32(BETWEEN_ANSWERS)], worse.ids])
+    return Tokens(ids, np.concatenate([better.learn, [False], worse.learn]))
+
+
+def apart(tokens: Tokens) -> list[Tokens]:
+    """The two conversations that were joined; one alone as it is."""
+    cut = np.flatnonzero(tokens.ids == BETWEEN_ANSWERS)
+    if not len(cut):
+        return [tokens]
+    halves = slice(None, cut[0]), slice(cut[0] + 1, None)
+    return [Tokens(tokens.ids[half], tokens.learn[half]) for half in halves]
+
+
 class Chat:
     """A tokenizer with its chat template; `<image>` becomes one `IMAGE_TOKEN_ID`.
 
-    `plain`: with `PLAIN` in place of its template. Raises `UserError` for a tokenizer without a
-    chat template, or without character offsets.
+    `plain`: with `PLAIN` in place of its template; `pairs`: rows are to be encoded with the better
+    and the worse of two answers. Raises `UserError` for a tokenizer without a chat template, or
+    without character offsets.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, plain: bool = False, pairs: bool = False
+    ) -> None:
         name = tokenizer.name_or_path or type(tokenizer).__name__
         if not tokenizer.chat_template:
             raise UserError(f"the tokenizer {name} has no chat template")
         if not tokenizer.is_fast:
             raise UserError(f"the tokenizer {name} gives no offsets; use its fast version")
         self.name = name
+        self.pairs = pairs
         self._tokenizer = copy.deepcopy(tokenizer)  # the caller's stays without our token
         self._tokenizer.add_tokens([AddedToken(IMAGE, special=True, normalized=False)])
         self._image = self._tokenizer.convert_tokens_to_ids(IMAGE)
@@ -93,6 +112,7 @@ class Chat:
         """sha256 of all that decides which ids a conversation gets."""
         backend = self._tokenizer.backend_tokenizer.to_str()
         parts = [backend, self._template, self._tokenizer.special_tokens_map]
+        parts += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def encode(self, conversations: Sequence[Messages]) -> list[Tokens]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.data.batch import IGNORE_INDEX, Batch
+from ablate.data.chat import Tokens, apart
 from ablate.data.dataset import BadImage, Conversations, Picture, Pixels, Sample
 from ablate.data.sampler import Order
 from ablate.data.tiles import Tiles
@@ -22,10 +23,15 @@ from ablate.errors import UserError
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """The samples as one batch, padded on the right to the longest.
+    """The samples as one batch, padded on the right to the longest; a pair as two rows of it.
 
     Raises `UserError` where the images differ in size.
     """
+    samples = [
+        sample._replace(ids=tokens.ids, learn=tokens.learn)
+        for sample in samples
+        for tokens in apart(Tokens(sample.ids, sample.learn))
+    ]
     lengths = np.array([len(sample.ids) for sample in samples])
     real = np.arange(lengths.max()) < lengths[:, None]
     ids = np.zeros(real.shape, dtype=np.int64)

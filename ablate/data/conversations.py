@@ -3,7 +3,8 @@
 A row is such as `{"id": "7", "image": "7.png", "conversations": [{"from": "human", "value":
 "<image>\\nwhat ..."}, {"from": "gpt", "value": "..."}]}`. `image` may be missing (text only), a
 path, an embedded image, or a list of those. A `system` turn may come first; then human and gpt take
-turns, the gpt last.
+turns, the gpt last. `rejected` may say what is worse than its last answer: a pair, of which what
+learns from single conversations has the better one.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,20 @@ ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 
 @dataclass(frozen=True)
 class Conversation:
-    """One checked row: `messages` are a chat template's, `images` paths or embedded files."""
+    """One checked row: `messages` are a chat template's, `images` paths or embedded files,
+    `rejected` a worse answer than the last."""
 
     images: tuple[str | bytes, ...]
     messages: list[dict[str, str]]
+    rejected: str | None = None
+
+    def worse(self) -> list[dict[str, str]]:
+        """The messages with the worse answer in place of the last; UserError if there is none."""
+        if self.rejected is None:
+            raise UserError("no 'rejected', the worse answer that a pair needs")
+        if self.rejected.strip() == self.messages[-1]["content"].strip():
+            raise UserError("'rejected' is the answer itself")
+        return [*self.messages[:-1], {**self.messages[-1], "content": self.rejected}]
 
 
 def says_something(row: Conversation) -> bool:
@@ -46,7 +57,10 @@ def conversation(raw: Any, folder: Path | None) -> Conversation:
         raise UserError(f"{IMAGE} stands outside the human's turns")
     if sum(marks) != len(images):
         raise UserError(f"{sum(marks)} {IMAGE} in the turns but {len(images)} in 'image'")
-    return Conversation(images, messages)
+    rejected = raw.get("rejected")
+    if rejected is not None and not isinstance(rejected, str):
+        raise UserError(f"'rejected' must be a text, not {type(rejected).__name__}")
+    return Conversation(images, messages, rejected)
 
 
 def _messages(turns: Any) -> list[dict[str, str]]:

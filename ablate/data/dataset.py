@@ -27,8 +27,8 @@ Picture = Pixels | npt.NDArray[np.float32]
 
 
 class Sample(NamedTuple):
-    """One conversation: `ids` (T,) int32, `learn` (T,) bool, `images` (3,H,W) uint8 each, or
-    the features (F,) float32 of each.
+    """One conversation, or a pair that is `joined`: `ids` (T,) int32, `learn` (T,) bool, `images`
+    (3,H,W) uint8 each, or the features (F,) float32 of each.
 
     Where a tiling cuts them, the views (V,3,S,S) of each, or the features (V,F) of these, and in
     `sizes` width and height of each before.
@@ -82,7 +82,8 @@ class Conversations:
         chosen, learnt, lengths, images, seen = [], [], [], [], []
         for number, (name, part) in enumerate(self.parts.items()):
             visual = self._visual(name, part)
-            length = part.index.lengths() - part.index.images() + visual
+            length = part.index.longest() if chat.pairs else part.index.lengths()
+            length = length - part.index.images() + visual
             rows = _taken(len(part.index), part.files.weight, [source.seed, number])
             rows = rows[_usable(part, length, visual, max_length)[rows]]
             chosen.append(rows)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ablate.data.batch import BETWEEN_ANSWERS
 from ablate.data.chat import Tokens
 from ablate.files import read_json, write_json
 
@@ -126,6 +127,11 @@ class Index:
     def lengths(self) -> npt.NDArray[np.int64]:
         """How many tokens each row has, one for each image, (n,)."""
         return np.diff(self._starts)
+
+    def longest(self) -> npt.NDArray[np.int64]:
+        """How many tokens the longer conversation of each row has, where rows are pairs, (n,)."""
+        cuts = np.flatnonzero(self._ids == BETWEEN_ANSWERS)
+        return np.maximum(cuts - self._starts[:-1], self._starts[1:] - cuts - 1)
 
     def images(self) -> npt.NDArray[np.int64]:
         """How many images each row has, (n,)."""

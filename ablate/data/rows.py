@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablate.data.bad import identified, reason
-from ablate.data.chat import Chat
+from ablate.data.chat import Chat, Tokens, joined
 from ablate.data.conversations import Conversation, conversation, says_something
 from ablate.data.index import Row
 from ablate.data.readers import Reader, Unreadable
@@ -50,16 +50,22 @@ class Understanding:
 
         talks = each(lambda number: self._conversation(raws[number]), list(raws))
         try:
-            encoded = self.chat.encode([talk.messages for talk in talks.values()])
-            tokens = dict(zip(talks, encoded, strict=True))
+            tokens = dict(zip(talks, self._tokens([*talks.values()]), strict=True))
         except Exception:  # of one of them, or several
-            tokens = each(lambda number: self.chat.encode([talks[number].messages])[0], list(talks))
+            tokens = each(lambda number: self._tokens([talks[number]])[0], list(talks))
         rows = [
             Row(number, _identity(raws[number]), talk.images, tokens[number], says_something(talk))
             for number, talk in talks.items()
             if number in tokens
         ]
         return rows, [bad[number] for number in sorted(bad)]
+
+    def _tokens(self, talks: Sequence[Conversation]) -> list[Tokens]:
+        better = self.chat.encode([talk.messages for talk in talks])
+        if not self.chat.pairs:
+            return better
+        worse = self.chat.encode([talk.worse() for talk in talks])
+        return [joined(*pair) for pair in zip(better, worse, strict=True)]
 
     def _conversation(self, raw: Any) -> Conversation:
         if isinstance(raw, Unreadable):

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog.objectives import OBJECTIVES
+from ablate.errors import UserError
 
 DEFAULT: Mapping[str, Any] = MappingProxyType({"name": "sft"})
 
@@ -26,6 +27,16 @@ def _filled(value: dict[str, Any]) -> dict[str, Any]:
         return {"name": name, **OBJECTIVES.filled(name, options)}
     except ValueError as error:
         raise PydanticCustomError("ours", "{said}", {"said": str(error)}) from None
+
+
+def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
+    """UserError where processes that share a step in this way cannot train by the objective."""
+    name = objective["name"]
+    if strategy in ("fsdp", "deepspeed") and OBJECTIVES.says(name, "of_pairs"):
+        raise UserError(
+            f"strategy '{strategy}' shares out weights, but objective '{name}' holds those of "
+            "before the stage whole; choose ddp"
+        )
 
 
 ObjectiveConfig = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_filled)]

@@ -31,7 +31,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
     whole: how many steps the stage has, of which `steps` may be a share; micro_batches: of one
     optimiser step in each process of `world`; states: the folder of its checkpoints; step: of the
     one to go on from, 0 for none; sharing: how the processes share the work; adapted: what learns
-    in a part that has an adapter, in which nothing else does. `step` counts the steps done. After
+    in a part that has an adapter, in which nothing else does; reference: the model before the
+    stage, for an objective of pairs. `step` counts the steps done. After
     each, `metrics` holds its number `step` (from 1), `loss` (the objective's mean over it),
     `grad_norm` before clipping, `tokens` learnt, and `lr` of each part; they are of the whole
     batch, and the same in all processes. Raises `UserError` at a loss or gradient that is not
@@ -53,6 +54,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         world: StepRanks,
         sharing: Sharing | None = None,
         adapted: Mapping[str, Sequence[nn.Parameter]] = MappingProxyType({}),
+        reference: Mllm | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -68,6 +70,7 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self.step = step
         self.metrics: dict[str, Any] = {}
         self._adapted = adapted
+        self.reference = reference and reference.requires_grad_(False)
         self.fixed = self._fixed()
         self._micro_batch = self.step * micro_batches  # the number of the current one
         self._last_loss = "none yet"
@@ -106,6 +109,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
     def set_learning(self, step: int) -> None:
         """Let exactly the parts learn that do so at `step`; the others work as in inference."""
         learning = self.plan.learning(step)
+        if self.reference:
+            self.reference.eval()
         for name, part in self.model.parts.items():
             part.train(name in learning)
             if not self._is_shared:  # where weights are, it is decided once
@@ -154,7 +159,11 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
         predicted = self.model(batch.batch)
-        loss = self.objective(predicted.logits, predicted.targets) * batch.share
+        before = []
+        if self.reference:
+            with torch.no_grad():
+                before = [self.reference(batch.batch).logits]
+        loss = self.objective(*predicted, *before) * batch.share
         self._loss += loss.detach()
         if batch.share:
             self._tokens += (predicted.targets != IGNORE_INDEX).sum()

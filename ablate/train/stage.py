@@ -29,6 +29,7 @@ from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.design.adapters import require_adaptable
+from ablate.design.objective import require_objective
 from ablate.errors import UserError
 from ablate.files import write_json
 from ablate.home import Home
@@ -66,6 +67,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     sharing = SHARINGS.get(strategy, Sharing)()
     plan = Plan(**ctx.spec["stage"])
     require_adaptable(strategy, plan.adapters)
+    require_objective(strategy, plan.objective)
+    objective: Objective = OBJECTIVES.build(**plan.objective)
     states = ctx.work / checkpoint.FOLDER
     step = ctx.world.agree(checkpoint.step_of(states))
     if sharing.leader_reads and not ctx.world.leads:
@@ -73,11 +76,11 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     else:
         held = plan.rates.keys() - plan.adapters.keys() if step else ()
         model = starting_model(ctx.spec, ctx.parents, held)
+    reference = starting_model(ctx.spec, ctx.parents) if objective.of_pairs else None
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
     if ctx.infra.get("gradient_checkpointing"):
         model.checkpoint_activations()
-    objective: Objective = OBJECTIVES.build(**plan.objective)
     batches = _batches(ctx, plan, model, objective)
     whole = plan.steps or batches.order.steps(plan.epochs or 1)
     steps = plan.length(whole)
@@ -98,6 +101,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         world=ctx.world,
         sharing=sharing,
         adapted={part: each.learning for part, each in adapted.items()},
+        reference=reference,
     )
     module.set_learning(whole - 1)
     labels = {part: each.label for part, each in adapted.items()}
@@ -175,7 +179,11 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
         data = Conversations(
             source,
             content,
-            Chat(load_tokenizer(model.spec.llm), plain=plan.prompt == "plain"),
+            Chat(
+                load_tokenizer(model.spec.llm),
+                plain=plan.prompt == "plain",
+                pairs=objective.of_pairs,
+            ),
             Home(ctx.home).data,
             max_length=min(plan.max_length, model.spec.llm.context),
             tiles=model.tiles,

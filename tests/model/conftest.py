@@ -1,7 +1,8 @@
 """A tiny random language model in a folder, and models built on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest

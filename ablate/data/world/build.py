@@ -34,7 +34,8 @@ def build_split(split: str, images: int, seed: int, folder: Path) -> None:
     """Draw `images` images of a split into `folder/images`, and its rows beside them.
 
     split: "pairs" and "conversations" give `conversations.jsonl` in LLaVA's format (a caption an
-    image, and in the latter up to 3 questions); "test" gives `questions.jsonl`, 4 questions an
+    image, and in the latter up to 3 questions); "preferences" gives a question an image there, with
+    its answer and a wrong one that is `rejected`; "test" gives `questions.jsonl`, 4 questions an
     image, each row with "id", "image", "family", "question", "answer". A test is balanced over the
     families if `images` is a multiple of 8.
     Raises UserError for another split or fewer images than one.
@@ -70,6 +71,16 @@ def _conversation(scene: Scene, rng: Random, index: int, image: str) -> list[Row
     return [_llava(index, image, [(CAPTION_PROMPT, caption(scene)), *asked])]
 
 
+def _preference(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:
+    """A question; what is worse than its answer is one of the same family about another scene."""
+    asked = dialogue(scene, rng, 1)[0]
+    wrong = asked.answer
+    while wrong == asked.answer:
+        wrong = ask(sample_scene(scene.kind, rng), asked.family, rng)[0].answer
+    row = _llava(index, image, [(asked.question, asked.answer)])
+    return [{**row, "rejected": wrong}]
+
+
 def _llava(index: int, image: str, turns: list[tuple[str, str]]) -> Row:
     messages = []
     for question, answer in turns:
@@ -103,5 +114,6 @@ def _test(scene: Scene, rng: Random, index: int, image: str) -> list[Row]:
 _ROWS: dict[str, Callable[[Scene, Random, int, str], list[Row]]] = {
     "pairs": _pair,
     "conversations": _conversation,
+    "preferences": _preference,
     "test": _test,
 }

@@ -3,7 +3,7 @@
 Shapes: B conversations, K places that some of them learn from, V vocabulary, n samples.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,13 @@ class Objective:
 
     A step's batch is cut up, by memory and by devices; the loss of each piece counts by the sum of
     its samples' `weights`, so that what is learnt does not depend on the cuts.
+
+    `of_pairs`: whether a sample is a pair of conversations with the same prompt, of which the first
+    is better. They follow each other in the batch, and a call is given `reference` last: what the
+    model predicted before the stage, (B,K,V).
     """
+
+    of_pairs: ClassVar[bool] = False
 
     def weights(self, learnt: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """How much each sample counts in the mean, by the number of tokens learnt in it.
