@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 
 from ablate.data.prepare import prepare
-from ablate.evaluate.adapter import AblateLMM, Answerer
+from ablate.evaluate.adapter import AblateLMM
+from ablate.evaluate.answerer import Answerer
 from ablate.model.language import load_tokenizer
 
 TASK, SPLIT = "drawn", "test"

@@ -268,6 +268,12 @@ def explain(
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="The picture to write: .png, .pdf or .svg.")
     ] = Path("explained.png"),
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY[:CANDIDATE]", help="Another one's answer to the same, below it."
+        ),
+    ] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -278,12 +284,14 @@ def explain(
 
     \b
     Examples:
-      ablate explain micro/rounds abl_ocr/000000-2
+      ablate explain micro/rounds abl_ocr/000007-0
+      ablate explain micro/rounds abl_ocr/000007-0 --against micro/rounds:base
       ablate explain micro/rounds:base "what colour is the square" --image my.png
     """
     from ablate.commands import explain as explaining
 
-    explaining.show(named, question, image, output, overrides or [], json)
+    both = [named, *filter(None, [against])]
+    explaining.show(both, question, image, output, overrides or [], json)
 
 
 def chat(

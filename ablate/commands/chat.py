@@ -47,7 +47,7 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
 def _show(talk: "Dialogue", subject: "Answerer", image: Path) -> None:
     from ablate.data.images import read_image
 
-    talk.show(read_image(image, subject.canvas, subject.padding))
+    talk.show(read_image(image, subject.own_canvas, subject.padding))
 
 
 def _lines() -> Iterator[str]:

@@ -1,16 +1,16 @@
 """`ablate explain`: where each expert of a trained candidate looks for one answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.commands.output import columns, emit_json, note, say
-from ablate.commands.trained import trained_candidate
+from ablate.commands.trained import Trained, trained_candidate
 from ablate.errors import UserError, nearest
 from ablate.printable import one_line
 
 if TYPE_CHECKING:
-    from ablate.reports.model import CandidateResult
+    from ablate.reports.contribution_maps import Explained
 
 
 class Question(NamedTuple):
@@ -22,7 +22,7 @@ class Question(NamedTuple):
 
 
 def show(
-    named: str,
+    named: Sequence[str],
     question: str,
     image: Path | None,
     picture: Path,
@@ -31,54 +31,55 @@ def show(
 ) -> None:
     """Write the picture of the experts' contributions, and print each one's share.
 
-    `question`: `TASK/ID` of the study's suite; with an `image` its words. UserError for one that is
-    not there, an image that is none, and a file that exists.
+    `named`: candidates, a row of the picture each; `question`: `TASK/ID` of the first one's suite,
+    or with an `image` its words. UserError for one that is not there, an image that is none, and a
+    file that exists.
     """
     if picture.exists():
         raise UserError(f"{picture} exists; name another by --output")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"{picture}: a picture is .png, .pdf or .svg")
-    found = trained_candidate(named, overrides)
-    asked = Question(question, image) if image else _stored(found.candidate, question)
-    assert found.trained.folder is not None
-    import numpy as np
-
-    from ablate.data.images import read_image
-    from ablate.evaluate.answerer import Answerer
-    from ablate.evaluate.attribution import attribute, shares
-    from ablate.evaluate.dialogue import Dialogue
+    found = [trained_candidate(one, overrides) for one in named]
+    asked = Question(question, image) if image else _stored(found[0], question)
     from ablate.reports.contribution_maps import contribution_maps
 
-    subject = Answerer.load(found.trained.folder)
-    pixels = read_image(asked.image, subject.canvas, subject.padding)
-    talk = Dialogue(subject)
-    talk.show(pixels)
-    said = talk.say(asked.words)
-    maps = attribute(subject, asked.words, pixels, said)
-    drawn = {title: np.asarray(one, dtype=np.float32) for title, one in maps.items()}
-    heading = one_line(f"{asked.words}: {said}")
-    contribution_maps(pixels.transpose(1, 2, 0), drawn, heading).savefig(picture, dpi=120)
+    answers = [_explained(one, asked) for one in found]
+    contribution_maps(one_line(asked.words), answers).savefig(picture, dpi=120)
     if as_json:
-        emit_json(
-            {
-                "study": found.study.name,
-                "candidate": found.candidate.name,
-                "question": asked.words,
-                "truth": asked.truth,
-                "answer": said,
-                "picture": str(picture.absolute()),
-                "shares": shares(maps),
-                "maps": {title: one.tolist() for title, one in maps.items()},
-            }
-        )
+        emit_json(_as_data(found, asked, answers, picture))
     else:
-        say(_as_text(asked, said, shares(maps)))
+        say(_as_text(asked, answers))
         note("Red in the picture speaks for the answer, blue against it:")
         print(picture.absolute())
 
 
-def _stored(candidate: "CandidateResult", name: str) -> Question:
+def _explained(found: Trained, asked: Question) -> "Explained":
+    import numpy as np
+
+    from ablate.data.images import read_image
+    from ablate.evaluate.answerer import Answerer
+    from ablate.evaluate.attribution import attribute
+    from ablate.evaluate.dialogue import Dialogue
+    from ablate.reports.contribution_maps import Explained
+
+    assert found.trained.folder is not None
+    subject = Answerer.load(found.trained.folder)
+    pixels = read_image(asked.image, subject.own_canvas, subject.padding)
+    talk = Dialogue(subject)
+    talk.show(pixels)
+    said = talk.say(asked.words)
+    maps = attribute(subject, asked.words, pixels, said)
+    return Explained(
+        found.candidate.name,
+        said,
+        pixels.transpose(1, 2, 0),
+        {title: np.asarray(one, dtype=np.float32) for title, one in maps.items()},
+    )
+
+
+def _stored(found: Trained, name: str) -> Question:
     """A question that the candidate was scored on."""
+    candidate = found.candidate
     if candidate.images is None:
         raise UserError(
             "the images of this suite are no files of their own: give one by --image, and the "
@@ -91,10 +92,40 @@ def _stored(candidate: "CandidateResult", name: str) -> Question:
     return Question(row["question"], candidate.images / row["image"], str(row["truth"]))
 
 
-def _as_text(asked: Question, said: str, parts: Mapping[str, float]) -> str:
-    lines: list[tuple[str, Any]] = [("question", asked.words), ("answer", said)]
+def _shares(answer: "Explained") -> dict[str, float]:
+    """By expert its part of all contributions, whatever their sign, in per cent."""
+    sizes = {title: float(abs(found).sum()) for title, found in answer.maps.items()}
+    total = sum(sizes.values()) or 1.0
+    return {title: 100.0 * size / total for title, size in sizes.items()}
+
+
+def _as_data(
+    found: Sequence[Trained], asked: Question, answers: Sequence["Explained"], picture: Path
+) -> dict[str, Any]:
+    return {
+        "question": asked.words,
+        "truth": asked.truth,
+        "picture": str(picture.absolute()),
+        "candidates": [
+            {
+                "study": one.study.name,
+                "candidate": answer.candidate,
+                "answer": answer.answer,
+                "shares": _shares(answer),
+                "maps": {title: values.tolist() for title, values in answer.maps.items()},
+            }
+            for one, answer in zip(found, answers, strict=True)
+        ],
+    }
+
+
+def _as_text(asked: Question, answers: Sequence["Explained"]) -> str:
+    lines = [f"question: {one_line(asked.words)}"]
     if asked.truth is not None:
-        lines.append(("truth", asked.truth))
-    told = "\n".join(f"{name}: {one_line(text)}" for name, text in lines)
-    rows = [(title, f"{part:.0f}") for title, part in parts.items()]
-    return f"{told}\n\n{columns(('EXPERT', 'SHARE, %'), rows)}"
+        lines.append(f"truth: {one_line(asked.truth)}")
+    parts = ["\n".join(lines)]
+    for answer in answers:
+        rows = [(title, f"{share:.0f}") for title, share in _shares(answer).items()]
+        told = one_line(f"{answer.candidate}: {answer.answer}")
+        parts.append(f"{told}\n{columns(('EXPERT', 'SHARE, %'), rows)}")
+    return "\n\n".join(parts)

@@ -1,11 +1,12 @@
 """`ablate mask`: what each expert does in one trained mixture, without training anything."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.commands import report as reporting
-from ablate.commands.output import emit_json, note
+from ablate.commands.output import emit_json, note, on_terminal
 from ablate.commands.trained import trained_candidate
 from ablate.errors import UserError
 from ablate.files import home
@@ -92,10 +93,11 @@ def _as_text(found: "Redundancy") -> str:
         f"{found.candidate.name} of {found.study.name}: features of masked experts are replaced by "
         f"{INSTEAD[found.run.way]}"
     )
+    form = None if on_terminal(sys.stdout) else "md"
     return "\n\n".join(
         [
             head,
-            *(reporting.shown(frame, None, caption).rstrip() for frame, caption in tables),
+            *(reporting.shown(frame, form, caption).rstrip() for frame, caption in tables),
             one_line(redundancy.summary(found)),
             redundancy.correlation(found),
         ]

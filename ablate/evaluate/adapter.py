@@ -45,7 +45,7 @@ MAX_NEW_TOKENS = 1024
 """Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
 
 
-class _Ask(NamedTuple):
+class Ask(NamedTuple):
     """One question: its place among the requests, its name, text, and how to open its images."""
 
     place: int
@@ -54,7 +54,7 @@ class _Ask(NamedTuple):
     open_images: Callable[[], list[Image.Image]]
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
     """An image as its task opened it; its file, if it has one, and what errors call it."""
 
     image: Image.Image
@@ -100,7 +100,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
         self.tiles = self.model.tiles
-        self.canvas = None if self.tiles.cuts else answerer.canvas
+        self.canvas = answerer.own_canvas
         self.padding = answerer.padding
         self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
         self.blank = blank
@@ -125,7 +125,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
         own: list[tuple[int, str]] = []
-        names = [_name(request) for request in requests]
+        names = [name_of(request) for request in requests]
         new = [place for place, name in enumerate(names) if name not in self.known]
         done = 0
         for number, (options, asks) in enumerate(self._batches([requests[n] for n in new])):
@@ -151,7 +151,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """Not offered: a conversation of several rounds is not what is studied here."""
         raise UserError("ablate answers single questions: multi-round tasks are not offered")
 
-    def _batches(self, requests: Sequence[Instance]) -> Iterator[tuple[dict[str, Any], list[_Ask]]]:
+    def _batches(self, requests: Sequence[Instance]) -> Iterator[tuple[dict[str, Any], list[Ask]]]:
         """Questions that share their generation options, sorted by tokens so as to pad little."""
         if not requests:  # all of them are known
             return
@@ -170,9 +170,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 asks = [self._ask(index, requests[index]) for index in chosen]
                 yield requests[chosen[0]].args[1], asks
 
-    def _ask(self, index: int, request: Instance) -> _Ask:
+    def _ask(self, index: int, request: Instance) -> Ask:
         text, _, doc_to_visual, doc_id, task, split = request.args
-        return _Ask(
+        return Ask(
             index,
             f"{task}, question {doc_id}",
             text,
@@ -180,7 +180,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         )
 
     @torch.inference_mode()
-    def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
+    def _answer(self, asks: Sequence[Ask], options: dict[str, Any]) -> list[str]:
         if options.get("do_sample") or options.get("num_beams", 1) != 1:
             raise UserError(f"ablate answers greedily, but the task asks for {options}")
         shown = [self._open(ask) for ask in asks]
@@ -214,12 +214,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 answers[place] = _cut(text, stops)
         return answers
 
-    def _room(self, tokens: int, pictures: Sequence[_Picture]) -> int:
+    def _room(self, tokens: int, pictures: Sequence[Picture]) -> int:
         """Tokens left in the language model's context for an answer to a prompt."""
         seen = self._visual(pictures) - len(pictures)
         return self.model.spec.llm.context - tokens - seen
 
-    def _visual(self, pictures: Sequence[_Picture]) -> int:
+    def _visual(self, pictures: Sequence[Picture]) -> int:
         """How many tokens pictures become; of their sizes only where it depends on these."""
         if self.tiles.tiling.fixed:
             return self.tiles.most * len(pictures)
@@ -230,7 +230,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return total
 
     def _prompts(
-        self, asks: Sequence[_Ask], shown: Sequence[Sequence[_Picture]]
+        self, asks: Sequence[Ask], shown: Sequence[Sequence[Picture]]
     ) -> list[npt.NDArray[np.int32]]:
         """Each question as a conversation of which the answer is still to come."""
         return self._chat.prompts(
@@ -240,13 +240,13 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             ]
         )
 
-    def _open(self, ask: _Ask) -> list[_Picture]:
+    def _open(self, ask: Ask) -> list[Picture]:
         """The images of a question, not decoded where their task does not."""
         with _readable(ask.name):
             images = ask.open_images()
         files = [str(getattr(image, "filename", "")) for image in images]
         return [
-            _Picture(image, file, file or ask.name)
+            Picture(image, file, file or ask.name)
             for image, file in zip(images, files, strict=True)
         ]
 
@@ -262,7 +262,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         seen, sizes = cut_images(pixels, self.tiles)
         return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
 
-    def _see(self, pictures: Sequence[_Picture]) -> list[Tensor] | None:
+    def _see(self, pictures: Sequence[Picture]) -> list[Tensor] | None:
         """(L,D) of each."""
         if not pictures:
             return None
@@ -272,7 +272,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _of_images(
         self,
-        pictures: Sequence[_Picture],
+        pictures: Sequence[Picture],
         look: Callable[[Sequence[npt.NDArray[np.uint8]]], Sequence[Tensor]],
     ) -> tuple[list[bytes], dict[bytes, Tensor]]:
         """The digest of each image, and by these what `look` makes of each; only images that are
@@ -300,14 +300,14 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         seen, sizes = cut_images(images, self.tiles)
         return self.model.see(seen.to(self.device), sizes)
 
-    def _pixels(self, picture: _Picture) -> npt.NDArray[np.uint8]:
+    def _pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
         """(3,H,W)."""
         with _readable(picture.name):
             pixels = as_array(picture.image, self.canvas, self.padding)
         return np.full_like(pixels, GREY) if self.blank else pixels
 
 
-def _name(request: Instance) -> tuple[str, int]:
+def name_of(request: Instance) -> tuple[str, int]:
     """The task of a question and its number there."""
     _, _, _, doc_id, task, _ = request.args
     return task, doc_id

@@ -41,3 +41,8 @@ class Answerer:
             learnt_from.canvas,
             learnt_from.padding,
         )
+
+    @property
+    def own_canvas(self) -> int | None:
+        """The canvas; None where a tiling cuts images, which then keep their size."""
+        return None if self.model.tiles.cuts else self.canvas

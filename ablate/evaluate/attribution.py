@@ -32,6 +32,8 @@ def attribute(subject: Answerer, question: str, pixels: Pixels, said: str) -> Ma
     if not said:
         raise UserError("the answer is empty: there is nothing to explain")
     model = subject.model.eval()
+    if model.tiles.cuts:
+        raise UserError("an answer of a model that cuts images into tiles cannot be explained yet")
     chat = Chat(subject.tokenizer)
     [tokens] = chat.encode([[_asked(question), {"role": "assistant", "content": said}]])
     batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])
@@ -49,13 +51,6 @@ def attribute(subject: Answerer, question: str, pixels: Pixels, said: str) -> Ma
         for number, (spec, place) in enumerate(zip(model.spec.encoders, first, strict=True))
         if number or not inside
     }
-
-
-def shares(maps: Mapping[str, Tensor]) -> dict[str, float]:
-    """By expert its part of all contributions, whatever their sign, in per cent."""
-    sizes = {title: float(found.abs().sum()) for title, found in maps.items()}
-    total = sum(sizes.values()) or 1.0
-    return {title: 100.0 * size / total for title, size in sizes.items()}
 
 
 def _asked(question: str) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """A conversation with a trained candidate, turn by turn, about images that it is shown."""
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ablate.data.chat import Chat, Messages
-from ablate.data.collate import collate
+from ablate.data.collate import collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.evaluate.answerer import Answerer
@@ -38,8 +41,11 @@ class Dialogue:
         plain = words.replace(IMAGE, "image")
         messages = [*self.messages, {"role": "user", "content": f"{self._before}{plain}"}]
         [ids] = self._chat.prompts([messages])
-        sample = Sample(ids, np.zeros(len(ids), dtype=np.bool_), self._pictures)
-        [said] = self._model.generate(collate([sample]), self._room, self._chat.stop_ids)
+        batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), [])])
+        seen, sizes = cut_images(self._pictures, self._model.tiles)
+        rows = torch.zeros(len(self._pictures), dtype=torch.int64)
+        batch = dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
+        [said] = self._model.generate(batch, self._room, self._chat.stop_ids)
         answer: str = self._tokenizer.decode(said, skip_special_tokens=True).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         self._before = ""

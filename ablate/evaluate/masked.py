@@ -10,15 +10,18 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lmms_eval.api.instance import Instance
 from torch import Tensor
 
 from ablate.catalog import suites
+from ablate.data.collate import stack_images
 from ablate.errors import UserError
-from ablate.evaluate.adapter import AblateLMM, _Ask, _name, _Picture
+from ablate.evaluate.adapter import AblateLMM, Ask, Picture, name_of
 from ablate.evaluate.answerer import Answerer
-from ablate.evaluate.score import Asked, contained, prepare_questions, run_task
+from ablate.evaluate.score import Asked, asked_by, contained, run_task
 from ablate.files import read_json, write_json
 from ablate.model.mixture import feature_size, features
 from ablate.store.masks import MASKED
@@ -37,7 +40,7 @@ def mask(ctx: "StepContext") -> dict[str, Any]:
     if not ctx.world.leads:
         return {}
     suite = suites.from_identity(ctx.spec["suite"])
-    asked = prepare_questions(ctx, suite)
+    asked = asked_by(ctx, suite)
     missing = [task for task in suite.tasks if not asked.part(task).is_file()]
     if missing:
         with contained(suite):
@@ -127,6 +130,8 @@ class MaskedLMM(AblateLMM):
                 f"experts of fusion {fusion} cannot be masked: it needs more of an image than the "
                 "features of each expert"
             )
+        if self.tiles.cuts:
+            raise UserError("experts of a model that cuts images into tiles cannot be masked yet")
         self.masked: list[dict[tuple[str, int], str]] = []
         self._way, self._number = way, 0
         sizes = [feature_size(encoder) for encoder in self.model.mixture.all_encoders]
@@ -139,13 +144,13 @@ class MaskedLMM(AblateLMM):
         """The answers with all experts; all requests are of one task."""
         if not self.known:
             self.masked = [{} for _ in self._kept[1:]]
-            self._names = [_name(request) for request in requests]
+            self._names = [name_of(request) for request in requests]
             if self._way == "mean":
                 self._stand_in = self._mean(requests)
         answers: list[str] = super().generate_until(requests)
         return answers
 
-    def _answer(self, asks: Sequence[_Ask], options: dict[str, Any]) -> list[str]:
+    def _answer(self, asks: Sequence[Ask], options: dict[str, Any]) -> list[str]:
         for number, said in enumerate(self.masked, start=1):
             self._number = number
             answers = super()._answer(asks, options)
@@ -154,7 +159,7 @@ class MaskedLMM(AblateLMM):
         self._number = 0
         return super()._answer(asks, options)
 
-    def _see(self, pictures: Sequence[_Picture]) -> Tensor | None:
+    def _see(self, pictures: Sequence[Picture]) -> list[Tensor] | None:
         if not pictures:
             return None
         digests, found = self._of_images(pictures, self._features)
@@ -176,7 +181,8 @@ class MaskedLMM(AblateLMM):
                     total += found[digest].to(total)
         return (total / max(len(seen), 1)).float()
 
-    def _features(self, pixels: Tensor) -> Tensor:
-        """(I,3,H,W) -> (I,F), as the mixture takes them in place of pixels."""
+    def _features(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:
+        """(F,) of each image, as the mixture takes them in place of pixels."""
+        pixels = stack_images(images).to(self.device)
         every = [features(encoder, pixels) for encoder in self.model.mixture.all_encoders]
-        return torch.cat(every, dim=1)
+        return [*torch.cat(every, dim=1)]

@@ -62,7 +62,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     """
     suite = suites.from_identity(ctx.spec["suite"])
     with ctx.world.leader_first():
-        asked = prepare_questions(ctx, suite).share(ctx.spec.get("questions", 1.0))
+        asked = asked_by(ctx, suite).share(ctx.spec.get("questions", 1.0))
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
@@ -136,7 +136,7 @@ class Asked:
         return TaskManager(include_path=paths, include_defaults=False, model_name="ablate")
 
 
-def prepare_questions(ctx: "StepContext", suite: suites.Suite) -> Asked:
+def asked_by(ctx: "StepContext", suite: suites.Suite) -> Asked:
     """All that the suite asks: of a world that is drawn, of the published sets, of a user's own.
 
     UserError where the step's suite is another by now.
@@ -188,7 +188,8 @@ def _ask(
     ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
 ) -> None:
     """Run `tasks`, writing the part of each; tells the context how far it is."""
-    from ablate.evaluate.adapter import AblateLMM, Answerer, NothingToScoreError
+    from ablate.evaluate.adapter import AblateLMM, NothingToScoreError
+    from ablate.evaluate.answerer import Answerer
 
     known = {task.task: _known(ctx, task, asked) for task in tasks}
     sizes = {

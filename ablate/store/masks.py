@@ -34,7 +34,7 @@ def mask_step(evaluation: Step, way: str) -> Step:
 def masks(experts: int) -> Sequence[Sequence[int]]:
     """The numbers of the experts that each mask keeps: all of them first, then the fewer the
     later."""
-    sizes = range(experts, 0, -1)
+    sizes = list(range(experts, 0, -1))
     if experts > ALL_SUBSETS:
         sizes = [experts, experts - 1, experts - 2, 1]
     return [list(kept) for size in sizes for kept in combinations(range(experts), size)]

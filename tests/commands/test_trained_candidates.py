@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from in_process import Answer, ablate
@@ -145,13 +146,19 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
 ) -> None:
     row = json.loads(next(trained.glob("store/evaluate/*sam*/answers.jsonl")).open().readline())
     name, picture = f"{row['task']}/{row['id']}", tmp_path / "why.png"
-    told = use("explain", BOTH, name, "--output", str(picture), "--json")
+    told = use(
+        *("explain", BOTH, name, "--output", str(picture), "--json"),
+        *("--against", "micro/smoke:base"),
+    )
     assert told.code == 0, told
     found = json.loads(told.out)
     assert (found["question"], found["truth"]) == (row["question"], row["truth"])
-    assert sum(found["shares"].values()) == pytest.approx(100)
+    assert [len(one["shares"]) for one in found["candidates"]] == [2, 1]
+    for one in found["candidates"]:
+        assert sum(one["shares"].values()) == pytest.approx(100)
+        assert np.array(one["maps"]["clip-micro@32"]).shape == (4, 4)
     with Image.open(picture) as image:
-        assert image.width > 800
+        assert image.height > 600
     assert "exists; name another" in use("explain", BOTH, name, "--output", str(picture)).err
     wrong = use("explain", BOTH, name[:-1], "--output", str(tmp_path / "b.png"))
     assert "no question" in wrong.err

@@ -10,7 +10,8 @@ from PIL import Image
 
 from ablate.data.images import read_image
 from ablate.errors import UserError
-from ablate.evaluate.adapter import AblateLMM, Answerer, _cut, _with_images
+from ablate.evaluate.adapter import AblateLMM, _cut, _with_images
+from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.recent import RecentTensors
 
 GREEN = Image.new("RGB", (128, 128), "green")

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 import fusion_zoo
-from ablate.evaluate.adapter import AblateLMM, Answerer
+from ablate.evaluate.adapter import AblateLMM
+from ablate.evaluate.answerer import Answerer
 from ablate.model.mllm import build_model
 
 GREEN = Image.new("RGB", (128, 128), "green")

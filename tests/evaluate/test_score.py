@@ -23,7 +23,8 @@ from ablate.data.prepare import prepare
 from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 from ablate.evaluate import score
-from ablate.evaluate.adapter import AblateLMM, Answerer
+from ablate.evaluate.adapter import AblateLMM
+from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json, write_json
 from ablate.worker.process_group import ProcessGroup

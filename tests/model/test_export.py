@@ -1,5 +1,6 @@
 """An exported folder answers as the model in it did, where ablate cannot be imported."""
 
+import dataclasses
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from ablate.model.export import Speech, code, export_model
 from ablate.model.export.llava import export_llava
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm, build_model
+from fusion_zoo import FUSIONS
+from fusion_zoo.connectors import CONNECTORS
 
 Make = Callable[..., Mllm]
 QUESTIONS = ["w3 w4 w5", "w9", "w12 w13 w14 w15 w16", "w7 w8"]
@@ -142,6 +145,20 @@ def test_the_code_in_a_folder_is_what_the_model_needs_and_no_more(make_model: Ma
     for name, text in files.items():
         compile(text, name, "exec")
         assert not re.search("(import|from) (ablate|fusion_zoo)", text), name
+
+
+@pytest.mark.parametrize("connector", CONNECTORS.names())
+@pytest.mark.parametrize("fusion", FUSIONS.names())
+def test_the_code_of_every_part_of_ours_can_be_taken_along(
+    make_model: Make, fusion: str, connector: str
+) -> None:
+    spec = make_model("clip-micro@32").spec
+    chosen = {**spec.fusion, "name": fusion}
+    files = code(dataclasses.replace(spec, fusion=chosen, connector={"name": connector}))
+    kept = {name.removesuffix(".py") for name in files}
+    for name, text in files.items():
+        compile(text, name, "exec")
+        assert set(re.findall(r"^from \.(\S+) import", text, re.MULTILINE)) <= kept, name
 
 
 def test_what_the_exported_code_does_not_do_is_refused(

@@ -234,7 +234,7 @@ def _import_lines(names: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _first_line(statement: ast.stmt, lines: Sequence[str]) -> int:
     """The first line of a statement, with its decorators and the comment right above it."""
-    decorators = getattr(statement, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
     first = min([statement.lineno, *(one.lineno for one in decorators)])
     while first > 1 and lines[first - 2].startswith("#"):
         first -= 1

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 
 
-class AblateConfig(PreTrainedConfig):
+class AblateConfig(PreTrainedConfig):  # type: ignore[misc]  # for mypy it is Any
     """What `AblateForConditionalGeneration` is.
 
     encoders: an `EncoderSpec` each as JSON values, the base first; fusion: {"name", "grid": [H, W],

@@ -77,7 +77,7 @@ class AblateForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type:
 
     def _spliced(self, text: Tensor, visual: Tensor, pixel_values: Tensor | None) -> Tensor:
         images = 0 if pixel_values is None else len(pixel_values)
-        if int(visual.sum()) != images * self.config.image_seq_length:
+        if pixel_values is None or int(visual.sum()) != images * self.config.image_seq_length:
             raise ValueError(
                 f"{int(visual.sum())} image tokens, but {images} images of "
                 f"{self.config.image_seq_length} tokens each"
