@@ -27,7 +27,7 @@ Misfit = Callable[[str], str | None]
 """Why a true answer cannot be scored; None if it can."""
 
 
-def prepare_questions(task: SuiteTask, misfit: Misfit, root: Path) -> Path:
+def prepare_own_questions(task: SuiteTask, misfit: Misfit, root: Path) -> Path:
     """The folder `root/own-<task>-<hex12>`: `questions.jsonl`, and `images/` with a copy of each.
 
     It appears whole or not at all (see `made`). Raises `UserError` at the first row that cannot be
@@ -53,7 +53,7 @@ def prepare_questions(task: SuiteTask, misfit: Misfit, root: Path) -> Path:
 
 
 def read_own_questions(folder: Path) -> list[Row]:
-    """Of a folder that `prepare_questions` made: id, image, images, question and answer of each.
+    """Of a folder of `prepare_own_questions`: id, image, images, question and answer of each.
 
     `images` are paths in the folder, and `image` the first of them.
     """

@@ -27,7 +27,7 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
-from ablate.data.questions import prepare_questions, read_own_questions
+from ablate.data.questions import prepare_own_questions, read_own_questions
 from ablate.errors import UserError
 from ablate.evaluate import answer_rows
 from ablate.evaluate import share as share_of
@@ -170,7 +170,7 @@ def ask_own(task: suites.SuiteTask, root: Path, work: Path) -> tuple[list[Row], 
     `root`: where what is made of data lies; their images' paths start there.
     """
     assert task.own is not None
-    data = prepare_questions(task, partial(misfit, task.metric), root)
+    data = prepare_own_questions(task, partial(misfit, task.metric), root)
     rows = read_own_questions(data)
     write_own_task(task, data, rows, work)
     return _below(data.name, {task.task: rows})[task.task], task.own.fingerprint()
