@@ -82,5 +82,5 @@ class Merv(Fusion):
         if self.scalars is not None:
             return self.scalars.softmax(dim=0).expand(len(made), -1)
         keys = self.key(made.mean(dim=2))
-        logits = keys @ self.query(self.asking)[0].to(keys.dtype)
+        logits = (keys @ self.query(self.asking).t().to(keys.dtype))[..., 0]
         return at_least_fp32(logits / self.width**0.5).softmax(dim=-1)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from connector_toys import asked, scrambled
-from torch import Tensor, nn
+from torch import Tensor
 
 from fusion_zoo import Segment
 from fusion_zoo.connectors import CONNECTORS
@@ -236,12 +236,19 @@ def test_mousi_joins_neighbours_and_shares_the_last_layer() -> None:
     torch.testing.assert_close(connector([x, y])[0], torch.stack(rows))
 
 
-def test_queries_differ_from_the_start() -> None:
-    """Learned tokens that are alike would stay alike for ever."""
-    for name in ("qformer", "perceiver_resampler", "resampler2d", "d_abstractor"):
-        connector, (x,) = ours("identity", [(4, 4)], (D,))
-        small = {"d_abstractor": {"inner": 16}, "qformer": {"inner": 12, "layers": 1}}
-        connector = CONNECTORS.build(name, connector.segments, [(4, 4)], D, **small.get(name, {}))
-        made = connector([x.float()])[0]
-        assert (made - made[:1])[1:].abs().amax(1).min() > 1e-6, name
-        assert isinstance(connector, nn.Module)
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("qformer", {"inner": 12, "layers": 1}),
+        ("perceiver_resampler", {}),
+        ("resampler2d", {}),
+        ("d_abstractor", {"inner": 16}),
+    ],
+)
+def test_queries_differ_from_the_start(name: str, options: dict[str, Any]) -> None:
+    """Those that are alike would stay alike for ever."""
+    torch.manual_seed(0)
+    connector = CONNECTORS.build(name, [Segment(16, C)], [(4, 4)], D, **options)
+    made = connector([torch.randn(1, 16, C)])[0]
+    assert (made[1:] - made[:1]).abs().amax(1).min() > 1e-6
