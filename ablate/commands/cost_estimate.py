@@ -27,6 +27,7 @@ class CostEstimate:
         self.gpu = cost.GPUS[self.kind]
         self._status = status
         cost.check_room(status.candidates)
+        cost.check_learning(status.candidates)
         self.models = {
             candidate.name: cost.model_cost(candidate, cost.usual_size(status.study, candidate))
             for candidate in status.candidates

@@ -13,7 +13,7 @@ from ablate.commands.output import note, say
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.adapters import check_adapters
-from ablate.cost.estimate import check_room, remarks
+from ablate.cost.estimate import check_learning, check_room, remarks
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Invocation, LastRun
 from ablate.errors import UserError
@@ -117,6 +117,7 @@ def _check(study: Study, status: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
     if study.infra.device == "cuda":
         check_room(status.candidates)
+        check_learning(status.candidates)
     check_adapters(status.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)

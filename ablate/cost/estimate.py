@@ -230,6 +230,20 @@ def check_room(candidates: Iterable[Candidate]) -> None:
                 )
 
 
+def check_learning(candidates: Iterable[Candidate]) -> None:
+    """UserError names the first candidate with a stage that trains only what has no parameters."""
+    for candidate in candidates:
+        parts = model_cost(candidate, None).parts
+        for name, stage in candidate.recipe.stages().items():
+            if step_kinds.find(candidate.recipe.kind(name)).per_expert:
+                continue  # has the plain connector
+            if not any(parts[part].parameters for part in stage.train):
+                raise UserError(
+                    f"{candidate.name}: recipe.{name}.train: nothing learns, for {candidate.fused} "
+                    f"has no parameters in {', '.join(stage.train)}; add a rate for another part"
+                )
+
+
 def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
     """What one of the candidate's steps costs; None if the length of its data is not known."""
     kind = step_kinds.find(step.kind)

@@ -274,6 +274,18 @@ def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -
     )
 
 
+def test_a_stage_in_which_nothing_can_learn_is_an_error_before_anything_is_launched() -> None:
+    own = "base.fusion={name: merv, grid: [4, 4]}"
+    bare = ["base.connector=identity", "base.recipe.pretrain.train.fusion=null"]
+    candidates = rounds_so_far(load_study("micro/rounds", [own, *bare]), Nothing())[0].candidates
+    with pytest.raises(
+        UserError, match=r"recipe\.pretrain\.train: nothing learns, for merv, ident"
+    ):
+        cost.check_learning(candidates)
+    whole = load_study("micro/rounds", [own, "base.connector=identity"])
+    cost.check_learning(rounds_so_far(whole, Nothing())[0].candidates)
+
+
 def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:
     program = (
         "import sys; from ablate.cost import estimate as cost; "
