@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import fusion_zoo
 from ablate.catalog import step_kinds
 from ablate.catalog.adapters import ADAPTERS
+from ablate.catalog.axes import TILING
 from ablate.catalog.parts import Part
 from ablate.config.infra import Infra
-from ablate.cost.visual import injection_of, seen
+from ablate.cost.visual import injection_of, seen, tiling_for
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.adapters import require_adaptable
 from ablate.design.objective import require_objective
@@ -51,7 +52,10 @@ def adapter_cost(design: Design, part: Part, adapter: Mapping[str, Any]) -> Adap
     identity = {  # what is behind a part makes no difference to it
         "encoders": [encoders],
         "fusion": [encoders, fusion],
-        "projector": [encoders, fusion, CONNECTORS.fingerprint(connector["name"]), connector],
+        "projector": [
+            *(encoders, fusion, CONNECTORS.fingerprint(connector["name"]), connector),
+            *([design.tiling] if design.tiling != TILING.default else []),
+        ],
         "injection": [_injection_of(design), llm_spec(design.llm).to_json()],
         "llm": [llm_spec(design.llm).to_json()],
     }
@@ -102,6 +106,7 @@ def _built(design: Design, part: Part) -> "nn.Module":
 
     from ablate.decoder import random_language_model
     from ablate.encoders.build import build_encoder
+    from fusion_zoo.tilings._views import hold_marks
 
     specs, llm = [encoder_spec(title) for title in design.encoders], llm_spec(design.llm)
     if part == "encoders":
@@ -117,7 +122,9 @@ def _built(design: Design, part: Part) -> "nn.Module":
     if part == "fusion":
         return fusion
     options = {**design.connector}
+    segments = tiling_for(design).segments(fusion.segments, fusion.grids)
     connector: nn.Module = CONNECTORS.build(
-        options.pop("name"), fusion.segments, fusion.grids, llm.width, **options
+        options.pop("name"), segments, fusion.grids, llm.width, **options
     )
+    hold_marks(connector, tiling_for(design), llm.width)
     return connector

@@ -268,7 +268,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             return None
         digests, tokens = self._of_images(pictures, self._look)
         held = [tokens[digest] for digest in digests]
-        return [*torch.cat(held).to(self.device).split([len(one) for one in held])]
+        return [*torch.split(torch.cat(held).to(self.device), [len(one) for one in held])]
 
     def _of_images(
         self,

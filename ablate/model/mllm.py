@@ -28,12 +28,9 @@ from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
 from fusion_zoo.tilings import Tiling, tiling_of
-from fusion_zoo.tilings._views import assemble
+from fusion_zoo.tilings._views import assemble, hold_marks
 
 __all__ = ["Mllm", "ModelSpec", "Prediction", "build_model"]
-
-MARKS = "marks"
-"""What a connector's module calls the tokens (K,D) of the tiling that are learnt with it."""
 
 
 class Prediction(NamedTuple):
@@ -207,7 +204,7 @@ class Mllm(nn.Module):
         """
         seen, _ = self._seen(pixels, self._cut(sizes))
         each = self.tiles.visual(len(pixels if sizes is None else sizes), sizes)
-        return [*seen[: sum(each)].split(each)]
+        return [*torch.split(seen[: sum(each)], each)]
 
     def _cut(self, sizes: Tensor | None) -> Cut | None:
         """How images are cut; None where they are seen whole."""
@@ -257,7 +254,7 @@ class Mllm(nn.Module):
         else:
             units = self.tiles.tiling.units(made, fusion.grids)
             tokens = self.projector(units, repeated(context, cut.units))
-            marks = getattr(self.projector, MARKS, None)
+            marks = getattr(self.projector, "marks", None)
             visual = assemble(tokens, marks, cut.units, cut.orders)
         return visual, media
 
@@ -298,9 +295,7 @@ def build_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
         connector: Connector = CONNECTORS.build(name, segments, fusion.grids, width, **options)
     except ValueError as error:
         raise UserError(f"connector '{name}': {error}") from error
-    if tiling.marks:  # as LLaVA-NeXT's newline begins
-        marks = torch.randn(len(tiling.marks), width) / width**0.5
-        connector.register_parameter(MARKS, nn.Parameter(marks))
+    hold_marks(connector, tiling, width)
     return connector
 
 

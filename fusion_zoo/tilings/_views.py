@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._interface import Canvas, Grid, Order, Tiling
 
@@ -32,9 +32,19 @@ def _tiles(image: Tensor, canvas: Canvas, fill: tuple[int, int, int]) -> Tensor:
         whole = image.new_tensor(fill)[:, None, None].repeat(1, *canvas.size[::-1])
         whole[:, top : top + high, left : left + wide] = image
         image = whole
-    columns, rows = canvas.tiles
-    tiles = image.unflatten(1, (rows, -1)).unflatten(3, (columns, -1))  # (3,rows,S,columns,S)
+    (columns, rows), (wide, high) = canvas.tiles, canvas.size
+    tiles = image.reshape(3, rows, high // rows, columns, wide // columns)
     return tiles.permute(1, 3, 0, 2, 4).flatten(0, 1)
+
+
+def hold_marks(connector: nn.Module, tiling: Tiling, width: int) -> None:
+    """Have a connector hold the tokens (K,D) of a tiling as its `marks`, if there are any.
+
+    They start as LLaVA-NeXT's newline does, normal and 1/sqrt(D) wide.
+    """
+    if tiling.marks:
+        start = torch.randn(len(tiling.marks), width) / width**0.5
+        connector.register_parameter("marks", nn.Parameter(start))
 
 
 def assemble(
@@ -56,11 +66,11 @@ def assemble(
 
 def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:
     """Maps (V,N,C) of each image's tiles, k x k at scale k, as one map (I,N,C*scales) an image."""
-    counts = [scale**2 for scale in scales]
-    images = views.unflatten(0, (-1, sum(counts)))
+    counts, (height, width) = [scale**2 for scale in scales], grid
+    images = views.reshape(-1, sum(counts), *views.shape[1:])
     found = []
-    for scale, tiles in zip(scales, images.split(counts, dim=1), strict=True):
-        maps = tiles.transpose(2, 3).unflatten(3, grid).unflatten(1, (scale, scale))
-        whole = maps.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
+    for scale, tiles in zip(scales, torch.split(images, counts, dim=1), strict=True):
+        maps = tiles.reshape(len(tiles), scale, scale, height, width, -1)
+        whole = maps.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
         found.append(F.interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
     return torch.cat(found, dim=2)
