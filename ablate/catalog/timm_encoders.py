@@ -129,7 +129,8 @@ def cost(spec: EncoderSpec) -> tuple[int, int, int] | None:
     """Parameters, FLOPs and outputs (`ablate.cost.encoders.Cost`) of one image at its resolution;
     None where the table does not have them: at most sizes of networks that have windows."""
     facts = _facts()["models"].get(spec.architecture["model"].partition(".")[0])
-    if facts is None or spec.layer is not None:
+    changed = spec.architecture.keys() - {"model", "norm", "dynamic_img_size", "img_size"}
+    if facts is None or changed or spec.layer is not None:
         return None
     if spec.resolution != facts["size"] and len(facts["flops"]) == 1:
         return None

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ablate.catalog.encoder_layers import dense_groups
 from ablate.catalog.encoder_spec import EncoderSpec
+from ablate.encoders.published import load_published
 from ablate.errors import UserError
 from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
 
@@ -126,8 +127,6 @@ class Encoder(nn.Module):
 
     def load_published(self, path: Path, sha256: str | None = None) -> None:
         """Fill it with published weights; UserError if they are not its own, to the last tensor."""
-        from ablate.encoders.published import load_published
-
         load_published(self, path, sha256)
 
     def blockwise(self, pixels: Tensor) -> BlockwiseBase:

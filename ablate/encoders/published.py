@@ -3,19 +3,22 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ablate.catalog.weights import shards
-from ablate.encoders.base import Encoder
 from ablate.encoders.tensors import distinct
 from ablate.errors import UserError
 from ablate.files import sha256_file
 
+if TYPE_CHECKING:
+    from ablate.encoders.base import Encoder
 
-def load_published(encoder: Encoder, path: Path, sha256: str | None = None) -> None:
+
+def load_published(encoder: "Encoder", path: Path, sha256: str | None = None) -> None:
     """Fill `encoder` from the safetensors file `path`, or from all files of an index.
 
     `Encoder.published` translates the names. Raises UserError naming the file, and the first
@@ -47,7 +50,7 @@ def require_sha256(path: Path, sha256: str | None) -> None:
         raise UserError(f"weights {path} are not those expected: sha256 is not {sha256[:12]}...")
 
 
-def translated(encoder: Encoder, name: str, path: Path) -> tuple[str, ...]:
+def translated(encoder: "Encoder", name: str, path: Path) -> tuple[str, ...]:
     """The encoder's names for a published tensor; none if it is left out on purpose."""
     for pattern, ours in encoder.published.items():
         if match := re.fullmatch(pattern, name):

@@ -11,12 +11,13 @@ import pytest
 import torch
 from connector_toys import SMALL, TWO, asked, tokens_for
 from encoder_toys import find
-from fusion_toys import SHAPES, ToyBase, build, random_maps
+from fusion_toys import LANGUAGE, SHAPES, ToyBase, build, random_maps
 
 import fusion_zoo
 from ablate.catalog import encoder_families as families
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.build import build_encoder
+from fusion_zoo import Instruction
 from fusion_zoo.connectors import CONNECTORS
 
 
@@ -32,6 +33,7 @@ FUSED = {
     "deepseek_vl": (1, 0.2445, -0.0008),
     "deformable": (1, 0.8063, 0.0053),
     "expert_grids": (1, 0.7963, -0.02),
+    "expert_routing": (1, 3.746, -0.1257),
     "interleave": (1, 0.2319, 0.0006),
     "llava_hr": (1, 1.1225, 0.029),
     "merv": (1, 0.293, 0.0055),
@@ -70,6 +72,10 @@ SEEN = {
     "convnext-micro-pyramid@128": (1, 0.2627, 0.0022),
     "clip-aligned-toy@32": (1, 0.9114, -0.0028),
     "eva02-toy@64": (1, 0.3016, -0.0231),
+    "timm-toy@64": (1, 0.7973, -0.0277),
+    "timm-dense-toy": (1, 0.4411, -0.0072),
+    "clip-dense-toy": (1, 0.8429, -0.0158),
+    "hub-toy@64": (1, 0.8003, -0.0012),
 }
 
 
@@ -77,10 +83,11 @@ def fused(name: str) -> tuple[int, float, float]:
     torch.manual_seed(0)
     fusion = build(name, SHAPES[:2], (4, 6))
     maps, base = random_maps(SHAPES[:2]), ToyBase(SHAPES[0])
+    said = Instruction(torch.ones(2, 1, LANGUAGE.width), torch.ones(2, 1, dtype=torch.bool))
     with torch.no_grad():
         for parameter in fusion.parameters():  # a gate that begins at zero would hide what it gates
             parameter.add_(0.1 * torch.randn_like(parameter))
-        tokens = torch.cat([part.flatten() for part in fusion(maps, base)])
+        tokens = torch.cat([part.flatten() for part in fusion(maps, base, said)])
     return (fusion_zoo.revision(name), *figures(tokens))
 
 

@@ -13,9 +13,10 @@ import yaml
 from benchmark_toys import save
 from hub_toys import COMMIT, ToyHub
 from published_toys import DETECTOR, INTERN, LLM
+from transformers import Dinov2Config, Dinov2Model
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import llms, suites
+from ablate.catalog import encoders, llms, suites
 from ablate.catalog import weights as hub
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
@@ -364,6 +365,26 @@ def test_a_language_model_known_by_its_repository_alone_is_fetched_before_the_re
     _, needs = fetch()
     assert states(needs) == {**dict.fromkeys(got, "here"), BY_HAND: "missing"}
     assert ablate("plan", mine).code == 0
+
+
+def test_a_tower_known_by_its_repository_alone_is_fetched_before_the_rest(
+    ablate: Any, fetch: Any, mine: str, full_hub: ToyHub, own_home: Path
+) -> None:
+    folder = full_hub.folder("else/tower")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**sizes, image_size=28)).save_pretrained(folder)
+    norm = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(norm))
+    tower = "hf:else/tower@56"
+    Path(mine).write_text(STUDY.replace("pool: [intern-toy@32]", f"pool: ['{tower}']"))
+    assert f"encoder '{tower}': no config.json" in ablate("plan", mine).err
+    code, needs = fetch("--dry-run")
+    assert (code, states(needs)) == (1, {"weights/else/tower": "missing"})
+    _, needs = fetch()
+    got = FETCHED | {"weights/else/tower"}
+    assert states(needs) == {**dict.fromkeys(got, "fetched"), BY_HAND: "missing"}
+    assert ablate("plan", mine).code == 0
+    assert build_encoder(encoders.resolve(tower)).shape == (32, 4, 4)
 
 
 def test_a_study_of_what_comes_with_ablate_needs_nothing(ablate: Any) -> None:

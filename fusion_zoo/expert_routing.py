@@ -1,0 +1,210 @@
+"""The image and its instruction choose experts, whose maps the base's tokens look into (MoVA).
+
+B batch, N tokens of the base's map, C its channels, V those of an expert, E experts, K heads.
+
+Zong et al. 2024 (MoVA), section 3.3, as its code has the blocks of its adapter: a gate weighs the
+experts by the instruction and the base's mean token, all but the best few weigh nothing; the base's
+tokens attend to each expert's map, to themselves, and pass a gated layer. Positions are rotary, in
+two dimensions. What a block adds begins at zero, so that the tokens are at first the base's alone.
+Ours: the instruction is the mean of what the language model reads, for a text encoder of its own;
+the language model is not asked beforehand which experts there should be; and tokens are pooled to
+the grid without the convolutions around it.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._interface import (
+    BlockwiseBase,
+    FeatureMap,
+    Fusion,
+    Instruction,
+    LanguageShape,
+    MapShape,
+    Segment,
+    at_least_fp32,
+    resize_flops,
+    resize_map,
+)
+
+
+class ExpertRouting(Fusion):
+    """H*W tokens of the base's channels; `keep` experts for each image and instruction.
+
+    blocks: of the adapter. keep: experts that weigh more than nothing.
+    heads, head_width: of attention; a head's width is a multiple of four.
+    """
+
+    asks_instruction: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        shapes: Sequence[MapShape],
+        grid: tuple[int, int],
+        llm: LanguageShape,
+        *,
+        blocks: int = 3,
+        keep: int = 3,
+        heads: int = 16,
+        head_width: int = 64,
+    ) -> None:
+        super().__init__(shapes, grid)
+        width, *experts = (shape.channels for shape in self.shapes)
+        if min(blocks, keep, heads, head_width) < 1 or head_width % 4:
+            raise ValueError(f"{blocks} blocks, {keep} kept, {heads} heads of width {head_width}")
+        self.positions = nn.Parameter(torch.zeros(self.shapes[0].tokens, width))
+        self.blocks = nn.ModuleList(
+            RoutedBlock(width, experts, llm.width, min(keep, len(experts)), (heads, head_width))
+            for _ in range(blocks)
+        )
+        self.inner = heads * head_width
+        self.segments = (Segment(self.grid[0] * self.grid[1], width),)
+        self.instruction_width = llm.width
+
+    def flops(self) -> int:
+        base, *experts = self.shapes
+        n, c, inner = base.tokens, base.channels, self.inner
+        gate = 2 * (self.instruction_width + c) * c + 2 * c * len(experts)
+        seen = sum(4 * n * inner * (c + shape.channels + n) for shape in experts)
+        itself = 4 * n * inner * (2 * c + n) + 6 * n * c * (8 * c // 3)
+        resized = sum(resize_flops(shape, base.grid) for shape in experts)
+        return resized + len(self.blocks) * (gate * (len(experts) > 1) + seen + itself)
+
+    def forward(
+        self,
+        maps: Sequence[FeatureMap],
+        base: BlockwiseBase | None = None,
+        context: Instruction | None = None,
+    ) -> list[Tensor]:
+        assert context is not None
+        own, grid = maps[0].tokens(), self.shapes[0].grid
+        experts = [
+            FeatureMap(resize_map(expert.tensor, grid, align_corners=False)).tokens()
+            for expert in maps[1:]
+        ]
+        asked = context.pooled().to(own.dtype)
+        tokens = own + self.positions.to(own.dtype)
+        for block in self.blocks:
+            tokens = block(tokens, experts, asked, grid)
+        routed = FeatureMap.from_tokens((tokens + own) / 2, grid).tensor
+        return [FeatureMap(F.adaptive_avg_pool2d(routed, self.grid)).tokens()]
+
+
+class RoutedBlock(nn.Module):
+    """Tokens (B,N,C), with what they find in experts (B,N,V) and in themselves."""
+
+    def __init__(
+        self, width: int, experts: Sequence[int], asked: int, keep: int, heads: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.keep = keep
+        if len(experts) > 1:
+            self.gate = nn.Sequential(
+                nn.Linear(asked + width, width), nn.GELU(), nn.Linear(width, len(experts))
+            )
+            _zero(self.gate[-1])
+        self.queried = nn.ModuleList(nn.LayerNorm(width) for _ in experts)
+        self.seen = nn.ModuleList(nn.LayerNorm(channels) for channels in experts)
+        self.look = nn.ModuleList(RotaryAttention(width, channels, heads) for channels in experts)
+        self.norm = nn.LayerNorm(width)
+        self.attend = RotaryAttention(width, width, heads)
+        self.mix = GatedLayer(width)
+
+    def forward(
+        self, tokens: Tensor, experts: Sequence[Tensor], asked: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        if experts:
+            weights = self.weights(tokens, asked).to(tokens.dtype).unbind(dim=1)
+            found = [
+                weight[:, None, None] * look(queried(tokens), seen(expert), grid)
+                for weight, look, queried, seen, expert in zip(
+                    weights, self.look, self.queried, self.seen, experts, strict=True
+                )
+            ]
+            tokens = tokens + torch.stack(found).sum(dim=0)
+        normed = self.norm(tokens)
+        tokens = tokens + self.attend(normed, normed, grid)
+        mixed: Tensor = tokens + self.mix(tokens)
+        return mixed
+
+    def weights(self, tokens: Tensor, asked: Tensor) -> Tensor:
+        """(B,E) how much each expert counts: 1 in all, 0 for all but the best `keep`."""
+        if len(self.look) == 1:
+            return tokens.new_ones(len(tokens), 1)
+        said = torch.cat([asked, tokens.mean(dim=1)], dim=-1)
+        share = at_least_fp32(self.gate(said)).softmax(dim=-1)
+        best = share.topk(self.keep, dim=-1)
+        kept = torch.zeros_like(share).scatter(-1, best.indices, best.values)
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+
+class RotaryAttention(nn.Module):
+    """What (B,N,C) find in (B,N,V) on the same grid, in heads (number, width of each)."""
+
+    def __init__(self, width: int, channels: int, heads: tuple[int, int]) -> None:
+        super().__init__()
+        self.heads, head_width = heads
+        inner = self.heads * head_width
+        self.query = nn.Linear(width, inner, bias=False)
+        self.key = nn.Linear(channels, inner, bias=False)
+        self.value = nn.Linear(channels, inner, bias=False)
+        self.norm = nn.LayerNorm(inner)
+        self.output = nn.Linear(inner, width)
+        _zero(self.output)
+
+    def forward(self, tokens: Tensor, seen: Tensor, grid: tuple[int, int]) -> Tensor:
+        query, key, value = (
+            x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+            for x in (self.query(tokens), self.key(seen), self.value(seen))
+        )
+        angles = _angles(grid, query.shape[-1], query.device)
+        found = F.scaled_dot_product_attention(_turned(query, angles), _turned(key, angles), value)
+        output: Tensor = self.output(self.norm(found.transpose(1, 2).flatten(2)))
+        return output
+
+
+class GatedLayer(nn.Module):
+    """A SwiGLU layer between norms, of 8/3 of the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = 8 * width // 3
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, hidden)
+        self.inner = nn.Linear(width, hidden)
+        self.hidden_norm = nn.LayerNorm(hidden)
+        self.output = nn.Linear(hidden, width)
+        _zero(self.output)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normed = self.norm(tokens)
+        hidden = F.silu(self.gate(normed)) * self.inner(normed)
+        output: Tensor = self.output(self.hidden_norm(hidden))
+        return output
+
+
+def _zero(layer: nn.Linear) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def _angles(grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
+    """(N, width/2) by how much each pair of channels turns: half of them by the row, half by the
+    column."""
+    rates = 1e4 ** -(torch.arange(0, width // 2, 2, device=device) / (width // 2))
+    rows, columns = (torch.arange(side, device=device) for side in grid)
+    by_row = (rows[:, None] * rates).repeat_interleave(grid[1], dim=0)
+    by_column = (columns[:, None] * rates).repeat(grid[0], 1)
+    return torch.cat([by_row, by_column], dim=-1)
+
+
+def _turned(heads: Tensor, angles: Tensor) -> Tensor:
+    """(B,K,N,width), each two neighbouring channels turned by an angle, in fp32 at least."""
+    first, second = at_least_fp32(heads).unflatten(-1, (-1, 2)).unbind(dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return turned.flatten(-2).to(heads.dtype)
