@@ -2,10 +2,10 @@
 
 layer=N: its map is what block N gives, counted from 1, or from the end with a minus, without the
 closing norm; -2 is LLaVA's layer. The last is the encoder's own map, with what closes it.
-dense=sci or dci: the Dense Connector (Yao et al. 2024, section 3.2): maps of earlier blocks are put
-behind the own one, three times its channels in all. The article gives the blocks of networks of 24
-and 26; ours: the same parts of any other number. Its third variant, STI, makes more tokens of
-another grid and is no encoder's map.
+dense=sci, dci or sti: the Dense Connector (Yao et al. 2024, section 3.2). With sci and dci maps of
+earlier blocks are put behind the own one, three times its channels in all; with sti they are two
+further maps, each value the mean of eight neighbours in a row, for a fusion such as `expert_grids`.
+The article gives the blocks of networks of 24 and 26; ours: the same parts of any other number.
 
 Imports no torch.
 """
@@ -14,20 +14,20 @@ import dataclasses
 from collections.abc import Sequence
 
 from ablate.catalog import timm_encoders
-from ablate.catalog.encoder_spec import EncoderSpec
+from ablate.catalog.encoder_spec import STRIP, EncoderSpec
 from ablate.errors import UserError, nearest
 
-DENSE = ("dci", "sci")
+DENSE = ("dci", "sci", "sti")
 
 
 def dense_groups(blocks: int, dense: str) -> list[list[int]]:
     """After how many blocks (0: before the first) the maps are taken, of which each mean is one.
 
-    sci: after a third and two thirds of them, but one. dci: the two halves of all but the last.
+    sci, sti: after a third and two thirds of them, less one. dci: the halves of all but the last.
     """
-    if dense == "sci":
-        return [[blocks // 3 - 1], [2 * blocks // 3 - 1]]
-    return [list(range(blocks // 2)), list(range(blocks // 2, blocks))]
+    if dense == "dci":
+        return [list(range(blocks // 2)), list(range(blocks // 2, blocks))]
+    return [[blocks // 3 - 1], [2 * blocks // 3 - 1]]
 
 
 def blocks_of(spec: EncoderSpec) -> int:
@@ -63,7 +63,12 @@ def with_options(spec: EncoderSpec, options: Sequence[str]) -> EncoderSpec:
                 f"encoder '{spec.title}': dense={dense} takes maps up to that of block {needed}, "
                 f"its own is that of block {layer or blocks}; choose layer={needed} or a later one"
             )
-    width = spec.width * (3 if dense else 1)
+        if dense == "sti" and (spec.unshuffle > 1 or spec.grid[1] % STRIP):
+            raise UserError(
+                f"encoder '{spec.title}': dense=sti takes means of {STRIP} cells in a row, of a "
+                f"map of {spec.grid[1]} columns; choose a resolution that gives a multiple of it"
+            )
+    width = spec.width * (3 if dense in ("dci", "sci") else 1)
     return dataclasses.replace(spec, layer=layer, dense=dense, width=width)
 
 

@@ -13,6 +13,10 @@ LATER: Mapping[str, Any] = {"pyramid": (), "layer": None, "dense": ""}
 """Fields that came later, by default left out of JSON: such an encoder is still the same one."""
 
 
+STRIP = 8
+"""How many cells of a row of an earlier block's map become one, where `dense` is `sti`."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """Where an encoder's weights come from.
@@ -49,7 +53,7 @@ class EncoderSpec:
     maps handed on beside its own, each as (pixels of its stride, channels), the coarsest first
     (none: its own map alone; a family says whether it can). layer: the map is what its block of
     this number gives, counted from 1, without the closing norm (None: its family's own). dense:
-    maps of earlier blocks are put behind it, channel by channel (see `ablate.encoders.dense`).
+    how it hands on those of earlier blocks, too (see `ablate.catalog.encoder_layers`).
     task, licence, source say what it was trained for and where it is from: they decide no result.
     """
 
@@ -89,11 +93,14 @@ class EncoderSpec:
 
     @property
     def maps(self) -> list[tuple[int, int, int]]:
-        """(C, H, W) of each map it gives at its resolution: its own, then those of `pyramid`."""
+        """(C, H, W) of each map it gives at its resolution: its own, then those of `pyramid`, or of
+        earlier blocks where `dense` is `sti`."""
         finer = [(width, self.patch // stride) for stride, width in self.pyramid]
         rows, columns = self.grid
+        strips = [(self.width, rows, columns // STRIP)] * (2 if self.dense == "sti" else 0)
         return [
             (self.width, rows, columns),
+            *strips,
             *((width, rows * times, columns * times) for width, times in finer),
         ]
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ablate.catalog.encoder_layers import dense_groups
-from ablate.catalog.encoder_spec import EncoderSpec
+from ablate.catalog.encoder_spec import STRIP, EncoderSpec
 from ablate.encoders.published import load_published
 from ablate.errors import UserError
 from fusion_zoo import BlockwiseBase, FeatureMap, MapShape
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
         return self.maps(pixels)[0]
 
     def maps(self, pixels: Tensor) -> list[FeatureMap]:
-        """Of the same pixels its own map, then the finer ones of the spec's pyramid."""
+        """Of the same pixels its own map, then the others that its spec says."""
         normed, tile = self.normalise(pixels), self.spec.tile
         if tile is None:
             by_level = self.levels(normed)
@@ -109,14 +109,16 @@ class Encoder(nn.Module):
                 f"encoder '{self.spec.title}': family '{self.spec.family}' has no stages to make "
                 "a pyramid of; ConvNeXt has"
             )
-        return [self._dense(pixels) if self.spec.dense else self.features(pixels)]
+        return self._dense(pixels) if self.spec.dense else [self.features(pixels)]
 
-    def _dense(self, pixels: Tensor) -> Tensor:
-        """Its own map, and behind it means of those of earlier blocks (Dense Connector)."""
+    def _dense(self, pixels: Tensor) -> list[Tensor]:
+        """Its own map with those of earlier blocks, in it or beside it (Dense Connector)."""
         groups = dense_groups(self.num_blocks, self.spec.dense)
         own, states = self.states(pixels, {number for group in groups for number in group})
         means = [torch.stack([states[n] for n in group]).mean(dim=0) for group in groups]
-        return torch.cat([own, *means], dim=1)
+        if self.spec.dense == "sti":
+            return [own, *(F.avg_pool2d(mean, (1, STRIP)) for mean in means)]
+        return [torch.cat([own, *means], dim=1)]
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Its own map of (B,3,h,w) normalised pixels, and those after so many blocks, as they are.

@@ -115,7 +115,7 @@ def feature_size(encoder: Encoder) -> int:
 
 def _maps(encoder: Encoder, view: Tensor) -> list[FeatureMap]:
     """An encoder's maps of the image at its resolution."""
-    return encoder.maps(view) if encoder.spec.pyramid else [encoder(view)]  # with its hooks
+    return encoder.maps(view) if len(encoder.spec.maps) > 1 else [encoder(view)]  # with its hooks
 
 
 def _floats(pixels: Tensor) -> Tensor:

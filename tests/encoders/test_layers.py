@@ -107,6 +107,7 @@ def test_an_encoder_without_options_has_the_json_it_always_had() -> None:
         ("clip-l14@336:layer=last", "got 'last'"),
         ("clip-l14@336:layers=9", "no option 'layers'; did you mean 'layer'?"),
         ("clip-l14@336:dense=dcii", "no dense 'dcii'; did you mean 'dci'?"),
+        ("siglip-so400m@384:dense=sti", "means of 8 cells in a row, of a map of 27 columns"),
         ("clip-l14@336:layer=20:dense=dci", "choose layer=23 or a later one"),
         ("convnext-xxl@1024:layer=2", "'layer' is for plain vision transformers"),
         ("sam-l@1024:dense=dci", "'dense' is for plain vision transformers"),
@@ -117,6 +118,24 @@ def test_a_wrong_option_is_one_line_with_what_there_is(title: str, says: str) ->
     with pytest.raises(UserError) as caught:
         registry.resolve(title)
     assert says in str(caught.value)
+
+
+def test_maps_of_earlier_blocks_beside_it_are_means_of_eight_tokens_in_their_order() -> None:
+    toy = encoder_toys.find("timm-toy")
+    spec = with_options(dataclasses.replace(toy, resolution=64), ["layer=-2", "dense=sti"])
+    assert spec.maps == [(32, 8, 8), (32, 8, 1), (32, 8, 1)]
+    encoder = build_encoder(spec, load_weights=False).eval()
+    image = torch.rand(2, 3, 64, 64, generator=torch.manual_seed(0))
+    own, *found = encoder.maps(image)
+    kept = build_encoder(dataclasses.replace(spec, dense=""), load_weights=False).eval()
+    torch.testing.assert_close(own.tensor, kept(image).tensor)
+    groups = dense_groups(3, "sti")
+    _, states = encoder.states(encoder.normalise(image), {n for group in groups for n in group})
+    for one, [number] in zip(found, groups, strict=True):
+        tokens = states[number].flatten(2).mT  # (B,N,C), row by row
+        expected = torch.stack([tokens[:, n : n + 8].mean(1) for n in range(0, 64, 8)], dim=1)
+        torch.testing.assert_close(one.tokens(), expected)
+        assert one.shape == (32, 8, 1)
 
 
 def test_a_layer_has_the_cost_of_the_blocks_before_it(tmp_path: Path) -> None:
