@@ -187,6 +187,13 @@ SPECS = [
         resolution=336,
         source="EAGLE's '448': 336, up-sampled",
     ),
+    dataclasses.replace(
+        CLIP,
+        name="clip-l14-llava",
+        family="clip_llava",
+        resolution=336,
+        architecture={**CLIP.architecture, "num_hidden_layers": 23},
+    ),
     CONVNEXT,
     CONVNEXT_L,
     dataclasses.replace(

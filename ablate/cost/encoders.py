@@ -173,6 +173,14 @@ def _clip(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
         yield from _layer(n, d, a["intermediate_size"])
 
 
+def _clip_llava(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
+    n, d = rows * columns, a["hidden_size"]
+    yield _patches(a, n, d, bias=False)
+    yield _held((_table(a) + 2) * d + 2 * d)  # positions, the class's too, it, and the first norm
+    for _ in range(a["num_hidden_layers"]):
+        yield from _layer(n + 1, d, a["intermediate_size"])
+
+
 def _siglip(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
     n, d = rows * columns, a["hidden_size"]
     yield _patches(a, n, d)
@@ -298,6 +306,7 @@ def _pix2struct(a: Architecture, rows: int, columns: int) -> Iterator[Cost]:
 FAMILIES: Mapping[str, Callable[[Architecture, int, int], Iterator[Cost]]] = {
     "clip": _clip,
     "clip_aligned": _clip,
+    "clip_llava": _clip_llava,
     "convnext": _convnext,
     "dinov2": _dinov2,
     "dinov2_registers": _dinov2_registers,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.encoders.base import BlockEncoder, Names, resample_positions
 
 
@@ -47,33 +47,3 @@ class ClipLlavaEncoder(BlockEncoder):
     def block(self, index: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         output: Tensor = self.model.encoder.layers[index](tokens, None)
         return output
-
-
-SPECS = [
-    EncoderSpec(
-        name="clip-l14-llava",
-        family="clip_llava",
-        resolution=336,
-        patch=14,
-        width=1024,
-        mean=(0.48145466, 0.4578275, 0.40821073),
-        std=(0.26862954, 0.26130258, 0.27577711),
-        architecture={
-            "image_size": 336,
-            "patch_size": 14,
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 23,
-            "num_attention_heads": 16,
-        },
-        weights=Weights(
-            "published",
-            "openai/clip-vit-large-patch14-336",
-            file="pytorch_model.bin",
-            revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
-        ),
-        task="image-text contrast",
-        licence="MIT",
-        source="Radford et al. 2021, at 336 px",
-    )
-]

@@ -68,6 +68,9 @@ SAM_SHORT = dataclasses.replace(SAM, name="sam-short-toy", family="sam_short")
 CLIP_TILED = dataclasses.replace(CLIP, name="clip-tiled-toy", resolution=64, tile=32)
 
 CLIP_ALIGNED = dataclasses.replace(CLIP, name="clip-aligned-toy", family="clip_aligned")
+CLIP_LLAVA = dataclasses.replace(
+    CLIP, name="clip-llava-toy", family="clip_llava", weights=Weights("none")
+)
 DINOV2 = next(spec for spec in micro.SPECS if spec.family == "dinov2")
 DINOV2_REGISTERS = dataclasses.replace(
     DINOV2,
@@ -129,6 +132,7 @@ SPECS = [
     SAM_SHORT,
     CLIP_TILED,
     CLIP_ALIGNED,
+    CLIP_LLAVA,
     DINOV2_REGISTERS,
     EVA02_ALIGNED,
     TIMM,
