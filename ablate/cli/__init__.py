@@ -41,6 +41,6 @@ for command in (
     *(studies.cancel, machine.list_, results.table, results.replay, results.proxy),
     *(results.compare, results.noise, results.export, results.mask, results.explain),
     *(results.chat, results.report),
-    *(machine.doctor, machine.bake),
+    *(machine.doctor, machine.bake, machine.schema),
 ):
     app.command(command.__name__.rstrip("_"))(command)

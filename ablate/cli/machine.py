@@ -89,3 +89,27 @@ def bake(
     from ablate.commands import bake as baking
 
     baking.run(names or [], install, json)
+
+
+def schema(
+    command: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="Whose --json; default: of all.",
+            autocompletion=completion.schemas,
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON schema of what a command prints with --json; of `run`, of a line.
+
+    Fields that are in it stay. Further ones may come.
+
+    \b
+    Examples:
+      ablate schema status
+      ablate schema run
+    """
+    from ablate.commands import schemas
+
+    schemas.show(command)

@@ -60,16 +60,17 @@ def table(
       ablate table --significance
       ablate table eagle/rounds --fragility --against paper     of the published path
     """
-    from ablate.commands import report as reporting
+    from ablate import api
+    from ablate.commands.report import show_table
 
     if significance and (against or fragility):
         other = "--against" if against else "--fragility"
         raise UserError(f"{other} and --significance are two tables: ask for one of them")
-    form = "json" if json else format and format.value
-    make = reporting.beside_paper if against else reporting.render
+    kind: api.TableKind = "paper" if against else "significance" if significance else "results"
     if fragility:
-        make = reporting.fragile_in_paper if against else reporting.fragile
-    reporting.table(study, overrides or [], form, reporting.sure if significance else make)
+        kind = "fragility of the paper" if against else "fragility"
+    made = api.table(api.load_study(study, overrides or []), kind)
+    show_table(made, "json" if json else format and format.value)
 
 
 def replay(
@@ -342,6 +343,7 @@ def report(
       ablate report micro/rounds --single-file
       ablate report micro/rounds --live        beside `ablate run micro/rounds`
     """
+    from ablate import api
     from ablate.commands import report as reporting
 
     if live and (single or json):
@@ -349,4 +351,6 @@ def report(
     if live:
         reporting.live(study, overrides or [], port, open)
     else:
-        reporting.report(study, overrides or [], single, open, json)
+        loaded = api.load_study(study, overrides or [])
+        path = api.report(loaded, single_file=single)
+        reporting.show_report(loaded, path, open, json)

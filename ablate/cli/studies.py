@@ -31,6 +31,9 @@ def run(
         bool, typer.Option("--dry-run", "-n", help="Print the plan and do nothing.")
     ] = False,
     detach: Detach = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, a line an event; with -n the plan.")
+    ] = False,
 ) -> None:
     """Run a study to its end, doing only what the store lacks.
 
@@ -51,7 +54,7 @@ def run(
     from ablate.driver.invocation import Invocation
 
     command = Invocation(study, overrides or [], round, jobs, backend, detach)
-    raise typer.Exit(running.run(command, dry_run))
+    raise typer.Exit(running.run(command, dry_run, json))
 
 
 def retry(
@@ -117,9 +120,11 @@ def plan(
         kind = gpu and gpu.value
         forecast.show(study, overrides or [], strategy, repeat, noise, indifference, kind, json)
         return
-    from ablate.commands import plan as planning
+    from ablate import api
+    from ablate.commands.plan import show
 
-    planning.show(study, overrides or [], round, gpu and gpu.value, price, json)
+    loaded = api.load_study(study, overrides or [])
+    show(api.plan(loaded, rounds=round, gpu=gpu and gpu.value, price=price), json)
 
 
 def fetch(

@@ -93,6 +93,13 @@ def _named(field: str) -> list[str]:
     return []
 
 
+def schemas(incomplete: str) -> list[str]:
+    """Commands whose JSON has a schema."""
+    from ablate.commands.schemas import SCHEMAS
+
+    return _begun(SCHEMAS, incomplete)
+
+
 def _begun(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

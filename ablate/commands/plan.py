@@ -1,6 +1,8 @@
 """`ablate plan`: every candidate and step, what is cached, what is shared by whom, the cost."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ablate.catalog import published
@@ -9,15 +11,17 @@ from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import missing, rows
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
-from ablate.commands.study_status import StudyStatus, survey
+from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
 from ablate.cost import estimate as cost
 from ablate.cost import published as published_cost
 from ablate.cost.adapters import check_adapters
 from ablate.design import Candidate
+from ablate.files import home
 from ablate.humanize import count
 from ablate.printable import one_line
+from ablate.store.artifacts import Store
 from ablate.store.results import told_apart
 from ablate.store.steps import Step
 
@@ -25,23 +29,44 @@ STATES = {"done": "cached", "gone": "not needed", "failed": "failed", "running":
 """What is said of a step that does not just wait to be done."""
 
 
-def show(
-    name: str,
-    overrides: Sequence[str],
-    last: int | None,
-    kind: str | None,
-    price: float | None,
-    as_json: bool,
-) -> None:
-    """Print the plan of rounds 1 to `last`, on GPUs of a kind, at a price for a GPU-hour."""
-    status = survey(name, overrides, last)
-    check_adapters(status.candidates, status.study.infra)
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study as it stands, and what it costs on GPUs of a `kind`, at a `price` for a GPU-hour."""
+
+    status: StudyStatus
+    kind: str | None = None
+    price: float | None = None
+
+    @cached_property
+    def cost(self) -> CostEstimate:
+        """What its steps cost."""
+        return CostEstimate(self.status, self.kind, self.price)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values (`ablate schema plan`)."""
+        return as_data(self.status, self.cost)
+
+    def to_text(self) -> str:
+        """In columns; with the cost where a kind or a price was named, or it needs GPUs."""
+        asked = self.kind or self.price is not None
+        return as_text(self.status, self.cost if asked else None)
+
+
+def make_plan(
+    study: Study, last: int | None, kind: str | None = None, price: float | None = None
+) -> StudyPlan:
+    """The plan of rounds 1 to `last`; UserError for an adapter that a part has no place for."""
+    status = read_status(study, Store(home()), last)
+    check_adapters(status.candidates, study.infra)
+    return StudyPlan(status, kind, price)
+
+
+def show(plan: StudyPlan, as_json: bool) -> None:
+    """Print a plan."""
     if as_json:
-        emit_json(as_data(status, CostEstimate(status, kind, price)))
-    elif kind or price is not None:
-        say(as_text(status, CostEstimate(status, kind, price)))
+        emit_json(plan.to_json())
     else:
-        say(as_text(status))
+        say(plan.to_text())
 
 
 def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from ablate.files import home
 from ablate.home import Home
 from ablate.printable import one_line, printable
 from ablate.signals import terminable
-from ablate.store.read_cache import without_gc
 from ablate.store.results import told_apart
 
 if TYPE_CHECKING:
@@ -25,26 +25,29 @@ if TYPE_CHECKING:
     from ablate.reports.model import StudyResult
 
 
-@without_gc()
-def table(
-    name: str, overrides: Sequence[str], form: str | None, make: Callable[[Study, str | None], str]
-) -> None:
-    """Print a table of the study that `make` makes in this format.
+@dataclass(frozen=True)
+class StudyTable:
+    """A table of a study. `notes`: what to know of it; `short`: names for where room is little."""
 
-    None: one that fits the terminal, if that is where it goes, else Markdown.
-    """
+    frame: "pd.DataFrame"
+    caption: str
+    notes: Sequence[str]
+    short: Sequence[str] = ()
+
+
+def show_table(table: StudyTable, form: str | None) -> None:
+    """Print a table in a format; None: fit to a terminal, if it goes there, else Markdown."""
     on_screen = on_terminal(sys.stdout)
-    made = make(load_study(name, overrides), form if form or on_screen else "md")
+    form = form if form or on_screen else "md"
+    text = shown(table.frame, form, table.caption, table.notes, table.short)
     if form and on_screen:
-        say(made.removesuffix("\n"))
+        say(text.removesuffix("\n"))
     else:
-        print(made, end="")
+        print(text, end="")
 
 
-def report(name: str, overrides: Sequence[str], single: bool, show: bool, as_json: bool) -> None:
-    """Build the report and print the path of its first page, or of its only file (`single`)."""
-    study = load_study(name, overrides)
-    path = build(result(study), single)
+def show_report(study: Study, path: Path, show: bool, as_json: bool) -> None:
+    """Print the path of a report's first page, or of its only file."""
     if as_json:
         emit_json({"study": study.name, "id": study.id, "path": str(path)})
     else:
@@ -73,47 +76,53 @@ def _open(address: str) -> None:
         note("no browser to open it with")
 
 
-def render(study: Study, form: str | None) -> str:
-    """The table of a study in one of the formats, or for this terminal (None)."""
+def make_table(study: Study, kind: str) -> StudyTable:
+    """The table of this kind (see `ablate.api.TableKind`)."""
+    return _TABLES[kind](result(study))
+
+
+def _results(known: "StudyResult") -> StudyTable:
+    """The rounds, or arms."""
     from ablate.reports import tables, terminal
 
-    known = result(study)
-    frame, notes = tables.comparison(known), tables.notes(known)
+    frame = tables.comparison(known)
     short = terminal.short_names(known, frame)
-    return shown(frame, form, tables.caption(known), notes, short)
+    return StudyTable(frame, tables.caption(known), tables.notes(known), short)
 
 
-def beside_paper(study: Study, form: str | None) -> str:
+def _beside_paper(known: "StudyResult") -> StudyTable:
     """Published, ours and the difference."""
     from ablate.reports import against
 
-    known = result(study)
-    return shown(against.against(known), form, against.caption(known), against.notes(known))
+    return StudyTable(against.against(known), against.caption(known), against.notes(known))
 
 
-def sure(study: Study, form: str | None) -> str:
+def _significance(known: "StudyResult") -> StudyTable:
     """Which differences are more than chance, and what the suite can tell at all."""
     from ablate.reports import significance, terminal
 
-    known = result(study)
-    frame, notes = significance.significance(known), significance.notes(known)
-    caption = f"{study.title}: which differences are more than chance"
-    return shown(frame, form, caption, notes, terminal.short_names(known, frame))
+    frame = significance.significance(known)
+    caption = f"{known.title}: which differences are more than chance"
+    short = terminal.short_names(known, frame)
+    return StudyTable(frame, caption, significance.notes(known), short)
 
 
-def fragile(study: Study, form: str | None, paper: bool = False) -> str:
-    """How much each choice hangs on which benchmarks were asked."""
+def _fragility(known: "StudyResult", paper: bool = False) -> StudyTable:
+    """How much each choice hangs on which benchmarks were asked, here or in the `paper`."""
     from ablate.reports import fragility
 
-    known = result(study)
-    frame, notes = fragility.fragility(known, paper), fragility.notes(known, paper)
-    short = fragility.labels(known, paper)
-    return shown(frame, form, fragility.caption(known, paper), notes, short)
+    frame, caption = fragility.fragility(known, paper), fragility.caption(known, paper)
+    notes, short = fragility.notes(known, paper), fragility.labels(known, paper)
+    return StudyTable(frame, caption, notes, short)
 
 
-def fragile_in_paper(study: Study, form: str | None) -> str:
-    """The same of the published table."""
-    return fragile(study, form, paper=True)
+_TABLES: Mapping[str, Callable[["StudyResult"], StudyTable]] = {
+    "results": _results,
+    "significance": _significance,
+    "fragility": _fragility,
+    "paper": _beside_paper,
+    "fragility of the paper": partial(_fragility, paper=True),
+}
 
 
 def ending(known: "StudyResult", last: int | None) -> str:

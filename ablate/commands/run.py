@@ -9,6 +9,7 @@ from ablate.catalog.data_sources import require
 from ablate.catalog.step_kinds import DRIVER, PREFLIGHT
 from ablate.commands import plan as planning
 from ablate.commands import report as reporting
+from ablate.commands.event_lines import JsonLines, View
 from ablate.commands.output import note, say
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
@@ -24,14 +25,19 @@ from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
 
 if TYPE_CHECKING:
-    from ablate.reports.model import CandidateResult
+    from ablate.reports.model import CandidateResult, StudyResult
 
 
-def run(command: Invocation, dry_run: bool) -> int:
+def run(command: Invocation, dry_run: bool, as_json: bool = False) -> int:
     """Make the rounds of the study true, or print what that takes; 1 if one failed, else 0."""
     _check_detached(command)
+    if as_json and command.detached:
+        raise UserError("--json tells of a driver here; follow a job by `ablate status -w --json`")
+    if dry_run and as_json:
+        planning.show(planning.make_plan(_study(command), command.last), as_json)
+        return 0
     if not dry_run:
-        return _drive(command)
+        return to_its_end(command, as_json=as_json) if as_json else _drive(command)
     status = read_status(_study(command), Store(home()), command.last)
     say(planning.as_text(status))
     kinds = [PREFLIGHT, *(step.kind for step in status.steps), *[DRIVER] * command.detached]
@@ -68,40 +74,65 @@ def _drive(command: Invocation) -> int:
     return 0
 
 
-def to_its_end(command: Invocation, folder: Path | None = None, study_id: str = "") -> int:
+def to_its_end(
+    command: Invocation, folder: Path | None = None, study_id: str = "", as_json: bool = False
+) -> int:
     """Drive the study, then print every round's table, build the report, and say what failed.
 
     `folder`: of a drive that outlives its driver (see `ablate.driver.detach`); `study_id`:
     the study's where that was submitted, for a node may see its file at another path. 1 if a
-    candidate failed, now or before, else 0.
+    candidate failed, now or before, else 0. `as_json`: a line an event, and one at the end.
     """
-    use_writable_caches()
-    study, store = _study(command), Store(home())
-    study = study.model_copy(update={"id": study_id or study.id})
-    eye = StatusReader(study, store, command.last)
-    _check(study, eye.first)
     from ablate.commands.live_view import watching
-    from ablate.driver.scheduler import drive
 
-    LastRun.by(command).write(store.home, study.id)
-    with watching(eye, command) as on_event:
-        ways = (command.last, command.backend, command.jobs)
-        drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
-    result = reporting.result(study)
+    study = load_study(command.study, command.overrides)
+    study = study.model_copy(update={"id": study_id or study.id})
+    lines = JsonLines() if as_json else None
+    result = drive_study(study, command, lines or watching, folder)
+    known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
+    failures = list(dict.fromkeys(reason for one in known for reason in one.failures))
+    if lines:
+        best = result.best and result.best.name
+        path = str(reporting.build(result))
+        lines.emit("finished", failures=failures, best=best, report=path)
+        return int(bool(failures))
     text = reporting.ending(result, command.last)
     note("building the report ...")
     page = reporting.build(result)
     print(text)
     say(f"report: {page}")
-    known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
     _tell_next(known, command)
-    return _tell_failures(known, command)
+    return _tell_failures(failures, command)
+
+
+def drive_study(
+    study: Study, command: Invocation, view: View, folder: Path | None = None
+) -> "StudyResult":
+    """Make the rounds of a study true, as the command says; gives what is known of it then.
+
+    `view`: shows it while it goes on.
+    """
+    use_writable_caches()
+    study, store = _on_cluster(study, command.backend), Store(home())
+    eye = StatusReader(study, store, command.last)
+    _check(study, eye.first)
+    from ablate.driver.scheduler import drive
+
+    LastRun.by(command).write(store.home, study.id)
+    with view(eye, command) as on_event:
+        ways = (command.last, command.backend, command.jobs)
+        drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
+    return reporting.result(study)
 
 
 def _study(command: Invocation) -> Study:
+    """The study that the command names."""
+    return _on_cluster(load_study(command.study, command.overrides), command.backend)
+
+
+def _on_cluster(study: Study, backend: str) -> Study:
     """The study, on a cluster with what its profile says."""
-    study = load_study(command.study, command.overrides)
-    if not launcher(command.backend).remote:
+    if not launcher(backend).remote:
         return study
     from ablate.config.clusters import with_profile
 
@@ -134,9 +165,8 @@ def _tell_next(known: Sequence["CandidateResult"], command: Invocation) -> None:
     note(f"  {compared if scored > 1 else command.as_shell('plan')}")
 
 
-def _tell_failures(known: Sequence["CandidateResult"], command: Invocation) -> int:
+def _tell_failures(failures: Sequence[str], command: Invocation) -> int:
     """A line for each thing that failed, and how it is run again; 1 if there is any, else 0."""
-    failures = dict.fromkeys(reason for candidate in known for reason in candidate.failures)
     for line in failures:
         note(f"failed: {line}")
     if failures:
