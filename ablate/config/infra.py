@@ -27,8 +27,6 @@ def _known_kind(kind: str) -> str:
 Kind = Annotated[str, AfterValidator(_known_kind)]
 DEEPSPEED = "0.19.8"
 """The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
-QUESTIONS = 64
-"""Questions that an evaluation answers at once on a device, where the study does not say."""
 
 
 class Infra(Fields):
@@ -36,9 +34,9 @@ class Infra(Fields):
 
     `devices`: processes of a step on each of `nodes`, with a GPU each where there are GPUs; they
     share its batches in the way `strategy` says. `micro_batch_size`: samples on a device at once
-    (null: all that are its share); and questions, when it answers (null: `QUESTIONS`). `kinds`:
-    what is different for a kind of step, any of these fields; `driver` is the driver where it is a
-    job, `preflight` what tries everything out before the first step, in one process.
+    (null: all that are its share); and questions, when it answers (null: what memory holds).
+    `kinds`: what is different for a kind of step, any of these fields; `driver` is the driver where
+    it is a job, `preflight` what tries everything out before the first step, in one process.
     `cluster`: the profile that these fields go over (null: the default one). What a launcher is
     told (`ablate.catalog.launchers`) is beside these fields, under its name: `options`.
     """

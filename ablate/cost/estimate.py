@@ -24,9 +24,10 @@ from ablate.catalog.axes import TILING
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.parts import BLOCKS, PARTS, Part
-from ablate.config.infra import QUESTIONS
 from ablate.config.study import Study
+from ablate.cost import answering
 from ablate.cost.adapters import AdapterCost, adapter_cost
+from ablate.cost.answering import Blocks
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
 from ablate.cost.visual import (
@@ -302,11 +303,14 @@ def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost 
     model = model_cost(design, usual_size(study, design))
     tokens = model.visual_tokens + QUESTION + ANSWER
     flops = questions * sum(model.work(tokens).values())
-    at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or QUESTIONS
-    cached = at_once * 2 * model.spec.layers * _narrow(model.spec) * tokens * 2 / 2**30  # bfloat16
-    weights = WEIGHT * model.parameters / 2**30
+    weights = WEIGHT * model.parameters
+    blocks, memory = _blocks(model.spec), answering.SHARE * max(0, gpu.memory * 2**30 - weights)
+    at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or min(
+        questions, blocks.questions_at_once(tokens, memory, 2)
+    )
+    held, cached = weights / 2**30, at_once * tokens * blocks.cached(2) / 2**30  # in bfloat16
     hours = flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(flops, hours, weights + cached, weights, at_once, hours)
+    return StepCost(flops, hours, held + cached, held, at_once, hours)
 
 
 def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
@@ -343,12 +347,10 @@ def _llm(spec: LlmSpec) -> Cost:
     """
     tied = spec.config.get("tie_word_embeddings", False)
     looked_up = 0 if tied else int(spec.config.get("vocab_size", 0)) * spec.width
-    inner = int(spec.config.get("intermediate_size", 8 * spec.width // 3))  # as Llama's
-    outputs = spec.layers * (3 * spec.width + 2 * _narrow(spec) + 2 * inner)
+    blocks = _blocks(spec)
+    outputs = spec.layers * (3 * spec.width + 2 * blocks.narrow + 2 * blocks.inner)
     return Cost(spec.parameters, 2 * (spec.parameters - looked_up), outputs)
 
 
-def _narrow(spec: LlmSpec) -> int:
-    """The width of its keys and values, which several heads may share."""
-    heads = int(spec.config.get("num_attention_heads", 1))
-    return spec.width * int(spec.config.get("num_key_value_heads", heads)) // heads
+def _blocks(spec: LlmSpec) -> Blocks:
+    return Blocks.of({**spec.config, "num_hidden_layers": spec.layers}, spec.width)

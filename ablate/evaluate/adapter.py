@@ -21,17 +21,21 @@ from lmms_eval.api.model import lmms
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from ablate.config.infra import QUESTIONS
+from ablate.cost import answering
+from ablate.cost.answering import Blocks
 from ablate.data.bad import reason
 from ablate.data.batch import Batch
 from ablate.data.chat import Chat
-from ablate.data.collate import collate, cut_images
+from ablate.data.collate import TOGETHER, collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.data.images import as_array, upright_size
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import RecentTensors
+from ablate.evaluate.turns import cut, with_images
+from ablate.model.mllm import Rest
 from ablate.worker.process_group import StepRanks
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
@@ -46,11 +50,15 @@ MAX_NEW_TOKENS = 1024
 
 
 class Ask(NamedTuple):
-    """One question: its place among the requests, its name, text, and how to open its images."""
+    """One question: its place among the requests, its name, text, how it may be answered, what its
+    prompt is with so many images, and how to open them."""
 
     place: int
     name: str
     text: str
+    options: Mapping[str, Any]
+    prompt: Ids
+    images: int
     open_images: Callable[[], list[Image.Image]]
 
 
@@ -70,16 +78,19 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """lmms-eval's model `ablate`.
 
     A question that leaves no room in the language model's context (several images at once) is left
-    unanswered, and the longest of a batch bounds how long its answers may get. An image goes
-    through the encoders once for all questions and tasks that show it, as long as its visual tokens
-    are among the last `KEPT` bytes; where the model `sees_each_question`, once for each question.
+    unanswered. An image goes through the encoders once for all questions and tasks that show it, as
+    long as its visual tokens are among the last `KEPT` bytes; where the model `sees_each_question`,
+    once for each question. The language model reads it once for all its questions in a batch.
     On a GPU it computes in bfloat16, as it was trained.
 
-    `pretrained`: the folder of a finished step of training, or an `Answerer`. `blank`: show mean
-    grey instead of every image. `device`: default the GPU if there is one. `world`: the processes
-    that share the batches, which are those of one; the leader alone gets answers. `watch` is called
-    after each batch with the number of questions answered. `known` has answers by task and number
-    of the question in it, which is not asked then; `said` has all the last answers, in the leader.
+    `pretrained`: the folder of a finished step of training, or an `Answerer`. `batch_size`: how
+    many questions at once; `auto`: as many as memory holds (`ablate.cost.answering`). `blank`: show
+    mean grey instead of every image. `device`: default the GPU if there is one. `world`: the
+    processes that share the batches, which are those of one; the leader alone gets answers. `watch`
+    is called after each batch with the number of questions answered. `known` has answers by task
+    and number of the question in it, which is not asked then; `shown` by the same what it shows, so
+    that questions about one image are asked together; `said` has all the last answers, in the
+    leader.
     """
 
     is_simple = True
@@ -102,10 +113,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.tiles = self.model.tiles
         self.canvas = answerer.own_canvas
         self.padding = answerer.padding
-        self.batch_size = QUESTIONS if batch_size == "auto" else int(batch_size)
+        self.batch_size = None if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
         self.known: Mapping[tuple[str, int], str] = {}
+        self.shown: Mapping[tuple[str, int], str] = {}
         self.said: Mapping[tuple[str, int], str] = {}
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
@@ -128,10 +140,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         names = [name_of(request) for request in requests]
         new = [place for place, name in enumerate(names) if name not in self.known]
         done = 0
-        for number, (options, asks) in enumerate(self._batches([requests[n] for n in new])):
+        for number, asks in enumerate(self._batches([requests[n] for n in new])):
             if number % self.world.size == self.world.rank:
-                answers = self._answer(asks, options)
-                own += zip([ask.place for ask in asks], answers, strict=True)
+                own += zip([ask.place for ask in asks], self._answer(asks), strict=True)
             done += len(asks)
             if self.watch:
                 self.watch(done)
@@ -151,40 +162,71 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """Not offered: a conversation of several rounds is not what is studied here."""
         raise UserError("ablate answers single questions: multi-round tasks are not offered")
 
-    def _batches(self, requests: Sequence[Instance]) -> Iterator[tuple[dict[str, Any], list[Ask]]]:
-        """Questions that share their generation options, sorted by tokens so as to pad little."""
-        if not requests:  # all of them are known
-            return
-        plain = [[{"role": "user", "content": request.args[0]}] for request in requests]
-        lengths = [len(ids) for ids in self._chat.prompts(plain)]
-        if not self.tiles.tiling.fixed:  # else the images of all are alike
-            for index, request in enumerate(requests):
-                lengths[index] += self._visual(self._open(self._ask(index, request)))
+    def _batches(self, requests: Sequence[Instance]) -> Iterator[list[Ask]]:
+        """Questions about one image side by side, sorted by tokens so as to pad little."""
+        texts = [request.args[0] for request in requests]
+        images = [max(1, text.count(IMAGE)) for text in texts]  # it may turn out to show others
+        prompts = self._prompts(texts, images) if texts else []  # all may be known
+        asked = zip(prompts, images, requests, strict=True)
+        asks = [self._ask(place, *one) for place, one in enumerate(asked)]
         alike: dict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
-            alike[repr(sorted(request.args[1].items()))].append(index)
-        for indices in alike.values():
-            indices.sort(key=lambda index: (lengths[index], index))
-            for start in range(0, len(indices), self.batch_size):
-                chosen = indices[start : start + self.batch_size]
-                asks = [self._ask(index, requests[index]) for index in chosen]
-                yield requests[chosen[0]].args[1], asks
+            alike[self.shown.get(name_of(request), f"question {index}")].append(index)
+        lengths = [self._tokens(ask) for ask in asks]
+        groups = [sorted(group, key=lambda index: lengths[index]) for group in alike.values()]
+        groups.sort(key=lambda group: (lengths[group[-1]], group[0]))
+        batch: list[Ask] = []
+        longest = 0
+        for index in (index for group in groups for index in group):
+            longest = max(longest, lengths[index])
+            if batch and len(batch) >= self._at_once(longest):
+                yield batch
+                batch, longest = [], lengths[index]
+            batch.append(asks[index])
+        if batch:
+            yield batch
 
-    def _ask(self, index: int, request: Instance) -> Ask:
-        text, _, doc_to_visual, doc_id, task, split = request.args
+    def _ask(self, place: int, prompt: Ids, images: int, request: Instance) -> Ask:
+        text, options, doc_to_visual, doc_id, task, split = request.args
         return Ask(
-            index,
+            place,
             f"{task}, question {doc_id}",
             text,
+            options,
+            prompt,
+            images,
             lambda: doc_to_visual(self.task_dict[task][split][doc_id]),
         )
 
+    def _tokens(self, ask: Ask) -> int:
+        """Of a question with what it shows, and its answer."""
+        fixed = self.tiles.tiling.fixed  # else it must be opened to know
+        shown = self.tiles.most * ask.images if fixed else self._visual(self._open(ask))
+        return len(ask.prompt) + shown + _most(ask)
+
+    def _at_once(self, tokens: int) -> int:
+        """How many questions of so many tokens are answered at once."""
+        if self.batch_size:
+            return self.batch_size
+        if self.model.sees_each_question:
+            return answering.ONE_BY_ONE
+        blocks = Blocks.of(self.model.llm.config.to_dict(), self.model.spec.llm.width)
+        if self.device.type != "cuda":
+            return blocks.questions_at_once(tokens, answering.PROCESSOR, 4)
+        weights = sum(one.nbytes for one in self.model.parameters())
+        held = torch.cuda.get_device_properties(self.device).total_memory
+        return blocks.questions_at_once(tokens, answering.SHARE * (held - weights), 2)  # bfloat16
+
     @torch.inference_mode()
-    def _answer(self, asks: Sequence[Ask], options: dict[str, Any]) -> list[str]:
-        if options.get("do_sample") or options.get("num_beams", 1) != 1:
-            raise UserError(f"ablate answers greedily, but the task asks for {options}")
+    def _answer(self, asks: Sequence[Ask]) -> list[str]:
+        for ask in asks:
+            if ask.options.get("do_sample") or ask.options.get("num_beams", 1) != 1:
+                raise UserError(f"ablate answers greedily, but the task asks for {ask.options}")
         shown = [self._open(ask) for ask in asks]
-        prompts, answers = self._prompts(asks, shown), [""] * len(asks)
+        prompts, answers = [ask.prompt for ask in asks], [""] * len(asks)
+        for place, (ask, pictures) in enumerate(zip(asks, shown, strict=True)):
+            if len(pictures) != ask.images:
+                [prompts[place]] = self._prompts([ask.text], [len(pictures)])
         rooms = {
             place: self._room(len(prompts[place]), pictures) for place, pictures in enumerate(shown)
         }
@@ -192,27 +234,36 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             short = 1 - rooms.pop(place)
             print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
-            pictures = [one for place in rooms for one in shown[place]]
-            anew = self.model.sees_each_question
-            batch = self._batch(
-                [prompts[place] for place in rooms],
-                [len(shown[place]) for place in rooms],
-                [self._pixels(one) for one in pictures] if anew else [],
-            )
+            most = [min(_most(asks[place]), room) for place, room in rooms.items()]
             with self._precision:
-                ids = self.model.generate(
-                    batch.to(self.device),
-                    max_new_tokens=min(
-                        options.get("max_new_tokens", MAX_NEW_TOKENS), *rooms.values()
-                    ),
-                    stop_ids=self._stop_ids,
-                    visual=None if anew else self._see(pictures),
+                ids = self._generate(
+                    [prompts[place] for place in rooms], [shown[place] for place in rooms], most
                 )
-            until = options.get("until") or []
-            stops = [until] if isinstance(until, str) else until
             for place, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
-                answers[place] = _cut(text, stops)
+                until = asks[place].options.get("until") or []
+                answers[place] = cut(text, [until] if isinstance(until, str) else until)
         return answers
+
+    def _generate(
+        self, prompts: Sequence[Ids], shown: Sequence[Sequence[Picture]], most: Sequence[int]
+    ) -> list[list[int]]:
+        """The tokens of each answer, at most so many."""
+        pictures = [one for some in shown for one in some]
+        if self.model.sees_each_question:
+            pixels = [self._pixels(one) for one in pictures]
+            batch = self._batch(prompts, [len(some) for some in shown], pixels)
+            return self.model.generate(batch.to(self.device), most, self._stop_ids)
+        digests, tokens = self._see(pictures)
+        told = iter(digests)
+        seen: Sequence[Sequence[bytes]] = [[next(told) for _ in some] for some in shown]
+        rest, parts = None, in_two(prompts, seen) if self.model.reads_beginnings_once else None
+        if parts:
+            prompts, seen = parts.beginnings, parts.images
+            texts = self._batch(parts.rests, [0] * len(parts.rests)).to(self.device)
+            rest = Rest(torch.tensor(parts.rows).to(self.device), texts)
+        batch = self._batch(prompts, [len(some) for some in seen]).to(self.device)
+        visual = [tokens[digest].to(self.device) for some in seen for digest in some]
+        return self.model.generate(batch, most, self._stop_ids, visual or None, rest)
 
     def _room(self, tokens: int, pictures: Sequence[Picture]) -> int:
         """Tokens left in the language model's context for an answer to a prompt."""
@@ -229,14 +280,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 total += self.tiles.count(upright_size(picture.image))
         return total
 
-    def _prompts(
-        self, asks: Sequence[Ask], shown: Sequence[Sequence[Picture]]
-    ) -> list[npt.NDArray[np.int32]]:
-        """Each question as a conversation of which the answer is still to come."""
+    def _prompts(self, texts: Sequence[str], images: Sequence[int]) -> list[Ids]:
+        """Each question, of so many images, as a conversation whose answer is still to come."""
         return self._chat.prompts(
             [
-                [{"role": "user", "content": _with_images(ask.text, len(pictures))}]
-                for ask, pictures in zip(asks, shown, strict=True)
+                [{"role": "user", "content": with_images(text, number)}]
+                for text, number in zip(texts, images, strict=True)
             ]
         )
 
@@ -252,9 +301,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _batch(
         self,
-        prompts: Sequence[npt.NDArray[np.int32]],
+        prompts: Sequence[Ids],
         images: Sequence[int],
-        pixels: Sequence[npt.NDArray[np.uint8]],
+        pixels: Sequence[npt.NDArray[np.uint8]] = (),
     ) -> Batch:
         """The prompts, of so many images each, with their pixels or none."""
         batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
@@ -262,13 +311,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         seen, sizes = cut_images(pixels, self.tiles)
         return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
 
-    def _see(self, pictures: Sequence[Picture]) -> list[Tensor] | None:
-        """(L,D) of each."""
-        if not pictures:
-            return None
-        digests, tokens = self._of_images(pictures, self._look)
-        held = [tokens[digest] for digest in digests]
-        return [*torch.split(torch.cat(held).to(self.device), [len(one) for one in held])]
+    def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
+        """The digest of each image, and by these its visual tokens (L,D)."""
+        return self._of_images(pictures, self._look)
 
     def _of_images(
         self,
@@ -290,8 +335,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                     new[digest] = pixels
             digests.append(digest)
         found = {digest: self._seen[digest] for digest in digests if digest not in new}
-        if new:
-            for digest, one in zip(new, look(list(new.values())), strict=True):
+        for some in (list(new)[n : n + TOGETHER] for n in range(0, len(new), TOGETHER)):
+            for digest, one in zip(some, look([new[digest] for digest in some]), strict=True):
                 self._seen[digest] = found[digest] = one.to("cpu", copy=True)
         return digests, found
 
@@ -307,6 +352,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return np.full_like(pixels, GREY) if self.blank else pixels
 
 
+def _most(ask: Ask) -> int:
+    """How many tokens its answer may have."""
+    return int(ask.options.get("max_new_tokens", MAX_NEW_TOKENS))
+
+
 def name_of(request: Instance) -> tuple[str, int]:
     """The task of a question and its number there."""
     _, _, _, doc_id, task, _ = request.args
@@ -319,19 +369,3 @@ def _readable(what: str) -> Iterator[None]:
         yield
     except Exception as error:  # as `read_image`
         raise UserError(f"{what}: cannot be read as an image: {reason(error)}") from None
-
-
-def _with_images(text: str, count: int) -> str:
-    """The question below its images, as LLaVA's conversations have them."""
-    text = text if IMAGE in text else f"{IMAGE}\n" * count + text
-    if text.count(IMAGE) != count:
-        raise UserError(f"a question names {text.count(IMAGE)} images but shows {count}: {text!r}")
-    return text
-
-
-def _cut(text: str, stops: Sequence[str]) -> str:
-    """The answer before the first of the stop texts, bare of white space around it."""
-    text = text.strip()
-    for stop in stops:
-        text = text.split(stop)[0]
-    return text.strip()

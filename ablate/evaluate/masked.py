@@ -150,28 +150,29 @@ class MaskedLMM(AblateLMM):
         answers: list[str] = super().generate_until(requests)
         return answers
 
-    def _answer(self, asks: Sequence[Ask], options: dict[str, Any]) -> list[str]:
+    def _answer(self, asks: Sequence[Ask]) -> list[str]:
         for number, said in enumerate(self.masked, start=1):
             self._number = number
-            answers = super()._answer(asks, options)
+            answers = super()._answer(asks)
             names = [self._names[ask.place] for ask in asks]
             said.update(zip(names, answers, strict=True))
         self._number = 0
-        return super()._answer(asks, options)
+        return super()._answer(asks)
 
-    def _see(self, pictures: Sequence[Picture]) -> list[Tensor] | None:
-        if not pictures:
-            return None
+    def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
         digests, found = self._of_images(pictures, self._features)
-        whole = torch.stack([found[digest] for digest in digests]).to(self.device)
+        if not found:
+            return digests, found
+        whole = torch.stack([*found.values()]).to(self.device)
         kept = self._kept[self._number]
-        return self.model.see(torch.where(kept, whole, self._stand_in.to(whole.dtype)))
+        made = self.model.see(torch.where(kept, whole, self._stand_in.to(whole.dtype)))
+        return digests, dict(zip(found, made, strict=True))
 
     @torch.inference_mode()
     def _mean(self, requests: list[Instance]) -> Tensor:
         """(F,): over the images that are asked about, each once."""
         total, seen = torch.zeros_like(self._stand_in, dtype=torch.float64), set[bytes]()
-        for _, asks in self._batches(requests):
+        for asks in self._batches(requests):
             pictures = [picture for ask in asks for picture in self._open(ask)]
             with self._precision:
                 digests, found = self._of_images(pictures, self._features)

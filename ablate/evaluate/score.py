@@ -208,15 +208,14 @@ def _ask(
     )
     for task in tasks:
         adapter.known = known[task.task]
+        adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
         adapter.watch = lambda answered, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
             result = run_task(adapter, task, asked)
             if asked.places:
-                answers = {
-                    row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
-                }
+                answers = {row["id"]: adapter.said[name] for name, row in _named_rows(task, asked)}
                 share_of.leave(ctx.prefix / asked.part(task).name, answers)
             write_json(asked.part(task), {**result, "taken_over": len(known[task.task])})
         done += sizes[task.task]
@@ -252,7 +251,7 @@ def run_task(
         model=adapter,
         tasks=[_named(task, asked)],
         task_manager=asked.manager,
-        batch_size=adapter.batch_size,
+        batch_size=adapter.batch_size or 1,  # of no use there
         limit=limit,
         bootstrap_iters=0,
         process_docs_parallel=1,  # threads would change the order of random draws in some scorers

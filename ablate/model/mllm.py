@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ablate.catalog.axes import TILING
 from ablate.catalog.model_spec import ModelSpec
@@ -24,13 +24,14 @@ from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
+from ablate.model.reading import Reading
 from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
 from fusion_zoo.tilings import Tiling, tiling_of
 from fusion_zoo.tilings._views import assemble, hold_marks
 
-__all__ = ["Mllm", "ModelSpec", "Prediction", "build_model"]
+__all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "build_model"]
 
 
 class Prediction(NamedTuple):
@@ -40,6 +41,15 @@ class Prediction(NamedTuple):
     """(B,K,V), in the precision in which the language model computes."""
     targets: Tensor
     """(B,K) int64: the tokens, `IGNORE_INDEX` where a conversation learns nothing."""
+
+
+class Rest(NamedTuple):
+    """What follows in prompts whose beginnings are a batch."""
+
+    rows: Tensor
+    """(B,) int64: the row of that batch each begins with."""
+    texts: Batch
+    """What each says from there on, without images."""
 
 
 class Mllm(nn.Module):
@@ -117,42 +127,53 @@ class Mllm(nn.Module):
         logits = self.llm(inputs_embeds=embeddings, logits_to_keep=kept, use_cache=False).logits
         return Prediction(logits, targets[:, kept])
 
+    @property
+    def reads_beginnings_once(self) -> bool:
+        """Whether `generate` takes prompts in two, of which several may begin alike."""
+        return not (self.sees_each_question or self._injector.acts) and Reading.can_branch(self.llm)
+
     @torch.no_grad()
     def generate(
         self,
         batch: Batch,
-        max_new_tokens: int,
+        max_new_tokens: int | Sequence[int],
         stop_ids: Sequence[int],
         visual: Sequence[Tensor] | None = None,
+        rest: Rest | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
-        `visual`: what `see` makes of the batch's images, whose pixels are not looked at then;
-        default: they are seen here, as they must be where the model `sees_each_question`.
-        UserError if a prompt and its answer may not fit the LLM's context.
+        max_new_tokens: of all answers or of each. `visual`: what `see` makes of the batch's images,
+        whose pixels are not looked at then; default: they are seen here, as they must be where the
+        model `sees_each_question`. `rest`: the prompts' text behind the batch, which holds what
+        they begin with; only where the model `reads_beginnings_once`. UserError if a prompt and its
+        answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
-        embeddings, layout = self._splice(batch, visual, pad_left=True, room=max_new_tokens)
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=list(stop_ids) or None,
-            pad_token_id=stop_ids[0] if stop_ids else 0,
-        )
-        answers = self.llm.generate(
-            inputs_embeds=embeddings, attention_mask=layout.mask.long(), generation_config=config
-        )
+        if rest is not None and not self.reads_beginnings_once:
+            raise ValueError("prompts are read whole by this model: no `rest` can be given")
+        reading = Reading(self.llm)
+        embedded, layout = self._splice(batch, visual, pad_left=True)
+        reading.read(embedded, layout.mask)
+        if rest is not None:
+            reading.keep(rest.rows)
+            embedded, layout = self._splice(rest.texts, pad_left=True)
+            reading.read(embedded, layout.mask)
+        lengths = reading.mask.sum(1).tolist()
+        same = isinstance(max_new_tokens, int)
+        most = [max_new_tokens] * len(lengths) if same else max_new_tokens
+        longest = max(map(sum, zip(lengths, most, strict=True)))
+        if longest > self.spec.llm.context:
+            self._too_long(longest)
+        # What is injected is of the batch as it was read.
+        drop_ended = not (self._injector.acts or self.mixture.fusion.injects)
+        answers = reading.answers(most, stop_ids, drop_ended)
         self._injector.seen = self._fusions.seen = None
-        return [_until(answer, stop_ids) for answer in answers.tolist()]
+        return answers
 
     def _splice(
-        self,
-        batch: Batch,
-        visual: Sequence[Tensor] | None = None,
-        *,
-        pad_left: bool,
-        room: int = 0,
+        self, batch: Batch, visual: Sequence[Tensor] | None = None, *, pad_left: bool
     ) -> tuple[Tensor, SpliceLayout]:
         """(B,S,D) what the LLM reads, and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
@@ -161,8 +182,8 @@ class Mllm(nn.Module):
             raise ValueError("the batch's images do not match its <image> tokens, row by row")
         counts = self._counts(batch, visual)
         layout = splice_layout(is_image, batch.attention_mask, counts, pad_left=pad_left)
-        if layout.mask.shape[1] + room > self.spec.llm.context:
-            self._too_long(layout.mask.shape[1] + room)
+        if layout.mask.shape[1] > self.spec.llm.context:
+            self._too_long(layout.mask.shape[1])
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
         seen = torch.cat([*visual]) if visual else self._look(batch, layout, text)
         each = (
@@ -316,8 +337,3 @@ def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mll
             encoders, spec.fusion["name"], (height, width), options, spec.feature_norm, shape
         )
         return Mllm(spec, mixture, llm)
-
-
-def _until(tokens: list[int], stop_ids: Sequence[int]) -> list[int]:
-    ends = [tokens.index(stop) for stop in stop_ids if stop in tokens]
-    return tokens[: min(ends, default=len(tokens))]

@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from ablate.cost import answering
+from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.images import read_image
 from ablate.errors import UserError
-from ablate.evaluate.adapter import AblateLMM, _cut, _with_images
+from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.recent import RecentTensors
+from ablate.evaluate.turns import cut, with_images
 
 GREEN = Image.new("RGB", (128, 128), "green")
 
@@ -79,7 +82,7 @@ def test_an_image_is_seen_as_in_training(adapter, tmp_path, kind):
         args=("how many", {}, lambda images: images, 0, "t", "test")  # as lmms-eval's requests
     )
     adapter.task_dict = {"t": {"test": [[Image.open(tmp_path / "a.png")]]}}
-    [picture] = adapter._open(adapter._ask(0, asked))
+    [picture] = adapter._open(adapter._ask(0, np.zeros(1, np.int32), 1, asked))
     seen = adapter._pixels(picture)
     np.testing.assert_array_equal(seen, read_image(tmp_path / "a.png"))
     assert len(np.unique(seen)) > 100
@@ -115,6 +118,33 @@ def test_an_image_is_encoded_once_for_all_questions_and_tasks(
     for text in ("how many things", "is there a circle in red"):  # as lmms-eval asks two tasks
         ask(adapter, *[(text, [image], {"max_new_tokens": 3}) for image in images * 3])
     assert sum(counts) == 4
+
+
+def test_the_language_model_reads_an_image_once_for_the_questions_asked_together(
+    candidate, monkeypatch
+):
+    adapter = AblateLMM(str(candidate), device="cpu")
+    texts = ["how many things", "what word is in r1", "is there a circle in red and one in blue"]
+    questions = [(t, [image], {"max_new_tokens": 4}) for t in texts for image in drawn(3)]
+    apart = [ask(adapter, question)[0] for question in questions]
+    adapter.shown = {("t", n): f"image {n % 3}" for n in range(len(questions))}
+    lengths, splice = [], adapter.model._splice
+
+    def spied(batch, *args, **options):
+        lengths.append((int((batch.input_ids == IMAGE_TOKEN_ID).sum()), len(batch.input_ids)))
+        return splice(batch, *args, **options)
+
+    monkeypatch.setattr(adapter.model, "_splice", spied)
+    assert ask(adapter, *questions) == apart
+    assert lengths == [(3, 3), (0, 9)]
+
+
+def test_more_questions_are_asked_at_once_the_shorter_they_are(candidate):
+    adapter = AblateLMM(str(candidate), device="cpu")
+    counts = [adapter._at_once(tokens) for tokens in (10**6, 500, 50, 1)]
+    assert counts == sorted(counts)
+    assert counts[0] == 1
+    assert counts[-1] == answering.MOST
 
 
 def test_answers_do_not_depend_on_what_is_kept(candidate, monkeypatch):
@@ -200,11 +230,11 @@ def test_the_name_tells_weights_and_blindness_apart(candidate, adapter):
 
 
 def test_an_answer_ends_before_the_first_stop_text():
-    assert _cut("\n red \n blue", ["\n"]) == "red"
-    assert _cut("yes, it is", [",", "it"]) == "yes"
-    assert _cut("no", []) == "no"
+    assert cut("\n red \n blue", ["\n"]) == "red"
+    assert cut("yes, it is", [",", "it"]) == "yes"
+    assert cut("no", []) == "no"
 
 
 def test_images_stand_above_the_question_unless_it_places_them():
-    assert _with_images("what", 2) == "<image>\n<image>\nwhat"
-    assert _with_images("in <image> what", 1) == "in <image> what"
+    assert with_images("what", 2) == "<image>\n<image>\nwhat"
+    assert with_images("in <image> what", 1) == "in <image> what"

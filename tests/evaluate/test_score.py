@@ -13,6 +13,7 @@ import pytest
 import torch
 from forks import codes, forked
 from PIL import Image
+from transformers import LlamaConfig
 
 from ablate.bake.tokenizer import build_tokenizer
 from ablate.catalog import suites
@@ -33,9 +34,11 @@ from ablate.worker.process_group import ProcessGroup
 class Oracle(torch.nn.Module):
     """Knows the answer to each prompt about each image; `say` may turn it into another."""
 
-    spec = SimpleNamespace(llm=SimpleNamespace(context=4096))
+    spec = SimpleNamespace(llm=SimpleNamespace(context=4096, width=128))
     tiles = Tiles.whole(16)
     sees_each_question = False
+    reads_beginnings_once = False
+    llm = SimpleNamespace(config=LlamaConfig())
 
     def __init__(self, data, say=lambda row: row["answer"]):
         super().__init__()
@@ -56,7 +59,8 @@ class Oracle(torch.nn.Module):
         digests = (hashlib.sha256(one.numpy().tobytes()).digest() for one in pixels)
         return [torch.tensor([list(digest)], dtype=torch.uint8) for digest in digests]
 
-    def generate(self, batch, max_new_tokens, stop_ids, visual):
+    def generate(self, batch, max_new_tokens, stop_ids, visual, rest):
+        assert rest is None
         assert stop_ids == [self.tokenizer.eos_token_id]
         self.asked += len(batch.input_ids)
         assert batch.image_rows.tolist() == list(range(len(batch.input_ids)))
@@ -64,7 +68,7 @@ class Oracle(torch.nn.Module):
             (bytes(image.flatten().tolist()), tuple(ids[mask].tolist()))
             for image, ids, mask in zip(visual, batch.input_ids, batch.attention_mask, strict=True)
         ]
-        return [self.answers[key][:max_new_tokens] for key in keys]
+        return [self.answers[key][:most] for key, most in zip(keys, max_new_tokens, strict=True)]
 
 
 @pytest.fixture
@@ -174,7 +178,7 @@ def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypa
     monkeypatch.setattr(
         AblateLMM,
         "_answer",
-        lambda self, asks, options: sizes.add(len(asks)) or answer(self, asks, options),
+        lambda self, asks: sizes.add(len(asks)) or answer(self, asks),
     )
     again = score.evaluate(second)
     assert max(sizes) == 3

@@ -24,9 +24,9 @@ def asked(monkeypatch):
     sizes: list[int] = []
     answer = AblateLMM._answer
 
-    def counted(self, asks, options):
+    def counted(self, asks):
         sizes.append(len(asks))
-        return answer(self, asks, options)
+        return answer(self, asks)
 
     monkeypatch.setattr(AblateLMM, "_answer", counted)
     return sizes

@@ -2,15 +2,18 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import MistralConfig
 
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.mllm import Mllm, ModelSpec, Rest, build_model
+from ablate.model.reading import Reading
 from ablate.train.objectives.sft import Sft
 
 Make = Callable[..., Mllm]
@@ -117,6 +120,26 @@ def test_an_answer_ends_before_the_first_stop_token(make_model: Make) -> None:
     stop = free[0][3]
     cut = [answer[: answer.index(stop)] if stop in answer else answer for answer in free]
     assert model.generate(batch, 8, [stop]) == cut
+
+
+def test_answers_are_the_same_where_what_prompts_begin_with_is_read_once(make_model: Make) -> None:
+    model = make_model()
+    beginnings, rests = [[3, IMAGE, 5], [IMAGE, 4, IMAGE], [8]], [[6, 9], [4], [11, 12, 13], [7, 5]]
+    rows, most = [0, 2, 1, 0], [9, 3, 6, 0]
+    begun = batch_of(beginnings)
+    rest = Rest(torch.tensor(rows), batch_of(rests))
+    halves = model.generate(begun, most, [], rest=rest)
+    for row, more, tokens, answer in zip(rows, rests, most, halves, strict=True):
+        whole = batch_of([beginnings[row] + more])
+        pixels = begun.pixels[begun.image_rows == row]
+        assert model.generate(replace(whole, pixels=pixels), tokens, []) == [answer]
+    assert [len(answer) for answer in halves] == most
+
+
+def test_a_sliding_window_would_count_the_padding_between_two_texts(make_model: Make) -> None:
+    window = MistralConfig(hidden_size=32, num_hidden_layers=1, sliding_window=8)
+    assert not Reading.can_branch(SimpleNamespace(config=window))  # type: ignore[arg-type]
+    assert make_model().reads_beginnings_once
 
 
 def test_tokens_beyond_the_context_are_an_error_that_names_the_mixture(make_model: Make) -> None:
