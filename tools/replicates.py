@@ -22,7 +22,8 @@ import numpy as np
 from ablate.config.study import load_study
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.stats.bootstrap import Draws, Sample
+from ablate.stats.bootstrap import Sample
+from ablate.stats.draws import Draws
 from ablate.stats.significance import ALPHA
 from ablate.store.answers import Answers
 

@@ -13,7 +13,7 @@ from ablate.reports.frame import estimate, framed, of_these_runs, typed
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.reports.significance import covered, unread
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 
 BASE, BEST = "base", "best"
 """Words for two candidates of any study, whose names may be long."""

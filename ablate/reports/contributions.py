@@ -19,7 +19,7 @@ import pandas as pd
 from ablate.reports.frame import estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.scoreboard import Scoreboard, Tasks
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 from ablate.stats.significance import ALPHA, holm
 
 Coalition = frozenset[str]

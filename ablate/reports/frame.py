@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 
 # key -> (heading, digits after the point); a column that is not here is a task's score
 COLUMNS: dict[str, tuple[str, int]] = {

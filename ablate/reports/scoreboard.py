@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ablate.catalog.noise_floors import COMPOSITE, Floors
-from ablate.stats.bootstrap import Draws, Estimates, Interval, Sample
-from ablate.stats.intervals import Floats
+from ablate.stats.bootstrap import Sample
+from ablate.stats.draws import Draws
+from ablate.stats.intervals import Estimates, Floats, Interval
 from ablate.stats.noise import Noise
 from ablate.stats.significance import ALPHA, SplitHalf, halves
 from ablate.store.answers import Answers, Key, Replicates, repeated_sample

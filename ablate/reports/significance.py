@@ -10,7 +10,7 @@ import pandas as pd
 from ablate.reports.frame import LEAST_P, ends, estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult, best_first
 from ablate.reports.scoreboard import Scoreboard
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 from ablate.stats.significance import ALPHA, SplitHalf, detectable, holm
 
 Compared = tuple[Interval | None, float | None]

@@ -6,6 +6,7 @@ interval without zero does. All is in points; estimates are (K), draws of them (
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,41 @@ TINY = 1e-9
 
 Floats = NDArray[np.float64]
 Bound = float | Floats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate in points and the interval that covers the truth with probability 95 %.
+
+    `error` is its standard error, with `freedom` degrees of freedom; `p` of being zero (two-sided).
+    """
+
+    estimate: float
+    low: float
+    high: float
+    p: float = float("nan")
+    error: float = float("nan")
+    freedom: float = float("inf")
+
+    @property
+    def tie(self) -> bool:
+        """Whether zero lies inside: as a difference, it does not tell the two candidates apart."""
+        return self.low <= 0.0 <= self.high
+
+
+class Estimates(NamedTuple):
+    """The fields of many an `Interval`, as arrays (K)."""
+
+    estimate: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    error: Floats
+    freedom: Floats
+
+    def interval(self, k: int) -> Interval:
+        """One of them."""
+        return Interval(*(float(field[k]) for field in self))
 
 
 class Bounds(NamedTuple):

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from ablate.stats.bootstrap import SEED, Estimates, Interval, Sample
-from ablate.stats.intervals import LEVEL, Floats
+from ablate.stats.bootstrap import Sample
+from ablate.stats.draws import SEED
+from ablate.stats.intervals import LEVEL, Estimates, Floats, Interval
 
 ALPHA = 0.05
 """A (corrected) p-value below it is more than chance."""

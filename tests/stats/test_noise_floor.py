@@ -6,7 +6,8 @@ from statistics import variance
 import numpy as np
 import pytest
 
-from ablate.stats.bootstrap import Draws, Sample
+from ablate.stats.bootstrap import Sample
+from ablate.stats.draws import Draws
 from ablate.stats.noise import Noise, pooled, squares_within
 
 MEASURED = {

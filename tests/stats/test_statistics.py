@@ -8,7 +8,8 @@ from scipy.stats import binomtest, ttest_1samp
 
 from ablate.errors import UserError
 from ablate.stats import bootstrap as statistics
-from ablate.stats.bootstrap import DRAWS, Interval, Sample, compare, paired_bootstrap
+from ablate.stats.bootstrap import DRAWS, Sample, compare, paired_bootstrap
+from ablate.stats.intervals import Interval
 
 
 def world(rng, images, per_image, tasks, studies=1, gain=0.05, runs=1, spread=0.0):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 
 
 class Benchmark(NamedTuple):

@@ -13,7 +13,7 @@ from ablate.reports.formats import number
 from ablate.reports.links import Download
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.significance import standing
-from ablate.stats.bootstrap import Interval
+from ablate.stats.intervals import Interval
 
 Heads = list[tuple[str, bool]]  # the headings of a table, and whether numbers stand below
 Rows = list[list[str]]

@@ -1,0 +1,184 @@
+"""What resampled composites say of candidates: scores, differences, contrasts, and who is best.
+
+Draws of few images spread too little, and know nothing of the seed. So each is moved away from the
+estimate, by the ratio of two standard errors, both linearised:
+
+- few images: each task's variance is that of a sample, n / (n - 1) times the resampled one;
+- training: where candidates have several runs, here or as `replicates` given beside them, the
+  variance between runs is added, less the part of it that the choice of questions makes (two
+  crossed random effects, images and runs). It is pooled, also with what was measured elsewhere,
+  since two or three runs of one tell little; a candidate of several runs has its own, shrunk to
+  the pool (see `noise`), one of a single run the pooled.
+
+Student's quantile takes the place of the normal one, with Satterthwaite's degrees of freedom over
+the tasks. From draws and standard error to interval and p-value it goes in `intervals`.
+
+Shapes: D draws, C candidates, I images, K contrasts.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+from ablate.stats.intervals import (
+    TINY,
+    Bound,
+    Bounds,
+    Estimates,
+    Floats,
+    exact_bounds,
+    expanded,
+    student,
+    union,
+)
+from ablate.stats.noise import Noise, of_training, pooled, ratio, squares_within, unbiased
+
+if TYPE_CHECKING:
+    from ablate.stats.bootstrap import Sample
+
+SEED = 0
+WORK, FEWEST, BLOCK = 2**26, 200, 64
+"""All pairs of very many candidates are looked at in as many draws as make `WORK` with them, at
+least `FEWEST`, so many pairs at a time."""
+
+Contrast = Callable[[Floats], Floats]
+"""Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
+Added = Callable[[Floats, int], Floats]
+"""Sums of what candidates have, each times its share in a contrast to twice this power."""
+
+
+class Draws:
+    """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C).
+
+    `noise`: what training them again would change, None where no candidate has a second run.
+    """
+
+    def __init__(
+        self,
+        sample: "Sample",
+        here: Floats,
+        drawn: Floats,
+        replicates: "Sample | None" = None,
+        floors: Sequence[Noise] = (),
+    ) -> None:
+        self.here, self.drawn = here, drawn
+        self._images = sample.images
+        # What an image's questions of each task add to the composite, in points: (C, I').
+        self._moves = [
+            (part.images, sample.means(100.0 * part.influence.T / len(sample.parts)).T)
+            for part in sample.parts
+        ]
+        within = [squares_within(each) for each in (sample, replicates) if each is not None]
+        self.noise = pooled(within, floors)
+        self._runs = of_training(sample.sizes, within[0], self.noise)
+
+    def scores(self) -> Estimates:
+        """Each candidate's composite, its interval within 0..100. The `p` says nothing.
+
+        Where training noise is known the interval holds what as many runs with other seeds would
+        score: their training and their answers come on top of what is uncertain here.
+        """
+        return self._estimates(lambda values: values, lambda values, _: values, 0.0, 100.0, True)
+
+    def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
+        """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
+        a, b = np.asarray(plus, dtype=np.intp), np.asarray(minus, dtype=np.intp)
+        return self._estimates(
+            lambda values: values[..., a] - values[..., b],
+            lambda values, _: values[..., a] + values[..., b],
+            -100.0,
+            100.0,
+        )
+
+    def contrasts(self, shares: Floats) -> Estimates:
+        """Sums of composites, each times its share: (K, C)."""
+        return self._estimates(
+            lambda values: values @ shares.T,
+            lambda values, power: values @ shares.T ** (2 * power),
+            100.0 * shares.clip(max=0.0).sum(1),
+            100.0 * shares.clip(min=0.0).sum(1),
+        )
+
+    def behind_best(self, among: ArrayLike) -> Floats:
+        """Of each of the candidates `among` (indices, K) the p of being as good as the best: (K).
+
+        The best is not known beforehand, so its lead is held against the largest lead that any of
+        them would have over any other if all were as good: the studentised range of Tukey, from the
+        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies.
+        """
+        chosen = np.asarray(among, dtype=np.intp)
+        best = int(self.here[chosen].argmax())
+        a, b = np.triu_indices(len(chosen), 1)
+        if not len(a):
+            return np.ones(len(chosen))
+        pairs = self.differences(chosen[a], chosen[b])
+        count = min(len(self.drawn), max(FEWEST, WORK // len(a)))
+        apart = (self.drawn[:count, chosen] - self.here[chosen]) * unbiased(self._images)
+        luck = np.random.default_rng(SEED).standard_normal(apart.shape)
+        apart = apart + luck * np.sqrt(self._runs.variance[chosen])
+        largest = np.zeros(count)
+        for start in range(0, len(a), BLOCK):
+            block = slice(start, start + BLOCK)
+            moved = abs(apart[:, a[block]] - apart[:, b[block]])
+            np.maximum(largest, (ratio(moved, pairs.error[block])).max(1), out=largest)
+        corrected = np.ones(len(chosen))
+        to_best = (a == best) | (b == best)
+        p = pairs.p[to_best]
+        lead = -ndtri(p / 2)  # in errors as if they were known: few images make tails heavier
+        beyond = ((largest[:, None] >= lead - TINY).sum(0) + 1) / (count + 1)
+        others = np.where(a == best, b, a)[to_best]
+        corrected[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
+        return corrected
+
+    def _estimates(
+        self, of: Contrast, added: Added, least: Bound, most: Bound, again: bool = False
+    ) -> Estimates:
+        """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
+
+        `again`: for the same of other runs.
+
+        `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
+        """
+        estimate = of(self.here)
+        resampled, error, freedom = self._errors(of, added, again)
+        drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
+        bounds = union([student(estimate, error, freedom), expanded(drawn, freedom)])
+        flat = resampled < TINY  # no image says anything else than the others
+        if flat.any():
+            known = union([bounds, exact_bounds(estimate, self._images, least, most)])
+            bounds = Bounds(*np.where(flat, known, bounds))
+        low, high = np.maximum(bounds.low, least), np.minimum(bounds.high, most)
+        return Estimates(estimate, low, high, bounds.p, error, freedom)
+
+    def _errors(self, of: Contrast, added: Added, again: bool) -> tuple[Floats, Floats, Floats]:
+        """Of each contrast the error that the draws have, the whole one, its degrees of freedom."""
+        runs = self._runs
+        seeds, crude = added(runs.variance, 1), added(runs.crude, 1)
+        shared, unshared = runs.crude * runs.shared, runs.crude * ~runs.shared
+        parts = added(unshared**2 / runs.freedom, 2)
+        parts += added(shared, 1) * added(shared / runs.freedom, 1)  # one estimate for all of them
+        of_runs = np.where(crude > 0.0, ratio(crude**2, parts).clip(min=1.0), np.inf)
+        if again:
+            seeds, crude = seeds + crude, 2.0 * crude
+        resampled, whole = (np.zeros((len(seeds), self._images)) for _ in range(2))
+        total, square = np.zeros(len(seeds)), np.zeros(len(seeds))
+        for images, moves in self._moves:
+            moved = of(moves.T).T
+            resampled[:, images] += moved
+            moved = moved * unbiased(len(images))
+            whole[:, images] += moved
+            task = (moved**2).sum(1)
+            total += task
+            square += task**2 / max(len(images) - 1, 1)
+        freedom = np.where(square > 0.0, ratio(total**2, square), np.inf).clip(
+            1, max(self._images - 1, 1)
+        )
+        variance = (whole**2).sum(1)
+        parts = variance**2 / freedom + crude**2 / of_runs
+        variance += seeds
+        least = np.minimum(freedom, of_runs)
+        freedom = np.maximum(ratio(variance**2, parts), least)
+        return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
