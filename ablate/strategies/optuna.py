@@ -318,14 +318,12 @@ class Optuna(Strategy):
             values: tuple[float, ...] = ()
             for turn in turns:
                 if point in turn.points:
-                    values_of_point = turn.decision.values.get(point) if turn.decision else None
+                    scored = turn.decision.values.get(point) if turn.decision else None
                     whole = turn.candidates[0].fidelity.is_whole
-                    state = (
-                        "failed" if values_of_point is None else "complete" if whole else "pruned"
-                    )
-                    values = values_of_point or ()
-                    if values_of_point and len(self.objectives) == 1:
-                        reported.append((_step(turn.candidates[0].fidelity), values_of_point[0]))
+                    state = "failed" if scored is None else "complete" if whole else "pruned"
+                    values = scored or ()
+                    if values and len(self.objectives) == 1:
+                        reported.append((_step(turn.candidates[0].fidelity), values[0]))
             results.append(
                 TrialResult(state, values if state == "complete" else (), tuple(reported))
             )
@@ -341,11 +339,9 @@ class Optuna(Strategy):
         """By step what a trial is worth on the way, of its runs of one fidelity."""
         if self.pruner and self.pruner.name == "wilcoxon":
             return _by_image(runs)
-        return (
-            {}
-            if len(self.objectives) > 1
-            else {_step(runs[0].candidate.fidelity): self._values(runs)[0]}
-        )
+        if len(self.objectives) > 1:
+            return {}
+        return {_step(runs[0].candidate.fidelity): self._values(runs)[0]}
 
     def _reports(self, turn: Mapping[str, Sequence[Outcome]]) -> dict[int, Report]:
         """What the trials of a turn told, by number; one of which a seed failed told nothing."""

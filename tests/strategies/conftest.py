@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import strategy_toys
 
+from ablate.search import decision
+
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -15,3 +17,9 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
         yield site / "their_strategies" / "backward.py"
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions of many rounds in little time."""
+    monkeypatch.setattr(decision, "DRAWS", 20)
