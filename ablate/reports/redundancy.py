@@ -22,8 +22,9 @@ from ablate.errors import UserError
 from ablate.reports.contributions import Contributions
 from ablate.reports.frame import estimate, framed
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.stats.bootstrap import Draws, Interval, Sample
-from ablate.stats.intervals import Floats
+from ablate.stats.bootstrap import Sample
+from ablate.stats.draws import Draws
+from ablate.stats.intervals import Floats, Interval
 from ablate.stats.ranking import spearman
 from ablate.store.masks import MaskedRun
 
