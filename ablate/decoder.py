@@ -90,7 +90,11 @@ def decoder_of(llm: PreTrainedModel) -> Decoder:
 def find_blocks(llm: PreTrainedModel) -> nn.ModuleList:
     """The one list of as many blocks as the language model's configuration says; empty without."""
     count = count_blocks(llm)
-    lists = [one for one in llm.modules() if isinstance(one, nn.ModuleList) and len(one) == count]
+    lists = [
+        module
+        for module in llm.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
     return lists[0] if count and len(lists) == 1 else nn.ModuleList()
 
 

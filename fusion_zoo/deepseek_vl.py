@@ -52,7 +52,9 @@ class DeepseekVl(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        resized = [resize_map(one.tensor, self.grid, align_corners=True) for one in maps]
+        resized = [
+            resize_map(feature_map.tensor, self.grid, align_corners=True) for feature_map in maps
+        ]
         pairs = zip(self.projectors, resized, strict=True)
-        made = [projector(FeatureMap(one).tokens()) for projector, one in pairs]
+        made = [projector(FeatureMap(resized_map).tokens()) for projector, resized_map in pairs]
         return [F.gelu(torch.cat(made, dim=2))]

@@ -44,8 +44,8 @@ class ExpertGrids(Fusion):
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
         return [
-            FeatureMap(F.adaptive_avg_pool2d(one.tensor, size)).tokens()
-            for one, size in zip(maps, self.sizes, strict=True)
+            FeatureMap(F.adaptive_avg_pool2d(feature_map.tensor, size)).tokens()
+            for feature_map, size in zip(maps, self.sizes, strict=True)
         ]
 
 
@@ -53,7 +53,9 @@ def _sizes(budgets: str, shapes: Sequence[MapShape]) -> tuple[tuple[int, int], .
     if budgets == "own":
         return tuple(shape.grid for shape in shapes)
     try:
-        height_and_width = [[int(side) for side in one.split("x")] for one in budgets.split(",")]
+        height_and_width = [
+            [int(side) for side in budget.split("x")] for budget in budgets.split(",")
+        ]
         sizes = tuple((height, width) for height, width in height_and_width)
     except ValueError:
         raise ValueError(f"budgets '{budgets}' are neither own nor such as 16x16,8x8") from None

@@ -69,9 +69,13 @@ class Merv(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        pooled = [FeatureMap(F.adaptive_avg_pool2d(one.tensor, self.grid)) for one in maps]
+        pooled = [
+            FeatureMap(F.adaptive_avg_pool2d(feature_map.tensor, self.grid)) for feature_map in maps
+        ]
         pairs = zip(self.projectors, pooled, strict=True)
-        made = torch.stack([projector(one.tokens()) for projector, one in pairs], dim=1)
+        made = torch.stack(
+            [projector(pooled_map.tokens()) for projector, pooled_map in pairs], dim=1
+        )
         if not self.compared:
             return [made[:, 0]]
         weights = self._weights(made).to(made.dtype)

@@ -69,6 +69,8 @@ class Sphinx(Fusion):
     def forward(
         self, maps: Sequence[FeatureMap], base: BlockwiseBase | None = None
     ) -> list[Tensor]:
-        resized = [resize_map(one.tensor, self.grid, align_corners=True) for one in maps]
+        resized = [
+            resize_map(feature_map.tensor, self.grid, align_corners=True) for feature_map in maps
+        ]
         side_by_side = FeatureMap(torch.cat(resized, dim=1)).tokens()
         return [self.asked(self.former(maps[0].tokens())), self.seen(side_by_side)]

@@ -40,7 +40,7 @@ class NoMapError(Exception):
 class Probe(TimmEncoder):
     """The network at whatever size; keeps the maps of all its layers."""
 
-    found: Sequence[Tensor] = ()
+    levels: Sequence[Tensor] = ()
     family: ClassVar[str] = "timm"
 
     def __init__(self, name: str, size: int, how: dict[str, Any]) -> None:
@@ -55,8 +55,8 @@ class Probe(TimmEncoder):
 
     def features(self, pixels: Tensor) -> Tensor:
         norm = self.spec.architecture.get("norm", True)
-        self.found = self._run(pixels, intermediates_only=True, norm=norm)
-        return self.found[-1]
+        self.levels = self._run(pixels, intermediates_only=True, norm=norm)
+        return self.levels[-1]
 
     def side(self, size: int) -> int:
         """Of the map of a square image, 0 where the network cannot take it."""
@@ -76,8 +76,8 @@ def facts_of(name: str) -> dict[str, Any]:
     native = next(iter(tags.values()))["size"]
     probe, cost = _built(name, native)
     how = {key: value for key, value in probe.spec.architecture.items() if key != "model"}
-    shape = probe.found[-1].shape
-    blocks = len(probe.found) if len({one.shape for one in probe.found}) == 1 else 0
+    shape = probe.levels[-1].shape
+    blocks = len(probe.levels) if len({level.shape for level in probe.levels}) == 1 else 0
     plain = blocks > 1 and probe.num_blocks == blocks and hasattr(probe.model, "norm")
     sizing, patch, step = _sizing(name, probe, native, shape[2])
     facts: dict[str, Any] = {"sizing": sizing, "patch": patch, "step": step, "width": shape[1]}
@@ -89,8 +89,8 @@ def facts_of(name: str) -> dict[str, Any]:
         first = max(1, native // (patch * step))
         counts = [counted(probe, patch * step * (first + more)) for more in range(3)]
         rows = [step * (first + more) for more in range(3)]
-        facts |= {"flops": _by_patches(rows, [one.flops for one in counts])}
-        facts |= {"outputs": _by_patches(rows, [one.outputs for one in counts])}
+        facts |= {"flops": _by_patches(rows, [cost.flops for cost in counts])}
+        facts |= {"outputs": _by_patches(rows, [cost.outputs for cost in counts])}
     if sizing == "any" and native % (patch * step):
         facts["size"] = (native // (patch * step) + 1) * patch * step
         cost = counted(probe, facts["size"])
@@ -107,8 +107,8 @@ def _tags(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             norms = (tuple(config.mean), tuple(config.std))
             norm = next(key for key, known in catalog.NORMS.items() if known == norms)
             facts = {"size": max(config.input_size[1:]), "norm": norm}
-            own = config.hf_hub_id if config.hf_hub_id[-1] != "/" else f"timm/{name}.{tag}"
-            facts |= {"repository": own} if own != f"timm/{name}.{tag}" else {}
+            repository = config.hf_hub_id if config.hf_hub_id[-1] != "/" else f"timm/{name}.{tag}"
+            facts |= {"repository": repository} if repository != f"timm/{name}.{tag}" else {}
             yield tag, {**facts, "licence": config.license or ""}
 
 
@@ -121,12 +121,12 @@ def _built(name: str, native: int) -> tuple[Probe, Any]:
             side = getattr(patches, "patch_size", (1,))[0] if "dynamic_img_size" in how else 1
             cost = counted(probe, native // side * side)
         except Exception as error:  # whatever a network raises that is not made for this
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         else:
             break
     else:
-        raise NoMapError(f"it cannot be tried without memory: {said}")
-    shape = probe.found[-1].shape
+        raise NoMapError(f"it cannot be tried without memory: {message}")
+    shape = probe.levels[-1].shape
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NoMapError(f"of a square image it gives {tuple(shape)}")
     return probe, cost
@@ -141,12 +141,15 @@ def _sizing(name: str, probe: Probe, native: int, side: int) -> tuple[str, int, 
     for patch in dict.fromkeys([stride or whole, *([whole] if native % whole == 0 else [])]):
         for step in STEPS:
             sides = [step * (max(1, native // (patch * step)) + more) for more in (1, 2)]
-            if all(probe.side(patch * one) == one for one in sides):
+            if all(probe.side(patch * multiple) == multiple for multiple in sides):
                 return "dynamic" if "dynamic_img_size" in how else "any", patch, step
     for step in STEPS if native % whole == 0 else ():
-        one = step * (max(1, native // (whole * step)) + 1)
+        offered = step * (max(1, native // (whole * step)) + 1)
         try:
-            if _resampled(name, probe, {**how, "img_size": whole * one}).side(whole * one) == one:
+            if (
+                _resampled(name, probe, {**how, "img_size": whole * offered}).side(whole * offered)
+                == offered
+            ):
                 return "sized", whole, step
         except Exception:  # whatever a network raises that is not made for this size
             continue
@@ -172,10 +175,10 @@ def _by_patches(sides: Sequence[int], counts: Sequence[int]) -> list[int]:
     (a, x), (b, y), (c, z) = points
     square = ((z - x) / (c - a) - (y - x) / (b - a)) / (c - b)
     slope = (y - x) / (b - a) - square * (a + b)
-    found = [x - slope * a - square * a * a, slope, square]
-    if any(one.denominator != 1 for one in found):
+    factors = [x - slope * a - square * a * a, slope, square]
+    if any(factor.denominator != 1 for factor in factors):
         return [counts[0]]
-    return [int(one) for one in found]
+    return [int(factor) for factor in factors]
 
 
 def main(names: Sequence[str]) -> None:
@@ -199,7 +202,7 @@ def _text(known: dict[str, Any]) -> str:
     parts = [f'"timm": {json.dumps(known["timm"])}']
     for key in ("models", "without"):
         lines = (
-            f"{json.dumps(name)}: {json.dumps(one)}" for name, one in sorted(known[key].items())
+            f"{json.dumps(name)}: {json.dumps(fact)}" for name, fact in sorted(known[key].items())
         )
         parts.append(f'"{key}": {{\n' + ",\n".join(lines) + "\n}")
     return "{\n" + ",\n".join(parts) + "\n}\n"

@@ -65,8 +65,8 @@ class Lora(Adapter):
     @staticmethod
     def attached(part: nn.Module) -> dict[str, Any]:
         """The layers that have the adapter, by name."""
-        found = part.named_modules()
-        return {name: layer for name, layer in found if isinstance(layer, BaseTunerLayer)}
+        modules = part.named_modules()
+        return {name: layer for name, layer in modules if isinstance(layer, BaseTunerLayer)}
 
     def chosen(self, part: nn.Module) -> list[str]:
         """The names of the layers that are targets."""

@@ -34,8 +34,8 @@ def blocks_of(spec: EncoderSpec) -> int:
     """How many blocks of one width and grid it has; 0 where it is no plain transformer."""
     if spec.family.startswith("sam"):  # its neck makes other channels
         return 0
-    said = spec.architecture
-    written = said.get("num_hidden_layers") or said.get("depth")
+    architecture = spec.architecture
+    written = architecture.get("num_hidden_layers") or architecture.get("depth")
     return written or (timm_encoders.blocks(spec) if spec.family == "timm" else 0)
 
 
@@ -75,10 +75,10 @@ def with_options(spec: EncoderSpec, options: Sequence[str]) -> EncoderSpec:
 def _layer(spec: EncoderSpec, value: str, blocks: int) -> int | None:
     """The block of this number; None for the last, which is the encoder's own."""
     number = int(value) if value.removeprefix("-").isdecimal() else 0
-    found = number + blocks + 1 if number < 0 else number
-    if not 1 <= found <= blocks:
+    counted = number + blocks + 1 if number < 0 else number
+    if not 1 <= counted <= blocks:
         raise UserError(
             f"encoder '{spec.title}': layer must be from 1 to {blocks}, or from -{blocks} to -1, "
             f"got '{value}'"
         )
-    return None if found == blocks else found
+    return None if counted == blocks else counted

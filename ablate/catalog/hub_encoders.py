@@ -118,12 +118,12 @@ def _config(title: str, name: str) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = read_json(path)
+        config = read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise UserError(f"{path}: is no mapping")
-    return found
+    return config
 
 
 def _norm(title: str, name: str, kind: str) -> tuple[Any, Any]:
@@ -154,10 +154,12 @@ def _architecture(values: Mapping[str, Any]) -> dict[str, Any]:
 def _weights(name: str) -> Weights:
     """Published ones by their repository, those in a folder by their content."""
     if hub.REPOSITORY.fullmatch(name):
-        file = next((one for one in WEIGHTS if hub.find_whole(name, one)), WEIGHTS[-1])
+        file = next(
+            (file_name for file_name in WEIGHTS if hub.find_whole(name, file_name)), WEIGHTS[-1]
+        )
         return Weights("published", name, file=file)
     folder = Path(name).expanduser()
-    file = next((one for one in WEIGHTS if (folder / one).is_file()), WEIGHTS[-1])
+    file = next((file_name for file_name in WEIGHTS if (folder / file_name).is_file()), WEIGHTS[-1])
     return Weights("folder", str(folder.absolute()), checksum(folder), file=file)
 
 

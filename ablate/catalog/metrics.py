@@ -32,8 +32,8 @@ _LETTERS = (
 
 def option_letter(answer: str) -> str | None:
     """The option that an answer names, as a capital letter; None where it names none."""
-    found = (pattern.match(answer) for pattern in _LETTERS)
-    return next((match[1].upper() for match in found if match), None)
+    matches = (pattern.match(answer) for pattern in _LETTERS)
+    return next((match[1].upper() for match in matches if match), None)
 
 
 def count_unread(metrics: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -65,8 +65,8 @@ class OwnBenchmark(Fields):
     def _known_metric(cls, metric: str) -> str:
         others = [name for name in READERS.names() if READERS.plug_in(name)]
         if metric not in METRICS and metric not in others:
-            said = f"no metric '{metric}' of one's own{nearest(metric, [*METRICS, *others])}"
-            raise PydanticCustomError("ours", "{said}", {"said": said})
+            message = f"no metric '{metric}' of one's own{nearest(metric, [*METRICS, *others])}"
+            raise PydanticCustomError("ours", "{said}", {"said": message})
         return metric
 
 

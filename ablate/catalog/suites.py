@@ -79,8 +79,8 @@ class SuiteTask(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What of it determines a score."""
-        found = self.model_dump(include=_SCORING, exclude_none=True)
-        return {**found, "own": self.own.identity()} if self.own else found
+        scoring = self.model_dump(include=_SCORING, exclude_none=True)
+        return {**scoring, "own": self.own.identity()} if self.own else scoring
 
 
 class Suite(BaseModel):
@@ -182,33 +182,35 @@ def absolute(name: str, folder: Path) -> str:
 
 
 @cache
-def with_own(name: str | None, own: tuple[tuple[str, OwnBenchmark], ...]) -> Suite:
+def with_own(name: str | None, chosen: tuple[tuple[str, OwnBenchmark], ...]) -> Suite:
     """The suite of that name, if any, and a study's own benchmarks by name.
 
     Raises `UserError` where there is neither, or a name stands twice.
     """
     suite = resolve(name) if name else None
-    if not own:
+    if not chosen:
         if suite is None:
             raise UserError("name a suite, or give the study `benchmarks` of its own")
         return suite
     tasks = tuple(
         SuiteTask(
             task=called,
-            metric=METRICS[one.metric].name if one.metric in METRICS else one.metric,
-            own=OwnQuestions(conversations=one.conversations, images=one.images),
-            questions=one.questions,
-            max_new_tokens=one.max_new_tokens,
-            title=one.title or called,
-            family=one.family,
+            metric=METRICS[benchmark.metric].name
+            if benchmark.metric in METRICS
+            else benchmark.metric,
+            own=OwnQuestions(conversations=benchmark.conversations, images=benchmark.images),
+            questions=benchmark.questions,
+            max_new_tokens=benchmark.max_new_tokens,
+            title=benchmark.title or called,
+            family=benchmark.family,
         )
-        for called, one in own
+        for called, benchmark in chosen
     )
     names = "+".join(task.task for task in tasks)
     if suite is None:
         return Suite(name=names, tasks=tasks)
     for task in suite.tasks:
-        if task.task in dict(own):
+        if task.task in dict(chosen):
             raise UserError(f"suite {suite.name} has a task '{task.task}', too: rename yours")
     changes = {"name": f"{suite.name}+{names}", "tasks": (*suite.tasks, *tasks)}
     return suite.model_copy(update=changes)

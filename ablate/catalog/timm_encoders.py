@@ -42,8 +42,8 @@ NORMS = {
 
 @cache
 def _facts() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
+    facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return facts
 
 
 def names() -> list[str]:

@@ -21,16 +21,16 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
     A line that cannot be answered is told why, and the conversation goes on. UserError for a
     candidate that is not scored, and an `image` that is none.
     """
-    found = trained_candidate(named, overrides)
-    assert found.trained.folder is not None
+    trained = trained_candidate(named, overrides)
+    assert trained.trained.folder is not None
     from ablate.evaluate.answerer import Answerer
     from ablate.evaluate.dialogue import Dialogue
 
-    subject = Answerer.load(found.trained.folder)
+    subject = Answerer.load(trained.trained.folder)
     talk = Dialogue(subject)
     if image:
         _show(talk, subject, image)
-    note(f"{found.candidate.name} of {found.study.name}. /image FILE, /new; Ctrl-D ends it.")
+    note(f"{trained.candidate.name} of {trained.study.name}. /image FILE, /new; Ctrl-D ends it.")
     for line in _lines():
         word, _, rest = line.partition(" ")
         try:

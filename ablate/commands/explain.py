@@ -39,21 +39,21 @@ def show(
         raise UserError(f"{picture} exists; name another by --output")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"{picture}: a picture is .png, .pdf or .svg")
-    found = [trained_candidate(one, overrides) for one in named]
-    asked = Question(question, image) if image else _stored(found[0], question)
+    trained = [trained_candidate(map_, overrides) for map_ in named]
+    asked = Question(question, image) if image else _stored(trained[0], question)
     from ablate.reports.contribution_maps import contribution_maps
 
-    answers = [_explained(one, asked) for one in found]
+    answers = [_explained(map_, asked) for map_ in trained]
     contribution_maps(one_line(asked.words), answers).savefig(picture, dpi=120)
     if as_json:
-        emit_json(_as_data(found, asked, answers, picture))
+        emit_json(_as_data(trained, asked, answers, picture))
     else:
         say(_as_text(asked, answers))
         note("Red in the picture speaks for the answer, blue against it:")
         print(picture.absolute())
 
 
-def _explained(found: Trained, asked: Question) -> "Explained":
+def _explained(trained: Trained, asked: Question) -> "Explained":
     import numpy as np
 
     from ablate.data.images import read_image
@@ -62,24 +62,24 @@ def _explained(found: Trained, asked: Question) -> "Explained":
     from ablate.evaluate.dialogue import Dialogue
     from ablate.reports.contribution_maps import Explained
 
-    assert found.trained.folder is not None
-    subject = Answerer.load(found.trained.folder)
+    assert trained.trained.folder is not None
+    subject = Answerer.load(trained.trained.folder)
     pixels = read_image(asked.image, subject.own_canvas, subject.padding)
     talk = Dialogue(subject)
     talk.show(pixels)
-    said = talk.say(asked.words)
-    maps = attribute(subject, asked.words, pixels, said)
+    answer = talk.say(asked.words)
+    maps = attribute(subject, asked.words, pixels, answer)
     return Explained(
-        found.candidate.name,
-        said,
+        trained.candidate.name,
+        answer,
         pixels.transpose(1, 2, 0),
-        {title: np.asarray(one, dtype=np.float32) for title, one in maps.items()},
+        {title: np.asarray(map_, dtype=np.float32) for title, map_ in maps.items()},
     )
 
 
-def _stored(found: Trained, name: str) -> Question:
+def _stored(trained: Trained, name: str) -> Question:
     """A question that the candidate was scored on."""
-    candidate = found.candidate
+    candidate = trained.candidate
     if candidate.images is None:
         raise UserError(
             "the images of this suite are no files of their own: give one by --image, and the "
@@ -94,13 +94,13 @@ def _stored(found: Trained, name: str) -> Question:
 
 def _shares(answer: "Explained") -> dict[str, float]:
     """By expert its part of all contributions, whatever their sign, in per cent."""
-    sizes = {title: float(abs(found).sum()) for title, found in answer.maps.items()}
+    sizes = {title: float(abs(map_).sum()) for title, map_ in answer.maps.items()}
     total = sum(sizes.values()) or 1.0
     return {title: 100.0 * size / total for title, size in sizes.items()}
 
 
 def _as_data(
-    found: Sequence[Trained], asked: Question, answers: Sequence["Explained"], picture: Path
+    several: Sequence[Trained], asked: Question, answers: Sequence["Explained"], picture: Path
 ) -> dict[str, Any]:
     return {
         "question": asked.words,
@@ -108,13 +108,13 @@ def _as_data(
         "picture": str(picture.absolute()),
         "candidates": [
             {
-                "study": one.study.name,
+                "study": trained.study.name,
                 "candidate": answer.candidate,
                 "answer": answer.answer,
                 "shares": _shares(answer),
                 "maps": {title: values.tolist() for title, values in answer.maps.items()},
             }
-            for one, answer in zip(found, answers, strict=True)
+            for trained, answer in zip(several, answers, strict=True)
         ],
     }
 
@@ -126,6 +126,6 @@ def _as_text(asked: Question, answers: Sequence["Explained"]) -> str:
     parts = ["\n".join(lines)]
     for answer in answers:
         rows = [(title, f"{share:.0f}") for title, share in _shares(answer).items()]
-        told = one_line(f"{answer.candidate}: {answer.answer}")
-        parts.append(f"{told}\n{columns(('EXPERT', 'SHARE, %'), rows)}")
+        text = one_line(f"{answer.candidate}: {answer.answer}")
+        parts.append(f"{text}\n{columns(('EXPERT', 'SHARE, %'), rows)}")
     return "\n\n".join(parts)

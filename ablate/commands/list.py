@@ -154,11 +154,11 @@ def metrics() -> list[Row]:
     for task in tasks:
         titles = used.setdefault(task.metric.partition(",")[0], [])
         titles += [task.title or task.task] * (task.title not in titles)
-    own = [
-        {"metric": word, "description": one.says, "tasks": "a study's own `benchmarks`"}
-        for word, one in METRICS.items()
+    of_studies = [
+        {"metric": word, "description": metric.says, "tasks": "a study's own `benchmarks`"}
+        for word, metric in METRICS.items()
     ]
-    return own + [
+    return of_studies + [
         {
             "metric": name,
             "description": READERS.describe(name)

@@ -32,12 +32,12 @@ def show(named: str, way: str, overrides: Sequence[str], as_json: bool) -> None:
     UserError for a candidate that is not scored, or whose weights are gone, for a mixture of one,
     and for a fusion whose experts cannot be masked.
     """
-    found = trained_candidate(named, overrides)
-    if len(found.candidate.encoders) < 2:
-        raise UserError(f"{found.candidate.name} is a mixture of one: there is none to mask")
-    step = mask_step(found.evaluation, way)
+    trained = trained_candidate(named, overrides)
+    if len(trained.candidate.encoders) < 2:
+        raise UserError(f"{trained.candidate.name} is a mixture of one: there is none to mask")
+    step = mask_step(trained.evaluation, way)
     store = Store(home())
-    infra = found.config.infra
+    infra = trained.config.infra
     where = RunContext(chosen_device(infra.device), infra.model_dump(mode="json"))
     _make(store, step, where)
     from ablate.reports.redundancy import Redundancy
@@ -45,7 +45,7 @@ def show(named: str, way: str, overrides: Sequence[str], as_json: bool) -> None:
     record = store.record(step)
     assert record is not None
     run = MaskedRun.load(step, store.verified(step), record)
-    masked = Redundancy(found.study, found.candidate, run)
+    masked = Redundancy(trained.study, trained.candidate, run)
     if as_json:
         emit_json(_as_data(masked))
     else:
@@ -61,44 +61,44 @@ def _make(store: Store, step: Step, where: RunContext) -> None:
         raise UserError(f"masks of {step.slug}: {outcome.message}")
 
 
-def _as_data(found: "Redundancy") -> dict[str, Any]:
+def _as_data(masked: "Redundancy") -> dict[str, Any]:
     from ablate.reports import redundancy
     from ablate.reports.frame import records
 
     return {
-        "study": found.study.name,
-        "candidate": found.candidate.name,
-        "way": found.run.way,
-        "experts": records(redundancy.expert_table(found)),
-        "utilisation": records(redundancy.rate_table(found)),
-        "gaps": records(redundancy.gap_table(found)),
-        "pairs": records(redundancy.pair_table(found)),
-        "masks": records(redundancy.part_table(found)),
-        "rank_correlation": found.rank_correlation,
-        "seconds": found.run.seconds,
+        "study": masked.study.name,
+        "candidate": masked.candidate.name,
+        "way": masked.run.way,
+        "experts": records(redundancy.expert_table(masked)),
+        "utilisation": records(redundancy.rate_table(masked)),
+        "gaps": records(redundancy.gap_table(masked)),
+        "pairs": records(redundancy.pair_table(masked)),
+        "masks": records(redundancy.part_table(masked)),
+        "rank_correlation": masked.rank_correlation,
+        "seconds": masked.run.seconds,
     }
 
 
-def _as_text(found: "Redundancy") -> str:
+def _as_text(masked: "Redundancy") -> str:
     from ablate.reports import redundancy
 
     tables = [
-        (redundancy.expert_table(found), "Points lost where an expert is masked, and its CUR"),
-        (redundancy.rate_table(found), "Conditional utilisation rate (CUR) by benchmarks"),
-        (redundancy.gap_table(found), "Information gap"),
-        (redundancy.pair_table(found), "Points that masking two loses beyond masking each"),
-        (redundancy.part_table(found), "Every mask"),
+        (redundancy.expert_table(masked), "Points lost where an expert is masked, and its CUR"),
+        (redundancy.rate_table(masked), "Conditional utilisation rate (CUR) by benchmarks"),
+        (redundancy.gap_table(masked), "Information gap"),
+        (redundancy.pair_table(masked), "Points that masking two loses beyond masking each"),
+        (redundancy.part_table(masked), "Every mask"),
     ]
     head = one_line(
-        f"{found.candidate.name} of {found.study.name}: features of masked experts are replaced by "
-        f"{INSTEAD[found.run.way]}"
+        f"{masked.candidate.name} of {masked.study.name}: "
+        f"features of masked experts are replaced by {INSTEAD[masked.run.way]}"
     )
     form = None if on_terminal(sys.stdout) else "md"
     return "\n\n".join(
         [
             head,
             *(reporting.shown(frame, form, caption).rstrip() for frame, caption in tables),
-            one_line(redundancy.summary(found)),
-            redundancy.correlation(found),
+            one_line(redundancy.summary(masked)),
+            redundancy.correlation(masked),
         ]
     )

@@ -151,8 +151,8 @@ def named_towers(name_or_path: str, overrides: Sequence[str] = ()) -> set[str]:
         if isinstance(value, str) and value.startswith(hub_encoders.PREFIX):
             yield value
         if isinstance(value, dict | list):
-            for one in value.values() if isinstance(value, dict) else value:
-                yield from below(one)
+            for child in value.values() if isinstance(value, dict) else value:
+                yield from below(child)
 
     return set(below(as_written(name_or_path, overrides).plain()))
 
@@ -183,7 +183,9 @@ def _find(given: str) -> tuple[Path, str]:
 def _checked(name: str, identifier: str, written: Written, tree: Located) -> Study:
     """The study, if everything it names exists and fits together."""
     base = checked(written.base, tree.value["base"], written.data)
-    benchmarks = {name: _asked(name, one, tree) for name, one in written.benchmarks.items()}
+    benchmarks = {
+        name: _asked(name, benchmark, tree) for name, benchmark in written.benchmarks.items()
+    }
     with error_location(tree, ["suite"]):
         suite = written.suite and suites.absolute(written.suite, tree.at(["suite"]).folder)
         if suite:

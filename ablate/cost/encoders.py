@@ -94,7 +94,7 @@ def counted(encoder: "Encoder", resolution: int) -> Cost:
         outputs += output.numel()
 
     encoder.requires_grad_(False)  # the counter follows what has a gradient, and fails at views
-    layers = [one for one in encoder.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder(torch.rand(1, 3, resolution, resolution))

@@ -189,7 +189,7 @@ def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
 
 def usual_size(study: Study, design: Design) -> Size:
     """Width and height of an image of what its last stage learns from, as of its benchmarks."""
-    sizes = [picture_size(study.data[one.data]) for one in design.recipe.stages().values()]
+    sizes = [picture_size(study.data[stage.data]) for stage in design.recipe.stages().values()]
     return sizes[-1] if sizes else TYPICAL
 
 

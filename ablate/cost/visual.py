@@ -81,11 +81,11 @@ def seen(design: Design, size: Size | None) -> Seen:
 @cache
 def _tiling(choice: str, side: int) -> Tiling:
     """`choice`: as JSON."""
-    found = json.loads(choice)
+    filled = json.loads(choice)
     try:
-        return tiling_of(found, side)
+        return tiling_of(filled, side)
     except ValueError as error:
-        raise UserError(f"tiling '{found['name']}': {error}") from error
+        raise UserError(f"tiling '{filled['name']}': {error}") from error
 
 
 def tiling_for(design: Design) -> Tiling:
@@ -119,11 +119,11 @@ def connected(design: Design) -> Connected:
         segments = tuple(tiling.segments(made.segments, made.grids))
     except ValueError as error:
         raise UserError(f"tiling '{design.tiling['name']}': {error}") from error
-    found = _connected(
+    measured = _connected(
         design.connector["name"], segments, made.grids, llm.width, tuple(sorted(options.items()))
     )
     marks = Cost(len(tiling.marks) * llm.width, 0)
-    return found._replace(cost=total([found.cost, marks]))
+    return measured._replace(cost=total([measured.cost, marks]))
 
 
 class Injected(NamedTuple):

@@ -99,9 +99,9 @@ class Conversations:
         """How many tokens each sample has for the language model, (n,)."""
         self.has_image: npt.NDArray[np.bool_] = np.concatenate(images) > 0
         """Whether a sample has an image, (n,)."""
-        shown = sum(int(one.sum()) for one in images)
+        shown = sum(int(flags.sum()) for flags in images)
         self.visual_tokens: float = (
-            sum(int(one.sum()) for one in seen) / shown if shown else float(tiles.most)
+            sum(int(flags.sum()) for flags in seen) / shown if shown else float(tiles.most)
         )
         """How many tokens an image becomes, in the mean of all samples."""
         if len(self) == 0:

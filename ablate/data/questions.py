@@ -34,18 +34,18 @@ def prepare_own_questions(task: SuiteTask, misfit: Misfit, root: Path) -> Path:
     asked, naming file, row and id: no answer in it, an image that is none, an answer that is a
     `misfit` for the task's metric; or where there are not as many questions as declared.
     """
-    own = task.own
-    assert own is not None
-    content = sha256_json([VERSION, own.fingerprint(), task.metric, task.questions])
+    questions = task.own
+    assert questions is not None
+    content = sha256_json([VERSION, questions.fingerprint(), task.metric, task.questions])
 
     def fill(partial: Path) -> None:
-        source = reader(own.conversations)
-        rows = list(_questions(source, own.images, partial, misfit))
+        source = reader(questions.conversations)
+        rows = list(_questions(source, questions.images, partial, misfit))
         if not rows:
-            raise UserError(f"{own.conversations}: there is no question in it")
+            raise UserError(f"{questions.conversations}: there is no question in it")
         if task.questions not in (None, len(rows)):
             declared = f"{len(rows):,} questions, but it declares {task.questions:,} (questions)"
-            raise UserError(f"{own.conversations}: {declared}")
+            raise UserError(f"{questions.conversations}: {declared}")
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         (partial / "questions.jsonl").write_text(text, encoding="utf-8")
 
@@ -69,10 +69,10 @@ def _questions(source: Reader, images: Path | None, into: Path, misfit: Misfit) 
             if isinstance(raw, Unreadable):
                 raise UserError(raw.reason)
             talk = conversation(raw, images)
-            shown = [_copied(one, images, into, copies) for one in talk.images]
+            shown = [_copied(image, images, into, copies) for image in talk.images]
             for question, answer in _pairs(talk):
-                if said := misfit(answer):
-                    raise UserError(said)
+                if fault := misfit(answer):
+                    raise UserError(fault)
                 yield {
                     "id": f"{asked:06d}",
                     "image": shown[0] if shown else f"none/{number:06d}",

@@ -114,7 +114,7 @@ class Encoder(nn.Module):
     def _dense(self, pixels: Tensor) -> list[Tensor]:
         """Its own map with those of earlier blocks, in it or beside it (Dense Connector)."""
         groups = dense_groups(self.num_blocks, self.spec.dense)
-        own, states = self.states(pixels, {number for group in groups for number in group})
+        last, states = self.states(pixels, {number for group in groups for number in group})
         means = [torch.stack([states[n] for n in group]).mean(dim=0) for group in groups]
         if self.spec.dense == "sti":
             return [own, *(F.avg_pool2d(mean, (1, STRIP)) for mean in means)]
@@ -174,13 +174,13 @@ class BlockEncoder(Encoder):
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
         grid = self.spec.patches(*pixels.shape[-2:])
-        tokens, found = self.embed(pixels), {}
+        tokens, by_layer = self.embed(pixels), {}
         for number in range(self._last):
             if number in wanted:
-                found[number] = self._map(tokens, grid)
+                by_layer[number] = self._map(tokens, grid)
             tokens = self.run(tokens, grid, number, number + 1)
-        own = self._map(tokens, grid)
-        return own, {**found, **({self._last: own} if self._last in wanted else {})}
+        last = self._map(tokens, grid)
+        return last, {**by_layer, **({self._last: last} if self._last in wanted else {})}
 
     @property
     def _last(self) -> int:

@@ -63,7 +63,7 @@ class HubEncoder(Encoder):
         del self.model  # not both in memory
         try:
             with skip_init():
-                model, told = tower.from_pretrained(
+                model, info = tower.from_pretrained(
                     path.parent,
                     config=self.config,
                     dtype=torch.float32,
@@ -74,8 +74,8 @@ class HubEncoder(Encoder):
         except (RuntimeError, ValueError, OSError) as error:
             raise UserError(f"weights {path}: {' '.join(str(error).split())[:240]}") from error
         self._adopt(model)
-        own = {f"model.{name}" for name in told["missing_keys"]} & self.state_dict().keys()
-        for name in sorted(own):
+        missing = {f"model.{name}" for name in info["missing_keys"]} & self.state_dict().keys()
+        for name in sorted(missing):
             raise UserError(f"weights {path}: nothing in it fills the model's tensor '{name}'")
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -84,11 +84,11 @@ class HubEncoder(Encoder):
         return self._map(self._run(pixels).last_hidden_state, pixels)
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
-        found = self._run(pixels, output_hidden_states=True)
+        outputs = self._run(pixels, output_hidden_states=True)
         layer = self.spec.layer
-        own = found.last_hidden_state if layer is None else found.hidden_states[layer]
-        return self._map(own, pixels), {
-            number: self._map(found.hidden_states[number], pixels) for number in wanted
+        last = outputs.last_hidden_state if layer is None else outputs.hidden_states[layer]
+        return self._map(last, pixels), {
+            number: self._map(outputs.hidden_states[number], pixels) for number in wanted
         }
 
     def _run(self, pixels: Tensor, **how: Any) -> Any:

@@ -49,32 +49,35 @@ class TimmEncoder(Encoder):
     def load_published(self, path: Path, sha256: str | None = None) -> None:
         """As timm loads it: names translated, tables of positions resampled to its own size."""
         require_sha256(path, sha256)
-        own = {"pretrained": True, "pretrained_cfg_overlay": {"file": path, "custom_load": False}}
+        options = {
+            "pretrained": True,
+            "pretrained_cfg_overlay": {"file": path, "custom_load": False},
+        }
         del self.model  # not both in memory
         try:
             with skip_init():
-                network = _network(self.spec, **own)
+                network = _network(self.spec, **options)
         except (RuntimeError, ValueError, KeyError, OSError) as error:
             raise UserError(f"weights {path}: {' '.join(str(error).split())[:240]}") from error
         self._adopt(network)
 
     def features(self, pixels: Tensor) -> Tensor:
         norm = self.spec.architecture.get("norm", True)
-        own: Tensor = self._run(pixels, intermediates_only=True, norm=norm)[-1]
-        return own
+        last: Tensor = self._run(pixels, intermediates_only=True, norm=norm)[-1]
+        return last
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
         numbers = sorted({*wanted, len(self.model.blocks)} - {0})
         _, maps = self._run(pixels, indices=[number - 1 for number in numbers])
-        found = dict(zip(numbers, maps, strict=True))
-        own = self.model.norm(maps[-1].movedim(1, -1)).movedim(-1, 1)
+        by_layer = dict(zip(numbers, maps, strict=True))
+        last = self.model.norm(maps[-1].movedim(1, -1)).movedim(-1, 1)
         if 0 in wanted:
             assert self._entering is not None
             rows, columns = maps[0].shape[-2:]
             tokens = self._entering[:, -rows * columns :]
-            found[0] = tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+            by_layer[0] = tokens.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
         self._entering = None
-        return own, found
+        return last, by_layer
 
     def _run(self, pixels: Tensor, **how: Any) -> Any:
         """timm's `forward_intermediates` of (B,3,h,w), without a border too narrow for a patch."""

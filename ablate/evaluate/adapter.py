@@ -53,7 +53,7 @@ class Ask(NamedTuple):
     """One question: its place among the requests, its name, text, how it may be answered, what its
     prompt is with so many images, and how to open them."""
 
-    place: int
+    number: int
     name: str
     text: str
     options: Mapping[str, Any]
@@ -136,9 +136,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
-        own: list[tuple[int, str]] = []
+        dealt_here: list[tuple[int, str]] = []
         names = [name_of(request) for request in requests]
-        new = [place for place, name in enumerate(names) if name not in self.known]
+        new = [index for index, name in enumerate(names) if name not in self.known]
         done = 0
         for number, asks in enumerate(self._batches([requests[n] for n in new])):
             if number % self.world.size == self.world.rank:
@@ -146,13 +146,13 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             done += len(asks)
             if self.watch:
                 self.watch(done)
-        dealt = self.world.gather(own)
+        dealt = self.world.gather(dealt_here)
         if not self.world.leads:
             raise NothingToScoreError
-        given = {new[place]: answer for some in dealt for place, answer in some}
-        said = [given[n] if n in given else self.known[name] for n, name in enumerate(names)]
-        self.said = dict(zip(names, said, strict=True))
-        return said
+        given = {new[index]: answer for some in dealt for index, answer in some}
+        in_order = [given[n] if n in given else self.known[name] for n, name in enumerate(names)]
+        self.answered = dict(zip(names, in_order, strict=True))
+        return in_order
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""
@@ -228,11 +228,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             if len(pictures) != ask.images:
                 [prompts[place]] = self._prompts([ask.text], [len(pictures)])
         rooms = {
-            place: self._room(len(prompts[place]), pictures) for place, pictures in enumerate(shown)
+            index: self._room(len(prompts[index]), pictures) for index, pictures in enumerate(shown)
         }
-        for place in [place for place, room in rooms.items() if room <= 0]:
-            short = 1 - rooms.pop(place)
-            print(f"{asks[place].name}: left unanswered, {short} tokens too long", file=sys.stderr)
+        for index in [index for index, room in rooms.items() if room <= 0]:
+            short = 1 - rooms.pop(index)
+            print(f"{asks[index].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
             most = [min(_most(asks[place]), room) for place, room in rooms.items()]
             with self._precision:

@@ -23,32 +23,34 @@ from ablate.evaluate.dialogue import Pixels
 from fusion_zoo import FeatureMap, at_least_fp32
 
 
-def attribute(subject: Answerer, question: str, pixels: Pixels, said: str) -> Mapping[str, Tensor]:
-    """By expert the (H,W) contributions to the log-probability of saying `said`: above zero where
+def attribute(
+    subject: Answerer, question: str, pixels: Pixels, answer: str
+) -> Mapping[str, Tensor]:
+    """By expert the (H,W) contributions to the log-probability of this `answer`: above zero where
     what is seen speaks for it, below where it speaks against.
 
     A base whose blocks the fusion runs itself is left out. UserError for an empty answer.
     """
-    if not said:
+    if not answer:
         raise UserError("the answer is empty: there is nothing to explain")
     model = subject.model.eval()
     if model.tiles.cuts:
         raise UserError("an answer of a model that cuts images into tiles cannot be explained yet")
     chat = Chat(subject.tokenizer)
-    [tokens] = chat.encode([[_asked(question), {"role": "assistant", "content": said}]])
+    [tokens] = chat.encode([[_asked(question), {"role": "assistant", "content": answer}]])
     batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])
     with _MapsWatched(model.mixture.fusion) as maps, torch.enable_grad():
-        found = model(batch)
-        learnt = found.targets != IGNORE_INDEX
-        likely = at_least_fp32(found.logits).log_softmax(-1)
-        picked = likely.gather(-1, found.targets.clamp(min=0)[..., None])[..., 0]
+        output = model(batch)
+        learnt = output.targets != IGNORE_INDEX
+        likely = at_least_fp32(output.logits).log_softmax(-1)
+        picked = likely.gather(-1, output.targets.clamp(min=0)[..., None])[..., 0]
         gradients = torch.autograd.grad((picked * learnt).sum(), maps.given, allow_unused=True)
     shapes = [len(encoder.shapes) for encoder in model.mixture.all_encoders]
     first = [sum(shapes[:number]) for number in range(len(shapes))]
     inside = model.mixture.fusion.reaches_inside_base
     return {
-        spec.title: _summed(maps.given[place], gradients[place])
-        for number, (spec, place) in enumerate(zip(model.spec.encoders, first, strict=True))
+        spec.title: _summed(maps.given[index], gradients[index])
+        for number, (spec, index) in enumerate(zip(model.spec.encoders, first, strict=True))
         if number or not inside
     }
 
@@ -80,5 +82,5 @@ class _MapsWatched:
 
     def _watch(self, fusion: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         maps: Sequence[FeatureMap] = given[0]
-        self.given = [one.tensor.detach().requires_grad_() for one in maps]
+        self.given = [feature_map.tensor.detach().requires_grad_() for feature_map in maps]
         return [FeatureMap(tensor) for tensor in self.given], *given[1:]

@@ -45,8 +45,8 @@ class Dialogue:
         seen, sizes = cut_images(self._pictures, self._model.tiles)
         rows = torch.zeros(len(self._pictures), dtype=torch.int64)
         batch = dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
-        [said] = self._model.generate(batch, self._room, self._chat.stop_ids)
-        answer: str = self._tokenizer.decode(said, skip_special_tokens=True).strip()
+        [written] = self._model.generate(batch, self._room, self._chat.stop_ids)
+        answer: str = self._tokenizer.decode(written, skip_special_tokens=True).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         self._before = ""
         return answer

@@ -48,7 +48,7 @@ def mask(ctx: "StepContext") -> dict[str, Any]:
     parts = [read_json(asked.part(task)) for task in suite.tasks]
     order = sorted(
         ((task, row) for task, part in enumerate(parts) for row in range(len(part["rows"][0]))),
-        key=lambda place: _key(parts[place[0]]["rows"][0][place[1]]),
+        key=lambda pair: _key(parts[pair[0]]["rows"][0][pair[1]]),
     )
     rows = [
         [parts[task]["rows"][number][row] for task, row in order]
@@ -102,12 +102,12 @@ def _ask(
             before + answered, total, task.task
         )
         adapter.known = {}
-        found = [run_task(adapter, task, asked)]
+        parts = [run_task(adapter, task, asked)]
         for answers in adapter.masked:
             adapter.known = answers  # nothing is asked any more: lmms-eval scores what was said
-            found.append(run_task(adapter, task, asked))
-        rows = [one["rows"] for one in found]
-        write_json(asked.part(task), {"rows": rows, "seconds": found[0]["seconds"]})
+            parts.append(run_task(adapter, task, asked))
+        rows = [part["rows"] for part in parts]
+        write_json(asked.part(task), {"rows": rows, "seconds": parts[0]["seconds"]})
         done += sizes[task.task]
 
 
@@ -175,11 +175,11 @@ class MaskedLMM(AblateLMM):
         for asks in self._batches(requests):
             pictures = [picture for ask in asks for picture in self._open(ask)]
             with self._precision:
-                digests, found = self._of_images(pictures, self._features)
+                digests, features = self._of_images(pictures, self._features)
             for digest in dict.fromkeys(digests):
                 if digest not in seen:
                     seen.add(digest)
-                    total += found[digest].to(total)
+                    total += features[digest].to(total)
         return (total / max(len(seen), 1)).float()
 
     def _features(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:

@@ -59,8 +59,8 @@ def write_own_task(task: SuiteTask, data: Path, rows: Sequence[Row], folder: Pat
     kept = {name: [row[name] for row in rows] for name in ("question", "answer")}
     images = [[str(data.absolute() / image) for image in row["images"]] for row in rows]
     columns = {**kept, "images": images, "metric": [task.metric] * len(rows)}
-    found = datasets.DatasetDict({"test": datasets.Dataset.from_dict(columns)})
-    found.save_to_disk(str(folder / "sets" / task.task))
+    sets = datasets.DatasetDict({"test": datasets.Dataset.from_dict(columns)})
+    sets.save_to_disk(str(folder / "sets" / task.task))
     fields = {
         "include": str(OWN_TASK / "base.yaml"),
         "task": task.task,

@@ -85,12 +85,12 @@ def repositories(names: Iterable[str]) -> list[Need]:
 
 def towers(titles: Iterable[str]) -> list[Need]:
     """Of the encoders `hf:...`, those that are known by their repository alone."""
-    found: dict[str, list[str]] = {}
+    by_repository: dict[str, list[str]] = {}
     for title in sorted(titles):
         repository = hub_encoders.repository(title)
         if repository:
-            found.setdefault(repository, []).append(title)
-    return [_tower(repository, tuple(names)) for repository, names in found.items()]
+            by_repository.setdefault(repository, []).append(title)
+    return [_tower(repository, tuple(names)) for repository, names in by_repository.items()]
 
 
 def _tower(repository: str, names: tuple[str, ...]) -> Need:

@@ -56,16 +56,16 @@ def _by_conversation(
     media: Sequence[Tensor], rows: Tensor, numbers: Tensor, batch: int
 ) -> tuple[Tensor, Tensor]:
     """(B,M,C) media of images in these rows, and (B,M) the numbers of their images."""
-    sizes = torch.tensor([len(one) for one in media], dtype=torch.long, device=rows.device)
+    sizes = torch.tensor([len(tokens) for tokens in media], dtype=torch.long, device=rows.device)
     row, number = rows.repeat_interleave(sizes), numbers.repeat_interleave(sizes)
     counts = torch.bincount(row, minlength=batch)
-    place = torch.arange(len(row), device=rows.device) - (counts.cumsum(0) - counts)[row]
+    slot = torch.arange(len(row), device=rows.device) - (counts.cumsum(0) - counts)[row]
     most = int(counts.max())
-    of = numbers.new_full((batch, most), BEYOND).index_put((row, place), number)
+    of = numbers.new_full((batch, most), BEYOND).index_put((row, slot), number)
     if not media:
         return torch.zeros(batch, 0, 0, device=rows.device), of
     flat = torch.cat([*media])
-    held = flat.new_zeros(batch, most, flat.shape[1]).index_put((row, place), flat)
+    held = flat.new_zeros(batch, most, flat.shape[1]).index_put((row, slot), flat)
     return held, of
 
 
@@ -111,8 +111,13 @@ class Injector:
     @property
     def acts(self) -> bool:
         """Whether the injection changes anything."""
-        one = self.injection
-        return bool(one.before_blocks or one.after_blocks or one.linears or one.masks)
+        injection = self.injection
+        return bool(
+            injection.before_blocks
+            or injection.after_blocks
+            or injection.linears
+            or injection.masks
+        )
 
     def _before(
         self, number: int, block: nn.Module, args: tuple[Any, ...], more: Mapping[str, Any]
@@ -143,16 +148,16 @@ class Injector:
         return self.injection.linear(number, name, args[0], given, seen)
 
     def _mask(
-        self, place: int, block: nn.Module, args: tuple[Any, ...], more: Mapping[str, Any]
+        self, position: int, block: nn.Module, args: tuple[Any, ...], more: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         hidden: Tensor = args[0] if args else more["hidden_states"]
         length = hidden.shape[1]
         if self.seen is None or length < self.seen.begun.shape[1]:  # a last token sees all anyway
             return None
-        given = args[place] if place < len(args) else more.get("attention_mask")
+        given = args[position] if position < len(args) else more.get("attention_mask")
         mask = _opened(given, self.injection.two_way(self.seen))
-        if place < len(args):
-            return (*args[:place], mask, *args[place + 1 :]), dict(more)
+        if position < len(args):
+            return (*args[:position], mask, *args[position + 1 :]), dict(more)
         return args, {**more, "attention_mask": mask}
 
     def _seen(self, hidden: Tensor) -> Seen | None:

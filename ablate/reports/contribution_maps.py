@@ -44,21 +44,19 @@ def contribution_maps(heading: str, answers: Sequence[Explained]) -> Figure:
     for row, answer in zip(panels, answers, strict=True):
         row[0].imshow(answer.pixels)
         row[0].set_title(answer.answer, fontsize=9)
-        most = max((float(np.abs(found).max()) for found in answer.maps.values()), default=0.0)
-        for panel, (title, found) in zip(row[1:], answer.maps.items(), strict=False):
-            _behind(panel, answer.pixels, found, most or 1.0)
+        most = max((float(np.abs(map_).max()) for map_ in answer.maps.values()), default=0.0)
+        for panel, (title, map_) in zip(row[1:], answer.maps.items(), strict=False):
+            _behind(panel, answer.pixels, map_, most or 1.0)
             panel.set_title(title, fontsize=9)
     return figure
 
 
-def _behind(
-    panel: Axes, pixels: NDArray[np.uint8], found: NDArray[np.float32], most: float
-) -> None:
+def _behind(panel: Axes, pixels: NDArray[np.uint8], map_: NDArray[np.float32], most: float) -> None:
     """A map over the picture in pale grey."""
     height, width = pixels.shape[:2]
     panel.imshow(pixels.mean(-1), cmap="gray", vmin=-255, vmax=255)
     panel.imshow(
-        found,
+        map_,
         cmap="RdBu_r",
         vmin=-most,
         vmax=most,

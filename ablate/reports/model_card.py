@@ -113,8 +113,8 @@ def _data(candidate: CandidateResult) -> Iterator[str]:
         if source := step.spec.get("data"):
             words = {name: value for name, value in source.items() if value is not None}
             content = sha256_json(words.pop("fingerprint"))
-            said = ", ".join(f"{name} {_text(value)}" for name, value in words.items())
-            users.setdefault(f"{said}; content `{content[:12]}`", []).append(step.name)
+            described = ", ".join(f"{name} {_text(value)}" for name, value in words.items())
+            users.setdefault(f"{described}; content `{content[:12]}`", []).append(step.name)
     for line, names in users.items():
         yield f"- {', '.join(dict.fromkeys(names))}: {line}"
 
@@ -123,11 +123,11 @@ def _scores(study: StudyResult, candidate: CandidateResult) -> Iterator[dict[str
     board = study.scoreboard
     for task in board.tasks:
         asked = sum(name == task for name, _ in board.questions)
-        found = board.score(candidate, (task,))
+        interval = board.score(candidate, (task,))
         yield {
             "benchmark": study.tasks.get(task, task),
             "questions": asked,
-            **estimate("score", found),
+            **estimate("score", interval),
         }
     mean = estimate("score", board.score(candidate))
     yield {"benchmark": "mean", "questions": len(board.questions), **mean}
@@ -144,8 +144,8 @@ def _others(study: StudyResult, candidate: CandidateResult) -> str:
             others, board.differences([(candidate, other) for other in others]), strict=True
         )
     ]
-    told = "Differences are this candidate minus the other, in points of the mean."
-    return f"{told}\n\n{markdown(framed(rows, []))}"
+    note = "Differences are this candidate minus the other, in points of the mean."
+    return f"{note}\n\n{markdown(framed(rows, []))}"
 
 
 def _text(value: object) -> str:

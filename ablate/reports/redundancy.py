@@ -50,8 +50,8 @@ class Redundancy:
         groups: dict[str, list[str]] = {}
         for task in tasks:
             groups.setdefault(self.study.families.get(task) or ALL, []).append(task)
-        found = {name: tuple(members) for name, members in groups.items()}
-        return {**found, ALL: tuple(tasks)}
+        named = {name: tuple(members) for name, members in groups.items()}
+        return {**named, ALL: tuple(tasks)}
 
     def utilisation(self, expert: int, family: str = ALL) -> Interval | None:
         """The conditional utilisation rate in per cent; None where the whole mixture scores 0."""
@@ -85,10 +85,10 @@ class Redundancy:
         two, in which nothing would be left.
         """
         both = self._without((first, second))
-        one, other = self._without((first,)), self._without((second,))
-        if both is None or one is None or other is None:
+        without_first, without_second = self._without((first,)), self._without((second,))
+        if both is None or without_first is None or without_second is None:
             return None
-        return self._contrast({0: -1.0, both: -1.0, one: 1.0, other: 1.0}, ALL)
+        return self._contrast({0: -1.0, both: -1.0, without_first: 1.0, without_second: 1.0}, ALL)
 
     def score(self, number: int) -> Interval:
         """The composite under the mask of this number."""
@@ -166,45 +166,52 @@ def _percentiles(value: float, drawn: Floats) -> Interval:
     return Interval(float(value), float(min(low, value)), float(max(high, value)))
 
 
-def expert_table(found: Redundancy) -> pd.DataFrame:
+def expert_table(redundancy: Redundancy) -> pd.DataFrame:
     """A row an expert: the points that are lost where it is `masked`, its rate of use over all
     benchmarks, and what the mixture is ahead of the one `trained` without it."""
     rows = [
         {
             "expert": title,
-            **estimate("masked", found.lost(expert)),
-            **estimate("used", found.utilisation(expert)),
-            **estimate("trained", found.trained_without(expert)),
+            **estimate("masked", redundancy.lost(expert)),
+            **estimate("used", redundancy.utilisation(expert)),
+            **estimate("trained", redundancy.trained_without(expert)),
         }
-        for expert, title in enumerate(found.experts)
+        for expert, title in enumerate(redundancy.experts)
     ]
     return framed(rows, ["expert", "masked", "used", "trained"])
 
 
-def rate_table(found: Redundancy) -> pd.DataFrame:
+def rate_table(redundancy: Redundancy) -> pd.DataFrame:
     """A row an expert and family of benchmarks: the conditional utilisation rate."""
     rows = [
-        {"expert": title, "family": family, **estimate("used", found.utilisation(expert, family))}
-        for expert, title in enumerate(found.experts)
-        for family in found.families
+        {
+            "expert": title,
+            "family": family,
+            **estimate("used", redundancy.utilisation(expert, family)),
+        }
+        for expert, title in enumerate(redundancy.experts)
+        for family in redundancy.families
     ]
     return framed(rows, ["expert", "family", "used"])
 
 
-def gap_table(found: Redundancy) -> pd.DataFrame:
+def gap_table(redundancy: Redundancy) -> pd.DataFrame:
     """A row a family of benchmarks: the information gap."""
-    rows = [{"family": family, **estimate("gap", found.gap(family))} for family in found.families]
+    rows = [
+        {"family": family, **estimate("gap", redundancy.gap(family))}
+        for family in redundancy.families
+    ]
     return framed(rows, ["family", "gap"])
 
 
-def pair_table(found: Redundancy) -> pd.DataFrame:
+def pair_table(redundancy: Redundancy) -> pd.DataFrame:
     """A row two experts: the points that masking both loses beyond what masking each loses."""
-    numbers = range(len(found.experts))
+    numbers = range(len(redundancy.experts))
     rows = [
         {
-            "expert": found.experts[first],
-            "other": found.experts[second],
-            **estimate("together", found.shared(first, second)),
+            "expert": redundancy.experts[first],
+            "other": redundancy.experts[second],
+            **estimate("together", redundancy.shared(first, second)),
         }
         for first in numbers
         for second in numbers
@@ -213,36 +220,36 @@ def pair_table(found: Redundancy) -> pd.DataFrame:
     return framed(rows, ["expert", "other", "together"])
 
 
-def part_table(found: Redundancy) -> pd.DataFrame:
+def part_table(redundancy: Redundancy) -> pd.DataFrame:
     """A row a mask, the best score first: what it keeps, scores, loses, and saves."""
     rows = [
         {
-            "kept": " + ".join(found.experts[expert] for expert in kept),
-            **estimate("score", found.score(number)),
-            **estimate("masked", found.lost(*_masked(found, kept))),
-            "saved_flops": found.flops_saved(number),
+            "kept": " + ".join(redundancy.experts[expert] for expert in kept),
+            **estimate("score", redundancy.score(number)),
+            **estimate("masked", redundancy.lost(*_masked(redundancy, kept))),
+            "saved_flops": redundancy.flops_saved(number),
         }
-        for number, kept in enumerate(found.run.kept)
+        for number, kept in enumerate(redundancy.run.kept)
     ]
     frame = framed(rows, ["kept", "score", "masked", "saved_flops"])
     return frame.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
-def _masked(found: Redundancy, kept: Sequence[int]) -> list[int]:
-    return [number for number in range(len(found.experts)) if number not in kept]
+def _masked(redundancy: Redundancy, kept: Sequence[int]) -> list[int]:
+    return [number for number in range(len(redundancy.experts)) if number not in kept]
 
 
-def summary(found: Redundancy) -> str:
+def summary(redundancy: Redundancy) -> str:
     """The best sub-mixture, what it saves and how sure it is, in a sentence."""
-    number = found.best_part
+    number = redundancy.best_part
     if number is None:
         return "A mixture of one expert has no part to be scored."
-    kept = found.run.kept[number]
-    behind = found.lost(*_masked(found, kept))
+    kept = redundancy.run.kept[number]
+    behind = redundancy.lost(*_masked(redundancy, kept))
     assert behind is not None
-    saved = found.flops_saved(number)
+    saved = redundancy.flops_saved(number)
     ahead = -behind.estimate
-    named = " + ".join(found.experts[expert] for expert in kept)
+    named = " + ".join(redundancy.experts[expert] for expert in kept)
     sure = "which these answers do not tell from none" if behind.tie else "more than chance"
     cost = "" if saved is None else f" and saves {saved:.0f} % of the encoders' FLOPs"
     return (
@@ -251,9 +258,9 @@ def summary(found: Redundancy) -> str:
     )
 
 
-def correlation(found: Redundancy) -> str:
+def correlation(redundancy: Redundancy) -> str:
     """How well masking foretells what training without an expert comes to, in a sentence."""
-    if (rank := found.rank_correlation) is None:
+    if (rank := redundancy.rank_correlation) is None:
         return (
             f"Fewer than {FEWEST} experts have a mixture of this study that was trained without "
             "them: how well masking foretells that is not known."

@@ -56,15 +56,15 @@ class MaskedRun:
     @classmethod
     def load(cls, step: Step, folder: Path, record: Mapping[str, Any]) -> "MaskedRun":
         """From what the step has left in the store."""
-        found = read_json(folder / MASKED)
+        written = read_json(folder / MASKED)
         [trained] = step.parents.values()
         encoders = trained.spec["model"]["encoders"]
         return cls(
             step.spec["way"],
             [f"{encoder['name']}@{encoder['resolution']}" for encoder in encoders],
-            [(task, name, image) for task, name, image in found["questions"]],
-            [tuple(mask["kept"]) for mask in found["masks"]],
-            [mask["scores"] for mask in found["masks"]],
-            [mask["weights"] for mask in found["masks"]],
+            [(task, name, image) for task, name, image in written["questions"]],
+            [tuple(mask["kept"]) for mask in written["masks"]],
+            [mask["scores"] for mask in written["masks"]],
+            [mask["weights"] for mask in written["masks"]],
             float(record["seconds"]),
         )

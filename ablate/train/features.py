@@ -58,7 +58,7 @@ def use_features(
     parts = {name: part for name, part in data.parts.items() if part.index.num_images}
     views = {name: data.tiles.num_views(sizes) for name, sizes in data.sizes.items()}
     rows = {name: views[name].sum() if views else parts[name].index.num_images for name in parts}
-    sizes = [4 * feature_size(one) * count for one in encoders for count in rows.values()]
+    sizes = [4 * feature_size(encoder) * count for encoder in encoders for count in rows.values()]
     if max(sizes, default=0) > LIMIT or 2 * sum(sizes) > shutil.disk_usage(ctx.home).free:
         return
     for name, part in parts.items():

@@ -37,8 +37,8 @@ class Attention(nn.Module):
     def flops(self, queries: int, keys: int) -> int:
         """Operations of so many queries over so many keys."""
         inner = self.query.out_features
-        own = queries * (self.query.in_features + self.output.out_features)
-        return 2 * inner * (own + 2 * keys * self.key.in_features + 2 * queries * keys)
+        projected = queries * (self.query.in_features + self.output.out_features)
+        return 2 * inner * (projected + 2 * keys * self.key.in_features + 2 * queries * keys)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor | None = None, mask: Tensor | None = None
@@ -52,8 +52,8 @@ class Attention(nn.Module):
                 (self.value, key if value is None else value),
             )
         )
-        found = F.scaled_dot_product_attention(q, k, v, mask)
-        given: Tensor = self.output(found.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, mask)
+        given: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return given
 
 

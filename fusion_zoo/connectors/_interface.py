@@ -50,14 +50,14 @@ class Connector(nn.Module):
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def flops(self, said: int = 0) -> int:
-        """Operations of one image's forward pass, counted as a fusion's; `said`: tokens of its
+    def flops(self, text_tokens: int = 0) -> int:
+        """Operations of one image's forward pass, counted as a fusion's; `text_tokens`: of its
         instruction, for one that asks for it."""
         raise NotImplementedError
 
     def __call__(self, segments: Sequence[Tensor], context: Instruction | None = None) -> Tensor:
         """(B,N_i,C_i) a segment -> (B,L,D). ValueError unless they are what it was built for."""
-        given = tuple(Segment(*one.shape[1:]) for one in segments)
+        given = tuple(Segment(*tokens.shape[1:]) for tokens in segments)
         if given != self.segments:
             raise ValueError(f"built for segments {self.segments}, given {given}")
         more = {"context": context} if self.asks_instruction else {}
@@ -77,7 +77,7 @@ class SegmentLayer(nn.Module):
     num_tokens: int
     grid: Grid | None = None
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         raise NotImplementedError
 
 
@@ -92,8 +92,10 @@ class EachSegment(Connector):
         self.num_tokens = sum(layer.num_tokens for layer in layers)
         self.grid = layers[0].grid if len(layers) == 1 else None
 
-    def flops(self, said: int = 0) -> int:
-        return sum(layer.flops(said) for layer in self.layers if isinstance(layer, SegmentLayer))
+    def flops(self, text_tokens: int = 0) -> int:
+        return sum(
+            layer.flops(text_tokens) for layer in self.layers if isinstance(layer, SegmentLayer)
+        )
 
     def forward(self, segments: Sequence[Tensor], context: Instruction | None = None) -> Tensor:
         more = {"context": context} if self.asks_instruction else {}

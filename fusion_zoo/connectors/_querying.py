@@ -56,10 +56,10 @@ class QueryingTransformer(nn.Module):
         self.size = (queries, width)
         self.text_width = text
 
-    def flops(self, keys: int, said: int = 0) -> int:
+    def flops(self, keys: int, text_tokens: int = 0) -> int:
         queries, width = self.size
-        read = 2 * said * self.text_width * width
-        text = said if self.text_width else 0
+        read = 2 * text_tokens * self.text_width * width
+        text = text_tokens if self.text_width else 0
         blocks = (block for block in self.blocks if isinstance(block, _Block))
         return read + sum(block.flops(queries, keys, text) for block in blocks)
 
@@ -68,16 +68,18 @@ class QueryingTransformer(nn.Module):
         rows = self.queries.expand(len(visual), -1, -1)
         count, mask = rows.shape[1], None
         if context is not None:
-            place = torch.arange(context.mask.shape[1], device=rows.device).clamp(max=POSITIONS - 1)
-            said = self.text(context.tokens.to(self.text.weight.dtype)) + self.places[place]
-            rows = torch.cat([rows, said.to(rows.dtype)], dim=1)
+            positions = torch.arange(context.mask.shape[1], device=rows.device).clamp(
+                max=POSITIONS - 1
+            )
+            embedded = self.text(context.tokens.to(self.text.weight.dtype)) + self.places[positions]
+            rows = torch.cat([rows, embedded.to(rows.dtype)], dim=1)
             real = torch.ones_like(context.mask[:, :1]).expand(-1, count)
             mask = torch.cat([real, context.mask], dim=1)[:, None, None]
         rows = self.norm(rows)
         for block in self.blocks:
             rows = block(rows, visual, count, mask)
-        found: Tensor = rows[:, :count]
-        return found
+        queried: Tensor = rows[:, :count]
+        return queried
 
 
 class _Block(nn.Module):
@@ -98,15 +100,15 @@ class _Block(nn.Module):
             self.text_norm = nn.LayerNorm(width, eps=EPSILON)
         self.width = width
 
-    def flops(self, queries: int, keys: int, said: int) -> int:
-        kept = queries + said * self.writes
-        total = self.attention.flops(kept, queries + said) + 16 * kept * self.width**2
+    def flops(self, queries: int, keys: int, text_tokens: int) -> int:
+        kept = queries + text_tokens * self.writes
+        total = self.attention.flops(kept, queries + text_tokens) + 16 * kept * self.width**2
         return total + (self.cross.flops(queries, keys) if self.reads else 0)
 
     def forward(self, rows: Tensor, visual: Tensor, count: int, mask: Tensor | None) -> Tensor:
-        own = rows if self.writes else rows[:, :count]
-        own = self.attention_norm(own + self.attention(own, rows, mask=mask))
-        queries, text = own[:, :count], own[:, count:]
+        kept = rows if self.writes else rows[:, :count]
+        kept = self.attention_norm(kept + self.attention(kept, rows, mask=mask))
+        queries, text = kept[:, :count], kept[:, count:]
         if self.reads:
             queries = self.cross_norm(queries + self.cross(queries, visual))
         queries = self.feed_norm(queries + self.feed(queries))

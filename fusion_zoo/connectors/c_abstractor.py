@@ -66,7 +66,7 @@ class _Abstractor(SegmentLayer):
             read += [nn.SiLU(), nn.Linear(width, width)]
         self.read = nn.Sequential(*read)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         rows, columns = self.given
         linear = sum(
             2 * layer.in_features * layer.out_features

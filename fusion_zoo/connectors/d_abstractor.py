@@ -77,7 +77,7 @@ class _Abstractor(SegmentLayer):
         self.projection = nn.Linear(inner, width) if inner != width else nn.Identity()
         self.widths = (segment.channels, inner, width)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         channels, inner, width = self.widths
         read = self.given[0] * self.given[1]
         total = 2 * read * channels * inner * (channels != inner)
@@ -170,6 +170,6 @@ class DeformableAttention(nn.Module):
         logits = at_least_fp32(self.weights(query)).reshape(batch, count, *self.samples)
         values = self.value(visual).to(offsets.dtype)
         places = points[:, None, None] + offsets / offsets.new_tensor(grid[::-1])
-        found = sample(FeatureMap.from_tokens(values, grid), places, logits.softmax(dim=-1))
-        given: Tensor = self.output(found.to(query.dtype))
+        sampled = sample(FeatureMap.from_tokens(values, grid), places, logits.softmax(dim=-1))
+        given: Tensor = self.output(sampled.to(query.dtype))
         return given

@@ -28,7 +28,7 @@ class Identity(Connector):
         self.num_tokens = sum(segment.tokens for segment in self.segments)
         self.grid = self.grids[0] if len(self.grids) == 1 else None
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         return 0
 
     def forward(self, segments: Sequence[Tensor]) -> Tensor:

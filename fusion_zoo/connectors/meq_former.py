@@ -41,7 +41,7 @@ class MeqFormer(Connector):
             raise ValueError("the fusion makes no tokens for it")
         self.asks_instruction = instruction
         self.num_tokens = queries * len(self.segments)
-        self.enter = nn.ModuleList(nn.Linear(one.channels, inner) for one in self.segments)
+        self.enter = nn.ModuleList(nn.Linear(segment.channels, inner) for segment in self.segments)
         self.former = QueryingTransformer(
             self.num_tokens,
             inner,
@@ -54,12 +54,12 @@ class MeqFormer(Connector):
         self.read = nn.Linear(inner, width)
         self.inner = inner
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         total = 2 * self.num_tokens * self.inner * self.width
         total += sum(2 * n * channels * self.inner for n, channels in self.segments)
-        return total + self.former.flops(sum(n for n, _ in self.segments), said)
+        return total + self.former.flops(sum(n for n, _ in self.segments), text_tokens)
 
     def forward(self, segments: Sequence[Tensor], context: Instruction | None = None) -> Tensor:
-        entered = [layer(one) for layer, one in zip(self.enter, segments, strict=True)]
-        found: Tensor = self.read(self.former(torch.cat(entered, dim=1), context))
-        return found
+        entered = [layer(tokens) for layer, tokens in zip(self.enter, segments, strict=True)]
+        queried: Tensor = self.read(self.former(torch.cat(entered, dim=1), context))
+        return queried

@@ -46,7 +46,7 @@ class Mlp(Connector):
         self.num_tokens = sum(segment.tokens for segment in self.segments)
         self.grid = self.grids[0] if len(self.grids) == 1 else None
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         rest = (self.depth - 1) * self.width
         return sum(2 * n * self.width * (channels + rest) for n, channels in self.segments)
 

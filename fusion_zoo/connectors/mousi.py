@@ -45,18 +45,20 @@ class Mousi(Connector):
         )
         self.shared = nn.Linear(self.inner, width)
 
-    def flops(self, said: int = 0) -> int:
-        own = sum(-(-n // self.patches) * self.patches * c * self.inner for n, c in self.segments)
-        return 2 * (own + self.num_tokens * self.inner * self.width)
+    def flops(self, text_tokens: int = 0) -> int:
+        entered = sum(
+            -(-n // self.patches) * self.patches * c * self.inner for n, c in self.segments
+        )
+        return 2 * (entered + self.num_tokens * self.inner * self.width)
 
     def forward(self, segments: Sequence[Tensor]) -> Tensor:
         made = [
             layer(
-                F.pad(one, (0, 0, 0, -one.shape[1] % self.patches)).reshape(
-                    len(one), -1, layer.in_features
+                F.pad(tokens, (0, 0, 0, -tokens.shape[1] % self.patches)).reshape(
+                    len(tokens), -1, layer.in_features
                 )
             )
-            for layer, one in zip(self.own, segments, strict=True)
+            for layer, tokens in zip(self.own, segments, strict=True)
             if isinstance(layer, nn.Linear)
         ]
         tokens: Tensor = self.shared(F.gelu(torch.cat(made, dim=1)))

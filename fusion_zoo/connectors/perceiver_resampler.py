@@ -43,7 +43,9 @@ class PerceiverResampler(EachSegment):
             raise ValueError("queries, depth, heads, head_width and mult are at least 1")
         joint = style == "flamingo"
         shape = (depth, heads, head_width, mult)
-        self.connect([Resampler(one, queries, width, joint, *shape) for one in self.segments])
+        self.connect(
+            [Resampler(segment, queries, width, joint, *shape) for segment in self.segments]
+        )
 
 
 class Resampler(SegmentLayer):
@@ -62,26 +64,26 @@ class Resampler(SegmentLayer):
     ) -> None:
         super().__init__()
         channels = segment.channels
-        own = channels if joint else width
-        self.latents = nn.Parameter(torch.randn(queries, own))
+        inner = channels if joint else width
+        self.latents = nn.Parameter(torch.randn(queries, inner))
         self.layers = nn.ModuleList(
-            _Layer(own, channels, joint, heads, head_width, mult) for _ in range(depth)
+            _Layer(inner, channels, joint, heads, head_width, mult) for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(own)
-        self.projection = nn.Linear(own, width) if joint else nn.Identity()
+        self.norm = nn.LayerNorm(inner)
+        self.projection = nn.Linear(inner, width) if joint else nn.Identity()
         self.num_tokens, self.read = queries, segment.tokens
-        self.projected = 2 * queries * own * width * joint
+        self.projected = 2 * queries * inner * width * joint
 
-    def flops(self, said: int = 0) -> int:
-        layers = (one for one in self.layers if isinstance(one, _Layer))
-        return self.projected + sum(one.flops(self.num_tokens, self.read) for one in layers)
+    def flops(self, text_tokens: int = 0) -> int:
+        layers = (layer for layer in self.layers if isinstance(layer, _Layer))
+        return self.projected + sum(layer.flops(self.num_tokens, self.read) for layer in layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
         latents = self.latents.expand(len(tokens), -1, -1)
         for layer in self.layers:
             latents = layer(latents, tokens)
-        found: Tensor = self.projection(self.norm(latents))
-        return found
+        resampled: Tensor = self.projection(self.norm(latents))
+        return resampled
 
 
 class _Layer(nn.Module):

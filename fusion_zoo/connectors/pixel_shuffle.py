@@ -71,9 +71,9 @@ class _Shuffle(SegmentLayer):
         self.before = nn.LayerNorm(channels, eps=1e-6) if style == "qwen2_vl" else nn.Identity()
         self.layers = STYLES[style](merged, width, gate)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         linear = (layer for layer in self.layers if isinstance(layer, nn.Linear))
-        return sum(2 * self.num_tokens * one.in_features * one.out_features for one in linear)
+        return sum(2 * self.num_tokens * layer.in_features * layer.out_features for layer in linear)
 
     def forward(self, tokens: Tensor) -> Tensor:
         made: Tensor = self.layers(self.merged(self.before(tokens)))

@@ -77,7 +77,7 @@ class _Pool(SegmentLayer):
         else:
             self.layers = mlp(segment.channels, width, depth)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         tokens = self.given[0] * self.given[1] if self.after else self.num_tokens
         taken = self.channels * (self.size**2 if self.mode == "convolution" else 1)
         return 2 * tokens * self.width * (taken + (self.depth - 1) * self.width)

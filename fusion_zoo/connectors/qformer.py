@@ -64,10 +64,10 @@ class _Queried(SegmentLayer):
         self.projection = nn.Linear(inner, width)
         self.read = segment.tokens
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         last = self.num_tokens * self.projection.in_features * self.projection.out_features
-        return self.former.flops(self.read, said) + 2 * last
+        return self.former.flops(self.read, text_tokens) + 2 * last
 
     def forward(self, tokens: Tensor, context: Instruction | None = None) -> Tensor:
-        found: Tensor = self.projection(self.former(tokens, context))
-        return found
+        queried: Tensor = self.projection(self.former(tokens, context))
+        return queried

@@ -66,7 +66,7 @@ class _Resampler(SegmentLayer):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         read = self.given[0] * self.given[1]
         around = read * self.channels * self.width + self.num_tokens * self.width**2
         return 2 * around + self.attention.flops(self.num_tokens, read)
@@ -77,8 +77,8 @@ class _Resampler(SegmentLayer):
         keys = self.key_norm(self.reduce(tokens))
         query = self.query_norm(self.queries) + places.to(keys.dtype)
         key = keys + resized(places, self.grid, self.given).to(keys.dtype)
-        found = self.attention(query.expand(len(tokens), -1, -1), key, keys)
-        made: Tensor = self.norm(found) @ self.projection.to(found.dtype)
+        attended = self.attention(query.expand(len(tokens), -1, -1), key, keys)
+        made: Tensor = self.norm(attended) @ self.projection.to(attended.dtype)
         return made
 
 
@@ -87,9 +87,9 @@ def sine_table(side: int, width: int, device: torch.device) -> Tensor:
     count = width // 4
     rates = 10000.0 ** (-torch.arange(count, device=device, dtype=torch.float64) / count)
     angles = torch.arange(side, device=device, dtype=torch.float64)[:, None] * rates
-    one = torch.cat([angles.sin(), angles.cos()], dim=1).float()
-    across = one[None].expand(side, -1, -1)
-    down = one[:, None].expand(-1, side, -1)
+    table = torch.cat([angles.sin(), angles.cos()], dim=1).float()
+    across = table[None].expand(side, -1, -1)
+    down = table[:, None].expand(-1, side, -1)
     return torch.cat([across, down], dim=-1).flatten(0, 1)
 
 

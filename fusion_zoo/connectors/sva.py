@@ -56,7 +56,7 @@ class Sva(Connector):
         self.read = mlp(inner, width)
         self.inner, self.given = inner, tuple(given)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         cells, inner = self.num_tokens, self.inner
         total = 2 * cells * self.width * (inner + self.width)
         for segment, grid, window in zip(self.segments, self.given, self.windows, strict=True):
@@ -109,8 +109,8 @@ class _Layer(nn.Module):
 
     def flops(self, queries: int) -> int:
         width, read = self.width, sum(self.windows)
-        own = queries * (6 + 2 * read) * width**2 + width**2
-        return 2 * own + 4 * queries * read * width
+        projected = queries * (6 + 2 * read) * width**2 + width**2
+        return 2 * projected + 4 * queries * read * width
 
     def forward(self, rows: Tensor, towers: Sequence[Tensor], context: Tensor) -> Tensor:
         """rows (B,N,E); towers (B * N, window, E) each; context (B,E)."""
@@ -128,8 +128,8 @@ class _Layer(nn.Module):
             x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x in (self.query(entered)[:, None], key, value)
         )
-        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(1)
-        made = self.leave(self.norm(entered + self.output(found)))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(1)
+        made = self.leave(self.norm(entered + self.output(attended)))
         changed: Tensor = rows + made.view_as(rows)
         return changed
 

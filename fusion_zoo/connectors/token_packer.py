@@ -47,7 +47,7 @@ class TokenPacker(Connector):
         self.grid = (rows // size, columns // size)
         self.num_tokens = self.grid[0] * self.grid[1]
         self.channels = self.segments[0].channels
-        self.fine = sum(one.channels for one in self.segments[1:]) or self.channels
+        self.fine = sum(segment.channels for segment in self.segments[1:]) or self.channels
         self.query = nn.Linear(self.channels, inner, bias=False)
         self.key, self.value = (
             nn.Sequential(mlp(self.fine, inner), nn.LayerNorm(inner, eps=1e-6)) for _ in range(2)
@@ -62,7 +62,7 @@ class TokenPacker(Connector):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    def flops(self, said: int = 0) -> int:
+    def flops(self, text_tokens: int = 0) -> int:
         (inner, width), cells = self.widths, self.size**2
         each = self.channels * inner + width * (inner + width)
         each += cells * 2 * inner * (self.fine + inner)
@@ -77,8 +77,8 @@ class TokenPacker(Connector):
         asked = FeatureMap(resize_map(image, self.grid, align_corners=False)).tokens()
         query = self.query_norm(self.query(asked)).flatten(0, 1)[:, None]
         key, value = (self.windows(layer(fine)) for layer in (self.key, self.value))
-        found = self.attention(query, key, value)[:, 0].unflatten(0, (len(coarse), -1))
-        made: Tensor = self.read(found)
+        attended = self.attention(query, key, value)[:, 0].unflatten(0, (len(coarse), -1))
+        made: Tensor = self.read(attended)
         return made
 
     def windows(self, tokens: Tensor) -> Tensor:

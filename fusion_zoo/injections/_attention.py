@@ -38,14 +38,14 @@ class MediaAttention(nn.Module):
             for x in (self.query(hidden), self.key(media), self.value(media))
         )
         blind = ~visible.any(-1, keepdim=True)  # without a key, softmax has nothing to give
-        found = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             self.query_norm(query),
             self.key_norm(key),
             value,
             (visible | blind)[:, None],
             enable_gqa=key.shape[1] != query.shape[1],
         )
-        given: Tensor = self.output(found.transpose(1, 2).flatten(2))
+        given: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return given.masked_fill(blind, 0.0)
 
 
@@ -87,8 +87,8 @@ class GatedBlock(nn.Module):
         self.feed_forward_gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor, media: Tensor, visible: Tensor) -> Tensor:
-        found = self.attention(self.attention_norm(hidden), media, visible)
-        hidden = hidden + (self.attention_gate.tanh() * found).to(hidden.dtype)
+        attended = self.attention(self.attention_norm(hidden), media, visible)
+        hidden = hidden + (self.attention_gate.tanh() * attended).to(hidden.dtype)
         made = self.feed_forward(self.feed_forward_norm(hidden))
         if self.spares_blind:
             made = made.masked_fill(~visible.any(-1, keepdim=True), 0.0)

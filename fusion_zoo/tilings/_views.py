@@ -20,8 +20,8 @@ def cut(image: Tensor, tiling: Tiling) -> Tensor:
     Resized bicubic and antialiased, in whole numbers as Pillow does it and transformers.
     """
     height, width = image.shape[-2:]
-    found = [_tiles(image, canvas, tiling.fill) for canvas in tiling.canvases((width, height))]
-    return torch.cat(found)
+    tiles = [_tiles(image, canvas, tiling.fill) for canvas in tiling.canvases((width, height))]
+    return torch.cat(tiles)
 
 
 def _tiles(image: Tensor, canvas: Canvas, fill: tuple[int, int, int]) -> Tensor:
@@ -56,12 +56,12 @@ def assemble(
     """
     tokens = units.flatten(0, 1)
     firsts = (np.cumsum(counts) - counts) * units.shape[1]
-    found = [
+    picks = [
         np.where(order < 0, len(tokens) - 1 - order, first + order)
         for first, order in zip(firsts, orders, strict=True)
     ]
     held = tokens if marks is None else torch.cat([tokens, marks.to(tokens.dtype)])
-    return held[torch.from_numpy(np.concatenate(found)).to(held.device)]
+    return held[torch.from_numpy(np.concatenate(picks)).to(held.device)]
 
 
 def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:

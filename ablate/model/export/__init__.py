@@ -140,12 +140,12 @@ def code(spec: ModelSpec) -> dict[str, str]:
     """The files of Python that a model of this spec needs, by name."""
     families = {encoder.family: FAMILIES.entry(encoder.family) for encoder in spec.encoders}
     fusion = spec.fusion["name"]
-    found = {
+    modules = {
         "ablate.encoders.build": _families(families),
         "fusion_zoo": _fusion(fusion_zoo.FUSIONS.entry(fusion)),
         "fusion_zoo.connectors": _connector(CONNECTORS.entry(spec.connector["name"])),
     }
-    bundle = Bundle(OURS, found)
+    bundle = Bundle(OURS, modules)
     for name in CODE:
         bundle.add(f"ablate.model.export.{name}")
     return bundle.files(f"Written by ablate {installed_version()}, as far as this model needs it.")
@@ -153,8 +153,8 @@ def code(spec: ModelSpec) -> dict[str, str]:
 
 def _families(entries: Mapping[str, EntryPoint]) -> str:
     """In place of `ablate.encoders.build`: the families of one model."""
-    imports = {f"from {one.module} import {one.attr}\n" for one in entries.values()}
-    known = "".join(f'    "{name}": {one.attr},\n' for name, one in entries.items())
+    imports = {f"from {entry.module} import {entry.attr}\n" for entry in entries.values()}
+    known = "".join(f'    "{name}": {entry.attr},\n' for name, entry in entries.items())
     return f'''"""The families of encoders of this model."""
 
 from ablate.encoders.base import Encoder
@@ -172,7 +172,7 @@ def family_class(family: str) -> type[Encoder]:
 def _fusion(entry: EntryPoint) -> str:
     """In place of `fusion_zoo`: its one fusion."""
     shared = ", ".join(name for name in fusion_zoo.__all__ if hasattr(_interface, name))
-    told = "llm, " if fusion_zoo.takes_llm(entry.name) else ""
+    language = "llm, " if fusion_zoo.takes_llm(entry.name) else ""
     return f'''"""The fusion of this model."""
 
 from collections.abc import Sequence
@@ -191,7 +191,7 @@ def build(
     **given: Any,
 ) -> Fusion:
     """The fusion of maps of these shapes (the base's first) into tokens on an (H, W) grid."""
-    return {entry.attr}(shapes, grid, {told}**given)
+    return {entry.attr}(shapes, grid, {language}**given)
 '''
 
 

@@ -50,19 +50,19 @@ class Source:
     def imports(self) -> dict[str, Imported]:
         """What each imported name is."""
         return {
-            alias.asname or alias.name: found
+            alias.asname or alias.name: imported
             for statement in self.body
             if _is_import(statement)
             for node in _import_nodes(statement)
-            for alias, found in self._aliases(node)
+            for alias, imported in self._aliases(node)
         }
 
     def _aliases(self, node: ast.stmt) -> Iterator[tuple[ast.alias, Imported]]:
         if isinstance(node, ast.Import):
             yield from ((alias, (alias.name, "")) for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            place = self.module.split(".")
-            above = place[: len(place) - node.level + self.is_package] if node.level else []
+            package = self.module.split(".")
+            above = package[: len(package) - node.level + self.is_package] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
             yield from ((alias, (base, alias.name)) for alias in node.names)
 
@@ -78,8 +78,8 @@ class Source:
     def told_below(self, number: int) -> ast.stmt | None:
         """The text below a constant that tells what it is, if there is one."""
         below = self.body[number + 1] if number + 1 < len(self.body) else None
-        told = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        return below if told and number + 1 not in self.needed else None
+        documents = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        return below if documents and number + 1 not in self.needed else None
 
     @property
     def used(self) -> set[str]:
@@ -159,7 +159,7 @@ class Bundle:
             statement = source.body[number]
             if _is_import(statement) or (number == 0 and source.doc):
                 continue
-            apart = any(isinstance(one, Defined) for one in (before, statement))
+            apart = any(isinstance(statement_, Defined) for statement_ in (before, statement))
             parts += ["", ""] if apart else [""] if before is None else []
             parts += lines[_first_line(statement, lines) - 1 : statement.end_lineno]
             if below := source.told_below(number):
@@ -170,7 +170,7 @@ class Bundle:
     def _imports(self, source: Source) -> str:
         """Import lines for the names that are used; ours relative, from where they are written."""
         others: dict[str, list[str]] = defaultdict(list)
-        own: dict[str, list[str]] = defaultdict(list)
+        ours: dict[str, list[str]] = defaultdict(list)
         plain = set()
         for local in sorted(source.used & source.imports.keys() - source.definitions.keys()):
             module, name = self._origin(*source.imports[local])
@@ -178,13 +178,13 @@ class Bundle:
             if not name:
                 plain.add(f"import {module}{renamed}")
             elif self._is_ours(module):
-                own[f".{_flat(module)}"].append(f"{name}{renamed}")
+                ours[f".{_flat(module)}"].append(f"{name}{renamed}")
             else:
                 others[module].append(f"{name}{renamed}")
         blocks = [
             "\n".join(["from __future__ import annotations"] * source.has_late_annotations),
             "\n".join([*sorted(plain), *_import_lines(others)]),
-            "\n".join(_import_lines(own)),
+            "\n".join(_import_lines(ours)),
         ]
         return "\n\n".join(filter(None, blocks))
 
@@ -223,10 +223,10 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 def _import_lines(names: Mapping[str, Sequence[str]]) -> list[str]:
     """A line a module, or more where it would be long."""
     lines = []
-    for module, found in sorted(names.items()):
-        line = f"from {module} import {', '.join(found)}"
+    for module, members in sorted(names.items()):
+        line = f"from {module} import {', '.join(members)}"
         if len(line) > LINE:
-            inside = "".join(f"    {name},\n" for name in found)
+            inside = "".join(f"    {name},\n" for name in members)
             line = f"from {module} import (\n{inside})"
         lines.append(line)
     return lines
@@ -235,7 +235,7 @@ def _import_lines(names: Mapping[str, Sequence[str]]) -> list[str]:
 def _first_line(statement: ast.stmt, lines: Sequence[str]) -> int:
     """The first line of a statement, with its decorators and the comment right above it."""
     decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-    first = min([statement.lineno, *(one.lineno for one in decorators)])
+    first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
     while first > 1 and lines[first - 2].startswith("#"):
         first -= 1
     return first

@@ -112,15 +112,15 @@ def _config(model: Mllm, image: int) -> LlavaConfig:
 
 def _tensors(model: Mllm, config: LlavaConfig) -> dict[str, Tensor]:
     """The model's tensors by the names of LLaVA's; the norm that it does not use is there, too."""
-    found = {}
+    tensors = {}
     for name, tensor in model.state_dict().items():
         ours = next(begin for begin in NAMES if name.startswith(begin))
         if name in ("llm.model.embed_tokens.weight", "llm.lm_head.weight"):
             tensor = _with_room(tensor, config.text_config.vocab_size)
-        found[NAMES[ours] + name.removeprefix(ours)] = tensor
+        tensors[NAMES[ours] + name.removeprefix(ours)] = tensor
     width = config.vision_config.hidden_size
     norm = "model.vision_tower.post_layernorm"
-    return {**found, f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
+    return {**tensors, f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
 
 
 def _with_room(rows: Tensor, vocabulary: int) -> Tensor:

@@ -46,12 +46,12 @@ class AblateForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type:
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        found: nn.Module = self.llm.get_input_embeddings()
-        return found
+        embeddings: nn.Module = self.llm.get_input_embeddings()
+        return embeddings
 
     def get_output_embeddings(self) -> nn.Module:
-        found: nn.Module = self.llm.get_output_embeddings()
-        return found
+        embeddings: nn.Module = self.llm.get_output_embeddings()
+        return embeddings
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """(I,3,H,W) uint8, or floats in [0,1] -> (I,L,D)."""

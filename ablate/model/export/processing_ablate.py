@@ -55,11 +55,11 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
         """
         texts = [text] if isinstance(text, str) else list(text or [])
         pictures = list(_flat(images))
-        wanted = sum(one.count(IMAGE) for one in texts)
+        wanted = sum(prompt.count(IMAGE) for prompt in texts)
         if wanted != len(pictures):
             raise ValueError(f"{len(pictures)} images for {wanted} {IMAGE} in the text")
-        spread = [one.replace(IMAGE, IMAGE * self.image_seq_length) for one in texts]
-        found = dict(
+        spread = [prompt.replace(IMAGE, IMAGE * self.image_seq_length) for prompt in texts]
+        encoded = dict(
             self.tokenizer(
                 spread,
                 add_special_tokens=False,
@@ -68,16 +68,16 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
                 return_tensors=return_tensors,
             )
         )
-        found.pop("token_type_ids", None)
+        encoded.pop("token_type_ids", None)
         if pictures:
-            found["pixel_values"] = self._pixels(pictures)
-        return BatchFeature(found)
+            encoded["pixel_values"] = self._pixels(pictures)
+        return BatchFeature(encoded)
 
     def _pixels(self, pictures: Sequence[Any]) -> torch.Tensor:
         red, green, blue = self.padding
         arrays = [
-            torch.from_numpy(as_array(_opened(one), self.canvas, (red, green, blue)))
-            for one in pictures
+            torch.from_numpy(as_array(_opened(picture), self.canvas, (red, green, blue)))
+            for picture in pictures
         ]
         sizes = sorted({tuple(array.shape[1:]) for array in arrays})
         if len(sizes) > 1:
@@ -99,8 +99,8 @@ def _flat(images: Any) -> Any:
     if images is None:
         return
     if isinstance(images, list | tuple):
-        for one in images:
-            yield from _flat(one)
+        for image in images:
+            yield from _flat(image)
     else:
         yield images
 

@@ -33,38 +33,38 @@ def redundancy(study: StudyResult) -> dict[str, Any]:
         for candidate in study.candidates
         for run in study.masked.get(candidate.name, ())
     ]
-    return {"runs": [_shown(found, number) for number, found in enumerate(runs, start=1)]}
+    return {"runs": [_shown(run, number) for number, run in enumerate(runs, start=1)]}
 
 
-def _shown(found: Redundancy, number: int) -> dict[str, Any]:
-    rates, pairs = rate_table(found), pair_table(found)
+def _shown(masked: Redundancy, number: int) -> dict[str, Any]:
+    rates, pairs = rate_table(masked), pair_table(masked)
     return {
-        "name": found.candidate.name,
-        "page": path_of(found.study, found.candidate),
-        "way": INSTEAD[found.run.way],
-        "masks": len(found.run.kept),
-        "summary": summary(found),
-        "correlation": correlation(found),
-        "rates": _rates(found, rates),
+        "name": masked.candidate.name,
+        "page": path_of(masked.study, masked.candidate),
+        "way": INSTEAD[masked.run.way],
+        "masks": len(masked.run.kept),
+        "summary": summary(masked),
+        "correlation": correlation(masked),
+        "rates": _rates(masked, rates),
         "rate_files": downloads(rates, f"utilisation-{number}"),
-        "gaps": table(gap_table(found), "Information gap", f"gaps-{number}"),
-        "experts": table(expert_table(found), "Each expert", f"masked-{number}"),
-        "pairs": _pairs(found, pairs),
+        "gaps": table(gap_table(masked), "Information gap", f"gaps-{number}"),
+        "experts": table(expert_table(masked), "Each expert", f"masked-{number}"),
+        "pairs": _pairs(masked, pairs),
         "pair_files": downloads(pairs, f"masked-pairs-{number}"),
-        "parts": table(part_table(found), "Every mask", f"masks-{number}"),
+        "parts": table(part_table(masked), "Every mask", f"masks-{number}"),
     }
 
 
-def _rates(found: Redundancy, frame: pd.DataFrame) -> dict[str, Any]:
+def _rates(masked: Redundancy, frame: pd.DataFrame) -> dict[str, Any]:
     """A row an expert, a column a family."""
     step = tint_step(frame["used"])
     cells = {(row["expert"], row["family"]): _cell(row, "used", step) for row in records(frame)}
-    families = list(found.families)
-    rows = [(expert, [cells[expert, one] for one in families]) for expert in found.experts]
+    families = list(masked.families)
+    rows = [(expert, [cells[expert, family] for family in families]) for expert in masked.experts]
     return {"titles": families, "rows": rows, "legend": legend(step)}
 
 
-def _pairs(found: Redundancy, frame: pd.DataFrame) -> dict[str, Any]:
+def _pairs(masked: Redundancy, frame: pd.DataFrame) -> dict[str, Any]:
     """A row and a column an expert; nothing where no pair was masked."""
     known = frame[frame["together"].notna()]
     if known.empty:
@@ -75,10 +75,10 @@ def _pairs(found: Redundancy, frame: pd.DataFrame) -> dict[str, Any]:
         cell = _cell(row, "together", step)
         cells[row["expert"], row["other"]] = cells[row["other"], row["expert"]] = cell
     rows = [
-        (expert, [cells.get((expert, other)) for other in found.experts])
-        for expert in found.experts
+        (expert, [cells.get((expert, other)) for other in masked.experts])
+        for expert in masked.experts
     ]
-    return {"titles": found.experts, "rows": rows, "legend": legend(step)}
+    return {"titles": masked.experts, "rows": rows, "legend": legend(step)}
 
 
 def _cell(row: Mapping[str, Any], column: str, step: float) -> dict[str, str]:
