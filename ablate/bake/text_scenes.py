@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from ablate.data.world.questions import CAPTION_PROMPT, Question, caption, describe_cell
 from ablate.data.world.scenes import GRID, Scene
 
-PLACE = ("row", "column")
+POSITION_WORDS = ("row", "column")
 POSITIONS = [(row, column) for row in range(GRID) for column in range(GRID)]
 
 
@@ -65,7 +65,7 @@ class TextScenes:
                         chance = {"row": 0.9, "column": 0.9, "colour": 0.8}.get(attribute, 0.4)
                         knows[attribute] = [rng.random() < chance for _ in range(blocks)]
                         knows[attribute][rng.randrange(blocks)] = True
-                    known = knows[attribute][block] and (placed or attribute not in PLACE)
+                    known = knows[attribute][block] and (placed or attribute not in POSITION_WORDS)
                     if known and rng.random() >= gaps:
                         words += self.ids(word)
                 texts.append(words)

@@ -52,12 +52,12 @@ def save_module(module: nn.Module, path: Path, dtype: torch.dtype | None = None)
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write named tensors to `path` as safetensors, without a copy of them in memory."""
-    copies = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
+    copies = {name: _whole(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
     with atomic_file(path) as draft:
         save_file(copies, draft, metadata={"format": "pt"})
 
 
-def _own(tensor: Tensor) -> Tensor:
+def _whole(tensor: Tensor) -> Tensor:
     """The tensor, copied where it is a part of something larger: safetensors refuses those."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 

@@ -40,7 +40,7 @@ class Redundancy:
     def __init__(self, study: StudyResult, candidate: CandidateResult, run: MaskedRun) -> None:
         self.study, self.candidate, self.run = study, candidate, run
         self.experts = list(run.experts)
-        self._place = {kept: number for number, kept in enumerate(run.kept)}
+        self._numbers = {kept: number for number, kept in enumerate(run.kept)}
         self._everyone = range(len(self.experts))
 
     @cached_property
@@ -148,7 +148,7 @@ class Redundancy:
 
     def _without(self, experts: Sequence[int]) -> int | None:
         kept = tuple(number for number in self._everyone if number not in experts)
-        return self._place.get(kept)
+        return self._numbers.get(kept)
 
     def _rate(self, scores: Floats, expert: int) -> Floats:
         """(D,M) -> (D,) in per cent, 0 where the whole mixture scores nothing."""

@@ -60,7 +60,7 @@ class Queue:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.away = cluster, False
         self._jobs: dict[str, RayJob] = {}
-        self._tried = self._told = -math.inf
+        self._tried = self._answered = -math.inf
 
     def ask(self) -> None:
         """Ask, if not asked for `ASK` seconds."""
@@ -69,13 +69,13 @@ class Queue:
             jobs = self.cluster.jobs()
             self.away = jobs is None
             if jobs is not None:
-                self._told, self._jobs = self._tried, jobs
+                self._answered, self._jobs = self._tried, jobs
 
     def job(self, number: str, since: float) -> RayJob | None:
         """A job that was submitted at `since`; one without a status if Ray does not know it (any
         more), None while it does not answer."""
         self.ask()
-        if self._told < max(since, self._tried):
+        if self._answered < max(since, self._tried):
             return None
         return self._jobs.get(number, RayJob(number))
 

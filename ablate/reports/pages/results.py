@@ -72,7 +72,7 @@ def _turn(
 ) -> dict[str, Any]:
     named = {candidate.name: candidate for candidate in turn.candidates}
     rows = records(frame[frame["candidate"].isin(named)])
-    places = {title: _places([row[title] for row in rows]) for title in study.tasks.values()}
+    ranks = {title: _ranks([row[title] for row in rows]) for title in study.tasks.values()}
     caption = (
         f"Round {turn.number}: {len(rows)} {study.strategy.noun}{'s' if len(rows) > 1 else ''}"
         if study.strategy.goes_on
@@ -85,26 +85,26 @@ def _turn(
         "failed": ", ".join(sorted(failed)),
         "looks": looks.rows(study, turn),
         "caption": caption,
-        "rows": [_row(study, row, named[row["candidate"]], places, span) for row in rows],
+        "rows": [_row(study, row, named[row["candidate"]], ranks, span) for row in rows],
     }
 
 
-def _places(values: list[float | None]) -> dict[float, str]:
+def _ranks(values: list[float | None]) -> dict[float, str]:
     """The marks of the best value, and of the second where others are worse still."""
     ranked = sorted({round(value, 1) for value in values if value is not None}, reverse=True)
     marks = ("top", "second") if len(ranked) > 2 else ("top",)
     return dict(zip(ranked, marks, strict=False)) if len(ranked) > 1 else {}
 
 
-def _place(places: Mapping[float, str], value: float | None) -> str:
-    return "" if value is None else places.get(round(value, 1), "")
+def _rank(ranks: Mapping[float, str], value: float | None) -> str:
+    return "" if value is None else ranks.get(round(value, 1), "")
 
 
 def _row(
     study: StudyResult,
     row: Mapping[str, Any],
     candidate: CandidateResult,
-    places: Mapping[str, Mapping[float, str]],
+    ranks: Mapping[str, Mapping[float, str]],
     span: tuple[float, float],
 ) -> dict[str, Any]:
     texts = {
@@ -122,7 +122,7 @@ def _row(
         "reason": row["reason"],
         "p": number(row["p"], "p"),
         "tasks": [
-            {"text": number(row[title], title), "place": _place(places[title], row[title])}
+            {"text": number(row[title], title), "rank": _rank(ranks[title], row[title])}
             for title in study.tasks.values()
         ],
         "seconds": number(row["seconds"], "seconds"),
