@@ -172,7 +172,7 @@ def test_the_preflight_asks_it_about_right_and_empty_answers(guest: Path, tmp_pa
     assert problems(signs()) == ""
     assert "metric 'odd' of guest 1 cannot be loaded: TypeError: " in problems(signs("odd"))
     assert "is no MetricReader" in problems(signs("odd"))
-    wrong = FIRST_WORD.replace("float(said[:1] == right[:1])", "2.0")
+    wrong = FIRST_WORD.replace("float(answer[:1] == right[:1])", "2.0")
     (guest / "guest_metrics.py").write_text(wrong)
     _forget()
     assert "the score of an answer is 2.0, not from 0 to 1" in problems(signs())
