@@ -117,8 +117,8 @@ class Encoder(nn.Module):
         last, states = self.states(pixels, {number for group in groups for number in group})
         means = [torch.stack([states[n] for n in group]).mean(dim=0) for group in groups]
         if self.spec.dense == "sti":
-            return [own, *(F.avg_pool2d(mean, (1, STRIP)) for mean in means)]
-        return [torch.cat([own, *means], dim=1)]
+            return [last, *(F.avg_pool2d(mean, (1, STRIP)) for mean in means)]
+        return [torch.cat([last, *means], dim=1)]
 
     def states(self, pixels: Tensor, wanted: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Its own map of (B,3,h,w) normalised pixels, and those after so many blocks, as they are.

@@ -89,7 +89,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     processes that share the batches, which are those of one; the leader alone gets answers. `watch`
     is called after each batch with the number of questions answered. `known` has answers by task
     and number of the question in it, which is not asked then; `shown` by the same what it shows, so
-    that questions about one image are asked together; `said` has all the last answers, in the
+    that questions about one image are asked together; `answered` has all the last answers, in the
     leader.
     """
 
@@ -118,7 +118,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.watch = watch
         self.known: Mapping[tuple[str, int], str] = {}
         self.shown: Mapping[tuple[str, int], str] = {}
-        self.said: Mapping[tuple[str, int], str] = {}
+        self.answered: Mapping[tuple[str, int], str] = {}
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -142,7 +142,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         done = 0
         for number, asks in enumerate(self._batches([requests[n] for n in new])):
             if number % self.world.size == self.world.rank:
-                own += zip([ask.place for ask in asks], self._answer(asks), strict=True)
+                dealt_here += zip([ask.number for ask in asks], self._answer(asks), strict=True)
             done += len(asks)
             if self.watch:
                 self.watch(done)
@@ -168,7 +168,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         images = [max(1, text.count(IMAGE)) for text in texts]  # it may turn out to show others
         prompts = self._prompts(texts, images) if texts else []  # all may be known
         asked = zip(prompts, images, requests, strict=True)
-        asks = [self._ask(place, *one) for place, one in enumerate(asked)]
+        asks = [self._ask(number, *parts) for number, parts in enumerate(asked)]
         alike: dict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(requests):
             alike[self.shown.get(name_of(request), f"question {index}")].append(index)
@@ -213,7 +213,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         blocks = Blocks.of(self.model.llm.config.to_dict(), self.model.spec.llm.width)
         if self.device.type != "cuda":
             return blocks.questions_at_once(tokens, answering.PROCESSOR, 4)
-        weights = sum(one.nbytes for one in self.model.parameters())
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
         held = torch.cuda.get_device_properties(self.device).total_memory
         return blocks.questions_at_once(tokens, answering.SHARE * (held - weights), 2)  # bfloat16
 
@@ -248,9 +248,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self, prompts: Sequence[Ids], shown: Sequence[Sequence[Picture]], most: Sequence[int]
     ) -> list[list[int]]:
         """The tokens of each answer, at most so many."""
-        pictures = [one for some in shown for one in some]
+        pictures = [picture for some in shown for picture in some]
         if self.model.sees_each_question:
-            pixels = [self._pixels(one) for one in pictures]
+            pixels = [self._pixels(picture) for picture in pictures]
             batch = self._batch(prompts, [len(some) for some in shown], pixels)
             return self.model.generate(batch.to(self.device), most, self._stop_ids)
         digests, tokens = self._see(pictures)
@@ -336,8 +336,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             digests.append(digest)
         found = {digest: self._seen[digest] for digest in digests if digest not in new}
         for some in (list(new)[n : n + TOGETHER] for n in range(0, len(new), TOGETHER)):
-            for digest, one in zip(some, look([new[digest] for digest in some]), strict=True):
-                self._seen[digest] = found[digest] = one.to("cpu", copy=True)
+            for digest, made in zip(some, look([new[digest] for digest in some]), strict=True):
+                self._seen[digest] = found[digest] = made.to("cpu", copy=True)
         return digests, found
 
     def _look(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:

@@ -154,7 +154,7 @@ class MaskedLMM(AblateLMM):
         for number, said in enumerate(self.masked, start=1):
             self._number = number
             answers = super()._answer(asks)
-            names = [self._names[ask.place] for ask in asks]
+            names = [self._names[ask.number] for ask in asks]
             said.update(zip(names, answers, strict=True))
         self._number = 0
         return super()._answer(asks)
