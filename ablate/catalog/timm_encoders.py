@@ -128,9 +128,9 @@ def _misfit(name: str, facts: Mapping[str, Any], size: int) -> UserError:
 def cost(spec: EncoderSpec) -> tuple[int, int, int] | None:
     """Parameters, FLOPs and outputs (`ablate.cost.encoders.Cost`) of one image at its resolution;
     None where the table does not have them: at most sizes of networks that have windows."""
-    facts = _facts()["models"].get(spec.architecture["model"].partition(".")[0])
+    facts = _known(spec)
     changed = spec.architecture.keys() - {"model", "norm", "dynamic_img_size", "img_size"}
-    if facts is None or changed or spec.layer is not None:
+    if not facts or changed or spec.layer is not None:
         return None
     if spec.resolution != facts["size"] and len(facts["flops"]) == 1:
         return None
@@ -142,7 +142,22 @@ def cost(spec: EncoderSpec) -> tuple[int, int, int] | None:
     return facts["parameters"], flops, outputs
 
 
+def listed(spec: EncoderSpec) -> tuple[int, int | None] | None:
+    """Parameters, and FLOPs where the table has them; None for what is no network of timm."""
+    if spec.family != "timm":
+        return None
+    known = cost(spec)
+    parameters, flops = known[:2] if known else (_known(spec).get("parameters", 0), None)
+    return parameters, flops
+
+
 def blocks(spec: EncoderSpec) -> int:
     """How many blocks of one width and grid the network has; 0 if it is no plain transformer."""
-    facts = _facts()["models"].get(spec.architecture["model"].partition(".")[0], {})
-    return int(facts.get("blocks", 0))
+    return int(_known(spec).get("blocks", 0))
+
+
+def _known(spec: EncoderSpec) -> dict[str, Any]:
+    """The facts of a network; none of one that the table does not have."""
+    name = spec.architecture["model"].partition(".")[0]
+    facts: dict[str, Any] = _facts()["models"].get(name, {})
+    return facts

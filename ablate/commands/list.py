@@ -25,18 +25,21 @@ def encoders() -> list[Row]:
 
 
 def _encoder(spec: "EncoderSpec") -> Row:
+    """Its FLOPs are none where a network of timm would have to be built to tell them."""
+    from ablate.catalog import timm_encoders
     from ablate.cost import encoders as cost
 
+    parameters, flops = timm_encoders.listed(spec) or (cost.parameters(spec), cost.flops(spec))
     return {
         "encoder": spec.title,
         "grid": "x".join(map(str, spec.grid)),
         "width": spec.width,
-        "parameters": cost.parameters(spec),
+        "parameters": parameters,
         "licence": spec.licence,
         "task": spec.task,
         "source": spec.source,
         "family": spec.family,
-        "flops": cost.flops(spec),
+        "flops": flops,
         "weights": dataclasses.asdict(spec.weights),
     }
 

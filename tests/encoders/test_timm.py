@@ -209,7 +209,7 @@ def test_a_recent_encoder_is_timms_under_a_shorter_name(spec: EncoderSpec) -> No
 @pytest.mark.parametrize(
     ("words", "light"),
     [
-        (["list", "encoders", "--match", "dinov3"], {"torch", "timm", "transformers"}),
+        (["list", "encoders", "--match", "vit_"], {"torch", "timm", "transformers"}),
         (["status", "eagle/prealign"], {"torch", "timm", "transformers"}),
         (["plan", "eagle/prealign"], {"timm", "transformers"}),
     ],
