@@ -64,7 +64,7 @@ def test_what_was_trained_is_in_the_folder_with_its_lineage(
     keys = [step.name.rpartition("-")[2] for step in steps if step.parent.name != "mask"]
     assert len(keys) == 3
     assert all(f": `{key}" in card for key in keys)
-    assert re.search(r"finetune: images 64, seed 2, world conversations; content `\w{12}`", card)
+    assert re.search(r"finetune: world conversations, images 64, seed 2; content `\w{12}`", card)
     assert re.search(r"\| mean +\| +\d+ \| +[\d.]+ \[", card)
     assert re.search(r"\| clip-micro@32\+sam-micro@128 \|", card.partition("### Compared with")[2])
     assert sorted(tmp_path.rglob(".*")) == []

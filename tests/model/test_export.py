@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from ablate.catalog import llms
+from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.chat import Chat
@@ -142,9 +143,14 @@ def test_the_code_in_a_folder_is_what_the_model_needs_and_no_more(make_model: Ma
     files = code(make_model("clip-micro@32", "convnext-micro@128").spec)
     assert {"encoders_clip.py", "encoders_convnext.py", "fusion_zoo_channel_concat.py"} < set(files)
     assert not {"encoders_sam.py", "fusion_zoo_registry.py", "model_mllm.py"} & set(files)
-    for name, text in files.items():
-        compile(text, name, "exec")
-        assert not re.search("(import|from) (ablate|fusion_zoo)", text), name
+    stands_alone(files)
+
+
+@pytest.mark.parametrize("family", FAMILIES.names())
+def test_the_code_of_every_family_can_be_taken_along(make_model: Make, family: str) -> None:
+    spec = make_model("clip-micro@32").spec
+    encoder = dataclasses.replace(spec.encoders[0], family=family)
+    stands_alone(code(dataclasses.replace(spec, encoders=[encoder])))
 
 
 @pytest.mark.parametrize("connector", CONNECTORS.names())
@@ -154,10 +160,15 @@ def test_the_code_of_every_part_of_ours_can_be_taken_along(
 ) -> None:
     spec = make_model("clip-micro@32").spec
     chosen = {**spec.fusion, "name": fusion}
-    files = code(dataclasses.replace(spec, fusion=chosen, connector={"name": connector}))
+    stands_alone(code(dataclasses.replace(spec, fusion=chosen, connector={"name": connector})))
+
+
+def stands_alone(files: Mapping[str, str]) -> None:
+    """Nothing is imported from our packages, and of the folder only what is there."""
     kept = {name.removesuffix(".py") for name in files}
     for name, text in files.items():
         compile(text, name, "exec")
+        assert not re.search("(import|from) (ablate|fusion_zoo)", text), name
         assert set(re.findall(r"^from \.(\S+) import", text, re.MULTILINE)) <= kept, name
 
 

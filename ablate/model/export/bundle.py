@@ -114,9 +114,26 @@ class Bundle:
             if spec is None or spec.origin is None:
                 raise ValueError(f"there is no module {module}")
             file = Path(spec.origin)
-            text = self._written.get(module) or file.read_text(encoding="utf-8")
+            text = self._written.get(module) or self._without_late_imports(file)
             self._sources[module] = Source(module, text, file.name == "__init__.py")
         return self._sources[module]
+
+    def _without_late_imports(self, file: Path) -> str:
+        """The text of a file less the functions that import of ours only once they are called: they
+        prepare a model, as from published weights, and are none that a ready one runs."""
+        text = file.read_text(encoding="utf-8")
+        lines = text.splitlines(keepends=True)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and any(map(self._imports_ours, ast.walk(node))):
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                last = (node.end_lineno or first) + 1  # with the empty line behind it
+                lines[first - 1 : last] = [""] * len(lines[first - 1 : last])
+        return "".join(lines)
+
+    def _imports_ours(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return node.level > 0 or self._is_ours(node.module or "")
+        return isinstance(node, ast.Import) and any(self._is_ours(one.name) for one in node.names)
 
     def _need(self, source: Source, numbers: set[int]) -> None:
         """Take statements along, and all that they mention, here and elsewhere."""
