@@ -57,6 +57,7 @@ def test_by_default_nothing_is_grown_and_no_key_differs() -> None:
             ["base.fusion.name=sequence_append"],
             "explore.start: .*sequence_append does not begin as",
         ),
+        (["base.connector=pooling"], "explore.start: .*pooling does not begin as.* but for mlp"),
         (["base.grown_from={encoders: [clip-micro]}"], "base.grown_from"),
         (["explore.direction=backward"], "explore.start: .*a round backwards adds no expert"),
     ],
