@@ -54,7 +54,8 @@ class Qlora(Lora):
         return super().attach(part)
 
     def bytes_saved(self, part: nn.Module) -> int:
-        return int(SAVED * sum(part.get_submodule(n).weight.numel() for n in self.chosen(part)))
+        weights = [part.get_parameter(f"{name}.weight") for name in self.chosen(part)]
+        return int(SAVED * sum(weight.numel() for weight in weights))
 
     def merge(self, part: nn.Module) -> None:
         for name, layer in self.attached(part).items():

@@ -114,7 +114,8 @@ def _built(design: Design, part: Part) -> "nn.Module":
     if part == "llm":
         return random_language_model(llm)
     if part == "injection":
-        return injection_of(design, seen(design, None).tokens)
+        injection: nn.Module = injection_of(design, seen(design, None).tokens)
+        return injection
     shapes = [fusion_zoo.MapShape(*shape) for spec in specs for shape in spec.maps]
     fused = design.fusion
     reader = fusion_zoo.LanguageShape(llm.width, llm.layers)

@@ -283,8 +283,8 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     largest = model_cost(design, None)
     longest = min(largest.visual_tokens + text, stage.max_length)
     kept = (1 + pairs) * at_once * _kept(largest, stage, text, longest, recompute) / 2**30
-    weights = WEIGHT * (model.parameters + model.added(stage)) - model.saved(stage)
-    weights = (weights + pairs * WEIGHT * model.parameters) / infra.shares_of_weights
+    numbers = (1 + pairs) * model.parameters + model.added(stage)
+    weights = (WEIGHT * numbers - model.saved(stage)) / infra.shares_of_weights
     held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
     hours, trunk = seconds / 3600, stage.trunk(steps)
     left = CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0

@@ -131,7 +131,10 @@ class Index:
     def longest(self) -> npt.NDArray[np.int64]:
         """How many tokens the longer conversation of each row has, where rows are pairs, (n,)."""
         cuts = np.flatnonzero(self._ids == BETWEEN_ANSWERS)
-        return np.maximum(cuts - self._starts[:-1], self._starts[1:] - cuts - 1)
+        longer: npt.NDArray[np.int64] = np.maximum(
+            cuts - self._starts[:-1], self._starts[1:] - cuts - 1
+        )
+        return longer
 
     def images(self) -> npt.NDArray[np.int64]:
         """How many images each row has, (n,)."""

@@ -125,7 +125,9 @@ class TrainingConfig(Fields):
     @property
     def rates(self) -> dict[Part, float]:
         """The learning rate of each part that trains, if there is such a part."""
-        beside = {"injection": self.train["projector"]} if "projector" in self.train else {}
+        beside: dict[Part, float] = {}
+        if "projector" in self.train:
+            beside["injection"] = self.train["projector"]
         return {**beside, **self.train}
 
     def trunk(self, steps: int) -> int:

@@ -200,7 +200,7 @@ class Mllm(nn.Module):
         """
         if not self._injector.acts:
             return seen[: sum(each)]
-        *shown, beside = seen.split([*each, len(seen) - sum(each)])  # beside: of no image
+        *shown, beside = torch.split(seen, [*each, len(seen) - sum(each)])  # beside: of no image
         first = [self.tiles.in_context(tokens) for tokens in each]
         media = [image[tokens:] for image, tokens in zip(shown, first, strict=True)]
         media += [beside] if len(beside) else []
@@ -245,7 +245,7 @@ class Mllm(nn.Module):
             self._fusions.seen = None
             if media is not None:
                 views = cut.views if cut and cut.views else [1] * len(media)
-                of_images = [image.flatten(0, 1) for image in media.split(views)]
+                of_images = [image.flatten(0, 1) for image in torch.split(media, views)]
                 self._fusions.seen = seen_images(of_images, batch.image_rows, layout, batch.labels)
         return visual
 

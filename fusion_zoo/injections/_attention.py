@@ -92,4 +92,5 @@ class GatedBlock(nn.Module):
         made = self.feed_forward(self.feed_forward_norm(hidden))
         if self.spares_blind:
             made = made.masked_fill(~visible.any(-1, keepdim=True), 0.0)
-        return hidden + (self.feed_forward_gate.tanh() * made).to(hidden.dtype)
+        changed: Tensor = hidden + (self.feed_forward_gate.tanh() * made).to(hidden.dtype)
+        return changed

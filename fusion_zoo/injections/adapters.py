@@ -55,4 +55,5 @@ class Bottleneck(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         added = self.up(F.silu(self.down(self.norm(hidden))))
-        return hidden + (self.scale * added).to(hidden.dtype)
+        changed: Tensor = hidden + (self.scale * added).to(hidden.dtype)
+        return changed

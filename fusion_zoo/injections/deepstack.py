@@ -36,6 +36,6 @@ class Deepstack(Injection):
         number = self.after_blocks.index(block)
         if not len(seen.places):
             return hidden
-        stacks = [media.unflatten(0, (self.runs - 1, -1))[number] for media in seen.images]
+        stacks = [torch.unflatten(media, 0, (self.runs - 1, -1))[number] for media in seen.images]
         added = torch.cat(stacks).to(hidden.dtype)
         return hidden.flatten(0, 1).index_add(0, seen.places, added).view_as(hidden)

@@ -41,10 +41,11 @@ class Dpo(Objective):
         if reference is None:
             raise ValueError("dpo compares with the model before the stage: give its logits")
         gained = _log_probabilities(logits, targets) - _log_probabilities(reference, targets)
-        better, worse = gained.unflatten(0, (-1, 2)).unbind(1)
-        learnt = self.learnt(targets).any(1).unflatten(0, (-1, 2)).any(1)  # (n,)
-        losses = -F.logsigmoid(self.beta * (better - worse))
-        return (losses * learnt).sum() / learnt.sum().clamp(min=1)
+        losses = -F.logsigmoid(self.beta * (gained[::2] - gained[1::2]))
+        learnt = self.learnt(targets).any(1)
+        counted = learnt[::2] | learnt[1::2]  # (n,)
+        loss: Tensor = (losses * counted).sum() / counted.sum().clamp(min=1)
+        return loss
 
 
 def _log_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
