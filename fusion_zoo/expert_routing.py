@@ -103,10 +103,9 @@ class RoutedBlock(nn.Module):
         super().__init__()
         self.keep = keep
         if len(experts) > 1:
-            self.gate = nn.Sequential(
-                nn.Linear(asked + width, width), nn.GELU(), nn.Linear(width, len(experts))
-            )
-            _zero(self.gate[-1])
+            scores = nn.Linear(width, len(experts))
+            _zero(scores)
+            self.gate = nn.Sequential(nn.Linear(asked + width, width), nn.GELU(), scores)
         self.queried = nn.ModuleList(nn.LayerNorm(width) for _ in experts)
         self.seen = nn.ModuleList(nn.LayerNorm(channels) for channels in experts)
         self.look = nn.ModuleList(RotaryAttention(width, channels, heads) for channels in experts)
@@ -204,7 +203,8 @@ def _angles(grid: tuple[int, int], width: int, device: torch.device) -> Tensor:
 
 def _turned(heads: Tensor, angles: Tensor) -> Tensor:
     """(B,K,N,width), each two neighbouring channels turned by an angle, in fp32 at least."""
-    first, second = at_least_fp32(heads).unflatten(-1, (-1, 2)).unbind(dim=-1)
+    pairs = at_least_fp32(heads).reshape(*heads.shape[:-1], -1, 2)
+    first, second = pairs.unbind(dim=-1)
     cos, sin = angles.cos(), angles.sin()
     turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
     return turned.flatten(-2).to(heads.dtype)

@@ -40,7 +40,7 @@ class NoMapError(Exception):
 class Probe(TimmEncoder):
     """The network at whatever size; keeps the maps of all its layers."""
 
-    levels: Sequence[Tensor] = ()
+    layer_maps: Sequence[Tensor] = ()
     family: ClassVar[str] = "timm"
 
     def __init__(self, name: str, size: int, how: dict[str, Any]) -> None:
@@ -55,8 +55,8 @@ class Probe(TimmEncoder):
 
     def features(self, pixels: Tensor) -> Tensor:
         norm = self.spec.architecture.get("norm", True)
-        self.levels = self._run(pixels, intermediates_only=True, norm=norm)
-        return self.levels[-1]
+        self.layer_maps = self._run(pixels, intermediates_only=True, norm=norm)
+        return self.layer_maps[-1]
 
     def side(self, size: int) -> int:
         """Of the map of a square image, 0 where the network cannot take it."""
@@ -76,8 +76,8 @@ def facts_of(name: str) -> dict[str, Any]:
     native = next(iter(tags.values()))["size"]
     probe, cost = _built(name, native)
     how = {key: value for key, value in probe.spec.architecture.items() if key != "model"}
-    shape = probe.levels[-1].shape
-    blocks = len(probe.levels) if len({level.shape for level in probe.levels}) == 1 else 0
+    shape = probe.layer_maps[-1].shape
+    blocks = len(probe.layer_maps) if len({level.shape for level in probe.layer_maps}) == 1 else 0
     plain = blocks > 1 and probe.num_blocks == blocks and hasattr(probe.model, "norm")
     sizing, patch, step = _sizing(name, probe, native, shape[2])
     facts: dict[str, Any] = {"sizing": sizing, "patch": patch, "step": step, "width": shape[1]}
@@ -126,7 +126,7 @@ def _built(name: str, native: int) -> tuple[Probe, Any]:
             break
     else:
         raise NoMapError(f"it cannot be tried without memory: {message}")
-    shape = probe.levels[-1].shape
+    shape = probe.layer_maps[-1].shape
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NoMapError(f"of a square image it gives {tuple(shape)}")
     return probe, cost
@@ -146,10 +146,8 @@ def _sizing(name: str, probe: Probe, native: int, side: int) -> tuple[str, int, 
     for step in STEPS if native % whole == 0 else ():
         offered = step * (max(1, native // (whole * step)) + 1)
         try:
-            if (
-                _resampled(name, probe, {**how, "img_size": whole * offered}).side(whole * offered)
-                == offered
-            ):
+            resampled = _resampled(name, probe, {**how, "img_size": whole * offered})
+            if resampled.side(whole * offered) == offered:
                 return "sized", whole, step
         except Exception:  # whatever a network raises that is not made for this size
             continue

@@ -32,8 +32,8 @@ def dense_groups(blocks: int, dense: str) -> list[list[int]]:
 
 def blocks_of(spec: EncoderSpec) -> int:
     """How many blocks of one width and grid it has; 0 where it is no plain transformer."""
-    if spec.family.startswith("sam"):  # its neck makes other channels
-        return 0
+    if spec.family.startswith("sam") or "hidden_sizes" in spec.architecture:
+        return 0  # a neck makes other channels, stages have several
     architecture = spec.architecture
     written = architecture.get("num_hidden_layers") or architecture.get("depth")
     return written or (timm_encoders.blocks(spec) if spec.family == "timm" else 0)

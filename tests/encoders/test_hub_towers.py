@@ -115,6 +115,12 @@ def test_a_layer_is_upstreams_hidden_state(tmp_path: Path) -> None:
     torch.testing.assert_close(encoder(pixels(32)).tensor, expected)
 
 
+def test_a_tower_of_stages_has_no_layers_to_choose(tmp_path: Path) -> None:
+    tower("convnext", tmp_path)
+    with pytest.raises(UserError, match="'layer' is for plain vision transformers"):
+        registry.resolve(f"hf:{tmp_path}@64:layer=2")
+
+
 def test_weights_in_a_folder_are_known_by_their_content(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
