@@ -81,16 +81,16 @@ class ExpertRouting(Fusion):
         context: Instruction | None = None,
     ) -> list[Tensor]:
         assert context is not None
-        own, grid = maps[0].tokens(), self.shapes[0].grid
+        before, grid = maps[0].tokens(), self.shapes[0].grid
         experts = [
             FeatureMap(resize_map(expert.tensor, grid, align_corners=False)).tokens()
             for expert in maps[1:]
         ]
-        asked = context.pooled().to(own.dtype)
-        tokens = own + self.positions.to(own.dtype)
+        asked = context.pooled().to(before.dtype)
+        tokens = before + self.positions.to(before.dtype)
         for block in self.blocks:
             tokens = block(tokens, experts, asked, grid)
-        routed = FeatureMap.from_tokens((tokens + own) / 2, grid).tensor
+        routed = FeatureMap.from_tokens((tokens + before) / 2, grid).tensor
         return [FeatureMap(F.adaptive_avg_pool2d(routed, self.grid)).tokens()]
 
 
@@ -118,13 +118,13 @@ class RoutedBlock(nn.Module):
     ) -> Tensor:
         if experts:
             weights = self.weights(tokens, asked).to(tokens.dtype).unbind(dim=1)
-            found = [
+            drawn = [
                 weight[:, None, None] * look(queried(tokens), seen(expert), grid)
                 for weight, look, queried, seen, expert in zip(
                     weights, self.look, self.queried, self.seen, experts, strict=True
                 )
             ]
-            tokens = tokens + torch.stack(found).sum(dim=0)
+            tokens = tokens + torch.stack(drawn).sum(dim=0)
         normed = self.norm(tokens)
         tokens = tokens + self.attend(normed, normed, grid)
         mixed: Tensor = tokens + self.mix(tokens)
@@ -134,8 +134,8 @@ class RoutedBlock(nn.Module):
         """(B,E) how much each expert counts: 1 in all, 0 for all but the best `keep`."""
         if len(self.look) == 1:
             return tokens.new_ones(len(tokens), 1)
-        said = torch.cat([asked, tokens.mean(dim=1)], dim=-1)
-        share = at_least_fp32(self.gate(said)).softmax(dim=-1)
+        question = torch.cat([asked, tokens.mean(dim=1)], dim=-1)
+        share = at_least_fp32(self.gate(question)).softmax(dim=-1)
         best = share.topk(self.keep, dim=-1)
         kept = torch.zeros_like(share).scatter(-1, best.indices, best.values)
         return kept / kept.sum(dim=-1, keepdim=True)
@@ -161,8 +161,8 @@ class RotaryAttention(nn.Module):
             for x in (self.query(tokens), self.key(seen), self.value(seen))
         )
         angles = _angles(grid, query.shape[-1], query.device)
-        found = F.scaled_dot_product_attention(_turned(query, angles), _turned(key, angles), value)
-        output: Tensor = self.output(self.norm(found.transpose(1, 2).flatten(2)))
+        drawn = F.scaled_dot_product_attention(_turned(query, angles), _turned(key, angles), value)
+        output: Tensor = self.output(self.norm(drawn.transpose(1, 2).flatten(2)))
         return output
 
 
