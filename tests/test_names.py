@@ -10,7 +10,8 @@ VAGUE = {"found", "one", "said", "place", "own", "told"}
 KEPT = {
     "ablate/catalog/suites.py": {"own"},  # a user's own benchmarks, also in a step's spec
     "ablate/commands/drivers_and_jobs.py": {"said"},  # of `ablate status --json`
-    "ablate/launch/finding.py": {"found"},  # of `ablate doctor --json`
+    "ablate/commands/schemas.py": {"found"},  # of `ablate doctor --json`
+    "ablate/launch/finding.py": {"found"},  # the same
     "ablate/launch/protocol.py": {"said"},  # what a launcher of another package writes, too
     "ablate/launch/ray/cluster.py": {"said"},
     "ablate/launch/slurm/squeue.py": {"said"},

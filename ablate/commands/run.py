@@ -90,7 +90,7 @@ def to_its_end(
     lines = JsonLines() if as_json else None
     result = drive_study(study, command, lines or watching, folder)
     known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
-    failures = list(dict.fromkeys(reason for one in known for reason in one.failures))
+    failures = list(dict.fromkeys(reason for candidate in known for reason in candidate.failures))
     if lines:
         best = result.best and result.best.name
         path = str(reporting.build(result))

@@ -140,8 +140,8 @@ class Conversations:
             return images * self.tiles.most
         until = np.concatenate([[0], np.cumsum(self.tiles.counts(self.sizes[name]))])
         last = np.cumsum(images)
-        found: npt.NDArray[np.int64] = until[last] - until[last - images]
-        return found
+        count: npt.NDArray[np.int64] = until[last] - until[last - images]
+        return count
 
     def seen(self, part: Part) -> Iterator[Pixels]:
         """Every view (3,H,W) of every image of a source, in the order of its index; UserError for

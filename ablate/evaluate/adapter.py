@@ -186,10 +186,10 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         if batch:
             yield batch
 
-    def _ask(self, place: int, prompt: Ids, images: int, request: Instance) -> Ask:
+    def _ask(self, number: int, prompt: Ids, images: int, request: Instance) -> Ask:
         text, options, doc_to_visual, doc_id, task, split = request.args
         return Ask(
-            place,
+            number,
             f"{task}, question {doc_id}",
             text,
             options,
@@ -224,9 +224,9 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 raise UserError(f"ablate answers greedily, but the task asks for {ask.options}")
         shown = [self._open(ask) for ask in asks]
         prompts, answers = [ask.prompt for ask in asks], [""] * len(asks)
-        for place, (ask, pictures) in enumerate(zip(asks, shown, strict=True)):
+        for index, (ask, pictures) in enumerate(zip(asks, shown, strict=True)):
             if len(pictures) != ask.images:
-                [prompts[place]] = self._prompts([ask.text], [len(pictures)])
+                [prompts[index]] = self._prompts([ask.text], [len(pictures)])
         rooms = {
             index: self._room(len(prompts[index]), pictures) for index, pictures in enumerate(shown)
         }
@@ -234,14 +234,14 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             short = 1 - rooms.pop(index)
             print(f"{asks[index].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
-            most = [min(_most(asks[place]), room) for place, room in rooms.items()]
+            most = [min(_most(asks[index]), room) for index, room in rooms.items()]
             with self._precision:
                 ids = self._generate(
-                    [prompts[place] for place in rooms], [shown[place] for place in rooms], most
+                    [prompts[index] for index in rooms], [shown[index] for index in rooms], most
                 )
-            for place, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
-                until = asks[place].options.get("until") or []
-                answers[place] = cut(text, [until] if isinstance(until, str) else until)
+            for index, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
+                until = asks[index].options.get("until") or []
+                answers[index] = cut(text, [until] if isinstance(until, str) else until)
         return answers
 
     def _generate(
@@ -254,8 +254,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             batch = self._batch(prompts, [len(some) for some in shown], pixels)
             return self.model.generate(batch.to(self.device), most, self._stop_ids)
         digests, tokens = self._see(pictures)
-        told = iter(digests)
-        seen: Sequence[Sequence[bytes]] = [[next(told) for _ in some] for some in shown]
+        in_turn = iter(digests)
+        seen: Sequence[Sequence[bytes]] = [[next(in_turn) for _ in some] for some in shown]
         rest, parts = None, in_two(prompts, seen) if self.model.reads_beginnings_once else None
         if parts:
             prompts, seen = parts.beginnings, parts.images
@@ -334,11 +334,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 if digest not in self._seen:
                     new[digest] = pixels
             digests.append(digest)
-        found = {digest: self._seen[digest] for digest in digests if digest not in new}
+        tokens = {digest: self._seen[digest] for digest in digests if digest not in new}
         for some in (list(new)[n : n + TOGETHER] for n in range(0, len(new), TOGETHER)):
             for digest, made in zip(some, look([new[digest] for digest in some]), strict=True):
-                self._seen[digest] = found[digest] = made.to("cpu", copy=True)
-        return digests, found
+                self._seen[digest] = tokens[digest] = made.to("cpu", copy=True)
+        return digests, tokens
 
     def _look(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:
         """The visual tokens (L,D) of each image (3,H,W)."""

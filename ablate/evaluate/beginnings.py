@@ -24,10 +24,10 @@ class InTwo(NamedTuple):
 def in_two(prompts: Sequence[Ids], images: Sequence[Sequence[bytes]]) -> InTwo | None:
     """The prompts in two, whose images are told by their digests; None where that saves nothing."""
     ends = [_end_of_images(prompt) for prompt in prompts]
-    found: dict[tuple[bytes, ...], int] = {}
+    row_of: dict[tuple[bytes, ...], int] = {}
     beginnings, held, rows = [], [], []
     for prompt, end, some in zip(prompts, ends, images, strict=True):
-        row = found.setdefault((prompt[:end].tobytes(), *some), len(found))
+        row = row_of.setdefault((prompt[:end].tobytes(), *some), len(row_of))
         if row == len(beginnings):
             beginnings.append(prompt[:end])
             held.append(some)

@@ -151,22 +151,22 @@ class MaskedLMM(AblateLMM):
         return answers
 
     def _answer(self, asks: Sequence[Ask]) -> list[str]:
-        for number, said in enumerate(self.masked, start=1):
+        for number, answers_of_mask in enumerate(self.masked, start=1):
             self._number = number
             answers = super()._answer(asks)
             names = [self._names[ask.number] for ask in asks]
-            said.update(zip(names, answers, strict=True))
+            answers_of_mask.update(zip(names, answers, strict=True))
         self._number = 0
         return super()._answer(asks)
 
     def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
-        digests, found = self._of_images(pictures, self._features)
-        if not found:
-            return digests, found
-        whole = torch.stack([*found.values()]).to(self.device)
+        digests, features = self._of_images(pictures, self._features)
+        if not features:
+            return digests, features
+        whole = torch.stack([*features.values()]).to(self.device)
         kept = self._kept[self._number]
         made = self.model.see(torch.where(kept, whole, self._stand_in.to(whole.dtype)))
-        return digests, dict(zip(found, made, strict=True))
+        return digests, dict(zip(features, made, strict=True))
 
     @torch.inference_mode()
     def _mean(self, requests: list[Instance]) -> Tensor:

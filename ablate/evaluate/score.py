@@ -215,7 +215,9 @@ def _ask(
         with suppress(NothingToScoreError):
             result = run_task(adapter, task, asked)
             if asked.places:
-                answers = {row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)}
+                answers = {
+                    row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
+                }
                 share_of.leave(ctx.prefix / asked.part(task).name, answers)
             write_json(asked.part(task), {**result, "taken_over": len(known[task.task])})
         done += sizes[task.task]

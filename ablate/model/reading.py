@@ -35,7 +35,7 @@ class Reading:
         """Read on in each prompt: (B,T,D), padded on the left as `mask` (B,T) says."""
         self.mask = torch.cat([self.mask, mask], 1) if self.mask.numel() else mask
         positions = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -mask.shape[1] :]
-        found = self.llm(
+        output = self.llm(
             inputs_embeds=embedded,
             attention_mask=self.mask.long(),
             position_ids=positions,
@@ -43,7 +43,7 @@ class Reading:
             use_cache=True,
             logits_to_keep=1,
         )
-        self._next = found.logits[:, -1].argmax(-1)
+        self._next = output.logits[:, -1].argmax(-1)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these prompts, in this order; one may be taken several times."""
@@ -58,20 +58,20 @@ class Reading:
         `most`: how many, for each; `drop_ended`: go on without the prompts whose answers have
         ended, which changes the batch that the language model sees.
         """
-        said: list[list[int]] = [[] for _ in most]
+        answers: list[list[int]] = [[] for _ in most]
         rows = list(range(len(most)))
         ended = {row for row in rows if most[row] <= 0}
         while True:
             for row, token in zip(rows, self._next.tolist(), strict=True):
                 if row not in ended and token not in stop_ids:
-                    said[row].append(token)
-                if token in stop_ids or len(said[row]) == most[row]:
+                    answers[row].append(token)
+                if token in stop_ids or len(answers[row]) == most[row]:
                     ended.add(row)
-            going = [place for place, row in enumerate(rows) if row not in ended]
+            going = [index for index, row in enumerate(rows) if row not in ended]
             if not going:
-                return said
+                return answers
             if drop_ended and len(going) < len(rows):
                 self.keep(torch.tensor(going, device=self.mask.device))
-                rows = [rows[place] for place in going]
+                rows = [rows[index] for index in going]
             embedded = self.llm.get_input_embeddings()(self._next[:, None])
             self.read(embedded, self.mask.new_ones(len(rows), 1))

@@ -68,9 +68,9 @@ def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:
     """Maps (V,N,C) of each image's tiles, k x k at scale k, as one map (I,N,C*scales) an image."""
     counts, (height, width) = [scale**2 for scale in scales], grid
     images = views.reshape(-1, sum(counts), *views.shape[1:])
-    found = []
+    scaled = []
     for scale, tiles in zip(scales, torch.split(images, counts, dim=1), strict=True):
         maps = tiles.reshape(len(tiles), scale, scale, height, width, -1)
         whole = maps.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
-        found.append(F.interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
-    return torch.cat(found, dim=2)
+        scaled.append(F.interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
+    return torch.cat(scaled, dim=2)

@@ -125,7 +125,7 @@ class Bundle:
         lines = text.splitlines(keepends=True)
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and any(map(self._imports_ours, ast.walk(node))):
-                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 last = (node.end_lineno or first) + 1  # with the empty line behind it
                 lines[first - 1 : last] = [""] * len(lines[first - 1 : last])
         return "".join(lines)
@@ -133,7 +133,9 @@ class Bundle:
     def _imports_ours(self, node: ast.AST) -> bool:
         if isinstance(node, ast.ImportFrom):
             return node.level > 0 or self._is_ours(node.module or "")
-        return isinstance(node, ast.Import) and any(self._is_ours(one.name) for one in node.names)
+        return isinstance(node, ast.Import) and any(
+            self._is_ours(alias.name) for alias in node.names
+        )
 
     def _need(self, source: Source, numbers: set[int]) -> None:
         """Take statements along, and all that they mention, here and elsewhere."""
