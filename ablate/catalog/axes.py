@@ -69,9 +69,9 @@ class Axis:
     def label(self, choice: Choice) -> str:
         """A choice in words: its name, and the options that are not as by default."""
         name = str(choice["name"])
-        usual = self.registry.options(name) if name in self.registry else {}
+        usual = self.registry.filled(name, {}) if name in self.registry else {}
         changed = [
-            f"{option}={value}"
+            f"{option}={','.join(value) if isinstance(value, list) else value}"
             for option, value in choice.items()
             if option != "name" and value != usual.get(option)
         ]

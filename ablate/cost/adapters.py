@@ -106,7 +106,7 @@ def _built(design: Design, part: Part) -> "nn.Module":
 
     from ablate.decoder import random_language_model
     from ablate.encoders.build import build_encoder
-    from fusion_zoo.tilings._views import hold_marks
+    from fusion_zoo.tilings import hold_marks
 
     specs, llm = [encoder_spec(title) for title in design.encoders], llm_spec(design.llm)
     if part == "encoders":

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fusion_zoo.tilings import Grid, Order, Size, Tiling, Whole
-from fusion_zoo.tilings._views import cut
+from fusion_zoo.tilings import Grid, Order, Size, Tiling, Whole, cut
 
 Sizes = npt.NDArray[np.int64]
 """Width and height of each image, (I,2)."""

@@ -28,8 +28,7 @@ from ablate.model.reading import Reading
 from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
-from fusion_zoo.tilings import Tiling, tiling_of
-from fusion_zoo.tilings._views import assemble, hold_marks
+from fusion_zoo.tilings import Tiling, assemble, hold_marks, tiling_of
 
 __all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "build_model"]
 

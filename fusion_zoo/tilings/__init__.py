@@ -9,11 +9,15 @@ package adds its own through the entry-point group `ablate.tilings`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fusion_zoo._registry import Registry
 
 from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
+
+if TYPE_CHECKING:
+    from ._views import assemble, cut, hold_marks, stack_scales
 
 __all__ = [
     "TILINGS",
@@ -23,10 +27,21 @@ __all__ = [
     "Size",
     "Tiling",
     "Whole",
+    "assemble",
+    "cut",
+    "hold_marks",
     "newlines",
     "raster",
+    "stack_scales",
     "tiling_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("fusion_zoo.tilings._views"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 TILINGS = Registry("tiling", "ablate.tilings", __name__)
 

@@ -50,7 +50,7 @@ class S2(Tiling):
         return [(tokens, len(self.scales) * channels) for tokens, channels in made]
 
     def units(self, made: Sequence[Tensor], grids: Sequence[Grid | None]) -> Sequence[Tensor]:
-        from ._views import stack_scales
+        from fusion_zoo.tilings import stack_scales
 
         pairs = zip(made, grids, strict=True)
         return [stack_scales(tokens, self.scales, grid) for tokens, grid in pairs if grid]

@@ -75,32 +75,23 @@ def test_an_image_goes_through_the_encoders_once_for_all_questions(adapter: Abla
     assert sum(seen) == adapter.tiles.tiling.num_views(SIZES[2])
 
 
-def test_a_batch_holds_questions_of_similar_length_with_their_images(adapter: AblateLMM) -> None:
-    lengths: list[list[int]] = []
+def test_questions_stand_by_their_length_with_their_images(adapter: AblateLMM) -> None:
+    lengths: list[int] = []
     answer = adapter._answer
 
-    def noted(asks: Any, options: Any) -> list[str]:
-        shown = [adapter._open(one) for one in asks]
-        lengths.append([adapter._visual(pictures) for pictures in shown])
-        return answer(asks, options)
+    def noted(asks: Any) -> list[str]:
+        lengths.extend(map(adapter._tokens, asks))
+        return answer(asks)
 
     adapter._answer = noted  # type: ignore[method-assign]
     ask(adapter, *[("how many bars", [drawn(n)]) for n in range(6)])
-    flat = [length for batch in lengths for length in batch]
-    assert flat == sorted(flat)
+    assert lengths == sorted(lengths)
+    assert len({*lengths}) == 1 if adapter.tiles.tiling.fixed else len({*lengths}) > 1
 
 
 def test_a_question_whose_images_leave_no_room_is_left_unanswered(
     adapter: AblateLMM, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    each = adapter._visual([adapter._open(_asked(adapter))[0]])
-    many = 128 // each + 1
+    many = 128 // adapter.tiles.count(SIZES[0]) + 1
     assert ask(adapter, ("how many", [drawn(0)] * many), ("how many", [drawn(0)]))[0] == ""
     assert "question 0: left unanswered" in capsys.readouterr().err
-
-
-def _asked(adapter: AblateLMM) -> Any:
-    adapter.task_dict = {"t": {"test": [[drawn(0)]]}}
-    args = ("how many", {}, lambda images: images, 0, "t", "test")
-    asked: Any = SimpleNamespace(args=args)
-    return adapter._ask(0, asked)

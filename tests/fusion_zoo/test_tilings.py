@@ -15,8 +15,7 @@ from transformers.models.llava_next.image_processing_llava_next import LlavaNext
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from fusion_zoo import Segment
-from fusion_zoo.tilings import TILINGS, Tiling, Whole
-from fusion_zoo.tilings._views import assemble, cut, stack_scales
+from fusion_zoo.tilings import TILINGS, Tiling, Whole, assemble, cut, stack_scales
 
 
 def _paired(*columns):

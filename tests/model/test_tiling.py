@@ -1,5 +1,7 @@
 """A model that looks at images in several views: each becomes as many tokens as its size says."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,16 @@ import torch
 from torch import Tensor
 
 import fusion_zoo
+from ablate.config.study import load_study
 from ablate.data.batch import IMAGE_TOKEN_ID, Batch
 from ablate.data.collate import collate, cut_images
 from ablate.data.dataset import Sample
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
 from ablate.model.parts import load_parts, save_parts
+from ablate.search.explore import rounds_so_far
+from ablate.store.results import NoResults
+from ablate.store.steps import steps_for
 from ablate.train.objectives.sft import Sft
 from fusion_zoo.tilings import TILINGS
 
@@ -54,12 +60,26 @@ def loss_of(model: Mllm, batch: Batch) -> Tensor:
     return Sft()(*model(batch))
 
 
+@pytest.fixture(scope="session")
+def roomy_llm(llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny language model with a context for fusions of many tokens."""
+    folder = shutil.copytree(llm_folder, tmp_path_factory.mktemp("roomy") / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    return folder
+
+
 @pytest.mark.parametrize("fusion", fusion_zoo.names())
 @pytest.mark.parametrize("tiling", TILED, ids=lambda tiling: tiling["name"])
 def test_every_fusion_learns_and_answers_under_every_tiling(
-    make_model: Make, tiling: dict[str, Any], fusion: str
+    make_model: Make, roomy_llm: Path, tiling: dict[str, Any], fusion: str
 ) -> None:
-    model = make_model(*MIXTURE, fusion=fusion, tiling=tiling).train()
+    plain = make_model(*MIXTURE, fusion=fusion, llm=roomy_llm)
+    if tiling["name"] == "s2" and None in plain.mixture.fusion.grids:
+        with pytest.raises(UserError, match="s2 puts maps on top of each other, but this fusion"):
+            make_model(*MIXTURE, fusion=fusion, tiling=tiling, llm=roomy_llm)
+        return
+    model = make_model(*MIXTURE, fusion=fusion, tiling=tiling, llm=roomy_llm).train()
     batch = batch_of(model, ROWS, SIZES)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     losses = []
@@ -70,16 +90,37 @@ def test_every_fusion_learns_and_answers_under_every_tiling(
         optimizer.step()
         losses.append(loss.item())
     assert losses[2] < losses[0]
-    if fusion != "sequence_append":  # whose tokens stand on no one grid, so no row of them ends
-        marks = getattr(model.projector, "marks", None)
-        assert marks is None or bool((marks.grad != 0).any(1).all())
+    if model.projector.grid and model.tiles.tiling.marks:  # else no row of tokens ends
+        assert (model.projector.marks.grad != 0).any(1).all()
     model.eval()
+    answers = model.generate(batch, 4, [])
+    assert [len(answer) for answer in answers] == [4, 4, 4]
+    if model.sees_each_question:
+        return
     with torch.no_grad():
         visual = model.see(batch.pixels, batch.sizes)
     assert [len(one) for one in visual] == model.tiles.lengths(3, batch.sizes).tolist()
-    answers = model.generate(batch, 4, [])
     assert answers == model.generate(batch, 4, [], visual=visual)
-    assert [len(answer) for answer in answers] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("connector", "grid"),
+    [
+        ({"name": "pooling"}, (2, 2)),
+        ({"name": "qformer", "queries": 3, "inner": 16, "layers": 1, "heads": 2}, None),
+        ({"name": "qformer", "queries": 3, "inner": 16, "heads": 2, "instruction": True}, None),
+    ],
+    ids=["pooled", "queries", "asked"],
+)
+def test_what_a_connector_makes_of_each_view_is_put_together(
+    make_model: Make, connector: dict[str, Any], grid: tuple[int, int] | None
+) -> None:
+    model = make_model(*MIXTURE, grid=4, connector=connector, tiling={"name": "anyres"})
+    assert model.projector.grid == grid
+    batch = batch_of(model, ROWS, SIZES)
+    loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
+    together = model.generate(batch, 4, [])
+    assert together[0] == model.generate(batch_of(model, [ROWS[0]], SIZES[:1]), 4, [])[0]
 
 
 @pytest.mark.parametrize("tiling", TILED, ids=lambda tiling: tiling["name"])
@@ -172,3 +213,23 @@ def test_a_tiling_that_cannot_be_is_told(
 ) -> None:
     with pytest.raises(UserError, match=said):
         make_model(tiling=tiling, fusion=fusion)
+
+
+def test_a_tiling_of_another_package_cuts_learns_and_is_in_keys(
+    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc_examples.install(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = make_model(*MIXTURE, tiling={"name": "fovea"})
+    batch = batch_of(model, ROWS, SIZES)
+    assert len(batch.pixels) == 3 * (1 + 9)
+    assert model.tiles.lengths(3, batch.sizes).tolist() == [9, 9, 9]
+    loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
+    assert (model.projector.marks.grad != 0).any()
+    with pytest.raises(UserError, match="tiling 'fovea': 4 by 4 tiles have none in the middle"):
+        make_model(tiling={"name": "fovea", "times": 4})
+    study = load_study("micro/smoke", ["base.tiling=fovea"])
+    first = rounds_so_far(study, NoResults())[0].candidates[0]
+    steps = [step for step in steps_for(first, study) if "tiling" in step.spec.get("model", {})]
+    assert [step.kind for step in steps] == ["pretrain", "finetune"]
+    assert all(step.spec["plugins"]["tiling fovea"]["version"] == "1" for step in steps)

@@ -19,6 +19,7 @@ OFFERS = {
     "ablate.proxies": {"effective_rank": "effective_rank:EffectiveRank"},
     "ablate.report_pages": {"novelty": "novelty:PAGE"},
     "ablate.injections": {"token_type": "token_type:TokenType"},
+    "ablate.tilings": {"fovea": "fovea:Fovea"},
     "fusion_zoo": {
         "question_gate": "question_gate:QuestionGate",
         "cross_attention": "cross_attention:CrossAttention",
