@@ -19,15 +19,19 @@ TOKENS = {
     "deepseek_vl": [1024, 576],
     "dense_connector": [1024, 576, 576, 720],
     "distilled": [1024, 1024, 1024, 1024, 1024],
+    "eagle2": [1024, 3328],
     "honeybee": [1024, 144, 144],
     "i_mof": [1024, 1152, 512],
     "idefics3": [1024, 169],
-    "internvl": [1024, 256],
+    "internvl": [1024, 256, 3328],
     "llava": [1024, 256, 576],
+    "llava_next": [1024, 2340],
+    "llava_uhd": [1024, 324],
     "lynx": [1024, 32],
     "merv": [1024, 1024, 1024],
     "mini_gemini": [1024, 576, 1024],
     "minigpt4": [1024, 32, 256],
+    "monkey": [1024, 1280],
     "mova": [1024, 576],
     "mousi": [1024, 1408, 1216, 1153],
     "palm_e": [1024, 729],
@@ -35,9 +39,9 @@ TOKENS = {
     "sequence_former": [1024, 128],
     "sphinx": [1024, 288],
     "token_packer": [1024, 144],
-    "vila": [1024, 196],
+    "vila": [1024, 196, 196],
 }
-"""What an image becomes, in each arm."""
+"""What an image of 640x480 pixels becomes, in each arm."""
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
