@@ -40,6 +40,21 @@ NORMS = {
 """Means and deviations of pixels, as timm's configurations have them."""
 
 
+LICENCES = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "bsd-3-clause": "BSD-3",
+    "cc-by-nc-4.0": "CC BY-NC 4.0",
+    "cc-by-4.0": "CC BY 4.0",
+    "dinov3-license": "DINOv3",
+    "nvidia-open-model-license": "NVIDIA Open",
+    "fair-noncommercial-research-license": "FAIR, non-com.",
+    "apple-ascl": "Apple ASCL",
+    "apple-amlr": "Apple AMLR",
+}
+"""What timm's configurations call them, and a table here does; any other goes by timm's word."""
+
+
 @cache
 def _facts() -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -101,7 +116,7 @@ def _spec(network: str, tag: str, facts: Mapping[str, Any], size: int | None) ->
         weights=Weights("published", repository, file="model.safetensors"),
         ragged=bool(size % facts["patch"]),
         task=tag,
-        licence=weights["licence"],
+        licence=LICENCES.get(weights["licence"], weights["licence"]),
         source="timm",
     )
 

@@ -192,7 +192,7 @@ def test_weights_that_are_not_the_default_are_named_by_their_tag() -> None:
     assert spec.mean == (0.43, 0.411, 0.296)
     default = registry.resolve("timm:vit_large_patch16_dinov3.lvd1689m")
     assert default == registry.resolve("timm:vit_large_patch16_dinov3")
-    assert default.licence == "dinov3-license"
+    assert default.licence == "DINOv3"
 
 
 @pytest.mark.parametrize("spec", recent_encoders.SPECS, ids=lambda spec: spec.title)
