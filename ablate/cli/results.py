@@ -15,6 +15,7 @@ from ablate.commands.options import (
     Layout,
     Noise,
     Overrides,
+    QueryFormat,
     Round,
     StudyName,
     Trained,
@@ -71,6 +72,34 @@ def table(
         kind = "fragility of the paper" if against else "fragility"
     made = api.table(api.load_study(study, overrides or []), kind)
     show_table(made, "json" if json else format and format.value)
+
+
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="Such as a SELECT, in quotes.")],
+    format: Annotated[
+        QueryFormat | None,
+        typer.Option(help="How to print it; default: columns.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Ask all that a home's store holds, over all studies, in SQL (DuckDB).
+
+    \b
+    Tables, joined by `key`:
+      candidates  key, encoders, fusion, llm, seed, suite, score, questions, studies
+      cells       key, task, metric, score, questions, unread
+      answers     key, task, id, image, question, truth, answer, score, weight
+      steps       key, kind, stage, slug, status, seconds, device, devices, device_seconds, ...
+
+    \b
+    Examples:
+      ablate query "select encoders, score from candidates order by score desc"
+      ablate query "select kind, sum(device_seconds) from steps group by kind" --json
+      ablate query "select * from answers" --format parquet > answers.parquet
+    """
+    from ablate.commands import query as querying
+
+    querying.show(sql, "json" if json else format and format.value)
 
 
 def replay(

@@ -54,6 +54,15 @@ class Format(StrEnum):
     latex = "latex"
     json = "json"
     html = "html"
+    parquet = "parquet"
+
+
+class QueryFormat(StrEnum):
+    """How `ablate query` prints."""
+
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
 
 
 class Layout(StrEnum):

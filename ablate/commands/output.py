@@ -8,14 +8,30 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from ablate.errors import UserError
 from ablate.printable import one_line, printable, printable_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def emit_json(value: Any) -> None:
     """Print `value` as indented JSON."""
     sys.stdout.write(printable_json(json.dumps(value, indent=1, ensure_ascii=False)) + "\n")
+
+
+def emit_parquet(frame: "pd.DataFrame") -> None:
+    """A frame as Parquet on stdout, which must be a file or a pipe."""
+    if on_terminal(sys.stdout):
+        raise UserError(
+            "parquet is no text for a terminal: put `> FILE.parquet` behind the command"
+        )
+    plain = frame.copy()
+    plain.attrs = {}
+    sys.stdout.flush()
+    plain.to_parquet(sys.stdout.buffer, index=False)
 
 
 def say(text: str) -> None:

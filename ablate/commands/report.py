@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.commands.output import emit_json, note, on_terminal, say
+from ablate.commands.output import emit_json, emit_parquet, note, on_terminal, say
 from ablate.config.study import Study, load_study
 from ablate.files import home
 from ablate.home import Home
@@ -37,6 +37,9 @@ class StudyTable:
 
 def show_table(table: StudyTable, form: str | None) -> None:
     """Print a table in a format; None: fit to a terminal, if it goes there, else Markdown."""
+    if form == "parquet":
+        emit_parquet(table.frame)
+        return
     on_screen = on_terminal(sys.stdout)
     form = form if form or on_screen else "md"
     text = shown(table.frame, form, table.caption, table.notes, table.short)

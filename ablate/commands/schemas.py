@@ -154,6 +154,13 @@ class Table(BaseModel):
     notes: list[str]
 
 
+class Query(BaseModel):
+    """`ablate query`."""
+
+    columns: list[str]
+    rows: list[Row]
+
+
 class Report(BaseModel):
     """`ablate report`: the path of its first page."""
 
@@ -245,6 +252,7 @@ SCHEMAS: dict[str, Any] = {
     "logs": Logs,
     "noise": Noise,
     "plan": Plan,
+    "query": Query,
     "replay": Replay,
     "report": Report,
     "run": RunEvent,
