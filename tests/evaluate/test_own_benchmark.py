@@ -1,6 +1,7 @@
 """Conversations of a user's own become a benchmark: asked turn by turn, scored, told by content."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from ablate.catalog.metrics import option_letter, unread
 from ablate.catalog.own_benchmarks import METRICS as NAMES
 from ablate.catalog.own_benchmarks import OwnBenchmark
 from ablate.config.study import load_study
+from ablate.data.questions import prepare_own_questions, read_own_questions
 from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.evaluate.own_task.metrics import METRICS
@@ -193,6 +195,20 @@ def test_a_study_names_its_own_benchmarks_in_a_line(tmp_path):
         assert said in str(caught.value)
     with pytest.raises(UserError, match="name a suite, or give the study `benchmarks`"):
         load_study("micro/smoke", ["suite=null"])
+
+
+def test_the_page_of_the_documentation_shows_a_study_and_rows_that_are_asked(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(yaml|json)\n(.*?)```", page, re.DOTALL))
+    own(tmp_path)
+    (tmp_path / "img").rename(tmp_path / "forms")
+    shutil.copyfile(tmp_path / "forms" / "0.png", tmp_path / "forms" / "7.png")
+    (tmp_path / "forms.jsonl").write_text(json.dumps(json.loads(blocks["json"])))
+    (tmp_path / "study.yaml").write_text(blocks["yaml"])
+    [task] = load_study(str(tmp_path / "study.yaml")).asks.own
+    folder = prepare_own_questions(task, lambda answer: None, tmp_path / "data")
+    asked = [(row["question"], row["answer"]) for row in read_own_questions(folder)]
+    assert asked == [("what is the total", "42"), ("is it signed", "yes")]
 
 
 @given(st.text())
