@@ -46,9 +46,10 @@ def ask(sql: str, home: Path) -> "pd.DataFrame":
                 _add_answers(base, key, file)
         base.execute("SET enable_external_access = false")
         try:
-            return base.execute(sql).df()
+            frame: pd.DataFrame = base.execute(sql).df()
         except duckdb.Error as error:
             raise UserError(f"query: {' '.join(str(error).split())}") from None
+    return frame
 
 
 def _fill(base: Any, name: str, types: Mapping[str, str], rows: Iterable[tables.Row]) -> None:
