@@ -5,8 +5,11 @@
 
 Every encoder of a mixture sees every view. A tiling is arithmetic on the sizes of images: its file
 imports no torch, so that a plan may ask it; `_views` has what is done to pixels and tokens. Another
-package adds its own through the entry-point group `ablate.tilings`.
+package adds its own through the entry-point group `ablate.tilings`. Nothing heavy is imported
+before one is built.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusion_zoo._registry import Registry
 
-from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
-
 if TYPE_CHECKING:
+    from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
     from ._views import assemble, cut, hold_marks, stack_scales
 
 __all__ = [
@@ -37,9 +39,13 @@ __all__ = [
 ]
 
 
+_OF_VIEWS = ("assemble", "cut", "hold_marks", "stack_scales")
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("fusion_zoo.tilings._views"), name)
+        module = "_views" if name in _OF_VIEWS else "_interface"
+        return getattr(import_module(f"fusion_zoo.tilings.{module}"), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
@@ -51,6 +57,8 @@ def tiling_of(choice: Mapping[str, Any], side: int) -> Tiling:
 
     ValueError for an unknown name or option, or one that makes no sense.
     """
+    from ._interface import Whole
+
     options = {**choice}
     name = options.pop("name")
     tiling: Tiling = Whole(side) if name == "none" else TILINGS.build(name, side, **options)

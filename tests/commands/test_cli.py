@@ -128,7 +128,7 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["plan", "--round", "9"], "no round 9; choose one of 1 to 6 (without --round it makes 3)"),
         (["plan", "--set", "base.lm=x"], "did you mean 'llm'?"),
         (["plan", "--rond", "3"], "--round"),
-        (["plann"], "Did you mean 'plan'?"),
+        (["plann"], "Did you mean 'plan'"),
         (["list", "encoder"], "encoders"),
         (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
         (["run", "--backend", "slrm"], "no backend 'slrm'; did you mean 'slurm'?"),
