@@ -19,11 +19,11 @@ from ablate.cost import estimate as cost
 from ablate.design import Design, encoder_spec, llm_spec
 from ablate.encoders.build import build_encoder
 from ablate.model.mixture import Mixture
-from fusion_zoo import FeatureMap, Instruction
+from fusion_zoo import FeatureMap, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
-OURS = ["adapters", "connectors", "injection"]
+OURS = ["adapters", "connectors", "injection", "routing", "tiling"]
 """What the paper does not vary."""
 AXES = [f"eagle/{name}" for name in OURS]
 PAPER = [name for name in STUDIES if "/proxy/" not in name and name not in AXES]
@@ -186,14 +186,15 @@ def test_every_candidate_of_every_study_builds_as_published() -> None:
                 one.fusion.grid,
                 one.fusion.options,
                 one.recipe.feature_norm,
+                LanguageShape(llm_spec(one.llm).width, llm_spec(one.llm).layers),
             )
-            segments = mixture(torch.zeros(1, 3, 1024, 1024))
             width = llm_spec(one.llm).width
+            said = Instruction(torch.empty(1, 2, width), torch.ones(1, 2, dtype=torch.bool))
+            segments = mixture(torch.zeros(1, 3, 1024, 1024), said)
             fusion, options = mixture.fusion, {**one.connector}
             projector = CONNECTORS.build(
                 options.pop("name"), fusion.segments, fusion.grids, width, **options
             )
-            said = Instruction(torch.empty(1, 2, width), torch.ones(1, 2, dtype=torch.bool))
             tokens = projector(segments, said)
         found = cost.model_cost(one)
         assert tokens.shape == (1, found.visual_tokens, width), one
