@@ -33,7 +33,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         files = {
             "their_pages/__init__.py": "",
             "their_pages/novelty.py": NOVELTY.replace(
-                "return {\n", 'return {\n        "evil": "<script>alert(1)</script>",\n'
+                "return {", 'return {"evil": "<script>alert(1)</script>", '
             ),
             "their_pages/novelty.html": TEMPLATE.replace("</h1>", "</h1>{{ evil }}"),
             "their_pages-1.dist-info/METADATA": "Name: their-pages\nVersion: 1\n",
