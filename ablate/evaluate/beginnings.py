@@ -25,7 +25,9 @@ def in_two(prompts: Sequence[Ids], images: Sequence[Sequence[bytes]]) -> InTwo |
     """The prompts in two, whose images are told by their digests; None where that saves nothing."""
     ends = [_end_of_images(prompt) for prompt in prompts]
     row_of: dict[tuple[bytes, ...], int] = {}
-    beginnings, held, rows = [], [], []
+    beginnings: list[Ids] = []
+    held: list[Sequence[bytes]] = []
+    rows: list[int] = []
     for prompt, end, some in zip(prompts, ends, images, strict=True):
         row = row_of.setdefault((prompt[:end].tobytes(), *some), len(row_of))
         if row == len(beginnings):

@@ -160,14 +160,14 @@ class Mllm(nn.Module):
             embedded, layout = self._splice(rest.texts, pad_left=True)
             reading.read(embedded, layout.mask)
         lengths = reading.mask.sum(1).tolist()
-        same = isinstance(max_new_tokens, int)
-        most = [max_new_tokens] * len(lengths) if same else max_new_tokens
-        longest = max(map(sum, zip(lengths, most, strict=True)))
+        if isinstance(max_new_tokens, int):
+            max_new_tokens = [max_new_tokens] * len(lengths)
+        longest = max(map(sum, zip(lengths, max_new_tokens, strict=True)))
         if longest > self.spec.llm.context:
             self._too_long(longest)
         # What is injected is of the batch as it was read.
         drop_ended = not (self._injector.acts or self.mixture.fusion.injects)
-        answers = reading.answers(most, stop_ids, drop_ended)
+        answers = reading.answers(max_new_tokens, stop_ids, drop_ended)
         self._injector.seen = self._fusions.seen = None
         return answers
 
