@@ -7,19 +7,18 @@ makes tokens of: a view, unless the tiling puts several on top of each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 Grid = tuple[int, int]
 """Rows and columns of tokens, row-major."""
-Order = npt.NDArray[np.int64]
+Order: TypeAlias = "npt.NDArray[np.int64]"
 """Which tokens an image becomes, in order: numbers among those of its units, end to end; -1 is the
 first of the tiling's `marks`, -2 the second."""
 
@@ -89,6 +88,8 @@ class Tiling:
 
         All of them, end to end, unless a subclass says otherwise.
         """
+        import numpy as np  # not to count tokens, which a plan asks
+
         return np.arange(self.num_units(size) * tokens)
 
     def num_tokens(self, size: Size, tokens: int, grid: Grid | None) -> int:
@@ -125,6 +126,8 @@ class Whole(Tiling):
 
 def newlines(tokens: Order) -> Order:
     """Rows of token numbers (H,W) end to end, the first mark behind each."""
+    import numpy as np
+
     return np.pad(tokens, ((0, 0), (0, 1)), constant_values=-1).ravel()
 
 
@@ -133,6 +136,8 @@ def raster(canvas: Canvas, grid: Grid, first: int) -> Order:
 
     grid: of each tile's tokens; first: the number of the first one.
     """
+    import numpy as np
+
     (columns, rows), (height, width) = canvas.tiles, grid
     numbers = first + np.arange(canvas.num_tiles * height * width)
     tiles = numbers.reshape(rows, columns, height, width)
