@@ -112,7 +112,8 @@ def _built(design: Design, part: Part) -> "nn.Module":
     if part == "encoders":
         return nn.ModuleList(build_encoder(spec, load_weights=False) for spec in specs)
     if part == "llm":
-        return random_language_model(llm)
+        language_model: nn.Module = random_language_model(llm)
+        return language_model
     if part == "injection":
         injection: nn.Module = injection_of(design, seen(design, None).tokens)
         return injection

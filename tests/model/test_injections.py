@@ -12,6 +12,7 @@ import doc_examples
 import pytest
 import torch
 from injected import IMAGE, ROWS, batch_of, loss_of
+from test_connected import told
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -352,17 +353,19 @@ def test_every_pair_with_a_connector_trains_two_steps_and_generates(
     make_model: Make, name: str, connector: str
 ) -> None:
     """Or says in one line why it cannot."""
-    model = model_or_reason(make_model, injection=choice(name), connector={"name": connector})
+    options = {"name": connector, **told(connector, CONNECTORS)}
+    model = model_or_reason(make_model, injection=choice(name), connector=options)
     if isinstance(model, str):
         assert "\n" not in model
         return
     batch = batch_of(ROWS, answers=2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     losses = []
     for _ in range(2):
         optimizer.zero_grad()
         loss = loss_of(model, batch)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
         optimizer.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]

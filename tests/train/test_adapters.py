@@ -73,7 +73,7 @@ def test_an_adapter_starts_as_the_part_was_learns_and_is_folded_into_it(
 def test_every_layer_that_may_have_an_adapter_is_called_by_its_encoder(spec: EncoderSpec) -> None:
     encoder = build_encoder(spec, load_weights=False).train()
     assert linear_layers(encoder)
-    _, learning = attached("lora", encoder)
+    _, learning = attached("lora", nn.ModuleList([encoder]))
     features = encoder(torch.rand(2, 3, spec.resolution, spec.resolution)).tensor
     features.square().sum().backward()
     names = {id(p): name for name, p in encoder.named_parameters()}
