@@ -9,6 +9,7 @@ import torch
 from adapter_toys import LORA, NAMES, attached
 from encoder_toys import SPECS
 from rank_toys import Job
+from torch import nn
 from training_toys import Make, assert_same, train_apart, weights
 
 from ablate.adapters import linear_layers
