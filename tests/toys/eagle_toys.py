@@ -87,7 +87,8 @@ def _small(spec: EncoderSpec) -> EncoderSpec:
 ENCODERS = tuple(
     _small(spec)
     for spec in paper.SPECS
-    if spec.family != "siglip" and not spec.name.startswith("convnext-l")  # in no study
+    if spec.family not in ("siglip", "clip_llava")  # in no study, nor are these
+    and not spec.name.startswith("convnext-l")
 )
 LLMS = tuple(
     replace(spec, width=32, layers=1, parameters=0, config={})
