@@ -3,23 +3,34 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from core_fakes import EXECUTORS
 from in_process import ablate
 
-from ablate.config.study import Study
+from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
 from ablate.files import read_json
 
 
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which fakes have run a study of three candidates."""
+    home = tmp_path_factory.mktemp("done") / "home"
+    study = load_study("micro/smoke", ["seeds=[0]"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLATE_HOME", str(home))
+        drive(study, None, "inline", None, home=home, executors=EXECUTORS)
+    return home
+
+
 @pytest.fixture
-def home(small: Study, fakes: Mapping[str, str], own_home: Path) -> Path:
-    """Of a study that fakes have run."""
-    drive(small, None, "local", None, home=own_home, executors=fakes)
-    return own_home
+def home(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That home, for commands to read."""
+    monkeypatch.setenv("ABLATE_HOME", str(done))
+    return done
 
 
 def rows(sql: str) -> list[dict[str, object]]:
@@ -55,13 +66,13 @@ def test_it_comes_as_columns_or_as_csv(home: Path) -> None:
     assert ablate("query", "select 1 as one").out == "one\n1\n"
 
 
-def test_parquet_is_the_same_frame(home: Path) -> None:
+def test_parquet_is_the_same_frame(home: Path, tmp_path: Path) -> None:
     def run(*words: str) -> bytes:
         line = [sys.executable, "-m", "ablate", *words, "--format", "parquet"]
         return subprocess.run(line, check=True, capture_output=True).stdout
 
     for words in (("query", "select key, encoders from candidates"), ("table", "micro/smoke")):
-        path = home / "x.parquet"
+        path = tmp_path / "x.parquet"
         path.write_bytes(run(*words))
         frame = pd.read_parquet(path)
         assert len(frame) == 3

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +84,10 @@ def test_options_that_make_no_sense_are_told(tiling: str, said: str) -> None:
         cost.model_cost(design(tiling))
 
 
-def test_planning_a_tiling_needs_no_torch_once_its_fusion_is_known() -> None:
+def test_planning_a_tiling_needs_no_torch_once_its_fusion_is_known(own_home: Path) -> None:
+    for known in (visual._fused, visual._connected):
+        known.cache_clear()  # what this process knows is not all in this home
+    cost.model_cost(design("none"), None)
     program = """
 import sys
 from ablate.config.study import load_study
@@ -92,6 +96,5 @@ base = load_study("micro/fusion", ["base.tiling=internvl"]).base
 assert estimate.model_cost(base, None).visual_tokens == 13 * 16
 print("torch" in sys.modules)
 """
-    command = [sys.executable, "-c", program]
-    told = [subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout for _ in range(2)]
-    assert told == [b"True\n", b"False\n"]
+    told = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE)
+    assert told.stdout == b"False\n"

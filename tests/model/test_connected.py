@@ -5,14 +5,14 @@ Shapes: B conversations, T text tokens, I images, D model width.
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import filterfalse, product
 from pathlib import Path
 from typing import Any
 
 import doc_examples
 import pytest
 import torch
-from test_export import answers, ask_elsewhere, draw, until
+from pairs import few_fast
 from test_mllm import IMAGE, ROWS, batch_of, loss_of
 
 import fusion_zoo
@@ -20,8 +20,6 @@ from ablate.config.study import load_study
 from ablate.cost.estimate import model_cost
 from ablate.errors import UserError
 from ablate.files import write_json
-from ablate.model.export import Speech, export_model
-from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import save_parts
 from ablate.search.explore import rounds_so_far
@@ -56,8 +54,9 @@ def told(name: str, zoo: Any) -> dict[str, Any]:
     return zoo.options(name) | SMALL.get(name, {})
 
 
-def fits(fusion: str, connector: str) -> str:
-    """What is said where the two do not fit; empty where they do."""
+def misfit(pair: tuple[str, str]) -> str:
+    """What is said where a fusion and a connector do not fit; empty where they do."""
+    fusion, connector = pair
     if connector == "identity" and fusion not in PROJECTED:
         return "wide, not .* as the language model's; choose linear or mlp"
     if connector in SPATIAL and fusion in PLACELESS:
@@ -67,27 +66,32 @@ def fits(fusion: str, connector: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize(
-    ("fusion", "connector"), list(product(fusion_zoo.names(), CONNECTORS.names()))
-)
-def test_every_pair_learns_and_answers_or_says_why_not(
+def connected(make_model: Make, fusion: str, connector: str) -> Mllm:
+    return make_model(
+        *("clip-micro@32", "dinov2-micro@128"),
+        fusion=fusion,
+        grid=4,
+        norm="layer",
+        options=told(fusion, fusion_zoo),
+        connector={"name": connector, **told(connector, CONNECTORS)},
+    )
+
+
+PAIRS = list(product(fusion_zoo.names(), CONNECTORS.names()))
+
+
+@pytest.mark.parametrize(("fusion", "connector"), filter(misfit, PAIRS))
+def test_a_pair_that_does_not_fit_says_why(make_model: Make, fusion: str, connector: str) -> None:
+    why = misfit((fusion, connector))
+    with pytest.raises(UserError, match=f"connector '{connector}': .*{why}"):
+        connected(make_model, fusion, connector)
+
+
+@pytest.mark.parametrize(("fusion", "connector"), few_fast(filterfalse(misfit, PAIRS)))
+def test_every_pair_that_fits_learns_and_answers(
     make_model: Make, fusion: str, connector: str
 ) -> None:
-    def make() -> Mllm:
-        return make_model(
-            *("clip-micro@32", "dinov2-micro@128"),
-            fusion=fusion,
-            grid=4,
-            norm="layer",
-            options=told(fusion, fusion_zoo),
-            connector={"name": connector, **told(connector, CONNECTORS)},
-        )
-
-    if why := fits(fusion, connector):
-        with pytest.raises(UserError, match=f"connector '{connector}': .*{why}"):
-            make()
-        return
-    model = make()
+    model = connected(make_model, fusion, connector)
     model.parts["encoders"].requires_grad_(False)
     learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
     before = {name: one.detach().clone() for name, one in learning.items()}
@@ -130,27 +134,6 @@ def test_a_connector_that_asks_sees_each_images_own_question(make_model: Make) -
     torch.testing.assert_close(learnt[1:], before[1:])
     with pytest.raises(ValueError, match="differs by question"):
         model.generate(batch, 1, [], visual=[torch.zeros(3, 1)] * 3)
-
-
-EXPORTED = [("channel_concat", "d_abstractor"), ("sequence_append", "sva"), ("merv", "identity")]
-
-
-def test_an_exported_folder_answers_the_same_by_every_sort_of_connector(
-    make_model: Make, tmp_path: Path
-) -> None:
-    pictures, wanted, folders = draw(tmp_path), [], []
-    for fusion, connector in EXPORTED:
-        chosen = {"name": connector, **told(connector, CONNECTORS)}
-        model = make_model(
-            "clip-micro@32", "dinov2-micro@64", fusion=fusion, connector=chosen, grid=4, seed=4
-        )
-        tokenizer = load_tokenizer(model.spec.llm)
-        speech = Speech.of(tokenizer, None, (0, 0, 0))
-        wanted.append(answers(model, tokenizer, pictures))
-        folders.append((tmp_path / connector, "float32"))
-        export_model(model, speech, folders[-1][0], "# A card")
-    for said, want in zip(ask_elsewhere(tmp_path, folders), wanted, strict=True):
-        assert [until(one, speech.stop_ids) for one in said["together"]] == want
 
 
 def test_a_deeper_mlp_grows_with_the_mixture(make_model: Make, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ They are asked on what is registered, so another package's pass the same tests.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import doc_examples
 import pytest
 import torch
 from injected import IMAGE, ROWS, batch_of, loss_of
+from pairs import few_fast
 from test_connected import told
 from transformers import (
     AutoModelForCausalLM,
@@ -169,8 +171,7 @@ def family(llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return folder
 
 
-@pytest.mark.parametrize("llm", ["llama", *FAMILIES])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "llm"), few_fast(product(NAMES, ["llama", *FAMILIES])))
 def test_generation_with_a_cache_is_the_argmax_of_full_forward_passes(
     make_model: Make, family: Callable[[str], Path], name: str, llm: str
 ) -> None:
@@ -347,8 +348,7 @@ def model_or_reason(make_model: Make, **chosen: Any) -> Mllm | str:
         return str(error)
 
 
-@pytest.mark.parametrize("connector", CONNECTORS.names())
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "connector"), few_fast(product(NAMES, CONNECTORS.names())))
 def test_every_pair_with_a_connector_trains_two_steps_and_generates(
     make_model: Make, name: str, connector: str
 ) -> None:

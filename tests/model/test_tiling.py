@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import doc_examples
 import numpy as np
 import pytest
 import torch
+from pairs import few_fast
+from test_connected import told
 from torch import Tensor
 
 import fusion_zoo
@@ -39,7 +42,7 @@ FEW: Mapping[str, Mapping[str, Any]] = {
     "s2": {"scales": 2},
 }
 """Options with which a tiny language model has room."""
-TILED = [{"name": name, **FEW.get(name, {})} for name in TILINGS.names()]
+TILED = {name: {"name": name, **FEW.get(name, {})} for name in TILINGS.names()}
 
 
 def drawn(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -69,17 +72,18 @@ def roomy_llm(llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("fusion", fusion_zoo.names())
-@pytest.mark.parametrize("tiling", TILED, ids=lambda tiling: tiling["name"])
+@pytest.mark.parametrize(("fusion", "name"), few_fast(product(fusion_zoo.names(), TILED)))
 def test_every_fusion_learns_and_answers_under_every_tiling(
-    make_model: Make, roomy_llm: Path, tiling: dict[str, Any], fusion: str
+    make_model: Make, roomy_llm: Path, fusion: str, name: str
 ) -> None:
-    plain = make_model(*MIXTURE, fusion=fusion, llm=roomy_llm)
-    if tiling["name"] == "s2" and None in plain.mixture.fusion.grids:
+    tiling = TILED[name]
+    chosen = {"fusion": fusion, "options": told(fusion, fusion_zoo), "llm": roomy_llm}
+    plain = make_model(*MIXTURE, **chosen)
+    if name == "s2" and None in plain.mixture.fusion.grids:
         with pytest.raises(UserError, match="s2 puts maps on top of each other, but this fusion"):
-            make_model(*MIXTURE, fusion=fusion, tiling=tiling, llm=roomy_llm)
+            make_model(*MIXTURE, tiling=tiling, **chosen)
         return
-    model = make_model(*MIXTURE, fusion=fusion, tiling=tiling, llm=roomy_llm).train()
+    model = make_model(*MIXTURE, tiling=tiling, **chosen).train()
     batch = batch_of(model, ROWS, SIZES)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     losses = []
@@ -123,7 +127,7 @@ def test_what_a_connector_makes_of_each_view_is_put_together(
     assert together[0] == model.generate(batch_of(model, [ROWS[0]], SIZES[:1]), 4, [])[0]
 
 
-@pytest.mark.parametrize("tiling", TILED, ids=lambda tiling: tiling["name"])
+@pytest.mark.parametrize("tiling", TILED.values(), ids=TILED)
 def test_images_of_unlike_sizes_together_are_as_each_alone(
     make_model: Make, tiling: dict[str, Any]
 ) -> None:
@@ -165,7 +169,7 @@ def test_a_fusion_that_asks_or_injects_is_given_all_views(
     assert torch.equal(changed[:2], model(batch).logits[:2])
 
 
-@pytest.mark.parametrize("tiling", TILED, ids=lambda tiling: tiling["name"])
+@pytest.mark.parametrize("tiling", TILED.values(), ids=TILED)
 def test_all_parts_work_in_lockstep_where_there_is_no_image(
     make_model: Make, tiling: dict[str, Any]
 ) -> None:
