@@ -8,7 +8,7 @@ Hugging Face's code in model folders has them. No code is run for that: only its
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,11 @@ class Source:
     @property
     def used(self) -> set[str]:
         """The names that what is needed of it mentions."""
-        nodes = (node for number in self.needed for node in ast.walk(self.body[number]))
+        return self.mentioned(self.needed)
+
+    def mentioned(self, numbers: Iterable[int]) -> set[str]:
+        """The names in these of its statements."""
+        nodes = (node for number in numbers for node in ast.walk(self.body[number]))
         return {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
@@ -143,7 +147,7 @@ class Bundle:
         if not new:
             return
         source.needed |= new
-        for name in source.used:
+        for name in source.mentioned(new):
             if name in source.definitions:
                 self._need(source, {source.definitions[name]})
             elif name in source.imports:
