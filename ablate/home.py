@@ -87,6 +87,11 @@ class Home:
         return self.path / "weights"
 
     @property
+    def tracking(self) -> Path:
+        """What trackers keep here, a folder each."""
+        return self.path / "tracking"
+
+    @property
     def caches(self) -> Path:
         """Libraries' own, where the user's home cannot be written."""
         return self.path / "caches"

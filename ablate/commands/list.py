@@ -89,6 +89,13 @@ def adapters() -> list[Row]:
     return _components("adapter", ADAPTERS)
 
 
+def trackers() -> list[Row]:
+    """Every tracker, ours and other packages'."""
+    from ablate.catalog.trackers import TRACKERS
+
+    return _components("tracker", TRACKERS)
+
+
 class _Components(Protocol):
     def names(self) -> list[str]: ...
     def options(self, name: str) -> dict[str, Any]: ...
@@ -279,6 +286,7 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "studies": studies,
     "suites": suites,
     "tilings": tilings,
+    "trackers": trackers,
 }
 DETAILS = {"family", "flops", "weights", "template", "example"}
 """What only `--json` shows; of encoders the width of their features, too."""

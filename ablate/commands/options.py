@@ -30,6 +30,7 @@ class Catalog(StrEnum):
     studies = "studies"
     suites = "suites"
     tilings = "tilings"
+    trackers = "trackers"
 
 
 class Against(StrEnum):

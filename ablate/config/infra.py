@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from ablate.catalog import launchers, step_kinds
 from ablate.catalog.step_kinds import DRIVER
 from ablate.config import launcher_options
+from ablate.config.tracker import TrackerConfig
 from ablate.errors import UserError, nearest
 from ablate.parsing.validation import Fields, known
 
@@ -35,6 +36,7 @@ class Infra(Fields):
     `devices`: processes of a step on each of `nodes`, with a GPU each where there are GPUs; they
     share its batches in the way `strategy` says. `micro_batch_size`: samples on a device at once
     (null: all that are its share); and questions, when it answers (null: what memory holds).
+    `tracker`: what shows metrics besides (`ablate list trackers`), by name or with its options.
     `kinds`: what is different for a kind of step, any of these fields; `driver` is the driver where
     it is a job, `preflight` what tries everything out before the first step, in one process.
     `cluster`: the profile that these fields go over (null: the default one). What a launcher is
@@ -52,6 +54,7 @@ class Infra(Fields):
     num_workers: NonNegativeInt = 0
     gradient_checkpointing: bool = False
     checkpoint_every_steps: PositiveInt = 50
+    tracker: TrackerConfig | None = None
     kinds: dict[Kind, "Infra"] = Field(default={})
 
     @model_validator(mode="before")
@@ -110,6 +113,10 @@ class Infra(Fields):
         below, above = under.model_dump(exclude_unset=True), self.model_dump(exclude_unset=True)
         return Infra.model_validate(_over(below, above))
 
+    def trackers(self) -> list[dict[str, Any]]:
+        """The trackers that any kind of step has, with their options."""
+        return [infra.tracker for infra in (self, *self.kinds.values()) if infra.tracker]
+
     def job_signature(self, kind: str) -> str:
         """What steps must agree in to be done by one job, as JSON."""
         mine = self.of(kind)
@@ -150,10 +157,10 @@ def require_deepspeed() -> None:
 
 
 def _over(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """`mine`, with `theirs` in place of it, field by field."""
+    """`mine`, with `theirs` in place of it, field by field; a tracker as a whole."""
     deep = {
         name: _over(mine[name], value)
         for name, value in theirs.items()
-        if isinstance(value, Mapping) and isinstance(mine.get(name), Mapping)
+        if isinstance(value, Mapping) and isinstance(mine.get(name), Mapping) and name != "tracker"
     }
     return {**mine, **theirs, **deep}

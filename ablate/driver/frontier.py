@@ -23,6 +23,7 @@ from ablate.store.results import (
 from ablate.store.states import StepStates
 from ablate.store.steps import Step
 from ablate.strategies import Round
+from ablate.worker.run_labels import RunLabels
 
 _THERE: Mapping[str, Any] = {"done": True}
 """All that is kept of a record, of which there may be many."""
@@ -31,6 +32,7 @@ _THERE: Mapping[str, Any] = {"done": True}
 class Frontier:
     """The rounds 1 to `last` of a study, for the drive of this name.
 
+    `labels`: who asked first for a step, by its key.
     It remembers what it found in the store; as a `Lookup` of the search it answers from that.
     """
 
@@ -43,6 +45,7 @@ class Frontier:
         self.stored = StoredResults(store, study)
         self.trials, self._unshown = TrialLog(study, store.home, store.watch), False
         self._scores: dict[str, Evaluation] = {}
+        self.labels: dict[str, RunLabels] = {}
         self.features = [*sieving.features_of(study).values()]
 
     @property
@@ -96,6 +99,9 @@ class Frontier:
                 if not round_.provisional and self.result(candidate) is not None:
                     continue
                 missing = self.states.missing(self.stored.steps(candidate)[-1])
+                for step in missing:
+                    labels = RunLabels(self.study.id, round_.number, candidate.name)
+                    self.labels.setdefault(step.key, labels)
                 shared = _of_experts(missing)
                 for chain in shared if shared or round_.provisional else [missing]:
                     keys_of_chain = {step.key for step in chain}

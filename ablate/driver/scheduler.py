@@ -91,6 +91,7 @@ class Driver:
         self.store, self.folder, self.tell = store, folder, say
         self.frontier = Frontier(study, last, store, folder.name, say)
         self.job_signature = cache(study.infra.job_signature)
+        self.tracks = bool(study.infra.trackers())
         self.attempts = RetryPolicy(store)
         self.running: list[tuple[Job, list[Step]]] = []
         self.awaited: set[str] = set()
@@ -185,11 +186,19 @@ class Driver:
                     self.tell(Event("waiting", first, "another worker is at it"))
             else:
                 chains.append(chain)
+        if self.tracks:
+            self._label(step for chain in chains for step in chain)
         jobs = backend.start(chains)
         self._notice(backend)
         for job, chain in zip(jobs, chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
+
+    def _label(self, steps: Iterable[Step]) -> None:
+        """Leave for the workers of these steps what their trackers show them under."""
+        for step in steps:
+            if step.key in self.frontier.labels:
+                self.frontier.labels[step.key].write(self.folder, step.key)
 
     def _notice(self, backend: Backend) -> None:
         """Tell, once, what the backend has to say."""

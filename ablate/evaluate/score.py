@@ -36,6 +36,7 @@ from ablate.evaluate.own_task.metrics import misfit
 from ablate.evaluate.taskfiles import materialise, read_questions, write_own_task
 from ablate.files import read_json, write_atomic, write_json
 from ablate.home import Home
+from ablate.trackers import tracking
 
 if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
@@ -84,13 +85,17 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         }
         for task in suite.tasks
     }
+    composite = sum(score["value"] for score in scores.values()) / len(scores)
+    with tracking(ctx, "score") as tracked:
+        by_task = {task: score["value"] for task, score in scores.items()}
+        tracked.tell("score", {"step": 0, "composite": composite, **by_task})
     taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     shutil.rmtree(asked.work)
     if not asked.places:
         shutil.rmtree(ctx.prefix, ignore_errors=True)
     return {
         "scores": scores,
-        "composite": sum(score["value"] for score in scores.values()) / len(scores),
+        "composite": composite,
         "questions": len(rows),
         **({"taken_over": taken_over} if taken_over else {}),
         "seconds_generate": sum(part["seconds"] for part in parts.values()),

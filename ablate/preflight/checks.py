@@ -15,6 +15,7 @@ from ablate.errors import UserError
 from ablate.home import Home
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem, write_problems
+from ablate.trackers import build_tracker
 from ablate.worker.caches import is_writable
 from ablate.worker.run import load_executor
 
@@ -49,6 +50,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
         checks: list[Callable[[StepContext], Iterable[Problem]]] = [
             _executors,
             _device,
+            _trackers,
             check_models,
             check_objectives,
             _data,
@@ -117,6 +119,15 @@ def _device(ctx: "StepContext") -> Iterator[Problem]:
             remedy = "see that `nvidia-smi` finds the GPU and torch is built for its driver"
             problem = from_error("the GPU cannot be used", error, remedy)
             yield Problem(problem.what, problem.remedy, broken=True)
+
+
+def _trackers(ctx: "StepContext") -> Iterator[Problem]:
+    """The trackers that cannot be used here, as their package is missing."""
+    for choice in ctx.spec.get("trackers", ()):
+        try:
+            build_tracker(choice).require()
+        except UserError as error:
+            yield Problem(str(error), "", broken=True)
 
 
 def _data(ctx: "StepContext") -> Iterator[Problem]:

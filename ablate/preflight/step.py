@@ -29,6 +29,7 @@ from ablate.store.steps import Step, ancestors, canonical, steps_for
 GROUPS = (
     *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
     *("ablate.objectives", "ablate.adapters", "ablate.proxies", "ablate.step_kinds"),
+    "ablate.trackers",
     *(axis.registry.group for axis in AXES.values()),
 )
 """The entry points by which packages of others take part in a study."""
@@ -57,7 +58,7 @@ def preflight_step(study: Study) -> Step:
 
     Its spec: the models, each with the shortest `max_length` it is given and its parts that any
     stage trains whole, the data they learn from, by which objectives, the suite, the kinds of the
-    steps, and the environment of this process.
+    steps, the trackers that they have, and the environment of this process.
     """
     models: dict[str, dict[str, Any]] = {}
     data: dict[str, Any] = {}
@@ -86,6 +87,7 @@ def preflight_step(study: Study) -> Step:
         "objectives": list(objectives.values()),
         "suite": evaluations,
         "kinds": list(kinds),
+        **({"trackers": trackers} if (trackers := study.infra.trackers()) else {}),
         "environment": sha256_json(_environment(study)),
     }
     return Step(step_kinds.PREFLIGHT, study.name, spec)

@@ -15,6 +15,7 @@ from ablate.data.bad import ErrorBudget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
 from ablate.humanize import duration, pace
+from ablate.trackers import Tracking
 from ablate.train import checkpoint, trunk
 from ablate.train.module import Training
 from ablate.worker.process_group import StepRanks
@@ -36,8 +37,9 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
     the rows it goes on from. The state after step `branch` is kept as the stage's `trunk`.
     """
 
-    def __init__(self, ctx: "StepContext", every: int, branch: int = 0) -> None:
+    def __init__(self, ctx: "StepContext", tracked: Tracking, every: int, branch: int = 0) -> None:
         self.ctx = ctx
+        self.tracked = tracked
         self.every = every
         self.branch = branch
         self._taken_over = trunk.taken_over(ctx.work)
@@ -54,6 +56,7 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
             return  # in the middle of accumulation
         self._logged = step
         self.ctx.log(module.metrics)
+        self.tracked.tell("train", module.metrics)
         steps_here, steps = (number - self._taken_over for number in (step, module.steps))
         self.ctx.progress(steps_here, steps, f"loss {module.metrics['loss']:.3f}")
         if module.world.leads:

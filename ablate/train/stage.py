@@ -37,6 +37,7 @@ from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
 from ablate.model.parts import parameter_table, save_parts
+from ablate.trackers import Tracking, tracking
 from ablate.train import checkpoint, trunk
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
@@ -126,8 +127,11 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     kept = _kept(ctx, plan, model)
     use_features(ctx, plan, model.mixture, batches.data, whole)
     started = time.monotonic()
-    with process_group(ctx.world, ctx.device, sharing.disconnect):
-        _fit(ctx, module, batches, branch if plan.share < 1 else 0)
+    with (
+        process_group(ctx.world, ctx.device, sharing.disconnect),
+        tracking(ctx, "train", module.step) as tracked,
+    ):
+        _fit(ctx, module, batches, branch if plan.share < 1 else 0, tracked)
         for part in kept:
             gather_full(model.parts[part], ctx.world)
     seconds = time.monotonic() - started
@@ -197,7 +201,9 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
     return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size, weigh=objective.weights)
 
 
-def _fit(ctx: "StepContext", module: Training, batches: MicroBatches, branch: int) -> None:
+def _fit(
+    ctx: "StepContext", module: Training, batches: MicroBatches, branch: int, tracked: Tracking
+) -> None:
     """Do the steps that are left; `branch`: after which one its state is a trunk, 0 for none."""
     cuda = ctx.device.startswith("cuda")
     half = module.plan.precision == "bf16" or (module.plan.precision == "auto" and cuda)
@@ -216,7 +222,9 @@ def _fit(ctx: "StepContext", module: Training, batches: MicroBatches, branch: in
         "accumulate_grad_batches": batches.parts,
         "callbacks": [
             BadImages(ctx.work / "bad-images.jsonl", budgets, ctx.world),
-            MetricsAndCheckpoints(ctx, ctx.infra.get("checkpoint_every_steps", 50), branch),
+            MetricsAndCheckpoints(
+                ctx, tracked, ctx.infra.get("checkpoint_every_steps", 50), branch
+            ),
             RestoreSigterm(),
         ],
         "default_root_dir": ctx.work,

@@ -42,6 +42,7 @@ class StepContext:
     attempt go on; what lies in it at the end is the artifact. `infra`: how to run, never what.
     `world`: the processes that execute the step together, each with a context of its own. Only the
     leader has the step's `lease`: what the others say of progress and metrics is not heard.
+    `drive`: the folder of the driver that asked for the step, `stage` what its recipe calls it.
     `prefix`: a folder for what a smaller share of the step leaves for a larger one.
     """
 
@@ -54,12 +55,13 @@ class StepContext:
         world: StepRanks,
         lease: Lease | None = None,
     ) -> None:
-        self.step_kind = step.kind
+        self.step_kind, self.stage, self.slug, self.key = step.kind, step.name, step.slug, step.key
         # As the key has it: the order in which fields come moves the rounding of sums.
         self.spec = json.loads(canonical(step.spec))
         self.parents = {role: store.folder(parent) for role, parent in step.parents.items()}
         self.work = work
         self.home = store.home
+        self.drive = Home(store.home).drives / where.drive
         self.prefix = Home(store.home).prefixes / step.kind / step.whole.dirname
         self.infra = where.of(step.kind).model_dump(mode="json")
         self.world = world
@@ -85,7 +87,14 @@ class StepContext:
     def truncate_log(self, step: int) -> None:
         """Drop the rows after `step`, which a resumed run is about to write again."""
         if self._lease is not None and self._log.exists():
-            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = (line for line in lines if line.endswith("\n"))
-            kept = [line for line in whole if json.loads(line).get("step", 0) <= step]
+            kept = [line for line in self._lines() if json.loads(line).get("step", 0) <= step]
             self._log.write_text("".join(kept), encoding="utf-8")
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`, also of earlier attempts."""
+        return [json.loads(line) for line in self._lines()] if self._log.exists() else []
+
+    def _lines(self) -> list[str]:
+        """Its lines; a kill may have cut the last one short."""
+        lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]

@@ -290,3 +290,24 @@ def test_a_hollow_package_ends_a_run_in_its_first_seconds(tmp_path: Path, own_ho
     assert f"{tmp_path / 'site'} hides the installed filelock" in done.stderr
     assert not list(own_home.glob("store/*/*"))
     assert next(own_home.glob("logs/*")).name.startswith("preflight-")
+
+
+def test_a_tracker_without_its_package_or_account_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(tracker: str) -> list[str]:
+        study = load_study("micro/smoke", [f"infra.kinds.finetune.tracker={tracker}"])
+        return [*map(str, preflight_checks._trackers(context(study, tmp_path)))]
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("wandb.api", SimpleNamespace(api_key=None))
+    assert told("tensorboard") == []
+    assert told('{"name": "wandb", "offline": true}') == []
+    [account] = told("wandb")
+    assert "nobody is logged in" in account
+    monkeypatch.setattr("ablate.trackers._interface.find_spec", lambda name: None)
+    [package] = told("tensorboard")
+    assert package == (
+        "infra.tracker needs the package tensorboard, which is not installed here; "
+        "`pip install 'ablate-vlm[tensorboard]'`, or leave infra.tracker out"
+    )

@@ -44,6 +44,19 @@ class Context:
     infra: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     world: StepRanks = field(default_factory=StepRanks)
+    drive: Path = Path("no-driver")
+    slug: str = "toy"
+
+    @property
+    def stage(self) -> str:
+        return self.step_kind
+
+    @property
+    def key(self) -> str:
+        return Step(self.step_kind, self.slug, self.spec).key
+
+    def logged(self) -> list[dict[str, Any]]:
+        return self.rows() if self.journal.is_file() else []
 
     @property
     def prefix(self) -> Path:
