@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from ablate.stats.intervals import (
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 SEED = 0
 WORK, FEWEST, BLOCK = 2**26, 200, 64
-"""All pairs of very many candidates are looked at in as many draws as make `WORK` with them, at
-least `FEWEST`, so many pairs at a time."""
+"""All pairs of many candidates are looked at in as many draws as make `WORK` with them, so many
+pairs at a time; not at all where these would be fewer than `FEWEST` (over 819 candidates)."""
 
+Indices = NDArray[np.intp]
 Contrast = Callable[[Floats], Floats]
 """Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
 Added = Callable[[Floats, int], Floats]
@@ -107,31 +108,53 @@ class Draws:
 
         The best is not known beforehand, so its lead is held against the largest lead that any of
         them would have over any other if all were as good: the studentised range of Tukey, from the
-        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies.
+        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies. Of so many that
+        their pairs are too many to look at, Bonferroni's bound is all there is: it tells fewer apart.
         """
         chosen = np.asarray(among, dtype=np.intp)
         best = int(self.here[chosen].argmax())
+        others = np.delete(np.arange(len(chosen)), best)
+        corrected = np.ones(len(chosen))
+        if not len(others):
+            return corrected
+        p = self.differences(chosen[others], np.full(len(others), chosen[best])).p
+        pairs = len(chosen) * len(others) // 2
+        bound = (p * pairs).clip(max=1.0)
+        if pairs * FEWEST <= WORK:
+            largest = self._largest_leads(chosen)
+            lead = -ndtri(p / 2)  # in errors as if they were known: few images make tails heavier
+            beyond = (largest[:, None] >= lead - TINY).sum(0) + 1
+            bound = np.minimum(bound, beyond / (len(largest) + 1))
+        corrected[others] = np.maximum(p, bound)
+        return corrected
+
+    def _largest_leads(self, chosen: Indices) -> Floats:
+        """In each of some draws the largest lead of any of those chosen (K) over any other, in
+        errors, if all were as good: (D')."""
         a, b = np.triu_indices(len(chosen), 1)
-        if not len(a):
-            return np.ones(len(chosen))
-        pairs = self.differences(chosen[a], chosen[b])
-        count = min(len(self.drawn), max(FEWEST, WORK // len(a)))
+        count = min(len(self.drawn), WORK // len(a))
         apart = (self.drawn[:count, chosen] - self.here[chosen]) * unbiased(self._images)
         luck = np.random.default_rng(SEED).standard_normal(apart.shape)
         apart = apart + luck * np.sqrt(self._runs.variance[chosen])
+        error = self._errors_of_pairs(chosen)
         largest = np.zeros(count)
         for start in range(0, len(a), BLOCK):
-            block = slice(start, start + BLOCK)
-            moved = abs(apart[:, a[block]] - apart[:, b[block]])
-            np.maximum(largest, (ratio(moved, pairs.error[block])).max(1), out=largest)
-        corrected = np.ones(len(chosen))
-        to_best = (a == best) | (b == best)
-        p = pairs.p[to_best]
-        lead = -ndtri(p / 2)  # in errors as if they were known: few images make tails heavier
-        beyond = ((largest[:, None] >= lead - TINY).sum(0) + 1) / (count + 1)
-        others = np.where(a == best, b, a)[to_best]
-        corrected[others] = np.maximum(p, np.minimum(beyond, p * len(a)).clip(max=1.0))
-        return corrected
+            one, other = a[start : start + BLOCK], b[start : start + BLOCK]
+            moved = abs(apart[:, one] - apart[:, other])
+            np.maximum(largest, ratio(moved, error[one, other]).max(1), out=largest)
+        return largest
+
+    def _errors_of_pairs(self, chosen: Indices) -> Floats:
+        """The errors that `differences` of those chosen (K) have, of all pairs at once: (K, K)."""
+        whole = np.zeros((len(chosen), self._images))
+        for images, moves in self._moves:
+            whole[:, images] += moves[chosen] * unbiased(len(images))
+        whole -= whole.mean(0)  # what all share is in no difference, and would cost digits
+        products = whole @ whole.T
+        own = products.diagonal()
+        seeds = self._runs.variance[chosen]
+        variance = (own[:, None] + own - 2.0 * products).clip(min=0.0)
+        return np.sqrt(variance + seeds[:, None] + seeds)
 
     def _estimates(
         self, of: Contrast, added: Added, least: Bound, most: Bound, again: bool = False
