@@ -24,14 +24,9 @@ from ablate.errors import UserError
 from tools import timm_facts
 
 FACTS: dict[str, Any] = json.loads(timm_encoders.FILE.read_text())
-SMALL = [
-    "test_vit",
-    "test_convnext",
-    "vit_so400m_patch14_siglip_384",
-    "naflexvit_base_patch16_siglip",
-]
-SMALL += ["vit_small_patch16_dinov3", "swin_tiny_patch4_window7_224", "hiera_tiny_224"]
-SMALL += ["maxvit_tiny_tf_224", "beit_base_patch16_224", "crossvit_tiny_240"]
+SORTS = ["test_vit", "test_convnext", "naflexvit_base_patch16_siglip", "hiera_tiny_224"]
+SORTS += ["swin_tiny_patch4_window7_224", "maxvit_tiny_tf_224", "beit_base_patch16_224"]
+SLOWER = ["vit_so400m_patch14_siglip_384", "vit_small_patch16_dinov3", "crossvit_tiny_240"]
 
 
 def pixels(size: int, batch: int = 2) -> Tensor:
@@ -76,7 +71,9 @@ def test_what_has_no_place_in_the_table_says_why() -> None:
         assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [*SORTS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER)]
+)
 def test_the_table_holds_what_a_network_is_found_to_do(name: str) -> None:
     assert timm_facts.facts_of(name) == FACTS["models"][name]
 
@@ -211,6 +208,7 @@ def test_a_recent_encoder_is_timms_under_a_shorter_name(spec: EncoderSpec) -> No
 
 def test_networks_of_timm_are_listed_and_planned_without_it(own_home: Path) -> None:
     mixture = "base.encoders=[timm:vit_large_patch16_dinov3@512, convnext-xxl@1024]"
+    assert in_process.ablate("plan", "eagle/prealign").code == 0  # to know what its fusion costs
     code = f"""
 import sys
 from in_process import ablate
@@ -226,4 +224,4 @@ for words in (["list", "encoders", "--match", "vit_"], ["status"], ["plan"]):
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path(in_process.__file__).parent)},
     )
-    assert done.stdout.splitlines() == ["0 True", "0 True", "0 True torch"]
+    assert done.stdout.splitlines() == ["0 True"] * 3

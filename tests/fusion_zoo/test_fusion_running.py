@@ -89,7 +89,6 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
     ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.compiler])],
 )
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
-    torch._dynamo.reset()  # it compiles one code for eight different modules, and no more
     torch.manual_seed(0)
     torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
     shapes = SHAPES[: 2 if backend == "inductor" else 3]  # g++ takes seconds for each expert

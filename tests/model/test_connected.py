@@ -12,7 +12,7 @@ from typing import Any
 import doc_examples
 import pytest
 import torch
-from pairs import few_fast
+from pairs import covering
 from test_mllm import IMAGE, ROWS, batch_of, loss_of
 
 import fusion_zoo
@@ -29,10 +29,11 @@ from ablate.train.growing import grow
 from fusion_zoo.connectors import CONNECTORS
 
 Make = Callable[..., Mllm]
-FORMER = {"queries": 3, "inner": 16, "layers": 3, "heads": 2}
+FORMER = {"queries": 3, "inner": 16, "layers": 2, "heads": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "c_abstractor": {"queries": 4, "inner": 16, "depth": 1},
     "d_abstractor": {"queries": 4, "inner": 16, "layers": 1, "heads": 2, "feed": 16},
+    "expert_routing": {"blocks": 2, "heads": 2, "head_width": 8},
     "meq_former": FORMER,
     "qformer": {**FORMER, "instruction": True},
     "perceiver_resampler": {"queries": 3, "depth": 1, "heads": 2, "head_width": 8},
@@ -80,14 +81,16 @@ def connected(make_model: Make, fusion: str, connector: str) -> Mllm:
 PAIRS = list(product(fusion_zoo.names(), CONNECTORS.names()))
 
 
-@pytest.mark.parametrize(("fusion", "connector"), filter(misfit, PAIRS))
+@pytest.mark.parametrize(("fusion", "connector"), [*filter(misfit, PAIRS)])
 def test_a_pair_that_does_not_fit_says_why(make_model: Make, fusion: str, connector: str) -> None:
     why = misfit((fusion, connector))
     with pytest.raises(UserError, match=f"connector '{connector}': .*{why}"):
         connected(make_model, fusion, connector)
 
 
-@pytest.mark.parametrize(("fusion", "connector"), few_fast(filterfalse(misfit, PAIRS)))
+@pytest.mark.parametrize(
+    ("fusion", "connector"), covering(filterfalse(misfit, PAIRS), others=pytest.mark.slow)
+)
 def test_every_pair_that_fits_learns_and_answers(
     make_model: Make, fusion: str, connector: str
 ) -> None:

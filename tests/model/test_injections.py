@@ -13,7 +13,7 @@ import doc_examples
 import pytest
 import torch
 from injected import IMAGE, ROWS, batch_of, loss_of
-from pairs import few_fast
+from pairs import covering
 from test_connected import told
 from transformers import (
     AutoModelForCausalLM,
@@ -171,7 +171,9 @@ def family(llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return folder
 
 
-@pytest.mark.parametrize(("name", "llm"), few_fast(product(NAMES, ["llama", *FAMILIES])))
+@pytest.mark.parametrize(
+    ("name", "llm"), covering(product(NAMES, ["llama", *FAMILIES]), others=pytest.mark.slow)
+)
 def test_generation_with_a_cache_is_the_argmax_of_full_forward_passes(
     make_model: Make, family: Callable[[str], Path], name: str, llm: str
 ) -> None:
@@ -348,7 +350,9 @@ def model_or_reason(make_model: Make, **chosen: Any) -> Mllm | str:
         return str(error)
 
 
-@pytest.mark.parametrize(("name", "connector"), few_fast(product(NAMES, CONNECTORS.names())))
+@pytest.mark.parametrize(
+    ("name", "connector"), covering(product(NAMES, CONNECTORS.names()), others=pytest.mark.slow)
+)
 def test_every_pair_with_a_connector_trains_two_steps_and_generates(
     make_model: Make, name: str, connector: str
 ) -> None:

@@ -12,7 +12,7 @@ import doc_examples
 import numpy as np
 import pytest
 import torch
-from pairs import few_fast
+from pairs import covering
 from test_connected import told
 from torch import Tensor
 
@@ -72,7 +72,9 @@ def roomy_llm(llm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize(("fusion", "name"), few_fast(product(fusion_zoo.names(), TILED)))
+@pytest.mark.parametrize(
+    ("fusion", "name"), covering(product(fusion_zoo.names(), TILED), others=pytest.mark.slow)
+)
 def test_every_fusion_learns_and_answers_under_every_tiling(
     make_model: Make, roomy_llm: Path, fusion: str, name: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Pairs of two axes to test: a few in which every value is, and the others, which are slow."""
+"""Pairs of two axes to test: a few in which every value is, and the others, under a mark."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 
-def few_fast(pairs: Iterable[tuple[str, str]]) -> list[Any]:
-    """All pairs as parameters; not `slow` are so many that each value meets two of the other axis.
+def covering(pairs: Iterable[tuple[str, str]], others: pytest.MarkDecorator) -> list[Any]:
+    """All pairs as parameters; `others` marks those beyond two for each value of either axis.
 
-    They are taken along diagonals, on each of which every value is.
+    The two are taken along diagonals, on each of which every value is.
     """
     every = list(pairs)
     rows, columns = ([*dict.fromkeys(side)] for side in zip(*every, strict=True))
@@ -20,9 +20,9 @@ def few_fast(pairs: Iterable[tuple[str, str]]) -> list[Any]:
         return across % min(len(rows), len(columns))
 
     met: Counter[tuple[int, str]] = Counter()
-    fast = set()
+    few = set()
     for pair in sorted(every, key=diagonal):
         if any(met[place] < 2 for place in enumerate(pair)):
             met.update(enumerate(pair))
-            fast.add(pair)
-    return [pytest.param(*pair, marks=() if pair in fast else pytest.mark.slow) for pair in every]
+            few.add(pair)
+    return [pytest.param(*pair, marks=() if pair in few else others) for pair in every]

@@ -86,8 +86,15 @@ def test_an_adapter_learns_in_it(make_context: Make) -> None:
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize("injection", [GATED, EXPERT], ids=["gated", "expert"])
+@pytest.mark.parametrize(
+    ("injection", "strategy"),
+    [
+        pytest.param(GATED, "ddp", id="gated-ddp"),
+        pytest.param(EXPERT, "fsdp", id="expert-fsdp"),
+        pytest.param(GATED, "fsdp", id="gated-fsdp", marks=pytest.mark.slow),
+        pytest.param(EXPERT, "ddp", id="expert-ddp", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_do_the_steps_of_one(
     make_context: Make, tmp_path: Path, injection: dict[str, Any], strategy: str
 ) -> None:
