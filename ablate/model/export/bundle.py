@@ -10,7 +10,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from fusion_zoo import locate
@@ -34,7 +34,7 @@ class Source:
 
     @cached_property
     def body(self) -> list[ast.stmt]:
-        return ast.parse(self.text).body
+        return _tree(self.text).body
 
     @cached_property
     def definitions(self) -> dict[str, int]:
@@ -69,7 +69,7 @@ class Source:
     @cached_property
     def doc(self) -> str:
         """Its docstring, as it is written."""
-        return ast.get_docstring(ast.parse(self.text), clean=False) or ""
+        return ast.get_docstring(_tree(self.text), clean=False) or ""
 
     @property
     def has_late_annotations(self) -> bool:
@@ -127,7 +127,7 @@ class Bundle:
         prepare a model, as from published weights, and are none that a ready one runs."""
         text = file.read_text(encoding="utf-8")
         lines = text.splitlines(keepends=True)
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(_tree(text)):
             if isinstance(node, ast.FunctionDef) and any(map(self._imports_ours, ast.walk(node))):
                 first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 last = (node.end_lineno or first) + 1  # with the empty line behind it
@@ -210,6 +210,12 @@ class Bundle:
             "\n".join(_import_lines(ours)),
         ]
         return "\n\n".join(filter(None, blocks))
+
+
+@cache
+def _tree(text: str) -> ast.Module:
+    """A source as it is parsed, which nobody changes."""
+    return ast.parse(text)
 
 
 def _flat(module: str) -> str:
