@@ -205,10 +205,12 @@ class Registry:
     def file(self, name: str) -> Path:
         """The file that its class is in."""
         entry = self.entry(name)
-        spec = locate(entry.module)
-        if spec is None or spec.origin is None:
-            raise self.error(f"{self.noun} '{entry.name}': there is no module {entry.module}")
-        return Path(spec.origin)
+        try:
+            return _file_of(entry.module, tuple(sys.path))
+        except LookupError:
+            raise self.error(
+                f"{self.noun} '{entry.name}': there is no module {entry.module}"
+            ) from None
 
     def constructor(self, name: str) -> ast.FunctionDef | None:
         """Its class's `__init__` as written in its file; None if it is not written there."""
@@ -217,6 +219,15 @@ class Registry:
     def class_source(self, name: str) -> ast.ClassDef | None:
         """Its class as written in its file; None if it is not written there."""
         return _source.class_source(self.file(name), self.entry(name).attr)
+
+
+@cache
+def _file_of(module: str, path: tuple[str, ...]) -> Path:
+    """The file of a module, on the `path` that is `sys.path` now; else LookupError, never kept."""
+    spec = locate(module)
+    if spec is None or spec.origin is None:
+        raise LookupError(module)
+    return Path(spec.origin)
 
 
 def _files(package: str, sets: str) -> Entries:

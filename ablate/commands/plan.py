@@ -71,6 +71,7 @@ def show(plan: StudyPlan, as_json: bool) -> None:
 
 def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
     """The plan as JSON values."""
+    beside = _published(status)
     return {
         "study": status.study.name,
         "title": status.study.title,
@@ -95,7 +96,7 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "notes": cost.fusion_notes(candidate),
                 "steps": [step.key for step in status.chains[candidate.name]],
                 **bill.candidate(candidate),
-                "published": _published(status.study, candidate),
+                "published": beside.get(candidate.name),
             }
             for turn in status.rounds
             for candidate in turn.candidates
@@ -215,36 +216,39 @@ def _adapted(candidates: Sequence[Candidate]) -> list[str]:
     return [f"{', '.join(names)}: {how}" for how, names in trained.items()]
 
 
-def _published(study: Study, candidate: Candidate) -> dict[str, Any] | None:
-    """The published row that the candidate repeats, its size and GFLOPs, and ours counted alike."""
-    row = published_rows(study, [candidate]).get(candidate.point)
-    if row is None or study.published is None:
-        return None
+def _published(status: StudyStatus) -> dict[str, dict[str, Any]]:
+    """By candidate that repeats a published row: that, its size and GFLOPs, ours counted alike."""
+    study = status.study
+    if study.published is None:
+        return {}
+    rows = published_rows(study, status.candidates)
     table = published.table(study.published)
-    ours = {
-        "vision_parameters": published_cost.vision_parameters(candidate.encoders),
-        "multiply_adds": published_cost.multiply_adds(candidate.encoders),
-    }
     columns = {published.book().columns[name].cost: name for name in table.columns}
-    printed = {
-        f"published_{name}": table.printed(row, columns[name]) if name in columns else None
-        for name in ours
-    }
-    return {"row": row, **ours, **printed}
+    found = {}
+    for candidate in status.candidates:
+        if row := rows.get(candidate.point):
+            ours = {
+                "vision_parameters": published_cost.vision_parameters(candidate.encoders),
+                "multiply_adds": published_cost.multiply_adds(candidate.encoders),
+            }
+            printed = {
+                f"published_{name}": table.printed(row, columns[name]) if name in columns else None
+                for name in ours
+            }
+            found[candidate.name] = {"row": row, **ours, **printed}
+    return found
 
 
 def _beside_published(status: StudyStatus) -> list[str]:
     """Parameters and GFLOPs of the vision encoders as published and here, a line each candidate."""
-    lines = []
-    for candidate in status.candidates:
-        sizes = _published(status.study, candidate)
-        if sizes and sizes["multiply_adds"] and sizes["published_multiply_adds"]:
-            lines.append(
-                f"{sizes['row']}: {sizes['published_vision_parameters']:,.1f} M, "
-                f"{sizes['published_multiply_adds']:,.1f} GFLOPs; here "
-                f"{sizes['vision_parameters'] / 1e6:,.1f} M, "
-                f"{sizes['multiply_adds'] / 1e9:,.1f} GFLOPs"
-            )
+    lines = [
+        f"{sizes['row']}: {sizes['published_vision_parameters']:,.1f} M, "
+        f"{sizes['published_multiply_adds']:,.1f} GFLOPs; here "
+        f"{sizes['vision_parameters'] / 1e6:,.1f} M, "
+        f"{sizes['multiply_adds'] / 1e9:,.1f} GFLOPs"
+        for sizes in _published(status).values()
+        if sizes["multiply_adds"] and sizes["published_multiply_adds"]
+    ]
     if not lines:
         return []
     head = f"Vision encoders as published, and here by the same count ({published_cost.RULE}):"

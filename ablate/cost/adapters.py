@@ -77,6 +77,8 @@ def check_adapters(candidates: Iterable[Candidate], infra: Infra) -> None:
             if infra_of_kind.processes > 1:
                 require_adaptable(infra_of_kind.strategy, stage.adapters)
                 require_objective(infra_of_kind.strategy, stage.objective)
+            if not stage.adapters:
+                continue
             alone = [expert_design(candidate, title) for title in candidate.encoders]
             designs = alone if kind.per_expert else [candidate]
             for design, (part, adapter) in product(designs, stage.adapters.items()):

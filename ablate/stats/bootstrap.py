@@ -183,7 +183,10 @@ class Sample:
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
-        drawn = np.concatenate([self.composites(times) for times in resamples])
+        drawn, made = np.empty((draws, len(self.sizes))), 0
+        for times in resamples:
+            drawn[made : made + len(times)] = self.composites(times)
+            made += len(times)
         return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn, replicates, floors)
 
     def only(self, tasks: Sequence[Any]) -> "Sample":

@@ -43,6 +43,8 @@ SEED = 0
 WORK, FEWEST, BLOCK = 2**26, 200, 64
 """All pairs of many candidates are looked at in as many draws as make `WORK` with them, so many
 pairs at a time; not at all where these would be fewer than `FEWEST` (over 819 candidates)."""
+SIDE_BY_SIDE = 1024
+"""Scores or differences that are made at once, which bounds memory."""
 
 Indices = NDArray[np.intp]
 Contrast = Callable[[Floats], Floats]
@@ -82,16 +84,28 @@ class Draws:
         Where training noise is known the interval holds what as many runs with other seeds would
         score: their training and their answers come on top of what is uncertain here.
         """
-        return self._estimates(lambda values: values, lambda values, _: values, 0.0, 100.0, True)
+        return _side_by_side(
+            len(self.here),
+            lambda block: self._estimates(
+                lambda values: values[..., block],
+                lambda values, _: values[..., block],
+                0.0,
+                100.0,
+                again=True,
+            ),
+        )
 
     def differences(self, plus: ArrayLike, minus: ArrayLike) -> Estimates:
         """Candidates `plus` less candidates `minus`, pair by pair: indices, (K) each."""
         a, b = np.asarray(plus, dtype=np.intp), np.asarray(minus, dtype=np.intp)
-        return self._estimates(
-            lambda values: values[..., a] - values[..., b],
-            lambda values, _: values[..., a] + values[..., b],
-            -100.0,
-            100.0,
+        return _side_by_side(
+            len(a),
+            lambda block: self._estimates(
+                lambda values: values[..., a[block]] - values[..., b[block]],
+                lambda values, _: values[..., a[block]] + values[..., b[block]],
+                -100.0,
+                100.0,
+            ),
         )
 
     def contrasts(self, shares: Floats) -> Estimates:
@@ -108,8 +122,8 @@ class Draws:
 
         The best is not known beforehand, so its lead is held against the largest lead that any of
         them would have over any other if all were as good: the studentised range of Tukey, from the
-        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies. Of so many that
-        their pairs are too many to look at, Bonferroni's bound is all there is: it tells fewer apart.
+        draws. If so, one of them has a p below 0.05 in at most about 5 % of studies. Where there
+        are too many pairs to look at, Bonferroni's bound is all there is: it tells fewer apart.
         """
         chosen = np.asarray(among, dtype=np.intp)
         best = int(self.here[chosen].argmax())
@@ -167,7 +181,9 @@ class Draws:
         """
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added, again)
-        drawn = estimate + ratio(error, resampled) * (of(self.drawn) - estimate)
+        drawn = of(self.drawn) - estimate
+        drawn *= ratio(error, resampled)  # in place: of many candidates it is most of the memory
+        drawn += estimate
         bounds = union([student(estimate, error, freedom), expanded(drawn, freedom)])
         flat = resampled < TINY  # no image says anything else than the others
         if flat.any():
@@ -205,3 +221,10 @@ class Draws:
         least = np.minimum(freedom, of_runs)
         freedom = np.maximum(ratio(variance**2, parts), least)
         return np.sqrt((resampled**2).sum(1)), np.sqrt(variance), freedom
+
+
+def _side_by_side(count: int, make: Callable[[slice], Estimates]) -> Estimates:
+    """So many estimates, of which `make` makes some at a time."""
+    starts = range(0, max(count, 1), SIDE_BY_SIDE)
+    blocks = [make(slice(start, start + SIDE_BY_SIDE)) for start in starts]
+    return Estimates(*map(np.concatenate, zip(*blocks, strict=True)))
