@@ -83,6 +83,10 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
         torch.testing.assert_close(one, other.float(), atol=0.05, rtol=0.02)
 
 
+SHALLOW = {"expert_routing": {"blocks": 1}, "sphinx": {"layers": 1}}
+"""A compiler works as long on each block as on the first, which is like it."""
+
+
 @pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize(
     "backend",
@@ -92,7 +96,7 @@ def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: st
     torch.manual_seed(0)
     torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
     shapes = SHAPES[: 2 if backend == "inductor" else 3]  # g++ takes seconds for each expert
-    fusion = scrambled(build(name, shapes, (5, 6)))
+    fusion = scrambled(build(name, shapes, (5, 6), **SHALLOW.get(name, {})))
     maps, base = with_grad(random_maps(shapes)), ToyBase(SHAPES[0])
     whole = Whole(fusion)
     compiled = torch.compile(whole, fullgraph=True, backend=backend)
