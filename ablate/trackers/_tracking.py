@@ -30,7 +30,7 @@ class Tracking:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.told = -1
+        self.last_step = -1
         self._tracker: Tracker | None = None
         self._logger: Logger | None = None
 
@@ -55,15 +55,15 @@ class Tracking:
                 }
             )
             if earlier is not None and not tracker.rewinds:
-                self.told = max((row["step"] for row in rows), default=-1)
+                self.last_step = max((row["step"] for row in rows), default=-1)
             write_json(ctx.work / FILE, {"name": self.name, "id": str(self._logger.version)})
 
     def tell(self, prefix: str, row: Mapping[str, Any]) -> None:
         """A row of numbers, some by name in mappings, with its `step`; each is told once."""
         step = row["step"]
-        if self._tracker is None or self._logger is None or step <= self.told:
+        if self._tracker is None or self._logger is None or step <= self.last_step:
             return
-        self.told = step
+        self.last_step = step
         values = {key: value for key, value in row.items() if key != "step"}
         with self._harmless():
             self._tracker.log(self._logger, dict(_flat(prefix, values)), step)

@@ -18,6 +18,7 @@ OFFERS = {
     "ablate.metrics": {"first_word": "first_word:READER"},
     "ablate.proxies": {"effective_rank": "effective_rank:EffectiveRank"},
     "ablate.report_pages": {"novelty": "novelty:PAGE"},
+    "ablate.trackers": {"csv_files": "csv_files:CsvFiles"},
     "ablate.injections": {"token_type": "token_type:TokenType"},
     "ablate.tilings": {"fovea": "fovea:Fovea"},
     "fusion_zoo": {

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import doc_examples
+import pandas
 import pytest
 from training_toys import Context, Make, train_apart
 
+from ablate.catalog.trackers import TRACKERS
 from ablate.trackers import tracking
 from ablate.trackers.tensorboard import Tensorboard
 from ablate.train.stage import train
@@ -140,6 +143,21 @@ def test_a_tracker_that_fails_costs_a_line_and_nothing_else(
     assert [row["step"] for row in ctx.rows()] == [1, 2]
     [line] = [line for line in capsys.readouterr().err.splitlines() if "tracker" in line]
     assert line.startswith("tracker tensorboard: OSError: the server is away; the step goes on")
+
+
+def test_the_documented_tracker_of_another_package_shows_a_stage(
+    make_tracked: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc_examples.install(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert "csv_files" in TRACKERS.names()
+    ctx = make_tracked({"name": "csv_files"}, steps=2)
+    train(ctx)
+    [file] = ctx.home.rglob("metrics.csv")
+    assert file.parent.parent == ctx.home / "tracking" / "csv" / "micro/smoke" / "round-2"
+    table = pandas.read_csv(file)
+    losses = list(zip(table["step"], table["train/loss"], strict=True))
+    assert losses == [(step, pytest.approx(loss)) for step, loss in written(ctx)["train/loss"]]
 
 
 def test_what_a_smaller_share_has_done_and_scores_are_shown_too(make_tracked: Make) -> None:
