@@ -99,7 +99,9 @@ class _Abstractor(SegmentLayer):
 
 def uniform(grid: Grid, side: int) -> Tensor:
     """(side * side, 2): (x, y) in [0, 1] from the centre of a grid's first cell to its last's."""
-    down, across = (torch.linspace(0.5, cells - 0.5, side) / cells for cells in grid)
+    # Not torch.linspace: transformers puts that on the CPU while it loads a model in any thread.
+    steps = torch.arange(side) / max(side - 1, 1)
+    down, across = ((0.5 + (cells - 1) * steps) / cells for cells in grid)
     return torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).flatten(0, 1)
 
 

@@ -61,5 +61,5 @@ def test_a_stage_in_which_nothing_can_learn_is_refused(make_context: Make) -> No
     with pytest.raises(UserError, match="nothing learns: no parameters in projector"):
         train(ctx)  # type: ignore[arg-type]
     ctx.spec["stage"] |= {"train": {"projector": 1e-3, "fusion": 1e-3}, "warm_projector": 1}
-    with pytest.raises(UserError, match="warm_projector: cross_attention gives the projector noth"):
+    with pytest.raises(UserError, match="warm_projector: with cross_attention no projector learns"):
         train(ctx)  # type: ignore[arg-type]
