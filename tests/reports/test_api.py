@@ -102,7 +102,7 @@ def test_functions_do_as_the_commands(
     assert api.plan(small).to_json()["totals"]["gpu_hours_to_do"] > 0
     with faked(fakes):
         result = api.run(small, rounds=1, on_event=events.append)
-    assert [event.what for event in events][-1] == "decided"
+    assert "decided" in [event.what for event in events[-2:]]  # it may be seen before a step ends
     assert [one.composite is not None for one in result.candidates] == [True, False, False]
     table = api.table(small)
     assert table.frame.equals(tables.comparison(result))
