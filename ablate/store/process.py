@@ -26,7 +26,7 @@ def born(pid: int) -> str | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else fields[19]
+    return None if not fields or fields[0] in "ZX" else fields[19]  # none as it vanishes
 
 
 JOB = "ABLATE_JOB"
