@@ -35,8 +35,7 @@ FUSIONS = [*fusion_zoo.names(), *TOYS]
 PLAIN = [name for name in fusion_zoo.names() if not fusion_zoo.takes_llm(name)]
 """Those that have nothing to do with the language model."""
 SMALL: dict[str, dict[str, Any]] = {
-    "expert_routing": {"blocks": 2, "heads": 2, "head_width": 8},
-    "sphinx": {"queries": 3, "inner": 16, "layers": 2, "heads": 2},
+    "sphinx": {"queries": 3, "inner": 16, "layers": 3, "heads": 2},
 }
 """Options of those that are large by default."""
 SHAPES = [MapShape(16, 4, 6), MapShape(12, 8, 12), MapShape(20, 3, 5), MapShape(8, 7, 6)]

@@ -83,7 +83,10 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
         torch.testing.assert_close(one, other.float(), atol=0.05, rtol=0.02)
 
 
-SHALLOW = {"expert_routing": {"blocks": 1}, "sphinx": {"layers": 1}}
+SHALLOW = {
+    "expert_routing": {"blocks": 1, "heads": 2, "head_width": 8},
+    "sphinx": {"layers": 1},
+}
 """A compiler works as long on each block as on the first, which is like it."""
 
 
