@@ -224,7 +224,7 @@ def _published(status: StudyStatus) -> dict[str, dict[str, Any]]:
     rows = published_rows(study, status.candidates)
     table = published.table(study.published)
     columns = {published.book().columns[name].cost: name for name in table.columns}
-    found = {}
+    repeated = {}
     for candidate in status.candidates:
         if row := rows.get(candidate.point):
             ours = {
@@ -235,8 +235,8 @@ def _published(status: StudyStatus) -> dict[str, dict[str, Any]]:
                 f"published_{name}": table.printed(row, columns[name]) if name in columns else None
                 for name in ours
             }
-            found[candidate.name] = {"row": row, **ours, **printed}
-    return found
+            repeated[candidate.name] = {"row": row, **ours, **printed}
+    return repeated
 
 
 def _beside_published(status: StudyStatus) -> list[str]:

@@ -153,9 +153,9 @@ class Draws:
         error = self._errors_of_pairs(chosen)
         largest = np.zeros(count)
         for start in range(0, len(a), BLOCK):
-            one, other = a[start : start + BLOCK], b[start : start + BLOCK]
-            moved = abs(apart[:, one] - apart[:, other])
-            np.maximum(largest, ratio(moved, error[one, other]).max(1), out=largest)
+            first, second = a[start : start + BLOCK], b[start : start + BLOCK]
+            moved = abs(apart[:, first] - apart[:, second])
+            np.maximum(largest, ratio(moved, error[first, second]).max(1), out=largest)
         return largest
 
     def _errors_of_pairs(self, chosen: Indices) -> Floats:
@@ -165,9 +165,9 @@ class Draws:
             whole[:, images] += moves[chosen] * unbiased(len(images))
         whole -= whole.mean(0)  # what all share is in no difference, and would cost digits
         products = whole @ whole.T
-        own = products.diagonal()
+        squares = products.diagonal()
         seeds = self._runs.variance[chosen]
-        variance = (own[:, None] + own - 2.0 * products).clip(min=0.0)
+        variance = (squares[:, None] + squares - 2.0 * products).clip(min=0.0)
         return np.sqrt(variance + seeds[:, None] + seeds)
 
     def _estimates(
