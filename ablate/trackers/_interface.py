@@ -36,19 +36,21 @@ class Run:
 
 
 class Tracker:
-    """Shows metrics elsewhere. `package`: what is imported for it; `install`: what pip is told.
-
-    `rewinds`: whether a run that goes on drops all that it was told before, to be told it again;
-    others are told each step once.
-    """
+    """Shows metrics elsewhere. `package`: what is imported for it; `install`: what pip is told."""
 
     package: ClassVar[str]
     install: ClassVar[str]
-    rewinds: ClassVar[bool] = False
 
     def open(self, run: Run) -> "Logger":
         """The logger of a step; its `version` is the id by which a later attempt goes on."""
         raise NotImplementedError
+
+    def known(self, logger: "Logger", last: int) -> int:
+        """The last step that a run knows which goes on, -1 where it is to be told all anew.
+
+        `last`: what an earlier attempt told it last. It may have been killed before that came.
+        """
+        return last
 
     def log(self, logger: "Logger", values: Mapping[str, float], step: int) -> None:
         """Tell the logger some numbers of a step, by name."""

@@ -54,8 +54,9 @@ class Tracking:
                     "stage": ctx.spec.get("stage", {}),
                 }
             )
-            if earlier is not None and not tracker.rewinds:
-                self.last_step = max((row["step"] for row in rows), default=-1)
+            if earlier is not None:
+                last = max((row["step"] for row in rows), default=-1)
+                self.last_step = tracker.known(self._logger, last)
             write_json(ctx.work / FILE, {"name": self.name, "id": str(self._logger.version)})
 
     def tell(self, prefix: str, row: Mapping[str, Any]) -> None:

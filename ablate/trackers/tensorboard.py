@@ -13,7 +13,7 @@ class Tensorboard(Tracker):
     """A folder a step, below its study, round and candidate; of one that goes on TensorBoard drops
     what was written before, for all of it is written again."""
 
-    package, install, rewinds = "tensorboard", "ablate-vlm[tensorboard]", True
+    package, install = "tensorboard", "ablate-vlm[tensorboard]"
 
     def open(self, run: Run) -> "Logger":
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -26,3 +26,6 @@ class Tensorboard(Tracker):
             default_hp_metric=False,
             purge_step=0,
         )
+
+    def known(self, logger: "Logger", last: int) -> int:
+        return -1

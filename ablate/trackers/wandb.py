@@ -1,6 +1,7 @@
 """Weights & Biases, or with `offline` folders that `wandb sync` sends there later."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 class Wandb(Tracker):
     """A run a step: its group is study and round, its job type the stage; study, round and
-    candidate are in its config too. `entity`: the user or team, by default the account's."""
+    candidate are in its config too. `entity`: the user or team, by default the account's.
+
+    Offline, a step that goes on writes its folder anew: a kill leaves next to nothing of it.
+    """
 
     package, install = "wandb", "ablate-vlm[wandb]"
 
@@ -36,6 +40,9 @@ class Wandb(Tracker):
         import wandb
         from lightning.pytorch.loggers import WandbLogger
 
+        if run.id and self.mode != "online":
+            for folder in (run.folder / "wandb").glob(f"offline-run-*-{run.id}"):
+                shutil.rmtree(folder)
         return WandbLogger(
             project=self.project,
             entity=self.entity or None,
@@ -49,9 +56,11 @@ class Wandb(Tracker):
             settings=wandb.Settings(console="off", disable_git=True),  # the step's log is kept
         )
 
+    def known(self, logger: "Logger", last: int) -> int:
+        return int(logger.experiment.starting_step) - 1  # as the server says; offline 0
+
     def log(self, logger: "Logger", values: Mapping[str, float], step: int) -> None:
-        # By its own step, so that attempts that are sent one after the other follow each other;
-        # at once, as a row that waits for the next would be lost in a kill.
+        # By its own step, which the server tells when the run goes on; and sent at once.
         logger.experiment.log({**values, "trainer/global_step": step}, step=step, commit=True)
 
     def close(self, logger: "Logger", failed: bool) -> None:

@@ -28,6 +28,7 @@ from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json, write_json
+from ablate.trackers.tensorboard import Tensorboard
 from ablate.worker.process_group import ProcessGroup
 
 
@@ -111,6 +112,19 @@ def test_each_question_is_asked_with_its_own_image_and_the_right_answers_score_1
     assert all((folder / row["image"]).is_file() for row in rows)
     assert all(row["answer"] == row["truth"] for row in rows)
     assert ctx.seen[-1][:2] == (32, 32)
+
+
+def test_scores_are_shown_in_a_tracker_as_one_row(step, answered_by, monkeypatch):
+    rows = []
+    monkeypatch.setattr(Tensorboard, "log", lambda *told: rows.append(told[2:]))
+    ctx = step()
+    ctx.infra = {"tracker": {"name": "tensorboard"}}
+    ctx.step_kind = ctx.stage = ctx.slug = ctx.key = "evaluate"
+    ctx.drive, ctx.logged = ctx.work, list
+    answered_by(Oracle(data_of(ctx)))
+    result = score.evaluate(ctx)
+    by_task = {f"score/{task}": 100.0 for task in result["scores"]}
+    assert rows == [({"score/composite": 100.0, **by_task}, 0)]
 
 
 def test_wrong_answers_score_0(step, answered_by):

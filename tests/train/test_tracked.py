@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import doc_examples
@@ -12,6 +13,7 @@ from training_toys import Context, Make, train_apart
 from ablate.catalog.trackers import TRACKERS
 from ablate.trackers import tracking
 from ablate.trackers.tensorboard import Tensorboard
+from ablate.trackers.wandb import Wandb
 from ablate.train.stage import train
 from ablate.worker.run_labels import RunLabels
 
@@ -82,25 +84,14 @@ def test_tensorboard_has_each_step_once_also_of_a_stage_that_was_killed(
     assert same(shown(folder), written(ctx))
 
 
-def test_wandb_offline_has_each_step_once_in_one_run_of_a_stage_that_was_stopped(
-    make_tracked: Make, monkeypatch: pytest.MonkeyPatch
+def test_wandb_offline_has_each_step_once_also_of_a_stage_that_was_killed(
+    make_tracked: Make,
 ) -> None:
     ctx = make_tracked({"name": "wandb", "project": "mine", "entity": "", "offline": True})
-    with monkeypatch.context() as during:
-        log = ctx.log
-
-        def stop(metrics: dict[str, Any]) -> None:
-            if metrics["step"] == 4:
-                raise KeyboardInterrupt
-            log(metrics)
-
-        during.setattr(ctx, "log", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(ctx)
+    assert train_apart(ctx, last=5) < 0
     train(ctx)
-    attempts = sorted((ctx.home / "tracking" / "wandb").glob("offline-run-*/*.wandb"))
-    assert len(attempts) == 2
-    runs = [record.run for path in attempts for record in records(path) if record.run.run_id]
+    [file] = (ctx.home / "tracking" / "wandb").glob("offline-run-*/*.wandb")
+    runs = [record.run for record in records(file) if record.run.run_id]
     said = {
         (run.run_id, run.project, run.run_group, run.job_type, run.display_name) for run in runs
     }
@@ -109,13 +100,17 @@ def test_wandb_offline_has_each_step_once_in_one_run_of_a_stage_that_was_stopped
     assert said == {(run_id, "mine", "micro/smoke/round-2", "finetune", name)}
     rows = [
         {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-        for path in attempts
-        for record in records(path)
+        for record in records(file)
         if (items := record.history.item)
     ]
     assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     for name, points in written(ctx).items():
         assert [(row["trainer/global_step"], row[name]) for row in rows] == points
+
+
+def test_wandb_goes_on_after_the_step_that_its_server_knows() -> None:
+    logger = SimpleNamespace(experiment=SimpleNamespace(starting_step=4))
+    assert Wandb().known(logger, last=5) == 3
 
 
 def records(path: Path) -> list[Any]:
