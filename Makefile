@@ -5,7 +5,7 @@ SPREAD := -n logical --maxprocesses 4 --dist loadfile
 PINNED := install --quiet --no-compile --constraint constraints.txt --build-constraint constraints.txt
 MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
 
-.PHONY: demo test test-all test-long test-cluster test-deepspeed check pins clean
+.PHONY: demo test test-all test-long test-cluster test-deepspeed check bench pins clean
 
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
@@ -32,6 +32,9 @@ check: .venv/ready  ## lint, format, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/ready  ## what users pay for beside what they would else pay, in one table
+	$(BIN)/python benchmarks/bench.py
 
 pins:  ## pin every package anew, to the newest that fit together, and run the demo on them
 	$(PYTHON) -m venv --clear build/pins

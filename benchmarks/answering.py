@@ -11,7 +11,6 @@ questions of the micro test; both generate greedily, up to as many tokens. In on
 seconds are counted.
 """
 
-import argparse
 import json
 from pathlib import Path
 from time import process_time
@@ -20,6 +19,7 @@ from typing import Any
 import peer
 import torch
 from PIL import Image
+from rows import Row, run
 
 from ablate.data.prepare import prepare
 from ablate.evaluate.adapter import AblateLMM
@@ -86,29 +86,22 @@ class OneByOne:
         return answer.strip()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--questions", type=int, default=256, help="four an image (default 256)")
-    parser.add_argument("--tokens", type=int, default=16, help="of an answer at most (default 16)")
-    given = parser.parse_args()
+def rows(questions: int = 256, tokens: int = 16) -> list[Row]:
     torch.set_num_threads(1)
     with peer.scratch() as scratch:
-        images = max(1, given.questions // 4)
+        images = max(1, questions // 4)
         folder = prepare({"world": "test", "images": images, "seed": 1}, Path(scratch))
         lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        asked = [json.loads(line) for line in lines]
         took: dict[str, float] = {}
         for name, way in (("ablate", Ours), ("one by one", OneByOne)):
-            few, every = (way(some, folder, given.tokens) for some in (rows[:4], rows))
+            few, every = (way(some, folder, tokens) for some in (asked[:4], asked))
             few.answer()
             began = process_time()
             every.answer()
-            took[name] = process_time() - began
-    print(f"{'':12} {'questions/s':>12} {'speed':>7}")
-    for name, seconds in took.items():
-        speed = took["one by one"] / seconds
-        print(f"{name:12} {len(rows) / seconds:12.1f} {speed:6.2f}x")
+            took[name] = 1e3 * (process_time() - began) / len(asked)
+    return [Row("evaluate, a question", took["ablate"], "CPU ms", "llava_hf", took["one by one"])]
 
 
 if __name__ == "__main__":
-    main()
+    run(rows, __doc__)

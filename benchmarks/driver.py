@@ -7,25 +7,20 @@ A step that does nothing still leaves an artifact: three files forced to the dis
 a seed), `local` counted from when its workers are up; `submitit` submits as many functions that do
 nothing to its own local executor, as many at once as `local` has slots; `again` drives the study
 that is done. With `--slurm N`, N steps go through the Slurm cluster that SLURM_CONF names, three a
-job, beside `sbatch`: as many jobs that do nothing through submitit alone. Then, in seconds of CPU,
-the commands that read, at first and again: of the study itself, and of a small one in the same
-store; and the most memory of this process. Beside them stands `read`, a process that parses every
-record there is and keeps them. Every row says how many times the one it stands beside; all in one
-run, on one disk.
+job, beside `sbatch`: as many jobs that do nothing through submitit alone. Milliseconds by the
+clock, as waiting is the point; all in one run, on one disk.
 """
 
-import argparse
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rows import Row, run
 
 from ablate.catalog import suites
 from ablate.config.infra import Infra
@@ -135,87 +130,35 @@ def through_slurm(jobs: int, home: Path) -> float:
     return time.perf_counter() - began
 
 
-READ = """
-import json, sys
-from pathlib import Path
-found = [json.loads(path.read_bytes()) for path in Path(sys.argv[1]).glob("store/*/*/record.json")]
-status = Path("/proc/self/status").read_text().splitlines()
-print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
-"""
-"""Its most memory is the kernel's own figure, as what a child's begins with is its parent's."""
-
-
-def process(*words: str, home: Path) -> tuple[float, str]:
-    """Seconds of CPU of Python with these words, in a process of its own, and what it prints."""
-    spent = children()
-    environment = {**os.environ, "ABLATE_HOME": str(home)}
-    line = [sys.executable, *words]
-    done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return children() - spent, done.stdout
-
-
-def children() -> float:
-    """Seconds of CPU that processes of ours took which have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def compare_steps(ways: Mapping[str, tuple[int, Callable[[], float], str]]) -> None:
-    """Print milliseconds a step of each way, and those of the one beside which it stands."""
-    print(f"{'way':10} {'steps':>6} {'ms a step':>10} {'beside':>10} {'times':>8}")
-    took: dict[str, float] = {}
-    for name, (count, way, _) in ways.items():
-        took[name] = way() * 1000 / count
-    for name, (count, _, beside) in ways.items():
-        times = took[name] / took[beside]
-        print(f"{name:10} {count:6} {took[name]:10.2f} {beside:>10} {times:7.2f}x", flush=True)
-
-
-def compare_commands(home: Path, same: Sequence[str], peak: float) -> None:
-    """Print seconds of CPU of the commands that read, and our `peak` of memory, beside `read`."""
-    plain, said = process("-c", READ, str(home), home=home)
-    print(f"{'memory':28} {peak:8.1f} MiB  {peak / float(said):6.2f}x of read's {float(said):.1f}")
-    for name in "status", "plan", "table":
-        studies = {"at first": ["micro/rounds", *same], "again": ["micro/rounds", *same]}
-        for what, words in {**studies, "12 steps": ["micro/smoke"]}.items():
-            used, _ = process("-m", "ablate", name, *words, home=home)
-            print(f"{name:6} {what:21} {used:8.2f} s    {used / plain:6.2f}x of read's {plain:.2f}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--steps", type=int, default=300, help="steps that do nothing (default 300)"
-    )
-    parser.add_argument("--jobs", type=int, default=2, help="slots of local (default 2)")
-    parser.add_argument("--slurm", type=int, default=0, help="steps to send through Slurm")
-    given = parser.parse_args()
+def rows(steps: int = 300, jobs: int = 2, slurm: int = 0) -> list[Row]:
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
-    study = study_of(given.steps)
-    steps, few = 3 * len(study.seeds), 10
+    study = study_of(steps)
+    every, few = 3 * len(study.seeds), 10
     home = Path(tempfile.mkdtemp(dir=".")).absolute()
     local, alone = home / "local", home / "submitit"
     ways: dict[str, tuple[int, Callable[[], float], str]] = {
-        "disk": (steps, lambda: disk(steps, home / "disk"), "disk"),
-        "inline": (steps, lambda: driven(study, home / "inline", "inline", 1), "disk"),
-        "again": (steps, lambda: driven(study, home / "inline", "inline", 1), "disk"),
-        "submitit": (few, lambda: submitit_alone(few, alone, given.jobs), "submitit"),
-        "local": (steps, lambda: driven(study, local, "local", given.jobs), "submitit"),
+        "disk": (every, lambda: disk(every, home / "disk"), "disk"),
+        "inline": (every, lambda: driven(study, home / "inline", "inline", 1), "disk"),
+        "again": (every, lambda: driven(study, home / "inline", "inline", 1), "disk"),
+        "submitit": (few, lambda: submitit_alone(few, alone, jobs), "submitit"),
+        "local": (every, lambda: driven(study, local, "local", jobs), "submitit"),
     }
-    if given.slurm:
-        some = study_of(given.slurm).model_copy(update={"infra": Infra.model_validate(ON_SLURM)})
-        jobs = len(some.seeds)
-        ways["sbatch"] = 3 * jobs, lambda: through_slurm(jobs, home / "sbatch"), "sbatch"
-        ways["slurm"] = 3 * jobs, lambda: driven(some, home / "slurm", "slurm", 64), "sbatch"
+    if slurm:
+        some = study_of(slurm).model_copy(update={"infra": Infra.model_validate(ON_SLURM)})
+        count = len(some.seeds)
+        ways["sbatch"] = 3 * count, lambda: through_slurm(count, home / "sbatch"), "sbatch"
+        ways["slurm"] = 3 * count, lambda: driven(some, home / "slurm", "slurm", 64), "sbatch"
     try:
-        compare_steps(ways)
-        same = [word for change in changes(given.steps) for word in ("--set", change)]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        compare_commands(home / "inline", same, peak)
+        took = {name: way() * 1000 / count for name, (count, way, _) in ways.items()}
     finally:
         shutil.rmtree(home, ignore_errors=True)
+    return [
+        Row(f"a step, {name}", took[name], "ms", beside, took[beside])
+        for name, (_, _, beside) in ways.items()
+        if name != beside
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(rows, __doc__)

@@ -11,7 +11,6 @@ the data ready (ours: an index, made once) and storing the result, of so many st
 process, the first steps of each left to a run that is not counted.
 """
 
-import argparse
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import peer
 import torch
+from rows import Row, run
 from transformers import Trainer, TrainingArguments
 
 from ablate.catalog.data_fingerprint import fingerprint
@@ -89,33 +89,27 @@ def theirs(folder: Path, home: Path, steps: int, batch: int, name: str) -> float
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=60, help="of the optimizer (default 60)")
-    parser.add_argument("--images", type=int, default=720, help="drawn (default 720)")
-    parser.add_argument("--batch", type=int, default=12, help="samples a step (default 12)")
-    given = parser.parse_args()
+def rows(steps: int = 60, images: int = 720, batch: int = 12) -> list[Row]:
     torch.set_num_threads(1)
     with peer.scratch() as scratch:
         home = Path(scratch)
-        source, folder = peer.drawn(home, given.images)
+        source, folder = peer.drawn(home, images)
         ways = {
-            "ablate": lambda steps, name: ours(source, home, steps, given.batch, name),
-            "Trainer": lambda steps, name: theirs(folder, home, steps, given.batch, name),
+            "ablate": lambda steps, name: ours(source, home, steps, batch, name),
+            "Trainer": lambda steps, name: theirs(folder, home, steps, batch, name),
         }
         loops, wholes = {}, {}
         for name, way in ways.items():
             way(2, f"{name}-warm")
             began = perf_counter()
-            loops[name] = way(given.steps, name) / given.steps
+            loops[name] = 1e3 * way(steps, name) / steps
             wholes[name] = perf_counter() - began
-    print(f"{'':10} {'ms a step':>10} {'speed':>7} {'the stage, s':>13} {'speed':>7}")
-    for name in ways:
-        print(
-            f"{name:10} {loops[name] * 1e3:10.1f} {loops['Trainer'] / loops[name]:6.2f}x "
-            f"{wholes[name]:13.2f} {wholes['Trainer'] / wholes[name]:6.2f}x"
-        )
+    took = {"fit, a step": (loops, "ms"), "fit, the stage": (wholes, "s")}
+    return [
+        Row(what, costs["ablate"], unit, "Trainer + Llava", costs["Trainer"])
+        for what, (costs, unit) in took.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(rows, __doc__)

@@ -14,12 +14,12 @@ blocks: the time is what the fusion adds to them.
 encoders, projector and Vicuna-7B included, at the paper's size whatever `--width` says.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from time import process_time
 
 import torch
 import torch.nn.functional as F
+from rows import Row, run
 from torch import Tensor
 
 import fusion_zoo
@@ -143,42 +143,39 @@ def compared(
     return ours, theirs
 
 
-def share(arm: str) -> float:
-    """The fusion's part of the operations of a sample's forward pass in an arm of eagle/fusion."""
+def work(arm: str) -> tuple[float, float]:
+    """GFLOPs of a sample's forward pass in an arm of eagle/fusion: of its fusion, and of all."""
     study = load_study("eagle/fusion")
     names = list(study.explore.designs(study.base, ()))
     model = model_cost(study.designs[names.index(arm)])
-    work = model.work(model.visual_tokens + step_kinds.find("finetune").text)
-    return work["fusion"] / sum(work.values())
+    parts = model.work(model.visual_tokens + step_kinds.find("finetune").text)
+    return parts["fusion"] / 1e9, sum(parts.values()) / 1e9
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (default 5)")
-    parser.add_argument("--width", type=int, default=1024, help="channels of the base (1024)")
-    given = parser.parse_args()
+def rows(repeats: int = 5, width: int = 1024) -> list[Row]:
     torch.set_num_threads(1)
-    c = given.width
+    c = width
     pair = [MapShape(c, 32, 32), MapShape(3 * c, 32, 32)]
     stages = [MapShape(c, 12, 12)]
     stages += [MapShape(3 * c * 2**n // 16, 96 // 2**n, 96 // 2**n) for n in (3, 2, 1, 0)]
-    cases: dict[str, tuple[str, Published, list[MapShape], str]] = {
-        "sequence append": ("sequence_append", append, pair, "Sequence Append"),
-        "channel concat": ("channel_concat", eagle_concat, pair, "Channel Concat"),
-        "LLaVA-HR": ("llava_hr", llava_hr, pair, "LLaVA-HR"),
-        "Mini-Gemini": ("mini_gemini", mini_gemini, pair, "Mini-Gemini"),
-        "  stages": ("mini_gemini", mini_gemini, stages, "Mini-Gemini with stages"),
-        "deformable": ("deformable", deformable, pair, "Deformable Attn"),
+    cases: dict[str, tuple[str, Published, list[MapShape]]] = {
+        "Sequence Append": ("sequence_append", append, pair),
+        "Channel Concat": ("channel_concat", eagle_concat, pair),
+        "LLaVA-HR": ("llava_hr", llava_hr, pair),
+        "Mini-Gemini": ("mini_gemini", mini_gemini, pair),
+        "Mini-Gemini with stages": ("mini_gemini", mini_gemini, stages),
+        "Deformable Attn": ("deformable", deformable, pair),
     }
-    print(f"{'fusion':16} {'ms':>9} {'published':>10} {'speed':>7} {'of a sample':>12}")
-    for title, (name, published, shapes, arm) in cases.items():
-        ours, theirs = compared(name, published, shapes, given.repeats)
-        print(
-            f"{title:16} {ours * 1e3:9.2f} {theirs * 1e3:10.2f} {theirs / ours:6.2f}x "
-            f"{share(arm):12.2%}",
-            flush=True,
-        )
+    found = []
+    for arm, (name, published, shapes) in cases.items():
+        ours, theirs = compared(name, published, shapes, repeats)
+        fusion, whole = work(arm)
+        found += [
+            Row(arm, 1e3 * ours, "CPU ms", "its published module", 1e3 * theirs),
+            Row(f"{arm}, of a sample", fusion, "GFLOPs", "the whole candidate", whole),
+        ]
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    run(rows, __doc__)

@@ -1,18 +1,18 @@
-"""Start-up time of each command of the CLI, as a ratio to `python -c pass` on the same machine.
+"""Start-up of each command of the CLI in CPU seconds, beside `python -c pass`.
 
-    python benchmarks/startup.py [--rounds N] [--json]
+    python benchmarks/startup.py [--rounds N]
 
 Each command runs in turn, several rounds over, so that a busy moment hits all of them alike; the
 best of each counts.
 """
 
-import argparse
-import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
+
+from rows import Row, run
 
 COMMANDS = (
     ("--help",),
@@ -29,39 +29,27 @@ COMMANDS = (
 
 
 def measure(command: list[str], home: str) -> float:
-    """Seconds one run of the command takes; it must end well."""
-    start = time.perf_counter()
+    """CPU seconds that one run of the command takes; it must end well."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "ABLATE_HOME": home}
     subprocess.run(command, check=True, capture_output=True, env=environment)
-    return time.perf_counter() - start
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return now.ru_utime - before.ru_utime + now.ru_stime - before.ru_stime
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each (default 5)")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+def rows(rounds: int = 5) -> list[Row]:
     bare = [sys.executable, "-c", "pass"]
     best: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
-        for _ in range(given.rounds):
-            best["python -c pass"] = min(best.get("python -c pass", 1e9), measure(bare, home))
+        for _ in range(rounds):
+            best["python"] = min(best.get("python", 1e9), measure(bare, home))
             for words in COMMANDS:
                 name = f"ablate {' '.join(words)}"
                 took = measure([sys.executable, "-m", "ablate", *words], home)
                 best[name] = min(best.get(name, took), took)
-    unit = best["python -c pass"]
-    rows = [
-        {"command": name, "seconds": round(seconds, 3), "ratio": round(seconds / unit, 1)}
-        for name, seconds in best.items()
-    ]
-    if given.json:
-        print(json.dumps(rows, indent=1))
-        return
-    print(f"{'command':<36} {'seconds':>8} {'ratio':>7}")
-    for row in rows:
-        print(f"{row['command']:<36} {row['seconds']:>8.3f} {row['ratio']:>7.1f}")
+    plain = best.pop("python")
+    return [Row(name, took, "CPU s", "python -c pass", plain) for name, took in best.items()]
 
 
 if __name__ == "__main__":
-    main()
+    run(rows, __doc__)

@@ -11,11 +11,8 @@ from forks import codes, forked
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 LAST = {
-    "answering": (["--questions", "4", "--tokens", "2"], "one by one"),
+    "bench": (["--small"], "table again, memory"),
     "data": (["--megabytes", "0.2", "--workers", "2", "--samples", "20"], "a sample"),
-    "driver": (["--steps", "3"], "table"),
-    "fit": (["--steps", "2", "--images", "12", "--batch", "4"], "Trainer"),
-    "fusions": (["--repeats", "1", "--width", "16"], "deformable"),
     "report": (["--candidates", "8", "--opened", "1"], "single"),
     "shards": (["--processes", "2", "--width", "128", "--layers", "1"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
@@ -23,13 +20,15 @@ LAST = {
     "strategies": (["--repeat", "1", "--only", "null"], "Mordal"),
 }
 """By benchmark: its smallest size, and how its last row begins."""
-ELSEWHERE = {"gpu", "peer"}
+TOGETHER = {"answering", "driver", "fit", "fusions", "scale"}
+"""Benchmarks that `bench` runs."""
+ELSEWHERE = {"gpu", "peer", "rows"}
 """A benchmark with a test of its own (tests/paper), and what is none."""
 
 
 def test_every_benchmark_has_its_smallest_size_and_its_claim() -> None:
     files = {file.stem for file in FOLDER.glob("*.py")}
-    assert files == LAST.keys() | ELSEWHERE
+    assert files == LAST.keys() | TOGETHER | ELSEWHERE
     said = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert [name for name in sorted(files) if f"`{name}.py`" not in said] == []
 

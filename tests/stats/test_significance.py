@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ablate.stats import draws
 from ablate.stats.bootstrap import DRAWS, Sample, paired_bootstrap
 from ablate.stats.noise import Noise
 from ablate.stats.significance import detectable, halves, holm
@@ -147,6 +148,34 @@ def test_one_that_is_clearly_worse_than_the_best_loses_its_tie_and_of_two_p_is_t
     pair = drawn.differences([0], [3]).p
     assert drawn.behind_best([3, 0])[0] == pytest.approx(pair[0], rel=0.2)
     assert list(drawn.behind_best([1])) == [1.0]
+
+
+def test_of_very_many_candidates_the_p_is_bonferroni_s_and_none_of_equals_loses_its_tie():
+    """1,000 have half a million pairs, too many to look at in each draw."""
+    rng, rivals = np.random.default_rng(6), 1000
+    ease = np.full((rivals, 1), 0.6)
+    ease[-1] = 0.05
+    scores = (rng.random((rivals, 200)) < ease).astype(float)
+    drawn = Sample(np.arange(200), np.zeros(200), list(scores)).draw(draws=200)
+    best = int(drawn.here.argmax())
+    pair = drawn.differences(range(rivals), [best] * rivals).p
+    held = np.minimum(pair * rivals * (rivals - 1) / 2, 1.0)
+    p = drawn.behind_best(range(rivals))
+    assert p == pytest.approx(np.maximum(pair, held))
+    assert p[:-1].min() > 0.05
+    assert p[-1] < 0.05
+
+
+def test_differences_made_some_at_a_time_are_those_made_one_by_one(monkeypatch):
+    rng = np.random.default_rng(7)
+    scores = (rng.random((9, 60)) < 0.5).astype(float)
+    drawn = Sample(np.arange(60), np.arange(60) % 3, list(scores)).draw(draws=300)
+    plus, minus = np.triu_indices(9, 1)
+    together = drawn.differences(plus, minus), drawn.scores()
+    monkeypatch.setattr(draws, "SIDE_BY_SIDE", 4)
+    some = drawn.differences(plus, minus), drawn.scores()
+    for one, other in zip(together, some, strict=True):
+        assert np.array(one) == pytest.approx(np.array(other))
 
 
 def test_being_chosen_flatters_and_the_other_half_shows_it():
