@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter
 
 from ablate.commands.output import emit_json
+from ablate.driver.events import EventKind
 from ablate.errors import UserError, nearest
 
 Row = dict[str, Any]
@@ -88,19 +89,7 @@ class RunEvent(BaseModel):
     `report` the path of the first page. Other than that, an event has what it is about.
     """
 
-    event: Literal[
-        "submitted",
-        "started",
-        "done",
-        "failed",
-        "lost",
-        "stopped",
-        "corrupt",
-        "waiting",
-        "decided",
-        "notice",
-        "finished",
-    ]
+    event: EventKind | Literal["finished"]
     study: str
     done: int
     total: int

@@ -4,29 +4,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
-from pydantic_core import PydanticCustomError
-
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.errors import UserError
+from ablate.parsing.choice import WORD, one_of
 
 DEFAULT: Mapping[str, Any] = MappingProxyType({"name": "sft"})
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _filled(value: dict[str, Any]) -> dict[str, Any]:
-    """With every option of it."""
-    options = {**value}
-    name = options.pop("name", None)
-    try:
-        if not isinstance(name, str):
-            raise ValueError("its name is missing, as in {name: sft}")
-        return {"name": name, **OBJECTIVES.filled(name, options)}
-    except ValueError as error:
-        raise PydanticCustomError("ours", "{said}", {"said": str(error)}) from None
 
 
 def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
@@ -39,5 +21,5 @@ def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
         )
 
 
-ObjectiveConfig = Annotated[dict[str, Any], BeforeValidator(_named), AfterValidator(_filled)]
+ObjectiveConfig = Annotated[dict[str, Any], WORD, one_of(OBJECTIVES, "sft")]
 """An objective's name with its options, as they are in a step's spec."""

@@ -7,6 +7,19 @@ from typing import Literal
 from ablate.store.steps import Step
 from ablate.strategies import Decision
 
+EventKind = Literal[
+    "submitted",
+    "started",
+    "done",
+    "failed",
+    "lost",
+    "stopped",
+    "corrupt",
+    "waiting",
+    "decided",
+    "notice",
+]
+
 
 @dataclass(frozen=True)
 class Event:
@@ -16,18 +29,7 @@ class Event:
     again; `notice`: no step, but the backend has something to say.
     """
 
-    what: Literal[
-        "submitted",
-        "started",
-        "done",
-        "failed",
-        "lost",
-        "stopped",
-        "corrupt",
-        "waiting",
-        "decided",
-        "notice",
-    ]
+    what: EventKind
     step: Step | None = None
     message: str = ""
     decision: Decision | None = None

@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,12 +211,18 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             return self.batch_size
         if self.model.sees_each_question:
             return answering.ONE_BY_ONE
+        blocks, memory, width = self._memory
+        return blocks.questions_at_once(tokens, memory, width)
+
+    @cached_property
+    def _memory(self) -> tuple[Blocks, float, int]:
+        """The language model's blocks, the bytes that a batch may take, and those of a number."""
         blocks = Blocks.of(self.model.llm.config.to_dict(), self.model.spec.llm.width)
         if self.device.type != "cuda":
-            return blocks.questions_at_once(tokens, answering.PROCESSOR, 4)
+            return blocks, answering.PROCESSOR, 4
         weights = sum(parameter.nbytes for parameter in self.model.parameters())
         held = torch.cuda.get_device_properties(self.device).total_memory
-        return blocks.questions_at_once(tokens, answering.SHARE * (held - weights), 2)  # bfloat16
+        return blocks, answering.SHARE * (held - weights), 2  # bfloat16
 
     @torch.inference_mode()
     def _answer(self, asks: Sequence[Ask]) -> list[str]:

@@ -16,9 +16,24 @@ from typing import TYPE_CHECKING, Any
 from fusion_zoo._registry import Registry
 
 if TYPE_CHECKING:
-    from ._interface import Connector, EachSegment, Grid, SegmentLayer, require_grid
+    from ._interface import (
+        Connector,
+        EachSegment,
+        Grid,
+        SegmentLayer,
+        require_grid,
+        square_side,
+    )
 
-__all__ = ["CONNECTORS", "Connector", "EachSegment", "Grid", "SegmentLayer", "require_grid"]
+__all__ = [
+    "CONNECTORS",
+    "Connector",
+    "EachSegment",
+    "Grid",
+    "SegmentLayer",
+    "require_grid",
+    "square_side",
+]
 
 CONNECTORS = Registry("connector", "ablate.connectors", __name__)
 

@@ -6,6 +6,7 @@ B batch, L visual tokens, D width of the language model; of segment i: N_i token
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import ClassVar
 
 import torch
@@ -108,3 +109,10 @@ def require_grid(segment: Segment, grid: Grid | None) -> Grid:
     if grid is None:
         raise ValueError(f"{segment.tokens} tokens of the fusion have no places on a grid")
     return grid
+
+
+def square_side(queries: int) -> int:
+    """The side of a square of so many queries; ValueError where they make none."""
+    if queries < 1 or isqrt(queries) ** 2 != queries:
+        raise ValueError(f"{queries} queries are no square")
+    return isqrt(queries)

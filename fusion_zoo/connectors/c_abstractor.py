@@ -5,14 +5,19 @@ B batch, N tokens on a grid (H, W), C channels, D width of the language model.
 """
 
 from collections.abc import Sequence
-from math import isqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion_zoo import FeatureMap, Segment
-from fusion_zoo.connectors._interface import EachSegment, Grid, SegmentLayer, require_grid
+from fusion_zoo.connectors._interface import (
+    EachSegment,
+    Grid,
+    SegmentLayer,
+    require_grid,
+    square_side,
+)
 
 
 class CAbstractor(EachSegment):
@@ -33,14 +38,11 @@ class CAbstractor(EachSegment):
         layers: int = 2,
     ) -> None:
         super().__init__(segments, grids, width)
-        if queries < 1 or isqrt(queries) ** 2 != queries:
-            raise ValueError(f"{queries} queries are no square")
+        side = square_side(queries)
         if min(inner, depth, layers) < 1:
             raise ValueError("inner, depth and layers are at least 1")
         pairs = zip(self.segments, self.grids, strict=True)
-        self.connect(
-            [_Abstractor(*pair, width, isqrt(queries), inner, depth, layers) for pair in pairs]
-        )
+        self.connect([_Abstractor(*pair, width, side, inner, depth, layers) for pair in pairs])
 
 
 class _Abstractor(SegmentLayer):

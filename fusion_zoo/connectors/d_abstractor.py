@@ -6,7 +6,7 @@ square, E width of the layers, M heads, P points, D width of the language model.
 """
 
 from collections.abc import Sequence
-from math import isqrt, pi
+from math import pi
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from fusion_zoo import FeatureMap, Segment, at_least_fp32
 from fusion_zoo.connectors._attention import Attention
-from fusion_zoo.connectors._interface import EachSegment, Grid, SegmentLayer, require_grid
+from fusion_zoo.connectors._interface import (
+    EachSegment,
+    Grid,
+    SegmentLayer,
+    require_grid,
+    square_side,
+)
 from fusion_zoo.deformable import sample
 
 
@@ -41,13 +47,12 @@ class DAbstractor(EachSegment):
         feed: int = 1024,
     ) -> None:
         super().__init__(segments, grids, width)
-        if queries < 1 or isqrt(queries) ** 2 != queries:
-            raise ValueError(f"{queries} queries are no square")
+        side = square_side(queries)
         if min(inner, layers, points, feed) < 1:
             raise ValueError("inner, layers, points and feed are at least 1")
         pairs = zip(self.segments, self.grids, strict=True)
         shape = (inner, layers, heads, points, feed)
-        self.connect([_Abstractor(*pair, width, isqrt(queries), *shape) for pair in pairs])
+        self.connect([_Abstractor(*pair, width, side, *shape) for pair in pairs])
 
 
 class _Abstractor(SegmentLayer):

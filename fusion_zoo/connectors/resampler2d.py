@@ -5,7 +5,6 @@ B batch, N tokens on a grid (H, W), C channels, Q queries on a square, D the lan
 """
 
 from collections.abc import Sequence
-from math import isqrt
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,13 @@ from torch import Tensor, nn
 
 from fusion_zoo import Segment
 from fusion_zoo.connectors._attention import Attention
-from fusion_zoo.connectors._interface import EachSegment, Grid, SegmentLayer, require_grid
+from fusion_zoo.connectors._interface import (
+    EachSegment,
+    Grid,
+    SegmentLayer,
+    require_grid,
+    square_side,
+)
 
 
 class Resampler2D(EachSegment):
@@ -34,8 +39,6 @@ class Resampler2D(EachSegment):
         heads: int = 0,
     ) -> None:
         super().__init__(segments, grids, width)
-        if queries < 1 or isqrt(queries) ** 2 != queries:
-            raise ValueError(f"{queries} queries are no square")
         if width % 4:
             raise ValueError(f"positions need a width that 4 divides, not {width}")
         heads = heads or max(1, width // 128)
@@ -49,7 +52,7 @@ class _Resampler(SegmentLayer):
     ) -> None:
         super().__init__()
         self.given = require_grid(segment, grid)
-        side = isqrt(queries)
+        side = square_side(queries)
         self.grid, self.num_tokens = (side, side), queries
         self.channels, self.width = segment.channels, width
         self.queries = nn.Parameter(torch.empty(queries, width))

@@ -41,6 +41,15 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return load(subject, folder)
 
 
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The YAML of a study that was played to its end, beside its home."""
+    folder = tmp_path_factory.mktemp("played")
+    subject = study(folder, STUDY + ROUNDS)
+    Run(folder / "home", subject, images=12).rounds()
+    return folder / "greedy.yaml"
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> StudyResult:
     """A study that never ran."""

@@ -9,7 +9,6 @@ from typing import Any
 import jsonschema
 import pytest
 from in_process import ablate, faked
-from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate import api
 from ablate.commands.schemas import SCHEMAS, schema
@@ -30,15 +29,6 @@ COMMANDS = {
     "doctor": (),
     **{f"list {what}": () for what in ("encoders", "metrics", "studies", "suites", "strategies")},
 }
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The YAML of a study that was played to its end, beside its home."""
-    folder = tmp_path_factory.mktemp("played")
-    subject = study(folder, STUDY + ROUNDS)
-    Run(folder / "home", subject, images=12).rounds()
-    return folder / "greedy.yaml"
 
 
 @pytest.fixture

@@ -8,22 +8,12 @@ from pathlib import Path
 import pytest
 from in_process import Answer
 from in_process import ablate as command
-from synthetic import ROUNDS, STUDY, Run, study
 
 from ablate.commands import report as reporting
 from ablate.reports import against, formats, tables
 from ablate.reports.load import load
 
 Call = Callable[..., Answer]
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The YAML of a study that was played to its end, beside its home."""
-    folder = tmp_path_factory.mktemp("played")
-    subject = study(folder, STUDY + ROUNDS)
-    Run(folder / "home", subject, images=12).rounds()
-    return folder / "greedy.yaml"
 
 
 @pytest.fixture
