@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ablate.data.world import digits
 from ablate.data.world.build import build_split
 from ablate.data.world.digits import digit_indices
 from ablate.data.world.draw import CANVAS, CENTRES, PARTS, draw_scene
@@ -111,3 +112,11 @@ def test_detail_averages_out_at_the_resolution_of_the_base() -> None:
         assert np.abs(mean("objects", thing | change) - mean("objects", thing)).max() < 4
     bar = {"colour": "blue", "kind": "bar", "level": "1"}
     assert np.abs(mean("chart", bar | {"level": "6"}) - mean("chart", bar)).max() < 4
+
+
+@pytest.mark.slow  # for what is imported here alone
+def test_the_digits_are_those_that_scikit_learn_gives() -> None:
+    from sklearn.datasets import load_digits
+
+    known = load_digits()
+    assert np.array_equal(digits._rows(), np.column_stack([known.data, known.target]))
