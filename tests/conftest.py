@@ -33,9 +33,13 @@ NEEDS = {
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results of a test go to its own folder, never to the `runs/` of whoever runs it."""
+    """Results of a test go to its own folder, never to the `runs/` of whoever runs it.
+
+    Nothing there need outlive a power cut, so nothing waits until it is on the disk.
+    """
     home = tmp_path / "home"
     monkeypatch.setenv("ABLATE_HOME", str(home))
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
     return home
 
 
