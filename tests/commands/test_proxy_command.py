@@ -13,7 +13,7 @@ SMOKE = ("micro/smoke", "--set", "explore.pool=[dinov2-micro@64, pix2struct-micr
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few(unreported: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "IMAGES", 24)
     monkeypatch.setattr(steps, "MIRRORED", 8)
 

@@ -11,7 +11,6 @@ import core_fakes
 import pytest
 from in_process import ablate, faked
 
-from ablate.commands import report as reporting
 from ablate.driver.detach import Driving
 from ablate.driver.invocation import Invocation, LastRun, last_driven
 from ablate.errors import UserError
@@ -31,10 +30,9 @@ def train(ctx: StepContext) -> dict[str, Any]:
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fakes(unreported: None) -> Iterator[None]:
     """Steps are done by fakes, and no report is built of them."""
     trained = dict.fromkeys(("prealign", "pretrain", "finetune"), train)
-    monkeypatch.setattr(reporting, "build", lambda study: "nowhere")
     with faked({**trained, "evaluate": core_fakes.evaluate}):
         yield
 

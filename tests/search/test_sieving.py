@@ -18,7 +18,7 @@ FILTER = "explore.filter={proxy: linear_probe, keep: 2}"
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few(unreported: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "IMAGES", 24)
     monkeypatch.setattr(steps, "MIRRORED", 8)
 

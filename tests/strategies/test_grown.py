@@ -69,6 +69,7 @@ def test_what_cannot_begin_as_it_was_is_refused_before_anything_runs(
         load_study("micro/smoke", [GROWN, *sets])
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_grown_study_runs_to_its_end_and_the_fairness_page_counts_the_trainings(
     own_home: Path,
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_table_of_scores_has_the_seeds_that_it_has(tmp_path: Path) -> None:
     assert auto.out == ablate("replay", "eagle/rounds", "--json").out
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_table_holds_the_mean_of_all_seeds_of_each(own_home: Path) -> None:
     with faked(core_fakes.EXECUTORS):
         done = ablate("run", "micro/smoke", "--set", AUTO, "--backend", "inline")

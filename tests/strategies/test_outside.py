@@ -41,6 +41,7 @@ def ran(theirs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("ran")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLATE_HOME", str(home))
+        patch.setattr("ablate.commands.report.build", lambda study: "nowhere")
         done = on_smoke("run", "--backend", "inline")
     assert done.code == 0, done.err
     assert LESS in done.out

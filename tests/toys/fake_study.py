@@ -19,6 +19,12 @@ def fakes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ma
 
 
 @pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ablate run` ends without a report, which takes longer than all that fakes do."""
+    monkeypatch.setattr("ablate.commands.report.build", lambda study: "nowhere")
+
+
+@pytest.fixture
 def small() -> Study:
     """Two rounds over two experts: 3 candidates of 12 steps."""
     return load_study("micro/smoke", ["seeds=[0]"])
