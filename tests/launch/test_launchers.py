@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import core_fakes
 import launcher_toys
 import pytest
-from in_process import ablate
+from in_process import ablate, faked
 
 from ablate.catalog import launchers
 from ablate.commands import doctor
@@ -22,8 +24,7 @@ from ablate.launch.registry import every, launcher, of_drive
 
 PACKAGE = Path(launchers.__file__).parents[1]
 SHORT = [
-    *("--set", "base.recipe.prealign=null", "--set", "base.recipe.pretrain.steps=2"),
-    *("--set", "base.recipe.finetune.steps=2", "--set", "seeds=[0]"),
+    *("--set", "base.recipe.prealign=null", "--set", "seeds=[0]"),
     *("--set", "explore={kind: rounds, rounds: 1, pool: [pix2struct-micro@128]}"),
 ]
 
@@ -58,6 +59,7 @@ def test_a_launcher_keeps_what_is_promised_of_it(name: str, tmp_path: Path) -> N
         assert Infra().options(name) == found.Options()
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     """The words of a file that may name a launcher: its strings, and the modules it imports."""
     found = set[str]()
@@ -128,7 +130,8 @@ def test_its_options_are_checked_as_ours_are(outside: Path) -> None:
 
 def test_the_documented_launcher_runs_a_study_to_its_report(outside: Path, own_home: Path) -> None:
     load = ["--set", "infra.quiet.load=1000.0"]
-    answer = ablate("run", "micro/smoke", *SHORT, *load, "--backend", "quiet")
+    with faked(core_fakes.EXECUTORS):
+        answer = ablate("run", "micro/smoke", *SHORT, *load, "--backend", "quiet")
     assert answer.code == 0, answer.err
     assert "report: " in answer.out
     assert list(own_home.glob("reports/**/index.html"))

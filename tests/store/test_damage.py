@@ -29,7 +29,7 @@ from ablate.store.artifacts import Store
 from ablate.store.process import Process
 from ablate.worker.context import StepContext
 
-CASES = 12 * int(os.environ.get("ABLATE_FUZZ", "1"))
+CASES = 8 * int(os.environ.get("ABLATE_FUZZ", "1"))
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 RUN = ("run", *STUDY, "--backend", "inline")
 RETRY = ("retry", *RUN[1:])

@@ -3,13 +3,13 @@
 import errno
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import core_fakes
 import pytest
+from in_process import Answer, ablate
 
 from ablate.config.study import Study
 from ablate.driver.scheduler import drive
@@ -129,9 +129,8 @@ def test_a_quota_that_is_used_up_is_named(
         drive(small, backend="inline", home=own_home, executors=fakes)
 
 
-def ablate(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "ablate", *words, "micro/smoke", "--set", "seeds=[0]"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+def on_smoke(command: str, *words: str) -> Answer:
+    return ablate(command, "micro/smoke", "--set", "seeds=[0]", *words)
 
 
 def test_a_read_only_store_can_be_read_and_says_so_where_it_is_written(
@@ -146,17 +145,17 @@ def test_a_read_only_store_can_be_read_and_says_so_where_it_is_written(
     drive(small, 1, backend="inline", home=home, executors=fakes)
     mount("-o", "remount,ro", str(small_disk))
     for command in ("status", "plan", "table"):
-        said = ablate(command)
-        assert (said.returncode, said.stderr) == (0, ""), command
-    said = ablate("run", "--backend", "inline")
+        said = on_smoke(command)
+        assert (said.code, said.err) == (0, ""), command
+    said = on_smoke("run", "--backend", "inline")
     line = f"ablate: cannot write below {home}: Read-only file system; "
-    assert said.returncode == 2
-    assert said.stderr.splitlines()[-1].startswith(line)
-    assert "Traceback" not in said.stderr
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith(line)
+    assert "Traceback" not in said.err
     monkeypatch.chdir(tmp_path)
-    said = ablate("report")
-    assert said.returncode == 0
-    assert Path(said.stdout.strip()).is_relative_to(tmp_path / "ablate-reports")
+    said = on_smoke("report")
+    assert said.code == 0
+    assert Path(said.out.strip()).is_relative_to(tmp_path / "ablate-reports")
     mount("-o", "remount,rw", str(small_disk))
     rounds = drive(small, backend="inline", home=home, executors=fakes)
     assert [turn.number for turn in rounds if turn.decision] == [1, 2]
