@@ -7,7 +7,7 @@ Of the language model: D width, T tokens of an instruction, S tokens it reads, M
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +107,11 @@ class Fusion(nn.Module):
       it gives of an image then differs by question, so an evaluation encodes each image anew.
     - `grows`: whether, given further maps, its tokens are those without them with more channels
       behind, and it has no parameters: so a mixture may begin as a smaller one.
+    - `names_experts`: the language model is asked which experts are to look at an image, before
+      they do. It reads what the fusion makes of the base alone, the instruction, and `question`
+      (Q,D); `scores` then tells of what it has read how much each expert helps, and `named` which
+      are chosen. `forward` takes these as `chosen`, (B,E) bool, too; None: all of them. Maps of
+      the others are zero, and make no difference.
     - `injects`: the numbers of the language model's blocks before which its `inject` changes what
       they are given. `forward` gives the `media` last, tokens that only `inject` sees: they take no
       room in the language model's context. `segments` may be empty then.
@@ -115,6 +120,7 @@ class Fusion(nn.Module):
     reaches_inside_base: ClassVar[bool] = False
     asks_instruction: ClassVar[bool] = False
     grows: ClassVar[bool] = False
+    names_experts: ClassVar[bool] = False
     segments: tuple[Segment, ...]
     media: Segment | None = None
     injects: tuple[int, ...] = ()
@@ -154,6 +160,28 @@ class Fusion(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def most_named(self) -> int:
+        """How many experts are named at most, of one that `names_experts`."""
+        raise NotImplementedError
+
+    def named_flops(self) -> int:
+        """Operations where so many are named, the dearest: with them, and of the base alone before;
+        `scores`, too."""
+        raise NotImplementedError
+
+    def question(self) -> Tensor:
+        """(Q,D) what the language model reads last, before it names experts."""
+        raise NotImplementedError
+
+    def scores(self, reading: Tensor) -> Tensor:
+        """(B,E) above 0 where an expert helps, of the language model's last state (B,D)."""
+        raise NotImplementedError
+
+    def named(self, scores: Tensor) -> Tensor:
+        """(B,E) bool: the experts that are chosen by their scores."""
+        raise NotImplementedError
+
     def token_flops(self) -> int:
         """Operations of all its injections for one token that the language model reads."""
         return 0
@@ -171,10 +199,13 @@ class Fusion(nn.Module):
         maps: Sequence[FeatureMap],
         base: BlockwiseBase | None = None,
         context: Instruction | None = None,
+        chosen: Tensor | None = None,
     ) -> list[Tensor]:
         """What `forward` gives. ValueError unless the maps are of the shapes it was built for."""
         self._check(maps)
-        more = {"context": context} if self.asks_instruction else {}
+        more: dict[str, Any] = {"context": context} if self.asks_instruction else {}
+        if self.names_experts:
+            more["chosen"] = chosen
         if self.asks_instruction and context is None:
             raise ValueError(f"{type(self).__name__} asks for the instruction of each image")
         tokens: list[Tensor] = super().__call__(maps, base, **more)

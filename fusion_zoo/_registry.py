@@ -187,14 +187,18 @@ class Registry:
         )
 
     def fingerprint(self, name: str) -> str:
-        """sha256 of its source and of what all in our package share (files that begin with `_`).
+        """sha256 of its source, of what all in our package share (files that begin with `_`), and
+        of the components that it is made of.
 
         What has been found out about a component holds for as long as this stays the same.
         """
         room = locate(self.room) if self.room else None
         places = (room and room.submodule_search_locations) or ()
         shared = [path for folder in places for path in sorted(Path(folder).glob("_*.py"))]
-        files = [*shared, self.file(name)]
+        file = self.file(name)
+        made_of = re.findall(r"^from \.([a-z]\w*) import", file.read_text("utf-8"), re.MULTILINE)
+        parts = [file.with_name(f"{module}.py") for module in sorted(made_of)]
+        files = [*shared, file, *(path for path in parts if path.is_file())]
         return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
     def build(self, name: str, *given: Any, **options: Any) -> Any:

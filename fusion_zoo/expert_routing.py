@@ -7,8 +7,8 @@ experts by the instruction and the base's mean token, all but the best few weigh
 tokens attend to each expert's map, to themselves, and pass a gated layer. Positions are rotary, in
 two dimensions. What a block adds begins at zero, so that the tokens are at first the base's alone.
 Ours: the instruction is the mean of what the language model reads, for a text encoder of its own;
-the language model is not asked beforehand which experts there should be; and tokens are pooled to
-the grid without the convolutions around it.
+the language model is not asked beforehand which experts there should be (`coarse_to_fine` asks it);
+and tokens are pooled to the grid without the convolutions around it.
 """
 
 from collections.abc import Sequence
@@ -66,19 +66,27 @@ class ExpertRouting(Fusion):
         self.instruction_width = llm.width
 
     def flops(self) -> int:
-        base, *experts = self.shapes
-        n, c, inner = base.tokens, base.channels, self.inner
-        gate = 2 * (self.instruction_width + c) * c + 2 * c * len(experts)
-        seen = sum(4 * n * inner * (c + shape.channels + n) for shape in experts)
+        return self._flops(self.shapes[1:])
+
+    def _flops(self, looking: Sequence[MapShape]) -> int:
+        """Where these experts look."""
+        (n, c), inner, experts = (
+            (self.shapes[0].tokens, self.shapes[0].channels),
+            self.inner,
+            len(self.shapes) - 1,
+        )
+        gate = 2 * (self.instruction_width + c) * c + 2 * c * experts
+        seen = sum(4 * n * inner * (c + shape.channels + n) for shape in looking)
         itself = 4 * n * inner * (2 * c + n) + 6 * n * c * (8 * c // 3)
-        resized = sum(resize_flops(shape, base.grid) for shape in experts)
-        return resized + len(self.blocks) * (gate * (len(experts) > 1) + seen + itself)
+        resized = sum(resize_flops(shape, self.shapes[0].grid) for shape in looking)
+        return resized + len(self.blocks) * (gate * (experts > 1) + seen + itself)
 
     def forward(
         self,
         maps: Sequence[FeatureMap],
         base: BlockwiseBase | None = None,
         context: Instruction | None = None,
+        chosen: Tensor | None = None,
     ) -> list[Tensor]:
         assert context is not None
         before, grid = maps[0].tokens(), self.shapes[0].grid
@@ -89,7 +97,7 @@ class ExpertRouting(Fusion):
         asked = context.pooled().to(before.dtype)
         tokens = before + self.positions.to(before.dtype)
         for block in self.blocks:
-            tokens = block(tokens, experts, asked, grid)
+            tokens = block(tokens, experts, asked, grid, chosen)
         routed = FeatureMap.from_tokens((tokens + before) / 2, grid).tensor
         return [FeatureMap(F.adaptive_avg_pool2d(routed, self.grid)).tokens()]
 
@@ -114,15 +122,20 @@ class RoutedBlock(nn.Module):
         self.mix = GatedLayer(width)
 
     def forward(
-        self, tokens: Tensor, experts: Sequence[Tensor], asked: Tensor, grid: tuple[int, int]
+        self,
+        tokens: Tensor,
+        experts: Sequence[Tensor],
+        asked: Tensor,
+        grid: tuple[int, int],
+        chosen: Tensor | None = None,
     ) -> Tensor:
         if experts:
-            weights = self.weights(tokens, asked).to(tokens.dtype).unbind(dim=1)
+            weights = self.weights(tokens, asked, chosen).to(tokens.dtype).unbind(dim=1)
+            # To learn, all parameters work in each batch: what is not chosen weighs nothing.
+            looking = None if self.training or chosen is None else chosen
             drawn = [
-                weight[:, None, None] * look(queried(tokens), seen(expert), grid)
-                for weight, look, queried, seen, expert in zip(
-                    weights, self.look, self.queried, self.seen, experts, strict=True
-                )
+                weight[:, None, None] * self._draw(number, tokens, expert, grid, looking)
+                for number, (weight, expert) in enumerate(zip(weights, experts, strict=True))
             ]
             tokens = tokens + torch.stack(drawn).sum(dim=0)
         normed = self.norm(tokens)
@@ -130,15 +143,46 @@ class RoutedBlock(nn.Module):
         mixed: Tensor = tokens + self.mix(tokens)
         return mixed
 
-    def weights(self, tokens: Tensor, asked: Tensor) -> Tensor:
-        """(B,E) how much each expert counts: 1 in all, 0 for all but the best `keep`."""
+    def _draw(
+        self,
+        number: int,
+        tokens: Tensor,
+        expert: Tensor,
+        grid: tuple[int, int],
+        looking: Tensor | None,
+    ) -> Tensor:
+        """(B,N,C) what tokens find in an expert; nothing is computed where it is not `looking`."""
+        if looking is None:
+            return self._look(number, tokens, expert, grid)
+        rows = looking[:, number].nonzero()[:, 0]
+        drawn = torch.zeros_like(tokens)
+        if len(rows):
+            seen = self._look(number, tokens[rows], expert[rows], grid)
+            drawn = drawn.index_copy(0, rows, seen.to(drawn.dtype))
+        return drawn
+
+    def _look(self, number: int, tokens: Tensor, expert: Tensor, grid: tuple[int, int]) -> Tensor:
+        queried, seen = self.queried[number](tokens), self.seen[number](expert)
+        drawn: Tensor = self.look[number](queried, seen, grid)
+        return drawn
+
+    def weights(self, tokens: Tensor, asked: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """(B,E) how much each expert counts: 1 in all, 0 for all but the best `keep`.
+
+        Of those `chosen` (B,E) alone, if they are given; where these are none, 0 in all.
+        """
         if len(self.look) == 1:
-            return tokens.new_ones(len(tokens), 1)
-        question = torch.cat([asked, tokens.mean(dim=1)], dim=-1)
-        share = at_least_fp32(self.gate(question)).softmax(dim=-1)
-        best = share.topk(self.keep, dim=-1)
-        kept = torch.zeros_like(share).scatter(-1, best.indices, best.values)
-        return kept / kept.sum(dim=-1, keepdim=True)
+            kept = tokens.new_ones(len(tokens), 1)
+        else:
+            question = torch.cat([asked, tokens.mean(dim=1)], dim=-1)
+            scores = at_least_fp32(self.gate(question))
+            if chosen is not None:
+                scores = scores - 1e6 * ~chosen
+            share = scores.softmax(dim=-1)
+            best = share.topk(self.keep, dim=-1)
+            kept = torch.zeros_like(share).scatter(-1, best.indices, best.values)
+            kept = kept / kept.sum(dim=-1, keepdim=True)
+        return kept if chosen is None else kept * chosen.any(dim=-1, keepdim=True)
 
 
 class RotaryAttention(nn.Module):

@@ -53,6 +53,7 @@ OURS = (
     StepKind("prealign", "pre-alignment", TRAIN, colour="#9db9b8", per_expert=True),
     StepKind("pretrain", "pre-training", TRAIN, colour="#66716f", text=40),
     StepKind("finetune", "fine-tuning", TRAIN, colour="#0072b2", keeps_all=True),
+    StepKind("route", "routing", TRAIN, colour="#e69f00", keeps_all=True),
     StepKind(
         "evaluate",
         "evaluation",

@@ -30,6 +30,7 @@ from ablate.cost.adapters import AdapterCost, adapter_cost
 from ablate.cost.answering import Blocks
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
+from ablate.cost.routing import answering_work
 from ablate.cost.visual import (
     ANSWER,
     QUESTION,
@@ -213,36 +214,57 @@ def remarks(candidates: Iterable[Candidate]) -> list[str]:
 def check_room(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate whose images leave no room for text in a stage."""
     for candidate in candidates:
-        tokens, context = model_cost(candidate, None).visual_tokens, llm_spec(candidate.llm).context
-        cuts = candidate.tiling != TILING.default
-        for name, stage in candidate.recipe.stages().items():
-            if step_kinds.find(candidate.recipe.kind(name)).per_expert:
-                continue  # sees each expert on the grid, whose room is checked on loading
-            room, limit = min(
-                (context, f"the context of {candidate.llm}"),
-                (stage.max_length, f"recipe.{name}.max_length"),
+        if problem := _no_room(candidate):
+            raise UserError(f"{candidate.name}: {problem}")
+
+
+def _no_room(design: Design) -> str:
+    """Why its images leave no room for text in a stage; empty where they do."""
+    tokens, context = model_cost(design, None).visual_tokens, llm_spec(design.llm).context
+    cuts = design.tiling != TILING.default
+    for name, stage in design.recipe.stages().items():
+        if step_kinds.find(design.recipe.kind(name)).per_expert:
+            continue  # sees each expert on the grid, whose room is checked on loading
+        room, limit = min(
+            (context, f"the context of {design.llm}"),
+            (stage.max_length, f"recipe.{name}.max_length"),
+        )
+        if tokens >= room:
+            return (
+                f"{design.fused} of {len(design.encoders)} encoders makes "
+                f"{'up to ' * cuts}{tokens} tokens of an image, which leave no room for text in "
+                f"{room} ({limit}); take {'fewer tiles, ' * cuts}a smaller grid or fewer encoders, "
+                "or raise that limit"
             )
-            if tokens >= room:
-                raise UserError(
-                    f"{candidate.name}: {candidate.fused} of {len(candidate.encoders)} encoders "
-                    f"makes {'up to ' * cuts}{tokens} tokens of an image, which leave no room for "
-                    f"text in {room} ({limit}); take {'fewer tiles, ' * cuts}a smaller grid or "
-                    "fewer encoders, or raise that limit"
-                )
+    return ""
 
 
 def check_learning(candidates: Iterable[Candidate]) -> None:
     """UserError names the first candidate with a stage that trains only what has no parameters."""
     for candidate in candidates:
-        parts = model_cost(candidate, None).parts
-        for name, stage in candidate.recipe.stages().items():
-            if step_kinds.find(candidate.recipe.kind(name)).per_expert:
-                continue  # has the plain connector
-            if not any(parts[part].parameters for part in stage.train):
-                raise UserError(
-                    f"{candidate.name}: recipe.{name}.train: nothing learns, for {candidate.fused} "
-                    f"has no parameters in {', '.join(stage.train)}; add a rate for another part"
-                )
+        if problem := _nothing_learns(candidate):
+            raise UserError(f"{candidate.name}: {problem}")
+
+
+def require_built(design: Design) -> None:
+    """UserError where a design's parts do not fit together, leave no room for text, or have a stage
+    nothing to learn."""
+    if problem := _no_room(design) or _nothing_learns(design):
+        raise UserError(problem)
+
+
+def _nothing_learns(design: Design) -> str:
+    """Which stage trains only what has no parameters; empty where none does."""
+    parts = model_cost(design, None).parts
+    for name, stage in design.recipe.stages().items():
+        if step_kinds.find(design.recipe.kind(name)).per_expert:
+            continue  # has the plain connector
+        if not any(parts[part].parameters for part in stage.train):
+            return (
+                f"recipe.{name}.train: nothing learns, for {design.fused} has no parameters in "
+                f"{', '.join(stage.train)}; add a rate for another part"
+            )
+    return ""
 
 
 def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
@@ -274,8 +296,11 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     recompute = infra.gradient_checkpointing
     flops = seconds = 0.0
     pairs = OBJECTIVES.says(stage.objective["name"], "of_pairs")  # which the model before sees, too
+    # Without any expert and with each alone: what they saw, they have seen once.
+    alone = len(design.encoders) * OBJECTIVES.says(stage.objective["name"], "of_experts")
     for part, passes in _passes(stage, recompute).items():
-        work = samples * (1 + pairs) * (passes + pairs) * model.work(tokens)[part]
+        more = pairs + (alone if part != "encoders" else 0)
+        work = samples * (1 + pairs) * (passes + more) * model.work(tokens)[part]
         flops += work
         seconds += work / (gpu.peak * (TRAINED if part in stage.rates else FROZEN))
     share = math.ceil(stage.batch_size / infra.processes)
@@ -300,9 +325,10 @@ def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost 
     if questions is None:
         return None
     questions = math.ceil(questions * step.share)
-    model = model_cost(design, usual_size(study, design))
+    size = usual_size(study, design)
+    model = model_cost(design, size)
     tokens = model.visual_tokens + QUESTION + ANSWER
-    flops = questions * sum(model.work(tokens).values())
+    flops = questions * sum(answering_work(model, size, tokens).values())
     weights = WEIGHT * model.parameters
     blocks, memory = _blocks(model.spec), answering.SHARE * max(0, gpu.memory * 2**30 - weights)
     at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or min(

@@ -35,7 +35,8 @@ Grid = tuple[int, int]
 class Fused(NamedTuple):
     """A fusion's figures: what it gives, (tokens, channels) and (H, W) of each segment, and does.
 
-    `injected`: FLOPs of what it injects, for each token the language model reads.
+    `injected`: FLOPs of what it injects, for each token the language model reads. `named`: where
+    the language model names experts, how many at most, and the fusion's FLOPs with so many.
     """
 
     segments: tuple[tuple[int, int], ...]
@@ -43,6 +44,7 @@ class Fused(NamedTuple):
     cost: Cost
     notes: list[str]
     injected: int
+    named: tuple[int, int] | None = None
 
 
 class Connected(NamedTuple):
@@ -190,6 +192,7 @@ def _fused(
         Cost(figures["parameters"], figures["flops"]),
         figures["notes"],
         figures["token_flops"],
+        figures["named"] and (figures["named"][0], figures["named"][1]),
     )
 
 
@@ -235,6 +238,7 @@ def _measured_fusion(
         "flops": fusion.flops(),
         "notes": fusion.notes(),
         "token_flops": fusion.token_flops(),
+        "named": [fusion.most_named, fusion.named_flops()] if fusion.names_experts else None,
     }
 
 

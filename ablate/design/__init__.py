@@ -17,6 +17,7 @@ from ablate.catalog.axes import AXES, CONNECTOR, INJECTION, TILING
 from ablate.catalog.data_sources import DataSource
 from ablate.design.axes import ConnectorConfig, InjectionConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
+from ablate.design.objective import misfits
 from ablate.design.recipe import Recipe
 from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located
@@ -113,6 +114,9 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     with error_location(tree, ["llm"], ["base"]):
         llm = llms.absolute(written.llm, tree.at(["llm"]).folder)
         context = llm_spec(llm).context
+    for path, problem in misfits(fusion.name, written.injection["name"], written.recipe):
+        with error_location(tree, path, ["base"]):
+            raise UserError(problem)
     tokens = fusion.grid[0] * fusion.grid[1]
     for kind, stage in written.recipe.stages().items():
         with error_location(tree, ["recipe", kind, "data"], ["base"]):

@@ -166,9 +166,10 @@ class StageConfig(TrainingConfig):
 class Recipe(Fields):
     """The stages of training by name, and what holds in all of them.
 
-    `prealign`, `pretrain` and `finetune` come in this order, wherever they are written. A stage of
-    another name says its `kind`; it comes last, after others of its sort that are written before
-    it, or else directly `after` or `before` the stage that it names. null takes a stage away.
+    `prealign`, `pretrain`, `finetune` and `route` come in this order, wherever they are written. A
+    stage of another name says its `kind`; it comes last, after others of its sort that are written
+    before it, or else directly `after` or `before` the stage that it names. null takes a stage
+    away.
     """
 
     model_config = ConfigDict(extra="allow")

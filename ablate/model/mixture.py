@@ -48,9 +48,15 @@ class Mixture(nn.Module):
             raise UserError(str(error)) from error
         self.feature_norm = feature_norm
 
-    def forward(self, pixels: Tensor, context: Instruction | None = None) -> list[Tensor]:
+    def forward(
+        self,
+        pixels: Tensor,
+        context: Instruction | None = None,
+        chosen: Tensor | None = None,
+    ) -> list[Tensor]:
         """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion, and
-        its media if it has any. `context`: for a fusion that asks for the instruction.
+        its media if it has any. `context`: for a fusion that asks for the instruction; `chosen`,
+        (B,E) bool: the experts it is to fuse, for one that `names_experts`.
 
         Each encoder sees the image resized to its own SxS from the full resolution: antialiased,
         or as `Encoder.aligned` says. In place of pixels it takes (B,F), the `features` of each
@@ -77,7 +83,7 @@ class Mixture(nn.Module):
         if self.feature_norm != "none":
             bare = int(self.fusion.reaches_inside_base)
             maps = [*maps[:bare], *map(_normed, maps[bare:])]
-        tokens: list[Tensor] = self.fusion(maps, blocks, context)
+        tokens: list[Tensor] = self.fusion(maps, blocks, context, chosen)
         return tokens
 
     def _unpacked(self, features: Tensor) -> list[FeatureMap]:

@@ -25,6 +25,7 @@ from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.reading import Reading
+from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
@@ -77,6 +78,8 @@ class Mllm(nn.Module):
         self.llm = llm
         self._injector = Injector(self.injection, llm)
         self._fusions = Injector(FusionInjection(mixture.fusion, llm, spec.llm.name), llm)
+        if self.names_experts:
+            require_whole_experts(mixture, spec.injection["name"])
         if self.num_visual_tokens >= spec.llm.context:
             self._too_long(self.num_visual_tokens)
 
@@ -103,6 +106,11 @@ class Mllm(nn.Module):
         return self._asks_instruction or bool(self.mixture.fusion.injects)
 
     @property
+    def names_experts(self) -> bool:
+        """Whether the language model is asked which experts are to look at an image."""
+        return self.mixture.fusion.names_experts and len(self.mixture.encoders) > 1
+
+    @property
     def _asks_instruction(self) -> bool:
         return self.mixture.fusion.asks_instruction or self.projector.asks_instruction
 
@@ -116,9 +124,16 @@ class Mllm(nn.Module):
         else:
             self.llm.activation_checkpointing_disable()
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Of `batch`; UserError if a sequence is longer than the LLM's context."""
-        embeddings, layout = self._splice(batch, pad_left=False)
+    def forward(self, batch: Batch, chosen: Tensor | None = None) -> Prediction:
+        """Of `batch`; UserError if a sequence is longer than the LLM's context.
+
+        `chosen`: (I,E) bool, the experts that each image is seen with, of a model that
+        `names_experts`; default: all, or while the fusion learns each by a coin.
+        """
+        if chosen is None and self.names_experts and self.mixture.fusion.training:
+            experts = len(self.mixture.encoders) - 1
+            chosen = coin(len(batch.image_rows), experts, batch.image_rows.device)
+        embeddings, layout = self._splice(batch, chosen=chosen, pad_left=False)
         targets = layout.labels(batch.labels)[:, 1:]
         # Logits only at positions that some row learns from; most, the image's above all, do not.
         kept = (targets != IGNORE_INDEX).any(0).nonzero()[:, 0]
@@ -152,8 +167,11 @@ class Mllm(nn.Module):
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
         if rest is not None and not self.reads_beginnings_once:
             raise ValueError("prompts are read whole by this model: no `rest` can be given")
+        chosen = None
+        if self.names_experts and len(batch.image_rows):
+            batch, chosen = name_experts(self, batch)
         reading = Reading(self.llm)
-        embedded, layout = self._splice(batch, visual, pad_left=True)
+        embedded, layout = self._splice(batch, visual, chosen, pad_left=True)
         reading.read(embedded, layout.mask)
         if rest is not None:
             reading.keep(rest.rows)
@@ -172,7 +190,12 @@ class Mllm(nn.Module):
         return answers
 
     def _splice(
-        self, batch: Batch, visual: Sequence[Tensor] | None = None, *, pad_left: bool
+        self,
+        batch: Batch,
+        visual: Sequence[Tensor] | None = None,
+        chosen: Tensor | None = None,
+        *,
+        pad_left: bool,
     ) -> tuple[Tensor, SpliceLayout]:
         """(B,S,D) what the LLM reads, and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
@@ -184,7 +207,7 @@ class Mllm(nn.Module):
         if layout.mask.shape[1] > self.spec.llm.context:
             self._too_long(layout.mask.shape[1])
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
-        seen = torch.cat([*visual]) if visual else self._look(batch, layout, text)
+        seen = torch.cat([*visual]) if visual else self._look(batch, layout, text, chosen)
         each = (
             [*map(len, visual)] if visual else self.tiles.visual(len(batch.image_rows), batch.sizes)
         )
@@ -222,24 +245,31 @@ class Mllm(nn.Module):
 
         Not for a model that `sees_each_question`.
         """
-        seen, _ = self._seen(pixels, self._cut(sizes))
+        seen, _ = self._seen(pixels, self.cut(sizes))
         each = self.tiles.visual(len(pixels if sizes is None else sizes), sizes)
         return [*torch.split(seen[: sum(each)], each)]
 
-    def _cut(self, sizes: Tensor | None) -> Cut | None:
+    def visual(self, batch: Batch, context: Instruction, chosen: Tensor) -> Tensor:
+        """(L,D) the visual tokens of the batch's images, seen with these experts (I,E)."""
+        visual, _ = self._seen(batch.pixels, self.cut(batch.sizes), context, chosen)
+        return visual
+
+    def cut(self, sizes: Tensor | None) -> Cut | None:
         """How images are cut; None where they are seen whole."""
         return self.tiles.cut(sizes) if self.tiles.cuts else None
 
-    def _look(self, batch: Batch, layout: SpliceLayout, text: Tensor) -> Tensor:
+    def _look(
+        self, batch: Batch, layout: SpliceLayout, text: Tensor, chosen: Tensor | None
+    ) -> Tensor:
         """(L,D) of the batch's images; media of the fusion are held for the LLM's blocks.
 
         Of no images in lockstep there are those of one that is none of the batch.
         """
-        context, cut = None, self._cut(batch.sizes)
+        context, cut = None, self.cut(batch.sizes)
         if self._asks_instruction:
             embedded = text.new_zeros(*layout.text.shape, text.shape[-1])
             context = instructions(batch, embedded.masked_scatter(layout.text[..., None], text))
-        visual, media = self._seen(batch.pixels, cut, context)
+        visual, media = self._seen(batch.pixels, cut, context, chosen)
         if self.mixture.fusion.injects:
             self._fusions.seen = None
             if media is not None:
@@ -249,7 +279,11 @@ class Mllm(nn.Module):
         return visual
 
     def _seen(
-        self, pixels: Tensor, cut: Cut | None, context: Instruction | None = None
+        self,
+        pixels: Tensor,
+        cut: Cut | None,
+        context: Instruction | None = None,
+        chosen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """(L,D) visual tokens of all images, end to end, and the fusion's media (I,M,C), of views
         (V,M,C), if it has any.
@@ -260,12 +294,14 @@ class Mllm(nn.Module):
         if images == 0:
             if not self.in_lockstep:
                 return torch.zeros(0, width, device=pixels.device), None
-            cut = self._cut(torch.ones(1, 2, dtype=torch.int64))
+            cut, chosen = self.cut(torch.ones(1, 2, dtype=torch.int64)), None
             pixels = pixels.new_zeros(sum(cut.views) if cut else 1, *pixels.shape[1:])
             if context:
                 tokens, mask = context
                 context = Instruction(tokens.new_zeros(1, 1, width), mask.new_zeros(1, 1))
-        made = self.mixture(pixels, repeated(context, cut.views) if cut else context)
+        if cut:
+            chosen = None if chosen is None else by_view(chosen, cut.views)
+        made = self.mixture(pixels, repeated(context, cut.views) if cut else context, chosen)
         media = made.pop() if fusion.media else None
         if not made:  # all that it makes is injected
             return torch.zeros(0, width, device=pixels.device), media

@@ -33,7 +33,10 @@ def try_objective(given: dict[str, Any]) -> None:
     targets = torch.tensor([[IGNORE_INDEX, IGNORE_INDEX, 2], [0, 1, 2]])
     logits = torch.linspace(-1, 1, 24).view(2, 3, 4).requires_grad_()
     before = [logits.detach().flip(0)] if objective.of_pairs else []
-    loss = objective(logits, targets, *before)
+    if objective.of_experts:  # of two images and two experts
+        loss = objective(logits[:, 0, :2], torch.linspace(0, 1, 6).view(2, 3))
+    else:
+        loss = objective(logits, targets, *before)
     if loss.shape != () or not torch.isfinite(loss) or not loss.requires_grad:
         raise UserError(f"its loss is {loss}; a single finite number with a gradient is needed")
     weights = objective.weights(np.array([1, 3]))

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ablate.catalog.parts import READERS
-from ablate.data.batch import IGNORE_INDEX
+from ablate.data.batch import IGNORE_INDEX, Batch
 from ablate.data.collate import MicroBatch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm
+from ablate.model.routing import weigh_experts
 from ablate.train import checkpoint
 from ablate.train.devices import summed
 from ablate.train.objectives import Objective
@@ -158,19 +159,25 @@ class Training(L.LightningModule):  # type: ignore[misc]
         self._seed_dropout()
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
-        predicted = self.model(batch.batch)
-        before = []
-        if self.reference:
-            with torch.no_grad():
-                before = [self.reference(batch.batch).logits]
-        loss = self.objective(*predicted, *before) * batch.share
+        judged, targets = self._judged(batch.batch)
+        loss = self.objective(*judged) * batch.share
         self._loss += loss.detach()
         if batch.share:
-            self._tokens += (predicted.targets != IGNORE_INDEX).sum()
+            self._tokens += (targets != IGNORE_INDEX).sum()
             self._images += len(batch.batch.pixels)
         if not loss.requires_grad:  # text alone, while only what sees images learns
             loss = loss + 0.0 * next(p for p in self.parameters() if p.requires_grad).sum()
         return loss * self.micro_batches * self.world.size  # it is divided by both
+
+    def _judged(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What the objective is given, and the tokens that are learnt from."""
+        if self.objective.of_experts:
+            return weigh_experts(self.model, batch), batch.labels[:, 1:]
+        predicted = self.model(batch)
+        if self.reference is None:
+            return predicted, predicted.targets
+        with torch.no_grad():
+            return (*predicted, self.reference(batch).logits), predicted.targets
 
     def configure_gradient_clipping(
         self,

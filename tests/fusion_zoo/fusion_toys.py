@@ -76,11 +76,13 @@ def build(name: str, shapes: Sequence[MapShape], grid: tuple[int, int], **option
 
 
 class Whole(nn.Module):
-    """All that a fusion makes: tokens, media, and what the language model's blocks are given."""
+    """All that a fusion makes: tokens, media, what the language model's blocks are given, and its
+    scores of experts after its question."""
 
     def __init__(self, fusion: Fusion) -> None:
         super().__init__()
         self.fusion = fusion
+        self.names = fusion.names_experts and len(fusion.shapes) > 1
         draw = torch.Generator().manual_seed(5)
         self.said = torch.randn(2, 3, LANGUAGE.width, generator=draw, device="cpu")
         self.hidden = torch.randn(2, TOKENS, LANGUAGE.width, generator=draw, device="cpu")
@@ -90,6 +92,9 @@ class Whole(nn.Module):
         said, hidden = self.said[: len(like)].to(like), self.hidden[: len(like)].to(like)
         mask = torch.ones(said.shape[:2], dtype=torch.bool, device=like.device)
         tokens = self.fusion(maps, base, Instruction(said, mask))
+        if self.names:
+            read = hidden[:, 0] * self.fusion.question().sum(dim=0)  # so that no sum is zero
+            tokens = [*tokens, self.fusion.scores(read) * hidden[:, 0, :1]]
         if not self.fusion.injects:
             return tokens
         media = tokens[-1]
@@ -102,6 +107,7 @@ class Whole(nn.Module):
         fusion = self.fusion
         media = [fusion.media] if fusion.media else []
         made: list[tuple[int, ...]] = [(batch, *one) for one in (*fusion.segments, *media)]
+        made += [(batch, len(fusion.shapes) - 1)] if self.names else []
         return [*made, *([(batch, TOKENS, LANGUAGE.width)] * len(fusion.injects))]
 
 

@@ -1,5 +1,6 @@
 """Routing by image and instruction: the adapter's blocks in float64 loops, and who counts when."""
 
+from itertools import combinations
 from math import cos, erf, exp, sin, sqrt
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from fusion_toys import LANGUAGE, SHAPES
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import fusion_zoo
 from fusion_zoo import FeatureMap, Fusion, Instruction, MapShape
@@ -180,3 +182,38 @@ def test_an_image_does_not_depend_on_those_beside_it() -> None:
 def test_what_cannot_be_is_said_when_it_is_built(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"blocks, . kept, . heads of width ."):
         built(**options)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_of_experts_that_are_named_the_dearest_are_the_declared_work(keep: int) -> None:
+    shapes = [MapShape(shape.channels, 4, 6) for shape in SHAPES]
+    fusion = fusion_zoo.build(
+        "coarse_to_fine", shapes, GRID, LANGUAGE, heads=2, head_width=8, keep=keep
+    ).eval()
+    maps, most = maps_of(shapes, batch=1), 0
+    for chosen in combinations(range(3), keep):
+        named = torch.zeros(1, 3, dtype=torch.bool)
+        named[0, list(chosen)] = True
+        with torch.no_grad(), FlopCounterMode(display=False) as count:
+            for some in (torch.zeros_like(named), named):
+                fusion(maps, None, said(1), some)
+            fusion.scores(fusion.question().mean(0, keepdim=True))
+        most = max(most, count.get_total_flops())
+    assert fusion.named_flops() == most
+
+
+def test_experts_that_are_not_chosen_make_no_difference_and_without_any_none_does() -> None:
+    fusion = scrambled(fusion_zoo.build("coarse_to_fine", SHAPES, GRID, LANGUAGE, heads=2)).eval()
+    maps = maps_of()
+    chosen = torch.tensor([[True, False, True], [False, False, False]])
+    other = [maps[0], *(FeatureMap(torch.randn_like(one.tensor)) for one in maps[1:])]
+    shown = [
+        FeatureMap(torch.where(keep[:, None, None, None], one.tensor, new.tensor))
+        for keep, one, new in zip(
+            torch.cat([torch.ones(2, 1).bool(), chosen], 1).T, maps, other, strict=True
+        )
+    ]
+    first, second = (fusion(given, None, said(), chosen)[0] for given in (maps, shown))
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(fusion.train()(maps, None, said(), chosen)[0], first)
+    assert not torch.allclose(fusion(maps, None, said())[0], first)

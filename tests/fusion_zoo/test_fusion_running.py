@@ -84,6 +84,7 @@ def test_bf16_agrees_with_fp32_to_bf16_precision(name: str, autocast: bool) -> N
 
 
 SHALLOW = {
+    "coarse_to_fine": {"blocks": 1, "heads": 2, "head_width": 8},
     "expert_routing": {"blocks": 1, "heads": 2, "head_width": 8},
     "sphinx": {"layers": 1},
 }

@@ -32,6 +32,7 @@ Make = Callable[..., Mllm]
 FORMER = {"queries": 3, "inner": 16, "layers": 2, "heads": 2}
 SMALL: dict[str, dict[str, Any]] = {
     "c_abstractor": {"queries": 4, "inner": 16, "depth": 1},
+    "coarse_to_fine": {"blocks": 2, "heads": 2, "head_width": 8},
     "d_abstractor": {"queries": 4, "inner": 16, "layers": 1, "heads": 2, "feed": 16},
     "expert_routing": {"blocks": 2, "heads": 2, "head_width": 8},
     "meq_former": FORMER,

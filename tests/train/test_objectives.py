@@ -28,8 +28,11 @@ from ablate.store.steps import steps_for
 from ablate.train.objectives import Objective
 from ablate.train.stage import train
 
-NAMES = [name for name in OBJECTIVES.names() if not OBJECTIVES.says(name, "of_pairs")]
-"""Those of single conversations; those of pairs have their own tests."""
+APART = "of_pairs", "of_experts"
+NAMES = [
+    name for name in OBJECTIVES.names() if not any(OBJECTIVES.says(name, flag) for flag in APART)
+]
+"""Those of single conversations; those of pairs and of experts have their own tests."""
 VOCABULARY = 5
 batches = st.lists(
     st.lists(st.sampled_from([IGNORE_INDEX, 0, 3, 4]), min_size=6, max_size=6),

@@ -21,9 +21,14 @@ class Objective:
     `of_pairs`: whether a sample is a pair of conversations with the same prompt, of which the first
     is better. They follow each other in the batch, and a call is given `reference` last: what the
     model predicted before the stage, (B,K,V).
+
+    `of_experts`: whether it teaches the language model to name experts. It is given in their place
+    what is said of the experts of each image, their losses, and the image's share in the mean: see
+    `ablate.model.routing.Weighed`.
     """
 
     of_pairs: ClassVar[bool] = False
+    of_experts: ClassVar[bool] = False
 
     def weights(self, learnt: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """How much each sample counts in the mean, by the number of tokens learnt in it.
