@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from ablate.config.study import Study
+from ablate.cost.estimate import require_built
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search import sieving
@@ -27,6 +28,7 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
     with blamed(strategy.kind, "say how many rounds it has"):
         planned, most = study.rounds, strategy.most_rounds(study.base)
         keeps = strategy.keeps
+    strategy.restrict(require_built)
     last = planned if last is None else last
     if not 1 <= last <= most:
         more = "" if most == planned else f" (without --round it makes {planned})"

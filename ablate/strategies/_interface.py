@@ -197,6 +197,12 @@ class Strategy(Fields):
         """The same with full names, where the study is loaded. Raises UserError for a mistake."""
         return self
 
+    def restrict(self, require_built: Callable[[Design], None]) -> None:
+        """Propose from now on only designs for which this raises no UserError.
+
+        Default: it is left to who wrote the study, who is told before anything is launched.
+        """
+
     def named_llms(self, written: Located) -> Iterable[Located]:
         """Where its fields, as `written`, name language models; default: nowhere.
 

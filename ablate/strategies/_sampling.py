@@ -116,6 +116,11 @@ class Sampling:
     _asked: dict[tuple[Any, ...], list[Point]] = field(default_factory=dict)
     _states: dict[tuple[Any, ...], "Study"] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """What was asked for, as other points fit from now on."""
+        self._asked.clear()
+        self._states.clear()
+
     def propose(self, results: Sequence[Sequence[TrialResult]], count: int) -> list[Point]:
         """The next points, after turns that were told so.
 

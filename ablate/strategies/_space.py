@@ -285,7 +285,8 @@ class Space:
         return any(isinstance(range_, _Between) for range_ in self.ranges.values())
 
     def words(self, point: Point) -> str:
-        """A point in short: choices and experts as they are, numbers after the end of their path.
+        """A point in short: choices and experts as they are, numbers after the end of their path, a
+        component by its name and options.
 
         An end that several paths have is told with what is before it.
         """
@@ -297,6 +298,9 @@ class Space:
                 yield "+".join(value) or "no expert"
             elif isinstance(value, str):
                 yield value
+            elif isinstance(value, dict) and isinstance(value.get("name"), str):
+                options = (f"{key}={option}" for key, option in value.items() if key != "name")
+                yield " ".join([value["name"], *options])
             else:
                 shown = f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
                 yield f"{_end(path, list(self.ranges))} {shown}"
@@ -305,6 +309,17 @@ class Space:
 def design_at(study: Context, space: Space, point: Point) -> Design:
     """The design at a point. Raises UserError where there is none."""
     return variant(study, space.values(point))
+
+
+def base_point(study: Context, space: Space) -> Point | None:
+    """The point of the base, in whatever words a choice is written; None where the space lacks
+    it."""
+    values = space.values_of(study.base)
+    for path, range_ in space.ranges.items():
+        if isinstance(range_, Categorical):
+            same = (c for c in range_.choices if variant(study, {path: c}) == study.base)
+            values[path] = next(same, values[path])
+    return space.point(values)
 
 
 def variant(study: Context, values: Mapping[str, Any]) -> Design:

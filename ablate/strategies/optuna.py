@@ -40,7 +40,7 @@ from ablate.strategies._sampling import (
     sampler,
     sampler_defaults,
 )
-from ablate.strategies._space import AnyRange, Point, Space, Subset, design_at, variant
+from ablate.strategies._space import AnyRange, Point, Space, Subset, base_point, design_at, variant
 
 COSTS = ("gpu_hours", "visual_tokens", "parameters")
 """What a candidate takes, as `ablate plan` estimates it."""
@@ -56,7 +56,9 @@ class Optuna(Strategy):
     `space`: fields of the base by dotted path, and where each ranges (`categorical`, `subset` of
     experts, `integer`, `float`). `n_trials` of it are tried, `parallel` of them side by side: a
     turn is asked of the `sampler` (started by `seed`) once those before have ended, and told back
-    in their order. The first trial is the base, where the space has it and the sampler is no grid.
+    in their order. A point whose parts do not fit together is told as failed as soon as it is
+    asked for, and another one tried in its place. The first trial is the base, where the space has
+    it and the sampler is no grid.
 
     `objectives`: `score`, a task of the suite, `gpu_hours` (as `ablate plan` estimates them, on an
     A100, all steps of a candidate), `visual_tokens` or `parameters`, each with a direction. Where
@@ -98,6 +100,7 @@ class Optuna(Strategy):
     _sampling: Sampling = PrivateAttr()
     _build: Callable[[Point], Design] = PrivateAttr()
     _points: dict[str, Point] = PrivateAttr(default_factory=dict)
+    _requires: list[Callable[[Design], None]] = PrivateAttr(default_factory=list)
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -183,13 +186,18 @@ class Optuna(Strategy):
             self.seed,
             self.n_trials,
             strategy._fits,
-            None if self.sampler.name == "grid" else space.point(space.values_of(study.base)),
+            None if self.sampler.name == "grid" else base_point(study, space),
             {
                 "base": study.base.model_dump(mode="json"),
                 "space": {path: values.model_dump(mode="json") for path, values in ranges.items()},
             },
         )
         return strategy
+
+    def restrict(self, require_built: Callable[[Design], None]) -> None:
+        if require_built not in self._requires:
+            self._requires.append(require_built)
+            self._sampling.forget()
 
     def _checked(self, path: str, study: Context) -> AnyRange:
         """The range of a field, which the base takes alone, encoders by their full titles."""
@@ -295,7 +303,9 @@ class Optuna(Strategy):
 
     def _fits(self, point: Point) -> bool:
         try:
-            self._build(point)
+            design = self._build(point)
+            for require in self._requires:
+                require(design)
         except UserError:
             return False
         return True
