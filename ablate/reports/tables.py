@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.catalog.adapters import label, labels
+from ablate.catalog.axes import AXES, Axis
 from ablate.design.objective import DEFAULT
 from ablate.reports.contributions import contributions as contributions
 from ablate.reports.contributions import moves as moves
@@ -90,6 +91,14 @@ def _objective(candidate: CandidateResult) -> str:
     return ", ".join(dict.fromkeys(objectives))
 
 
+def _chosen(axis: Axis) -> Mapping[str, Fact]:
+    """What an arm chooses on an axis of the design, and the visual tokens that come of it."""
+    return {
+        axis.name: lambda candidate: axis.label(candidate.config.get(axis.name, axis.default)),
+        "visual_tokens": lambda candidate: size(candidate).visual_tokens,
+    }
+
+
 VARIED: Mapping[str, Mapping[str, Fact]] = {
     "fusion": {
         "fusion": lambda candidate: candidate.fusion,
@@ -102,6 +111,7 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
         ),
         "unfrozen": _unfrozen,
     },
+    **{name: _chosen(axis) for name, axis in AXES.items()},
     "objective": {"objective": _objective},
     "adapter": {"adapters": _adapters},
     "expert": {"encoders": lambda candidate: " + ".join(candidate.encoders)},
@@ -111,9 +121,9 @@ VARIED: Mapping[str, Mapping[str, Fact]] = {
     },
 }
 """By a study's axis the columns of its arms: how each fuses, the visual tokens it makes and how
-quickly they are read; the base encoder's side in pixels, and whether the last stage trains
-encoders; the encoders; whether they were pre-aligned; by which objective and adapters the last
-stage trains."""
+quickly they are read; its connector, tiling or injection; the base encoder's side in pixels, and
+whether the last stage trains encoders; the encoders; whether they were pre-aligned; by which
+objective and adapters the last stage trains."""
 
 
 def columns_of(study: StudyResult) -> Mapping[str, Fact]:

@@ -244,6 +244,8 @@ def test_costs_are_those_of_the_records_and_the_front_is_marked(greedy: StudyRes
         ("fusion", "visual_tokens", [16, 32, 16]),
         ("resolution", "resolution", [32, 32, 32]),
         ("pre-alignment", "prealigned", ["yes", "yes", "yes"]),
+        ("connector", "connector", ["mlp"] * 3),
+        ("tiling", "visual_tokens", [16, 32, 16]),
         ("expert", "encoders", ["clip-micro@32 + pix2struct-micro@128"] * 3),
     ],
 )
@@ -252,6 +254,16 @@ def test_arms_have_the_columns_of_what_they_vary(
 ) -> None:
     strategy = arms.strategy.model_copy(update={"axis": axis})
     assert tables.arms(replace(arms, strategy=strategy))[column].tolist() == values
+
+
+def test_arms_of_an_axis_say_in_words_what_they_choose_on_it(arms: StudyResult) -> None:
+    chosen = {"name": "gated_cross_attention", "every": 2, "heads": 8}
+    first, *others = arms.candidates
+    injected = replace(first, config={**first.config, "injection": chosen})
+    strategy = arms.strategy.model_copy(update={"axis": "injection"})
+    told = tables.columns_of(replace(arms, strategy=strategy))["injection"]
+    expected = ["gated_cross_attention every=2", *["prefix"] * len(others)]
+    assert [told(candidate) for candidate in (injected, *others)] == expected
 
 
 EVERY = (
