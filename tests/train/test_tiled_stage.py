@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
-from training_toys import Context, Make, assert_same, weights
+import torch
+from PIL import Image
+from rank_toys import Job
+from training_toys import Context, Make, assert_same, own_data, weights
 
 from ablate.train import features
 from ablate.train.restore import load_trained
@@ -61,3 +64,31 @@ def test_a_step_of_several_micro_batches_by_length_ends_as_one_of_a_batch(
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
     model = load_trained(whole.commit())
     assert model.projector.marks.shape == (1, model.spec.llm.width)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("tiling", TILINGS, ids=lambda tiling: tiling["name"])
+def test_two_processes_with_different_numbers_of_views_learn_what_one_does(
+    make_context: Make, home: Path, tmp_path: Path, tiling: dict[str, object], strategy: str
+) -> None:
+    data = own_data(tmp_path, broken=())
+    for number in (1, 4):  # so that one process has more views than the other, and more tokens
+        Image.new("RGB", (40, 90), (0, 9 * number, 0)).save(tmp_path / "photos" / f"{number}.png")
+    rate = {"projector": 2e-3, "llm": 1e-3, "encoders": 1e-3}
+
+    def job(tasks: int) -> Job:
+        ctx = make_context(f"{tasks}-context", data=data, steps=3, batch_size=3, train=rate)
+        infra = {"strategy": strategy, "micro_batch_size": 2}
+        return Job(tiled(ctx, tiling, home), tmp_path / f"{tasks}", tasks, infra).done()
+
+    alone, pair = job(1), job(2)
+    for one, other in zip(alone.rows(), pair.rows(), strict=True):
+        assert one["tokens"] == other["tokens"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-4)
+    left, right = weights(alone.artifact), weights(pair.artifact)
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], rtol=0, atol=5e-5)
