@@ -5,7 +5,7 @@ SPREAD := -n logical --maxprocesses 4 --dist loadfile
 PINNED := install --quiet --no-compile --constraint constraints.txt --build-constraint constraints.txt
 MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
 
-.PHONY: demo test test-all test-long test-cluster test-deepspeed check bench pins clean
+.PHONY: demo docs test test-all test-long test-cluster test-deepspeed check bench pins clean
 
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
@@ -30,7 +30,10 @@ test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries wo
 	$(BIN)/python -m pip --python .venv/deepspeed/bin/python $(PINNED) deepspeed
 	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed tests/train tests/test_pins.py
 
-check: .venv/ready  ## lint, format, types, architecture
+docs: .venv/ready  ## the site, in build/site: open its index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+check: .venv/ready docs  ## lint, format, types, architecture, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

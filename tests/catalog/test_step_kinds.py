@@ -93,7 +93,7 @@ def test_an_executor_that_is_not_there_is_told_before_anything_is_trained(outsid
 
 
 def test_the_documented_stages_stand_where_it_says(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(shown(kind_toys.SECTION, "yaml"))
+    (tmp_path / "study.yaml").write_text(shown(kind_toys.PAGE, "yaml"))
     recipe = load_study(str(tmp_path / "study.yaml")).base.recipe
     assert [(name, recipe.kind(name)) for name in recipe.stages()] == [
         ("prealign", "prealign"),

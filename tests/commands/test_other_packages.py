@@ -1,4 +1,4 @@
-"""The examples of `docs/extending.md` as another package: each from its name to the report."""
+"""The examples of `docs/extending` as another package: each from its name to the report."""
 
 import json
 import re

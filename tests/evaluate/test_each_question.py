@@ -21,7 +21,7 @@ TEXTS = ("how many things", "is there a circle in red", "what word is in r1", "h
 
 @pytest.fixture(autouse=True)
 def _theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The examples of `docs/extending.md`, as another package."""
+    """The examples of `docs/extending`, as another package."""
     doc_examples.install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
 

@@ -19,7 +19,7 @@ TOKENS = 5
 
 
 def example(name: str, kind: str) -> type[Fusion]:
-    """The class of a fusion of `docs/extending.md`."""
+    """The class of a fusion of `docs/extending`."""
     module: dict[str, Any] = {"__name__": name}
     exec(compile(EXAMPLES[f"fusion_zoo/{name}.py"], f"{name}.py", "exec"), module)
     found: type[Fusion] = module[kind]

@@ -1,4 +1,4 @@
-"""The strategy of another package, as docs/extending.md tells to write one."""
+"""The strategy of another package, as docs/extending/strategy.md tells to write one."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -16,7 +16,7 @@ from ablate.search import decision
 from ablate.search.explore import rounds_so_far
 from ablate.strategies import Decision, Round
 
-THEIRS = "backward"  # that of docs/extending.md
+THEIRS = "backward"  # that of docs/extending/strategy.md
 KINDS = sorted({*strategies.names(), THEIRS})
 pytestmark = pytest.mark.usefixtures("theirs")
 of_one_turn = pytest.mark.parametrize(

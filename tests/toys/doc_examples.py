@@ -1,15 +1,19 @@
-"""The examples of `docs/extending.md`, by the path of the file that each is."""
+"""The examples of `docs/extending`, by the path of the file that each is."""
 
 import re
 from pathlib import Path
 
-from packages import PAGE, install_package
+from packages import PAGES, install_package
 
 _EXAMPLE = re.compile(
     r"^```\w+\n(?:# |\{# )(?P<path>[\w/.]+)(?: #\})?\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE
 )
 
-EXAMPLES = {one["path"]: one["text"] for one in _EXAMPLE.finditer(PAGE.read_text("utf-8"))}
+EXAMPLES = {
+    example["path"]: example["text"]
+    for page in sorted(PAGES.glob("*.md"))
+    for example in _EXAMPLE.finditer(page.read_text("utf-8"))
+}
 
 OFFERS = {
     "ablate.connectors": {"row_means": "row_means:RowMeans"},

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, as a package of another author that is installed."""
+"""The examples of docs/extending, as a package of another author that is installed."""
 
 import os
 import subprocess
@@ -11,18 +11,18 @@ ROOT = Path(__file__).parents[2]
 
 
 class Example:
-    """What a section of docs/extending.md shows, as `my_package` with its entry points in `site`.
+    """What a page of docs/extending shows, as `my_package` with its entry points in `site`.
 
     `study`: the file of its study.
     """
 
-    def __init__(self, section: str, site: Path) -> None:
-        offers = shown_offers(section)
+    def __init__(self, page: str, site: Path) -> None:
+        offers = shown_offers(page)
         [target] = [at for entries in offers.values() for at in entries.values()]
         module = target.partition(":")[0].rpartition(".")[2]
-        install_package(site, "my_package", {module: shown(section, "python")}, offers, "1")
+        install_package(site, "my_package", {module: shown(page, "python")}, offers, "1")
         self.site, self.study = site, site / "study.yaml"
-        self.study.write_text(shown(section, "yaml"))
+        self.study.write_text(shown(page, "yaml"))
 
     def ablate(self, home: Path, *words: str) -> str:
         """What a command of the user who has it installed prints."""

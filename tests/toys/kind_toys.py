@@ -1,4 +1,4 @@
-"""The kind of step of docs/extending.md, as a package of another author with its entry point."""
+"""The kind of step of docs/extending/stage.md, as a package of another author."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from packages import install_package, shown, shown_offers
 
 from ablate.catalog import step_kinds
 
-SECTION = "A step kind or a training stage"
+PAGE = "stage"
 MIXED = (
     "{data: conversations, steps: 2, batch_size: 8, "
     "train: {projector: 1.0e-3, fusion: 1.0e-3, llm: 1.0e-3}}"
@@ -29,5 +29,5 @@ def forget() -> None:
 
 def install(site: Path, source: str | None = None) -> None:
     """Put the package into `site`; `source`: of its module, if another."""
-    module = shown(SECTION, "python") if source is None else source
-    install_package(site, "my_package", {"halfway": module}, shown_offers(SECTION))
+    module = shown(PAGE, "python") if source is None else source
+    install_package(site, "my_package", {"halfway": module}, shown_offers(PAGE))

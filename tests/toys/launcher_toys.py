@@ -1,4 +1,4 @@
-"""The launcher of docs/extending.md, as a package of another author with its entry point."""
+"""The launcher of docs/extending/launcher.md, as a package of another author."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from packages import install_package, shown, shown_offers
 from ablate.config import launcher_options
 from ablate.launch import registry
 
-SECTION = "A launcher"
+PAGE = "launcher"
 
 
 def forget() -> None:
@@ -18,5 +18,5 @@ def forget() -> None:
 
 def install(site: Path, source: str | None = None) -> None:
     """Put the package into `site`; `source`: of its module, if another."""
-    module = shown(SECTION, "python") if source is None else source
-    install_package(site, "my_package", {"quiet": module}, shown_offers(SECTION))
+    module = shown(PAGE, "python") if source is None else source
+    install_package(site, "my_package", {"quiet": module}, shown_offers(PAGE))

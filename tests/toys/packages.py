@@ -1,11 +1,11 @@
-"""Packages of other authors, as pip leaves them in a folder, and what docs/extending.md shows."""
+"""Packages of other authors, as pip leaves them in a folder, and what docs/extending shows."""
 
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGES = Path(__file__).parents[2] / "docs" / "extending"
 Offers = Mapping[str, Mapping[str, str]]
 """By the group of entry points: the names in it, and where each is (`package.module:attribute`)."""
 
@@ -36,15 +36,14 @@ def replaced(source: str, *changes: tuple[str, str]) -> str:
     return source
 
 
-def shown(section: str, language: str) -> str:
-    """The first block of this language in a section of docs/extending.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    [own] = re.findall(rf"^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
-    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", own, re.M | re.S)
+def shown(page: str, language: str) -> str:
+    """The first block of this language on a page of docs/extending, such as `fusion`."""
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
     return blocks[0]
 
 
-def shown_offers(section: str) -> Offers:
-    """The entry points that a section shows."""
-    offers: Offers = tomllib.loads(shown(section, "toml"))["project"]["entry-points"]
+def shown_offers(page: str) -> Offers:
+    """The entry points that a page shows."""
+    offers: Offers = tomllib.loads(shown(page, "toml"))["project"]["entry-points"]
     return offers

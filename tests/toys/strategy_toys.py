@@ -1,4 +1,4 @@
-"""A package of another author with the strategy of docs/extending.md, and scores without steps."""
+"""The strategy of docs/extending/strategy.md as another package, and scores without steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ def install(site: Path, *changes: tuple[str, str], module: str = "their_strategi
 
     Another `module` is another package: Python imports each name once.
     """
-    source = replaced(shown("A search strategy", "python"), *changes)
+    source = replaced(shown("strategy", "python"), *changes)
     offers = {"ablate.strategies": {"backward": f"{module}.backward:Backward"}}
     install_package(site, module, {"backward": source}, offers)
 

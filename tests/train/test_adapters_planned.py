@@ -231,7 +231,7 @@ def test_tables_of_arms_name_adapters_and_objectives(encoders: Any, said: str) -
 def test_the_documented_example_trains_from_its_entry_point_to_a_report(
     tmp_path: Path, own_home: Path
 ) -> None:
-    example = Example("A trainable part or adapter", tmp_path / "site")
+    example = Example("adapter", tmp_path / "site")
     assert "Only the biases of a part learn" in example.ablate(own_home, "list", "adapters")
     plan = example.ablate(own_home, "plan", str(example.study), *ONE_STEP)
     assert "finetune trains encoders BitFit" in plan

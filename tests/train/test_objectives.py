@@ -196,7 +196,7 @@ def test_another_objective_is_another_step_by_its_name_and_options() -> None:
 def test_the_documented_example_trains_from_its_entry_point_to_a_report(
     tmp_path: Path, own_home: Path
 ) -> None:
-    example = Example("A training objective", tmp_path / "site")
+    example = Example("objective", tmp_path / "site")
     listed = example.ablate(own_home, "list", "objectives")
     assert "focal            gamma=2.0  Cross-entropy that counts a token less" in listed
     done = example.ablate(own_home, "run", str(example.study), *ONE_STEP, "--backend", "inline")
