@@ -137,7 +137,7 @@ def test_scoring_twice_gives_the_same_scores_also_where_scorers_keep_count_or_dr
     assert first["scores"]["ocrbench"]["value"] == 100.0
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_whatever_is_answered_the_rows_give_lmms_evals_own_figure(scored, seed):
     luck = random.Random(seed)
 
@@ -376,7 +376,7 @@ def mean_of(scores) -> float:
     return sum(score * weight for score, weight in scores) / weight if weight else 0.0
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_share_of_any_benchmark_is_asked_first_and_the_rest_later(scored, monkeypatch, seed):
     def any_of(task: str, row: dict[str, Any]) -> str:
         luck = random.Random(f"{seed} {task} {sorted(row.items(), key=str)}")

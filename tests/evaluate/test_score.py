@@ -234,7 +234,7 @@ def score_as(ctx, task, size, kill_at):
         next(team.turns(), None)  # waits for the leader, as a worker does
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_processes_that_share_the_batches_score_the_same_also_after_one_was_killed(step, size):
     alone, together = step(work="alone"), step(work="together")
     alone.infra["micro_batch_size"] = together.infra["micro_batch_size"] = 1

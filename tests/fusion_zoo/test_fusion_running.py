@@ -99,7 +99,7 @@ SHALLOW = {
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
-    shapes = SHAPES[: 2 if backend == "inductor" else 3]  # g++ takes seconds for each expert
+    shapes = SHAPES[:2]  # a compiler works as long on each expert more
     fusion = scrambled(build(name, shapes, (5, 6), **SHALLOW.get(name, {})))
     maps, base = with_grad(random_maps(shapes)), ToyBase(SHAPES[0])
     whole = Whole(fusion)

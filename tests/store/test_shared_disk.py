@@ -1,7 +1,7 @@
 """Workers on a shared file system that lags, fails and forgets: every step is done, and once.
 
 A failure names its seed: `SHARED_DISK_SEED=N` plays that schedule alone, and
-`SHARED_DISK_SCHEDULES=N` plays so many (default: 300, of which `make test` plays the first 100).
+`SHARED_DISK_SCHEDULES=N` plays so many (default: 300, of which `make test` plays the first 50).
 """
 
 import os
@@ -31,7 +31,7 @@ SECOND = Step("finetune", "second", {"n": 2}, {"pretrain": FIRST})
 STEPS, PARTS = [FIRST, SECOND], ("a", "b", "c")
 SCHEDULES = int(os.environ.get("SHARED_DISK_SCHEDULES", "300"))
 ONE = os.environ.get("SHARED_DISK_SEED")
-FEW = min(100, SCHEDULES)
+FEW = min(50, SCHEDULES)
 PLAYED = [range(FEW), pytest.param(range(FEW, SCHEDULES), marks=pytest.mark.slow)]
 if ONE:
     PLAYED = [range(int(ONE), int(ONE) + 1)]
