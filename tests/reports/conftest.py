@@ -1,5 +1,6 @@
 """Studies that were played once for all the tests here, and are changed by none; a browser."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ def greedy(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     subject = study(folder, STUDY + ROUNDS)
     Run(folder, subject).rounds(fail={FAILED: REASON})
     return load(subject, folder)
+
+
+@pytest.fixture(scope="session")
+def brief(greedy: StudyResult) -> StudyResult:
+    """Its first round alone, of which a report is soon built."""
+    return dataclasses.replace(greedy, rounds=greedy.rounds[:1])
 
 
 @pytest.fixture(scope="session")

@@ -57,19 +57,19 @@ def test_every_page_of_ours_can_be_made(site: Path) -> None:
 
 
 def test_a_page_of_another_package_has_its_place_in_the_navigation(
-    install: Install, greedy: StudyResult, tmp_path: Path
+    install: Install, brief: StudyResult, tmp_path: Path
 ) -> None:
     install()
-    listed = navigation(greedy)
+    listed = navigation(brief)
     place = listed.index(("encoder-counts", "Number of encoders"))
     assert [path for path, _ in listed[place - 1 : place + 2]] == [
         "cost",
         "encoder-counts",
         "experts",
     ]
-    folder = build(greedy, tmp_path / "report").parent
+    folder = build(brief, tmp_path / "report").parent
     text = words(folder / "encoder-counts.html")
-    for one in greedy.candidates:
+    for one in brief.candidates:
         assert f"{one.name} : {len(one.encoders)}" in text
     for page in pages(folder):
         inside = "candidates" in page.path.parts
@@ -79,7 +79,7 @@ def test_a_page_of_another_package_has_its_place_in_the_navigation(
     scripts = [values for tag, values in page.tags if tag == "script"]
     assert all("src" in one for one in scripts)
     assert "<script>alert(1)</script>" in page.text
-    whole = build_single(greedy, tmp_path / "report.html").read_text(encoding="utf-8")
+    whole = build_single(brief, tmp_path / "report.html").read_text(encoding="utf-8")
     assert '<article id="encoder-counts" data-title="Number of encoders' in whole
 
 
@@ -135,12 +135,12 @@ def test_so_does_one_whose_template_fails(
 
 
 def test_a_page_is_left_out_where_it_does_not_want_to_be_shown(
-    install: Install, greedy: StudyResult, arms: StudyResult, tmp_path: Path
+    install: Install, brief: StudyResult, arms: StudyResult, tmp_path: Path
 ) -> None:
     install("values, order=35", "values, 35, lambda study: study.strategy.kind == 'arms'")
-    assert "encoder-counts" not in dict(navigation(greedy))
+    assert "encoder-counts" not in dict(navigation(brief))
     assert "encoder-counts" in dict(navigation(arms))
-    assert not (build(greedy, tmp_path / "report").parent / "encoder-counts.html").exists()
+    assert not (build(brief, tmp_path / "report").parent / "encoder-counts.html").exists()
 
 
 def test_a_name_of_ours_stays_ours(install: Install, greedy: StudyResult) -> None:

@@ -53,9 +53,9 @@ def test_a_candidate_is_compared_by_benchmark_with_the_winner_before(
 
 
 def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
-    greedy: StudyResult, tmp_path: Path
+    brief: StudyResult, tmp_path: Path
 ) -> None:
-    step = greedy.candidates[0].steps[-1]
+    step = brief.candidates[0].steps[-1]
     folder = tmp_path / "logs" / f"{step.kind}-{step.dirname}"
     folder.mkdir(parents=True)
     (folder / "attempt-2.log").write_text("an older attempt")
@@ -65,35 +65,35 @@ def test_what_a_step_printed_last_is_on_the_page_without_control_characters(
     shown = tail(tmp_path, step).split("\n")
     assert len(shown) == 40
     assert shown[-3:] == ["line 49", "red", "99 % <b>"]
-    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    build(dataclasses.replace(brief, home=tmp_path), tmp_path / "report")
     page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
     assert "line 49\nred\n99 % &lt;b&gt;</pre>" in page
 
 
 @pytest.mark.parametrize("before", ["", "x" * 60_000])
 def test_a_log_on_a_page_holds_no_secret(
-    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+    brief: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     monkeypatch.setenv("MY_PASS", "correct horse battery")
-    step = greedy.candidates[0].steps[-1]
+    step = brief.candidates[0].steps[-1]
     log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
     log.parent.mkdir(parents=True)
     log.write_text(
         f"{before}\nlogin correct horse battery\ncorrect \x1b[1mhorse battery\n"
         f"GET https://me:hunter2@host/a\n{'y' * 390}correct horse battery\n"
     )
-    build(dataclasses.replace(greedy, home=tmp_path), tmp_path / "report")
+    build(dataclasses.replace(brief, home=tmp_path), tmp_path / "report")
     page = (tmp_path / "report" / "candidates" / "001.html").read_text(encoding="utf-8")
     assert "login $MY_PASS\n$MY_PASS\nGET https://***@host/a\n" in page
     assert not any(part in page for part in ("correct", "horse", "hunter2"))
 
 
 def test_a_secret_that_a_log_is_cut_within_is_left_out(
-    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    brief: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "abcdefghijklmnop"
     monkeypatch.setenv("MY_PASS", secret)
-    step = greedy.candidates[0].steps[-1]
+    step = brief.candidates[0].steps[-1]
     log = tmp_path / "logs" / f"{step.kind}-{step.dirname}" / "attempt-1.log"
     log.parent.mkdir(parents=True)
     for length in range(MOST - 20, MOST + 2):

@@ -42,9 +42,9 @@ RIGHT = {
 
 
 @pytest.fixture
-def found(greedy: StudyResult) -> Redundancy:
-    candidate = greedy.candidates[0]
-    subject = dataclasses.replace(greedy, masked={candidate.name: [run(RIGHT)]})
+def found(brief: StudyResult) -> Redundancy:
+    candidate = brief.candidates[0]
+    subject = dataclasses.replace(brief, masked={candidate.name: [run(RIGHT)]})
     return Redundancy(subject, candidate, subject.masked[candidate.name][0])
 
 
@@ -97,9 +97,9 @@ def test_masking_is_held_against_training_without_the_expert(greedy: StudyResult
 
 
 def test_the_page_is_there_where_something_was_masked(
-    found: Redundancy, greedy: StudyResult, tmp_path: Path
+    found: Redundancy, brief: StudyResult, tmp_path: Path
 ) -> None:
-    build(greedy, tmp_path / "none")
+    build(brief, tmp_path / "none")
     assert not (tmp_path / "none" / "redundancy.html").exists()
     build(found.study, tmp_path / "report")
     text = words(tmp_path / "report" / "redundancy.html")

@@ -28,13 +28,13 @@ def test_the_answers_are_data_the_page_can_read(site: Path, greedy: StudyResult)
 
 
 def test_of_too_many_questions_the_report_holds_an_even_part_and_says_so(
-    greedy: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    brief: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablate.reports.browser.MOST", 100)
-    build(greedy, tmp_path / "report")
+    build(brief, tmp_path / "report")
     data = piece(tmp_path / "report", "questions")
     assert len(data["id"]) == 80
-    assert set(data["task"]) == set(greedy.tasks)
+    assert set(data["task"]) == set(brief.tasks)
     text = (tmp_path / "report" / "answers.html").read_text(encoding="utf-8")
     assert "80 of 320 held-out questions" in text
     assert len(list((tmp_path / "report" / "images").iterdir())) <= 40

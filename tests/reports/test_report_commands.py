@@ -72,6 +72,7 @@ def test_table_on_a_terminal_fits_unless_a_format_is_asked_for(
     assert ablate("table", "--format", "md").out.count("\n|") == 2 + 10
 
 
+@pytest.mark.usefixtures("unreported")
 def test_run_of_the_first_rounds_prints_only_those(ablate: Call) -> None:
     _, out, _ = ablate("run", "--round", "1")
     assert sum(line.startswith("|") for line in out.splitlines()) == 2 + 1
@@ -113,20 +114,26 @@ def test_table_against_anything_else_is_refused(ablate: Call) -> None:
     assert err.endswith("names no published table: give it the field `published`\n")
 
 
-def test_report_prints_its_path(ablate: Call) -> None:
-    code, out, _ = ablate("report")
+@pytest.fixture
+def report(own_home: Path) -> Call:
+    """The command with a study that never ran, of which a report is soon built."""
+    return lambda *words: command("report", "micro/smoke", *words)
+
+
+def test_report_prints_its_path(report: Call) -> None:
+    code, out, _ = report()
     assert code == 0
     assert Path(out.strip()).name == "index.html"
-    assert json.loads(ablate("report", "--json")[1])["path"] == out.strip()
+    assert json.loads(report("--json")[1])["path"] == out.strip()
 
 
-def test_report_in_a_single_file_prints_its_path(ablate: Call) -> None:
-    code, out, _ = ablate("report", "--single-file")
+def test_report_in_a_single_file_prints_its_path(report: Call) -> None:
+    code, out, _ = report("--single-file")
     assert code == 0
     path = Path(out.strip())
     assert path.suffix == ".html"
     assert path.is_file()
-    assert json.loads(ablate("report", "--single-file", "--json")[1])["path"] == out.strip()
+    assert json.loads(report("--single-file", "--json")[1])["path"] == out.strip()
 
 
 @pytest.mark.parametrize("word", ["--json", "--single-file"])
@@ -136,10 +143,10 @@ def test_a_live_report_makes_no_file(ablate: Call, word: str) -> None:
     assert "--live makes no file" in err
 
 
-def test_report_open_asks_the_browser(ablate: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_open_asks_the_browser(report: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) is None)
-    _, out, _ = ablate("report", "--open")
+    _, out, _ = report("--open")
     assert opened == [Path(out.strip()).as_uri()]
 
 
