@@ -166,7 +166,11 @@ def test_frozen_weights_below_recomputed_blocks_still_let_the_adapter_learn(
 @pytest.mark.usefixtures("llm_without_dropout")
 @pytest.mark.parametrize(
     ("name", "strategy"),
-    [("lora", "ddp"), *((name, "fsdp") for name in ADAPTERS.names() if name != "qlora")],
+    [
+        ("lora", "ddp"),
+        pytest.param("lora", "fsdp", marks=pytest.mark.slow),  # as dora is, and less
+        *((name, "fsdp") for name in ADAPTERS.names() if name not in ("lora", "qlora")),
+    ],
 )
 def test_two_processes_do_the_steps_of_one(
     make_context: Make, tmp_path: Path, name: str, strategy: str

@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "group_by_length": True,
 }
 ENCODERS = ("clip-micro@32", "sam-micro@32")
+INJECTING = {"every": 1, "heads": 2}
 DEEPSPEED = pytest.param("deepspeed", marks=pytest.mark.deepspeed)
 STRATEGIES = ["ddp", "fsdp", DEEPSPEED]
 MakeJob = Callable[..., Job]
@@ -97,9 +98,14 @@ def test_several_processes_do_the_steps_of_one(
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize(
-    ("fusion", "options"), [("question_gate", {}), ("cross_attention", {"every": 1, "heads": 2})]
+    ("fusion", "options", "strategy"),
+    [
+        ("question_gate", {}, "fsdp"),
+        pytest.param("question_gate", {}, "ddp", marks=pytest.mark.slow),
+        ("cross_attention", INJECTING, "ddp"),
+        pytest.param("cross_attention", INJECTING, "fsdp", marks=pytest.mark.slow),
+    ],
 )
 def test_a_fusion_that_asks_or_injects_learns_the_same_in_two_processes(
     make_job: MakeJob,

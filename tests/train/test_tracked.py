@@ -87,6 +87,8 @@ def test_tensorboard_has_each_step_once_also_of_a_stage_that_was_killed(
 def test_wandb_offline_has_each_step_once_also_of_a_stage_that_was_killed(
     make_tracked: Make,
 ) -> None:
+    import wandb  # noqa: F401  # once, and not in the process that is killed, too
+
     ctx = make_tracked({"name": "wandb", "project": "mine", "entity": "", "offline": True})
     assert train_apart(ctx, last=5) < 0
     train(ctx)

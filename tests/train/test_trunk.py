@@ -39,8 +39,15 @@ def assert_alike(one: Context, other: Context) -> None:
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("schedule", ["wsd", "constant"])
-@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(
+    ("schedule", "grouped"),
+    [
+        ("wsd", False),
+        ("constant", True),
+        pytest.param("wsd", True, marks=pytest.mark.slow),
+        pytest.param("constant", False, marks=pytest.mark.slow),
+    ],
+)
 def test_every_larger_share_begins_where_the_last_branched_and_ends_as_if_alone(
     make_context: Make, tmp_path: Path, schedule: str, grouped: bool
 ) -> None:
