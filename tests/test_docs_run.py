@@ -1,0 +1,103 @@
+"""What README and docs tell one to do works: the tutorial, programs, commands that only read."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import core_fakes
+import pytest
+from code_blocks import PAGES, ROOT, blocks, commands
+from in_process import ablate, faked
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+READS = {"list", "noise", "plan", "query", "replay", "report", "schema", "status", "table"}
+"""Commands that only read, and are quick."""
+WAITS = {"-w", "--open", "--live", "--against", "--repeat", "--strategy"}
+"""Words that make them wait, simulate, or want what is not here."""
+PROGRAMS = [
+    page
+    for page in PAGES
+    if page != TUTORIAL
+    and page.parent.name != "extending"
+    and any(not block.unrun for block in blocks("python", pages=[page]))
+]
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_is_written(tmp_path: Path, own_home: Path) -> None:
+    bin_folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(ROOT)
+    printed = ""
+    for block in blocks("console", "python", "yaml", pages=[TUTORIAL]):
+        if block.unrun:
+            continue
+        if block.file:
+            (tmp_path / block.file).write_text(block.text)
+            continue
+        shell = ["bash", "-euo", "pipefail"] if block.language == "console" else ["python"]
+        done = subprocess.run(
+            [*shell, "-c", block.text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{block}: {done.stderr}"
+        printed += done.stderr + done.stdout
+    words = printed.split()
+    assert "[12/12]" in words
+    assert words[-1] in {"1", "2", "3", "4"}  # of `ablate chat`
+    assert {"red", "green", "blue", "yellow"} & {*words}  # of transformers
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home where `micro/rounds` was run by fakes, as all steps are while it is there."""
+    home = tmp_path_factory.mktemp("played")
+    with pytest.MonkeyPatch.context() as patch, faked(core_fakes.EXECUTORS):
+        patch.setenv("PYTHONPATH", str(ROOT / "tests" / "toys"))
+        patch.setenv("ABLATE_HOME", str(home))
+        code, _, err = ablate("run", "--round", "3")
+        assert code == 0, err
+        yield home
+
+
+def cheap(words: list[str]) -> bool:
+    """Whether a line of `ablate` reads a study of ours, and no more."""
+    if words[0] != "ablate" or len(words) < 2 or words[1] not in READS:
+        return False
+    return not WAITS & {*words} and not any(word.startswith("my/") for word in words)
+
+
+@pytest.mark.slow
+def test_every_line_that_only_reads_is_run(played: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLATE_HOME", str(played))
+    monkeypatch.chdir(ROOT)
+    lines = {
+        tuple(words)
+        for block in blocks("console")
+        if block.page != TUTORIAL and not block.unrun
+        for words in commands(block.text)
+        if cheap(words)
+    }
+    assert len(lines) >= 12
+    for _, *words in sorted(lines):
+        code, _, err = ablate(*words)
+        assert code == 0, f"ablate {shlex.join(words)}: {err}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
+def test_every_program_runs(
+    page: Path, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_HOME", str(played))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks("python", pages=[page]):
+        if not block.unrun:
+            exec(compile(block.text, str(block), "exec"), names)
