@@ -58,9 +58,12 @@ def with_links_of_site(text: str, path: str, files: Files) -> str:
         if re.match(r"\w+:", target):
             return match[0]
         aim = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-        page = AT_THE_ROOT.get(aim, aim.removeprefix("docs/"))
-        if files.get_file_from_path(page) is None or aim == page not in AT_THE_ROOT:
+        page = AT_THE_ROOT.get(aim, aim.removeprefix("docs/") if aim.startswith("docs/") else "")
+        file = files.get_file_from_path(page)
+        if file is None:
             return file_name(words, aim)
+        if words == aim and file.page:
+            words = file.page.title or words
         return f"[{words}]({posixpath.relpath(page, here or '.')}{match['anchor'] or ''})"
 
     return _PICTURE.sub(r"\1", _LINK.sub(link, text))
