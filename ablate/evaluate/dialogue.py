@@ -1,6 +1,7 @@
 """A conversation with a trained candidate, turn by turn, about images that it is shown."""
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from ablate.data.collate import collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.masking import Masking
 
 MAX_NEW_TOKENS = 512
 Pixels = npt.NDArray[np.uint8]
@@ -18,15 +20,21 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Dialogue:
-    """What was said so far. An image that is `shown` stands before the words that come next."""
+    """What was said so far. An image that is `shown` stands before the words that come next.
 
-    def __init__(self, subject: Answerer) -> None:
+    `kept`: the numbers of the experts that see something, the others are masked; default all.
+    UserError where experts of this model cannot be masked.
+    """
+
+    def __init__(self, subject: Answerer, kept: Collection[int] | None = None) -> None:
         self._model, self._tokenizer = subject.model.eval(), subject.tokenizer
         self._chat = Chat(subject.tokenizer)
         self._room = min(MAX_NEW_TOKENS, subject.model.spec.llm.context // 4)
         self.messages: Messages = []
         self._pictures: list[Pixels] = []
         self._before = ""
+        self._kept = kept or ()
+        self._masking = None if kept is None else Masking(self._model)
 
     def show(self, pixels: Pixels) -> None:
         """Show an image with what is said next."""
@@ -45,8 +53,15 @@ class Dialogue:
         seen, sizes = cut_images(self._pictures, self._model.tiles)
         rows = torch.zeros(len(self._pictures), dtype=torch.int64)
         batch = dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
-        [written] = self._model.generate(batch, self._room, self._chat.stop_ids)
+        [written] = self._model.generate(batch, self._room, self._chat.stop_ids, self._masked())
         answer: str = self._tokenizer.decode(written, skip_special_tokens=True).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         self._before = ""
         return answer
+
+    def _masked(self) -> list[torch.Tensor] | None:
+        """The visual tokens of what was shown, where experts are masked."""
+        if self._masking is None or not self._pictures:
+            return None
+        features = torch.stack(self._masking.features(self._pictures))
+        return self._masking.see(features, self._kept)

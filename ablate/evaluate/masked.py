@@ -1,6 +1,5 @@
 """The step `mask`: one trained mixture scored with only some of its experts, without training.
 
-Masking as in Mao et al. 2026 (arXiv 2507.03262): what an expert sees is replaced, and nothing else.
 An image goes through the encoders once for all masks.
 
 Shapes: I images, F values of all encoders' maps of an image, L visual tokens, D model width.
@@ -10,20 +9,16 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lmms_eval.api.instance import Instance
 from torch import Tensor
 
 from ablate.catalog import suites
-from ablate.data.collate import stack_images
-from ablate.errors import UserError
 from ablate.evaluate.adapter import AblateLMM, Ask, Picture, name_of
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.masking import Masking
 from ablate.evaluate.score import Asked, asked_by, contained, run_task
 from ablate.files import read_json, write_json
-from ablate.model.mixture import feature_size, features
 from ablate.store.masks import MASKED
 
 if TYPE_CHECKING:
@@ -124,20 +119,10 @@ class MaskedLMM(AblateLMM):
         self, answerer: Answerer, masks: Sequence[Sequence[int]], way: str, **how: Any
     ) -> None:
         super().__init__(answerer, **how)
-        fusion = self.model.spec.fusion["name"]
-        if self.model.mixture.fusion.reaches_inside_base or self.model.sees_each_question:
-            raise UserError(
-                f"experts of fusion {fusion} cannot be masked: it needs more of an image than the "
-                "features of each expert"
-            )
-        if self.tiles.cuts:
-            raise UserError("experts of a model that cuts images into tiles cannot be masked yet")
+        self._masking = Masking(self.model)
         self.masked: list[dict[tuple[str, int], str]] = []
         self._way, self._number = way, 0
-        sizes = [feature_size(encoder) for encoder in self.model.mixture.all_encoders]
-        experts = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-        self._kept = [torch.isin(experts, torch.tensor(kept)).to(self.device) for kept in masks]
-        self._stand_in = torch.zeros(len(experts), device=self.device)
+        self._kept, self._stand_in = masks, self._masking.zeros
         self._names: list[tuple[str, int]] = []
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
@@ -160,12 +145,11 @@ class MaskedLMM(AblateLMM):
         return super()._answer(asks)
 
     def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
-        digests, features = self._of_images(pictures, self._features)
+        digests, features = self._of_images(pictures, self._masking.features)
         if not features:
             return digests, features
         whole = torch.stack([*features.values()]).to(self.device)
-        kept = self._kept[self._number]
-        made = self.model.see(torch.where(kept, whole, self._stand_in.to(whole.dtype)))
+        made = self._masking.see(whole, self._kept[self._number], self._stand_in)
         return digests, dict(zip(features, made, strict=True))
 
     @torch.inference_mode()
@@ -175,15 +159,9 @@ class MaskedLMM(AblateLMM):
         for asks in self._batches(requests):
             pictures = [picture for ask in asks for picture in self._open(ask)]
             with self._precision:
-                digests, features = self._of_images(pictures, self._features)
+                digests, features = self._of_images(pictures, self._masking.features)
             for digest in dict.fromkeys(digests):
                 if digest not in seen:
                     seen.add(digest)
                     total += features[digest].to(total)
         return (total / max(len(seen), 1)).float()
-
-    def _features(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[Tensor]:
-        """(F,) of each image, as the mixture takes them in place of pixels."""
-        pixels = stack_images(images).to(self.device)
-        every = [features(encoder, pixels) for encoder in self.model.mixture.all_encoders]
-        return [*torch.cat(every, dim=1)]

@@ -20,6 +20,7 @@ from ablate.data.images import as_array
 from ablate.errors import UserError
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.dialogue import Dialogue
 from ablate.evaluate.masked import MaskedLMM, mask
 from ablate.evaluate.score import evaluate
 from ablate.files import read_json
@@ -118,6 +119,21 @@ def test_an_image_goes_through_the_encoders_once_for_all_masks(candidate: Path) 
 def test_a_fusion_that_runs_the_base_itself_cannot_be_masked(candidate: Path) -> None:
     with pytest.raises(UserError, match="experts of fusion llava_hr cannot be masked"):
         MaskedLMM(answerer(candidate, "llava_hr"), masks(3), "zeros", device="cpu")
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 2), (1,), ()])
+def test_a_conversation_is_masked_alike(candidate: Path, kept: tuple[int, ...]) -> None:
+    subject, image = answerer(candidate), as_array(pictures(1)[0])
+
+    def answers(kept: tuple[int, ...] | None = None) -> list[str]:
+        talks = [Dialogue(subject, kept) for _ in TEXTS]
+        for talk in talks[1:]:  # the first is about no image
+            talk.show(image)
+        return [talk.say(text) for talk, text in zip(talks, TEXTS, strict=True)]
+
+    masked = answers(kept)
+    with replaced(subject.model, {n: 0.0 for n in range(3) if n not in kept}):
+        assert answers() == masked
 
 
 def test_a_step_scores_every_mask_on_the_same_questions_as_the_evaluation(
