@@ -6,7 +6,7 @@ does not know. Columns of tables and of lists hang on the study and on what is l
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ablate.commands.output import emit_json
 from ablate.driver.events import EventKind
@@ -69,7 +69,7 @@ class DataSet(BaseModel):
 
 
 class Plan(BaseModel):
-    """`ablate plan`, and `ablate run --dry-run`."""
+    """`ablate plan` without `--strategy`, and `ablate run --dry-run`."""
 
     study: str
     title: str
@@ -224,6 +224,131 @@ class Replay(BaseModel):
     notes: list[str]
 
 
+class Strategy(BaseModel):
+    """What a strategy came to in so many repetitions. Shares are 0..1, null where not known."""
+
+    repetitions: int
+    right: float
+    good: float
+    best_dropped: float | None
+    best_given_up: float | None
+    hours: float | None
+    hours_at_worst: float | None
+    share_of_all: float | None
+
+
+class RepeatedStrategy(Strategy):
+    strategy: str
+
+
+class RepeatedReplay(BaseModel):
+    """`ablate replay --repeat`. `hours` are of `unit`; `noise`: points of a run; `crossing`: by
+    kind of step, with each halving."""
+
+    study: str
+    source: str
+    noise: float
+    crossing: dict[str, float]
+    indifference: float
+    unit: str
+    designs: int
+    filled: list[str]
+    hours_of_all: float | None
+    strategies: list[RepeatedStrategy]
+
+
+class Forecast(Strategy):
+    """`if`: how the truth may lie."""
+
+    if_: str = Field(alias="if")
+
+
+class StrategyPlan(BaseModel):
+    """`ablate plan --strategy`."""
+
+    study: str
+    strategy: str
+    noise: float
+    noise_is: Literal["given", "measured", "assumed"]
+    indifference: float
+    unit: str
+    designs: int
+    hours_of_all: float | None
+    hours_at_worst: float | None
+    forecasts: list[Forecast]
+
+
+class ProxyRate(BaseModel):
+    """A proxy and, where a round has two scores, its hit rate."""
+
+    title: str
+    rounds: int | None = None
+    hits: int | None = None
+    rank: float | None = None
+    fit: float | None = None
+    left_out: float | None = None
+    regret: float | None = None
+    worst: float | None = None
+    keep: int | None = None
+
+
+class ProxiedCandidate(BaseModel):
+    """Beside these fields every proxy's number by its name, null where it has none."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+    name: str
+    round: int
+    score: float | None
+
+
+class Proxies(BaseModel):
+    """`ablate proxy`; `cka`: how alike any two encoders see."""
+
+    study: str
+    proxies: dict[str, ProxyRate]
+    candidates: list[ProxiedCandidate]
+    cka: dict[str, dict[str, float]]
+
+
+class Masks(BaseModel):
+    """`ablate mask`: a row an expert, an expert and family, a family, two experts, a mask."""
+
+    study: str
+    candidate: str
+    way: Literal["zeros", "mean"]
+    experts: list[Row]
+    utilisation: list[Row]
+    gaps: list[Row]
+    pairs: list[Row]
+    masks: list[Row]
+    rank_correlation: float | None
+    seconds: float
+
+
+class ExplainedCandidate(Side):
+    """`shares`: in per cent, by expert; `maps`: rows of each expert's grid."""
+
+    answer: str
+    shares: dict[str, float]
+    maps: dict[str, list[list[float]]]
+
+
+class Explanation(BaseModel):
+    """`ablate explain` of a question; `picture`: the path of what it wrote."""
+
+    question: str
+    truth: str | None
+    picture: str
+    candidates: list[ExplainedCandidate]
+
+
+class ExplainedForReport(Side):
+    """`ablate explain --report`: by kind task and id of each answer."""
+
+    answers: dict[str, list[tuple[str, str]]]
+
+
 class Finding(BaseModel):
     """`ablate doctor` gives a list of these."""
 
@@ -234,21 +359,25 @@ class Finding(BaseModel):
 
 
 SCHEMAS: dict[str, Any] = {
+    "bake": dict[str, str],
     "compare": Comparison,
     "doctor": list[Finding],
+    "explain": Explanation | ExplainedForReport,
     "fetch": Fetch,
     "list": list[Row],
     "logs": Logs,
+    "mask": Masks,
     "noise": Noise,
-    "plan": Plan,
+    "plan": Plan | StrategyPlan,
+    "proxy": Proxies,
     "query": Query,
-    "replay": Replay,
+    "replay": Replay | RepeatedReplay,
     "report": Report,
     "run": RunEvent,
     "status": Status,
     "table": Table,
 }
-"""By the command's name."""
+"""By the command's name; of `bake` the folder of each weights."""
 
 
 def schema(command: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from in_process import ablate, conforms
 
 from ablate.bake import run
 from ablate.bake.language import probe_language
@@ -49,6 +50,15 @@ def test_baked_encoder_loads_and_its_card_has_its_checksum(
     assert card == json.loads((tmp_path / "clip-micro.json").read_text())
     assert card["sha256"] == sha256_file(weights)
     load_module(build_encoder(resolve("clip-micro"), load_weights=False), weights, card["sha256"])
+
+
+def test_bake_prints_where_weights_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablate.bake.probe.PAGES", 16)
+    monkeypatch.setitem(TARGETS, "clip-micro", 2)
+    told = ablate("bake", "clip-micro", "--json")
+    assert told.code == 0, told
+    conforms(made := json.loads(told.out), "bake")
+    assert (Path(made["clip-micro"]) / "clip-micro.safetensors").is_file()
 
 
 def test_baked_language_model_loads_from_its_folder(

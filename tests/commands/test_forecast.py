@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from in_process import ablate
+from in_process import ablate, conforms
 
 from ablate.catalog import suites
 
@@ -33,6 +33,7 @@ def scores(tmp_path: Path) -> str:
 def test_a_replay_repeated_compares_the_strategies_that_fit(scores: str) -> None:
     words = ("replay", *POOL, "--over", scores, "--repeat", "10", "--json")
     found = json.loads(ablate(*words).out)
+    conforms(found, "replay")
     assert found["noise"] == pytest.approx(0.5**0.5)  # of two runs a point apart
     assert (found["designs"], found["filled"], found["hours_of_all"]) == (4, [], 8.0)
     each = {one["strategy"]: one for one in found["strategies"]}
@@ -70,6 +71,7 @@ def test_mixtures_that_the_paper_lacks_are_said_to_be_filled_in() -> None:
 def test_a_plan_by_a_strategy_tells_cost_and_chances_however_candidates_lie() -> None:
     words = ("plan", "eagle/rounds", "--strategy", "halving", "--noise", "0.5", "--repeat", "5")
     found = json.loads(ablate(*words, "--json").out)
+    conforms(found, "plan")
     told = [one["if"] for one in found["forecasts"]]
     assert told == [
         "as published",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import core_fakes
 import pytest
-from in_process import Answer, ablate, faked
+from in_process import Answer, ablate, conforms, faked
 
 from ablate.proxies import _steps as steps
 
@@ -34,6 +34,7 @@ def test_features_are_made_once_and_every_proxy_has_its_hit_rate(own_home: Path)
     first = asked("--json")
     assert first.err.count("features of ") == 4  # three encoders and the language model
     found = json.loads(first.out)
+    conforms(found, "proxy")
     again = asked("--json")
     assert (again.out, again.err) == (first.out, "")
     assert len(list(own_home.glob("store/features/*/record.json"))) == 4
@@ -52,6 +53,7 @@ def test_features_are_made_once_and_every_proxy_has_its_hit_rate(own_home: Path)
 
 
 def test_numbers_without_a_score_say_that_they_have_no_worth_yet(own_home: Path) -> None:
+    conforms(json.loads(asked("--json").out), "proxy")
     said = asked().out
     assert "no proxy has a hit rate here, so trust none" in said
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from in_process import Answer, ablate
+from in_process import Answer, ablate, conforms
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -133,6 +133,7 @@ def test_masks_are_a_step_that_is_made_once_and_a_page(use: Export, trained: Pat
     page = Path(report.out.strip()).with_name("redundancy.html").read_text()
     assert page.count("3 masks.") == 2
     assert use("status", "micro/smoke").code == 0
+    conforms(found, "mask")
 
 
 def test_there_is_nothing_to_mask_in_a_mixture_of_one(use: Export) -> None:
@@ -164,6 +165,7 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
     assert "no question" in wrong.err
     assert "did you mean" in wrong.err
     (tmp_path / "none.png").write_text("no image")
+    conforms(found, "explain")
     told = use(
         *("explain", BOTH, "what is it", "--image", str(tmp_path / "none.png")),
         *("--output", str(tmp_path / "b.png")),

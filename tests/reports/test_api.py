@@ -4,11 +4,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
-from in_process import ablate, faked
+from in_process import ablate, conforms, faked
 
 from ablate import api
 from ablate.commands.schemas import SCHEMAS, schema
@@ -35,10 +34,6 @@ COMMANDS = {
 def home(played: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ABLATE_HOME", str(played.parent / "home"))
     return played.parent / "home"
-
-
-def conforms(value: Any, command: str) -> None:
-    jsonschema.Draft202012Validator(schema(command)).validate(value)
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -5,10 +5,13 @@ import gc
 import io
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
+import jsonschema
+
 from ablate.__main__ import main
+from ablate.commands.schemas import schema
 from ablate.driver import scheduler
 from ablate.worker.run import Executors
 
@@ -36,6 +39,11 @@ def ablate(*words: str) -> Answer:
         finally:
             gc.unfreeze()  # the process goes on, unlike that of a command
     raise AssertionError("a command ends with an exit code")
+
+
+def conforms(value: Any, command: str) -> None:
+    """Fails where a command's JSON is not as its published schema says."""
+    jsonschema.Draft202012Validator(schema(command)).validate(value)
 
 
 @contextlib.contextmanager
