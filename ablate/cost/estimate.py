@@ -99,6 +99,8 @@ class ModelCost:
     design: Design
     injected: tuple[int, int] = (0, 0)
     """FLOPs of what fusion and injection inject, for each token the language model reads."""
+    kept_by_injection: tuple[int, int] = (0, 0)
+    """Bytes it keeps for the backward pass with an image, and for each of these tokens."""
 
     @property
     def parts(self) -> dict[str, Cost]:
@@ -185,6 +187,7 @@ def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
         spec=llm,
         design=design,
         injected=(made.injected, read.each),
+        kept_by_injection=read.kept,
     )
 
 
@@ -360,10 +363,13 @@ def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
 def _kept(model: ModelCost, stage: StageConfig, text: int, tokens: int, recompute: bool) -> float:
     """Bytes kept of one sample for the backward pass, and of its logits."""
     passes, made = _passes(stage, False), model.outputs(tokens)
-    blocks = sum(made[part] for part in BLOCKS if passes[part] > 1)
-    projected = made["projector"] if passes["projector"] > 1 else 0
+    blocks = KEPT * sum(made[part] for part in BLOCKS if passes[part] > 1)
+    # It is computed inside the language model's blocks, and again with them.
+    with_image, each = model.kept_by_injection
+    injected = with_image + tokens * each if passes["injection"] > 1 else 0
+    projected = KEPT * (made["projector"] if passes["projector"] > 1 else 0)
     logits = LOGITS * text * int(model.spec.config.get("vocab_size", 0))
-    return KEPT * ((RECOMPUTED if recompute else 1) * blocks + projected) + logits
+    return (RECOMPUTED if recompute else 1) * (blocks + injected) + projected + logits
 
 
 def _llm(spec: LlmSpec) -> Cost:

@@ -27,6 +27,10 @@ QUESTION, ANSWER = 60, 5
 TYPICAL = 640, 480
 """Width and height of an image where nothing else is known: most of COCO's, of which most of
 LLaVA's data is."""
+KEPT_IN_BLOCKS, KEPT_BESIDE = 6.5, 4.0
+"""Bytes kept for the backward pass for each number that an injection's layers put out, with all
+that lies between them, under autocast: in blocks of its own 5 to 8, most where gates and norms are
+in float32; beside the language model's linear layers, whose input is kept once for both, 3.8."""
 Options = tuple[tuple[str, Any], ...]
 """By name, sorted."""
 Grid = tuple[int, int]
@@ -130,11 +134,13 @@ def connected(design: Design) -> Connected:
 
 class Injected(NamedTuple):
     """An injection's figures: an image's tokens in the context, its cost with an image, and FLOPs
-    for each token the language model reads."""
+    for each token the language model reads. `kept`: bytes for the backward pass with an image, and
+    for each of these tokens."""
 
     tokens: int
     cost: Cost
     each: int
+    kept: tuple[int, int] = (0, 0)
 
 
 def injected(design: Design, size: Size | None) -> Injected:
@@ -145,19 +151,70 @@ def injected(design: Design, size: Size | None) -> Injected:
         return Injected(tokens, Cost(0, 0), 0)
     fingerprint = INJECTIONS.fingerprint(design.injection["name"])
     asked = (fingerprint, design.injection, tokens, design.tiling, llm_spec(design.llm).to_json())
-    figures = disk_cache("injections", asked, lambda: _measured_injection(design, tokens))
+    figures = disk_cache("injection-figures", asked, lambda: _measured_injection(design, tokens))
     cost = Cost(figures["parameters"], figures["flops"])
-    return Injected(figures["tokens"], cost, figures["token_flops"])
+    kept = figures["kept"], figures["token_kept"]
+    return Injected(figures["tokens"], cost, figures["token_flops"], kept)
 
 
 def _measured_injection(design: Design, tokens: int) -> dict[str, int]:
     injection = injection_of(design, tokens)
+    read = injection.context_tokens(tokens) + 1  # and one token more
+    with INJECTIONS.blame(design.injection["name"], "be measured without memory"):
+        less, more = (_put_out(injection, tokens, length) for length in (read, read + 1))
+    bytes_each = KEPT_BESIDE if injection.linears else KEPT_IN_BLOCKS
     return {
+        "kept": round(bytes_each * (less - read * (more - less))),
+        "token_kept": round(bytes_each * (more - less)),
         "tokens": injection.context_tokens(tokens),
         "parameters": injection.num_parameters,
         "flops": injection.flops(tokens),
         "token_flops": injection.token_flops(tokens),
     }
+
+
+def _put_out(injection: "Injection", tokens: int, read: int) -> int:
+    """Numbers that the layers of an injection without memory put out, where the language model
+    reads so many tokens with one image among them."""
+    import torch
+    from torch import Tensor, nn
+
+    from fusion_zoo.injections import Seen
+
+    put_out, width = 0, injection.llm.width
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal put_out
+        put_out += output.numel()
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in injection.modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    context = injection.context_tokens(tokens)
+    with torch.device("meta"), torch.no_grad():
+        hidden, media = torch.empty(1, read, width), torch.empty(tokens - context, width)
+        first = torch.ones(1, tokens - context, dtype=torch.long)
+        seen = Seen(
+            places=torch.arange(context),
+            images=(media,),
+            media=media[None],
+            numbers=first,
+            begun=torch.ones(1, read, dtype=torch.long),
+            prompt=torch.ones(1, read, dtype=torch.bool),
+        )
+        for block in injection.before_blocks:
+            injection.before(block, hidden, seen)
+        for block in injection.after_blocks:
+            injection.after(block, hidden, seen)
+        for block, name in injection.linears:
+            inputs, outputs, _ = injection.llm.blocks[block][name]
+            x, y = torch.empty(1, read, inputs), torch.empty(1, read, outputs)
+            injection.linear(block, name, x, y, seen)
+    for hook in hooks:
+        hook.remove()
+    return put_out
 
 
 def injection_of(design: Design, tokens: int) -> "Injection":
