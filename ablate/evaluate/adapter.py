@@ -37,6 +37,7 @@ from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import RecentTensors
 from ablate.evaluate.turns import cut, with_images
 from ablate.model.mllm import Rest
+from ablate.model.routing import name_experts
 from ablate.worker.process_group import StepRanks
 
 # The import of lmms-eval's tasks makes PIL fill up broken images in silence, process-wide.
@@ -91,7 +92,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     is called after each batch with the number of questions answered. `known` has answers by task
     and number of the question in it, which is not asked then; `shown` by the same what it shows, so
     that questions about one image are asked together; `answered` has all the last answers, in the
-    leader.
+    leader, and `named`, where the model `names_experts`, who was named for each image they took.
     """
 
     is_simple = True
@@ -120,6 +121,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.known: Mapping[tuple[str, int], str] = {}
         self.shown: Mapping[tuple[str, int], str] = {}
         self.answered: Mapping[tuple[str, int], str] = {}
+        self.named: list[list[bool]] = []
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -138,6 +140,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
         dealt_here: list[tuple[int, str]] = []
+        self.named = []
         names = [name_of(request) for request in requests]
         new = [index for index, name in enumerate(names) if name not in self.known]
         done = 0
@@ -148,6 +151,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             if self.watch:
                 self.watch(done)
         dealt = self.world.gather(dealt_here)
+        self.named = [named for some in self.world.gather(self.named) for named in some]
         if not self.world.leads:
             raise NothingToScoreError
         given = {new[index]: answer for some in dealt for index, answer in some}
@@ -258,8 +262,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         pictures = [picture for some in shown for picture in some]
         if self.model.sees_each_question:
             pixels = [self._pixels(picture) for picture in pictures]
-            batch = self._batch(prompts, [len(some) for some in shown], pixels)
-            return self.model.generate(batch.to(self.device), most, self._stop_ids)
+            batch = self._batch(prompts, [len(some) for some in shown], pixels).to(self.device)
+            chosen = None
+            if self.model.names_experts and pixels:
+                batch, chosen = name_experts(self.model, batch)
+                self.named += chosen.tolist()
+            return self.model.generate(batch, most, self._stop_ids, chosen=chosen)
         digests, tokens = self._see(pictures)
         in_turn = iter(digests)
         seen: Sequence[Sequence[bytes]] = [[next(in_turn) for _ in some] for some in shown]

@@ -25,6 +25,7 @@ import torch
 
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
+from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.metrics import count_unread
 from ablate.data.prepare import prepare
 from ablate.data.questions import prepare_own_questions, read_own_questions
@@ -57,7 +58,8 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     `data` in the home from which images' paths start, where there is one.
     Returns each task's score and their mean, the composite, in 0..100, and the fingerprints of the
     sets that were asked. Where the step asks a share of the `questions`, all of it is of those (see
-    `share`); `taken_over` says how many of the answers a smaller share had got before. Raises
+    `share`); `taken_over` says how many of the answers a smaller share had got before. Where the
+    language model names experts, `named` says of which share of the images each was. Raises
     `UserError` for a task without questions, a set that is missing or an image that cannot be read,
     `RuntimeError` where lmms-eval's figures do not hold.
     """
@@ -90,6 +92,7 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         by_task = {task: score["value"] for task, score in scores.items()}
         tracked.tell("score", {"step": 0, "composite": composite, **by_task})
     taken_over = sum(part.get("taken_over", 0) for part in parts.values())
+    named = [chosen for part in parts.values() for chosen in part.get("named", ())]
     shutil.rmtree(asked.work)
     if not asked.places:
         shutil.rmtree(ctx.prefix, ignore_errors=True)
@@ -98,8 +101,20 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
         "composite": composite,
         "questions": len(rows),
         **({"taken_over": taken_over} if taken_over else {}),
+        **({"named": _shares(ctx, named)} if named else {}),
         "seconds_generate": sum(part["seconds"] for part in parts.values()),
         "sets": dict(asked.sets),
+    }
+
+
+def _shares(ctx: "StepContext", named: Sequence[Sequence[bool]]) -> dict[str, float]:
+    """Of how many images each expert was named, as a share of all that were asked about."""
+    [trained] = ctx.parents.values()
+    _, *experts = read_json(trained / "spec.json")["spec"]["model"]["encoders"]
+    titles = [EncoderSpec.from_json(expert).title for expert in experts]
+    return {
+        title: sum(of_expert) / len(named)
+        for title, of_expert in zip(titles, zip(*named, strict=True), strict=True)
     }
 
 
@@ -224,7 +239,8 @@ def _ask(
                     row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
                 }
                 share_of.leave(ctx.prefix / asked.part(task).name, answers)
-            write_json(asked.part(task), {**result, "taken_over": len(known[task.task])})
+            named = {"named": adapter.named} if adapter.named else {}
+            write_json(asked.part(task), {**result, **named, "taken_over": len(known[task.task])})
         done += sizes[task.task]
 
 

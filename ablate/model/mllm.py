@@ -154,21 +154,22 @@ class Mllm(nn.Module):
         stop_ids: Sequence[int],
         visual: Sequence[Tensor] | None = None,
         rest: Rest | None = None,
+        chosen: Tensor | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
         max_new_tokens: of all answers or of each. `visual`: what `see` makes of the batch's images,
         whose pixels are not looked at then; default: they are seen here, as they must be where the
         model `sees_each_question`. `rest`: the prompts' text behind the batch, which holds what
-        they begin with; only where the model `reads_beginnings_once`. UserError if a prompt and its
-        answer may not fit the LLM's context.
+        they begin with; only where the model `reads_beginnings_once`. `chosen`: who was named, of a
+        batch from `name_experts`; default: they are named here, if they are. UserError if a prompt
+        and its answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
         if rest is not None and not self.reads_beginnings_once:
             raise ValueError("prompts are read whole by this model: no `rest` can be given")
-        chosen = None
-        if self.names_experts and len(batch.image_rows):
+        if chosen is None and self.names_experts and len(batch.image_rows):
             batch, chosen = name_experts(self, batch)
         reading = Reading(self.llm)
         embedded, layout = self._splice(batch, visual, chosen, pad_left=True)

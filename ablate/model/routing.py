@@ -145,7 +145,8 @@ def _scores(model: "Mllm", batch: Batch) -> Tensor:
     decoder = model.llm.get_decoder()
     states = decoder(inputs_embeds=pad_sequence(read, True), use_cache=False).last_hidden_state
     ends = torch.tensor([len(row) - 1 for row in read], device=states.device)
-    return fusion.scores(states[torch.arange(images, device=states.device), ends])
+    scores: Tensor = fusion.scores(states[torch.arange(images, device=states.device), ends])
+    return scores
 
 
 def _spliced(visual: tuple[Tensor, ...], context: Instruction, question: Tensor) -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import fusion_zoo
+from ablate.catalog import encoders as registry
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
 from ablate.model.mllm import build_model
@@ -57,3 +58,31 @@ def test_every_question_about_an_image_has_tokens_of_its_own(
     assert together == [ask(adapter, text)[0] for text in TEXTS]
     assert len(set(together)) > 1
     assert adapter._seen.size == 0
+
+
+def test_who_is_named_for_a_question_is_kept_and_nobody_else_looks(candidate: Path) -> None:
+    plain = Answerer.load(candidate)
+    small = {"blocks": 1, "keep": 1, "heads": 2, "head_width": 8}
+    fusion = {"name": "coarse_to_fine", "grid": [4, 4], "options": small}
+    experts = [registry.resolve(title) for title in ("convnext-micro@64", "dinov2-micro@64")]
+    spec = dataclasses.replace(
+        plain.model.spec, encoders=[plain.model.spec.encoders[0], *experts], fusion=fusion
+    )
+    model = build_model(spec, load_weights=False, seed=3)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(model.mixture.fusion.get_parameter("naming.weight"), std=3.0)
+    looked = [0, 0]
+
+    def count(number: int) -> Any:
+        def add(module: torch.nn.Module, args: tuple[torch.Tensor]) -> None:
+            looked[number] += len(args[0])
+
+        return add
+
+    for number, expert in enumerate(model.mixture.encoders[1:]):
+        expert.register_forward_pre_hook(count(number))
+    adapter = AblateLMM(dataclasses.replace(plain, model=model), device="cpu", batch_size=3)
+    ask(adapter, *TEXTS)
+    assert len(adapter.named) == len(TEXTS)
+    assert [sum(of_expert) for of_expert in zip(*adapter.named, strict=True)] == looked
+    assert 0 < sum(looked) <= len(TEXTS)

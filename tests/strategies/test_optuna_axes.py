@@ -71,6 +71,7 @@ def test_a_space_in_which_nothing_fits_is_one_line(monkeypatch: pytest.MonkeyPat
         rounds_so_far(crossed(space={"fusion.name": fusion, "connector": connector}), Scores())
 
 
+@pytest.mark.slow
 def test_it_runs_to_its_report_and_once_more_there_is_nothing_to_do() -> None:
     fields = {**TRIALS, "n_trials": 4}
     assert run(**fields).code == 0
