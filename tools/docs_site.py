@@ -60,8 +60,8 @@ def with_links_of_site(text: str, path: str, files: Files) -> str:
         aim = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
         page = AT_THE_ROOT.get(aim, aim.removeprefix("docs/") if aim.startswith("docs/") else "")
         file = files.get_file_from_path(page)
-        if file is None:
-            return file_name(words, aim)
+        if file is None:  # a link to nothing stays one, and is warned of
+            return file_name(words, aim) if (ROOT / aim).exists() else match[0]
         if words == aim and file.page:
             words = file.page.title or words
         return f"[{words}]({posixpath.relpath(page, here or '.')}{match['anchor'] or ''})"
