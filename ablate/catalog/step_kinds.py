@@ -63,15 +63,23 @@ OURS = (
         trains=False,
     ),
     StepKind("mask", "masking", "ablate.evaluate.masked:mask", colour="#009e73", trains=False),
+    StepKind(
+        "explain",
+        "explanation",
+        "ablate.evaluate.explanations:explain",
+        colour="#e69f00",
+        trains=False,
+    ),
     StepKind("features", "features", "ablate.proxies._see:see", colour="#cc79a7", trains=False),
     StepKind("bake", "baking", "ablate.bake.run:bake", colour="#000000", trains=False),
 )
 """Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the
 pairs, a few questions and answers in a conversation. The fit of `ablate.cost` takes up its error.
 """
-PREFLIGHT, EVALUATE, FEATURES, MASK = "preflight", "evaluate", "features", "mask"
-"""What comes before a study's first step, what ends every candidate's chain, what proxies look at,
-and what tells which experts a trained mixture needs."""
+PREFLIGHT, EVALUATE, FEATURES = "preflight", "evaluate", "features"
+"""What comes before a study's first step, what ends every candidate's chain, what proxies see."""
+MASK, EXPLAIN = "mask", "explain"
+"""What tells which experts a trained mixture needs, and where they look."""
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 _OURS = SimpleNamespace(**{kind.name: kind for kind in OURS})

@@ -17,6 +17,7 @@ from ablate.commands.options import (
     Overrides,
     QueryFormat,
     Round,
+    StepWhere,
     StudyName,
     Trained,
     Way,
@@ -267,6 +268,7 @@ def mask(
     way: Annotated[
         Way, typer.Option("--by", help="What stands in for the features of a masked expert.")
     ] = Way.zeros,
+    backend: StepWhere = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -281,17 +283,18 @@ def mask(
     Examples:
       ablate mask micro/rounds
       ablate mask micro/rounds:base --by mean --json
+      ablate mask eagle/rounds --backend slurm
     """
     from ablate.commands import mask as masking
 
-    masking.show(named, way.value, overrides or [], json)
+    masking.show(named, way.value, backend, overrides or [], json)
 
 
 def explain(
     named: Trained,
     question: Annotated[
-        str, typer.Argument(help="TASK/ID of the study's suite; with --image the words.")
-    ],
+        str | None, typer.Argument(help="TASK/ID of the study's suite; with --image the words.")
+    ] = None,
     image: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A picture of your own.")
     ] = None,
@@ -304,6 +307,11 @@ def explain(
             metavar="STUDY[:CANDIDATE]", help="Another one's answer to the same, below it."
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Explain some answers for the report, instead of one here."),
+    ] = False,
+    backend: StepWhere = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -311,13 +319,23 @@ def explain(
 
     A picture of the image with each expert's contributions (gradient times activation of the
     answer's log-probability, at the maps that are fused), and each expert's share of them.
+    With --report those of some answers, which it fixes and breaks against the base and which are
+    wrong all the same, are made as steps, kept in the store; the report then shows them.
 
     \b
     Examples:
+      ablate explain micro/rounds --report
       ablate explain micro/rounds abl_ocr/000007-0
       ablate explain micro/rounds abl_ocr/000007-0 --against micro/rounds:base
       ablate explain micro/rounds:base "what colour is the square" --image my.png
     """
+    if report or question is None:
+        from ablate.commands import explain_report
+
+        if question is not None or not report or image or against:
+            raise UserError("explain takes a question, or --report without one")
+        explain_report.make_for_report(named, backend, overrides or [], json)
+        return
     from ablate.commands import explain as explaining
 
     both = [named, *filter(None, [against])]

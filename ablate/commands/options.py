@@ -101,6 +101,17 @@ Where = Annotated[
         autocompletion=completion.backends,
     ),
 ]
+StepWhere = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        parser=launchers.checked,
+        metavar=f"[{'|'.join(launchers.names())}]",
+        help="Where the step runs that it takes; default: in this process.",
+        autocompletion=completion.backends,
+        show_default=False,
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

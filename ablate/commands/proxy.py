@@ -1,28 +1,22 @@
 """`ablate proxy`: numbers that need no training, held against the scores that training found."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablate import proxies
-from ablate.commands.output import columns, emit_json, note, say
+from ablate.commands.making import make
+from ablate.commands.output import columns, emit_json, say
 from ablate.config.study import Study, load_study
 from ablate.errors import UserError
 from ablate.files import home
-from ablate.launch.devices import chosen_device
 from ablate.printable import one_line
 from ablate.store.artifacts import Store
-from ablate.store.steps import Step
-from ablate.worker.context import RunContext
-from ablate.worker.run import run_chain
 
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult, StudyResult
     from ablate.stats.ranking import HitRate
 
-PAUSE = 1.0
-"""Seconds between two looks at a step that another process has at hand."""
 FEW = 10
 """Candidates below which a hit rate says little."""
 
@@ -84,18 +78,9 @@ def _seen(study: Study, result: "StudyResult", store: Store) -> proxies.Seen:
     eyes = {title: proxies.features_step(study, title) for title in titles}
     reader = proxies.features_step(study)
     for step in (reader, *eyes.values()):
-        _make(store, step, RunContext(chosen_device(study.infra.device)))
+        make(step, None, study.infra, f"features of {step.slug}")
     folders = {title: store.folder(eye) for title, eye in eyes.items()}
     return proxies.Seen.load(folders, store.folder(reader))
-
-
-def _make(store: Store, step: Step, where: RunContext) -> None:
-    if store.record(step) is None:
-        note(f"features of {step.slug} ...")
-    while (outcome := run_chain(store.home, [step], where)).status == "busy":
-        time.sleep(PAUSE)
-    if outcome.status != "done":
-        raise UserError(f"features of {step.slug}: {outcome.message}")
 
 
 def _measured(

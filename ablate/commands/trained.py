@@ -35,7 +35,7 @@ def trained_candidate(named: str, overrides: Sequence[str]) -> Trained:
     config = load_study(name, overrides)
     study = load(config)
     chosen = candidate(study, wanted)
-    evaluation = _evaluation(config, chosen)
+    evaluation = evaluation_of(config, chosen)
     [ended] = evaluation.parents.values()
     trained = next(step for step in chosen.steps if step.key == ended.key)
     if trained.folder is None or trained.status != "done":
@@ -46,7 +46,8 @@ def trained_candidate(named: str, overrides: Sequence[str]) -> Trained:
     return Trained(config, study, chosen, trained, evaluation)
 
 
-def _evaluation(config: Study, chosen: "CandidateResult") -> Step:
+def evaluation_of(config: Study, chosen: "CandidateResult") -> Step:
+    """The step that scores a candidate's first seed."""
     design = {name: value for name, value in chosen.config.items() if name != "seeds"}
     first = Candidate.model_validate(
         {

@@ -31,6 +31,7 @@ from ablate.search.replay import replay
 from ablate.search.tabulated import paper_table
 from ablate.store.answers import ANSWERS, Answers, Key, Rows, rows_in
 from ablate.store.artifacts import Store
+from ablate.store.explanations import load_explained
 from ablate.store.lease import Holding
 from ablate.store.masks import WAYS, MaskedRun, mask_step
 from ablate.store.read_cache import ReadCache, signatures
@@ -110,6 +111,9 @@ def load(
         published_source=source,
         objectives=_objectives(study, turns),
         masked=_masked(known, seen),
+        explained=load_explained(
+            seen.store, ((candidate.point, seen.steps(candidate)[-1]) for candidate in known)
+        ),
     )
 
 

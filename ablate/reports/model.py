@@ -16,6 +16,7 @@ from ablate.redaction import redact
 from ablate.reports.fronts import undominated
 from ablate.reports.scoreboard import Scoreboard
 from ablate.store.answers import Answers, Replicates, Rows
+from ablate.store.explanations import Explanations
 from ablate.store.masks import MaskedRun
 from ablate.strategies import Strategy
 
@@ -248,7 +249,7 @@ class StudyResult:
     that held less; they are none of the results. `replicates`: runs of this recipe and suite in the
     store that differ in their seed alone, of this study or another; `floors`: what training noise
     is shipped of them; `masked`: by candidate what its mixture scores with some of its experts
-    alone. `published_choices`: those of
+    alone; `explained`: where they look for some answers. `published_choices`: those of
     the study's search over the published table that it repeats, `published_source` whose they are;
     or, where there are none, why. `objectives`: of a search that weighs several against each other
     what each candidate comes to, by its name.
@@ -284,6 +285,7 @@ class StudyResult:
     replicates: Replicates = field(default_factory=dict)
     floors: Floors = field(default_factory=dict)
     masked: Mapping[str, Sequence[MaskedRun]] = field(default_factory=dict)
+    explained: Mapping[str, Explanations] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -61,7 +61,11 @@ def test_what_was_trained_is_in_the_folder_with_its_lineage(
     assert "Study micro/smoke" in card
     assert "candidate clip-micro@32, seed 0" in card
     steps = Home(trained).store.glob("*/clip-micro@32.*")
-    keys = [step.name.rpartition("-")[2] for step in steps if step.parent.name != "mask"]
+    keys = [
+        step.name.rpartition("-")[2]
+        for step in steps
+        if step.parent.name not in ("mask", "explain")
+    ]
     assert len(keys) == 3
     assert all(f": `{key}" in card for key in keys)
     assert re.search(r"finetune: world conversations, images 64, seed 2; content `\w{12}`", card)
@@ -121,6 +125,7 @@ def test_masks_are_a_step_that_is_made_once_and_a_page(use: Export, trained: Pat
     assert first.code == 0, first
     assert "3 masks of" in first.err
     found = json.loads(first.out)
+    conforms(found, "mask")
     assert [row["expert"] for row in found["experts"]] == ["clip-micro@32", "sam-micro@128"]
     assert len(found["masks"]) == 3
     assert len(list(trained.glob("store/mask/*/record.json"))) == 1
@@ -128,12 +133,11 @@ def test_masks_are_a_step_that_is_made_once_and_a_page(use: Export, trained: Pat
     assert (again.out, again.err) == (first.out, "")
     said = use("mask", BOTH)
     assert "Conditional utilisation rate" in said.out
-    assert use("mask", BOTH, "--by", "mean").code == 0
+    assert use("mask", BOTH, "--by", "mean", "--backend", "inline").code == 0
     report = use("report", "micro/smoke")
     page = Path(report.out.strip()).with_name("redundancy.html").read_text()
     assert page.count("3 masks.") == 2
     assert use("status", "micro/smoke").code == 0
-    conforms(found, "mask")
 
 
 def test_there_is_nothing_to_mask_in_a_mixture_of_one(use: Export) -> None:
@@ -153,6 +157,7 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
     )
     assert told.code == 0, told
     found = json.loads(told.out)
+    conforms(found, "explain")
     assert (found["question"], found["truth"]) == (row["question"], row["truth"])
     assert [len(one["shares"]) for one in found["candidates"]] == [2, 1]
     for one in found["candidates"]:
@@ -165,13 +170,37 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
     assert "no question" in wrong.err
     assert "did you mean" in wrong.err
     (tmp_path / "none.png").write_text("no image")
-    conforms(found, "explain")
     told = use(
         *("explain", BOTH, "what is it", "--image", str(tmp_path / "none.png")),
         *("--output", str(tmp_path / "b.png")),
     )
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "cannot be read as an image" in told.err
+
+
+def test_explanations_are_steps_that_the_report_shows(use: Export, trained: Path) -> None:
+    first = use("explain", BOTH, "--report", "--json")
+    assert first.code == 0, first
+    conforms(json.loads(first.out), "explain")
+    chosen = json.loads(first.out)["answers"]
+    assert set(chosen) == {"fixed", "broken", "wrong"}
+    assert len(chosen["wrong"]) == 4
+    again = use("explain", BOTH, "--report")
+    assert (again.code, "answers of" in again.err) == (0, False)
+    flips = len(chosen["fixed"]) + len(chosen["broken"])
+    assert len(list(trained.glob("store/explain/*/record.json"))) == 1 + (flips > 0)
+    report = Path(use("report", "micro/smoke").out.strip()).parent
+    texts = [page.read_text() for page in report.glob("candidates/*.html")]
+    assert sum("Where it looks" in text for text in texts) == 1 + (flips > 0)
+    assert (report / "explanations.html").exists() == (flips > 0)
+    assert "a question, or --report" in use("explain", BOTH).err
+
+
+@pytest.mark.slow
+def test_a_step_of_a_command_runs_where_it_is_told(use: Export, trained: Path) -> None:
+    told = use("explain", "micro/smoke:base", "--report", "--backend", "local")
+    assert told.code == 0, told
+    assert list((trained / "drives").iterdir()) == []
 
 
 def test_a_chat_answers_line_by_line_and_goes_on_after_a_mistake(

@@ -1,12 +1,17 @@
 """Contributions to an answer: nothing where nothing can matter, and to first order what is lost."""
 
+import base64
 import dataclasses
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ablate.catalog import encoders as registry
@@ -18,9 +23,13 @@ from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.attribution import attribute
 from ablate.evaluate.dialogue import Pixels
+from ablate.evaluate.explanations import explain
+from ablate.evaluate.score import evaluate
 from ablate.files import read_json
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import build_model
+from ablate.store.answers import ANSWERS
+from ablate.store.explanations import EXPLAINED
 from fusion_zoo import FeatureMap
 
 TITLES = ("clip-micro@32", "convnext-micro@128", "dinov2-micro@64")
@@ -120,3 +129,25 @@ def test_the_base_is_left_out_where_the_fusion_runs_its_blocks(candidate: Path) 
 def test_an_empty_answer_cannot_be_explained(candidate: Path) -> None:
     with pytest.raises(UserError, match="nothing to explain"):
         attribute(subject(candidate), "how many things", pixels(), "")
+
+
+def test_a_step_explains_the_answers_of_an_evaluation(step: Callable[..., Any]) -> None:
+    evaluated = step("micro-smoke")
+    evaluated.work.mkdir()
+    evaluate(evaluated)
+    rows = [json.loads(line) for line in (evaluated.work / ANSWERS).read_text().splitlines()]
+    answered = [row for row in rows if row["answer"]][:2]
+    told = step("micro-smoke", "explained")
+    told.work.mkdir()
+    told.spec = {"questions": [[row["task"], row["id"]] for row in answered]}
+    told.parents["evaluate"] = evaluated.work
+    assert explain(told) == {"answers": len(answered)}
+    explained = json.loads((told.work / EXPLAINED).read_text())
+    for row, kept in zip(answered, explained, strict=True):
+        assert {name: kept[name] for name in ("task", "id", "answer")}.items() <= row.items()
+        assert np.array(kept["maps"]["clip-micro@32"]).shape == (4, 4)
+        with Image.open(io.BytesIO(base64.b64decode(kept["picture"]))) as image:
+            assert image.size == (128, 128)
+    (evaluated.work / "data.json").unlink()
+    with pytest.raises(UserError, match="no files of their own"):
+        explain(told)

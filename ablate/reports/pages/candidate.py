@@ -8,6 +8,7 @@ from ablate.files import read_json
 from ablate.humanize import duration
 from ablate.reports import story
 from ablate.reports.browser import LONGEST, Browser, shortened
+from ablate.reports.explanations import RULE
 from ablate.reports.fairness import PLUG_IN, facts
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 from ablate.reports.pages.benchmarks import Benchmark
@@ -22,6 +23,7 @@ from ablate.reports.pages.common import (
     tile,
 )
 from ablate.reports.pages.curves import Curve, curve
+from ablate.reports.pages.explanations import explained_answers
 from ablate.reports.pages.logs import tail
 from ablate.reports.significance import covered, standing, unread
 from ablate.reports.tables import named
@@ -51,6 +53,8 @@ def candidate(
         ),
         "task_rows": _task_rows(study, result, benchmarks),
         "below": [*covered(study.scoreboard), *unread(study, result)],
+        "explained": explained_answers(study, result),
+        "rule": RULE,
         "curves": [drawn for step in result.steps if (drawn := _curve(step))],
         "diff": _diff(parent.config, result.config),
         "settings": [
