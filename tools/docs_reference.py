@@ -38,8 +38,8 @@ TITLES: Mapping[type[BaseModel], str] = {
 }
 """What the fields of each model of a study stand below; a model without fails the build."""
 
-INNER = {"grown_from", "adapters", "options"}
-"""Fields of a model that are in no YAML: a search's, or written beside the others."""
+INNER = {"grown_from", "adapters"}
+"""Fields of a model that are in no YAML: a search's, and what is written beside a rate."""
 
 
 def commands() -> str:
