@@ -128,7 +128,8 @@ def _losses(model: "Mllm", batch: Batch, chosen: Tensor) -> Tensor:
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
     )
-    return losses.view_as(targets).sum(1) / (targets != IGNORE_INDEX).sum(1).clamp(min=1)
+    sums: Tensor = losses.view_as(targets).sum(1)
+    return sums / (targets != IGNORE_INDEX).sum(1).clamp(min=1)
 
 
 def _scores(model: "Mllm", batch: Batch) -> Tensor:
