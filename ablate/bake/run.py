@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from ablate.bake.encoder import COURSES, train_encoder
+from ablate.bake.heads import HEADS, right_cells, train_heads
 from ablate.bake.language import probe_language, train_language
 from ablate.bake.probe import probe
 from ablate.bake.tokenizer import build_tokenizer
@@ -31,9 +32,9 @@ LAYOUTS = {1: "one token a cell", 2: "two blocks", 3: "three blocks", 4: "four b
 def bake(ctx: "StepContext") -> dict[str, Any]:
     """Make `spec["target"]` from `spec["seed"]` in `spec["steps"]` steps, in `ctx.work`.
 
-    An encoder leaves `<name>.safetensors` and its card `<name>.json`; the language model a folder
-    in Hugging Face's format with `card.json`. Returns the card. An interrupted bake starts again.
-    Raises UserError for an unknown target.
+    An encoder, or the heads of an annotator, leave `<name>.safetensors` and a card `<name>.json`;
+    the language model a folder in Hugging Face's format with `card.json`. Returns the card. An
+    interrupted bake starts again. Raises UserError for an unknown target.
     """
     target, seed, steps = (ctx.spec[name] for name in ("target", "seed", "steps"))
     if target not in TARGETS:
@@ -49,6 +50,8 @@ def bake(ctx: "StepContext") -> dict[str, Any]:
     facts = {"seed": seed, "steps": steps}
     if target in COURSES:
         return write_encoder(train_encoder(target, seed, steps, log), target, ctx.work, facts)
+    if target in HEADS:
+        return write_heads(train_heads(target, seed, steps, log), target, ctx.work, facts)
     return write_language(train_language(seed, steps, log), ctx.work / target, facts)
 
 
@@ -70,6 +73,27 @@ def write_encoder(
         "probe_untrained": probe(untrained),
         **({} if name == BASE else _probe_of_base()),
         "probe_is": "share of held-out cells a linear (softmax) probe on the map gets right",
+    }
+    write_json(folder / f"{name}.json", card)
+    return card
+
+
+def write_heads(
+    heads: torch.nn.ModuleDict, name: str, folder: Path, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Store an annotator's heads in half precision, with a card of what they get right."""
+    weights = folder / f"{name}.safetensors"
+    save_module(heads, weights, torch.float16)
+    load_module(heads, weights)
+    card = {
+        **facts,
+        **_common(name, heads),
+        "encoder": HEADS[name].encoder,
+        "task": "annotation",
+        "how": "A linear layer for each attribute of a cell, on the map of the frozen encoder.",
+        "sha256": sha256_file(weights),
+        "right_cells": right_cells(name, heads.eval()),
+        "right_cells_is": "share of held-out cells that have the attribute",
     }
     write_json(folder / f"{name}.json", card)
     return card

@@ -8,4 +8,6 @@ TARGETS = {
     "pix2struct-micro": 1500,
     "sam-micro": 800,
     "dinov2-micro": 1200,
+    "micro-ocr": 400,
+    "micro-detector": 400,
 }

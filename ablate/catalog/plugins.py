@@ -1,13 +1,13 @@
 """The code of other packages that decides a result, known by its content. Runs none of it, but for
 the module that names a kind of step.
 
-What counts of a fusion, connector, tiling, injection, encoder family, objective, adapter, metric or
-kind of step: the file that its entry point names (of a kind of step also its executor's, if that is
-of the same package); the files of the package that this one imports, directly or through others,
-wherever in a file; the `__init__` of the packages around them; and what else lies in the package
-that is no Python (tables, kernels). A file that imports by names made while it runs counts with the
-whole package. What is imported from further packages does not count. Beside it stand the name and
-version of the package.
+What counts of a fusion, connector, tiling, injection, encoder family, objective, adapter,
+annotator, metric or kind of step: the file that its entry point names (of a kind of step also its
+executor's, if that is of the same package); the files of the package that this one imports,
+directly or through others, wherever in a file; the `__init__` of the packages around them; and what
+else lies in the package that is no Python (tables, kernels). A file that imports by names made
+while it runs counts with the whole package. What is imported from further packages does not count.
+Beside it stand the name and version of the package.
 """
 
 import ast
@@ -22,6 +22,7 @@ import fusion_zoo
 from ablate.catalog import encoder_families as families
 from ablate.catalog import metric_readers, step_kinds
 from ablate.catalog.adapters import ADAPTERS
+from ablate.catalog.annotators import ANNOTATORS
 from ablate.catalog.axes import AXES
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.errors import UserError
@@ -39,6 +40,7 @@ _PLUG_INS: Mapping[str, Callable[[str], EntryPoint | None]] = {
     "fusion": fusion_zoo.plug_in,
     "objective": OBJECTIVES.plug_in,
     "adapter": ADAPTERS.plug_in,
+    "annotator": ANNOTATORS.plug_in,
     "step kind": step_kinds.plug_in,
     **{name: axis.registry.plug_in for name, axis in AXES.items()},
 }
@@ -48,6 +50,7 @@ _REVISIONS: Mapping[str, Callable[[str], int]] = {
     "fusion": fusion_zoo.revision,
     "objective": OBJECTIVES.revision,
     "adapter": ADAPTERS.revision,
+    "annotator": ANNOTATORS.revision,
     **{name: axis.registry.revision for name, axis in AXES.items()},
 }
 """Of what of ours it is counted how often it came to make something else."""

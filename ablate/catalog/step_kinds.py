@@ -71,6 +71,13 @@ OURS = (
         trains=False,
     ),
     StepKind("features", "features", "ablate.proxies._see:see", colour="#cc79a7", trains=False),
+    StepKind(
+        "annotate",
+        "annotation",
+        "ablate.evaluate.annotate:annotate",
+        colour="#d55e00",
+        trains=False,
+    ),
     StepKind("bake", "baking", "ablate.bake.run:bake", colour="#000000", trains=False),
 )
 """Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the
@@ -78,8 +85,9 @@ pairs, a few questions and answers in a conversation. The fit of `ablate.cost` t
 """
 PREFLIGHT, EVALUATE, FEATURES = "preflight", "evaluate", "features"
 """What comes before a study's first step, what ends every candidate's chain, what proxies see."""
-MASK, EXPLAIN = "mask", "explain"
-"""What tells which experts a trained mixture needs, and where they look."""
+MASK, EXPLAIN, ANNOTATE = "mask", "explain", "annotate"
+"""What tells which experts a trained mixture needs, and where they look; what turns images into
+text for prompts."""
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 _OURS = SimpleNamespace(**{kind.name: kind for kind in OURS})

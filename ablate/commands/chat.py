@@ -27,6 +27,7 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
     from ablate.evaluate.dialogue import Dialogue
 
     subject = Answerer.load(trained.trained.folder)
+    subject.require_silent()
     talk = Dialogue(subject)
     if image:
         _show(talk, subject, image)

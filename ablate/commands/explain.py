@@ -64,6 +64,7 @@ def _explained(trained: Trained, asked: Question) -> "Explained":
 
     assert trained.trained.folder is not None
     subject = Answerer.load(trained.trained.folder)
+    subject.require_silent()
     pixels = read_image(asked.image, subject.own_canvas, subject.padding)
     talk = Dialogue(subject)
     talk.show(pixels)

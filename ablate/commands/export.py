@@ -31,7 +31,9 @@ def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -
     from ablate.reports.model_card import model_card
 
     card = model_card(study, chosen, trained, own_code=layout is Layout.ablate)
-    _write(Answerer.load(trained.folder), folder, layout, card)
+    answerer = Answerer.load(trained.folder)
+    answerer.require_silent()
+    _write(answerer, folder, layout, card)
     note(f"{chosen.name} of {study.name}, trained with seed {trained.spec['seed']}, written to:")
     print(folder.absolute())
 

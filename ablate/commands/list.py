@@ -89,6 +89,13 @@ def adapters() -> list[Row]:
     return _components("adapter", ADAPTERS)
 
 
+def annotators() -> list[Row]:
+    """Every annotator, ours and other packages'; `hf:MODEL` is any model of transformers."""
+    from ablate.catalog.annotators import ANNOTATORS
+
+    return _components("annotator", ANNOTATORS)
+
+
 def trackers() -> list[Row]:
     """Every tracker, ours and other packages'."""
     from ablate.catalog.trackers import TRACKERS
@@ -271,6 +278,7 @@ def launchers() -> list[Row]:
 
 CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "adapters": adapters,
+    "annotators": annotators,
     "connectors": connectors,
     "encoders": encoders,
     "fusions": fusions,

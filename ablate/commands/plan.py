@@ -9,6 +9,7 @@ from ablate.catalog import published
 from ablate.catalog.adapters import label, labels
 from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import missing, rows
+from ablate.catalog.step_kinds import ANNOTATE
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, read_status
@@ -85,6 +86,7 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                 "encoders": list(candidate.encoders),
                 "fusion": candidate.fusion.model_dump(mode="json"),
                 **{name: getattr(candidate, name) for name in AXES},
+                "outputs": list(candidate.outputs),
                 "llm": candidate.llm,
                 "seed": candidate.seed,
                 "fidelity": candidate.fidelity.model_dump(mode="json"),
@@ -200,8 +202,15 @@ def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     """GPU-hours, GiB of memory, and what to change if that is too much."""
     cost = bill.costs[step.key]
     if cost is None:
-        return "?", "?", "its data, or suite, does not declare how long it is"
+        return "?", "?", _unknown(step)
     return f"{bill.hours(step):,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
+
+
+def _unknown(step: Step) -> str:
+    """Why it is not known what a step costs."""
+    if step.kind == ANNOTATE:
+        return "its annotator is not here, or its data or suite does not declare how long it is"
+    return "its data, or suite, does not declare how long it is"
 
 
 def _adapted(candidates: Sequence[Candidate]) -> list[str]:

@@ -146,7 +146,9 @@ def _check_detached(command: Invocation) -> None:
 
 def _check(study: Study, status: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
-    if study.infra.device == "cuda" or any(candidate.chosen for candidate in status.candidates):
+    if study.infra.device == "cuda" or any(
+        candidate.chosen or candidate.outputs for candidate in status.candidates
+    ):
         check_room(status.candidates)
         check_learning(status.candidates)
     check_adapters(status.candidates, study.infra)

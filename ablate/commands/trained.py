@@ -36,7 +36,7 @@ def trained_candidate(named: str, overrides: Sequence[str]) -> Trained:
     study = load(config)
     chosen = candidate(study, wanted)
     evaluation = evaluation_of(config, chosen)
-    [ended] = evaluation.parents.values()
+    [ended] = evaluation.trained_parents.values()
     trained = next(step for step in chosen.steps if step.key == ended.key)
     if trained.folder is None or trained.status != "done":
         raise UserError(

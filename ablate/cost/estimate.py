@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import fusion_zoo
+from ablate.catalog import annotators, step_kinds
 from ablate.catalog import data_sources as data
-from ablate.catalog import step_kinds
 from ablate.catalog.axes import TILING
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.objectives import OBJECTIVES
@@ -232,12 +232,15 @@ def _no_room(design: Design) -> str:
             (context, f"the context of {design.llm}"),
             (stage.max_length, f"recipe.{name}.max_length"),
         )
-        if tokens >= room:
+        more = design.output_tokens if stage.prompt != "plain" else 0
+        if tokens + more >= room:
+            notes = f" with up to {more} of its outputs" * bool(more)
+            fewer = "fewer or shorter outputs, " * bool(more) + "fewer tiles, " * cuts
             return (
                 f"{design.fused} of {len(design.encoders)} encoders makes "
-                f"{'up to ' * cuts}{tokens} tokens of an image, which leave no room for text in "
-                f"{room} ({limit}); take {'fewer tiles, ' * cuts}a smaller grid or fewer encoders, "
-                "or raise that limit"
+                f"{'up to ' * cuts}{tokens} tokens of an image{notes}, which leave no room for "
+                f"text in {room} ({limit}); take {fewer}a smaller grid or fewer encoders, or raise "
+                "that limit"
             )
     return ""
 
@@ -273,6 +276,8 @@ def _nothing_learns(design: Design) -> str:
 def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:
     """What one of the candidate's steps costs; None if the length of its data is not known."""
     kind = step_kinds.find(step.kind)
+    if step.kind == step_kinds.ANNOTATE:
+        return _annotation(study, step, gpu)
     if not kind.trains:
         return _evaluation(study, candidate, step, gpu)
     design = expert_design(candidate, step.slug) if kind.per_expert else candidate
@@ -283,6 +288,7 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
     stage = design.recipe.stages()[step.name]
     model = model_cost(design, picture_size(study.data[stage.data]))
     text = step_kinds.find(step.kind).text
+    text += design.output_tokens if "outputs" in step.spec else 0
     rows = data.rows(study.data[stage.data])
     length = step.spec["stage"]  # of a part of it, shorter
     if length["steps"] is not None:
@@ -330,7 +336,7 @@ def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost 
     questions = math.ceil(questions * step.share)
     size = usual_size(study, design)
     model = model_cost(design, size)
-    tokens = model.visual_tokens + QUESTION + ANSWER
+    tokens = model.visual_tokens + design.output_tokens + QUESTION + ANSWER
     flops = questions * sum(answering_work(model, size, tokens).values())
     weights = WEIGHT * model.parameters
     blocks, memory = _blocks(model.spec), answering.SHARE * max(0, gpu.memory * 2**30 - weights)
@@ -340,6 +346,28 @@ def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost 
     held, cached = weights / 2**30, at_once * tokens * blocks.cached(2) / 2**30  # in bfloat16
     hours = flops / (gpu.peak * ANSWERING) / 3600
     return StepCost(flops, hours, held + cached, held, at_once, hours)
+
+
+def _annotation(study: Study, step: Step, gpu: Gpu) -> StepCost | None:
+    """Looking at every image once, as in evaluation; of a benchmark's questions one each."""
+    cost = annotators.build(step.spec["annotator"]).cost()
+    images = _images(study, step)
+    if cost is None or images is None:
+        return None
+    held = WEIGHT * cost.parameters / 2**30
+    hours = images * cost.flops / (gpu.peak * ANSWERING) / 3600
+    return StepCost(images * cost.flops, hours, held, held, 1, hours)
+
+
+def _images(study: Study, step: Step) -> int | None:
+    """How many an annotator looks at, as declared."""
+    if "data" in step.spec:
+        return data.rows(data.parse(step.spec["data"]))
+    suite = study.asks
+    counts = [task.questions for task in (*suite.published, *suite.own)]
+    if None in counts:
+        return None
+    return (suite.data.images if suite.data else 0) + sum(filter(None, counts))
 
 
 def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:

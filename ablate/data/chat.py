@@ -115,6 +115,15 @@ class Chat:
         parts += ["pairs"] if self.pairs else []
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
+    def cut(self, text: str, tokens: int) -> str:
+        """A text to be put into a prompt, without what would mark a turn or an image in it, up to
+        so many tokens."""
+        for special in (IMAGE, *self._tokenizer.all_special_tokens):
+            text = text.replace(special, " ")
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = encoded["offset_mapping"]
+        return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
+
     def encode(self, conversations: Sequence[Messages]) -> list[Tokens]:
         """The tokens of whole conversations (each ends with an assistant's turn)."""
         texts, spans = self._rendered(conversations)

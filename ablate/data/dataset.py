@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ablate.catalog.data_sources import DataSource, Files, WorldData
+from ablate.catalog.data_sources import DataSource, WorldData
 from ablate.data.bad import identified
 from ablate.data.chat import Chat
 from ablate.data.features import Features
 from ablate.data.images import read_image
-from ablate.data.prepare import Part, image_file, indexed, prepare
+from ablate.data.notes import Notes
+from ablate.data.prepare import Part, files_of, image_file, indexed
 from ablate.data.sizes import image_sizes
 from ablate.data.tiles import Sizes, Tiles
 from ablate.errors import UserError
@@ -58,7 +59,7 @@ class Conversations:
     cannot be read: `UserError` (file and row) beyond what the source allows. Nothing of the data is
     held in memory but four numbers a sample, and two an image where `tiles` cuts them: such images
     keep their size and shape, whatever `canvas` the source has. `features`: of a source, by name,
-    to be given in place of its pixels.
+    to be given in place of its pixels. `notes`: what stands behind each image.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class Conversations:
         *,
         max_length: int,
         tiles: Tiles,
+        notes: Notes | None = None,
     ) -> None:
         self.tiles = tiles
         self.canvas, self.padding = None if tiles.cuts else source.canvas, source.padding
-        self.parts = _parts(source, content, chat, root)
+        self.parts = _parts(source, content, chat, root, notes)
         self.sizes: dict[str, Sizes] = {}
         """Of the images of each source that are cut, in the order of its index."""
         if tiles.cuts:
@@ -184,17 +186,21 @@ class Conversations:
 
 
 def _parts(
-    source: DataSource, content: Mapping[str, Any], chat: Chat, root: Path
+    source: DataSource,
+    content: Mapping[str, Any],
+    chat: Chat,
+    root: Path,
+    notes: Notes | None,
 ) -> dict[str, Part]:
     """The sources of files by name, made ready; a world is drawn, and is one."""
+    sources = files_of(source, root)
     if isinstance(source, WorldData):
-        folder = prepare(source, root)
-        drawn = Files(conversations=folder / "conversations.jsonl", images=folder)
-        return {source.name: indexed(source.name, drawn, content, chat, root)}
+        [drawn] = sources.values()
+        return {source.name: indexed(source.name, drawn, content, chat, root, notes)}
     return {
         # Not the weight: a share of a source is taken from the same index as the whole.
-        name: indexed(name, files, [part["conversations"], part["images"]], chat, root)
-        for (name, files), part in zip(source.parts.items(), content["parts"], strict=True)
+        name: indexed(name, files, [part["conversations"], part["images"]], chat, root, notes)
+        for (name, files), part in zip(sources.items(), content["parts"], strict=True)
     }
 
 

@@ -15,6 +15,7 @@ from ablate.data.bad import ErrorBudget
 from ablate.data.chat import Chat
 from ablate.data.index import Index, Writer
 from ablate.data.made import made
+from ablate.data.notes import Notes
 from ablate.data.readers import Reader, reader
 from ablate.data.rows import Understanding
 from ablate.errors import UserError
@@ -49,6 +50,14 @@ def prepare(source: Mapping[str, Any] | DataSource, root: Path) -> Path:
     return made(root / f"{world.name}-{_hex12(fingerprint(world))}", fill)
 
 
+def files_of(source: DataSource, root: Path) -> dict[str, Files]:
+    """The files of each part of a source, by name; a world is drawn to `root`, and is one."""
+    if isinstance(source, WorldData):
+        folder = prepare(source, root)
+        return {source.name: Files(conversations=folder / "conversations.jsonl", images=folder)}
+    return dict(source.parts)
+
+
 @dataclass(frozen=True)
 class Part:
     """One source made ready: its rows tokenised, and its budget with the bad rows found so far."""
@@ -59,19 +68,23 @@ class Part:
     budget: ErrorBudget
 
 
-def indexed(name: str, files: Files, content: Any, chat: Chat, root: Path) -> Part:
+def indexed(
+    name: str, files: Files, content: Any, chat: Chat, root: Path, notes: Notes | None = None
+) -> Part:
     """The conversations in `files` with their index, kept in a folder `root/<name>-<hex12>`.
 
-    `content`: JSON that differs where the files do, such as their digests. If it or the tokenizer
+    `content`: JSON that differs where the files do, such as their digests; `notes`: what is said of
+    the images, which stands behind each. If it or the tokenizer
     is new, the index is made in one pass, in memory that does not grow with the rows; it appears
     whole or not at all. Bad rows are left out. Raises `UserError` where they are more than the
     source allows, or where there are far more or fewer rows than it declares.
     """
     rows = reader(files.conversations)
     identity = {"content": content, "chat": chat.fingerprint, "version": VERSION}
+    identity |= {"notes": notes.identity} if notes else {}
 
     def fill(folder: Path) -> None:
-        _index(name, files, rows, chat, folder)
+        _index(name, files, rows, Understanding(rows, files.images, chat, notes, name), folder)
 
     index = Index(made(root / f"{name}-{_hex12(identity)}", fill))
     read, bad = index.report["rows"], index.report["bad"]
@@ -87,10 +100,11 @@ def image_file(part: Part, file: str | bytes) -> Path | bytes:
     return file if isinstance(file, bytes) else (part.files.images or Path()) / file
 
 
-def _index(name: str, files: Files, rows: Reader, chat: Chat, folder: Path) -> None:
+def _index(
+    name: str, files: Files, rows: Reader, understanding: Understanding, folder: Path
+) -> None:
     stream, read = iter(rows), 0
     spoken = False  # whether any answer is more than white space
-    understanding = Understanding(rows, files.images, chat)
     bad = ErrorBudget(name, files.allowed(sys.maxsize))  # a share is judged when all rows are known
     with Writer(folder) as writer:
         while chunk := list(islice(stream, CHUNK)):

@@ -6,7 +6,7 @@ catches whatever a row raises, and names it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ablate.data.bad import identified, reason
 from ablate.data.chat import Chat, Tokens, joined
 from ablate.data.conversations import Conversation, conversation, says_something
 from ablate.data.index import Row
+from ablate.data.notes import Notes, image_name, with_notes
 from ablate.data.readers import Reader, Unreadable
 from ablate.errors import UserError
 
@@ -25,11 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Understanding:
-    """How rows of `source` are understood: image paths start at `folder`, `chat` tokenises."""
+    """How rows of `source` are understood: image paths start at `folder`, `chat` tokenises; behind
+    each image stand the `notes` on it, in which the source is called `name`."""
 
     source: Reader
     folder: Path | None
     chat: Chat
+    notes: Notes | None = None
+    name: str = ""
 
     def rows(self, chunk: Sequence[tuple[int, Any]]) -> tuple[list[Row], list[str]]:
         """Those of the numbered raw rows that can be used; and of all others, in order, why not.
@@ -70,7 +74,11 @@ class Understanding:
     def _conversation(self, raw: Any) -> Conversation:
         if isinstance(raw, Unreadable):
             raise UserError(raw.reason)
-        return conversation(raw, self.folder)
+        talk = conversation(raw, self.folder)
+        if self.notes is None:
+            return talk
+        notes = [self.notes.on(self.name, image_name(image), self.chat) for image in talk.images]
+        return replace(talk, messages=with_notes(talk.messages, notes))
 
 
 def _identity(raw: Any) -> str:

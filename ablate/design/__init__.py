@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, Strict
 
 import fusion_zoo
+from ablate.catalog import annotators, llms
 from ablate.catalog import encoders as registry
-from ablate.catalog import llms
 from ablate.catalog.axes import AXES, CONNECTOR, INJECTION, TILING
-from ablate.catalog.data_sources import DataSource
-from ablate.design.axes import ConnectorConfig, InjectionConfig, TilingConfig
+from ablate.catalog.data_sources import DataSource, WorldData
+from ablate.design.axes import ConnectorConfig, InjectionConfig, OutputConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.objective import misfits
 from ablate.design.recipe import Recipe
@@ -43,6 +43,8 @@ class Design(Fields):
     """One point of the design space, without a seed. The first encoder is the base.
 
     `connector`, `tiling`, `injection`: the choice on an axis, see `ablate.catalog.axes`.
+    `outputs`: what annotators say of an image, which stands behind it in every prompt, in training
+    and evaluation alike; see `ablate.catalog.annotators`.
     `grown_from`: the design whose trained weights it begins with, its encoders the first of these;
     default: none, and it begins with weights as shipped.
     """
@@ -59,6 +61,9 @@ class Design(Fields):
     )
     injection: InjectionConfig = Field(
         default=dict(INJECTION.default), exclude_if=lambda choice: choice == INJECTION.default
+    )
+    outputs: Annotated[tuple[OutputConfig, ...], Strict(False)] = Field(
+        default=(), exclude_if=lambda outputs: not outputs
     )
     grown_from: "Design | None" = Field(default=None, exclude_if=lambda before: before is None)
 
@@ -77,7 +82,12 @@ class Design(Fields):
     def fused(self) -> str:
         """The fusion as tables call it, and what is chosen beside it: `channel_concat, qformer`."""
         labels = [AXES[name].label(choice) for name, choice in self.chosen.items()]
-        return ", ".join([self.fusion.name, *labels])
+        return ", ".join([self.fusion.name, *labels, *map(annotators.label, self.outputs)])
+
+    @property
+    def output_tokens(self) -> int:
+        """The most tokens of a prompt that its annotators take, for each image."""
+        return sum(output["tokens"] for output in self.outputs)
 
 
 class Candidate(Design):
@@ -117,7 +127,8 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
     for path, problem in misfits(fusion.name, written.injection["name"], written.recipe):
         with error_location(tree, path, ["base"]):
             raise UserError(problem)
-    tokens = fusion.grid[0] * fusion.grid[1]
+    _check_outputs(written, tree, data)
+    tokens = fusion.grid[0] * fusion.grid[1] + written.output_tokens
     for kind, stage in written.recipe.stages().items():
         with error_location(tree, ["recipe", kind, "data"], ["base"]):
             if stage.data not in data:
@@ -125,9 +136,32 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
         with error_location(tree, ["fusion", "grid"], ["base"]):
             room = min(context, stage.max_length)
             if tokens >= room and not written.chosen:  # else its cost tells how many there are
-                raise UserError(f"{tokens} visual tokens leave no room for text in {room} tokens")
+                of = f", {written.output_tokens} of them its outputs'," * bool(written.outputs)
+                raise UserError(
+                    f"{tokens} visual tokens{of} leave no room for text in {room} tokens"
+                )
     filled = fusion.model_copy(update={"options": options})
     return written.model_copy(update={"encoders": tuple(titles), "fusion": filled, "llm": llm})
+
+
+def _check_outputs(written: Design, tree: Located, data: Mapping[str, DataSource]) -> None:
+    """UserError unless every stage with prompts has data that the design's annotators understand,
+    and the last stage has prompts."""
+    with error_location(tree, ["outputs"], ["base"]):
+        require_distinct(map(annotators.label, written.outputs))
+        stages = [*written.recipe.stages().values()]
+        if written.outputs and stages[-1].prompt == "plain":
+            raise UserError("the last stage has no prompts for them (prompt: plain)")
+    for n, output in enumerate(written.outputs):
+        for stage in stages:
+            source = data.get(stage.data)
+            drawn = source is None or isinstance(source, WorldData)
+            if annotators.build(annotators.annotator_of(output)).drawn and not drawn:
+                with error_location(tree, ["outputs", n], ["base"]):
+                    raise UserError(
+                        f"{annotators.label(output)} understands pages of the drawn world alone, "
+                        f"and data '{stage.data}' is none; take another annotator, such as hf:MODEL"
+                    )
 
 
 def require_distinct(words: Iterable[str]) -> None:

@@ -82,9 +82,9 @@ class Frontier:
     def chains(self, taken: Iterable[Step] = ()) -> Iterator[list[Step]]:
         """The chains that can start now, the most urgent first, with none of the steps `taken`.
 
-        A candidate is one chain once the steps of its experts are there; each expert is a chain,
-        for all candidates that have it. Those of provisional rounds are wanted whoever wins, so
-        they fill slots that would wait for a decision.
+        A candidate is one chain once the steps of its experts and annotators are there; each of
+        these is a chain, for all candidates that have it. Those of provisional rounds are wanted
+        whoever wins, so they fill slots that would wait for a decision.
         """
         keys = {step.key for step in taken}
         for step in self.features:
@@ -102,7 +102,7 @@ class Frontier:
                 for step in missing:
                     labels = RunLabels(self.study.id, round_.number, candidate.name)
                     self.labels.setdefault(step.key, labels)
-                shared = _of_experts(missing)
+                shared = _shared(missing)
                 for chain in shared if shared or round_.provisional else [missing]:
                     keys_of_chain = {step.key for step in chain}
                     if (
@@ -170,10 +170,13 @@ class Frontier:
         return _THERE
 
 
-def _of_experts(steps: Iterable[Step]) -> list[list[Step]]:
-    """Of these steps those that train an expert alone, each expert's in order."""
+def _shared(steps: Iterable[Step]) -> list[list[Step]]:
+    """Of these steps those that train an expert alone, each expert's in order, and each that
+    annotates."""
     chains: dict[str, list[Step]] = {}
     for step in steps:
-        if step_kinds.find(step.kind).per_expert:
+        if step.kind == step_kinds.ANNOTATE:
+            chains[step.key] = [step]
+        elif step_kinds.find(step.kind).per_expert:
             chains.setdefault(step.slug, []).append(step)
     return list(chains.values())

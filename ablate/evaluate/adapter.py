@@ -31,6 +31,7 @@ from ablate.data.collate import TOGETHER, collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
 from ablate.data.images import as_array, upright_size
+from ablate.data.notes import with_notes
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.beginnings import Ids, in_two
@@ -52,10 +53,11 @@ MAX_NEW_TOKENS = 1024
 
 
 class Ask(NamedTuple):
-    """One question: its place among the requests, its name, text, how it may be answered, what its
-    prompt is with so many images, and how to open them."""
+    """One question: its place among the requests, its names (for us and in errors), text, how it
+    may be answered, what its prompt is with so many images, and how to open them."""
 
     number: int
+    key: tuple[str, int]
     name: str
     text: str
     options: Mapping[str, Any]
@@ -93,6 +95,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     and number of the question in it, which is not asked then; `shown` by the same what it shows, so
     that questions about one image are asked together; `answered` has all the last answers, in the
     leader, and `named`, where the model `names_experts`, who was named for each image they took.
+    `notes` gives, for such a task and number and how many images are shown, what stands behind each
+    of them in the prompt.
     """
 
     is_simple = True
@@ -107,7 +111,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         world: StepRanks | None = None,
     ) -> None:
         super().__init__()
-        answerer = Answerer.load(Path(pretrained)) if isinstance(pretrained, str) else pretrained
+        if isinstance(pretrained, str):
+            answerer = Answerer.load(Path(pretrained))
+            answerer.require_silent()
+        else:
+            answerer = pretrained
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = answerer.model.to(self.device).eval()
         self.tokenizer = answerer.tokenizer
@@ -122,11 +130,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.shown: Mapping[tuple[str, int], str] = {}
         self.answered: Mapping[tuple[str, int], str] = {}
         self.named: list[list[bool]] = []
+        self.notes: Callable[[tuple[str, int], int], Sequence[str]] | None = None
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
-        self._chat = Chat(self.tokenizer)
-        self._stop_ids = self._chat.stop_ids
+        self.chat = Chat(self.tokenizer)
+        self._stop_ids = self.chat.stop_ids
         self._seen = RecentTensors(KEPT)  # of images, by the digest of the pixels
         self._digests: dict[str, bytes] = {}  # by file, so that none need be decoded to know it
 
@@ -171,7 +180,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """Questions about one image side by side, sorted by tokens so as to pad little."""
         texts = [request.args[0] for request in requests]
         images = [max(1, text.count(IMAGE)) for text in texts]  # it may turn out to show others
-        prompts = self._prompts(texts, images) if texts else []  # all may be known
+        keys = [name_of(request) for request in requests]
+        prompts = self._prompts(keys, texts, images) if texts else []  # all may be known
         asked = zip(prompts, images, requests, strict=True)
         asks = [self._ask(number, *parts) for number, parts in enumerate(asked)]
         alike: dict[str, list[int]] = defaultdict(list)
@@ -195,6 +205,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         text, options, doc_to_visual, doc_id, task, split = request.args
         return Ask(
             number,
+            (task, doc_id),
             f"{task}, question {doc_id}",
             text,
             options,
@@ -237,7 +248,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         prompts, answers = [ask.prompt for ask in asks], [""] * len(asks)
         for index, (ask, pictures) in enumerate(zip(asks, shown, strict=True)):
             if len(pictures) != ask.images:
-                [prompts[index]] = self._prompts([ask.text], [len(pictures)])
+                [prompts[index]] = self._prompts([ask.key], [ask.text], [len(pictures)])
         rooms = {
             index: self._room(len(prompts[index]), pictures) for index, pictures in enumerate(shown)
         }
@@ -295,14 +306,18 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
                 total += self.tiles.count(upright_size(picture.image))
         return total
 
-    def _prompts(self, texts: Sequence[str], images: Sequence[int]) -> list[Ids]:
+    def _prompts(
+        self, keys: Sequence[tuple[str, int]], texts: Sequence[str], images: Sequence[int]
+    ) -> list[Ids]:
         """Each question, of so many images, as a conversation whose answer is still to come."""
-        return self._chat.prompts(
-            [
-                [{"role": "user", "content": with_images(text, number)}]
-                for text, number in zip(texts, images, strict=True)
-            ]
-        )
+        talks = [
+            [{"role": "user", "content": with_images(text, number)}]
+            for text, number in zip(texts, images, strict=True)
+        ]
+        if self.notes:
+            notes = [self.notes(key, number) for key, number in zip(keys, images, strict=True)]
+            talks = [with_notes(talk, some) for talk, some in zip(talks, notes, strict=True)]
+        return self.chat.prompts(talks)
 
     def _open(self, ask: Ask) -> list[Picture]:
         """The images of a question, not decoded where their task does not."""

@@ -1,10 +1,13 @@
 """A trained candidate with all that it takes to ask it something."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ablate.catalog import annotators
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
 from ablate.data.images import Colour
 from ablate.errors import UserError
@@ -18,7 +21,8 @@ from ablate.train.restore import load_trained
 class Answerer:
     """A model and the tokenizer it speaks through; `name` tells its weights from all others.
 
-    `canvas`, `padding`: how images are brought to one size, as in training (`as_array`).
+    `canvas`, `padding`: how images are brought to one size, as in training (`as_array`). `outputs`:
+    what annotators say of images, as its prompts show it (see `ablate.data.notes`).
     """
 
     model: Mllm
@@ -26,6 +30,7 @@ class Answerer:
     name: str
     canvas: int | None = None
     padding: Colour = MEAN_COLOUR
+    outputs: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def load(cls, folder: Path) -> "Answerer":
@@ -33,14 +38,25 @@ class Answerer:
         if not (folder / "spec.json").is_file():
             raise UserError(f"no trained candidate in {folder}: it holds no spec.json")
         model = load_trained(folder)
-        learnt_from = parse(read_json(folder / "spec.json")["spec"]["data"])
+        spec = read_json(folder / "spec.json")["spec"]
+        learnt_from = parse(spec["data"])
         return cls(
             model,
             load_tokenizer(model.spec.llm),
             folder.resolve().name,
             learnt_from.canvas,
             learnt_from.padding,
+            spec.get("outputs", ()),
         )
+
+    def require_silent(self) -> None:
+        """UserError where its prompts show what annotators say: an evaluation alone asks them."""
+        if self.outputs:
+            names = ", ".join(annotators.label(output["annotator"]) for output in self.outputs)
+            raise UserError(
+                f"{self.name} is shown what {names} of its outputs says of an image: it can be "
+                "scored in its study, but not be talked to, explained, exported or asked elsewhere"
+            )
 
     @property
     def own_canvas(self) -> int | None:

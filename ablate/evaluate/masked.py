@@ -17,7 +17,7 @@ from ablate.catalog import suites
 from ablate.evaluate.adapter import AblateLMM, Ask, Picture, name_of
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.masking import Masking
-from ablate.evaluate.score import Asked, asked_by, contained, run_task
+from ablate.evaluate.score import Asked, asked_by, contained, run_task, show_notes
 from ablate.files import read_json, write_json
 from ablate.store.masks import MASKED
 
@@ -81,14 +81,16 @@ def _ask(
 ) -> None:
     """Run `tasks`, writing the part of each: rows as of answers.jsonl, by mask."""
     [trained] = ctx.parents.values()
+    answerer = Answerer.load(trained)
     adapter = MaskedLMM(
-        Answerer.load(trained),
+        answerer,
         ctx.spec["masks"],
         ctx.spec["way"],
         batch_size=ctx.infra.get("micro_batch_size") or "auto",
         device=ctx.device,
         blank=suite.blank,
     )
+    show_notes(ctx, answerer, adapter, asked)
     sizes = {task.task: len(asked.questions[task.task]) for task in suite.tasks}
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)

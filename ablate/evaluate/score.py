@@ -27,6 +27,7 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.metrics import count_unread
+from ablate.data.notes import Notes
 from ablate.data.prepare import prepare
 from ablate.data.questions import prepare_own_questions, read_own_questions
 from ablate.errors import UserError
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
 
     from ablate.evaluate.adapter import AblateLMM
+    from ablate.evaluate.answerer import Answerer
     from ablate.worker.context import StepContext
 
 Row = dict[str, Any]
@@ -220,12 +222,13 @@ def _ask(
     done = total - sum(sizes[task.task] for task in tasks)
     [trained] = ctx.parents.values()
     adapter = AblateLMM(
-        Answerer.load(trained),
+        answerer,
         batch_size=ctx.infra.get("micro_batch_size") or "auto",
         device=ctx.device,
         blank=suite.blank,
         world=ctx.world,
     )
+    answerer = Answerer.load(trained)
     for task in tasks:
         adapter.known = known[task.task]
         adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
@@ -233,6 +236,7 @@ def _ask(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
+    show_notes(ctx, answerer, adapter, asked)
             result = run_task(adapter, task, asked)
             if asked.places:
                 answers = {
@@ -250,6 +254,21 @@ def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tup
     return {
         name: before[row["id"]] for name, row in _named_rows(task, asked) if row["id"] in before
     }
+
+def show_notes(
+    ctx: "StepContext", answerer: "Answerer", adapter: "AblateLMM", asked: Asked
+) -> None:
+    """Have the adapter show what annotators say of images, as in training."""
+    if notes := Notes.of(answerer.outputs, ctx.annotated):
+
+        def behind(name: tuple[str, int], images: int) -> Sequence[str]:
+            task, number = name
+            places = asked.places.get(task)
+            of = str(places[number] if places else number)
+            return notes.of_question(task, of, adapter.chat, images)
+
+        adapter.notes = behind
+
 
 
 def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[str, int], Row]]:
@@ -270,6 +289,7 @@ def run_task(
 
     started = time.monotonic()
     questions = asked.questions[task.task]
+    `adapter`: an `AblateLMM`, or another model of lmms-eval.
     results = simple_evaluate(
         model=adapter,
         tasks=[_named(task, asked)],

@@ -8,7 +8,7 @@ published pickles become safetensors on the way. Imports no torch before one doe
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from zipfile import BadZipFile, ZipFile
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import hub_encoders, llms
 from ablate.catalog import weights as hub
+from ablate.catalog.annotators import HUB
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
 from ablate.catalog.suites import SuiteTask
@@ -47,6 +48,10 @@ BESIDE = (
 """What else of its repository decides what a language model says, by patterns."""
 
 
+PROCESSOR = ("preprocessor_config.json", "processor_config.json", "image_processor_config.json")
+"""What an annotator's images are prepared by, where its repository has it."""
+
+
 @dataclass(frozen=True)
 class Need:
     """One thing that a study needs.
@@ -56,7 +61,7 @@ class Need:
     get: fetches it to there, or raises UserError; None if that takes a hand.
     """
 
-    kind: Literal["encoder", "llm", "data", "benchmark"]
+    kind: Literal["encoder", "llm", "annotator", "data", "benchmark"]
     names: tuple[str, ...]
     origin: str
     files: str
@@ -71,7 +76,8 @@ def needs(study: Study) -> list[Need]:
     But for models of no name of ours: without them it is no study (`repositories`, `towers`).
     """
     encoders = [need for need in _encoders(study) if not hub_encoders.repository(need.names[0])]
-    return [*encoders, *_llms(study), *_data(study), *_benchmarks(study)]
+    models = [*encoders, *_llms(study), *_annotators(study)]
+    return [*models, *_data(study), *_benchmarks(study)]
 
 
 def repositories(names: Iterable[str]) -> list[Need]:
@@ -103,14 +109,21 @@ def _tower(repository: str, names: tuple[str, ...]) -> Need:
 
 
 def require_weights(study: Study) -> None:
-    """Raise one `UserError` that lists the encoders and language models that are not here."""
-    absent = [need for need in (*_encoders(study), *_llms(study)) if not need.here]
+    """Raise one `UserError` that lists the encoders, language models and annotators that are not
+    here."""
+    absent = [need for need in _models(study) if not need.here]
     if absent:
         named = (f"{n.kind} {', '.join(n.names)} ({n.files} of {n.origin})" for n in absent)
         raise UserError(
             f"weights are missing: {'; '.join(named)}; `ablate fetch STUDY` gets them, "
             f"to {hub.weights_home()}"
         )
+
+
+def _models(study: Study) -> Iterator[Need]:
+    yield from _encoders(study)
+    yield from _llms(study)
+    yield from _annotators(study)
 
 
 def _encoders(study: Study) -> Iterator[Need]:
@@ -144,6 +157,17 @@ def _llm(name: str, repository: str, revision: str | None) -> Need:
     get = partial(_model, repository, revision, BESIDE)
     files = "weights, configuration, tokenizer"
     return Need("llm", (name,), repository, files, folder, here, get)
+
+
+def _annotators(study: Study) -> Iterator[Need]:
+    """The models of transformers that annotate, by their repositories."""
+    outputs = (output for design in study.designs for output in design.outputs)
+    models = {output["model"] for output in outputs if output["name"] == HUB}
+    for model in sorted(models):
+        if hub.REPOSITORY.fullmatch(model):
+            need = _llm(f"{HUB}:{model}", model, None)
+            get = partial(_model, model, None, (*BESIDE, *PROCESSOR))
+            yield replace(need, kind="annotator", get=get)
 
 
 def _data(study: Study) -> Iterator[Need]:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate.catalog import step_kinds
+from ablate.catalog import annotators, step_kinds
 from ablate.errors import UserError
 from ablate.home import Home
 from ablate.preflight.problems import from_error
@@ -49,6 +49,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
 
         checks: list[Callable[[StepContext], Iterable[Problem]]] = [
             _executors,
+            _annotators,
             _device,
             _trackers,
             check_models,
@@ -100,6 +101,22 @@ def _executors(ctx: "StepContext") -> Iterator[Problem]:
             load_executor(step_kinds.find(kind).executor)
         except Exception as error:  # whatever the import of another package raises
             yield from_error(f"kind of step '{kind}'", error, "mend the package that brings it")
+
+
+def _annotators(ctx: "StepContext") -> Iterator[Problem]:
+    """The annotators that cannot be loaded, or say nothing fit for a prompt of a grey image."""
+    import numpy as np
+
+    for choice in ctx.spec.get("annotators", ()):
+        name = f"annotator '{annotators.label(choice)}'"
+        try:
+            annotator = annotators.build(choice)
+            annotator.load("cpu")
+            texts = list(annotator.annotate([np.full((3, 128, 128), 127, dtype=np.uint8)]))
+            if len(texts) != 1 or not isinstance(texts[0], str):
+                yield Problem(f"{name} gives {texts!r}, not a text an image", "mend it")
+        except Exception as error:  # whatever a plug-in or a model's files raise
+            yield from_error(name, error, "mend it, or leave it out of the study")
 
 
 def _device(ctx: "StepContext") -> Iterator[Problem]:

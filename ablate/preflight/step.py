@@ -23,13 +23,14 @@ from ablate.errors import BrokenError, UserError
 from ablate.files import UNREADABLE, read_json, sha256_json, sizes_and_times, write_json
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
+from ablate.store.canonical import canonical
 from ablate.store.results import NoResults
-from ablate.store.steps import Step, ancestors, canonical, steps_for
+from ablate.store.steps import Step, ancestors, steps_for
 
 GROUPS = (
     *("fusion_zoo", "ablate.encoders", "ablate.encoder_families", "ablate.metrics"),
     *("ablate.objectives", "ablate.adapters", "ablate.proxies", "ablate.step_kinds"),
-    "ablate.trackers",
+    *("ablate.annotators", "ablate.trackers"),
     *(axis.registry.group for axis in AXES.values()),
 )
 """The entry points by which packages of others take part in a study."""
@@ -57,16 +58,21 @@ def preflight_step(study: Study) -> Step:
     """The step that tries out what any step of the study does.
 
     Its spec: the models, each with the shortest `max_length` it is given and its parts that any
-    stage trains whole, the data they learn from, by which objectives, the suite, the kinds of the
-    steps, the trackers that they have, and the environment of this process.
+    stage trains whole, the data they learn from, by which objectives, the suite, the annotators,
+    the kinds of the steps, the trackers that they have, and the environment of this process.
     """
     models: dict[str, dict[str, Any]] = {}
     data: dict[str, Any] = {}
     objectives: dict[str, Any] = {}
     evaluations: dict[str, Any] = {}
+    speaking: dict[str, Any] = {}
     kinds: dict[str, None] = {}
     for step in ancestors(_steps(study)):
         kinds[step.kind] = None
+        if step.kind == step_kinds.ANNOTATE:
+            choice = step.spec["annotator"]
+            speaking.setdefault(choice.text, choice)
+            continue
         if not step_kinds.find(step.kind).trains:
             evaluations = step.spec["suite"]
             continue
@@ -86,6 +92,7 @@ def preflight_step(study: Study) -> Step:
         "data": list(data.values()),
         "objectives": list(objectives.values()),
         "suite": evaluations,
+        **({"annotators": list(speaking.values())} if speaking else {}),
         "kinds": list(kinds),
         **({"trackers": trackers} if (trackers := study.infra.trackers()) else {}),
         "environment": sha256_json(_environment(study)),

@@ -20,7 +20,8 @@ from ablate.design import encoder_spec, llm_spec
 from ablate.files import read_json
 from ablate.proxies._interface import Evidence, Floats, View
 from ablate.proxies.cka import cka
-from ablate.store.steps import Part, Step
+from ablate.store.canonical import Part
+from ablate.store.steps import Step
 
 IMAGES, MIRRORED = 512, 128
 """Images that are looked at, and how many of them in mirror image, too."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ablate.catalog import step_kinds
+from ablate.catalog import annotators, step_kinds
 from ablate.catalog.axes import AXES
 from ablate.catalog.plugins import of_spec
 from ablate.design.objective import DEFAULT
@@ -28,7 +28,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 _SEVERE: Mapping[str, Severity] = MappingProxyType(
     {
         **dict.fromkeys(("encoders", "fusion", "llm", "data", "suite", "questions"), "error"),
-        **dict.fromkeys(AXES, "error"),
+        **dict.fromkeys((*AXES, "outputs"), "error"),
         **dict.fromkeys(("steps", "epochs", "samples", "train"), "error"),
         **dict.fromkeys(("adapters", "objective", "start"), "error"),
         **dict.fromkeys(("parameters", "trainable parameters", "git commit"), "note"),
@@ -129,6 +129,7 @@ def settings(candidate: CandidateResult) -> dict[str, str]:
         "start": _start(config),
     }
     stages = _stages(config)
+        "outputs": ", ".join(map(annotators.label, config.get("outputs", ()))) or "none",
     for name, value in config["recipe"].items():
         path = f"recipe.{name}"
         if name not in stages:

@@ -133,7 +133,8 @@ class CandidateResult:
     @cached_property
     def last_stages(self) -> tuple[StepResult, ...]:
         """The last stage of its training, once a seed: what its evaluation is of."""
-        return tuple(before for before, after in pairwise(self.steps) if not after.about.trains)
+        steps = [step for step in self.steps if step.about.trains or step.kind == EVALUATE]
+        return tuple(before for before, after in pairwise(steps) if not after.about.trains)
 
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:

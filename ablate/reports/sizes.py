@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ablate.catalog.step_kinds import EVALUATE
 from ablate.reports.model import CandidateResult
 
 
@@ -32,7 +33,7 @@ def size(candidate: CandidateResult) -> Size:
         next((step.record.get("result") or {} for step in reversed(steps)), {})
         for steps in (
             candidate.last_stages,
-            [step for step in candidate.steps if not step.about.trains],
+            [step for step in candidate.steps if step.kind == EVALUATE],
         )
     )
     tokens, seconds = trained.get("visual_tokens"), asked.get("seconds_generate")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ablate.catalog.adapters import label, labels
 from ablate.catalog.axes import AXES, Axis
+from ablate.catalog.step_kinds import EVALUATE
 from ablate.design.objective import DEFAULT
 from ablate.reports.contributions import contributions as contributions
 from ablate.reports.contributions import moves as moves
@@ -281,7 +282,7 @@ def facts(candidate: CandidateResult) -> dict[str, str | float | None]:
     of several divided by blanks; parameters; visual tokens of an image; answers that were not read.
     """
     measured = size(candidate)
-    keys = [step.key[:12] for step in candidate.steps if not step.about.trains]
+    keys = [step.key[:12] for step in candidate.steps if step.kind == EVALUATE]
     return {
         "key": " ".join(keys),
         "seeds": " ".join(map(str, candidate.config["seeds"])),

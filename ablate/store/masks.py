@@ -22,7 +22,7 @@ ALL_SUBSETS = 5
 
 def mask_step(evaluation: Step, way: str) -> Step:
     """Of the mixture that `evaluation` scores, on the same questions."""
-    [trained] = evaluation.parents.values()
+    [trained] = evaluation.trained_parents.values()
     spec: dict[str, Any] = {
         "suite": evaluation.spec["suite"],
         "way": way,
@@ -57,7 +57,7 @@ class MaskedRun:
     def load(cls, step: Step, folder: Path, record: Mapping[str, Any]) -> "MaskedRun":
         """From what the step has left in the store."""
         written = read_json(folder / MASKED)
-        [trained] = step.parents.values()
+        [trained] = step.trained_parents.values()
         encoders = trained.spec["model"]["encoders"]
         return cls(
             step.spec["way"],

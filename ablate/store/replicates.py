@@ -18,8 +18,9 @@ from ablate.home import Home
 from ablate.stats.noise import Noise, pooled, squares_within
 from ablate.store.answers import ANSWERS, Answers, Key, Replicates, repeated_sample, rows_in
 from ablate.store.artifacts import MANIFEST
+from ablate.store.canonical import Part
 from ablate.store.read_cache import ReadCache
-from ablate.store.steps import QUESTIONS, SHARE, Part, Step
+from ablate.store.steps import QUESTIONS, SHARE, Step, trained_roles
 
 Subject = tuple[str, str]
 """What training noise is of: a recipe and a suite, as hashes."""
@@ -46,8 +47,8 @@ def trained_by(step: Step) -> Trained:
     """What an evaluation is of, before it is made."""
     chain = []
     before = step
-    while before.parents:
-        before = before.parents[min(before.parents)]
+    while parents := before.trained_parents:
+        before = parents[min(parents)]
         chain.append((before.kind, before.spec))
     return _trained(chain, step.spec, step.key)
 
@@ -88,14 +89,15 @@ def _trained(
     (_, last), *_ = chain
     stages = [{"kind": kind, "stage": spec["stage"], "data": spec["data"]} for kind, spec in chain]
     common = {"stages": stages, "llm": last["model"]["llm"]}
-    design = {**common, "model": last["model"]}
+    shown = {"outputs": last["outputs"]} if "outputs" in last else {}
+    design = {**common, "model": last["model"], **shown}
     return Trained(_hash(common), _hash(design), _hash(asked), last["seed"], key)
 
 
 def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The specs of the trained steps behind a step, the last first; of pre-alignments one."""
     parents = spec["parents"]
-    for role in sorted(parents)[:1]:
+    for role in sorted(trained_roles(parents))[:1]:
         parent = parents[role]
         parent_spec = read_json(Home(home).store / parent["kind"] / parent["dirname"] / "spec.json")
         yield parent_spec

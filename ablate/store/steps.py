@@ -14,79 +14,17 @@ from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import fusion_zoo
-from ablate.catalog import plugins, step_kinds, suites
+from ablate.catalog import annotators, plugins, step_kinds, suites
 from ablate.catalog.axes import AXES
 from ablate.catalog.data_fingerprint import fingerprint
-from ablate.catalog.data_sources import DataSource
+from ablate.catalog.data_sources import DataSource, WorldData
 from ablate.config.study import Study
 from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.recipe import TrainingConfig
+from ablate.errors import UserError
 from ablate.parsing.validation import Fields
-
-PLAIN = frozenset({str, int, float, bool, type(None)})
-"""What JSON keeps as it is; a call for each of them is what making keys would take longest over."""
-
-
-def canonical(value: Any) -> str:
-    """`value` as JSON that is the same for the same value only: sorted, `1`, `1.0`, `"1"` differ.
-
-    Raises TypeError for what JSON would change or lose (tuples aside), ValueError for NaN.
-    """
-    _check(value)
-    return _JSON.encode(value)
-
-
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-_quoted = cache(_JSON.encode)
-
-
-def _check(value: Any) -> None:
-    if type(value) is dict or type(value) is Part:
-        for key, child in value.items():
-            if type(key) is not str:
-                raise TypeError(f"the key {key!r} is no string")
-            if type(child) not in PLAIN:
-                _check(child)
-    elif type(value) in {list, tuple}:
-        for child in value:
-            if type(child) not in PLAIN:
-                _check(child)
-    elif type(value) not in PLAIN:
-        raise TypeError(f"{value!r} has no canonical JSON")
-
-
-def _identity(value: Any) -> Any:
-    """`value` by content, not by place: what has a fingerprint or a checksum may move.
-
-    A published repository is no place but a name, and stays.
-    """
-    if isinstance(value, dict):
-        if "fingerprint" in value:
-            return {"fingerprint": value["fingerprint"]}
-        moves = value.get("sha256") and value.get("kind") != "published"
-        places = {"ref"} if moves else set()
-        return {
-            key: child if type(child) in PLAIN else _identity(child)
-            for key, child in value.items()
-            if key not in places
-        }
-    return [_identity(child) for child in value] if isinstance(value, list) else value
-
-
-class Part(dict[str, Any]):
-    """A part of specs, one object for all that share it, so that its share of keys is made once."""
-
-    @cached_property
-    def text(self) -> str:
-        """The canonical JSON of what it is by content."""
-        return canonical(_identity(dict(self)))
-
-
-def _text(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
-    return value.text if type(value) is Part else canonical(_identity(value))
+from ablate.store.canonical import Part, quoted, text_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +55,21 @@ class Step:
     def key(self) -> str:
         """sha256 of what determines the result, 64 hex digits."""
         parents = ",".join(
-            [f'{_quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())]
+            [f'{quoted(role)}:"{parent.key}"' for role, parent in sorted(self.parents.items())]
         )
-        spec = ",".join([f"{_quoted(name)}:{_text(self.spec[name])}" for name in sorted(self.spec)])
+        spec = ",".join(
+            [f"{quoted(name)}:{text_of(self.spec[name])}" for name in sorted(self.spec)]
+        )
         schema = step_kinds.find(self.kind).schema
         identity = (  # the canonical JSON of all four, put together of its parts
             f'{{"kind":"{self.kind}","parents":{{{parents}}},"schema":{schema},"spec":{{{spec}}}}}'
         )
         return hashlib.sha256(identity.encode()).hexdigest()
+
+    @property
+    def trained_parents(self) -> dict[str, "Step"]:
+        """The parents that trained a model: all but those that annotate what it is shown."""
+        return {role: self.parents[role] for role in trained_roles(self.parents)}
 
     @cached_property
     def dirname(self) -> str:
@@ -171,6 +116,11 @@ class Step:
         return cls(value["kind"], value["slug"], value["spec"], parents, value["stage"])
 
 
+def trained_roles(roles: Iterable[str]) -> list[str]:
+    """Those roles of a step's parents that trained a model."""
+    return [role for role in roles if not role.startswith(f"{step_kinds.ANNOTATE}:")]
+
+
 GROWN = "grown"
 SHARE, QUESTIONS = "share", "questions"
 """Where a step is done in part, what its stage or spec holds besides: how much of it is."""
@@ -203,7 +153,10 @@ def steps_for(
     if candidate.fidelity.questions < 1:
         suite[QUESTIONS] = candidate.fidelity.questions
     slug = _slug(candidate)
-    return [*steps, Step(step_kinds.EVALUATE, slug, suite, _roles(last, slug))]
+    annotated = _annotations(candidate, study.asks)
+    steps += annotated.values()
+    evaluation = Step(step_kinds.EVALUATE, slug, suite, _roles(last, slug) | annotated)
+    return [*dict.fromkeys(steps), evaluation]
 
 
 def _training(
@@ -235,7 +188,11 @@ def _training(
             ]
         else:
             spec = _spec(kind, model, _stage(words, share), source, seed)
-            before = [Step(kind, slug, spec, _roles(before, slug) | grown, called)]
+            annotated = _annotations(design, source) if stage.prompt != "plain" else {}
+            if annotated:
+                spec["outputs"] = _outputs(design)
+            steps += annotated.values()
+            before = [Step(kind, slug, spec, _roles(before, slug) | grown | annotated, called)]
             grown = {}
         steps += before
     return steps, before
@@ -252,6 +209,51 @@ def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
         parent.kind if parent.slug == slug else f"{parent.kind}:{parent.slug}": parent
         for parent in parents
     }
+
+
+def _annotations(design: Design, images: DataSource | suites.Suite) -> dict[str, Step]:
+    """What annotates the images of data, or of a suite, for a design; by its role in what shows
+    them."""
+    choices = [annotators.annotator_of(output) for output in design.outputs]
+    return {
+        f"{step_kinds.ANNOTATE}:{annotators.label(choice)}": _annotation(json.dumps(choice), images)
+        for choice in choices
+    }
+
+
+def _outputs(design: Design) -> list[dict[str, Any]]:
+    """How a prompt shows what each annotator says: `of` is the role of the step that has it."""
+    return [
+        {
+            "of": f"{step_kinds.ANNOTATE}:{annotators.label(output)}",
+            "annotator": annotators.annotator_of(output),
+            "template": output["template"],
+            "tokens": output["tokens"],
+        }
+        for output in design.outputs
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _annotation(annotator: str, images: DataSource | suites.Suite) -> Step:
+    """One object for all candidates. `annotator`: as JSON. UserError where it does not understand
+    what a suite asks about."""
+    choice = json.loads(annotator)
+    speaker = annotators.build(choice)
+    spec: dict[str, Any] = {"annotator": Part(choice), "weights": Part(speaker.weights())}
+    if isinstance(images, suites.Suite):
+        pictures = [task.task for task in (*images.published, *images.own)]
+        if pictures and speaker.drawn:
+            raise UserError(
+                f"outputs: {annotators.label(choice)} understands pages of the drawn world alone, "
+                f"and {pictures[0]} asks about others; take another annotator, such as hf:MODEL"
+            )
+        spec["suite"], name = _suite(images), images.name
+    else:
+        spec["data"] = _source(images)  # what a study calls its files is not of the step
+        name = images.name if isinstance(images, WorldData) else "conversations"
+    slug = f"{annotators.label(choice)} of {name}"
+    return Step(step_kinds.ANNOTATE, slug, spec | _code_of(("annotator", choice["name"])))
 
 
 def expert_design(design: Design, title: str) -> Design:

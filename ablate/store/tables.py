@@ -18,6 +18,7 @@ from ablate.catalog.step_kinds import EVALUATE
 from ablate.files import UNREADABLE, read_json
 from ablate.home import Home
 from ablate.store.answers import ANSWERS
+from ablate.store.steps import trained_roles
 
 Row = dict[str, Any]
 Columns = Mapping[str, str]
@@ -97,7 +98,7 @@ def candidates(home: Path) -> Iterator[Row]:
     for folder, record in evaluations(home):
         with contextlib.suppress(*UNREADABLE):  # what it was made of may be gone
             spec = read_json(folder / "spec.json")
-            parent = next(iter(spec["parents"].values()))
+            parent = spec["parents"][trained_roles(spec["parents"])[0]]
             trained = Home(home).store / parent["kind"] / parent["dirname"] / "spec.json"
             model = read_json(trained)["spec"]
             yield {

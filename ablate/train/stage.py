@@ -27,6 +27,7 @@ from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
+from ablate.data.notes import Notes
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.design.adapters import require_adaptable
 from ablate.design.objective import require_objective
@@ -191,6 +192,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
             Home(ctx.home).data,
             max_length=min(plan.max_length, model.spec.llm.context),
             tiles=model.tiles,
+            notes=Notes.of(ctx.spec.get("outputs", ()), ctx.annotated),
         )
     order = (
         GroupedOrder(data.lengths, data.has_image, plan.batch_size, ctx.spec["seed"])

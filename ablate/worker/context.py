@@ -9,8 +9,9 @@ from typing import Any
 from ablate.config.infra import Infra
 from ablate.home import Home
 from ablate.store.artifacts import Store
+from ablate.store.canonical import canonical
 from ablate.store.lease import Lease, LeaseLostError
-from ablate.store.steps import Step, canonical
+from ablate.store.steps import Step, trained_roles
 from ablate.worker.process_group import StepRanks
 
 
@@ -38,7 +39,8 @@ class RunContext:
 class StepContext:
     """What an executor is given: its inputs, the folder it fills, and whom to tell.
 
-    `parents`: committed folders by role; `work`: the payload goes here, and whatever lets a later
+    `parents`: committed folders by role, and `annotated` those of annotators, whose words prompts
+    show; `work`: the payload goes here, and whatever lets a later
     attempt go on; what lies in it at the end is the artifact. `infra`: how to run, never what.
     `world`: the processes that execute the step together, each with a context of its own. Only the
     leader has the step's `lease`: what the others say of progress and metrics is not heard.
@@ -58,7 +60,9 @@ class StepContext:
         self.step_kind, self.stage, self.slug, self.key = step.kind, step.name, step.slug, step.key
         # As the key has it: the order in which fields come moves the rounding of sums.
         self.spec = json.loads(canonical(step.spec))
-        self.parents = {role: store.folder(parent) for role, parent in step.parents.items()}
+        folders = {role: store.folder(parent) for role, parent in step.parents.items()}
+        self.parents = {role: folders[role] for role in trained_roles(folders)}
+        self.annotated = {role: folders[role] for role in folders.keys() - self.parents}
         self.work = work
         self.home = store.home
         self.drive = Home(store.home).drives / where.drive

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ablate.bake.encoder import COURSES, train_encoder
+from ablate.bake.heads import HEADS
 from ablate.bake.pages import ATTRIBUTES, crowded_scene, draw_pages, draw_scenes
 from ablate.bake.tasks import Instances, _redrawn, by_cell
 from ablate.catalog.bake_targets import TARGETS
@@ -55,7 +56,7 @@ def test_pages_of_training_and_held_out_digits_differ() -> None:
 
 
 def test_every_target_has_a_course() -> None:
-    assert set(TARGETS) == {"llama-micro", *COURSES}
+    assert set(TARGETS) == {"llama-micro", *COURSES, *HEADS}
 
 
 @pytest.mark.parametrize("name", sorted(COURSES))

@@ -34,6 +34,7 @@ class Context:
     device: str = "cpu"
     seen: list[tuple[int, int, str]] = field(default_factory=list)
     world: StepRanks = field(default_factory=StepRanks)
+    annotated: dict[str, Path] = field(default_factory=dict)
 
     @property
     def prefix(self) -> Path:

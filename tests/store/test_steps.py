@@ -15,8 +15,9 @@ from ablate.design import Candidate
 from ablate.design.fidelity import Fidelity
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
+from ablate.store.canonical import Part, by_content, canonical
 from ablate.store.results import StoredResults
-from ablate.store.steps import Part, Step, _identity, ancestors, canonical, steps_for
+from ablate.store.steps import Step, ancestors, steps_for
 
 SPEC = {"rate": 1e-3, "steps": 60, "train": {"llm": 1.0, "projector": 2}, "note": "é", "none": None}
 JSON = st.recursive(
@@ -96,7 +97,7 @@ def test_numbers_without_json_are_refused(value: float) -> None:
 @given(spec=st.dictionaries(st.text(), JSON))
 def test_a_key_is_that_of_the_whole_however_it_is_put_together(spec: dict[str, Any]) -> None:
     parts = {name: Part(one) if isinstance(one, dict) else one for name, one in spec.items()}
-    content = {name: _identity(one) for name, one in spec.items()}
+    content = {name: by_content(one) for name, one in spec.items()}
     whole = {"kind": "pretrain", "schema": 1, "parents": {}, "spec": content}
     key = hashlib.sha256(canonical(whole).encode()).hexdigest()
     assert Step("pretrain", "x", spec).key == Step("pretrain", "x", parts).key == key

@@ -16,6 +16,7 @@ EXAMPLES = {
 }
 
 OFFERS = {
+    "ablate.annotators": {"daylight": "daylight:Daylight"},
     "ablate.connectors": {"row_means": "row_means:RowMeans"},
     "ablate.encoder_families": {"patchy": "patchy:PatchyEncoder"},
     "ablate.encoders": {"patchy": "patchy:SPECS"},

@@ -46,6 +46,7 @@ class Context:
     world: StepRanks = field(default_factory=StepRanks)
     drive: Path = Path("no-driver")
     slug: str = "toy"
+    annotated: dict[str, Path] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
