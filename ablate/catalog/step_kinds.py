@@ -78,6 +78,13 @@ OURS = (
         colour="#d55e00",
         trains=False,
     ),
+    StepKind(
+        "reference",
+        "reference evaluation",
+        "ablate.evaluate.reference:evaluate_reference",
+        colour="#999999",
+        trains=False,
+    ),
     StepKind("bake", "baking", "ablate.bake.run:bake", colour="#000000", trains=False),
 )
 """Ours, in the order of a candidate's chain. The tokens of text are our guess: a caption in the
@@ -85,9 +92,9 @@ pairs, a few questions and answers in a conversation. The fit of `ablate.cost` t
 """
 PREFLIGHT, EVALUATE, FEATURES = "preflight", "evaluate", "features"
 """What comes before a study's first step, what ends every candidate's chain, what proxies see."""
-MASK, EXPLAIN, ANNOTATE = "mask", "explain", "annotate"
+MASK, EXPLAIN, ANNOTATE, REFERENCE = "mask", "explain", "annotate", "reference"
 """What tells which experts a trained mixture needs, and where they look; what turns images into
-text for prompts."""
+text for prompts, and what scores a model that is none of a study's candidates."""
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 _OURS = SimpleNamespace(**{kind.name: kind for kind in OURS})

@@ -34,9 +34,9 @@ class CostEstimate:
         }
         users = {candidate.name: candidate for candidate in status.candidates}
         self.costs = {
-            step.key: cost.step_cost(
-                status.study, users[status.used_by[step.key][0]], step, self.gpu
-            )
+            step.key: None
+            if step.kind == step_kinds.REFERENCE
+            else cost.step_cost(status.study, users[status.used_by[step.key][0]], step, self.gpu)
             for step in status.steps
         }
         self._smaller: dict[str, Step] = {}  # the share of a step before each, by its key

@@ -9,7 +9,7 @@ from ablate.catalog import published
 from ablate.catalog.adapters import label, labels
 from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import missing, rows
-from ablate.catalog.step_kinds import ANNOTATE
+from ablate.catalog.step_kinds import ANNOTATE, REFERENCE
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, read_status
@@ -117,6 +117,10 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
             for step in status.steps
         ],
         "totals": bill.totals(),
+        "references": [
+            {"name": reference.name, "what": reference.words}
+            for reference in status.study.references
+        ],
         "data": {
             name: {"rows": rows(source), "here": not missing(source)}
             for name, source in status.study.learnt_from.items()
@@ -167,6 +171,7 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
             + f"{to_do} to do; {shared} shared by several candidates.",
             *(f"failed: {status.reason(step)}" for step in status.failed),
             *(bill.words() if bill else ()),
+            *_references(status.study),
             *_adapted(status.candidates),
             *_beside_published(status),
             *(f"Note on {remark}" for remark in cost.remarks(status.candidates)),
@@ -206,8 +211,18 @@ def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
     return f"{bill.hours(step):,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
 
 
+def _references(study: Study) -> list[str]:
+    """The models that are shown beside candidates and are none, a line each."""
+    if not study.references:
+        return []
+    rows = [(reference.name, one_line(reference.words)) for reference in study.references]
+    return [columns(("REFERENCE", "SET APART: NEVER CHOSEN, NOT TRAINED HERE"), rows)]
+
+
 def _unknown(step: Step) -> str:
     """Why it is not known what a step costs."""
+    if step.kind == REFERENCE:
+        return "a reference: its size is not known here"
     if step.kind == ANNOTATE:
         return "its annotator is not here, or its data or suite does not declare how long it is"
     return "its data, or suite, does not declare how long it is"

@@ -91,6 +91,11 @@ def to_its_end(
     result = drive_study(study, command, lines or watching, folder)
     known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
     failures = list(dict.fromkeys(reason for candidate in known for reason in candidate.failures))
+    failures += [
+        f"reference {reference.name}: {reference.failure}"
+        for reference in result.references
+        if reference.failure
+    ]
     if lines:
         best = result.best and result.best.name
         path = str(reporting.build(result))

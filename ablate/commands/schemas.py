@@ -79,6 +79,7 @@ class Plan(BaseModel):
     steps: list[PlannedStep]
     totals: Row
     data: dict[str, DataSet]
+    references: list[dict[str, str]] = []
 
 
 class RunEvent(BaseModel):

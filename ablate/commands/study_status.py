@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablate.catalog.step_kinds import FEATURES
+from ablate.catalog.step_kinds import FEATURES, REFERENCE
 from ablate.commands.output import note
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
@@ -17,6 +17,7 @@ from ablate.search.explore import rounds_so_far
 from ablate.search.sieving import features_of
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.read_cache import ReadCache, signature
+from ablate.store.references import reference_steps
 from ablate.store.results import Evaluation, Failure, StoredResults, evaluation, first_failure
 from ablate.store.states import State, StepStates, StepStatus
 from ablate.store.steps import Step, ancestors
@@ -198,7 +199,11 @@ class StatusReader:
         for step in features_of(self.study).values():
             steps.setdefault(step.key, step)
             used_by[step.key] = list(chains)
-        ends = [*chains.values(), *([step] for step in steps.values() if step.kind == FEATURES)]
+        for name, step in reference_steps(self.study).items():
+            steps.setdefault(step.key, step)
+            used_by.setdefault(step.key, []).append(name)
+        alone = (step for step in steps.values() if step.kind in (FEATURES, REFERENCE))
+        ends = [*chains.values(), *([step] for step in alone)]
         standings = self.states.of_all(steps.values(), ends)
         known = (
             candidate for turn in rounds if not turn.provisional for candidate in turn.candidates

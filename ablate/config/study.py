@@ -20,6 +20,7 @@ from ablate.catalog.data_sources import DataSource, FileData, Files, MixData, Na
 from ablate.catalog.own_benchmarks import OwnBenchmark
 from ablate.config.infra import Infra
 from ablate.config.naming import study_id
+from ablate.config.references import Reference
 from ablate.design import Design, checked, require_distinct
 from ablate.errors import UserError, nearest
 from ablate.files import resolve_path
@@ -52,6 +53,7 @@ class Written(Fields):
     """What a study's YAML holds. `published`: the table of `reports/published.json` it repeats.
 
     `benchmarks`: its own, by name, beside those of the `suite` or in place of one.
+    `references`: closed or finished models that are shown beside its candidates.
     `seeds`: those of every candidate, or `auto`: one, and more for those whose decision is open.
     """
 
@@ -66,6 +68,7 @@ class Written(Fields):
     ] = (0,)
     explore: Explore
     published: str | None = None
+    references: Annotated[tuple[Reference, ...], Strict(False)] = ()
     infra: Infra = Infra()
 
 
@@ -199,6 +202,11 @@ def _checked(name: str, identifier: str, written: Written, tree: Located) -> Stu
     if written.published is not None:
         with error_location(tree, ["published"]):
             table = published.table(written.published)
+    with error_location(tree, ["references"]):
+        require_distinct(reference.name for reference in written.references)
+    for n, reference in enumerate(written.references):
+        with error_location(tree, ["references", n]):
+            _check_reference(reference, asked)
     with blamed(written.explore.kind, "check its fields"):
         explore = written.explore.resolved(Context(base, tree, written.data, table, tasks))
     fields = {key: getattr(written, key) for key in Written.model_fields}
@@ -210,6 +218,14 @@ def _checked(name: str, identifier: str, written: Written, tree: Located) -> Stu
         with error_location(tree, ["seeds"]):
             raise UserError(f"'{explore.kind}' chooses for itself; list the seeds, such as [0]")
     return Study(**{**fields, **changed}, name=name, id=identifier)
+
+
+def _check_reference(reference: Reference, asked: suites.Suite) -> None:
+    """UserError for one that there is nothing to show of."""
+    if reference.model is not None and asked.blank:
+        raise UserError(f"suite {asked.name} blanks images, which lmms-eval's own models do not do")
+    if reference.published is not None and not reference.scores(asked):
+        raise UserError(f"{reference.words} has no number of what suite {asked.name} asks")
 
 
 def _placed(name: str, source: DataSource, tree: Located) -> DataSource:

@@ -1,6 +1,6 @@
 """What a study still lacks: its rounds by what the store holds now, and the chains to make next."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ablate.search import sieving
 from ablate.search.explore import rounds_so_far
 from ablate.search.optuna_log import TrialLog
 from ablate.store.artifacts import BadArtifactError, Store
+from ablate.store.references import reference_steps
 from ablate.store.results import (
     Evaluation,
     Failure,
@@ -47,6 +48,7 @@ class Frontier:
         self._scores: dict[str, Evaluation] = {}
         self.labels: dict[str, RunLabels] = {}
         self.features = [*sieving.features_of(study).values()]
+        self.references = [*reference_steps(study).values()]
 
     @property
     def home(self) -> Path:
@@ -92,6 +94,7 @@ class Frontier:
                 if why := self.failure(step):
                     raise UserError(f"{sieving.WHERE}: features of {step.slug}: {why}")
                 yield [step]
+        yield from self._of_references(keys)
         for round_ in self.rounds():
             if round_.provisional and self.study.strategy.guesses:
                 continue
@@ -112,6 +115,12 @@ class Frontier:
                     ):
                         keys |= keys_of_chain
                         yield chain
+
+    def _of_references(self, taken: Collection[str]) -> Iterator[list[Step]]:
+        """Each reference that is not scored; of one that failed nothing else hangs on it."""
+        for step in self.references:
+            if step.key not in taken and not self.is_done(step) and not self.has_failed(step):
+                yield [step]
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.stored.steps(candidate)

@@ -75,6 +75,14 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
             _ask(ctx, suite, [task for task in suite.tasks if task.task in missing], asked)
     if not ctx.world.leads:
         return {}
+    scored = collect(ctx, suite, asked)
+    if not asked.places:
+        shutil.rmtree(ctx.prefix, ignore_errors=True)
+    return scored
+
+
+def collect(ctx: "StepContext", suite: suites.Suite, asked: "Asked") -> dict[str, Any]:
+    """What the parts of all tasks come to: see `evaluate`. Their folder is taken away."""
     parts = {task.task: read_json(asked.part(task)) for task in suite.tasks}
     rows = [row for part in parts.values() for row in part["rows"]]
     rows.sort(key=lambda row: (row["task"], row["id"]))
@@ -96,8 +104,6 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     named = [chosen for part in parts.values() for chosen in part.get("named", ())]
     shutil.rmtree(asked.work)
-    if not asked.places:
-        shutil.rmtree(ctx.prefix, ignore_errors=True)
     return {
         "scores": scores,
         "composite": composite,
@@ -126,7 +132,7 @@ class Asked:
 
     `sets`: the fingerprint of each set that is not drawn; `work`: where parts are kept until the
     end, and what lmms-eval writes; `places`: of a task's questions among all of its set, where a
-    share is asked.
+    share is asked; `model`: what lmms-eval calls who is asked, as prompts may be worded for it.
     """
 
     files: Sequence[Path]
@@ -134,6 +140,7 @@ class Asked:
     sets: Mapping[str, str]
     work: Path
     places: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    model: str = "ablate"
 
     def share(self, share: float) -> "Asked":
         """Where a share of each task's questions is asked."""
@@ -155,7 +162,7 @@ class Asked:
         from lmms_eval.tasks import TaskManager
 
         paths = [str(folder) for folder in self.files]
-        return TaskManager(include_path=paths, include_defaults=False, model_name="ablate")
+        return TaskManager(include_path=paths, include_defaults=False, model_name=self.model)
 
 
 def asked_by(ctx: "StepContext", suite: suites.Suite) -> Asked:
@@ -221,6 +228,7 @@ def _ask(
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)
     [trained] = ctx.parents.values()
+    answerer = Answerer.load(trained)
     adapter = AblateLMM(
         answerer,
         batch_size=ctx.infra.get("micro_batch_size") or "auto",
@@ -228,7 +236,7 @@ def _ask(
         blank=suite.blank,
         world=ctx.world,
     )
-    answerer = Answerer.load(trained)
+    show_notes(ctx, answerer, adapter, asked)
     for task in tasks:
         adapter.known = known[task.task]
         adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
@@ -236,7 +244,6 @@ def _ask(
             before + answered, total, task.task
         )
         with suppress(NothingToScoreError):
-    show_notes(ctx, answerer, adapter, asked)
             result = run_task(adapter, task, asked)
             if asked.places:
                 answers = {
@@ -247,13 +254,6 @@ def _ask(
             write_json(asked.part(task), {**result, **named, "taken_over": len(known[task.task])})
         done += sizes[task.task]
 
-
-def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tuple[str, int], str]:
-    """What a smaller share has answered of a task, as the adapter is told it."""
-    before = ctx.world.agree(share_of.answered(ctx.prefix / asked.part(task).name))
-    return {
-        name: before[row["id"]] for name, row in _named_rows(task, asked) if row["id"] in before
-    }
 
 def show_notes(
     ctx: "StepContext", answerer: "Answerer", adapter: "AblateLMM", asked: Asked
@@ -270,6 +270,13 @@ def show_notes(
         adapter.notes = behind
 
 
+def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tuple[str, int], str]:
+    """What a smaller share has answered of a task, as the adapter is told it."""
+    before = ctx.world.agree(share_of.answered(ctx.prefix / asked.part(task).name))
+    return {
+        name: before[row["id"]] for name, row in _named_rows(task, asked) if row["id"] in before
+    }
+
 
 def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[str, int], Row]]:
     """The task's questions, each with what the adapter calls it."""
@@ -278,10 +285,11 @@ def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[st
 
 
 def run_task(
-    adapter: "AblateLMM", task: suites.SuiteTask, asked: Asked, limit: int | None = None
+    adapter: Any, task: suites.SuiteTask, asked: Asked, limit: int | None = None
 ) -> dict[str, Any]:
     """One task through lmms-eval: {"value": the metric, "seconds", "rows": of answers.jsonl}.
 
+    `adapter`: an `AblateLMM`, or another model of lmms-eval.
     `limit`: how many of its questions are asked, the first; by default all.
     Raises `RuntimeError` where what comes back is not one finite score over all its questions.
     """
@@ -289,7 +297,6 @@ def run_task(
 
     started = time.monotonic()
     questions = asked.questions[task.task]
-    `adapter`: an `AblateLMM`, or another model of lmms-eval.
     results = simple_evaluate(
         model=adapter,
         tasks=[_named(task, asked)],

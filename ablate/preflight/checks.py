@@ -56,6 +56,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
             check_objectives,
             _data,
             check_scorers,
+            _references,
         ]
         for number, run_check in enumerate(checks, start=1):
             ctx.progress(number, len(checks), run_check.__name__.strip("_").replace("check_", ""))
@@ -117,6 +118,17 @@ def _annotators(ctx: "StepContext") -> Iterator[Problem]:
                 yield Problem(f"{name} gives {texts!r}, not a text an image", "mend it")
         except Exception as error:  # whatever a plug-in or a model's files raise
             yield from_error(name, error, "mend it, or leave it out of the study")
+
+
+def _references(ctx: "StepContext") -> Iterator[Problem]:
+    """The models beside candidates that lmms-eval does not know, or cannot import."""
+    from ablate.evaluate.reference import model_class
+
+    for model in ctx.spec.get("references", ()):
+        try:
+            model_class(model)
+        except UserError as error:
+            yield Problem(f"references: {error}", "")
 
 
 def _device(ctx: "StepContext") -> Iterator[Problem]:

@@ -93,11 +93,17 @@ def preflight_step(study: Study) -> Step:
         "objectives": list(objectives.values()),
         "suite": evaluations,
         **({"annotators": list(speaking.values())} if speaking else {}),
-        "kinds": list(kinds),
+        **({"references": apart} if (apart := _references(study)) else {}),
+        "kinds": [*kinds, *([step_kinds.REFERENCE] if _references(study) else [])],
         **({"trackers": trackers} if (trackers := study.infra.trackers()) else {}),
         "environment": sha256_json(_environment(study)),
     }
     return Step(step_kinds.PREFLIGHT, study.name, spec)
+
+
+def _references(study: Study) -> list[str]:
+    """The models of lmms-eval that are asked beside candidates."""
+    return sorted({reference.model for reference in study.references if reference.model})
 
 
 def passed(store: Store, step: Step) -> bool:

@@ -22,6 +22,7 @@ from ablate.design.objective import DEFAULT
 from ablate.files import sha256_json
 from ablate.reports.frame import framed
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
+from ablate.reports.references import unlike
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -62,8 +63,12 @@ def check(study: StudyResult) -> list[Finding]:
     In a search those of each round with the winner before, notes once for all rounds; else all.
     """
     varies = study.strategy.varies
+    apart = [
+        Finding("note", "reference", reference.name, unlike(reference))
+        for reference in study.references
+    ]
     if not study.strategy.goes_on:
-        return among(study.candidates, varies, f"{study.strategy.noun}s")
+        return apart + among(study.candidates, varies, f"{study.strategy.noun}s")
     findings = []
     for turn in (turn for turn in study.rounds if turn.candidates):
         before = study.reference(turn.candidates[0])
@@ -72,7 +77,7 @@ def check(study: StudyResult) -> list[Finding]:
         findings += [finding for finding in here if finding.severity != "note"]
     notes = among(study.candidates, varies, "all rounds")
     return _gravest_first(
-        [*findings, *(finding for finding in notes if finding.severity == "note")]
+        [*findings, *apart, *(finding for finding in notes if finding.severity == "note")]
     )
 
 
@@ -124,12 +129,12 @@ def settings(candidate: CandidateResult) -> dict[str, str]:
         "encoders": " + ".join(config["encoders"]),
         "fusion": words(config["fusion"]),
         **{name: words(config.get(name, axis.default)) for name, axis in AXES.items()},
+        "outputs": ", ".join(map(annotators.label, config.get("outputs", ()))) or "none",
         "llm": str(config["llm"]),
         "seeds": words(config["seeds"]),
         "start": _start(config),
     }
     stages = _stages(config)
-        "outputs": ", ".join(map(annotators.label, config.get("outputs", ()))) or "none",
     for name, value in config["recipe"].items():
         path = f"recipe.{name}"
         if name not in stages:

@@ -9,8 +9,9 @@ from typing import Any
 
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread
-from ablate.catalog.step_kinds import EVALUATE, MASK
+from ablate.catalog.step_kinds import EVALUATE, MASK, REFERENCE
 from ablate.config.published_rows import published_rows
+from ablate.config.references import Reference
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.errors import UserError
@@ -26,6 +27,8 @@ from ablate.reports.model import (
     StepResult,
     StudyResult,
 )
+from ablate.reports.references import ReferenceResult
+from ablate.reports.scoreboard import Scoreboard
 from ablate.search.explore import rounds_so_far
 from ablate.search.replay import replay
 from ablate.search.tabulated import paper_table
@@ -35,6 +38,7 @@ from ablate.store.explanations import load_explained
 from ablate.store.lease import Holding
 from ablate.store.masks import WAYS, MaskedRun, mask_step
 from ablate.store.read_cache import ReadCache, signatures
+from ablate.store.references import reference_step
 from ablate.store.replicates import Repetition, repetition, trained
 from ablate.store.results import (
     Evaluation,
@@ -82,12 +86,16 @@ def load(
     suite = study.asks
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
+    references, asked = _references(study, seen)
     suites.require_same_measure(
-        (candidate.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
-        for turn in rounds
-        for candidate in turn.candidates
-        for step in candidate.steps
-        if step.kind == EVALUATE and step.status == "done"
+        asked
+        + [
+            (candidate.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
+            for turn in rounds
+            for candidate in turn.candidates
+            for step in candidate.steps
+            if step.kind == EVALUATE and step.status == "done"
+        ]
     )
     return StudyResult(
         name=study.name,
@@ -114,6 +122,50 @@ def load(
         explained=load_explained(
             seen.store, ((candidate.point, seen.steps(candidate)[-1]) for candidate in known)
         ),
+        references=references,
+    )
+
+
+def _references(
+    study: Study, seen: "CachedResults"
+) -> tuple[tuple[ReferenceResult, ...], list[tuple[str, Mapping[str, Any]]]]:
+    """What is known of the study's references; and by what measure those were scored that were."""
+    tasks = [task.task for task in study.asks.tasks]
+    results, measures = [], []
+    for reference in study.references:
+        if reference.model is None:
+            scores = reference.scores(study.asks)
+            mean = sum(scores.values()) / len(tasks) if len(scores) == len(tasks) else None
+            results.append(ReferenceResult(reference.name, reference.words, True, scores, mean))
+            continue
+        step = reference_step(reference, study.asks)
+        now = seen.step(step, seen.states.of(step))
+        result = now.record.get("result") or {}
+        if now.status != "done":
+            why = str((now.record.get("error") or {}).get("message", ""))
+            failed = ReferenceResult(
+                reference.name, reference.words, False, status=now.status, failure=why
+            )
+            results.append(failed)
+            continue
+        measures.append((reference.name, suites.measure(step.spec, result.get("sets", {}))))
+        results.append(_scored_reference(reference, now, seen.answers(step)))
+    return tuple(results), measures
+
+
+def _scored_reference(reference: Reference, step: StepResult, answers: Answers) -> ReferenceResult:
+    result = step.record["result"]
+    scored = CandidateResult(
+        reference.name, 0, (), "", {"seeds": [0]}, (step,), seed_scores=(1.0,), runs=(answers,)
+    )
+    return ReferenceResult(
+        name=reference.name,
+        words=reference.words,
+        published=False,
+        scores={task: score["value"] for task, score in result["scores"].items()},
+        composite=float(result["composite"]),
+        interval=Scoreboard([scored]).score(scored),
+        answered=tuple(result["answered"]),
     )
 
 
@@ -355,7 +407,7 @@ class CachedResults(StoredResults):
         record = self.store.record(step)
         if record is None:
             return None
-        if step.kind == EVALUATE:
+        if step.kind in (EVALUATE, REFERENCE):
             folder = self.store.verified(step, record)
             return {"record": record, "marks": self._marked(step, folder, record)}
         return {"record": record} if self.store.sound(step, SMALL, record) else None

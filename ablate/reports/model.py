@@ -14,6 +14,7 @@ from ablate.catalog.noise_floors import Floors
 from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
 from ablate.redaction import redact
 from ablate.reports.fronts import undominated
+from ablate.reports.references import ReferenceResult
 from ablate.reports.scoreboard import Scoreboard
 from ablate.store.answers import Answers, Replicates, Rows
 from ablate.store.explanations import Explanations
@@ -253,7 +254,7 @@ class StudyResult:
     alone; `explained`: where they look for some answers. `published_choices`: those of
     the study's search over the published table that it repeats, `published_source` whose they are;
     or, where there are none, why. `objectives`: of a search that weighs several against each other
-    what each candidate comes to, by its name.
+    what each candidate comes to, by its name. `references`: models that are none of its candidates.
     """
 
     name: str
@@ -274,6 +275,7 @@ class StudyResult:
     published_choices: tuple[Contest, ...] = ()
     published_source: str = ""
     objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    references: tuple[ReferenceResult, ...] = ()
 
     def __repr__(self) -> str:
         scored = [candidate for candidate in self.candidates if candidate.composite is not None]

@@ -24,6 +24,8 @@ from ablate.reports.fragility import fragility as fragility
 from ablate.reports.frame import ends, estimate, framed, typed
 from ablate.reports.looks import left_out, look_lines
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
+from ablate.reports.references import lines as reference_lines
+from ablate.reports.references import references as references
 from ablate.reports.significance import below, marks, standing
 from ablate.reports.significance import significance as significance
 from ablate.reports.sizes import pareto_front, size
@@ -201,7 +203,15 @@ def caption(study: StudyResult) -> str:
 
 def notes(study: StudyResult) -> list[str]:
     """What stands below the main table."""
-    return [*fronts(study), *below(study), *marks(study), *look_lines(study), *left_out(study)]
+    apart = reference_lines(study)
+    return [
+        *apart,
+        *fronts(study),
+        *below(study),
+        *marks(study),
+        *look_lines(study),
+        *left_out(study),
+    ]
 
 
 def fronts(study: StudyResult) -> list[str]:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from ablate.home import Home
 from ablate.redaction import redact
-from ablate.reports import figures, looks, losses, significance, story
+from ablate.reports import figures, looks, losses, references, significance, story
 from ablate.reports.drawing import drawing
 from ablate.reports.formats import number
 from ablate.reports.frame import COLUMNS, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.page import ReportPage
-from ablate.reports.pages.common import path_of
+from ablate.reports.pages.common import path_of, table
 from ablate.reports.pages.fragility import fragility
 from ablate.reports.tables import columns_of, comparison, notes
 from ablate.search.optuna_log import JOURNAL
@@ -30,11 +30,13 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         f"{candidate.name}: {line}" for candidate in study.candidates for line in candidate.notes
     ]
     looked = looks.look_lines(study)  # they have their tables
-    span, below = _span(study), [*noted, *(line for line in notes(study) if line not in looked)]
+    elsewhere = {*looked, *references.lines(study)}
+    span, below = _span(study), [*noted, *(line for line in notes(study) if line not in elsewhere)]
     return {
         "heading": study.strategy.heading,
         "varied": [COLUMNS[name][0] for name in _varied(study)],
         "families": _families(study),
+        "references": table(references.references(study), references.CAPTION, "references"),
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
         "losses_caption": LOSSES,
