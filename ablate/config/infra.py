@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog import launchers, step_kinds
@@ -28,6 +36,8 @@ def _known_kind(kind: str) -> str:
 Kind = Annotated[str, AfterValidator(_known_kind)]
 DEEPSPEED = "0.19.8"
 """The oldest DeepSpeed that is used: an older one would count micro-batches itself, wrongly."""
+CHECKPOINT_MINUTES = 5.0
+"""Minutes of training that a kill costs at most."""
 
 
 class Infra(Fields):
@@ -36,6 +46,8 @@ class Infra(Fields):
     `devices`: processes of a step on each of `nodes`, with a GPU each where there are GPUs; they
     share its batches in the way `strategy` says. `micro_batch_size`: samples on a device at once
     (null: all that are its share); and questions, when it answers (null: what memory holds).
+    A state to go on from is saved after so many steps (null: whatever their number), and so many
+    minutes after the last.
     `tracker`: what shows metrics besides (`ablate list trackers`), by name or with its options.
     `kinds`: what is different for a kind of step, any of these fields; `driver` is the driver where
     it is a job, `preflight` what tries everything out before the first step, in one process.
@@ -49,11 +61,12 @@ class Infra(Fields):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: PositiveInt = 1
     nodes: PositiveInt = 1
-    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
+    strategy: Literal["ddp", "fsdp", "hsdp", "deepspeed"] = "ddp"
     micro_batch_size: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
     gradient_checkpointing: bool = False
-    checkpoint_every_steps: PositiveInt = 50
+    checkpoint_every_steps: PositiveInt | None = None
+    checkpoint_every_minutes: PositiveFloat = CHECKPOINT_MINUTES
     tracker: TrackerConfig | None = None
     kinds: dict[Kind, "Infra"] = Field(default={})
 
@@ -87,12 +100,12 @@ class Infra(Fields):
     @property
     def shares_of_weights(self) -> int:
         """Into how many shares a model's weights are cut, each of which one device holds."""
-        return self.processes if self.strategy == "fsdp" else 1
+        return {"fsdp": self.processes, "hsdp": self.devices}.get(self.strategy, 1)
 
     @property
     def shares_of_updates(self) -> int:
         """The same of gradients and moments."""
-        return 1 if self.strategy == "ddp" else self.processes
+        return self.processes if self.by_deepspeed else self.shares_of_weights
 
     @property
     def by_deepspeed(self) -> bool:

@@ -31,10 +31,10 @@ def require_adaptable(strategy: str, adapters: Mapping[Any, Mapping[str, Any]]) 
             "adapter; choose ddp or fsdp"
         )
     for part, adapter in adapters.items():
-        if strategy == "fsdp" and adapter["name"] == "qlora":
+        if strategy in ("fsdp", "hsdp") and adapter["name"] == "qlora":
             raise UserError(
-                f"strategy 'fsdp' shares out weights, but those of {part} are in four bits under "
-                "qlora; choose ddp"
+                f"strategy '{strategy}' shares out weights, but those of {part} are in four bits "
+                "under qlora; choose ddp"
             )
 
 

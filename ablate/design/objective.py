@@ -20,7 +20,7 @@ DEFAULT: Mapping[str, Any] = MappingProxyType({"name": "sft"})
 def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
     """UserError where processes that share a step in this way cannot train by the objective."""
     name = objective["name"]
-    if strategy not in ("fsdp", "deepspeed"):
+    if strategy not in ("fsdp", "hsdp", "deepspeed"):
         return
     shared = f"strategy '{strategy}' shares out weights, but objective '{name}'"
     if OBJECTIVES.says(name, "of_pairs"):

@@ -16,7 +16,8 @@ from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
 from ablate.humanize import duration, pace
 from ablate.trackers import Tracking
-from ablate.train import checkpoint, trunk
+from ablate.train import trunk
+from ablate.train.checkpoint import CheckpointWriter
 from ablate.train.module import Training
 from ablate.worker.process_group import StepRanks
 
@@ -29,7 +30,8 @@ LINES, QUIET = 20, 30.0
 
 
 class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
-    """After each optimiser step logs its metrics, reports progress, and now and then saves.
+    """After each optimiser step logs its metrics, reports progress, and now and then saves: after
+    `every` steps (None: not by their number), and so many minutes after the last time.
 
     Now and then it prints a line, too: the step, its loss and rates, the pace since the last line.
 
@@ -37,17 +39,29 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
     the rows it goes on from. The state after step `branch` is kept as the stage's `trunk`.
     """
 
-    def __init__(self, ctx: "StepContext", tracked: Tracking, every: int, branch: int = 0) -> None:
+    def __init__(
+        self,
+        ctx: "StepContext",
+        tracked: Tracking,
+        writer: CheckpointWriter,
+        every: int | None,
+        minutes: float,
+        branch: int = 0,
+    ) -> None:
         self.ctx = ctx
         self.tracked = tracked
+        self.writer = writer
         self.every = every
+        self.seconds = 60 * minutes
         self.branch = branch
+        self._saved = time.monotonic()
         self._taken_over = trunk.taken_over(ctx.work)
         self._logged = 0
         self._last_line = (0, 0.0)  # step and time of the last line
 
     def on_train_start(self, trainer: L.Trainer, module: Training) -> None:
-        self._last_line = (module.step, time.monotonic())
+        self._saved = time.monotonic()
+        self._last_line = (module.step, self._saved)
         self._keep_trunk(module, module.step)  # a kill may have come just before it was kept
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Training, *_: Any) -> None:
@@ -61,15 +75,23 @@ class MetricsAndCheckpoints(L.Callback):  # type: ignore[misc]
         self.ctx.progress(steps_here, steps, f"loss {module.metrics['loss']:.3f}")
         if module.world.leads:
             self._tell(step, module)
-        if step == self.branch or (step % self.every == 0 and step < module.steps):
-            optimizer = trainer.optimizers[0]
-            checkpoint.save(
-                module.states, step, module.parts, optimizer, module.world, module.fixed
-            )
+        self.writer.check()
+        if step == self.branch or (step < module.steps and self._due(step, module.world)):
+            self.writer.save(step, module.parts, trainer.optimizers[0])
+            self._saved = time.monotonic()
             self._keep_trunk(module, step)
+
+    def _due(self, step: int, world: StepRanks) -> bool:
+        """Whether to save after this step. What is due by the clock, which is the leader's, is put
+        off where the last state is still being written."""
+        if self.every and step % self.every == 0:
+            return True
+        late = time.monotonic() - self._saved >= self.seconds and not self.writer.busy
+        return bool(world.agree(late))
 
     def _keep_trunk(self, module: Training, step: int) -> None:
         if module.world.leads and step and step == self.branch:
+            self.writer.wait()
             trunk.keep(self.ctx.prefix, self.ctx.work, step)
 
     def _tell(self, step: int, module: Training) -> None:

@@ -10,8 +10,10 @@ one rename.
 """
 
 import shutil
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -28,21 +30,100 @@ from ablate.worker.process_group import StepRanks
 FOLDER = "checkpoint"
 """Where a step's states are, in the folder in which it is made."""
 WEIGHT = "weight"
+LOOK = 0.05
+"""Seconds between two looks whether the other processes have written their shares."""
 
 
-def save(
-    folder: Path,
-    step: int,
+class CheckpointWriter:
+    """Writes the states of a stage while it trains on, one at a time.
+
+    Training waits for a copy in the host's memory alone, which a thread of each process writes. The
+    leader's looks on until all shares are there, and then makes them the state: no process has to
+    meet another for it, and a kill finds this state whole or the one before.
+
+    fixed: the names in the parts of weights that do not learn, and are not kept.
+    """
+
+    def __init__(self, folder: Path, world: StepRanks, fixed: Collection[str] = ()) -> None:
+        self.folder, self.world, self.fixed = folder, world, fixed
+        self._copies: dict[str, Tensor] = {}
+        self._thread: Thread | None = None
+        self._error: Exception | None = None
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Let the last state come to be there, also where training ended with an error."""
+        if kind is None:
+            self.wait()
+        elif self._thread is not None:
+            self._thread.join()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a state is still being written: the leader's, by any process."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def save(self, step: int, parts: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> None:
+        """Begin to write the state after `step` steps, once the one before is there.
+
+        parts: the modules that are trained in the stage, by name.
+        """
+        self.wait()
+        tensors, sharers = _state(parts, optimizer, self.world, self.fixed)
+        self._copies = _on_host(tensors, self._copies)
+        draft = self.folder / f"{step}.partial"
+        with self.world.leader_first():
+            if self.world.leads:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+        self._thread = Thread(target=self._write, args=(step, draft, sharers), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the state is there, as is the next call of `check`."""
+        if self._thread is not None:
+            self._thread.join()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what a state could not be written for, such as the OSError of a full disk."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, step: int, draft: Path, sharers: int) -> None:
+        try:
+            if self.world.rank < sharers:
+                _write_share(draft / f"{self.world.rank}.safetensors", self._copies)
+            if self.world.leads:
+                while len(_files(draft)) < sharers:
+                    time.sleep(LOOK)
+                commit(self.folder, step)
+        except Exception as error:
+            self._error = error
+
+
+def commit(folder: Path, step: int) -> None:
+    """Make a draft whose files are all there the state after `step` steps; the one before goes."""
+    draft = folder / f"{step}.partial"
+    before = [path for path in folder.iterdir() if path != draft]
+    flush(draft)
+    shutil.rmtree(folder / str(step), ignore_errors=True)  # there only if it is damaged
+    draft.replace(folder / str(step))
+    flush(folder)
+    for path in before:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _state(
     parts: nn.ModuleDict,
     optimizer: torch.optim.Optimizer,
     world: StepRanks,
-    fixed: Collection[str] = (),
-) -> None:
-    """Write the state after `step` steps, durably, and remove the one before.
-
-    parts: the modules that are trained in the stage, by name; fixed: the names in them of weights
-    that do not learn, and are not kept.
-    """
+    fixed: Collection[str],
+) -> tuple[dict[str, Tensor], int]:
+    """This process's part of the state, by name, and how many processes have one."""
     tensors = {f"{WEIGHT}:{name}": tensor for name, tensor in _weights(parts, fixed).items()}
     of_rank: dict[str, Tensor] = {}
     for name, parameter in parts.named_parameters():
@@ -50,29 +131,37 @@ def save(
         moments = local_moments(parameter, optimizer) if cut else optimizer.state.get(parameter, {})
         named = {f"{kind}:{name}": tensor for kind, tensor in moments.items()}
         (of_rank if cut else tensors).update(named)
+    meshes = [tensor.device_mesh for tensor in tensors.values() if isinstance(tensor, DTensor)]
+    partitioned = any(map(is_partitioned, parts.parameters()))
+    # of a mesh of nodes and devices the first node's hold all
+    sharers = meshes[0].size(meshes[0].ndim - 1) if meshes else world.size if partitioned else 1
     of_rank |= {
         name: tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for name, tensor in tensors.items()
         if world.leads or isinstance(tensor, DTensor)
     }
-    draft = folder / f"{step}.partial"
-    with world.leader_first():
-        if world.leads:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-    if of_rank:
-        path = draft / f"{world.rank}.safetensors"
-        save_file({name: tensor.detach().contiguous() for name, tensor in of_rank.items()}, path)
-        flush(path)
-    world.gather()  # all have written
-    if world.leads:
-        before = [path for path in folder.iterdir() if path != draft]
-        flush(draft)
-        shutil.rmtree(folder / str(step), ignore_errors=True)  # there only if it is damaged
-        draft.replace(folder / str(step))
-        flush(folder)
-        for path in before:
-            shutil.rmtree(path, ignore_errors=True)
+    return of_rank, sharers
+
+
+def _on_host(tensors: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the tensors in the host's memory, in that of those made before where they fit."""
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = before.get(name)
+        if copy is None or (copy.shape, copy.dtype) != (tensor.shape, tensor.dtype):
+            copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+        copies[name] = copy.copy_(tensor.detach(), non_blocking=True)
+    if any(tensor.is_cuda for tensor in tensors.values()):
+        torch.cuda.synchronize()
+    return copies
+
+
+def _write_share(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a process's file, which is seen by its name once it is whole."""
+    draft = path.with_suffix(".partial")
+    save_file(dict(tensors), draft)
+    flush(draft)
+    draft.replace(path)
 
 
 def step_of(folder: Path) -> int:

@@ -3,9 +3,9 @@
 Each process sums the gradients of its share of the samples; once a step they are added up over all,
 so the step is that of one device with the whole batch. `ddp` keeps a whole model on every device.
 `fsdp` (torch's `fully_shard`) keeps a share of each tensor, of weights, gradients and moments, and
-brings a block's weights together while it is at work; the leader alone reads weights and sends them
-to the others a block at a time. `deepspeed` is in `ablate.train.zero`; `ablate.train.sharing` tells
-what each of them does otherwise.
+brings a block's weights together while it is at work; `hsdp` does so within each node. In both the
+leader alone reads weights and sends them to the others a block at a time. `deepspeed` is in
+`ablate.train.zero`; `ablate.train.sharing` tells what each of them does otherwise.
 """
 
 import os

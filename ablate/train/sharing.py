@@ -8,6 +8,7 @@ from lightning import LightningModule
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import distributed
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
 
 from ablate.config.infra import require_deepspeed
@@ -80,9 +81,23 @@ class Sharded(Shared):
     def lightning(self, world: StepRanks, device: str, clip: float, half: bool) -> Strategy:
         return ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
 
+    def mesh(self, module: LightningModule, world: StepRanks) -> DeviceMesh:
+        """The devices that hold a share each."""
+        mesh: DeviceMesh = module.device_mesh["data_parallel"]
+        return mesh
+
     def place_model(self, model: Mllm, module: LightningModule, world: StepRanks) -> bool:
-        shard(model, module.device_mesh["data_parallel"], world)
+        shard(model, self.mesh(module, world), world)
         return True
+
+
+class ShardedWithinNodes(Sharded):
+    """The same within each node, whose gradients are added up over the nodes (HSDP)."""
+
+    def mesh(self, module: LightningModule, world: StepRanks) -> DeviceMesh:
+        kind = module.device_mesh.device_type
+        shape = (world.nodes, world.devices)
+        return init_device_mesh(kind, shape, mesh_dim_names=("nodes", "devices"))
 
 
 class Zeroed(Shared):
@@ -116,5 +131,10 @@ class Zeroed(Shared):
         disconnect()
 
 
-SHARINGS: dict[str, type[Sharing]] = {"ddp": Shared, "fsdp": Sharded, "deepspeed": Zeroed}
+SHARINGS: dict[str, type[Sharing]] = {
+    "ddp": Shared,
+    "fsdp": Sharded,
+    "hsdp": ShardedWithinNodes,
+    "deepspeed": Zeroed,
+}
 """What `infra.strategy` names."""

@@ -23,6 +23,7 @@ from ablate.catalog.data_sources import parse, require
 from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.weights import weights_home
+from ablate.config.infra import CHECKPOINT_MINUTES
 from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
@@ -42,6 +43,7 @@ from ablate.trackers import Tracking, tracking
 from ablate.train import checkpoint, trunk
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
+from ablate.train.checkpoint import CheckpointWriter
 from ablate.train.devices import gather_full, process_group
 from ablate.train.features import use_features
 from ablate.train.module import Training
@@ -215,6 +217,7 @@ def _fit(
         sampler=range(module.step * batches.parts, module.steps * batches.parts),
         num_workers=ctx.infra.get("num_workers", 0),
     )
+    writer = CheckpointWriter(module.states, ctx.world, module.fixed)
     budgets = {name: part.budget for name, part in batches.data.parts.items()}
     options: dict[str, Any] = {
         **module.sharing.options(ctx.world, ctx.device, module.plan.clip, half),
@@ -225,7 +228,12 @@ def _fit(
         "callbacks": [
             BadImages(ctx.work / "bad-images.jsonl", budgets, ctx.world),
             MetricsAndCheckpoints(
-                ctx, tracked, ctx.infra.get("checkpoint_every_steps", 50), branch
+                ctx,
+                tracked,
+                writer,
+                ctx.infra.get("checkpoint_every_steps"),
+                ctx.infra.get("checkpoint_every_minutes", CHECKPOINT_MINUTES),
+                branch,
             ),
             RestoreSigterm(),
         ],
@@ -243,7 +251,8 @@ def _fit(
             trainer = L.Trainer(**options)
             if trainer.world_size != ctx.world.size:
                 raise RuntimeError(f"{trainer.world_size} processes, not {ctx.world.size}")
-            trainer.fit(module, loader)
+            with writer:
+                trainer.fit(module, loader)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning made an exit of Ctrl-C
             signal.signal(signal.SIGINT, interrupt)

@@ -24,7 +24,7 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any], more_memor
     if step_kinds.find(kind).trains:
         if not infra.get("gradient_checkpointing"):
             changes.append("infra.gradient_checkpointing to true")
-        if infra.get("strategy") != "fsdp":
+        if infra.get("strategy") not in ("fsdp", "hsdp"):
             changes.append("infra.strategy to fsdp over more infra.devices")
     return f"; set {', or '.join(changes)}" if changes else "; it takes a GPU with more memory"
 

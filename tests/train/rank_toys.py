@@ -29,7 +29,7 @@ def nothing(task: int) -> None:
 class Job:
     """A step, done below `home` by `tasks` processes after its parents and the steps `before` it.
 
-    `prepare` is called in each process.
+    They take themselves for those of so many `nodes`; `prepare` is called in each of them.
     """
 
     ctx: Context
@@ -37,6 +37,7 @@ class Job:
     tasks: int
     infra: dict[str, Any]
     prepare: Callable[[int], None] = nothing
+    nodes: int = 1
     before: tuple[Step, ...] = ()
     parents: dict[str, Step] = field(default_factory=dict)
 
@@ -94,8 +95,9 @@ class Job:
         torch.set_num_threads(1)  # the parent's threads are not there after a fork
         signal.signal(signal.SIGTERM, _stop)
         self.prepare(task)
-        team = ProcessGroup(task, self.tasks)
-        where = RunContext("cpu", {"devices": self.tasks, **self.infra}, whole_process=True)
+        team = ProcessGroup(task, self.tasks, self.nodes)
+        shape = {"devices": self.tasks // self.nodes, "nodes": self.nodes}
+        where = RunContext("cpu", {**shape, **self.infra}, whole_process=True)
         team.meet(self.home / "team")
         if team.leads:
             steps = [*self.before, *self.parents.values(), self.step]

@@ -97,6 +97,19 @@ def test_several_processes_do_the_steps_of_one(
     assert_close(shared, alone)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_two_nodes_share_weights_within_and_gradients_between_them(make_job: MakeJob) -> None:
+    alone = make_job("alone", steps=4).done()
+    infra = {"strategy": "hsdp", "checkpoint_every_steps": 2}
+    job = make_job("shared", 4, infra, steps=4).with_(nodes=2)
+    outcome = job.with_(prepare=dies(3, 3, lambda: killed_with(job, 2))).run()
+    assert outcome.status == "lost"
+    state = job.work / "checkpoint" / "2"
+    assert sorted(path.name for path in state.iterdir()) == ["0.safetensors", "1.safetensors"]
+    assert_close(job.done(), alone)
+
+
 @pytest.mark.usefixtures("llm_without_dropout")
 @pytest.mark.parametrize(
     ("fusion", "options", "strategy"),
@@ -194,6 +207,15 @@ def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def killed_with(job: Job, state: int) -> None:
+    """Killed as soon as this state of the job is there."""
+    deadline = time.monotonic() + 60
+    while not list(job.home.glob(f"work/*/*/*/checkpoint/{state}")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed()
+
+
 def failed() -> None:
     raise RuntimeError("out of something")
 
@@ -207,7 +229,7 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
     data, infra = with_text(tmp_path), {"strategy": strategy, "checkpoint_every_steps": 2}
     alone = make_job("alone", data=data).done()
     two = make_job("moved", 2, infra, data=data)
-    assert two.with_(prepare=dies(1, 10, killed)).run().status == "lost"
+    assert two.with_(prepare=dies(1, 10, lambda: killed_with(two, 4))).run().status == "lost"
     states = [path.name for path in (two.work / "checkpoint").iterdir()]
     assert states == ["4"]
     assert len(list((two.work / "checkpoint" / "4").iterdir())) == 2
@@ -252,7 +274,7 @@ def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for
 def test_a_state_goes_on_under_another_strategy(make_job: MakeJob, first: str, then: str) -> None:
     alone = make_job("alone").done()
     job = make_job("moved", 2, {"strategy": first, "checkpoint_every_steps": 2})
-    assert job.with_(prepare=dies(1, 10, killed)).run().status == "lost"
+    assert job.with_(prepare=dies(1, 10, lambda: killed_with(job, 4))).run().status == "lost"
     assert checkpoint.step_of(job.work / "checkpoint") == 4
     assert_close(job.with_(infra={**job.infra, "strategy": then}).done(), alone)
 

@@ -1,10 +1,12 @@
 """A step killed at any moment and run again ends as if nothing had happened."""
 
+import errno
 import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ EVENTS = [
     (Mllm, "forward"),
     (StepContext, "log"),
     (StepContext, "truncate_log"),
-    (checkpoint, "save"),
+    (checkpoint.CheckpointWriter, "save"),
+    (checkpoint, "commit"),
     (checkpoint, "save_file"),
     (Path, "replace"),
     (torch.optim.AdamW, "step"),
@@ -55,14 +58,13 @@ class Signal:
 
         for owner, name in EVENTS:
             setattr(owner, name, _between(event, getattr(owner, name)))
-        save = checkpoint.save
+        commit = checkpoint.commit
 
-        def keep(folder: Path, step: int, *more: Any) -> None:
-            save(folder, step, *more)
-            if task == 0:
-                shutil.copytree(folder / str(step), self.kept / str(step), dirs_exist_ok=True)
+        def keep(folder: Path, step: int) -> None:
+            commit(folder, step)
+            shutil.copytree(folder / str(step), self.kept / str(step), dirs_exist_ok=True)
 
-        checkpoint.save = keep  # type: ignore[assignment]
+        checkpoint.commit = keep
 
 
 def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +129,79 @@ def test_stopped_at_random_moments_it_ends_with_the_same_weights_moments_and_met
     if broken_images:
         found = [(one.artifact / "bad-images.jsonl").read_bytes() for one in (job, calm)]
         assert found[0] == found[1]
+
+
+def test_a_kill_while_a_state_is_written_costs_that_state_alone(
+    make_context: Make, tmp_path: Path
+) -> None:
+    """Training is a step further by then: it did not wait for the disk."""
+
+    def prepare(task: int) -> None:
+        write, log, ahead = checkpoint._write_share, StepContext.log, threading.Event()
+
+        def cut(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+            if path.parent.name != "4.partial":
+                return write(path, tensors)
+            path.with_suffix(".partial").write_bytes(b"half of")
+            assert ahead.wait(60)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def logged(context: StepContext, row: dict[str, Any]) -> None:
+            log(context, row)
+            if row["step"] == 5:
+                ahead.set()
+
+        checkpoint._write_share, StepContext.log = cut, logged  # type: ignore[method-assign]
+
+    context = make_context(steps=7)
+    infra = {"checkpoint_every_steps": 2}
+    calm = Job(context, tmp_path / "calm", 1, infra).done()
+    job = Job(context, tmp_path / "killed", 1, infra)
+    assert job.with_(prepare=prepare).run().status == "lost"
+    assert [row["step"] for row in job.rows(job.work)] == [1, 2, 3, 4, 5]
+    assert checkpoint.step_of(job.work / checkpoint.FOLDER) == 2
+    job.done()
+    assert_same(weights(job.artifact), weights(calm.artifact))
+    assert job.rows() == calm.rows()
+
+
+def test_what_is_due_by_the_clock_waits_for_the_state_that_is_being_written(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_context(steps=6, infra={"checkpoint_every_minutes": 1e-9})
+    write, commit, log = checkpoint._write_share, checkpoint.commit, ctx.log
+    ahead, states = threading.Event(), list[int]()
+
+    def late(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+        assert ahead.wait(60)
+        write(path, tensors)
+
+    def logged(row: dict[str, Any]) -> None:
+        log(row)
+        if row["step"] == 4:
+            ahead.set()
+
+    def kept(folder: Path, step: int) -> None:
+        commit(folder, step)
+        states.append(step)
+
+    monkeypatch.setattr(checkpoint, "_write_share", late)
+    monkeypatch.setattr(checkpoint, "commit", kept)
+    monkeypatch.setattr(ctx, "log", logged)
+    train(ctx)
+    assert states[0] == 1
+    assert not {2, 3} & set(states)
+
+
+def test_a_state_that_cannot_be_written_ends_the_step_with_the_reason(
+    make_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write_share", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(make_context(steps=6, infra={"checkpoint_every_steps": 2}))
 
 
 def test_a_step_that_ended_but_was_not_committed_may_run_again(make_context: Make) -> None:
