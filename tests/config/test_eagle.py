@@ -23,7 +23,7 @@ from fusion_zoo import FeatureMap, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS
 
 STUDIES = [name for name in study_names() if name.startswith("eagle/")]
-OURS = ["adapters", "connectors", "injection", "routing", "tiling"]
+OURS = ["adapters", "axes", "connectors", "injection", "outputs", "routing", "tiling"]
 """What the paper does not vary."""
 AXES = [f"eagle/{name}" for name in OURS]
 PAPER = [name for name in STUDIES if "/proxy/" not in name and name not in AXES]
