@@ -128,8 +128,9 @@ def _losses(model: "Mllm", batch: Batch, chosen: Tensor) -> Tensor:
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
     )
-    sums: Tensor = losses.view_as(targets).sum(1)
-    return sums / (targets != IGNORE_INDEX).sum(1).clamp(min=1)
+    learnt = (targets != IGNORE_INDEX).sum(1)
+    means: Tensor = losses.view_as(targets).sum(1) / learnt.clamp(min=1)
+    return means
 
 
 def _scores(model: "Mllm", batch: Batch) -> Tensor:
