@@ -74,7 +74,9 @@ def test_the_wheel_runs_a_study_beside_another_sweeps(installed: Path, tmp_path:
     checks = json.loads(run(installed, tmp_path, "doctor", "--json"))
     assert [one for one in checks if "another project" in one["found"]] == []
     assert "micro/rounds" in run(installed, tmp_path, "list", "studies")
-    study = ("micro/smoke", "--set", "explore.pool=[pix2struct-micro@128]")
+    changes = ["explore.pool=[pix2struct-micro@128]", "seeds=[0]", "base.recipe.prealign=null"]
+    changes += [f"base.recipe.{stage}.steps=2" for stage in ("pretrain", "finetune")]
+    study = ("micro/smoke", *(word for one in changes for word in ("--set", one)))
     run(installed, tmp_path, "run", *study, "--backend", "inline")
     table = run(installed, tmp_path, "table", *study, "--format", "csv")
     assert "pix2struct" in table

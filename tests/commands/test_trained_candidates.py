@@ -33,6 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ABLATE_HOME", str(home))
+        patch.setattr("ablate.commands.report.build", lambda study: "nowhere")
         assert ablate("run", "micro/smoke", "--backend", "inline", *SHORT).code == 0
     return home
 
