@@ -3,6 +3,7 @@
 Where CI is set, a test that skips fails: what it needs is missing. Only a GPU may be.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads only fight
+gc.set_threshold(50_000, 20, 20)  # at 700 it takes a fourteenth of all that tests compute
 # A shell's background job starts with Ctrl-C ignored, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # No time is promised, and a loaded machine is slow. All else is hypothesis's own profile: cases are
