@@ -13,6 +13,7 @@ class Home:
     drives/       what drivers leave for others (see `ablate.driver.sessions`)
     studies/      decisions and Optuna journals, by a study's id
     prefixes/     what steps done in part leave for the same steps at a larger share
+    votes.jsonl   which of two answers people found better
     data/         drawn worlds, prepared conversations and benchmarks
     remembered/   what was read of files that have not changed since: a cache
     reports/      HTML reports, by a study's id
@@ -90,6 +91,11 @@ class Home:
     def tracking(self) -> Path:
         """What trackers keep here, a folder each."""
         return self.path / "tracking"
+
+    @property
+    def votes(self) -> Path:
+        """Which of two answers people found better, a line a vote."""
+        return self.path / "votes.jsonl"
 
     @property
     def caches(self) -> Path:

@@ -364,6 +364,36 @@ def chat(
     chatting.chat(named, image, overrides or [])
 
 
+def demo(
+    named: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY[:CANDIDATE] STUDY[:CANDIDATE]]",
+            help="Two candidates; beside one stands the base of its study.",
+            autocompletion=completion.compared,
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Default: a free one.")] = 0,
+    open: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Ask two trained candidates the same about a picture, side by side on a local page.
+
+    Blind or not; each expert can be switched off, as `ablate mask` does by zeros. Pictures are your
+    own or those of the evaluation set. What is voted stays in the home, with a tally on the page.
+    Its address is printed, and only this machine can reach it; a Ctrl-C ends it.
+
+    \b
+    Examples:
+      ablate demo                                    the winner of micro/rounds, and its base
+      ablate demo micro/fusion:LLaVA-HR              beside the base of micro/fusion
+      ablate demo micro/rounds:best micro/blind:CLIP --open
+    """
+    from ablate.commands import demo as demonstration
+
+    demonstration.serve(named or [], overrides or [], port, open)
+
+
 def report(
     study: StudyName = DEFAULT_STUDY,
     single: Annotated[

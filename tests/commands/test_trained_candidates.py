@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,15 @@ import pytest
 import torch
 from in_process import Answer, ablate, conforms
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 from safetensors.torch import load_file
+from streamlit.testing.v1 import AppTest
 
+from ablate.commands.demo import subject_of
+from ablate.commands.trained import trained_candidate
+from ablate.evaluate.demo.contender import Contender
 from ablate.home import Home
+from ablate.store.votes import tallies
 from ablate.train.restore import load_trained
 
 Export = Callable[..., Answer]
@@ -215,3 +223,112 @@ def test_a_chat_answers_line_by_line_and_goes_on_after_a_mistake(
     assert told.code == 0, told
     assert told.out.count("\n") == 3
     assert "no image at nowhere.png" in told.err
+
+
+BASE = "micro/smoke:base"
+PLAIN = "micro/smoke:clip-micro@32"
+OVERRIDES = SHORT[1::2]
+
+
+def page(**subject: object) -> None:
+    """What the server of `ablate demo` runs."""
+    from ablate.evaluate.demo import page as page_of_demo
+
+    page_of_demo.page(**subject)  # type: ignore[arg-type]
+
+
+def test_the_page_answers_as_a_chat_and_votes_are_kept(
+    use: Export, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of([trained_candidate(named, OVERRIDES) for named in (BOTH, BASE)])
+    opened = AppTest.from_function(page, kwargs=subject, default_timeout=60).run()
+    assert [box.label for box in opened.checkbox] == [r"clip\-micro\@32", r"sam\-micro\@128"]
+    opened.toggle[0].set_value(False)
+    opened.button[0].click().run()
+    row = json.loads(Path(subject["answers"]).read_text().splitlines()[0])
+    for named, text in zip((BOTH, BASE), opened.text[1:3], strict=True):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(row["question"]))
+        asked = use("chat", named, "--image", str(Path(subject["images"]) / row["image"]))
+        assert text.value == asked.out.strip()
+    assert opened.text[3].value == f"Right would be: {row['truth']}"
+    opened.checkbox[0].uncheck()
+    opened.button[0].click().run()
+    opened.button[1].click().run()
+    assert not opened.exception
+    [counted] = tallies(trained)
+    assert counted == (PLAIN, f"{BOTH} without clip-micro@32", 0, 1, 0, 0)
+
+
+def test_an_expert_that_is_switched_off_is_masked(trained: Path, tmp_path: Path) -> None:
+    [folder] = Home(trained).store.glob("finetune/*sam*")
+    contender = Contender.load("it", folder)
+    assert (contender.experts, contender.fixed) == (["clip-micro@32", "sam-micro@128"], None)
+    Image.new("RGB", (128, 128), "red").save(tmp_path / "red.png")
+    content = (tmp_path / "red.png").read_bytes()
+    off = contender.reply("how many", content, contender.experts)
+    assert off.of == "it without clip-micro@32, sam-micro@128"
+    Image.new("RGB", (128, 128), "blue").save(tmp_path / "blue.png")
+    assert contender.reply("how many", tmp_path / "blue.png", contender.experts) == off
+    [base] = Home(trained).store.glob("finetune/clip-micro@32.*")
+    assert "a mixture of one" in (Contender.load("base", base).fixed or "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([BOTH, BASE, BASE], "a page is of two candidates"),
+        (["micro/smoke:bas"], "did you mean 'base'?"),
+        (["micro/smoke:base"], "is the base itself: name two candidates"),
+    ],
+)
+def test_what_a_page_cannot_be_of_is_a_line(use: Export, words: list[str], says: str) -> None:
+    told = use("demo", *words)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert says in told.err
+
+
+def test_without_streamlit_the_page_says_what_to_install(
+    use: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.commands.demo.find_spec", lambda name: None)
+    assert "pip install 'ablate-vlm[demo]'" in use("demo").err
+
+
+@pytest.mark.browser
+def test_a_browser_asks_votes_blind_and_switches_an_expert_off(trained: Path) -> None:
+    line = [sys.executable, "-m", "ablate", "demo", BOTH, BASE, *SHORT]
+    env = {**os.environ, "ABLATE_HOME": str(trained)}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=env) as server:
+        try:
+            assert server.stdout is not None
+            address = next(line.split()[1] for line in server.stdout if "URL:" in line)
+            assert address.startswith("http://127.0.0.1:")
+            _use_page(address, trained)
+        finally:
+            server.terminate()
+
+
+def _use_page(address: str, home: Path) -> None:
+    before = sum(row.blind for row in tallies(home))
+    with sync_playwright() as playwright:
+        args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=args)
+        opened = chromium.new_page(viewport={"width": 390, "height": 800})
+        outside: list[str] = []
+        near = (address.rpartition("/")[0], "data:", "blob:")
+        opened.on("request", lambda r: None if r.url.startswith(near) else outside.append(r.url))
+        opened.set_default_timeout(60_000)
+        opened.goto(address)
+        opened.get_by_role("button", name="Ask").click()
+        opened.get_by_role("button", name="As good").wait_for()
+        assert opened.get_by_text("Left:").count() == 0
+        opened.get_by_role("button", name="Left is better").click()
+        expect(opened.get_by_text("Left:")).to_be_visible(timeout=60_000)
+        opened.get_by_text("sam-micro@128", exact=True).click()
+        opened.get_by_role("button", name="Ask").click()
+        opened.get_by_role("button", name="As good").click()
+        expect(opened.get_by_text("without sam-micro@128").first).to_be_visible(timeout=60_000)
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+        assert outside == []
+        chromium.close()
+    assert sum(row.blind for row in tallies(home)) == before + 2
