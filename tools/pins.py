@@ -19,7 +19,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
-APART = "# DeepSpeed, in an environment of its own"
+APART = {
+    "deepspeed": "# DeepSpeed, in an environment of its own",
+    "small": "# SmolLM2, of which we need the file alone, and what would run it",
+}
+"""The extras that the environment of `make` is without."""
 HEAD = f"""\
 # Every package of `pip install -e '.[dev]'`, made by `make pins` for Python {", ".join(PYTHONS)}.
 """
@@ -64,7 +68,7 @@ def resolve(version: str, folder: Path) -> Resolved:
     subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
     report = folder / f"{version}.json"
     ask = ["install", "--dry-run", "--ignore-installed", "--report", str(report)]
-    subprocess.run([*pip, *ask, f"{ROOT}[dev,deepspeed]", *TOOLS], check=True)
+    subprocess.run([*pip, *ask, f"{ROOT}[{','.join(['dev', *APART])}]", *TOOLS], check=True)
     return read(json.loads(report.read_text(encoding="utf-8")))
 
 
@@ -91,20 +95,20 @@ def read(report: Mapping[str, object]) -> Resolved:
 
 def pins(answers: Mapping[str, Resolved]) -> Iterator[str]:
     """The lines of constraints.txt, from what each Python would install."""
-    everything = {name for resolved in answers.values() for name in resolved.versions}
-    base = {name for resolved in answers.values() for name in resolved.reached("dev")}
-    anywhere = {
-        name
-        for resolved in answers.values()
-        for name in resolved.reached("dev", "deepspeed", **MAC)
-    }
-    yield HEAD
-    for apart in (False, True):
-        if apart:
-            yield f"\n{APART}\n"
-        for name in sorted(everything - base if apart else everything & base):
+    everywhere = list(answers.values())
+    anywhere = {name for resolved in everywhere for name in resolved.reached("dev", *APART, **MAC)}
+    written: set[str] = set()
+    for extra, head in {
+        "dev": HEAD,
+        **{extra: f"\n{head}\n" for extra, head in APART.items()},
+    }.items():
+        yield head
+        names = {name for resolved in everywhere for name in resolved.reached(extra)}
+        known = {name for resolved in everywhere for name in resolved.versions}
+        for name in sorted(names & known - written):
             system = "" if name in anywhere else 'sys_platform == "linux"'
             yield from _lines(name, answers, system)
+        written |= names
 
 
 def _lines(name: str, answers: Mapping[str, Resolved], system: str) -> Iterator[str]:
@@ -128,17 +132,16 @@ def _for_pythons(those: list[str], asked: list[str]) -> str:
 
 
 def parse(text: str, extra: Iterable[str] = ()) -> dict[str, str]:
-    """The pins of constraints.txt that hold for this Python and system, by canonical name;
-    DeepSpeed's only where `extra` names it."""
-    base, _, apart = text.partition(APART)
-    wanted = [Requirement(line) for line in base.splitlines() if line and line[0] != "#"]
-    if "deepspeed" in extra:
-        wanted += [Requirement(line) for line in apart.splitlines() if line]
-    here = [
-        requirement
-        for requirement in wanted
-        if requirement.marker is None or requirement.marker.evaluate()
-    ]
+    """The pins of constraints.txt that hold for this Python and system, by canonical name; of those
+    apart what an `extra` names."""
+    here, wanted = [], True
+    heads = {head: name in extra for name, head in APART.items()}
+    for line in text.splitlines():
+        wanted = heads.get(line, wanted)
+        if wanted and line and line[0] != "#":
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate():
+                here.append(requirement)
     return {
         str(canonicalize_name(requirement.name)): str(requirement.specifier)[2:]
         for requirement in here

@@ -16,13 +16,14 @@ from ablate.catalog import encoder_layers, hub_encoders, timm_encoders
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
 from ablate.catalog import recent_encoders as recent
+from ablate.catalog import small_encoders as small
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.errors import UserError, nearest
 
 __all__ = ["EncoderSpec", "Weights", "matching", "resolve", "specs"]
 
 
-OURS = (*micro.SPECS, *paper.SPECS, *recent.SPECS)
+OURS = (*micro.SPECS, *small.SPECS, *paper.SPECS, *recent.SPECS)
 
 
 @cache

