@@ -10,8 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
+
+from pydantic_core import from_json
 
 from ablate.errors import UserError
 from ablate.home import Home
@@ -166,13 +170,21 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """The JSON value in the file `path`. Raises ValueError for what is none."""
-    text = retry_transient(lambda: path.read_text(encoding="utf-8"))
+    content = retry_transient(partial(read_bytes, path))
+    with suppress(ValueError):
+        return from_json(content)  # of many files their words are in memory once
     try:
-        return json.loads(text)
+        return json.loads(content.decode())  # also half a character, which a model may have said
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What the file holds."""
+    with FileIO(path) as file:
+        return file.readall()
 
 
 def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +192,7 @@ def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, SEAL: sha256_json(value)}
 
 
-def read_checked(path: Path) -> dict[str, Any] | None:
+def read_checked(path: Path | str) -> dict[str, Any] | None:
     """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
     try:
         value = read_json(path)
@@ -202,9 +214,9 @@ def retry_transient(read: Callable[[], Result]) -> Result:
     return read()
 
 
-def sha256_file(path: Path) -> str:
+def sha256_file(path: Path | str) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
-    with path.open("rb", buffering=0) as file:
+    with FileIO(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,6 +5,7 @@ counted here is in records, tables and decisions; of older records it is counted
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,8 +39,11 @@ def option_letter(answer: str) -> str | None:
 
 def count_unread(metrics: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many of the rows of `answers.jsonl` were not read, by task; `metrics`: by task."""
+    asked = Counter(
+        (row["task"], str(row.get("answer", "-"))) for row in rows if row["task"] in metrics
+    )  # few answers differ
     counts = dict.fromkeys(metrics, 0)
-    for row in rows:
-        if row["task"] in metrics and unread(metrics[row["task"]], row.get("answer", "-")):
-            counts[row["task"]] += 1
+    for (task, answer), count in asked.items():
+        if unread(metrics[task], answer):
+            counts[task] += count
     return counts

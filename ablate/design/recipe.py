@@ -274,14 +274,16 @@ def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
         else:
             beside.setdefault((side, anchor), []).append(name)
 
-    def walk(name: str) -> Iterator[str]:
-        for neighbour in beside.get(("before", name), ()):
-            yield from walk(neighbour)
-        yield name
-        for neighbour in beside.get(("after", name), ()):
-            yield from walk(neighbour)
-
-    ordered = [stage for name in free for stage in walk(name)]
+    ordered = [stage for name in free for stage in _with_beside(name, beside)]
     if lost := [name for name in written if name not in ordered]:
         raise _problem((lost[0],), f"stands beside itself, by way of {', '.join(lost)}")
     return ordered
+
+
+def _with_beside(name: str, beside: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[str]:
+    """A stage and all that stand directly before and after it, and these, in order."""
+    for neighbour in beside.get(("before", name), ()):
+        yield from _with_beside(neighbour, beside)
+    yield name
+    for neighbour in beside.get(("after", name), ()):
+        yield from _with_beside(neighbour, beside)

@@ -49,7 +49,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Located:
     """A value of the YAML tree with the place it was written at, such as `study.yaml:7`."""
 
@@ -59,11 +59,12 @@ class Located:
 
     def plain(self) -> Any:
         """The value without its places."""
-        if isinstance(self.value, dict):
-            return {key: child.plain() for key, child in self.value.items()}
-        if isinstance(self.value, list):
-            return [child.plain() for child in self.value]
-        return self.value
+        value = self.value
+        if type(value) is dict:
+            return {key: child.plain() for key, child in value.items()}
+        if type(value) is list:
+            return [child.plain() for child in value]
+        return value
 
     def at(self, path: Sequence[str | int]) -> "Located":
         """The value at `path`, or the deepest one on the way to it that exists."""

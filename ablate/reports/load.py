@@ -1,24 +1,20 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ablate.catalog import suites
-from ablate.catalog.metrics import count_unread
-from ablate.catalog.step_kinds import EVALUATE, MASK, REFERENCE
+from ablate.catalog.step_kinds import EVALUATE, MASK
 from ablate.config.published_rows import published_rows
 from ablate.config.references import Reference
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.errors import UserError
-from ablate.files import NO_FILE, read_json, sha256_json
 from ablate.files import home as default_home
 from ablate.home import Home
-from ablate.humanize import duration
+from ablate.reports.cached_results import CachedResults
 from ablate.reports.model import (
     CandidateResult,
     Contest,
@@ -32,27 +28,15 @@ from ablate.reports.scoreboard import Scoreboard
 from ablate.search.explore import rounds_so_far
 from ablate.search.replay import replay
 from ablate.search.tabulated import paper_table
-from ablate.store.answers import ANSWERS, Answers, Key, Rows, rows_in
+from ablate.store.answers import Answers
 from ablate.store.artifacts import Store
 from ablate.store.explanations import load_explained
-from ablate.store.lease import Holding
 from ablate.store.masks import WAYS, MaskedRun, mask_step
-from ablate.store.read_cache import ReadCache, signatures
 from ablate.store.references import reference_step
-from ablate.store.replicates import Repetition, repetition, trained
-from ablate.store.results import (
-    Evaluation,
-    Failure,
-    StoredResults,
-    evaluation,
-    first_failure,
-)
-from ablate.store.states import StepStates, StepStatus
-from ablate.store.steps import Step, ancestors
+from ablate.store.replicates import Repetition, repetition, trained_by
+from ablate.store.results import Evaluation
+from ablate.store.steps import ancestors
 from ablate.strategies import Round, propose
-
-SMALL = 2**22
-"""Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
 
 
 def load(
@@ -81,7 +65,7 @@ def load(
         if seen.states.of(seen.steps(candidate)[-1]).state != "done"
     )
     scored = [candidate for turn in rounds for candidate in turn.candidates if candidate.answered]
-    again = _repetition(scored, seen)
+    again = _repetition(known, scored, seen)
     seen.memory.keep()
     suite = study.asks
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
@@ -127,7 +111,7 @@ def load(
 
 
 def _references(
-    study: Study, seen: "CachedResults"
+    study: Study, seen: CachedResults
 ) -> tuple[tuple[ReferenceResult, ...], list[tuple[str, Mapping[str, Any]]]]:
     """What is known of the study's references; and by what measure those were scored that were."""
     tasks = [task.task for task in study.asks.tasks]
@@ -169,7 +153,7 @@ def _scored_reference(reference: Reference, step: StepResult, answers: Answers) 
     )
 
 
-def _masked(known: Sequence[Candidate], seen: "CachedResults") -> dict[str, list[MaskedRun]]:
+def _masked(known: Sequence[Candidate], seen: CachedResults) -> dict[str, list[MaskedRun]]:
     """What was found of the candidates under masks, of the first run of each that was tried."""
     runs: dict[str, list[MaskedRun]] = {}
     if not (Home(seen.store.home).store / MASK).is_dir():
@@ -187,20 +171,21 @@ def _masked(known: Sequence[Candidate], seen: "CachedResults") -> dict[str, list
     return runs
 
 
-def _repetition(scored: Sequence[CandidateResult], seen: "CachedResults") -> Repetition:
+def _repetition(
+    known: Sequence[Candidate], scored: Sequence[CandidateResult], seen: CachedResults
+) -> Repetition:
     """What tells training noise of this recipe and suite.
 
     Runs of a candidate that has several here are counted with it.
     """
-    evaluated = {
-        candidate: [step for step in candidate.steps if step.kind == EVALUATE]
-        for candidate in scored
-    }
-    home, memory = seen.store.home, seen.memory
-    folders = [step.folder for steps in evaluated.values() for step in steps if step.folder]
-    subjects = {made.subject for path in folders if (made := trained(home, path, memory))}
-    but = {step.key for steps in evaluated.values() if len(steps) > 1 for step in steps}
-    return repetition(home, subjects, but, memory)
+    evaluated = [
+        [step.key for step in candidate.steps if step.kind == EVALUATE] for candidate in scored
+    ]
+    keys = {key for each in evaluated for key in each}
+    steps = (seen.steps(candidate)[-1] for candidate in known)
+    subjects = {trained_by(step, seen.memory).subject for step in steps if step.key in keys}
+    but = {key for each in evaluated if len(each) > 1 for key in each}
+    return repetition(seen.store.home, subjects, but, seen.memory)
 
 
 def _published_choices(study: Study) -> tuple[tuple[Contest, ...], str]:
@@ -241,7 +226,7 @@ def _planned(study: Study, turns: Sequence[Round], last: int | None) -> int:
     return reached if reached < asked else max(study.rounds, asked)
 
 
-def _round(turns: Sequence[Round], seen: "CachedResults") -> RoundResult:
+def _round(turns: Sequence[Round], seen: CachedResults) -> RoundResult:
     """One round of one or several turns: what is whole of all of them, and what is not.
 
     Of a point that has whole runs a further one counts once its turn is decided.
@@ -301,7 +286,7 @@ def _base_name(study: Study, rounds: Sequence[RoundResult]) -> str:
     return next((name for name, trial in named if trial.design == study.base), first)
 
 
-def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> CandidateResult:
+def _candidate(name: str, seeds: Sequence[Candidate], seen: CachedResults) -> CandidateResult:
     """One design point: its seeds' steps together, their scores as means."""
     first = seeds[0]
     chains = [seen.steps(candidate) for candidate in seeds]
@@ -322,130 +307,13 @@ def _candidate(name: str, seeds: Sequence[Candidate], seen: "CachedResults") -> 
         }
     steps = ancestors(chain[-1] for chain in chains)
     standings = seen.states.of_all(steps, chains)
-    config = first.model_dump(mode="json", exclude={"name", "point", "round", "seed"})
     return CandidateResult(
         name=name,
         point=first.point,
         round=first.round,
         encoders=first.encoders,
         fusion=first.fused,
-        config={**config, "seeds": [candidate.seed for candidate in seeds]},
+        config={**seen.config(first), "seeds": [candidate.seed for candidate in seeds]},
         steps=tuple(seen.step(step, standings[step.key]) for step in steps),
         **known,
     )
-
-
-class CachedResults(StoredResults):
-    """A study's results, each artifact read once: checked whole, or as it was when it last was.
-
-    An artifact is remembered for as long as no file in it changes.
-    """
-
-    def __init__(self, store: Store, study: Study) -> None:
-        super().__init__(store, study)
-        path = Home(store.home).memory("artifacts", study.id)
-        self.memory = ReadCache(path, of="records, marks and what was not read")
-        self.states = StepStates(store, self._record)
-        self._marks: dict[str, Mapping[str, Any]] = {}
-        self._asked: dict[str, tuple[list[Key], list[str]]] = {}
-
-    def result(self, candidate: Candidate) -> Evaluation | Failure | None:
-        steps = self.steps(candidate)
-        last = self.states.of(steps[-1])
-        if last.state == "done" and last.record:
-            return evaluation(self.store, steps[-1], last.record)
-        return first_failure(steps, self.states)
-
-    def step(self, step: Step, now: StepStatus) -> StepResult:
-        """A step as the report shows it."""
-        folder: Path | None = self.store.folder(step)
-        if now.state != "done":
-            folder = work if (work := self.store.work(step)).is_dir() else None
-        identity = (step.kind, step.key, step.slug, step.dirname)
-        far = _far(now.holding) if now.holding else ""
-        return StepResult(
-            *identity, now.state, step.spec, now.record or {}, folder, far, step.stage
-        )
-
-    def answers(self, step: Step) -> Answers:
-        """The answers of an evaluate step that is done."""
-        marks = self._marks[step.key]
-        rows = partial(rows_in, self.store.file(step, ANSWERS))
-        if (name := marks["asked"]) not in self._asked:
-            asked = self.memory.get(name, name, lambda: _asked(rows()))
-            self._asked[name] = (
-                [(task, question) for task, question, _ in asked],
-                [image for *_, image in asked],
-            )
-        return Answers(*self._asked[name], marks["scores"], marks["weights"], rows)
-
-    def images(self, step: Step) -> Path | None:
-        """The folder of the images that an evaluate step asked about which is done."""
-        folder = self._marks[step.key]["images"]
-        return Home(self.store.home).data / folder if folder else None
-
-    def _record(self, step: Step) -> Mapping[str, Any] | None:
-        """The record of an artifact that is whole.
-
-        A trained part that is damaged is set aside, and its step counts as never done; so are
-        answers that are, and BadArtifactError says it.
-        """
-        try:
-            files = signatures(str(self.store.folder(step)))
-        except NO_FILE:
-            artifact = self._artifact(step)
-        else:
-            artifact = self.memory.get(step.key, files, partial(self._artifact, step))
-        if not artifact:
-            return None
-        self._marks[step.key] = artifact.get("marks", {})
-        record: Mapping[str, Any] = artifact["record"]
-        return record
-
-    def _artifact(self, step: Step) -> dict[str, Any] | None:
-        """What is to be remembered of an artifact that is whole."""
-        record = self.store.record(step)
-        if record is None:
-            return None
-        if step.kind in (EVALUATE, REFERENCE):
-            folder = self.store.verified(step, record)
-            return {"record": record, "marks": self._marked(step, folder, record)}
-        return {"record": record} if self.store.sound(step, SMALL, record) else None
-
-    def unread(self, steps: Sequence[Step]) -> dict[str, int]:
-        """By task how many answers of these evaluations were not read."""
-        counts: Counter[str] = Counter()
-        for step in steps:
-            counts.update(self._marks[step.key]["unread"])
-        return dict(counts)
-
-    def _marked(self, step: Step, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-        """What the answers are worth; their questions are remembered once for all candidates."""
-        scores = record["result"]["scores"]
-        rows = rows_in(self.store.file(step, ANSWERS))
-        asked = _asked(rows)
-        name = sha256_json(asked)
-        self.memory.get(name, name, lambda: asked)
-        note = folder / "data.json"
-        return {
-            "asked": name,
-            "scores": [row["score"] for row in rows],
-            "weights": [row["weight"] for row in rows],
-            "images": read_json(note)["folder"] if note.exists() else None,
-            "unread": count_unread({task: scores[task]["metric"] for task in scores}, rows),
-        }
-
-
-def _asked(rows: Rows) -> list[tuple[str, str, str]]:
-    """Task, id and image of each question."""
-    return [(row["task"], row["id"], row["image"]) for row in rows]
-
-
-def _far(now: Holding) -> str:
-    """How far a step is, and how long it still takes at its pace."""
-    if not now.done or not now.total:
-        return "starting"
-    progress = f"{now.done:,} of {now.total:,}"
-    if not now.seconds:
-        return progress
-    return f"{progress}, about {duration((now.total - now.done) * now.seconds / now.done)} left"

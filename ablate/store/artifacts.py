@@ -24,6 +24,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from ablate.home import Home
 from ablate.store.lease import Holding, Lease, LeaseLostError, Watch, look
 from ablate.store.steps import Step
 
-MANIFEST = "manifest.json"
+MANIFEST, RECORD = "manifest.json", "record.json"
 Record = Mapping[str, Any] | None
 """A step's record where it has been read, so that it is not read again."""
 NOBODY = 0
@@ -68,7 +69,7 @@ class Store:
 
     def folder(self, step: Step) -> Path:
         """Where the step's artifact lies once it is committed."""
-        return self._at.store.joinpath(step.kind, step.dirname)
+        return Path(f"{self._artifacts}/{step.kind}/{step.dirname}")
 
     def file(self, step: Step, name: str) -> str:
         """Where a file of the artifact lies; as text, for a look at ten thousand of them."""
@@ -99,11 +100,11 @@ class Store:
 
     def record(self, step: Step) -> dict[str, Any] | None:
         """The record of a committed step, or None."""
-        return _record(self.folder(step), step)
+        return _record(self.file(step, RECORD), step)
 
     def failure(self, step: Step) -> dict[str, Any] | None:
         """The record of the step's last failure, or None; a success takes it away."""
-        return _record(self.failed(step), step)
+        return _record(str(self.failed(step) / RECORD), step)
 
     def progress(self, step: Step) -> Holding | None:
         """How far a step is that someone works on now, or None."""
@@ -201,7 +202,7 @@ class Store:
         """
         work = self.attempt(step, lease.number if lease else NOBODY)
         _write(work / "spec.json", self._spec(step))
-        _write(work / "record.json", with_checksum(record))
+        _write(work / RECORD, with_checksum(record))
         (work / MANIFEST).unlink(missing_ok=True)
         paths = sorted(path for path in work.rglob("*") if path.is_file())
         paths = [path for path in paths if not lease or path.name != lease.token]
@@ -221,7 +222,7 @@ class Store:
         if not (work / MANIFEST).exists():
             return False
         with _ours():
-            if _mismatch(work, step, math.inf) is None:
+            if _mismatch(str(work), step, math.inf) is None:
                 self._publish(step, work, lease)
                 return True
             (work / MANIFEST).unlink()
@@ -244,7 +245,7 @@ class Store:
     def fail(self, step: Step, record: dict[str, Any]) -> None:
         """Keep the record of a failure; the work folder stays for the next attempt."""
         write_json(self.failed(step) / "spec.json", self._spec(step))
-        write_json(self.failed(step) / "record.json", with_checksum(record))
+        write_json(self.failed(step) / RECORD, with_checksum(record))
 
     def keep_log(self, step: Step, text: str) -> None:
         """Keep what a process printed that never came to the step, or died in it: `job-N.log`.
@@ -279,7 +280,7 @@ class Store:
         """What is wrong with an artifact (see `sound`)."""
         if (record or self.record(step)) is None and not self.committed(step):
             return "its record cannot be read"
-        return _mismatch(self.folder(step), step, up_to)
+        return _mismatch(self.file(step, ""), step, up_to)
 
     def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)
@@ -338,18 +339,18 @@ def _ours() -> Iterator[None]:
         raise LeaseLostError from None
 
 
-def _mismatch(folder: Path, step: Step, up_to: float) -> str | None:
+def _mismatch(folder: str, step: Step, up_to: float) -> str | None:
     """The first file that is not as the step's manifest says, in words.
 
     The content of files of more than `up_to` bytes is not looked at.
     """
-    manifest = read_checked(folder / MANIFEST)
+    manifest = read_checked(f"{folder}/{MANIFEST}")
     if manifest is None or manifest["key"] != step.key:
         return f"{MANIFEST} is damaged"
     for name, entry in manifest["files"].items():
-        path = folder / name
+        path = f"{folder}/{name}"
         try:
-            status = retry_transient(path.stat)
+            status = retry_transient(partial(os.stat, path))
         except NO_FILE:
             return f"{name} is missing"
         if not stat.S_ISREG(status.st_mode):
@@ -368,9 +369,9 @@ def _entry(path: Path, work: Path) -> tuple[str, dict[str, Any]]:
     return path.relative_to(work).as_posix(), size
 
 
-def _record(folder: Path, step: Step) -> dict[str, Any] | None:
-    """The step's record in `folder`; None if there is none, or not one that is whole."""
-    record = read_checked(folder / "record.json")
+def _record(path: str, step: Step) -> dict[str, Any] | None:
+    """The step's record in a file; None if there is none, or not one that is whole."""
+    record = read_checked(path)
     return record if record is not None and record["key"] == step.key else None
 
 

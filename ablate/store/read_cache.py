@@ -14,14 +14,17 @@ from typing import Any
 from pydantic_core import from_json  # reads ours in half the time that json takes
 
 from ablate.errors import UserError
-from ablate.files import UNREADABLE, retry_transient, write_atomic
+from ablate.files import UNREADABLE, atomic_file, retry_transient
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class ReadCache:
     """JSON values by name, each with the signatures of the files that it was made of.
 
     A cache and no more: it is written whole, the last writer wins, and one that is damaged, or not
-    `of` what is asked (the fields of a value, say), counts as empty.
+    `of` what is asked (the fields of a value, say), counts as empty. A line of its file is a value,
+    so that it is never in memory as a whole; the first says what it is of, the last is a checksum.
     """
 
     def __init__(self, path: Path, of: str) -> None:
@@ -40,18 +43,32 @@ class ReadCache:
         """Write down what is new, where that can be done."""
         if not self._new:
             return
-        text = json.dumps({"of": self.of, "known": self._known}, separators=(",", ":"))
         with suppress(OSError, UserError):  # full, read-only, in the way: it takes long again
-            write_atomic(self.path, f"{_checksum(text.encode())}\n{text}")
+            with atomic_file(self.path) as draft, draft.open("wb") as file:
+                checksum = hashlib.sha256()
+                for value in (self.of, *self._known.items()):
+                    line = _JSON.encode(value).encode() + b"\n"
+                    checksum.update(line)
+                    file.write(line)
+                file.write(checksum.hexdigest().encode())
             self._new = False
 
     @cached_property
     def _known(self) -> dict[str, Any]:
         """[what it was made of, the value] by name."""
+        known: dict[str, Any] = {}
+        checksum, before = hashlib.sha256(), b""
         try:
-            checksum, _, text = self.path.read_bytes().partition(b"\n")
-            stored = from_json(text) if checksum.decode() == _checksum(text) else {}
-            return dict(stored["known"]) if stored["of"] == self.of else {}
+            with self.path.open("rb") as file:
+                if from_json(before := next(file, b"")) != self.of:
+                    return {}
+                for line in file:
+                    checksum.update(before)
+                    before = line
+                    if line.endswith(b"\n"):
+                        name, value = from_json(line)
+                        known[name] = value
+            return known if before == checksum.hexdigest().encode() else {}
         except UNREADABLE:
             return {}
 
@@ -74,17 +91,15 @@ def signature(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def signatures(folder: str, within: str = "") -> list[list[Any]]:
-    """Path (after `within`) and `signature` of each file in `folder` and below, in order."""
-    listed: list[list[Any]] = []
+def folder_signature(folder: str) -> str:
+    """A hash of the path and the `signature` of each file in `folder` and below."""
+    return hashlib.sha256(repr(sorted(_signatures(folder, ""))).encode()).hexdigest()
+
+
+def _signatures(folder: str, within: str) -> Iterator[tuple[str, list[int]]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                listed += signatures(entry.path, f"{within}{entry.name}/")
+                yield from _signatures(entry.path, f"{within}{entry.name}/")
             else:
-                listed.append([f"{within}{entry.name}", *signature(entry.path)])
-    return sorted(listed)
-
-
-def _checksum(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()
+                yield f"{within}{entry.name}", signature(entry.path)

@@ -5,7 +5,7 @@ what is shipped of the same recipe and suite they are the noise floor of every s
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from ablate.home import Home
 from ablate.stats.noise import Noise, pooled, squares_within
 from ablate.store.answers import ANSWERS, Answers, Key, Replicates, repeated_sample, rows_in
 from ablate.store.artifacts import MANIFEST
-from ablate.store.canonical import Part
+from ablate.store.canonical import text_of
 from ablate.store.read_cache import ReadCache
 from ablate.store.steps import QUESTIONS, SHARE, Step, trained_roles
 
@@ -43,14 +43,19 @@ class Trained(NamedTuple):
         return self.recipe, self.suite
 
 
-def trained_by(step: Step) -> Trained:
-    """What an evaluation is of, before it is made."""
-    chain = []
-    before = step
-    while parents := before.trained_parents:
-        before = parents[min(parents)]
-        chain.append((before.kind, before.spec))
-    return _trained(chain, step.spec, step.key)
+def trained_by(step: Step, memory: ReadCache | None = None) -> Trained:
+    """What an evaluation is of, made or not; `memory` keeps it for `trained`."""
+
+    def read() -> Trained:
+        chain = []
+        before = step
+        while parents := before.trained_parents:
+            before = parents[min(parents)]
+            chain.append((before.kind, before.spec))
+        return _trained(chain, step.spec, step.key)
+
+    cached = _cached(step.dirname, read, memory)
+    return Trained(*cached) if cached else read()
 
 
 def trained(
@@ -73,8 +78,15 @@ def trained(
         except (*UNREADABLE, KeyError, TypeError, ValueError):
             return None
 
-    cached = memory.get(f"run {folder.name}", folder.name, read) if memory else read()
+    cached = _cached(folder.name, read, memory)
     return Trained(*cached) if cached else None
+
+
+def _cached(
+    dirname: str, read: Callable[[], Trained | None], memory: ReadCache | None
+) -> Sequence[Any] | None:
+    """What an evaluation is of, by its folder: what such a name stands for never changes."""
+    return memory.get(f"run {dirname}", dirname, read) if memory else read()
 
 
 def _whole(stage: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,11 +99,17 @@ def _trained(
     """`chain`: kind and spec of the trained steps of an evaluation, the last first; `asked`: its
     own spec."""
     (_, last), *_ = chain
-    stages = [{"kind": kind, "stage": spec["stage"], "data": spec["data"]} for kind, spec in chain]
-    common = {"stages": stages, "llm": last["model"]["llm"]}
-    shown = {"outputs": last["outputs"]} if "outputs" in last else {}
-    design = {**common, "model": last["model"], **shown}
-    return Trained(_hash(common), _hash(design), _hash(asked), last["seed"], key)
+    model = last["model"]
+    stages = ",".join(
+        f'{{"data":{text_of(spec["data"])},"kind":"{kind}","stage":{text_of(spec["stage"])}}}'
+        for kind, spec in chain
+    )  # canonical JSON, put together of its parts
+    llm = f'"llm":{text_of(model["llm"])}'
+    recipe = f'{{{llm},"stages":[{stages}]}}'
+    shown = f',"outputs":{text_of(last["outputs"])}' if "outputs" in last else ""
+    design = f'{{{llm},"model":{text_of(model)}{shown},"stages":[{stages}]}}'
+    suite = ",".join(f'"{name}":{text_of(asked[name])}' for name in sorted(asked))
+    return Trained(_hash(recipe), _hash(design), _hash(f"{{{suite}}}"), last["seed"], key)
 
 
 def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -104,9 +122,8 @@ def _chain(home: Path, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _chain(home, parent_spec)
 
 
-def _hash(value: Any) -> str:
-    """A hash of the canonical JSON by content: data that moved are the same."""
-    return hashlib.sha256(Part(value).text.encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Repetition(NamedTuple):

@@ -123,7 +123,7 @@ class StoredResults:
     def __init__(self, store: Store, study: Study) -> None:
         self.store, self.study = store, study
         self._steps: dict[str, list[Step]] = {}
-        self._texts = Texts()
+        self.texts = Texts()
         self._former_scores: dict[str, float | None] = {}
 
     @property
@@ -133,7 +133,7 @@ class StoredResults:
     def steps(self, candidate: Candidate) -> list[Step]:
         """The candidate's steps, made once: a thousand candidates' keys take a while."""
         if candidate.name not in self._steps:
-            self._steps[candidate.name] = steps_for(candidate, self.study, self._texts)
+            self._steps[candidate.name] = steps_for(candidate, self.study, self.texts)
         return self._steps[candidate.name]
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:

@@ -133,11 +133,19 @@ class Texts:
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[Fields, str]] = {}  # the part, too: its id stays its own
+        self._parsed: dict[str, Any] = {}
 
     def __call__(self, part: Fields) -> str:
         if id(part) not in self._made:
             self._made[id(part)] = part, part.model_dump_json()
         return self._made[id(part)][1]
+
+    def parsed(self, part: Fields) -> Any:
+        """The same as a value, one object for all parts that say the same."""
+        text = self(part)
+        if text not in self._parsed:
+            self._parsed[text] = json.loads(text)
+        return self._parsed[text]
 
 
 def steps_for(

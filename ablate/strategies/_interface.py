@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -60,7 +60,8 @@ class Context:
     """The study that a strategy's fields stand in, to check them against.
 
     `base`: its base design, checked; `tree`: the study as written; `data`: its sources by name;
-    `published`: the published table that it names; `tasks`: those of its suite.
+    `published`: the published table that it names; `tasks`: those of its suite. `parts`: fusions
+    and recipes of its variants, by what they say.
     """
 
     base: Design
@@ -68,6 +69,7 @@ class Context:
     data: Mapping[str, DataSource]
     published: Table | None
     tasks: tuple[str, ...] = ()
+    parts: dict[str, Fields] = field(default_factory=dict, repr=False)
 
     def at(self, *path: str | int) -> AbstractContextManager[None]:
         """Puts file, line and field before an error raised inside; `path`: below `explore`."""
@@ -93,11 +95,21 @@ class Context:
         return tuple(encoders)
 
     def variant(self, changes: Mapping[str, Located]) -> Design:
-        """The base with these values at their dotted paths, checked; errors point to the values."""
+        """The base with these values at their dotted paths, checked; errors point to the values.
+
+        Variants share the parts that are equal: of thousands the memory is small, and what is made
+        of a part, such as its JSON, is made once.
+        """
         tree = self.tree.value["base"]
         for path, value in changes.items():
             tree = assign(tree, path, value, value.where)
-        return checked(validated(Design, tree, ["base"]), tree, self.data)
+        design = checked(validated(Design, tree, ["base"]), tree, self.data)
+        parts = {"fusion": design.fusion, "recipe": design.recipe}
+        shared = {
+            name: self.parts.setdefault(part.model_dump_json(), part)
+            for name, part in parts.items()
+        }
+        return design.model_copy(update=shared)
 
     def check_budgets(self, field: str, budgets: Sequence[Fidelity]) -> None:
         """Raise UserError unless each of the budgets in a field is less than the next, and the last

@@ -14,7 +14,7 @@ from in_process import ablate
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
 from ablate.files import read_checked, with_checksum, write_json
-from ablate.store.read_cache import ReadCache, signature, signatures
+from ablate.store.read_cache import ReadCache, folder_signature
 
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 
@@ -70,10 +70,10 @@ def test_a_byte_that_changes_in_a_file_of_any_depth_is_in_its_signature(tmp_path
     deep = tmp_path / "a" / "b" / "c.txt"
     deep.parent.mkdir(parents=True)
     deep.write_text("once upon a time")
-    before = signatures(str(tmp_path))
-    assert before == [["a/b/c.txt", *signature(str(deep))]]
+    before = folder_signature(str(tmp_path))
+    assert folder_signature(str(tmp_path)) == before
     flip(deep)
-    assert signatures(str(tmp_path)) != before
+    assert folder_signature(str(tmp_path)) != before
 
 
 def answers(home: Path) -> list[Path]:
@@ -168,7 +168,7 @@ def test_what_stays_is_neither_hashed_nor_parsed_again(
     for costly in (
         "ablate.store.artifacts.sha256_file",
         "ablate.store.artifacts._record",
-        "ablate.reports.load.rows_in",
+        "ablate.reports.cached_results.rows_in",
     ):
         monkeypatch.setattr(costly, lambda *given: never())
     assert ablate("table", *STUDY, "--json") == before
