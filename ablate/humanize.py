@@ -1,4 +1,4 @@
-"""Numbers as people say them: counts, durations, paces, the time of day."""
+"""Numbers as people say them: counts, sizes, durations, paces, the time of day."""
 
 import time
 
@@ -8,6 +8,14 @@ def count(number: int) -> str:
     if number >= 10**9:
         return f"{number / 10**9:.2f} B"
     return f"{number / 10**6:.0f} M" if number >= 10**7 else f"{number / 10**6:.2f} M"
+
+
+def size(held: int) -> str:
+    """`312 B`, `4.0 MiB` or `1.3 GiB`: so many bytes."""
+    for unit, each in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if held >= each:
+            return f"{held / each:.1f} {unit}"
+    return f"{held} B"
 
 
 def duration(seconds: float) -> str:

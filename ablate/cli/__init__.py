@@ -38,7 +38,7 @@ def options(
 
 for command in (
     *(studies.run, studies.retry, studies.plan, studies.fetch, studies.status, studies.logs),
-    *(studies.cancel, machine.list_, results.table, results.query, results.replay),
+    *(studies.cancel, studies.clean, machine.list_, results.table, results.query, results.replay),
     *(results.proxy, results.compare, results.noise, results.export, results.mask, results.explain),
     *(results.chat, results.demo, results.report),
     *(machine.doctor, machine.bake, machine.schema),

@@ -227,3 +227,26 @@ def cancel(study: StudyName = DEFAULT_STUDY, overrides: Overrides = None) -> Non
     from ablate.commands.cancel import cancel as end
 
     raise typer.Exit(end(study, overrides or []))
+
+
+def clean(
+    study: StudyName = DEFAULT_STUDY,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only list what would go.")
+    ] = False,
+) -> None:
+    """Remove what candidates left that were tried in part and given up, and print how large it was.
+
+    That is the state from which a larger share would go on (`prefixes/`), of rounds that are
+    decided. What a candidate may still need stays: of a round that is open, of one that failed or
+    has not ended. Results stay, too.
+
+    \b
+    Examples:
+      ablate clean my/study.yaml --dry-run
+      ablate clean my/study.yaml
+    """
+    from ablate.commands import clean as cleaning
+
+    cleaning.run(study, overrides or [], dry_run)

@@ -86,6 +86,10 @@ class Store:
         folders = (self.attempt(step, number) for number in tried)
         return next(filter(Path.is_dir, folders), self.attempt(step, NOBODY))
 
+    def prefix(self, step: Step) -> Path:
+        """What a smaller share of the step leaves for a larger one, whatever the shares are."""
+        return self._at.prefixes / step.kind / step.whole.dirname
+
     def leases(self, step: Step) -> Path:
         """The step's lease (see `ablate.store.lease`)."""
         return self._at.leases / step.kind / step.dirname

@@ -66,7 +66,7 @@ class StepContext:
         self.work = work
         self.home = store.home
         self.drive = Home(store.home).drives / where.drive
-        self.prefix = Home(store.home).prefixes / step.kind / step.whole.dirname
+        self.prefix = store.prefix(step)
         self.infra = where.of(step.kind).model_dump(mode="json")
         self.world = world
         shares = where.device == "cuda" and world.size > 1

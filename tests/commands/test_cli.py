@@ -15,7 +15,7 @@ from ablate.commands.options import Catalog
 from ablate.errors import UserError
 
 COMMANDS = (
-    *("run", "retry", "plan", "fetch", "status", "logs", "cancel"),
+    *("run", "retry", "plan", "fetch", "status", "logs", "cancel", "clean"),
     *("list", "table", "replay", "compare", "noise", "report", "doctor", "bake"),
 )
 
