@@ -5,7 +5,6 @@ and the images re-encoded small.
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import PIL
 from PIL import Image
 
 from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.previous import take_over
 
 LARGEST = 512  # pixels of an image's longer side at most
 READABLE = 1024  # the same where there is text to read: a benchmark of the family `TEXT` asks
@@ -210,7 +210,7 @@ def _encode(content: bytes, side: int, folder: Path, before: Path | None) -> str
     if (folder / name).exists():
         return name
     if before is not None and (before / name).is_file():
-        shutil.copyfile(before / name, folder / name)
+        take_over(before / name, folder / name)
         return name
     try:
         with Image.open(io.BytesIO(content)) as image:

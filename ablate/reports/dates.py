@@ -1,13 +1,14 @@
-"""When a study ran."""
+"""When steps ran."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from ablate.reports.model import StudyResult
+from ablate.reports.model import StepResult
 
 
-def dates(study: StudyResult) -> str:
-    """When its steps ran, from the first to the last, in UTC; empty before one has ended."""
-    ran = [step.record for step in study.steps.values() if step.record.get("ended")]
+def dates(steps: Iterable[StepResult]) -> str:
+    """When they ran, from the first to the last, in UTC; empty before one has ended."""
+    ran = [step.record for step in steps if step.record.get("ended")]
     if not ran:
         return ""
     first = min(float(record.get("started") or record["ended"]) for record in ran)

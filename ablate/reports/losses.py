@@ -14,6 +14,8 @@ from ablate.reports.drawing import ACCENT, INK, SECOND, STYLE, canvas
 from ablate.reports.labels import Name, in_round, name_beside
 from ablate.reports.model import CandidateResult, StepResult, StudyResult, best_first
 
+METRICS = "metrics.jsonl"
+"""Of a step: its losses, a line each."""
 LINES = 8
 """Lines of the figure at most."""
 WINDOW = 0.05
@@ -71,7 +73,7 @@ def _loss(step: StepResult) -> "pd.Series[float] | None":
 
 def points_of(step: StepResult) -> list[tuple[int, float]]:
     """`(step, loss)` from a step's `metrics.jsonl`, in order; none without it."""
-    path = step.folder / "metrics.jsonl" if step.folder else None
+    path = step.folder / METRICS if step.folder else None
     if path is None or not path.exists():
         return []
     with path.open(encoding="utf-8") as file:

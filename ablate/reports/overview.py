@@ -63,7 +63,7 @@ def summary(study: StudyResult) -> dict[str, Any]:
         "suite": study.suite,
         "tasks": list(study.tasks.values()),
         "scored": f"{scored} of {len(study.candidates)}",
-        "dates": dates(study),
+        "dates": dates(study.steps.values()),
         "best": best.name if best else "",
         "ties": len(ties),
         "covers": " ".join(significance.covered(study.scoreboard)),

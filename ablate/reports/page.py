@@ -25,7 +25,8 @@ class ReportPage:
     """A page that every page links to: the file's `PAGE`.
 
     Its path is the file's name, or the entry point's; its template, `<file>.html` beside the file,
-    is given what `values` makes, and beside it `study`, `to` (the links), `dates` and `studies`.
+    is given what `values` makes, and beside it `study`, `to` (the links), `dates` (when the study
+    ran) and `studies`.
     `title` names it in the navigation, in which pages stand by their `order`: ours at 10, 20, ...
     It is left out where `shown` says no.
     """

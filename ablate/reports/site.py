@@ -7,8 +7,9 @@ import base64
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ablate.reports.model import StudyResult
 from ablate.reports.overview import way_back
 from ablate.reports.page import Source
 from ablate.reports.pages import Page, navigation, pages
+from ablate.reports.previous import ReportFiles, encoded
 from ablate.reports.significance import below
 from ablate.reports.tables import caption, cells, comparison, notes
 
@@ -45,13 +47,13 @@ def build(
 ) -> Path:
     """Write the report into `folder`, replacing what is there; the path of its first page.
 
-    `live`: its pages ask the server for newer ones. Images are taken over from a report made
-    `before` (default: the one in `folder`).
+    `live`: its pages ask the server for newer ones. What is the same in a report made `before`
+    (default: the one in `folder`) is taken over from it (see `ReportFiles`).
     """
     with _scratch(folder.parent) as scratch:
         made = scratch / "new"
         made.mkdir()
-        _write(study, made, live, (before or folder) / "images", way_back(study, folder))
+        _write(study, ReportFiles(made, before or folder), live, way_back(study, folder))
         if folder.exists():
             folder.rename(scratch / "old")
         made.rename(folder)
@@ -71,47 +73,53 @@ def build_single(study: StudyResult, path: Path) -> Path:
         pages(Source(study, browser, names, list(tables))),
         Within(tables, images),
         title=study.title,
+        dates=dates(study.steps.values()),
+        navigation=navigation(study),
         policy=f"img-src data:; style-src 'unsafe-inline'; script-src {hashes}",
         inline={name: Markup(text) for name, text in {STYLE: asset(STYLE), **scripts}.items()},
         pieces=chain([("images", images)], browser.pieces(names)),
     )
-    with atomic_file(path) as draft:
-        _put(draft, parts)
+    with atomic_file(path) as draft, draft.open("w", encoding="utf-8", errors="replace") as file:
+        file.writelines(parts)  # a lone surrogate is no text
     return path
 
 
-def _write(study: StudyResult, folder: Path, live: bool, before: Path, back: str) -> None:
+def _write(study: StudyResult, files: ReportFiles, live: bool, back: str) -> None:
     browser, tables = Browser(study), _tables(study)
-    names = encode(browser, folder / "images", before)
+    names = encode(browser, files.folder / "images", files.before / "images")
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
     policy = (
         "img-src 'self' file: data:; style-src 'self' file: 'unsafe-inline'; "
         f"script-src 'self' file:{'; connect-src ' + repr('self') if live else ''}"
     )
+    ran, linked = dates(study.steps.values()), navigation(study)
     for page in pages(Source(study, browser, names, list(tables))):
         links = Links("../" * page.path.count("/"))
-        parts = _shell(
-            study,
-            [page],
-            links,
-            title=page.title,
-            current=page.path,
-            studies=links.root + back if back else "",
-            policy=policy,
-            scripts=scripts,
-        )
-        _put(folder / f"{page.path}.html", parts)
+        shell: dict[str, Any] = {
+            "title": page.title,
+            "current": page.path,
+            "dates": ran if page.dates is None else page.dates,
+            "navigation": linked,
+            "studies": links.root + back if back else "",
+            "policy": policy,
+            "scripts": scripts,
+        }
+        make = partial(_shell, study, [page], links, **shell)
+        name = f"{page.path}.html"
+        if page.made_of is None:
+            files.put(name, encoded(make()))
+        else:
+            files.page(name, [page.made_of, shell, study.name], make)
         for name, content in page.files:
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            files.put(name, content)
     for name in (STYLE, THEME, *scripts):
-        _put(folder / "assets" / name, [asset(name)])
+        files.put(f"assets/{name}", encoded([asset(name)]))
     for name, text in tables.items():
-        _put(folder / "tables" / name, [text])
+        files.put(f"tables/{name}", encoded([text]))
     for name, piece in browser.pieces(names):
         value = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
-        _put(folder / "data" / f"{name}.js", [f"report.take({json.dumps(name)}, {value});\n"])
+        files.put(f"data/{name}.js", encoded([f"report.take({json.dumps(name)}, {value});\n"]))
+    files.close()
 
 
 def _shell(
@@ -120,6 +128,8 @@ def _shell(
     to: Links,
     *,
     title: str,
+    dates: str,
+    navigation: Sequence[tuple[str, str]],
     current: str = "",
     studies: str = "",
     policy: str,
@@ -132,7 +142,7 @@ def _shell(
     `current`: the page that is marked in the navigation, if the file holds one alone; `studies`:
     where the page of all studies is, if there is one.
     """
-    common: dict[str, Any] = {"study": study, "to": to, "dates": dates(study), "studies": studies}
+    common: dict[str, Any] = {"study": study, "to": to, "dates": dates, "studies": studies}
     bodies = (
         {"path": page.path, "title": page.title, "body": _body(page, common)} for page in shown
     )
@@ -141,7 +151,7 @@ def _shell(
         .get_template("shell.html")
         .generate(
             common,
-            navigation=navigation(study),
+            navigation=navigation,
             title=title,
             current=current,
             pages=bodies,
@@ -185,12 +195,6 @@ def _scratch(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".report-") as scratch:
         yield Path(scratch)
-
-
-def _put(path: Path, parts: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", errors="replace") as file:  # a lone surrogate is no text
-        file.writelines(parts)
 
 
 def _data_uri(path: Path) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 
 from ablate.errors import UserError
 from ablate.redaction import redact
+from ablate.reports.dates import dates
 from ablate.reports.drawing import Drawing
 from ablate.reports.links import Download
 from ablate.reports.model import StudyResult
 from ablate.reports.page import ReportPage, Source
 from ablate.reports.pages.benchmarks import benchmarks
-from ablate.reports.pages.candidate import candidate
+from ablate.reports.pages.candidate import candidate, made_of
 from ablate.reports.pages.common import path_of
 from fusion_zoo import Registry
 
@@ -25,12 +26,18 @@ PAGES = Registry("page", "ablate.report_pages", __name__, "PAGE", UserError)
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its path without a suffix, its title, its template and the template's values."""
+    """One page: its path without a suffix, its title, its template and the template's values.
+
+    `dates`: when what it shows ran, where that is not the whole study. `made_of`: all that it is
+    made of, as JSON; None where its template is given more than can be told.
+    """
 
     path: str
     title: str
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    dates: str | None = None
+    made_of: Any = None
 
     @classmethod
     def failed(cls, path: str, title: str, error: Exception) -> "Page":
@@ -85,7 +92,8 @@ def pages(source: Source) -> Iterator[Page]:
     for result in study.candidates:
         values = candidate(study, result, source.browser, scored.get(result, ()))
         title = f"{result.name} - {study.title}"
-        yield Page(path_of(study, result), title, candidate.__module__, values)
+        ran, path = dates(result.steps), path_of(study, result)
+        yield Page(path, title, candidate.__module__, values, ran, [made_of(values, result), ran])
 
 
 def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:

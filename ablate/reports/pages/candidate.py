@@ -1,15 +1,17 @@
 """A candidate's page: scores, loss, configuration against its parent, parameters, lineage, logs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from ablate.files import read_json
+from ablate.files import NO_FILE, read_json
 from ablate.humanize import duration
 from ablate.reports import story
 from ablate.reports.browser import LONGEST, Browser, shortened
 from ablate.reports.explanations import RULE
 from ablate.reports.fairness import PLUG_IN, facts
+from ablate.reports.losses import METRICS
 from ablate.reports.model import CandidateResult, StepResult, StudyResult
 from ablate.reports.pages.benchmarks import Benchmark
 from ablate.reports.pages.common import (
@@ -27,24 +29,31 @@ from ablate.reports.pages.explanations import explained_answers
 from ablate.reports.pages.logs import tail
 from ablate.reports.significance import covered, standing, unread
 from ablate.reports.tables import named
+from ablate.store.read_cache import signature
 
 
 def candidate(
     study: StudyResult, result: CandidateResult, browser: Browser, benchmarks: Sequence[Benchmark]
 ) -> dict[str, Any]:
-    """One candidate's page; `benchmarks`: how it does on each, empty while it is not scored."""
+    """One candidate's page, as JSON but for its curves, which are drawn once they are asked for;
+    `benchmarks`: how it does on each, empty while it is not scored."""
     reference = study.reference(result)
     parent = reference or study.base
     among = f"{study.strategy.noun.capitalize()} of {study.name}"
     last = next((step for step in reversed(result.steps) if step.record), None)
     return {
-        "candidate": result,
-        "base": study.base,
-        "parent": parent,
+        "name": result.name,
+        "encoders": result.encoders,
+        "fusion": result.fusion,
+        "status": result.status,
+        "notes": result.notes,
+        "base_encoders": study.base.encoders,
+        "is_base": result is study.base,
+        "parent": parent.name,
         "place": f"Round {result.round}" if study.strategy.goes_on else among,
         "label": study.label(result),
         "mark": standing(study, result),
-        "reference": reference,
+        "reference": reference.name if reference else "",
         "flips": _flips(browser, result, reference),
         "failure": _failure(result),
         "tiles": _tiles(study, result, reference),
@@ -55,7 +64,7 @@ def candidate(
         "below": [*covered(study.scoreboard), *unread(study, result)],
         "explained": explained_answers(study, result),
         "rule": RULE,
-        "curves": [drawn for step in result.steps if (drawn := _curve(step))],
+        "curves": lambda: [drawn for step in result.steps if (drawn := _curve(step))],
         "diff": _diff(parent.config, result.config),
         "settings": [
             [name, text_of(value)] for name, value in sorted(flatten(result.config).items())
@@ -66,6 +75,19 @@ def candidate(
         "logs": [log for step in result.steps if (log := _log(study, step))],
         "environment": [*environment(last.record), *_plug_ins(result)] if last else [],
     }
+
+
+def made_of(values: Mapping[str, Any], result: CandidateResult) -> dict[str, Any]:
+    """All that the page with these values is made of, as JSON: of curves their files."""
+    return {**values, "curves": [_losses(step) for step in result.steps]}
+
+
+def _losses(step: StepResult) -> list[int] | None:
+    """When and how large the file of a step's losses is."""
+    try:
+        return signature(str(step.folder / METRICS)) if step.folder else None
+    except NO_FILE:
+        return None
 
 
 def _plug_ins(result: CandidateResult) -> Rows:
@@ -106,7 +128,7 @@ def _descent(study: StudyResult, step: StepResult) -> list[str]:
 def _curve(step: StepResult) -> dict[str, Any] | None:
     """The loss of a step, read once for all the candidates that share it."""
     drawn: Curve | None = curve(step)
-    return {"title": named(step), "curve": drawn} if drawn else None
+    return {"title": named(step), "curve": asdict(drawn)} if drawn else None
 
 
 def _log(study: StudyResult, step: StepResult) -> dict[str, Any] | None:

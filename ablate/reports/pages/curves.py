@@ -41,11 +41,12 @@ def curve(step: StepResult) -> Curve | None:
     over = max(1, round(WINDOW * len(losses)))
     mean = losses.rolling(2 * over - 1, center=True, min_periods=1).mean()
     top = max(float(losses.max()), 1e-9)
-    xs = (steps - steps.iloc[0]) * (WIDTH / max(float(steps.iloc[-1] - steps.iloc[0]), 1.0))
+    wide = (steps - steps.iloc[0]) * (WIDTH / max(float(steps.iloc[-1] - steps.iloc[0]), 1.0))
+    xs = wide.tolist()
     kept = [*range(0, len(losses) - 1, -(-len(losses) // MOST)), len(losses) - 1]
 
     def line(values: pd.Series) -> str:
-        ys = HEIGHT * (1 - values / top)
+        ys = (HEIGHT * (1 - values / top)).tolist()
         return " ".join(f"{xs[index]:.1f},{ys[index]:.1f}" for index in kept)
 
     return Curve(
