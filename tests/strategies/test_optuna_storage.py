@@ -47,6 +47,7 @@ def test_trials_are_shown_as_they_go_with_what_they_are_worth_on_the_way(tmp_pat
             assert trial.distributions.keys() == study.strategy.view.distributions().keys()  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_database_shows_the_same_and_is_filled_again_where_it_was_lost(own_home: Path) -> None:
     where = {"storage": "sqlite:///trials.db"}
     assert run(**where).code == 0
@@ -61,6 +62,7 @@ def test_a_database_shows_the_same_and_is_filled_again_where_it_was_lost(own_hom
     assert core_fakes.executed(own_home) == before
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_database_that_holds_another_homes_study_is_left_as_it_is(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_database_that_holds_another_homes_study_is_left_as_it_is(
     assert not core_fakes.executed(tmp_path / "second")
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_database_that_goes_away_meanwhile_is_told_of_once_and_nothing_stops(
     own_home: Path,
 ) -> None:
@@ -145,14 +148,15 @@ import sys, core_fakes
 from pathlib import Path
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
-home, *sets = sys.argv[1:]
+home, backend, *sets = sys.argv[1:]
 study = load_study("micro/smoke", sets)
-drive(study, backend="local", jobs=2, home=Path(home), executors=core_fakes.EXECUTORS)
+drive(study, backend=backend, jobs=2, home=Path(home), executors=core_fakes.EXECUTORS)
 """
 
 
-def driver(home: Path, fields: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", DRIVE, str(home), *words(**fields)])
+def driver(home: Path, fields: dict[str, Any], backend: str = "local") -> "subprocess.Popen[bytes]":
+    line = [sys.executable, "-c", DRIVE, str(home), backend, *words(**fields)]
+    return subprocess.Popen(line)
 
 
 def decisions(home: Path) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def decisions(home: Path) -> dict[str, Any]:
 def alone(tmp_path: Path, fakes: object) -> Path:
     """A home in which the study of `LIVE` ran undisturbed."""
     home = tmp_path / "alone"
-    assert driver(home, LIVE).wait(timeout=120) == 0
+    assert driver(home, LIVE, "inline").wait(timeout=120) == 0
     return home
 
 
