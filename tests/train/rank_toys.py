@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,18 @@ import torch
 from forks import codes, forked
 from training_toys import Context
 
+import ablate.encoders.clip
+import ablate.train.stage  # noqa: F401  # once, before a fork, and not in each process
 from ablate.store.artifacts import Store
 from ablate.store.steps import Step
 from ablate.worker.context import RunContext
 from ablate.worker.outcome import Outcome
 from ablate.worker.process_group import ProcessGroup
 from ablate.worker.run import EXECUTORS, follow, run_chain
+
+with suppress(ImportError):  # likewise, in the environment that has it
+    import deepspeed  # noqa: F401
+    import torch._inductor.compile_fx  # which its engine imports when it begins
 
 
 def nothing(task: int) -> None:
