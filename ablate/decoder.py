@@ -103,6 +103,16 @@ def count_blocks(llm: PreTrainedModel) -> int:
     return int(getattr(llm.config.get_text_config(decoder=True), "num_hidden_layers", 0))
 
 
+APART = {"full_attention", "sliding_attention"}
+"""The kinds of layers that learn of other tokens by attention alone."""
+
+
+def reads_by_attention(llm: PreTrainedModel) -> bool:
+    """Whether attention is all by which a token learns of others, and can be put in its place."""
+    kinds = {*(getattr(llm.config.get_text_config(decoder=True), "layer_types", None) or ())}
+    return kinds <= APART and llm._supports_attention_backend and not llm._is_stateful
+
+
 def place_of_mask(block: nn.Module, name: str) -> int:
     """Where among the arguments of a block the mask of attention is; UserError without one."""
     arguments = list(inspect.signature(block.forward).parameters)

@@ -8,6 +8,7 @@ from ablate.commands.output import columns
 from ablate.commands.strategy_costs import StrategyCost, other_strategies
 from ablate.commands.study_status import StudyStatus
 from ablate.cost import estimate as cost
+from ablate.cost.memory import recomputed_words
 from ablate.design import Candidate
 from ablate.store.steps import Step
 
@@ -67,6 +68,7 @@ class CostEstimate:
             "gpu_hours": cost_of_step and self.hours(step),
             "gpu_memory_gib": cost_of_step and cost_of_step.memory,
             "trunk_gib": cost_of_step and cost_of_step.trunk,
+            "recomputed": cost_of_step and dict(cost_of_step.recomputed),
         }
 
     def totals(self) -> dict[str, Any]:
@@ -106,17 +108,34 @@ class CostEstimate:
                 fewest = cost_of_step.held * infra.shares_of_weights / room
                 devices = max(2 * infra.processes, 2 ** math.ceil(math.log2(fewest)))
                 change = f"set infra.strategy to fsdp and infra.devices to {devices}"
-        elif fitting := int(
-            cost_of_step.at_once
-            * (room - cost_of_step.held)
-            / (cost_of_step.memory - cost_of_step.held)
-        ):
-            change = f"set infra.micro_batch_size to {fitting}"
-        elif not infra.gradient_checkpointing:
-            change = "set infra.gradient_checkpointing to true"
+        elif cost_of_step.fitting:
+            change = f"set infra.micro_batch_size to {cost_of_step.fitting}"
+        elif not infra.gradient_checkpointing and step_kinds.find(step.kind).trains:
+            change = "set infra.gradient_checkpointing to auto"
         else:
             change = "take a smaller base.llm"
         return f"more than the {room} GiB of one {self.kind}: {change}"
+
+    def recomputed(self, step: Step) -> str:
+        """What `gradient_checkpointing: auto` has it compute again; nothing where it is not so."""
+        cost_of_step, infra = self.costs[step.key], self._status.study.infra.of(step.kind)
+        trains = step_kinds.find(step.kind).trains
+        if cost_of_step is None or not trains or infra.gradient_checkpointing != "auto":
+            return ""
+        return recomputed_words(cost_of_step.recomputed)
+
+    def _saved_by_auto(self) -> str:
+        """What it saves that not all blocks compute again, where that was for the plan to say."""
+        chosen = [step for step in self._status.steps if self.recomputed(step)]
+        if not chosen:
+            return ""
+        costs = [cost for step in chosen if (cost := self.costs[step.key])]
+        here = sum(cost.gpu_hours for cost in costs)
+        always = sum(cost.recomputing_hours for cost in costs)
+        return (
+            f" infra.gradient_checkpointing: auto takes {here:,.0f} GPU-hours for these stages, "
+            f"{always:,.0f} if all blocks computed again."
+        )
 
     def words(self) -> list[str]:
         """The totals as a paragraph, and another on what is assumed."""
@@ -141,6 +160,7 @@ class CostEstimate:
                 f" Stages in part leave at most {total['trunks_gib']:,.1f} GiB in "
                 "$ABLATE_HOME/prefixes for larger shares of them."
             )
+        sentence += self._saved_by_auto()
         kinds = [f"{kind} {hours:,.0f}" for kind, hours in total["gpu_hours_by_kind"].items()]
         others = [
             (

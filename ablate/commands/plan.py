@@ -18,6 +18,7 @@ from ablate.config.study import Study
 from ablate.cost import estimate as cost
 from ablate.cost import published as published_cost
 from ablate.cost.adapters import check_adapters
+from ablate.cost.packing import check_packing
 from ablate.design import Candidate
 from ablate.files import home
 from ablate.humanize import count
@@ -59,6 +60,7 @@ def make_plan(
     """The plan of rounds 1 to `last`; UserError for an adapter that a part has no place for."""
     status = read_status(study, Store(home()), last)
     check_adapters(status.candidates, study.infra)
+    check_packing(status.candidates, study.infra)
     return StudyPlan(status, kind, price)
 
 
@@ -204,11 +206,12 @@ def _size(bill: CostEstimate, candidate: Candidate) -> tuple[object, ...]:
 
 
 def _price(bill: CostEstimate, step: Step) -> tuple[object, ...]:
-    """GPU-hours, GiB of memory, and what to change if that is too much."""
+    """GPU-hours, GiB of memory, and what to change if that is too much, or what is recomputed."""
     cost = bill.costs[step.key]
     if cost is None:
         return "?", "?", _unknown(step)
-    return f"{bill.hours(step):,.1f}", f"{cost.memory:.0f}", bill.remedy(step)
+    note = bill.remedy(step) or bill.recomputed(step)
+    return f"{bill.hours(step):,.1f}", f"{cost.memory:.0f}", note
 
 
 def _references(study: Study) -> list[str]:

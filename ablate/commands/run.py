@@ -15,6 +15,7 @@ from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.adapters import check_adapters
 from ablate.cost.estimate import check_learning, check_room, remarks
+from ablate.cost.packing import check_packing
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Invocation, LastRun
 from ablate.errors import UserError
@@ -157,6 +158,7 @@ def _check(study: Study, status: StudyStatus) -> None:
         check_room(status.candidates)
         check_learning(status.candidates)
     check_adapters(status.candidates, study.infra)
+    check_packing(status.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)
     for remark in remarks(status.candidates):

@@ -53,7 +53,7 @@ class PlannedCandidate(BaseModel):
 
 
 class PlannedStep(StepName):
-    """`flops`, `gpu_hours`, `gpu_memory_gib`: null where that is not known."""
+    """`flops`, `gpu_hours`, `gpu_memory_gib`, `recomputed`: null where that is not known."""
 
     state: State
     cached: bool
@@ -61,6 +61,7 @@ class PlannedStep(StepName):
     flops: float | None
     gpu_hours: float | None
     gpu_memory_gib: float | None
+    recomputed: dict[str, int] | None
 
 
 class DataSet(BaseModel):

@@ -48,6 +48,12 @@ class Infra(Fields):
     (null: all that are its share); and questions, when it answers (null: what memory holds).
     A state to go on from is saved after so many steps (null: whatever their number), and so many
     minutes after the last.
+    `packing`: the samples of a micro-batch lie end to end, without padding, and micro-batches hold
+    as many tokens as each other, none more than `micro_batch_size` samples of the longest.
+    `gradient_checkpointing`: whether the blocks of encoders and language model compute their
+    activations again in the backward pass, and logits where there are many; `auto`: those blocks
+    alone that must, for the GPU's memory.
+    `compile`: encoders and the language model's blocks by `torch.compile`, where that can be done.
     `tracker`: what shows metrics besides (`ablate list trackers`), by name or with its options.
     `kinds`: what is different for a kind of step, any of these fields; `driver` is the driver where
     it is a job, `preflight` what tries everything out before the first step, in one process.
@@ -64,7 +70,9 @@ class Infra(Fields):
     strategy: Literal["ddp", "fsdp", "hsdp", "deepspeed"] = "ddp"
     micro_batch_size: PositiveInt | None = None
     num_workers: NonNegativeInt = 0
-    gradient_checkpointing: bool = False
+    packing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = False
+    compile: bool = False
     checkpoint_every_steps: PositiveInt | None = None
     checkpoint_every_minutes: PositiveFloat = CHECKPOINT_MINUTES
     tracker: TrackerConfig | None = None

@@ -12,24 +12,34 @@ Shapes: T tokens of a sample, D the language model's width.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 import fusion_zoo
 from ablate.catalog import annotators, step_kinds
 from ablate.catalog import data_sources as data
-from ablate.catalog.axes import TILING
+from ablate.catalog.axes import INJECTION, TILING
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.objectives import OBJECTIVES
-from ablate.catalog.parts import BLOCKS, PARTS, Part
+from ablate.catalog.parts import PARTS, Part
+from ablate.config.infra import Infra
 from ablate.config.study import Study
 from ablate.cost import answering
 from ablate.cost.adapters import AdapterCost, adapter_cost
 from ablate.cost.answering import Blocks
 from ablate.cost.encoders import Cost, total
 from ablate.cost.encoders import cost as encoder_cost
+from ablate.cost.memory import (
+    EVERYTHING,
+    NOTHING,
+    UPDATE,
+    WEIGHT,
+    Recomputed,
+    StepMemory,
+    passes,
+)
 from ablate.cost.routing import answering_work
 from ablate.cost.visual import (
     ANSWER,
@@ -54,19 +64,8 @@ only, about 24 h for 1.8 M conversations, everything trained; activations recomp
 ANSWERING = 0.19
 """The same in evaluation: X5's vision side is published at 3.8 images/s (Eagle, v2), 15.6 TFLOPs
 each, on a GPU that is not named and taken for an A100."""
-WEIGHT, UPDATE = 4, 14
-"""Bytes a parameter (float32), and those more where it learns: gradient and AdamW's two moments
-(float32), and autocast's bfloat16 copy."""
 CHECKPOINT = 12
 """Bytes of a checkpoint for each parameter that learns: itself and its two moments."""
-KEPT, RECOMPUTED = 5.5, 0.15
-"""Bytes kept for the backward pass for each number that a linear or convolution layer puts out,
-with all that lies between such layers: our own encoders and language model keep 5 to 7 under
-autocast. And the share of it that stays where blocks recompute it: of each block the input, in
-float32, about a tenth; and one block whole, of 24 to 40."""
-LOGITS = 14
-"""Bytes for each token learnt and word of the vocabulary: logits in bfloat16 and float32, their
-logarithmic softmax and its gradient in float32."""
 
 
 class Gpu(NamedTuple):
@@ -103,7 +102,7 @@ class ModelCost:
     """Bytes it keeps for the backward pass with an image, and for each of these tokens."""
 
     @property
-    def parts(self) -> dict[str, Cost]:
+    def parts(self) -> dict[Part, Cost]:
         """The parts a recipe may train, in the order in which data passes them."""
         return {part: getattr(self, part) for part in PARTS}
 
@@ -135,17 +134,18 @@ class ModelCost:
             return adapter_cost(self.design, part, stage.adapters[part])
         return AdapterCost(self.parts[part].parameters, 0, 0)
 
-    def work(self, tokens: int) -> dict[str, int]:
+    def work(self, tokens: int) -> dict[Part, int]:
         """FLOPs of each part in the forward pass of a sample of so many tokens, one image's too."""
         pairs = 2 * self.spec.layers * self.spec.width * tokens**2  # causal: half of them all
-        flops = {name: part.flops for name, part in self.parts.items()}
-        for part, for_each in zip(("fusion", "injection"), self.injected, strict=True):
-            flops[part] += tokens * for_each
+        flops: dict[Part, int] = {name: self.parts[name].flops for name in PARTS}
+        fusion, injection = self.injected
+        flops["fusion"] += tokens * fusion
+        flops["injection"] += tokens * injection
         return {**flops, "llm": tokens * self.llm.flops + pairs}
 
-    def outputs(self, tokens: int) -> dict[str, int]:
+    def outputs(self, tokens: int) -> dict[Part, int]:
         """Numbers that each part's layers put out in it. Fusion and injection are left out."""
-        outputs = {name: part.outputs for name, part in self.parts.items()}
+        outputs: dict[Part, int] = {name: self.parts[name].outputs for name in PARTS}
         return {**outputs, "llm": tokens * self.llm.outputs}
 
 
@@ -160,10 +160,16 @@ class StepCost:
     """GiB of the memory that no smaller micro-batch would save."""
     at_once: int
     """Samples, or questions, on the GPU at once."""
+    fitting: int
+    """As many of them as there is memory for; 0 where one does not fit."""
     trunk_hours: float = 0.0
     """GPU-hours of the part of it that a larger share of the same step need not do again."""
     trunk: float = 0.0
     """GiB on the disk of what it leaves for a larger share, until all is done."""
+    recomputed: Recomputed = field(default_factory=dict)
+    """The parts whose blocks compute their activations again."""
+    recomputing_hours: float = 0.0
+    """GPU-hours of it where all blocks do."""
 
 
 def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
@@ -183,7 +189,7 @@ def model_cost(design: Design, size: Size | None = TYPICAL) -> ModelCost:
         fusion=made.cost.times(image.views),
         projector=linked.cost.times(image.units),
         injection=read.cost,
-        llm=_llm(llm),
+        llm=llm_cost(llm),
         spec=llm,
         design=design,
         injected=(made.injected, read.each),
@@ -285,12 +291,53 @@ def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepC
 
 
 def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
-    stage = design.recipe.stages()[step.name]
+    stage, text = design.recipe.stages()[step.name], step_kinds.find(step.kind).text
+    length = _length(study, stage, step)
+    if length is None:
+        return None
+    steps, samples = length
     model = model_cost(design, picture_size(study.data[stage.data]))
-    text = step_kinds.find(step.kind).text
     text += design.output_tokens if "outputs" in step.spec else 0
-    rows = data.rows(study.data[stage.data])
-    length = step.spec["stage"]  # of a part of it, shorter
+    work = model.work(min(model.visual_tokens + text, stage.max_length))
+    infra = study.infra.of(step.kind)
+    share = math.ceil(stage.batch_size / infra.processes)
+    at_once = min(infra.micro_batch_size or share, share)
+    pairs = OBJECTIVES.says(stage.objective["name"], "of_pairs")  # which the model before sees, too
+    # Without any expert and with each alone: what they saw, they have seen once.
+    alone = len(design.encoders) * OBJECTIVES.says(stage.objective["name"], "of_experts")
+    more = {part: pairs + (alone if part != "encoders" else 0) for part in PARTS}
+    memory, rows = _memory(design, model, stage, infra, text), 1 + pairs
+    asked = infra.gradient_checkpointing
+    again = EVERYTHING if asked else NOTHING
+    if asked == "auto" and design.injection == INJECTION.default:
+        again = memory.least_recomputed(rows * at_once, gpu.memory, work)
+
+    def hours(flops: Mapping[Part, float]) -> float:
+        shares = {part: TRAINED if part in stage.rates else FROZEN for part in flops}
+        return sum(flops[part] / (gpu.peak * shares[part]) for part in flops) / 3600
+
+    def flops(again: Recomputed) -> dict[Part, float]:
+        times = passes(stage, again).items()
+        return {part: samples * rows * (number + more[part]) * work[part] for part, number in times}
+
+    trunk, taken = stage.trunk(steps), hours(flops(again))
+    return StepCost(
+        sum(flops(again).values()),
+        taken,
+        memory.needed(rows * at_once, again),
+        memory.held,
+        at_once,
+        memory.fitting(rows * at_once, gpu.memory, again) // rows,
+        trunk_hours=taken * trunk / steps,
+        trunk=CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0,
+        recomputed=again,
+        recomputing_hours=hours(flops(EVERYTHING)),
+    )
+
+
+def _length(study: Study, stage: StageConfig, step: Step) -> tuple[int, int] | None:
+    """Its steps of the optimizer and its samples; None if the length of its data is not known."""
+    rows, length = data.rows(study.data[stage.data]), step.spec["stage"]  # of a part of it, shorter
     if length["steps"] is not None:
         samples = length["steps"] * stage.batch_size
     elif rows is not None:
@@ -299,30 +346,29 @@ def _training(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | 
         return None
     whole = max(1, samples // stage.batch_size)
     steps = partly(whole, step.share)
-    samples -= (whole - steps) * stage.batch_size
-    tokens = min(model.visual_tokens + text, stage.max_length)
-    infra = study.infra.of(step.kind)
-    recompute = infra.gradient_checkpointing
-    flops = seconds = 0.0
-    pairs = OBJECTIVES.says(stage.objective["name"], "of_pairs")  # which the model before sees, too
-    # Without any expert and with each alone: what they saw, they have seen once.
-    alone = len(design.encoders) * OBJECTIVES.says(stage.objective["name"], "of_experts")
-    for part, passes in _passes(stage, recompute).items():
-        more = pairs + (alone if part != "encoders" else 0)
-        work = samples * (1 + pairs) * (passes + more) * model.work(tokens)[part]
-        flops += work
-        seconds += work / (gpu.peak * (TRAINED if part in stage.rates else FROZEN))
-    share = math.ceil(stage.batch_size / infra.processes)
-    at_once = min(infra.micro_batch_size or share, share)
-    largest = model_cost(design, None)
-    longest = min(largest.visual_tokens + text, stage.max_length)
-    kept = (1 + pairs) * at_once * _kept(largest, stage, text, longest, recompute) / 2**30
+    return steps, samples - (whole - steps) * stage.batch_size
+
+
+def _memory(
+    design: Design, model: ModelCost, stage: StageConfig, infra: Infra, text: int
+) -> StepMemory:
+    """What a stage takes of a GPU, where each image becomes the most tokens."""
+    pairs = OBJECTIVES.says(stage.objective["name"], "of_pairs")
     numbers = (1 + pairs) * model.parameters + model.added(stage)
     weights = (WEIGHT * numbers - model.saved(stage)) / infra.shares_of_weights
-    held = (weights + UPDATE * model.trained(stage) / infra.shares_of_updates) / 2**30
-    hours, trunk = seconds / 3600, stage.trunk(steps)
-    left = CHECKPOINT * model.trained(stage) / 2**30 if trunk and step.share < 1 else 0.0
-    return StepCost(flops, hours, held + kept, held, at_once, hours * trunk / steps, left)
+    updates = UPDATE * model.trained(stage) / infra.shares_of_updates
+    largest = model_cost(design, None)
+    longest = min(largest.visual_tokens + text, stage.max_length)
+    with_image, each = largest.kept_by_injection
+    return StepMemory(
+        stage,
+        (weights + updates) / 2**30,
+        largest.outputs(longest),
+        with_image + longest * each,
+        text,
+        int(largest.spec.config.get("vocab_size", 0)),
+        in_chunks=bool(infra.gradient_checkpointing),
+    )
 
 
 def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost | None:
@@ -343,9 +389,10 @@ def _evaluation(study: Study, design: Design, step: Step, gpu: Gpu) -> StepCost 
     at_once = study.infra.of(step_kinds.EVALUATE).micro_batch_size or min(
         questions, blocks.questions_at_once(tokens, memory, 2)
     )
-    held, cached = weights / 2**30, at_once * tokens * blocks.cached(2) / 2**30  # in bfloat16
+    held, cached = weights / 2**30, tokens * blocks.cached(2) / 2**30  # in bfloat16
+    fitting = min(at_once, max(0, int((gpu.memory - held) / cached)))
     hours = flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(flops, hours, held + cached, held, at_once, hours)
+    return StepCost(flops, hours, held + at_once * cached, held, at_once, fitting, hours)
 
 
 def _annotation(study: Study, step: Step, gpu: Gpu) -> StepCost | None:
@@ -356,7 +403,7 @@ def _annotation(study: Study, step: Step, gpu: Gpu) -> StepCost | None:
         return None
     held = WEIGHT * cost.parameters / 2**30
     hours = images * cost.flops / (gpu.peak * ANSWERING) / 3600
-    return StepCost(images * cost.flops, hours, held, held, 1, hours)
+    return StepCost(images * cost.flops, hours, held, held, 1, int(held <= gpu.memory), hours)
 
 
 def _images(study: Study, step: Step) -> int | None:
@@ -370,37 +417,7 @@ def _images(study: Study, step: Step) -> int | None:
     return (suite.data.images if suite.data else 0) + sum(filter(None, counts))
 
 
-def _passes(stage: StageConfig, recompute: bool) -> dict[Part, int]:
-    """How often a step of training does the work of each part's forward pass.
-
-    Once forward; once more for the gradient of its weights, but beside an adapter, and once for
-    that of its input where something before it learns or its own first layers do; and once to
-    recompute, where blocks do. An adapter's own work is left out.
-    """
-    passes, learnt_before = {}, False
-    for part in PARTS:
-        blocks = part in BLOCKS
-        learns = part in stage.rates
-        whole = learns and part not in stage.adapters
-        inward = learnt_before or (learns and blocks)
-        passes[part] = 1 + whole + inward + (recompute and blocks and (learns or inward))
-        learnt_before |= learns
-    return passes
-
-
-def _kept(model: ModelCost, stage: StageConfig, text: int, tokens: int, recompute: bool) -> float:
-    """Bytes kept of one sample for the backward pass, and of its logits."""
-    passes, made = _passes(stage, False), model.outputs(tokens)
-    blocks = KEPT * sum(made[part] for part in BLOCKS if passes[part] > 1)
-    # It is computed inside the language model's blocks, and again with them.
-    with_image, each = model.kept_by_injection
-    injected = with_image + tokens * each if passes["injection"] > 1 else 0
-    projected = KEPT * (made["projector"] if passes["projector"] > 1 else 0)
-    logits = LOGITS * text * int(model.spec.config.get("vocab_size", 0))
-    return (RECOMPUTED if recompute else 1) * (blocks + injected) + projected + logits
-
-
-def _llm(spec: LlmSpec) -> Cost:
+def llm_cost(spec: LlmSpec) -> Cost:
     """What a causal language model holds, and what it does with a token but for attention's pairs.
 
     All its parameters take part, but a table that is only looked up.

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ablate.catalog.parts import Part
 from ablate.cost.encoders import flops
 from ablate.cost.visual import QUESTION, fused, seen
 from ablate.design import encoder_spec
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ablate.cost.estimate import ModelCost
 
 
-def answering_work(model: "ModelCost", size: Size, tokens: int) -> dict[str, int]:
+def answering_work(model: "ModelCost", size: Size, tokens: int) -> dict[Part, int]:
     """FLOPs of each part in answering a question of so many tokens about an image of this size.
 
     Where experts are named, only the dearest that can be look, and the language model reads twice:

@@ -125,7 +125,7 @@ def connected(design: Design) -> Connected:
         segments = tuple(tiling.segments(made.segments, made.grids))
     except ValueError as error:
         raise UserError(f"tiling '{design.tiling['name']}': {error}") from error
-    measured = _connected(
+    measured = connector_figures(
         design.connector["name"], segments, made.grids, llm.width, tuple(sorted(options.items()))
     )
     marks = Cost(len(tiling.marks) * llm.width, 0)
@@ -254,13 +254,14 @@ def _fused(
 
 
 @cache
-def _connected(
+def connector_figures(
     name: str,
     segments: tuple[tuple[int, int], ...],
     grids: tuple[Grid | None, ...],
     width: int,
     options: Options,
 ) -> Connected:
+    """Of the connector of this name behind such segments, for a language model of this width."""
     asked = ("connector", name, CONNECTORS.fingerprint(name), segments, grids, width, options)
     figures = disk_cache(
         "figures", asked, lambda: _measured_connector(name, segments, grids, width, dict(options))

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from ablate.data.batch import IGNORE_INDEX, Batch
 from ablate.data.chat import Tokens, apart
 from ablate.data.dataset import BadImage, Conversations, Picture, Pixels, Sample
-from ablate.data.sampler import Order
+from ablate.data.sampler import Order, cut_evenly
 from ablate.data.tiles import Tiles
 from ablate.errors import UserError
 
@@ -113,7 +113,9 @@ class MicroBatches(Dataset[MicroBatch]):
     """The micro-batches of all optimiser steps, numbered through: `parts` of them are one step.
 
     Of a step's batch each of `ranks` processes has its share, cut so that no micro-batch is larger
-    than `micro_batch_size`; this one is number `rank`. The mean losses of a step's micro-batches in
+    than `micro_batch_size`; this one is number `rank`. Where samples are `packed`, without padding,
+    that is as many samples of the longest, and all micro-batches have about as many tokens as each
+    other. The mean losses of a step's micro-batches in
     all ranks, each times its `share`, add up to the mean of the whole batch, however it is cut; a
     mean over samples, in which each counts as much as `weigh` gives for the numbers of tokens
     learnt in them, (n,) to (n,). A rank for which no sample is left looks at the step's first, with
@@ -128,26 +130,33 @@ class MicroBatches(Dataset[MicroBatch]):
         rank: int = 0,
         ranks: int = 1,
         *,
+        packed: bool = False,
         weigh: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]],
     ) -> None:
         self.data = data
         self.order = order
         self.rank, self.ranks = rank, ranks
+        self.packed = packed
         self.weigh = weigh
         self.parts = ceil(ceil(order.batch_size / ranks) / micro_batch_size)
 
     def __getitem__(self, number: int) -> MicroBatch:
         step, part = divmod(number, self.parts)
         rows = self.order.batch(step)
-        # Side by side in the ranks: of similar length, where the order sorts by that.
-        pieces = np.array_split(rows, self.parts * self.ranks)
-        mine = pieces[part * self.ranks + self.rank].tolist()
+        mine = self._pieces(rows)[part * self.ranks + self.rank].tolist()
         read = [self.data.readable(row) for row in mine or rows[:1].tolist()]
         samples = [sample for sample, _ in read]
         # Not `learnt[mine]`: what stands in for a bad sample has tokens of its own.
         learnt = np.array([sample.learn.sum() for sample in samples])
         share = self._weight(learnt) / self._weight(self.data.learnt[rows]) if mine else 0.0
         return MicroBatch(collate(samples), share, tuple(bad for _, more in read for bad in more))
+
+    def _pieces(self, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """A step's samples cut up; side by side in the ranks is what is of similar length."""
+        number = self.parts * self.ranks
+        if self.packed:
+            return [rows[numbers] for numbers in cut_evenly(self.data.lengths[rows], number)]
+        return np.array_split(rows, number)  # similar, where the order sorts by length
 
     def _weight(self, learnt: npt.NDArray[np.int64]) -> float:
         return float(self.weigh(learnt).sum())

@@ -3,6 +3,8 @@
 Nothing is remembered between steps, so a resumed run goes on at the very next sample.
 """
 
+import heapq
+
 import numpy as np
 import numpy.typing as npt
 
@@ -74,3 +76,20 @@ class GroupedOrder(Order):
         whole = [kind[:n].reshape(-1, self.batch_size) for kind, n in zip(kinds, even, strict=True)]
         rest = [kind[n:] for kind, n in zip(kinds, even, strict=True)]
         return np.concatenate([begun, draw.permutation(np.concatenate(whole)).ravel(), *rest])
+
+
+def cut_evenly(lengths: npt.NDArray[np.int64], pieces: int) -> list[npt.NDArray[np.int64]]:
+    """The numbers (n,) of samples of so many tokens, in pieces of about as many tokens together.
+
+    The longest first, each to the piece that is the shortest so far (longest processing time:
+    Graham 1969), at most a third longer than can be. None is longer than ceil(n / pieces) samples
+    of the longest. Pieces of similar length lie side by side, the longest first.
+    """
+    held: list[list[int]] = [[] for _ in range(pieces)]
+    shortest = [(0, number) for number in range(pieces)]
+    for sample in np.argsort(-lengths, kind="stable").tolist():
+        tokens, number = shortest[0]
+        held[number].append(sample)
+        heapq.heapreplace(shortest, (tokens + int(lengths[sample]), number))
+    ordered = sorted(shortest, key=lambda piece: (-piece[0], piece[1]))
+    return [np.array(sorted(held[number]), dtype=np.int64) for _, number in ordered]

@@ -1,12 +1,14 @@
 """The multimodal model: what the encoders see, projected, spliced into what the LLM reads.
 
 Shapes: B conversations, T text tokens, I images, L visual tokens of all of them, D model width, S
-the longest spliced sequence, K places of it that some conversation learns from, V vocabulary, or
-views of all images where a tiling cuts these.
+the longest spliced sequence, R rows that the LLM reads, one a conversation or one of them all, K
+places of it that some conversation learns from, V vocabulary, or views of all images where a tiling
+cuts these.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,33 +16,32 @@ from transformers import PreTrainedModel
 
 from ablate.catalog.axes import TILING
 from ablate.catalog.model_spec import ModelSpec
+from ablate.cost.memory import EVERYTHING, LOGITS_AT_ONCE, Recomputed
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.data.tiles import Cut, Tiles
-from ablate.decoder import build_injection, count_blocks
-from ablate.encoders.base import Encoder
+from ablate.decoder import build_injection, count_blocks, reads_by_attention
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
+from ablate.model.packing import ATTENTION, Lengths
 from ablate.model.reading import Reading
 from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
+from ablate.model.token_losses import (
+    Prediction,
+    TokenLosses,
+    chunked_losses,
+    has_plain_head,
+    token_losses,
+)
 from fusion_zoo import Fusion, Instruction, LanguageShape
 from fusion_zoo.connectors import CONNECTORS, Connector
 from fusion_zoo.tilings import Tiling, assemble, hold_marks, tiling_of
 
-__all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "build_model"]
-
-
-class Prediction(NamedTuple):
-    """What a forward pass says of the tokens that are learnt from."""
-
-    logits: Tensor
-    """(B,K,V), in the precision in which the language model computes."""
-    targets: Tensor
-    """(B,K) int64: the tokens, `IGNORE_INDEX` where a conversation learns nothing."""
+__all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "TokenLosses", "build_model"]
 
 
 class Rest(NamedTuple):
@@ -57,9 +58,11 @@ class Mllm(nn.Module):
 
     `in_lockstep` (default False): all parts work in every forward pass, also in one without images,
     as they must where several processes share their weights and each waits for the others.
+    `recomputes_logits` (default False): they are never all in memory, where losses are `by_token`.
     """
 
     in_lockstep: bool = False
+    recomputes_logits: bool = False
 
     def __init__(self, spec: ModelSpec, mixture: Mixture, llm: PreTrainedModel) -> None:
         super().__init__()
@@ -76,6 +79,7 @@ class Mllm(nn.Module):
         )
         self.tiles = Tiles(tiling, tokens, grid, self.injection.runs)
         self.llm = llm
+        self._packed = False
         self._injector = Injector(self.injection, llm)
         self._fusions = Injector(FusionInjection(mixture.fusion, llm, spec.llm.name), llm)
         if self.names_experts:
@@ -111,35 +115,89 @@ class Mllm(nn.Module):
         return self.mixture.fusion.names_experts and len(self.mixture.encoders) > 1
 
     @property
+    def is_injected(self) -> bool:
+        """Whether anything changes what the language model computes at its blocks."""
+        return self._injector.acts or bool(self.mixture.fusion.injects)
+
+    @property
     def _asks_instruction(self) -> bool:
         return self.mixture.fusion.asks_instruction or self.projector.asks_instruction
 
-    def checkpoint_activations(self, on: bool = True) -> None:
-        """Recompute activations in the backward pass, or keep them again."""
-        for encoder in self.mixture.encoders:
-            assert isinstance(encoder, Encoder)
-            encoder.gradient_checkpointing = on
-        if on:
-            self.llm.activation_checkpointing_enable()
-        else:
+    def checkpoint_activations(self, recompute: Recomputed = EVERYTHING) -> None:
+        """Let blocks of these parts compute their activations again in the backward pass, and no
+        others."""
+        for encoder in self.mixture.all_encoders:
+            encoder.gradient_checkpointing = "encoders" in recompute
+        if "llm" in recompute:
+            self.llm.activation_checkpointing_enable(every_n_layers=recompute["llm"])
+        elif self.llm.is_activation_checkpointing:
             self.llm.activation_checkpointing_disable()
 
-    def forward(self, batch: Batch, chosen: Tensor | None = None) -> Prediction:
-        """Of `batch`; UserError if a sequence is longer than the LLM's context.
+    def pack_conversations(self) -> None:
+        """Read the conversations of a batch end to end, without padding, for training alone.
+
+        Predictions stay those of each conversation alone. UserError where the language model, what
+        is injected into it, or who names experts must have a row for each.
+        """
+        if self.is_injected or self.names_experts:
+            what = "injection" if self._injector.acts else "fusion"
+            name = getattr(self.spec, what)["name"]
+            raise UserError(f"infra.packing: {what} '{name}' takes conversations row by row")
+        if not reads_by_attention(self.llm):
+            raise UserError(
+                f"infra.packing: {self.spec.llm.name} ({type(self.llm).__name__}) learns of tokens "
+                "before one not by attention alone"
+            )
+        self.llm.set_attn_implementation(ATTENTION)
+        self._packed = True
+
+    def forward(
+        self, batch: Batch, chosen: Tensor | None = None, *, by_token: bool = False
+    ) -> Prediction | TokenLosses:
+        """What it predicts of `batch`, or `by_token` the loss of each token alone.
 
         `chosen`: (I,E) bool, the experts that each image is seen with, of a model that
-        `names_experts`; default: all, or while the fusion learns each by a coin.
+        `names_experts`; default: all, or while the fusion learns each by a coin. UserError if a
+        sequence is longer than the LLM's context.
         """
         if chosen is None and self.names_experts and self.mixture.fusion.training:
             experts = len(self.mixture.encoders) - 1
             chosen = coin(len(batch.image_rows), experts, batch.image_rows.device)
-        embeddings, layout = self._splice(batch, chosen=chosen, pad_left=False)
-        targets = layout.labels(batch.labels)[:, 1:]
+        embeddings, layout = self._splice(batch, chosen=chosen, pad_left=False, packed=self._packed)
+        targets = layout.targets(batch.labels)
         # Logits only at positions that some row learns from; most, the image's above all, do not.
-        kept = (targets != IGNORE_INDEX).any(0).nonzero()[:, 0]
+        places = (targets != IGNORE_INDEX).any(0).nonzero()[:, 0]
+        targets = targets[:, places]
         # Padding is on the right, where causal attention does not look: no mask, the fast kernel.
-        logits = self.llm(inputs_embeds=embeddings, logits_to_keep=kept, use_cache=False).logits
-        return Prediction(logits, targets[:, kept])
+        read = {"inputs_embeds": embeddings, "use_cache": False}
+        if self._packed:
+            read["lengths"] = Lengths(layout.lengths.tolist())
+            read["position_ids"] = layout.positions()
+        predicted = self._predicted(read, places, targets, by_token)
+        if self._packed:
+            predicted = layout.apart(predicted, places, 0.0)
+            targets = layout.apart(targets, places, IGNORE_INDEX)
+        return TokenLosses(predicted, targets) if by_token else Prediction(predicted, targets)
+
+    def _predicted(
+        self, read: Mapping[str, Any], places: Tensor, targets: Tensor, by_token: bool
+    ) -> Tensor:
+        """What the LLM makes of what it is given: (R,K,V) logits at K places of each of R rows, or
+        `by_token` the losses of its targets (R,K) there."""
+        vocabulary = self.llm.config.get_text_config(decoder=True).vocab_size
+        many = targets.numel() * vocabulary > LOGITS_AT_ONCE
+        if by_token and self.recomputes_logits and many and self._has_plain_head:
+            learnt = targets != IGNORE_INDEX
+            hidden = self.llm.base_model(**read)[0][:, places][learnt]
+            head = self.llm.get_output_embeddings()
+            losses = chunked_losses(head, hidden, targets[learnt], vocabulary)
+            return losses.new_zeros(targets.shape).masked_scatter(learnt, losses)
+        logits: Tensor = self.llm(**read, logits_to_keep=places).logits
+        return token_losses(logits, targets) if by_token else logits
+
+    @cached_property
+    def _has_plain_head(self) -> bool:
+        return has_plain_head(self.llm)
 
     @property
     def reads_beginnings_once(self) -> bool:
@@ -185,8 +243,7 @@ class Mllm(nn.Module):
         if longest > self.spec.llm.context:
             self._too_long(longest)
         # What is injected is of the batch as it was read.
-        drop_ended = not (self._injector.acts or self.mixture.fusion.injects)
-        answers = reading.answers(max_new_tokens, stop_ids, drop_ended)
+        answers = reading.answers(max_new_tokens, stop_ids, drop_ended=not self.is_injected)
         self._injector.seen = self._fusions.seen = None
         return answers
 
@@ -197,16 +254,20 @@ class Mllm(nn.Module):
         chosen: Tensor | None = None,
         *,
         pad_left: bool,
+        packed: bool = False,
     ) -> tuple[Tensor, SpliceLayout]:
-        """(B,S,D) what the LLM reads, and where everything is in it."""
+        """(B,S,D) what the LLM reads, or `packed` (1,S,D), and where everything is in it."""
         is_image = (batch.input_ids == IMAGE_TOKEN_ID) & batch.attention_mask
         images = torch.bincount(batch.image_rows, minlength=len(is_image))
         if not torch.equal(images, is_image.sum(1)):
             raise ValueError("the batch's images do not match its <image> tokens, row by row")
         counts = self._counts(batch, visual)
-        layout = splice_layout(is_image, batch.attention_mask, counts, pad_left=pad_left)
-        if layout.mask.shape[1] > self.spec.llm.context:
-            self._too_long(layout.mask.shape[1])
+        layout = splice_layout(
+            is_image, batch.attention_mask, counts, pad_left=pad_left, packed=packed
+        )
+        longest = int(layout.lengths.max()) if packed else layout.mask.shape[1]
+        if longest > self.spec.llm.context:
+            self._too_long(longest)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
         seen = torch.cat([*visual]) if visual else self._look(batch, layout, text, chosen)
         each = (

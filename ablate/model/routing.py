@@ -124,12 +124,8 @@ def weigh_experts(model: "Mllm", batch: Batch) -> Weighed:
 
 def _losses(model: "Mllm", batch: Batch, chosen: Tensor) -> Tensor:
     """(B,) the mean loss of the tokens learnt in each conversation; 0 where there are none."""
-    logits, targets = model(batch, chosen)
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
-    )
-    learnt = (targets != IGNORE_INDEX).sum(1)
-    means: Tensor = losses.view_as(targets).sum(1) / learnt.clamp(min=1)
+    losses, targets = model(batch, chosen, by_token=True)
+    means: Tensor = losses.sum(1) / (targets != IGNORE_INDEX).sum(1).clamp(min=1)
     return means
 
 

@@ -160,7 +160,8 @@ class Training(L.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
         judged, targets = self._judged(batch.batch)
-        loss = self.objective(*judged) * batch.share
+        mean = self.objective.mean if self.objective.by_token else self.objective
+        loss = mean(*judged) * batch.share
         self._loss += loss.detach()
         if batch.share:
             self._tokens += (targets != IGNORE_INDEX).sum()
@@ -173,11 +174,13 @@ class Training(L.LightningModule):  # type: ignore[misc]
         """What the objective is given, and the tokens that are learnt from."""
         if self.objective.of_experts:
             return weigh_experts(self.model, batch), batch.labels[:, 1:]
-        predicted = self.model(batch)
+        by_token = self.objective.by_token
+        predicted = self.model(batch, by_token=by_token)
         if self.reference is None:
             return predicted, predicted.targets
         with torch.no_grad():
-            return (*predicted, self.reference(batch).logits), predicted.targets
+            before = self.reference(batch, by_token=by_token)[0]
+        return (*predicted, before), predicted.targets
 
     def configure_gradient_clipping(
         self,

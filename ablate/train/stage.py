@@ -44,11 +44,13 @@ from ablate.train import checkpoint, trunk
 from ablate.train.adapting import attach_adapters, merge_adapters
 from ablate.train.callbacks import BadImages, MetricsAndCheckpoints, RestoreSigterm
 from ablate.train.checkpoint import CheckpointWriter
+from ablate.train.compiling import compile_layers
 from ablate.train.devices import gather_full, process_group
 from ablate.train.features import use_features
 from ablate.train.module import Training
 from ablate.train.objectives import Objective
 from ablate.train.plan import Plan
+from ablate.train.recomputing import parts_to_recompute
 from ablate.train.restore import blank_model, starting_model, stored_parts
 from ablate.train.sharing import SHARINGS, Sharing
 
@@ -83,8 +85,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     reference = starting_model(ctx.spec, ctx.parents) if objective.of_pairs else None
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
-    if ctx.infra.get("gradient_checkpointing"):
-        model.checkpoint_activations()
+    if ctx.infra.get("packing"):
+        for each in filter(None, (model, reference)):
+            each.pack_conversations()
     batches = _batches(ctx, plan, model, objective)
     whole = plan.steps or batches.order.steps(plan.epochs or 1)
     steps = plan.length(whole)
@@ -108,6 +111,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         reference=reference,
     )
     module.set_learning(whole - 1)
+    rows = 1 + objective.of_pairs
+    model.checkpoint_activations(parts_to_recompute(ctx, plan, model, batches.data, rows))
+    model.recomputes_logits = bool(ctx.infra.get("gradient_checkpointing"))
     labels = {part: each.label for part, each in adapted.items()}
     table = [
         {**row, "parameters": sizes[row["part"]]}  # without those of adapters
@@ -129,6 +135,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     }
     kept = _kept(ctx, plan, model)
     use_features(ctx, plan, model.mixture, batches.data, whole)
+    if ctx.infra.get("compile"):  # not before: features are kept for others, too
+        compile_layers(model, ctx.device)
     started = time.monotonic()
     with (
         process_group(ctx.world, ctx.device, sharing.disconnect),
@@ -202,7 +210,15 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
         else Order(len(data), plan.batch_size, ctx.spec["seed"])
     )
     size = ctx.infra.get("micro_batch_size") or plan.batch_size
-    return MicroBatches(data, order, size, ctx.world.rank, ctx.world.size, weigh=objective.weights)
+    return MicroBatches(
+        data,
+        order,
+        size,
+        ctx.world.rank,
+        ctx.world.size,
+        packed=ctx.infra.get("packing", False),
+        weigh=objective.weights,
+    )
 
 
 def _fit(

@@ -22,7 +22,7 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any], more_memor
     size = infra.get("micro_batch_size")
     changes = [f"infra.micro_batch_size lower (now {size or 'all'})"] if size != 1 else []
     if step_kinds.find(kind).trains:
-        if not infra.get("gradient_checkpointing"):
+        if infra.get("gradient_checkpointing") is not True:
             changes.append("infra.gradient_checkpointing to true")
         if infra.get("strategy") not in ("fsdp", "hsdp"):
             changes.append("infra.strategy to fsdp over more infra.devices")

@@ -20,6 +20,7 @@ from ablate.commands.study_status import survey
 from ablate.config.study import Study, load_study
 from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
+from ablate.cost import memory as memory_model
 from ablate.cost import visual
 from ablate.design import Candidate, encoder_spec, llm_spec
 from ablate.design.fidelity import Fidelity
@@ -129,7 +130,7 @@ def test_a_language_models_operations_are_those_torch_counts() -> None:
         model(inputs_embeds=torch.rand(1, tokens, QWEN.width), use_cache=False)
     pairs = 4 * QWEN.layers * tokens**2 * QWEN.width  # all of them, as torch counts
     counted = counter.get_total_flops() - pairs
-    assert counted == pytest.approx(tokens * cost._llm(QWEN).flops, rel=0.01)
+    assert counted == pytest.approx(tokens * cost.llm_cost(QWEN).flops, rel=0.01)
     put_out = 0
 
     def count(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
@@ -140,7 +141,7 @@ def test_a_language_models_operations_are_those_torch_counts() -> None:
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(count)
     model(inputs_embeds=torch.rand(1, tokens, QWEN.width), use_cache=False)
-    assert put_out == tokens * cost._llm(QWEN).outputs
+    assert put_out == tokens * cost.llm_cost(QWEN).outputs
 
 
 def bytes_kept(module: nn.Module, *inputs: torch.Tensor, **named: Any) -> int:
@@ -163,7 +164,7 @@ def bytes_kept(module: nn.Module, *inputs: torch.Tensor, **named: Any) -> int:
 def test_what_an_encoder_keeps_for_the_backward_pass_is_foretold(spec: Any) -> None:
     encoder = build_encoder(spec, load_weights=False)
     kept = bytes_kept(encoder, torch.rand(8, 3, spec.resolution, spec.resolution)) / 8
-    assert kept == pytest.approx(cost.KEPT * encoder_cost.cost(spec).outputs, rel=0.35)
+    assert kept == pytest.approx(memory_model.KEPT * encoder_cost.cost(spec).outputs, rel=0.35)
 
 
 def test_what_a_language_model_keeps_for_the_backward_pass_is_foretold() -> None:
@@ -172,19 +173,23 @@ def test_what_a_language_model_keeps_for_the_backward_pass_is_foretold() -> None
     kept = bytes_kept(
         load_llm(spec, load_weights=False), inputs_embeds=tokens, logits_to_keep=1, use_cache=False
     )
-    assert kept / (8 * 200) == pytest.approx(cost.KEPT * cost._llm(spec).outputs, rel=0.35)
+    assert kept / (8 * 200) == pytest.approx(
+        memory_model.KEPT * cost.llm_cost(spec).outputs, rel=0.35
+    )
 
 
 @given(st.sets(st.sampled_from(PARTS), min_size=1), st.sampled_from(PARTS), st.booleans())
 def test_to_train_one_part_more_never_costs_less(
     trained: set[str], more: str, recompute: bool
 ) -> None:
-    def passes(parts: set[str]) -> dict[str, int]:
+    def passes(parts: set[str]) -> dict[str, float]:
         train = dict.fromkeys(parts, 1e-3)
         stage = StageConfig.model_validate(
             {"data": "d", "steps": 1, "batch_size": 1, "train": train}
         )
-        return cost._passes(stage, recompute)
+        return memory_model.passes(
+            stage, memory_model.EVERYTHING if recompute else memory_model.NOTHING
+        )
 
     fewer, all_of_them = passes(trained), passes(trained | {more})
     assert all(fewer[part] <= all_of_them[part] for part in PARTS)
@@ -193,9 +198,9 @@ def test_to_train_one_part_more_never_costs_less(
 
 def test_a_frozen_encoder_before_everything_that_learns_works_forward_only() -> None:
     study = load_study("eagle/experts", ["infra.gradient_checkpointing=false"])
-    frozen = cost._passes(study.designs[6].recipe.finetune, False)
+    frozen = memory_model.passes(study.designs[6].recipe.finetune)
     assert frozen == {"encoders": 1, "fusion": 2, "projector": 3, "injection": 3, "llm": 3}
-    projector_only = cost._passes(study.base.recipe.pretrain, True)
+    projector_only = memory_model.passes(study.base.recipe.pretrain, memory_model.EVERYTHING)
     assert projector_only["llm"] == 3  # forward, again, and the gradient that the projector needs
 
 
@@ -205,13 +210,49 @@ def test_memory_follows_the_micro_batch_what_learns_and_what_is_recomputed() -> 
 
     four, one = memory(), memory("infra.micro_batch_size=1")
     assert four.held == one.held
-    assert four.memory - four.held == pytest.approx(4 * (one.memory - one.held))
+    chunk = memory_model.LOGITS * memory_model.LOGITS_AT_ONCE / 2**30  # of logits, as ever
+    assert four.memory - four.held - chunk == pytest.approx(4 * (one.memory - one.held - chunk))
     assert memory("infra.gradient_checkpointing=false").memory > four.memory
     frozen = memory("base.recipe.finetune.train.encoders=null")
     base = load_study("eagle/proxy/rounds").base
     learnt = sum(encoder_cost.parameters(encoder_spec(title)) for title in base.encoders)
-    saved = cost.UPDATE * learnt / 2**30
+    saved = memory_model.UPDATE * learnt / 2**30
     assert four.held - frozen.held == pytest.approx(saved)
+
+
+def test_auto_recomputes_what_must_be_and_no_more() -> None:
+    def finetune(*sets: str) -> cost.StepCost:
+        study = load_study("eagle/rounds", ["infra.micro_batch_size=4", *sets])
+        return costs(study, gpu=H100)["finetune"]
+
+    always = finetune()
+    auto = finetune("infra.gradient_checkpointing=auto")
+    never = finetune("infra.gradient_checkpointing=false")
+    assert always.recomputed == {"encoders": 1, "llm": 1}
+    assert never.recomputed == {}
+    assert never.memory > H100.memory
+    assert auto.recomputed == {"encoders": 1}
+    assert auto.memory <= memory_model.CAREFUL * H100.memory
+    assert never.gpu_hours < auto.gpu_hours < always.gpu_hours
+    assert auto.recomputing_hours == always.gpu_hours
+    few = finetune("infra.gradient_checkpointing=auto", "infra.micro_batch_size=1")
+    assert few.recomputed == {}
+    many = finetune("infra.gradient_checkpointing=auto", "infra.micro_batch_size=64")
+    assert many.recomputed == {"encoders": 1, "llm": 1}
+    between = finetune("infra.gradient_checkpointing=auto", "infra.micro_batch_size=6")
+    assert between.recomputed["encoders"] == 1
+    assert 1 < between.recomputed["llm"] <= memory_model.RAREST
+
+
+def test_the_logits_of_many_tokens_take_no_more_memory_than_those_of_a_chunk() -> None:
+    stage = load_study("eagle/rounds").base.recipe.finetune
+    nothing = dict.fromkeys(PARTS, 0)
+    memory = memory_model.StepMemory(
+        stage, 1.0, nothing, injected=0.0, learnt=250, vocabulary=32_000, in_chunks=True
+    )
+    chunk = memory_model.LOGITS * memory_model.LOGITS_AT_ONCE / 2**30
+    assert memory.needed(1) == pytest.approx(1 + memory_model.LOGITS * 250 * 32_000 / 2**30)
+    assert memory.needed(100) == pytest.approx(1 + chunk)
 
 
 def test_a_faster_gpu_takes_fewer_hours_for_the_same_work() -> None:
@@ -239,7 +280,7 @@ def test_what_has_no_declared_length_has_no_cost(tmp_path: Any) -> None:
 
 def forget() -> None:
     visual._fused.cache_clear()
-    visual._connected.cache_clear()
+    visual.connector_figures.cache_clear()
 
 
 def test_a_fusion_and_a_connector_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +328,7 @@ def test_a_stage_in_which_nothing_can_learn_is_an_error_before_anything_is_launc
 
 
 def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:
-    for known in (visual._fused, visual._connected):
+    for known in (visual._fused, visual.connector_figures):
         known.cache_clear()  # what this process knows is not all in this home
     assert cost.model_cost(load_study("eagle/rounds").base).visual_tokens == 1024
     program = (

@@ -10,6 +10,7 @@ import torch
 from test_cost import bytes_kept
 from torch import Tensor, nn
 
+from ablate.config.infra import Infra
 from ablate.config.study import load_study
 from ablate.cost import estimate as cost
 from ablate.decoder import build_injection
@@ -51,14 +52,18 @@ class Reading(nn.Module):
 
 
 def test_a_plan_counts_it_where_it_is_in_the_way_of_a_gradient() -> None:
-    def held(*changes: str) -> float:
+    def kept(*changes: str) -> float:
+        """Bytes of a conversation with 60 tokens of text."""
         design = load_study("micro/smoke", changes).base
         stage, model = design.recipe.stages()["finetune"], cost.model_cost(design)
-        return cost._kept(model, stage, 60, 100, recompute=False)
+        memory = cost._memory(design, model, stage, Infra(), 60)
+        return 2**30 * (memory.needed(1) - memory.held)
 
     expert = "base.injection=visual_expert"
-    with_image, each = cost.model_cost(load_study("micro/smoke", [expert]).base).kept_by_injection
-    assert held(expert) - held() == pytest.approx(with_image + 100 * each)
+    model = cost.model_cost(load_study("micro/smoke", [expert]).base, None)
+    with_image, each = model.kept_by_injection
+    read = model.visual_tokens + 60
+    assert kept(expert) - kept() == pytest.approx(with_image + read * each, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", WITH_LAYERS)

@@ -85,7 +85,7 @@ def test_options_that_make_no_sense_are_told(tiling: str, said: str) -> None:
 
 
 def test_planning_a_tiling_needs_no_torch_once_its_fusion_is_known(own_home: Path) -> None:
-    for known in (visual._fused, visual._connected):
+    for known in (visual._fused, visual.connector_figures):
         known.cache_clear()  # what this process knows is not all in this home
     cost.model_cost(design("none"), None)
     program = """

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.data.sampler import GroupedOrder, Order
+from ablate.data.sampler import GroupedOrder, Order, cut_evenly
 
 orders = st.builds(
     Order, samples=st.integers(1, 50), batch_size=st.integers(1, 70), seed=st.integers(0, 9)
@@ -93,3 +93,20 @@ def test_which_samples_meet_and_when_is_left_to_chance() -> None:
     assert means.std() < 1.3 * lengths.std() / np.sqrt(20)
     assert abs(np.corrcoef(kinds[:-5], np.arange(195))[0, 1]) < 0.2
     assert order.batch(0).tolist() != GroupedOrder(lengths, images, 20, seed=2).batch(0).tolist()
+
+
+lengths_of_samples = st.lists(st.integers(1, 2000), min_size=1, max_size=40)
+
+
+@given(lengths=lengths_of_samples, pieces=st.integers(1, 50))
+def test_pieces_hold_every_sample_once_and_none_is_longer_than_cut_by_number(
+    lengths: list[int], pieces: int
+) -> None:
+    tokens = np.array(lengths)
+    cut = cut_evenly(tokens, pieces)
+    assert len(cut) == pieces
+    assert sorted(np.concatenate(cut).tolist()) == list(range(len(lengths)))
+    held = [int(tokens[piece].sum()) for piece in cut]
+    assert held == sorted(held, reverse=True)
+    assert held[0] <= -(-len(lengths) // pieces) * max(lengths)
+    assert held[0] <= -(-sum(lengths) // pieces) + max(lengths)

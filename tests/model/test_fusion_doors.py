@@ -16,6 +16,7 @@ from injected import IMAGE, ROWS, batch_of, loss_of
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 import fusion_zoo
+from ablate.cost.memory import EVERYTHING, NOTHING
 from ablate.data.batch import IGNORE_INDEX, Batch
 from ablate.decoder import find_blocks
 from ablate.errors import UserError
@@ -193,7 +194,7 @@ def test_the_gradient_reaches_the_gates_and_then_all_of_it(make_model: Make) -> 
 def test_gradients_are_the_same_where_activations_are_computed_again(make_model: Make) -> None:
     def gradients(again: bool) -> dict[str, torch.Tensor]:
         model = opened(make_model(fusion="cross_attention")).train()
-        model.checkpoint_activations(again)
+        model.checkpoint_activations(EVERYTHING if again else NOTHING)
         loss_of(model, batch_of(ROWS, answers=2)).backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

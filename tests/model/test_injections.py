@@ -27,6 +27,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from ablate.cost.memory import EVERYTHING, NOTHING
 from ablate.data.batch import Batch
 from ablate.decoder import build_injection, decoder_of, find_blocks
 from ablate.errors import UserError
@@ -131,7 +132,7 @@ def test_gradients_are_the_same_where_activations_are_computed_again(
     def gradients(again: bool) -> dict[str, torch.Tensor]:
         model = opened(make_model(injection=choice(name)))
         model.llm.train()
-        model.checkpoint_activations(again)
+        model.checkpoint_activations(EVERYTHING if again else NOTHING)
         loss_of(model, batch_of(ROWS, answers=2)).backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

@@ -21,6 +21,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.parts import PARTS
 from ablate.config.study import load_study
 from ablate.cost import estimate as cost
+from ablate.cost import memory as memory_model
 from ablate.cost.adapters import adapter_cost, check_adapters
 from ablate.design import encoder_spec, llm_spec
 from ablate.design.recipe import StageConfig
@@ -182,8 +183,8 @@ def test_qlora_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_frozen_weights_beside_an_adapter_have_no_gradient_to_compute() -> None:
-    whole = cost._passes(stage(llm=1e-4), recompute=False)
-    beside = cost._passes(stage(llm={"lr": 1e-4, "lora": {}}), recompute=False)
+    whole = memory_model.passes(stage(llm=1e-4))
+    beside = memory_model.passes(stage(llm={"lr": 1e-4, "lora": {}}))
     assert whole == {"encoders": 1, "fusion": 1, "projector": 1, "injection": 1, "llm": 3}
     assert beside == {"encoders": 1, "fusion": 1, "projector": 1, "injection": 1, "llm": 2}
 

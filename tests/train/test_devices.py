@@ -193,10 +193,10 @@ def dies(task: int, step: int, how: Callable[[], Any]) -> Callable[[int], None]:
     def prepare(number: int) -> None:
         forward, passes = Mllm.forward, iter(range(1, step))
 
-        def deadly(model: Mllm, batch: Any) -> Any:
+        def deadly(model: Mllm, *given: Any, **more: Any) -> Any:
             if number == task and next(passes, None) is None:
                 how()
-            return forward(model, batch)
+            return forward(model, *given, **more)
 
         Mllm.forward = deadly  # type: ignore[method-assign]
 

@@ -157,10 +157,10 @@ def test_frozen_parts_work_as_in_inference_and_learning_ones_do_not(
     seen: list[tuple[bool, bool, bool]] = []
     forward = Mllm.forward
 
-    def spied(model: Mllm, batch: Any) -> Any:
+    def spied(model: Mllm, *given: Any, **more: Any) -> Any:
         modules: list[nn.Module] = [model.parts[part] for part in ("encoders", "projector", "llm")]
         seen.append(tuple(module.training for module in modules))  # type: ignore[arg-type]
-        return forward(model, batch)
+        return forward(model, *given, **more)
 
     monkeypatch.setattr(Mllm, "forward", spied)
     train(make_context(steps=2, warm_projector=1))

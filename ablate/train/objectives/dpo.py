@@ -1,7 +1,7 @@
 """The better of two answers becomes likelier than the worse (direct preference optimisation).
 
 Shapes: n pairs, B = 2n conversations, the better and the worse answer of a pair one after the
-other; K places that some of them learn from, V vocabulary.
+other; K places that some of them learn from.
 
 Rafailov et al. 2023 (arXiv 2305.18290), equation 7: -log sigmoid(beta * ((b - b0) - (w - w0))), of
 the log-probabilities of the better and worse answer, the sums over their tokens, by the model (b,
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional as F
 
-from ablate.data.batch import IGNORE_INDEX
 from ablate.errors import UserError
 from ablate.train.objectives import Objective
 
@@ -36,21 +35,13 @@ class Dpo(Objective):
     def weights(self, learnt: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         return (learnt > 0).astype(float)
 
-    def __call__(self, logits: Tensor, targets: Tensor, reference: Tensor | None = None) -> Tensor:
-        """`reference`: the logits (B,K,V) of the model before the stage."""
+    def mean(self, losses: Tensor, targets: Tensor, reference: Tensor | None = None) -> Tensor:
+        """`reference`: the losses (B,K) of the model before the stage."""
         if reference is None:
-            raise ValueError("dpo compares with the model before the stage: give its logits")
-        gained = _log_probabilities(logits, targets) - _log_probabilities(reference, targets)
-        losses = -F.logsigmoid(self.beta * (gained[::2] - gained[1::2]))
+            raise ValueError("dpo compares with the model before the stage: give its prediction")
+        gained = (reference - losses).sum(1)  # (B,) in the logarithm of an answer's probability
+        dear = -F.logsigmoid(self.beta * (gained[::2] - gained[1::2]))
         learnt = self.learnt(targets).any(1)
         counted = learnt[::2] | learnt[1::2]  # (n,)
-        loss: Tensor = (losses * counted).sum() / counted.sum().clamp(min=1)
+        loss: Tensor = (dear * counted).sum() / counted.sum().clamp(min=1)
         return loss
-
-
-def _log_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-    """(B,) of the tokens learnt in each conversation, together."""
-    losses = F.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
-    )
-    return -losses.view_as(targets).sum(1)

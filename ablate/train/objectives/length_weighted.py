@@ -1,6 +1,6 @@
 """Cross-entropy of answers in which a long one counts less for each token (InternVL 2.5).
 
-Shapes: B conversations, K places that some of them learn from, V vocabulary, n samples.
+Shapes: B conversations, K places that some of them learn from, n samples.
 
 Chen et al. 2024 (InternVL 2.5, arXiv 2412.05271), "Loss Reweighting": a token of a sample in which
 x are learnt counts x^-power. With power 0 all tokens count the same (`sft`), with 1 all samples;
@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
-from torch.nn import functional as F
 
-from ablate.data.batch import IGNORE_INDEX
 from ablate.errors import UserError
 from ablate.train.objectives import Objective
 
@@ -33,14 +31,8 @@ class LengthWeighted(Objective):
     def weights(self, learnt: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         return np.where(learnt > 0, learnt.astype(float) ** (1 - self.power), 0.0)
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def mean(self, losses: Tensor, targets: Tensor) -> Tensor:
         learnt = self.learnt(targets)
         lengths = learnt.sum(1, keepdim=True).clamp(min=1)  # (B,1)
         weights = learnt * lengths.float() ** -self.power  # (B,K)
-        losses = F.cross_entropy(
-            logits.flatten(0, 1).float(),
-            targets.flatten(),
-            ignore_index=IGNORE_INDEX,
-            reduction="none",
-        )
-        return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1e-12)
+        return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
