@@ -18,6 +18,7 @@ from rows import Row, shown
 
 SMALLEST: Mapping[str, Mapping[str, int]] = {
     "fit": {"steps": 2, "images": 12, "batch": 4},
+    "step": {"steps": 2, "images": 12, "batch": 4, "tokens": 8, "vocabulary": 99, "compiled": 0},
     "answering": {"questions": 4, "tokens": 2},
     "fusions": {"repeats": 1, "width": 16},
     "startup": {"rounds": 1},

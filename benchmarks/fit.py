@@ -12,9 +12,11 @@ process, the first steps of each left to a run that is not counted.
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import peer
@@ -34,9 +36,12 @@ class Context:
 
     step_kind, device = "finetune", "cpu"
 
-    def __init__(self, spec: dict[str, Any], work: Path, home: Path) -> None:
+    def __init__(
+        self, spec: dict[str, Any], work: Path, home: Path, infra: Mapping[str, Any]
+    ) -> None:
         self.parents: dict[str, Path] = {}
-        self.infra = {"checkpoint_every_steps": 10**6}  # the peer stores none either
+        self.annotated: dict[str, Path] = {}
+        self.infra = {"checkpoint_every_steps": 10**6, **infra}  # the peer stores none either
         self.spec, self.work, self.home, self.world = spec, work, home, StepRanks()
         self._log, self.prefix = work / "metrics.jsonl", home / "prefixes"
         work.mkdir()
@@ -50,8 +55,15 @@ class Context:
             file.write(f"{metrics}\n")
 
 
-def ours(source: dict[str, Any], home: Path, steps: int, batch: int, name: str) -> float:
-    """Seconds of the loop."""
+def context(
+    source: dict[str, Any],
+    home: Path,
+    steps: int,
+    batch: int,
+    name: str,
+    infra: Mapping[str, Any] = MappingProxyType({}),
+) -> Context:
+    """Of a stage of so many steps."""
     stage = {"steps": steps, "epochs": None, "batch_size": batch, "train": RATES}
     spec = {
         "model": peer.SPEC.to_json(),
@@ -59,7 +71,12 @@ def ours(source: dict[str, Any], home: Path, steps: int, batch: int, name: str) 
         "data": {**source, "fingerprint": fingerprint(source)},
         "seed": 0,
     }
-    result = train(Context(spec, home / name, home))  # type: ignore[arg-type]
+    return Context(spec, home / name, home, infra)
+
+
+def ours(source: dict[str, Any], home: Path, steps: int, batch: int, name: str) -> float:
+    """Seconds of the loop."""
+    result = train(context(source, home, steps, batch, name))  # type: ignore[arg-type]
     return float(result["seconds_training"])
 
 

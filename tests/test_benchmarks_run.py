@@ -20,7 +20,7 @@ LAST = {
     "strategies": (["--repeat", "1", "--only", "null"], "Mordal"),
 }
 """By benchmark: its smallest size, and how its last row begins."""
-TOGETHER = {"answering", "driver", "fit", "fusions", "scale"}
+TOGETHER = {"answering", "driver", "fit", "fusions", "scale", "step"}
 """Benchmarks that `bench` runs."""
 ELSEWHERE = {"gpu", "peer", "rows"}
 """A benchmark with a test of its own (tests/paper), and what is none."""
