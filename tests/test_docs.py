@@ -21,7 +21,7 @@ from ablate.config.study import Written, load_study
 
 ROOMS = "ablate|fusion_zoo|reports|sweeps|docs|tests|benchmarks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-INSTALLED = ("adapter", "launcher", "objective", "stage", "strategy")
+INSTALLED = ("adapter", "annotator", "launcher", "objective", "stage", "strategy")
 """Pages of docs/extending whose example tests install as a package and run to a report."""
 
 

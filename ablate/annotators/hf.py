@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ablate.annotators._interface import Annotator, Pixels
 from ablate.catalog import weights as hub
 from ablate.cost.encoders import Cost
@@ -71,10 +69,10 @@ class Hf(Annotator):
         if self.folder is None:
             raise hub.missing(f"annotator hf:{self.model}", self.model, "config.json")
         try:
-            self._processor = AutoProcessor.from_pretrained(self.folder)
             self._network = AutoModelForImageTextToText.from_pretrained(
-                self.folder, dtype="auto", use_safetensors=True
+                self.folder, dtype="auto", use_safetensors=True, local_files_only=True
             )
+            self._processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:  # whatever a folder lacks
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"annotator hf:{self.model}: cannot be loaded: {reason}") from error
@@ -100,6 +98,7 @@ class Hf(Annotator):
 
 
 def _inputs(processor: Any, image: Pixels, prompt: str) -> Any:
+    import numpy as np
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
@@ -109,6 +108,7 @@ def _inputs(processor: Any, image: Pixels, prompt: str) -> Any:
 
 def _measured(folder: str, prompt: str, written: int) -> dict[str, int]:
     """Parameters and FLOPs of one image, of the network built without memory."""
+    import numpy as np
     import torch
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor

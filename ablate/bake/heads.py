@@ -45,7 +45,7 @@ def train_heads(
         ]
         loss = torch.stack(losses).sum()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         log(step + 1, {"loss": loss.item()})

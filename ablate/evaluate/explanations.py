@@ -42,6 +42,7 @@ def explain(ctx: "StepContext") -> dict[str, Any]:
     images = _images(ctx.home, evaluated)
     rows = {(row["task"], row["id"]): row for row in rows_in(str(evaluated / ANSWERS))}
     subject = Answerer.load(trained)
+    subject.require_silent()
     asked = [rows[task, name] for task, name in ctx.spec["questions"]]
     explained = []
     for number, row in enumerate(asked, start=1):

@@ -40,6 +40,9 @@ def evaluate_reference(ctx: "StepContext") -> dict[str, Any]:
         for number, task in enumerate(missing, start=len(suite.tasks) - len(missing)):
             ctx.progress(number, len(suite.tasks), task.task)
             part = run_task(built, task, asked)
+            if not any(str(row["answer"]).strip() for row in part["rows"]):
+                # Many of lmms-eval's models answer nothing where they fail.
+                raise RuntimeError(f"{model} answers nothing to all of {task.task}: see its log")
             write_json(asked.part(task), {**part, "day": datetime.now(UTC).date().isoformat()})
     answered = sorted(_day(asked.part(task)) for task in suite.tasks)
     return {**collect(ctx, suite, asked), "answered": [answered[0], answered[-1]]}

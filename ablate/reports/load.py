@@ -115,7 +115,8 @@ def _references(
 ) -> tuple[tuple[ReferenceResult, ...], list[tuple[str, Mapping[str, Any]]]]:
     """What is known of the study's references; and by what measure those were scored that were."""
     tasks = [task.task for task in study.asks.tasks]
-    results, measures = [], []
+    results: list[ReferenceResult] = []
+    measures: list[tuple[str, Mapping[str, Any]]] = []
     for reference in study.references:
         if reference.model is None:
             scores = reference.scores(study.asks)

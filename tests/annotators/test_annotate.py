@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import core_fakes
+import doc_examples
 import pytest
 from in_process import ablate, faked
-from packages import install_package
+from packages import install_package, shown
 
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import WorldData
+from ablate.data.notes import read
 from ablate.errors import UserError
 from ablate.evaluate.annotate import annotate
 from ablate.files import read_json, write_json
@@ -147,6 +149,22 @@ def test_a_study_whose_annotator_is_killed_goes_on_to_its_report_and_asks_once_o
     assert "reds" in pages
     spec = [read_json(folder / "spec.json")["spec"] for folder in own_home.glob("store/finetune/*")]
     assert sorted(len(given.get("outputs", ())) for given in spec) == [0, 1, 1]
+
+
+@pytest.mark.slow
+def test_the_documented_example_runs_to_a_report(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc_examples.install(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    path = tmp_path / "mine.yaml"
+    path.write_text(shown("annotator", "yaml") + "title: t\nexplore: {rounds: 1}\n")
+    with faked(EXECUTORS):
+        done = ablate("run", str(path), "--backend", "inline")
+    assert done.code == 0, done.err
+    assert "report: " in done.out + done.err
+    texts = [row for file in own_home.glob("store/annotate/*/notes.jsonl") for row in read(file)]
+    assert {text for row in texts for text in row["texts"]} <= {"day", "night"}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import torch
 from in_process import ablate, conforms
 
 from ablate.bake import run
+from ablate.bake.encoder import COURSES
+from ablate.bake.heads import HEADS
 from ablate.bake.language import probe_language
 from ablate.catalog import llms
 from ablate.catalog.bake_targets import TARGETS
@@ -83,10 +85,16 @@ def card(name: str) -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", sorted(set(TARGETS) - {"llama-micro"}))
+@pytest.mark.parametrize("name", sorted(COURSES))
 def test_shipped_encoder_is_the_one_of_its_card(name: str) -> None:
     assert card(name)["sha256"] == sha256_file(MICRO / f"{name}.safetensors")
     build_encoder(resolve(name))
+
+
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_shipped_heads_are_those_of_their_card_and_right_of_most_cells(name: str) -> None:
+    assert card(name)["sha256"] == sha256_file(MICRO / f"{name}.safetensors")
+    assert min(card(name)["right_cells"].values()) > 0.9
 
 
 @pytest.mark.parametrize(("name", "attribute"), SKILL.items())

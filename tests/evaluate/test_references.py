@@ -201,6 +201,14 @@ def test_a_study_shows_references_apart_to_its_report(
     assert Frontier(study, None, Store(own_home), "x", lambda event: None).references
 
 
+TEMPLATE = (
+    "{% for message in messages %}<user>{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}<assistant>"
+)
+"""As processors of LLaVA have it: what is said in parts, of which an image is one."""
+
+
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny LLaVA with random weights, in transformers' format."""
@@ -232,7 +240,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer,
         patch_size=16,
         vision_feature_select_strategy="default",
-        chat_template=tokenizer.chat_template,
+        chat_template=TEMPLATE,
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
     return folder
@@ -268,5 +276,5 @@ def test_a_local_llava_is_asked_by_lmms_evals_own_class(
     assert result["questions"] == 16
     rows = [json.loads(line) for line in (work / "answers.jsonl").read_text().splitlines()]
     assert len(rows) == 16
-    assert all(isinstance(row["answer"], str) for row in rows)
+    assert any(row["answer"] for row in rows)
     assert result["answered"][0][:2] == "20"
