@@ -10,8 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -172,19 +170,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """The JSON value in the file `path`. Raises ValueError for what is none."""
-    content = retry_transient(partial(read_bytes, path))
+    content = retry_transient(Path(path).read_bytes)
     with suppress(ValueError):
         return from_json(content)  # of many files their words are in memory once
     try:
         return json.loads(content.decode())  # also half a character, which a model may have said
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
-
-
-def read_bytes(path: Path | str) -> bytes:
-    """What the file holds."""
-    with FileIO(path) as file:
-        return file.readall()
 
 
 def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +208,7 @@ def retry_transient(read: Callable[[], Result]) -> Result:
 
 def sha256_file(path: Path | str) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
-    with FileIO(path) as file:
+    with Path(path).open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -89,7 +89,7 @@ class CachedResults(StoredResults):
         answers that are, and BadArtifactError says it.
         """
         try:
-            files = folder_signature(self.store.file(step, ""))
+            files = folder_signature(str(self.store.folder(step)))
         except NO_FILE:
             artifact = self._artifact(step)
         else:

@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from ablate.files import read_bytes
 
 if TYPE_CHECKING:
     from ablate.stats.bootstrap import Sample
@@ -21,7 +20,7 @@ ANSWERS = "answers.jsonl"
 def rows_in(path: str) -> list[dict[str, Any]]:
     """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
     weight."""
-    lines = read_bytes(path).decode().split("\n")
+    lines = Path(path).read_text(encoding="utf-8").split("\n")
     rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
     return rows
 

@@ -284,7 +284,7 @@ class Store:
         """What is wrong with an artifact (see `sound`)."""
         if (record or self.record(step)) is None and not self.committed(step):
             return "its record cannot be read"
-        return _mismatch(self.file(step, ""), step, up_to)
+        return _mismatch(str(self.folder(step)), step, up_to)
 
     def _publish(self, step: Step, work: Path, lease: Lease | None) -> None:
         target = self.folder(step)

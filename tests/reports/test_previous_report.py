@@ -123,8 +123,8 @@ CHANGES: tuple[Callable[[Growing], None], ...] = (
 
 
 @pytest.mark.slow
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(changes=st.lists(st.sampled_from(CHANGES), min_size=2, max_size=3))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(changes=st.lists(st.sampled_from(CHANGES), min_size=2, max_size=2))
 def test_whatever_changes_the_report_is_what_a_whole_one_is(
     changes: list[Callable[[Growing], None]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
