@@ -10,13 +10,13 @@ from in_process import ablate
 
 from ablate.config.study import load_study
 
+STAGES = ("prealign", "pretrain", "finetune", "signs")
 SHORT = [
-    *["--set", "base.recipe.prealign.steps=1", "--set", "base.recipe.prealign.warm_projector=1"],
-    *["--set", "base.recipe.pretrain.steps=1", "--set", "base.recipe.finetune.steps=1"],
-    *["--set", "base.recipe.signs.steps=1", "--set", "explore.rounds=1", "--set", "suite=null"],
-    *["--set", "base.recipe.finetune.batch_size=1", "--set", "base.recipe.signs.batch_size=1"],
-    *["--set", "data.pairs.images=8", "--set", "data.conversations.images=8"],
+    *(f"base.recipe.{stage}.{length}=1" for stage in STAGES for length in ("steps", "batch_size")),
+    *["base.recipe.prealign.warm_projector=1", "explore.rounds=1", "suite=null"],
+    *["data.pairs.images=8", "data.conversations.images=8"],
 ]
+SHORT = [word for setting in SHORT for word in ("--set", setting)]
 """One step of each stage, and the questions of one's own alone."""
 
 
@@ -40,4 +40,4 @@ def test_a_real_language_model_is_trained_asked_and_reported(
     assert 0 <= row["score"] <= 100
     monkeypatch.setattr("sys.stdin", io.StringIO("What is the capital of France?\n"))
     assert "Paris" in ablate("chat", "small/smoke", *SHORT).out
-    assert list((tmp_path / "home" / "reports").glob("*/index.html"))
+    assert list((tmp_path / "home" / "reports").rglob("smoke*/index.html"))
