@@ -8,6 +8,7 @@ from ablate.commands.output import columns
 from ablate.commands.strategy_costs import StrategyCost, other_strategies
 from ablate.commands.study_status import StudyStatus
 from ablate.cost import estimate as cost
+from ablate.cost.checks import check_learning, check_room
 from ablate.cost.memory import recomputed_words
 from ablate.design import Candidate
 from ablate.store.steps import Step
@@ -27,8 +28,8 @@ class CostEstimate:
         self.kind, self.price = kind or "a100", price
         self.gpu = cost.GPUS[self.kind]
         self._status = status
-        cost.check_room(status.candidates)
-        cost.check_learning(status.candidates)
+        check_room(status.candidates)
+        check_learning(status.candidates)
         self.models = {
             candidate.name: cost.model_cost(candidate, cost.usual_size(status.study, candidate))
             for candidate in status.candidates

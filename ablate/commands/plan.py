@@ -15,9 +15,9 @@ from ablate.commands.output import columns, emit_json, say
 from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
-from ablate.cost import estimate as cost
 from ablate.cost import published as published_cost
 from ablate.cost.adapters import check_adapters
+from ablate.cost.checks import fusion_notes, remarks
 from ablate.cost.packing import check_packing
 from ablate.design import Candidate
 from ablate.files import home
@@ -97,7 +97,7 @@ def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:
                     for name, stage in candidate.recipe.stages().items()
                     if stage.adapters
                 },
-                "notes": cost.fusion_notes(candidate),
+                "notes": fusion_notes(candidate),
                 "steps": [step.key for step in status.chains[candidate.name]],
                 **bill.candidate(candidate),
                 "published": beside.get(candidate.name),
@@ -176,7 +176,7 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
             *_references(status.study),
             *_adapted(status.candidates),
             *_beside_published(status),
-            *(f"Note on {remark}" for remark in cost.remarks(status.candidates)),
+            *(f"Note on {remark}" for remark in remarks(status.candidates)),
             *_absent(status.study),
             *told_apart(status.older),
         )

@@ -14,7 +14,7 @@ from ablate.commands.output import note, say
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
 from ablate.cost.adapters import check_adapters
-from ablate.cost.estimate import check_learning, check_room, remarks
+from ablate.cost.checks import check_learning, check_room, remarks
 from ablate.cost.packing import check_packing
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Invocation, LastRun

@@ -12,15 +12,14 @@ Shapes: T tokens of a sample, D the language model's width.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-import fusion_zoo
 from ablate.catalog import annotators, step_kinds
 from ablate.catalog import data_sources as data
-from ablate.catalog.axes import INJECTION, TILING
+from ablate.catalog.axes import INJECTION
 from ablate.catalog.llms import LlmSpec
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.parts import PARTS, Part
@@ -53,7 +52,6 @@ from ablate.cost.visual import (
 )
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.design.recipe import StageConfig, partly
-from ablate.errors import UserError
 from ablate.store.steps import Step, expert_design
 from fusion_zoo.tilings import Size
 
@@ -201,82 +199,6 @@ def usual_size(study: Study, design: Design) -> Size:
     """Width and height of an image of what its last stage learns from, as of its benchmarks."""
     sizes = [picture_size(study.data[stage.data]) for stage in design.recipe.stages().values()]
     return sizes[-1] if sizes else TYPICAL
-
-
-def fusion_notes(design: Design) -> list[str]:
-    """What the fusion says of this set-up, as that a part of it has nothing to do; see `Fusion`.
-
-    UserError if it cannot take the design's maps.
-    """
-    return fused(design).notes if fusion_zoo.has_notes(design.fusion.name) else []
-
-
-def remarks(candidates: Iterable[Candidate]) -> list[str]:
-    """The `fusion_notes` of candidates, each once, after the names of the designs it is about."""
-    by_note: dict[str, dict[str, None]] = {}
-    for candidate in candidates:
-        for remark in fusion_notes(candidate):
-            by_note.setdefault(remark, {})[candidate.point] = None
-    return [f"{', '.join(names)}: {remark}" for remark, names in by_note.items()]
-
-
-def check_room(candidates: Iterable[Candidate]) -> None:
-    """UserError names the first candidate whose images leave no room for text in a stage."""
-    for candidate in candidates:
-        if problem := _no_room(candidate):
-            raise UserError(f"{candidate.name}: {problem}")
-
-
-def _no_room(design: Design) -> str:
-    """Why its images leave no room for text in a stage; empty where they do."""
-    tokens, context = model_cost(design, None).visual_tokens, llm_spec(design.llm).context
-    cuts = design.tiling != TILING.default
-    for name, stage in design.recipe.stages().items():
-        if step_kinds.find(design.recipe.kind(name)).per_expert:
-            continue  # sees each expert on the grid, whose room is checked on loading
-        room, limit = min(
-            (context, f"the context of {design.llm}"),
-            (stage.max_length, f"recipe.{name}.max_length"),
-        )
-        more = design.output_tokens if stage.prompt != "plain" else 0
-        if tokens + more >= room:
-            notes = f" with up to {more} of its outputs" * bool(more)
-            fewer = "fewer or shorter outputs, " * bool(more) + "fewer tiles, " * cuts
-            return (
-                f"{design.fused} of {len(design.encoders)} encoders makes "
-                f"{'up to ' * cuts}{tokens} tokens of an image{notes}, which leave no room for "
-                f"text in {room} ({limit}); take {fewer}a smaller grid or fewer encoders, or raise "
-                "that limit"
-            )
-    return ""
-
-
-def check_learning(candidates: Iterable[Candidate]) -> None:
-    """UserError names the first candidate with a stage that trains only what has no parameters."""
-    for candidate in candidates:
-        if problem := _nothing_learns(candidate):
-            raise UserError(f"{candidate.name}: {problem}")
-
-
-def require_built(design: Design) -> None:
-    """UserError where a design's parts do not fit together, leave no room for text, or have a stage
-    nothing to learn."""
-    if problem := _no_room(design) or _nothing_learns(design):
-        raise UserError(problem)
-
-
-def _nothing_learns(design: Design) -> str:
-    """Which stage trains only what has no parameters; empty where none does."""
-    parts = model_cost(design, None).parts
-    for name, stage in design.recipe.stages().items():
-        if step_kinds.find(design.recipe.kind(name)).per_expert:
-            continue  # has the plain connector
-        if not any(parts[part].parameters for part in stage.train):
-            return (
-                f"recipe.{name}.train: nothing learns, for {design.fused} has no parameters in "
-                f"{', '.join(stage.train)}; add a rate for another part"
-            )
-    return ""
 
 
 def step_cost(study: Study, candidate: Candidate, step: Step, gpu: Gpu) -> StepCost | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from ablate.config.study import Study
-from ablate.cost.estimate import require_built
+from ablate.cost.checks import require_built
 from ablate.design import Candidate, Design
 from ablate.errors import UserError
 from ablate.search import sieving

@@ -22,7 +22,7 @@ from ablate.catalog.annotators import ANNOTATORS
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import WorldData
 from ablate.config.study import load_study
-from ablate.cost.estimate import check_room
+from ablate.cost.checks import check_room
 from ablate.data.chat import Chat
 from ablate.data.dataset import Conversations
 from ablate.data.notes import FILE, Notes, annotated, image_name

@@ -8,7 +8,7 @@ from optuna_toys import made, names, run
 from strategy_toys import Scores, played
 
 from ablate.config.study import Study
-from ablate.cost.estimate import require_built
+from ablate.cost.checks import require_built
 from ablate.design import Candidate
 from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far

@@ -1,0 +1,87 @@
+"""Whether a design can be what it says, and what is to be said of it, before anything has run."""
+
+from collections.abc import Iterable
+
+import fusion_zoo
+from ablate.catalog import step_kinds
+from ablate.catalog.axes import TILING
+from ablate.cost.estimate import model_cost
+from ablate.cost.visual import fused
+from ablate.design import Candidate, Design, llm_spec
+from ablate.errors import UserError
+
+
+def fusion_notes(design: Design) -> list[str]:
+    """What the fusion says of this set-up, as that a part of it has nothing to do; see `Fusion`.
+
+    UserError if it cannot take the design's maps.
+    """
+    return fused(design).notes if fusion_zoo.has_notes(design.fusion.name) else []
+
+
+def remarks(candidates: Iterable[Candidate]) -> list[str]:
+    """The `fusion_notes` of candidates, each once, after the names of the designs it is about."""
+    by_note: dict[str, dict[str, None]] = {}
+    for candidate in candidates:
+        for remark in fusion_notes(candidate):
+            by_note.setdefault(remark, {})[candidate.point] = None
+    return [f"{', '.join(names)}: {remark}" for remark, names in by_note.items()]
+
+
+def check_room(candidates: Iterable[Candidate]) -> None:
+    """UserError names the first candidate whose images leave no room for text in a stage."""
+    for candidate in candidates:
+        if problem := _no_room(candidate):
+            raise UserError(f"{candidate.name}: {problem}")
+
+
+def _no_room(design: Design) -> str:
+    """Why its images leave no room for text in a stage; empty where they do."""
+    tokens, context = model_cost(design, None).visual_tokens, llm_spec(design.llm).context
+    cuts = design.tiling != TILING.default
+    for name, stage in design.recipe.stages().items():
+        if step_kinds.find(design.recipe.kind(name)).per_expert:
+            continue  # sees each expert on the grid, whose room is checked on loading
+        room, limit = min(
+            (context, f"the context of {design.llm}"),
+            (stage.max_length, f"recipe.{name}.max_length"),
+        )
+        more = design.output_tokens if stage.prompt != "plain" else 0
+        if tokens + more >= room:
+            notes = f" with up to {more} of its outputs" * bool(more)
+            fewer = "fewer or shorter outputs, " * bool(more) + "fewer tiles, " * cuts
+            return (
+                f"{design.fused} of {len(design.encoders)} encoders makes "
+                f"{'up to ' * cuts}{tokens} tokens of an image{notes}, which leave no room for "
+                f"text in {room} ({limit}); take {fewer}a smaller grid or fewer encoders, or raise "
+                "that limit"
+            )
+    return ""
+
+
+def check_learning(candidates: Iterable[Candidate]) -> None:
+    """UserError names the first candidate with a stage that trains only what has no parameters."""
+    for candidate in candidates:
+        if problem := _nothing_learns(candidate):
+            raise UserError(f"{candidate.name}: {problem}")
+
+
+def require_built(design: Design) -> None:
+    """UserError where a design's parts do not fit together, leave no room for text, or have a stage
+    nothing to learn."""
+    if problem := _no_room(design) or _nothing_learns(design):
+        raise UserError(problem)
+
+
+def _nothing_learns(design: Design) -> str:
+    """Which stage trains only what has no parameters; empty where none does."""
+    parts = model_cost(design, None).parts
+    for name, stage in design.recipe.stages().items():
+        if step_kinds.find(design.recipe.kind(name)).per_expert:
+            continue  # has the plain connector
+        if not any(parts[part].parameters for part in stage.train):
+            return (
+                f"recipe.{name}.train: nothing learns, for {design.fused} has no parameters in "
+                f"{', '.join(stage.train)}; add a rate for another part"
+            )
+    return ""
