@@ -16,6 +16,7 @@ from ablate.catalog.own_benchmarks import OwnBenchmark
 from ablate.cli import app
 from ablate.config import launcher_options
 from ablate.config.infra import Infra
+from ablate.config.references import Reference
 from ablate.config.study import Written
 from ablate.design import Design, FusionConfig
 from ablate.design.recipe import Recipe, StageConfig
@@ -34,6 +35,7 @@ TITLES: Mapping[type[BaseModel], str] = {
     Files: "data.NAME.mix.PART",
     WorldData: "data.NAME, drawn",
     OwnBenchmark: "benchmarks.NAME",
+    Reference: "references.ITEM",
     Infra: "infra",
 }
 """What the fields of each model of a study stand below; a model without fails the build."""
