@@ -92,6 +92,8 @@ pairs, a few questions and answers in a conversation. The fit of `ablate.cost` t
 """
 PREFLIGHT, EVALUATE, FEATURES = "preflight", "evaluate", "features"
 """What comes before a study's first step, what ends every candidate's chain, what proxies see."""
+USUAL = ("prealign", "pretrain", "finetune", EVALUATE)
+"""The chain of a candidate whose study names no other stage."""
 MASK, EXPLAIN, ANNOTATE, REFERENCE = "mask", "explain", "annotate", "reference"
 """What tells which experts a trained mixture needs, and where they look; what turns images into
 text for prompts, and what scores a model that is none of a study's candidates."""

@@ -15,6 +15,7 @@ class Catalog(StrEnum):
     """What `ablate list` can list."""
 
     adapters = "adapters"
+    annotators = "annotators"
     connectors = "connectors"
     encoders = "encoders"
     fusions = "fusions"

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.catalog.noise_floors import Floors
-from ablate.catalog.step_kinds import EVALUATE, OURS, StepKind, find
+from ablate.catalog.step_kinds import EVALUATE, USUAL, StepKind, find
 from ablate.redaction import redact
 from ablate.reports.fronts import undominated
 from ablate.reports.references import ReferenceResult
@@ -367,8 +367,8 @@ class StudyResult:
 
     @cached_property
     def stages(self) -> Mapping[str, StepKind]:
-        """What its steps are called, each with its kind, in the order of a chain; ours always."""
-        kinds = {kind.name: kind for kind in OURS if kind.trains or kind.name == EVALUATE}
+        """What its steps are called, each with its kind, in the order of a chain; the usual always."""
+        kinds = {name: find(name) for name in USUAL}
         order = list(kinds)
         for candidate in self.candidates:
             before = None

@@ -11,6 +11,7 @@ from in_process import ablate
 from ablate.__main__ import main
 from ablate.catalog import suites
 from ablate.commands import plan as planning
+from ablate.commands.list import CATALOGS
 from ablate.commands.options import Catalog
 from ablate.errors import UserError
 
@@ -56,6 +57,10 @@ def test_list_prints_json() -> None:
     assert {"channel_concat", "llava_hr"} <= {row["fusion"] for row in fusions}
     studies = json.loads(ablate("list", "studies", "--json").out)
     assert "micro/rounds" in [row["study"] for row in studies]
+
+
+def test_list_takes_every_catalog_there_is() -> None:
+    assert list(Catalog) == list(CATALOGS)
 
 
 @pytest.mark.parametrize("what", list(Catalog))

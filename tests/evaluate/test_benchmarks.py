@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -102,7 +103,7 @@ def scored(step, monkeypatch: pytest.MonkeyPatch):
     def run(say: Say, suite: suites.Suite, work: str = "work", **more: Any):
         model = Knows(say)
         monkeypatch.setattr(adapter, "AblateLMM", lambda *args, **options: model)
-        monkeypatch.setattr(adapter.Answerer, "load", lambda folder: None)
+        monkeypatch.setattr(adapter.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
         ctx = step(work=work)
         ctx.spec |= {"suite": suite.identity(), **more}
         result = score.evaluate(ctx)

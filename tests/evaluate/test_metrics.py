@@ -131,7 +131,7 @@ def test_another_package_s_benchmark_is_scored_by_its_metric(
 ) -> None:
     said = ("stop", "give in", "entry", "")
     monkeypatch.setattr(adapter, "AblateLMM", lambda *args, **options: Says(said))
-    monkeypatch.setattr(adapter.Answerer, "load", lambda folder: None)
+    monkeypatch.setattr(adapter.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
     ctx = step()
     ctx.spec["suite"] = signs().identity()
     result = score.evaluate(ctx)
