@@ -367,7 +367,7 @@ class StudyResult:
 
     @cached_property
     def stages(self) -> Mapping[str, StepKind]:
-        """What its steps are called, each with its kind, in the order of a chain; the usual always."""
+        """What its steps are called, with their kinds, in the order of a chain; usual ones too."""
         kinds = {name: find(name) for name in USUAL}
         order = list(kinds)
         for candidate in self.candidates:

@@ -36,6 +36,7 @@ class Knows(lmms):
         self.asked = 0
         self.known: dict[tuple[str, int], str] = {}
         self.answered: dict[tuple[str, int], str] = {}
+        self.named: list[list[bool]] = []
         self.watch: Callable[[int], None] = lambda answered: None
         self.answers = {
             picture(task, number).tobytes(): say(task, row)

@@ -84,6 +84,7 @@ class Says(lmms):
     def __init__(self, said: tuple[str, ...]) -> None:
         super().__init__()
         self.said = said
+        self.named: list[list[bool]] = []
         self.watch: Callable[[int], None] = lambda answered: None
 
     def generate_until(self, requests: list[Any]) -> list[str]:
