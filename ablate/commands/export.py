@@ -39,10 +39,13 @@ def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -
 
 
 def _write(answerer: "Answerer", folder: Path, layout: Layout, card: str) -> None:
-    from ablate.model.export import Speech, export_model
-    from ablate.model.export.llava import export_llava
+    from ablate.model.export import Speech, export_model, require_exportable
+    from ablate.model.export.llava import export_llava, require_llava
 
-    speech = Speech.of(answerer.tokenizer, answerer.canvas, answerer.padding)
+    speech = Speech.of(answerer.tokenizer, answerer.own_canvas, answerer.padding)
+    require_exportable(answerer.model)
+    if layout is Layout.llava:
+        require_llava(answerer.model, speech)
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:

@@ -19,7 +19,7 @@ from fusion_zoo._registry import Registry
 
 if TYPE_CHECKING:
     from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
-    from ._views import assemble, cut, hold_marks, stack_scales
+    from ._views import assemble, cut, hold_marks
 
 __all__ = [
     "TILINGS",
@@ -34,12 +34,11 @@ __all__ = [
     "hold_marks",
     "newlines",
     "raster",
-    "stack_scales",
     "tiling_of",
 ]
 
 
-_OF_VIEWS = ("assemble", "cut", "hold_marks", "stack_scales")
+_OF_VIEWS = ("assemble", "cut", "hold_marks")
 
 
 def __getattr__(name: str) -> Any:

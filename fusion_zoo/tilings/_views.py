@@ -1,7 +1,7 @@
 """What tilings do to pixels and to tokens.
 
 Shapes: I images, V views and U units of all of them, S pixels of a view's side, L tokens of a unit,
-H W grid of tokens, N tokens of a segment, C channels, D width, K marks, T tokens of all images.
+H W pixels of an image, D width, K marks, T tokens of all images.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._interface import Canvas, Grid, Order, Tiling
+from ._interface import Canvas, Order, Tiling
 
 
 def cut(image: Tensor, tiling: Tiling) -> Tensor:
@@ -62,15 +62,3 @@ def assemble(
     ]
     held = tokens if marks is None else torch.cat([tokens, marks.to(tokens.dtype)])
     return held[torch.from_numpy(np.concatenate(picks)).to(held.device)]
-
-
-def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:
-    """Maps (V,N,C) of each image's tiles, k x k at scale k, as one map (I,N,C*scales) an image."""
-    counts, (height, width) = [scale**2 for scale in scales], grid
-    images = views.reshape(-1, sum(counts), *views.shape[1:])
-    scaled = []
-    for scale, tiles in zip(scales, torch.split(images, counts, dim=1), strict=True):
-        maps = tiles.reshape(len(tiles), scale, scale, height, width, -1)
-        whole = maps.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
-        scaled.append(F.interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
-    return torch.cat(scaled, dim=2)

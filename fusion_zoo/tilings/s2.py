@@ -5,6 +5,8 @@ are put together and shrunk to the first scale's size by the mean of areas; the 
 scales are concatenated. So an image becomes no more tokens, of more channels.
 
 Ours: of a mixture it is the fused map that is put together; the image is resized antialiased.
+
+V views of I images, N tokens of a map, H W grid of them, C channels.
 """
 
 from __future__ import annotations
@@ -50,7 +52,20 @@ class S2(Tiling):
         return [(tokens, len(self.scales) * channels) for tokens, channels in made]
 
     def units(self, made: Sequence[Tensor], grids: Sequence[Grid | None]) -> Sequence[Tensor]:
-        from fusion_zoo.tilings import stack_scales
-
         pairs = zip(made, grids, strict=True)
         return [stack_scales(tokens, self.scales, grid) for tokens, grid in pairs if grid]
+
+
+def stack_scales(views: Tensor, scales: Sequence[int], grid: Grid) -> Tensor:
+    """Maps (V,N,C) of each image's tiles, k x k at scale k, as one map (I,N,C*scales) an image."""
+    import torch  # not to plan
+    from torch.nn.functional import interpolate
+
+    counts, (height, width) = [scale**2 for scale in scales], grid
+    images = views.reshape(-1, sum(counts), *views.shape[1:])
+    scaled = []
+    for scale, tiles in zip(scales, torch.split(images, counts, dim=1), strict=True):
+        maps = tiles.reshape(len(tiles), scale, scale, height, width, -1)
+        whole = maps.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (I,C,scale*H,scale*W)
+        scaled.append(interpolate(whole, grid, mode="area").flatten(2).transpose(1, 2))
+    return torch.cat(scaled, dim=2)

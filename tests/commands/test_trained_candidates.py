@@ -84,7 +84,7 @@ def test_what_was_trained_is_in_the_folder_with_its_lineage(
 
 
 def test_a_model_that_is_no_llava_is_told_so(export: Export, tmp_path: Path) -> None:
-    told = export("micro/smoke:base", str(tmp_path / "model"), "--as", "llava")
+    told = export("micro/smoke:base", str(tmp_path / "new" / "model"), "--as", "llava")
     assert told.code == 2
     assert "is no LLaVA as transformers has it" in told.err
     assert sorted(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ from transformers.models.llava_next.image_processing_llava_next import LlavaNext
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from fusion_zoo import Segment
-from fusion_zoo.tilings import TILINGS, Tiling, Whole, assemble, cut, stack_scales
+from fusion_zoo.tilings import TILINGS, Tiling, Whole, assemble, cut
+from fusion_zoo.tilings.s2 import stack_scales
 
 
 def _paired(*columns):

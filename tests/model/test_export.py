@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import product
+from inspect import signature
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,39 @@ import pytest
 import torch
 from pairs import covering
 from PIL import Image
+from test_connected import told
+from test_injections import choice, opened
+from test_tiling import TILED
 from transformers import AutoProcessor, LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+import fusion_zoo
 from ablate.catalog import llms
+from ablate.catalog.axes import AXES, TILING
 from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.chat import Chat
-from ablate.data.collate import collate
+from ablate.data.collate import collate, cut_images
 from ablate.data.dataset import Sample
 from ablate.data.images import as_array
 from ablate.errors import UserError
 from ablate.model.export import Speech, code, export_model
-from ablate.model.export.llava import export_llava
+from ablate.model.export.configuration_ablate import AblateConfig
+from ablate.model.export.llava import _differences, export_llava
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm, build_model
 from fusion_zoo import FUSIONS
 from fusion_zoo.connectors import CONNECTORS
+from fusion_zoo.injections import INJECTIONS
 
 Make = Callable[..., Mllm]
 QUESTIONS = ["w3 w4 w5", "w9", "w12 w13 w14 w15 w16", "w7 w8"]
+EACH = [[0], [1], [2], [3]]
+SOME = [[0], [1, 2], [], [3]]
+"""The pictures that each question is about."""
+SQUARE = [(128, 128)] * 4
+UNLIKE = [(100, 60), (40, 40), (30, 90), (128, 64)]
+"""Widths and heights of pictures."""
 NEW = 5
 VOCABULARY = 40
 
@@ -45,67 +59,83 @@ sys.modules["ablate"] = sys.modules["fusion_zoo"] = None  # importing them fails
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
-pictures, questions, new, folders = json.loads(sys.argv[1])
-talks = [
-    [{"role": "user", "content": [
-        {"type": "image", "image": Image.open(f"{pictures}/{n}.png")},
-        {"type": "text", "text": question},
-    ]}]
-    for n, question in enumerate(questions)
-]
+questions, new, exports = json.loads(sys.argv[1])
 words = dict(add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt")
-for folder, dtype in folders:
+for folder, dtype, pictures, shown in exports:
+    talks = [
+        [{"role": "user", "content": [
+            *({"type": "image", "image": Image.open(f"{pictures}/{n}.png")} for n in numbers),
+            {"type": "text", "text": question},
+        ]}]
+        for question, numbers in zip(questions, shown)
+    ]
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     model = AutoModelForImageTextToText.from_pretrained(
         folder, trust_remote_code=True, dtype=getattr(torch, dtype)
     )
-    def answers(talks):
+    def answers(talks, **how):
         inputs = processor.apply_chat_template(talks, **words)
-        said = model.generate(**inputs, max_new_tokens=new)
+        said = model.generate(**inputs, max_new_tokens=new, **how)
         return said[:, inputs["input_ids"].shape[1]:].tolist()
     together, alone = answers(talks), [answers([talk])[0] for talk in talks]
-    print(json.dumps({"together": together, "alone": alone, "dtype": str(model.dtype)}))
+    told = {"together": together, "alone": alone, "dtype": str(model.dtype)}
+    if dtype == "float64":
+        told["beams"] = answers(talks[:2], num_beams=2)
+        told["beam"] = [answers([talk], num_beams=2)[0] for talk in talks[:2]]
+    print(json.dumps(told))
 """
 
 
-def ask_elsewhere(pictures: Path, folders: list[tuple[Path, str]]) -> list[dict[str, Any]]:
-    """What each folder answers, computing in a precision, in one process that cannot import ablate:
-    all at once, and one by one."""
-    words = [str(pictures), QUESTIONS, NEW, [(str(folder), how) for folder, how in folders]]
+Export = tuple[Path, str, Path, list[list[int]]]
+"""A folder, the precision to compute in, a folder of pictures, and those of each question."""
+
+
+def ask_elsewhere(exports: list[Export], cwd: Path) -> list[dict[str, Any]]:
+    """What each folder answers, in one process that cannot import ablate: all at once, and one by
+    one; computed in float64, also by a search with beams."""
+    given = [(str(folder), dtype, str(seen), shown) for folder, dtype, seen, shown in exports]
     told = subprocess.run(
-        [sys.executable, "-c", ASK, json.dumps(words)],
+        [sys.executable, "-c", ASK, json.dumps([QUESTIONS, NEW, given])],
         capture_output=True,
         text=True,
-        cwd=pictures,
-        env={**os.environ, "HF_MODULES_CACHE": str(pictures / "modules")},
+        cwd=cwd,
+        env={**os.environ, "HF_MODULES_CACHE": str(cwd / "modules")},
         check=False,
     )
     assert told.returncode == 0, told.stderr
     return [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
 
 
-def draw(folder: Path) -> list[Image.Image]:
-    """A picture a question, also as files."""
+def draw(folder: Path, sizes: list[tuple[int, int]] = SQUARE) -> list[Image.Image]:
+    """Pictures of these sizes, also as files."""
     generator = torch.Generator().manual_seed(5)
+    folder.mkdir(exist_ok=True)
     pictures = []
-    for number in range(len(QUESTIONS)):
-        pixels = torch.randint(0, 256, (128, 128, 3), dtype=torch.uint8, generator=generator)
+    for number, (width, height) in enumerate(sizes):
+        shape = height, width, 3
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         pictures.append(Image.fromarray(pixels.numpy()))
         pictures[-1].save(folder / f"{number}.png")
     return pictures
 
 
 def answers(
-    model: Mllm, tokenizer: PreTrainedTokenizerBase, pictures: list[Image.Image]
+    model: Mllm,
+    tokenizer: PreTrainedTokenizerBase,
+    pictures: list[Image.Image],
+    shown: list[list[int]] = EACH,
 ) -> list[list[int]]:
     """What the model itself answers."""
     chat = Chat(tokenizer)
-    talks = [[{"role": "user", "content": f"<image>\n{question}"}] for question in QUESTIONS]
-    samples = [
-        Sample(ids, ids < -1000, [as_array(picture)])
-        for ids, picture in zip(chat.prompts(talks), pictures, strict=True)
-    ]
-    return model.generate(collate(samples), NEW, chat.stop_ids)
+    pairs = list(zip(shown, QUESTIONS, strict=True))
+    said = ["<image>\n" * len(numbers) + question for numbers, question in pairs]
+    prompts = chat.prompts([[{"role": "user", "content": content}] for content in said])
+    batch = collate([Sample(ids, ids < -1000, []) for ids in prompts])
+    seen = [as_array(pictures[number]) for numbers in shown for number in numbers]
+    pixels, sizes = cut_images(seen, model.tiles)
+    rows = torch.tensor([row for row, numbers in enumerate(shown) for _ in numbers])
+    batch = dataclasses.replace(batch, pixels=pixels, sizes=sizes, image_rows=rows)
+    return model.generate(batch, NEW, chat.stop_ids)
 
 
 def until(ids: list[int], stops: list[int]) -> list[int]:
@@ -113,6 +143,7 @@ def until(ids: list[int], stops: list[int]) -> list[int]:
     return ids[: min([ids.index(stop) for stop in stops if stop in ids], default=len(ids))]
 
 
+ASKS = {"name": "qformer", "queries": 2, "inner": 8, "layers": 2, "heads": 2, "instruction": True}
 D_ABSTRACTOR = {"queries": 4, "inner": 16, "layers": 1, "heads": 2, "feed": 16}
 MIXTURES: list[tuple[tuple[str, ...], str, str, dict[str, Any]]] = [
     (
@@ -131,27 +162,51 @@ MIXTURES: list[tuple[tuple[str, ...], str, str, dict[str, Any]]] = [
 ]
 
 
+INJECTED = [name for name in INJECTIONS.names() if name != "deepstack"]  # it takes no tiling
+AXES_CHOSEN = [
+    (TILED["anyres"], choice("prefix")),
+    (TILING.default, choice("deepstack")),
+    *zip(cycle([TILING.default, *TILED.values()]), map(choice, INJECTED), strict=False),
+]
+"""Tilings and injections: each of them, and pairs of both."""
+OTHERWISE = [(0, "bfloat16"), (-1, "bfloat16"), (-2, "float64")]
+"""Which of the exports compute in another precision, too."""
+
+
 def test_an_exported_folder_answers_the_same_where_ablate_is_not(
     make_model: Make, tmp_path: Path
 ) -> None:
-    pictures, wanted, folders = draw(tmp_path), [], []
-    for number, (titles, fusion, norm, connector) in enumerate(MIXTURES):
-        how = {"fusion": fusion, "norm": norm, "connector": connector}
-        model = make_model(*titles, grid=4, seed=4, **how)
+    square, unlike = tmp_path / "square", tmp_path / "unlike"
+    pictures, of_sizes = draw(square), draw(unlike, UNLIKE)
+    wanted, exports = [], []
+
+    def export(model: Mllm, seen: Path, drawn: list[Image.Image], shown: list[list[int]]) -> None:
         tokenizer = load_tokenizer(model.spec.llm)
-        speech = Speech.of(tokenizer, None, (0, 0, 0))
-        wanted.append(answers(model, tokenizer, pictures))
-        folders.append((tmp_path / f"exported{number}", "float32"))
-        export_model(model, speech, folders[-1][0], "# A card")
-    half = (folders[0][0], "bfloat16")
-    *found, rounded = ask_elsewhere(tmp_path, [*folders, half])
-    for said, want in zip(found, wanted, strict=True):
+        wanted.append(answers(model, tokenizer, drawn, shown))
+        folder = tmp_path / f"exported{len(exports)}"
+        exports.append((folder, "float32", seen, shown))
+        export_model(model, Speech.of(tokenizer, None, (0, 0, 0)), folder, "# A card")
+
+    for titles, fusion, norm, connector in MIXTURES:
+        how = {"fusion": fusion, "norm": norm, "connector": connector}
+        export(make_model(*titles, grid=4, seed=4, **how), square, pictures, EACH)
+    for tiling, injection in AXES_CHOSEN:
+        model = opened(make_model(seed=4, tiling=tiling, injection=injection))
+        seen = (unlike, of_sizes) if model.tiles.cuts else (square, pictures)
+        export(model, *seen, SOME)
+    others = [(exports[n][0], how, *exports[n][2:]) for n, how in OTHERWISE]
+    found = ask_elsewhere([*exports, *others], tmp_path)
+    stops = Chat(load_tokenizer(model.spec.llm)).stop_ids
+    for said, want in zip(found, wanted, strict=False):
         for ids in (said["together"], said["alone"]):
-            assert [until(one, speech.stop_ids) for one in ids] == want
+            assert [until(one, stops) for one in ids] == want
     assert all(len({tuple(ids) for ids in want}) > 1 for want in wanted)
-    assert rounded["dtype"] == "torch.bfloat16"
-    assert all(0 <= token < VOCABULARY for ids in rounded["together"] for token in ids)
-    assert (folders[0][0] / "README.md").read_text() == "# A card"
+    for said, (_, dtype) in zip(found[len(exports) :], OTHERWISE, strict=True):
+        assert said["dtype"] == f"torch.{dtype}"
+        assert all(0 <= token < VOCABULARY for ids in said["together"] for token in ids)
+        beams = [[until(ids, stops) for ids in said.get(how, [])] for how in ("beams", "beam")]
+        assert beams[0] == beams[1]
+    assert (exports[0][0] / "README.md").read_text() == "# A card"
 
 
 def test_the_code_in_a_folder_is_what_the_model_needs_and_no_more(make_model: Make) -> None:
@@ -198,16 +253,35 @@ def imported_beside(text: str) -> set[str]:
     return set(re.findall(r"^from \.(\S+) import", text, re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"fusion": "coarse_to_fine"}, "its fusion coarse_to_fine has the language model name"),
+        ({"fusion": "expert_routing"}, "its fusion expert_routing asks for the question"),
+        ({"connector": ASKS}, "its connector qformer asks for the question"),
+    ],
+)
 def test_what_the_exported_code_does_not_do_is_refused(
-    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_model: Make, tmp_path: Path, how: dict[str, Any], says: str
 ) -> None:
-    model = make_model()
+    options = told(how["fusion"], fusion_zoo) if "fusion" in how else {}
+    model = make_model("clip-micro@32", "dinov2-micro@64", options=options, **how)
     speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
-    whole = ModelSpec.to_json
-    monkeypatch.setattr(ModelSpec, "to_json", lambda self: {**whole(self), "tiling": {}})
-    with pytest.raises(UserError, match="a tiling of its own cannot be exported yet"):
+    with pytest.raises(UserError, match=says):
         export_model(model, speech, tmp_path / "exported", "")
     assert not (tmp_path / "exported").exists()
+
+
+def test_what_cuts_or_injects_is_no_llava(make_model: Make) -> None:
+    model = make_model("clip-micro@32", tiling=TILED["s2"], injection=choice("prefix_lm"))
+    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
+    whys = list(_differences(model, speech))
+    assert "its images are cut by the tiling s2" in whys
+    assert "its injection is prefix_lm, not prefix" in whys
+
+
+def test_a_configuration_holds_every_axis() -> None:
+    assert AXES.keys() <= signature(AblateConfig.__init__).parameters.keys()
 
 
 @pytest.fixture

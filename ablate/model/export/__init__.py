@@ -11,6 +11,7 @@ README.md
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 import fusion_zoo
-import fusion_zoo.connectors
+from ablate.catalog.axes import AXES, TILING
 from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.model_spec import ModelSpec
 from ablate.config.distribution import installed_version
@@ -33,9 +34,10 @@ from ablate.model.export.modeling_ablate import AblateForConditionalGeneration, 
 from ablate.model.export.processing_ablate import AblateProcessor
 from ablate.model.export.template import for_processors
 from ablate.model.mllm import Mllm
-from fusion_zoo import _interface
+from fusion_zoo import FUSIONS, Registry, _interface, locate
 from fusion_zoo.connectors import CONNECTORS
-from fusion_zoo.connectors import _interface as connector_interface
+from fusion_zoo.injections import INJECTIONS
+from fusion_zoo.tilings import TILINGS
 
 OURS = ("ablate", "fusion_zoo")
 CODE = ("configuration_ablate", "modeling_ablate", "processing_ablate")
@@ -46,9 +48,8 @@ AUTO_MODEL = {
 AUTO_PROCESSOR = {"AutoProcessor": "processing_ablate.AblateProcessor"}
 """Where transformers' own classes find ours in a folder."""
 SHARD = "5GB"
-WRITTEN = {"encoders", "fusion", "connector", "feature_norm", "llm"}
-"""What of a model's spec the exported configuration holds."""
 MAX_NEW_TOKENS = 1024
+NO_QUESTION = "the code of an exported model looks at images before it reads; it cannot be exported"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     require_exportable(model)
     config = AblateConfig(
         **{name: model.spec.to_json()[name] for name in ("encoders", "fusion", "feature_norm")},
-        connector=model.spec.connector,
+        **{axis: getattr(model.spec, axis) for axis in AXES},
         text_config=model.llm.config,
         image_token_id=speech.tokenizer.convert_tokens_to_ids(IMAGE),
         image_seq_length=model.num_visual_tokens,
@@ -97,7 +98,13 @@ def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     whole.save_pretrained(folder, max_shard_size=SHARD)
     processor = AblateProcessor(
         speech.tokenizer,
-        model.num_visual_tokens,
+        {
+            "choice": model.spec.tiling,
+            "side": model.spec.encoders[0].resolution,
+            "tokens": model.tiles.tokens,
+            "grid": model.tiles.grid,
+            "runs": model.tiles.runs,
+        },
         speech.canvas,
         speech.padding,
         chat_template=speech.tokenizer.chat_template,
@@ -111,13 +118,17 @@ def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
 
 def require_exportable(model: Mllm) -> None:
     """UserError unless the exported code does all that this model does."""
-    fusion = model.spec.fusion["name"]
-    for part in sorted(model.spec.to_json().keys() - WRITTEN):
-        raise UserError(f"a model with a {part} of its own cannot be exported yet")
-    if model.sees_each_question:
-        raise UserError(f"a model whose fusion ({fusion}) sees the question cannot be exported yet")
-    entries = [FAMILIES.plug_in(encoder.family) for encoder in model.spec.encoders]
-    entries += [fusion_zoo.plug_in(fusion), CONNECTORS.plug_in(model.spec.connector["name"])]
+    spec = model.spec
+    fusion, connector = spec.fusion["name"], spec.connector["name"]
+    if model.names_experts:
+        raise UserError(f"its fusion {fusion} has the language model name experts: {NO_QUESTION}")
+    if model.mixture.fusion.asks_instruction:
+        raise UserError(f"its fusion {fusion} asks for the question: {NO_QUESTION}")
+    if model.projector.asks_instruction:
+        raise UserError(f"its connector {connector} asks for the question: {NO_QUESTION}")
+    named = [(FAMILIES, encoder.family) for encoder in spec.encoders] + [(FUSIONS, fusion)]
+    named += [(axis.registry, getattr(spec, name)["name"]) for name, axis in AXES.items()]
+    entries = [registry.plug_in(name) for registry, name in named if name in registry]
     for entry in filter(None, entries):
         package = entry.dist.name if entry.dist else entry.module
         raise UserError(
@@ -139,11 +150,12 @@ def generation_config(model: Mllm, speech: Speech) -> GenerationConfig:
 def code(spec: ModelSpec) -> dict[str, str]:
     """The files of Python that a model of this spec needs, by name."""
     families = {encoder.family: FAMILIES.entry(encoder.family) for encoder in spec.encoders}
-    fusion = spec.fusion["name"]
     modules = {
         "ablate.encoders.build": _families(families),
-        "fusion_zoo": _fusion(fusion_zoo.FUSIONS.entry(fusion)),
-        "fusion_zoo.connectors": _connector(CONNECTORS.entry(spec.connector["name"])),
+        "fusion_zoo": _fusion(FUSIONS.entry(spec.fusion["name"])),
+        "fusion_zoo.connectors": _component(CONNECTORS, spec.connector["name"], "Connector"),
+        "fusion_zoo.injections": _component(INJECTIONS, spec.injection["name"], "Injection"),
+        "fusion_zoo.tilings": _tiling(spec.tiling["name"]),
     }
     bundle = Bundle(OURS, modules)
     for name in CODE:
@@ -195,21 +207,53 @@ def build(
 '''
 
 
-def _connector(entry: EntryPoint) -> str:
-    """In place of `fusion_zoo.connectors`: its one connector."""
-    every = fusion_zoo.connectors.__all__
-    shared = ", ".join(name for name in every if hasattr(connector_interface, name))
-    return f'''"""The connector of this model."""
+def _component(registry: Registry, name: str, kind: str) -> str:
+    """In place of a package of components of a kind: a registry of the one that a model has."""
+    entry = registry.entry(name)
+    return f'''"""The {registry.noun} of this model."""
 
-from fusion_zoo.connectors._interface import {shared}
+from typing import Any
+
 from {entry.module} import {entry.attr}
+{_shared(registry.room)}
 
-
-class CONNECTORS:
+class {registry.noun.upper()}S:
     """What there is to choose from."""
 
     @staticmethod
-    def load(name: str) -> type[Connector]:
-        """The class of a connector."""
-        return {{"{entry.name}": {entry.attr}}}[name]
+    def build(name: str, *given: Any, **options: Any) -> {kind}:
+        """One of them."""
+        return {{"{name}": {entry.attr}}}[name](*given, **options)
 '''
+
+
+def _tiling(name: str) -> str:
+    """In place of `fusion_zoo.tilings`: its one tiling."""
+    module, made = "fusion_zoo.tilings._interface", "Whole"
+    if name != TILING.default["name"]:
+        entry = TILINGS.entry(name)
+        module, made = entry.module, entry.attr
+    return f'''"""How this model looks at images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from {module} import {made}
+{_shared(TILINGS.room)}
+
+def tiling_of(choice: Mapping[str, Any], side: int) -> Tiling:
+    """The tiling with these options; `side` of its views."""
+    options = {{option: value for option, value in choice.items() if option != "name"}}
+    return {made}(side, **options)
+'''
+
+
+def _shared(package: str) -> str:
+    """Imports of what a package offers its components, a line for each file that has it."""
+    every, lines = import_module(package).__all__, []
+    for module in (f"{package}._views", f"{package}._interface"):
+        if locate(module):
+            here = import_module(module)
+            names = ", ".join(name for name in every if hasattr(here, name))
+            lines.append(f"from {module} import {names}\n")
+    return "".join(lines)

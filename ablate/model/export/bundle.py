@@ -95,7 +95,7 @@ class Source:
 class Bundle:
     """Sources of the packages `ours` by module; `written` stands in place of modules' own text."""
 
-    def __init__(self, ours: Sequence[str], written: Mapping[str, str]) -> None:
+    def __init__(self, ours: tuple[str, ...], written: Mapping[str, str]) -> None:
         self._ours, self._written = ours, written
         self._sources: dict[str, Source] = {}
 
@@ -118,28 +118,9 @@ class Bundle:
             if spec is None or spec.origin is None:
                 raise ValueError(f"there is no module {module}")
             file = Path(spec.origin)
-            text = self._written.get(module) or self._without_late_imports(file)
+            text = self._written.get(module) or _without_late_imports(file, self._ours)
             self._sources[module] = Source(module, text, file.name == "__init__.py")
         return self._sources[module]
-
-    def _without_late_imports(self, file: Path) -> str:
-        """The text of a file less the functions that import of ours only once they are called: they
-        prepare a model, as from published weights, and are none that a ready one runs."""
-        text = file.read_text(encoding="utf-8")
-        lines = text.splitlines(keepends=True)
-        for node in ast.walk(_tree(text)):
-            if isinstance(node, ast.FunctionDef) and any(map(self._imports_ours, ast.walk(node))):
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                last = (node.end_lineno or first) + 1  # with the empty line behind it
-                lines[first - 1 : last] = [""] * len(lines[first - 1 : last])
-        return "".join(lines)
-
-    def _imports_ours(self, node: ast.AST) -> bool:
-        if isinstance(node, ast.ImportFrom):
-            return node.level > 0 or self._is_ours(node.module or "")
-        return isinstance(node, ast.Import) and any(
-            self._is_ours(alias.name) for alias in node.names
-        )
 
     def _need(self, source: Source, numbers: set[int]) -> None:
         """Take statements along, and all that they mention, here and elsewhere."""
@@ -154,13 +135,13 @@ class Bundle:
                 self._follow(*self._origin(*source.imports[name]))
 
     def _follow(self, module: str, name: str) -> None:
-        if self._is_ours(module):
+        if _is_of(module, self._ours):
             source = self._source(module)
             self._need(source, {source.definitions[name]})
 
     def _origin(self, module: str, name: str) -> Imported:
         """Where a name is written, through modules of ours that hand it on."""
-        while self._is_ours(module):
+        while _is_of(module, self._ours):
             source = self._source(module)
             if name in source.definitions:
                 break
@@ -168,9 +149,6 @@ class Bundle:
                 raise ValueError(f"{module} has no '{name}' that can be taken along")
             module, name = source.imports[name]
         return module, name
-
-    def _is_ours(self, module: str) -> bool:
-        return module.partition(".")[0] in self._ours
 
     def _text(self, source: Source, header: str) -> str:
         """The needed part of a source, its imports made to fit."""
@@ -200,7 +178,7 @@ class Bundle:
             renamed = "" if local == (name or module) else f" as {local}"
             if not name:
                 plain.add(f"import {module}{renamed}")
-            elif self._is_ours(module):
+            elif _is_of(module, self._ours):
                 ours[f".{_flat(module)}"].append(f"{name}{renamed}")
             else:
                 others[module].append(f"{name}{renamed}")
@@ -210,6 +188,32 @@ class Bundle:
             "\n".join(_import_lines(ours)),
         ]
         return "\n\n".join(filter(None, blocks))
+
+
+@cache
+def _without_late_imports(file: Path, ours: tuple[str, ...]) -> str:
+    """The text of a file less the functions that import of ours only once they are called: they
+    prepare a model, as from published weights, and are none that a ready one runs."""
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    for node in ast.walk(_tree(text)):
+        if isinstance(node, ast.FunctionDef) and any(
+            _imports(inner, ours) for inner in ast.walk(node)
+        ):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            last = (node.end_lineno or first) + 1  # with the empty line behind it
+            lines[first - 1 : last] = [""] * len(lines[first - 1 : last])
+    return "".join(lines)
+
+
+def _imports(node: ast.AST, ours: tuple[str, ...]) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.level > 0 or _is_of(node.module or "", ours)
+    return isinstance(node, ast.Import) and any(_is_of(alias.name, ours) for alias in node.names)
+
+
+def _is_of(module: str, ours: tuple[str, ...]) -> bool:
+    return module.partition(".")[0] in ours
 
 
 @cache

@@ -10,10 +10,10 @@ class AblateConfig(PreTrainedConfig):  # type: ignore[misc]  # for mypy it is An
     """What `AblateForConditionalGeneration` is.
 
     encoders: an `EncoderSpec` each as JSON values, the base first; fusion: {"name", "grid": [H, W],
-    "options"}; connector: {"name", and its options}; feature_norm: "none", or "layer" for a
-    LayerNorm without weights on every expert's features; text_config: the language model's;
-    image_token_id: stands in a prompt for each visual token; image_seq_length: visual tokens of an
-    image.
+    "options"}; connector, tiling, injection: {"name", and its options}; feature_norm: "none", or
+    "layer" for a LayerNorm without weights on every expert's features; text_config: the language
+    model's; image_token_id: stands in a prompt for each visual token; image_seq_length: those of an
+    image, at most.
     """
 
     model_type = "ablate"
@@ -24,6 +24,8 @@ class AblateConfig(PreTrainedConfig):  # type: ignore[misc]  # for mypy it is An
         encoders: Sequence[Mapping[str, Any]] = (),
         fusion: Mapping[str, Any] | None = None,
         connector: Mapping[str, Any] | None = None,
+        tiling: Mapping[str, Any] | None = None,
+        injection: Mapping[str, Any] | None = None,
         feature_norm: str = "none",
         text_config: Mapping[str, Any] | PreTrainedConfig | None = None,
         image_token_id: int = 0,
@@ -33,6 +35,8 @@ class AblateConfig(PreTrainedConfig):  # type: ignore[misc]  # for mypy it is An
         self.encoders = [dict(encoder) for encoder in encoders]
         self.fusion = dict(fusion or {})
         self.connector = dict(connector or {})
+        self.tiling = dict(tiling or {"name": "none"})
+        self.injection = dict(injection or {"name": "prefix"})
         self.feature_norm = feature_norm
         if isinstance(text_config, Mapping):
             text_config = AutoConfig.for_model(**text_config)

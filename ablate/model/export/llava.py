@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
+from ablate.catalog.axes import INJECTION, TILING
 from ablate.data.conversations import IMAGE
 from ablate.encoders.clip_llava import ClipLlavaEncoder
 from ablate.errors import UserError
@@ -42,8 +43,7 @@ def export_llava(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     UserError names the first thing in which it is none.
     """
     require_exportable(model)
-    for why in _differences(model, speech):
-        raise UserError(f"{why}: it is no LLaVA as transformers has it; leave out --as llava")
+    require_llava(model, speech)
     image = int(speech.tokenizer.convert_tokens_to_ids(IMAGE))
     config = _config(model, image)
     with torch.device("meta"):
@@ -65,6 +65,12 @@ def export_llava(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     write_atomic(folder / "README.md", card)
 
 
+def require_llava(model: Mllm, speech: Speech) -> None:
+    """UserError names the first thing in which the model is no LLaVA."""
+    for why in _differences(model, speech):
+        raise UserError(f"{why}: it is no LLaVA as transformers has it; leave out --as llava")
+
+
 def _differences(model: Mllm, speech: Speech) -> Iterator[str]:
     """In what the model is no LLaVA."""
     spec = model.spec
@@ -82,6 +88,10 @@ def _differences(model: Mllm, speech: Speech) -> Iterator[str]:
         yield f"fusion {spec.fusion['name']} resizes the encoder's map or does more to it"
     if spec.connector != {"name": "mlp", "depth": 2}:
         yield f"its connector is {spec.connector['name']}, not two layers with GELU between them"
+    if spec.tiling != TILING.default:
+        yield f"its images are cut by the tiling {spec.tiling['name']}"
+    if spec.injection != INJECTION.default:
+        yield f"its injection is {spec.injection['name']}, not prefix"
     if spec.feature_norm != "none":
         yield "feature_norm is not 'none'"
     if speech.canvas not in (None, encoder.resolution):

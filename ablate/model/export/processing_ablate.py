@@ -1,26 +1,34 @@
 """From conversations and images to what the model takes.
 
-Shapes: I images, H W pixels.
+Shapes: B prompts, T tokens, I images, V views of all of them (one each, unless a tiling cuts them),
+H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_utils import load_image
 
 from ablate.data.images import as_array
+from ablate.data.tiles import Tiles
+from fusion_zoo.tilings import tiling_of
 
 IMAGE = "<image>"
+NONE = {"choice": {"name": "none"}, "side": 1, "tokens": 0, "grid": None, "runs": 1}
 
 
 class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
     """A tokenizer, and how images are brought to one size.
 
-    image_seq_length: visual tokens of an image; canvas: pixels of the square that an image is
-    padded and resized to (None: it stays as it is, and each encoder resizes it); padding: the
+    tiles: the tiling ("choice", as in the configuration), the "side" of a view in pixels, the
+    "tokens" that one becomes, their "grid", and the "runs" that an image's tokens are cut into, of
+    which the first stands in the context. canvas: pixels of the square that an image is padded and
+    resized to (None: it stays as it is, and is cut, or resized by each encoder); padding: the
     colour it is padded with.
     """
 
@@ -30,59 +38,63 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase | None = None,
-        image_seq_length: int = 0,
+        tiles: Mapping[str, Any] | None = None,
         canvas: int | None = None,
         padding: Sequence[int] = (0, 0, 0),
         chat_template: str | None = None,
         **_: Any,
     ) -> None:
-        self.image_seq_length = image_seq_length
+        self.tiles = dict(tiles or NONE)
+        self._tiles = _tiles(**self.tiles)
         self.canvas = canvas
         self.padding = list(padding)
         super().__init__(tokenizer, chat_template=chat_template)
 
     def __call__(
-        self,
-        images: Any = None,
-        text: str | Sequence[str] | None = None,
-        return_tensors: str = "pt",
-        **_: Any,
+        self, images: Any = None, text: str | Sequence[str] | None = None, **_: Any
     ) -> BatchFeature:
         """Prompts with an `<image>` for each image, which are given in their order.
 
-        input_ids, attention_mask: padded on the left; pixel_values: (I,3,H,W) uint8. ValueError
-        where the numbers do not match, or images of one batch differ in size.
+        input_ids, attention_mask: (B,T) padded on the left; pixel_values: (V,3,H,W) uint8;
+        image_starts: (I,2) the row and column of each image's first token, or of the next where it
+        has none; image_sizes: (I,2) widths and heights, where a tiling cuts them. ValueError where
+        the numbers do not match, or images differ in size that are not cut.
         """
         texts = [text] if isinstance(text, str) else list(text or [])
-        pictures = list(_flat(images))
+        arrays = [self._array(picture) for picture in _flat(images)]
         wanted = sum(prompt.count(IMAGE) for prompt in texts)
-        if wanted != len(pictures):
-            raise ValueError(f"{len(pictures)} images for {wanted} {IMAGE} in the text")
-        spread = [prompt.replace(IMAGE, IMAGE * self.image_seq_length) for prompt in texts]
-        encoded = dict(
-            self.tokenizer(
-                spread,
-                add_special_tokens=False,
-                padding=True,
-                padding_side="left",
-                return_tensors=return_tensors,
-            )
-        )
-        encoded.pop("token_type_ids", None)
-        if pictures:
-            encoded["pixel_values"] = self._pixels(pictures)
-        return BatchFeature(encoded)
+        if wanted != len(arrays):
+            raise ValueError(f"{len(arrays)} images for {wanted} {IMAGE} in the text")
+        sizes = [(array.shape[2], array.shape[1]) for array in arrays]
+        lengths = iter(map(self._tiles.count, sizes))
+        rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        image = self.tokenizer.convert_tokens_to_ids(IMAGE)
+        spread = [_spread(row, image, lengths) for row in rows]
+        longest = max((len(ids) for ids, _ in spread), default=0)
+        input_ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id)
+        mask, starts = torch.zeros_like(input_ids), []
+        for number, (ids, begins) in enumerate(spread):
+            start = longest - len(ids)
+            input_ids[number, start:], mask[number, start:] = torch.tensor(ids), 1
+            starts += [(number, start + column) for column in begins]
+        read = {"input_ids": input_ids, "attention_mask": mask}
+        if not arrays:
+            return BatchFeature(read)
+        seen = {"pixel_values": self._pixels(arrays), "image_starts": torch.tensor(starts)}
+        cut = {"image_sizes": torch.tensor(sizes)} if self._tiles.cuts else {}
+        return BatchFeature({**read, **seen, **cut})
 
-    def _pixels(self, pictures: Sequence[Any]) -> torch.Tensor:
+    def _array(self, picture: Any) -> npt.NDArray[np.uint8]:
         red, green, blue = self.padding
-        arrays = [
-            torch.from_numpy(as_array(_opened(picture), self.canvas, (red, green, blue)))
-            for picture in pictures
-        ]
-        sizes = sorted({tuple(array.shape[1:]) for array in arrays})
+        return as_array(_opened(picture), self.canvas, (red, green, blue))
+
+    def _pixels(self, arrays: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        if self._tiles.cuts:
+            return torch.from_numpy(np.concatenate([self._tiles.views(array) for array in arrays]))
+        sizes = sorted({array.shape[1:] for array in arrays})
         if len(sizes) > 1:
             raise ValueError(f"images of {sizes[0]} and {sizes[1]} pixels in one batch")
-        return torch.stack(arrays)
+        return torch.from_numpy(np.stack(arrays))
 
     def batch_decode(self, *given: Any, **how: Any) -> list[str]:
         """As the tokenizer's."""
@@ -91,7 +103,25 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @property
     def model_input_names(self) -> list[str]:
-        return [*self.tokenizer.model_input_names, "pixel_values"]
+        images = ["pixel_values", "image_starts", *["image_sizes"] * self._tiles.cuts]
+        return [*self.tokenizer.model_input_names, *images]
+
+
+def _tiles(
+    choice: Mapping[str, Any], side: int, tokens: int, grid: Sequence[int] | None, runs: int
+) -> Tiles:
+    rows_and_columns = None if grid is None else (grid[0], grid[1])
+    return Tiles(tiling_of(choice, side), tokens, rows_and_columns, runs)
+
+
+def _spread(ids: Sequence[int], image: int, lengths: Iterator[int]) -> tuple[list[int], list[int]]:
+    """A prompt whose images are so many tokens each, and where in it each of them begins."""
+    spread, begins = list[int](), []
+    for token in ids:
+        if token == image:
+            begins.append(len(spread))
+        spread += [token] * (next(lengths) if token == image else 1)
+    return spread, begins
 
 
 def _flat(images: Any) -> Any:
