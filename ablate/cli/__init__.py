@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli import machine, results, studies
+from ablate.cli import machine, models, results, studies
 
 app = typer.Typer(
     name="ablate",
@@ -39,8 +39,8 @@ def options(
 for command in (
     *(studies.run, studies.retry, studies.plan, studies.fetch, studies.status, studies.logs),
     *(studies.cancel, studies.clean, machine.list_, results.table, results.query, results.replay),
-    *(results.proxy, results.compare, results.noise, results.export, results.mask, results.explain),
-    *(results.chat, results.demo, results.report),
+    *(results.proxy, results.compare, results.noise, models.export, models.mask, models.explain),
+    *(models.chat, models.demo, results.report),
     *(machine.doctor, machine.bake, machine.schema),
 ):
     app.command(command.__name__.rstrip("_"))(command)
