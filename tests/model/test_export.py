@@ -20,7 +20,11 @@ from PIL import Image
 from test_connected import told
 from test_injections import choice, opened
 from test_tiling import TILED
-from transformers import AutoProcessor, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import (
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerBase,
+)
 
 import fusion_zoo
 from ablate.catalog import llms
@@ -33,9 +37,10 @@ from ablate.data.collate import collate, cut_images
 from ablate.data.dataset import Sample
 from ablate.data.images import as_array
 from ablate.errors import UserError
-from ablate.model.export import Speech, code, export_model
+from ablate.model.export import Speech, code, configuration, export_model, processor
 from ablate.model.export.configuration_ablate import AblateConfig
 from ablate.model.export.llava import _differences, export_llava
+from ablate.model.export.modeling_ablate import AblateForConditionalGeneration
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm, build_model
 from fusion_zoo import FUSIONS
@@ -272,6 +277,22 @@ def test_what_the_exported_code_does_not_do_is_refused(
     assert not (tmp_path / "exported").exists()
 
 
+def test_prompts_and_images_that_do_not_match_are_refused(make_model: Make) -> None:
+    made = make_model(tiling=TILED["internvl"], injection=choice("visual_expert"))
+    speech = Speech.of(load_tokenizer(made.spec.llm), None, (0, 0, 0))
+    model = AblateForConditionalGeneration(configuration(made, speech))
+    read = processor(made, speech)(images=[Image.new("RGB", (90, 30))], text="w3 <image> w4")
+    unsized = {name: read[name] for name in read if name != "image_sizes"}
+    with pytest.raises(ValueError, match="cuts images: give their image_sizes, as the processor"):
+        model(**unsized)
+    more = read["input_ids"][:, :1].expand(1, 2)
+    wrong = {**read, "input_ids": torch.cat([more, read["input_ids"][:, 3:]], 1)}
+    with pytest.raises(ValueError, match=r"1 images of 16 tokens, but the prompts have 14 for 1"):
+        model(**{**wrong, "attention_mask": torch.ones_like(wrong["input_ids"])})
+    with pytest.raises(ValueError, match="images come with the prompt's begin"):
+        model(**read, past_key_values=model(**read, use_cache=True).past_key_values)
+
+
 def test_what_cuts_or_injects_is_no_llava(make_model: Make) -> None:
     model = make_model("clip-micro@32", tiling=TILED["s2"], injection=choice("prefix_lm"))
     speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
@@ -316,7 +337,7 @@ def test_a_llava_is_served_by_the_class_of_transformers(llava: Mllm, tmp_path: P
     want = answers(llava, tokenizer, pictures)
     speech = Speech.of(tokenizer, None, (0, 0, 0))
     export_llava(llava, speech, tmp_path / "exported", "")
-    processor = AutoProcessor.from_pretrained(tmp_path / "exported")
+    reader = AutoProcessor.from_pretrained(tmp_path / "exported")
     model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "exported")
     talks = [
         [
@@ -327,7 +348,7 @@ def test_a_llava_is_served_by_the_class_of_transformers(llava: Mllm, tmp_path: P
         ]
         for picture, words in zip(pictures, QUESTIONS, strict=True)
     ]
-    inputs = processor.apply_chat_template(
+    inputs = reader.apply_chat_template(
         talks,
         add_generation_prompt=True,
         tokenize=True,

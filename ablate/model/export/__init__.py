@@ -81,14 +81,7 @@ def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     UserError for a model that is more than the exported code does.
     """
     require_exportable(model)
-    config = AblateConfig(
-        **{name: model.spec.to_json()[name] for name in ("encoders", "fusion", "feature_norm")},
-        **{axis: getattr(model.spec, axis) for axis in AXES},
-        text_config=model.llm.config,
-        image_token_id=speech.tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=model.num_visual_tokens,
-        ablate_version=installed_version(),
-    )
+    config = configuration(model, speech)
     config.auto_map = AUTO_MODEL
     with torch.device("meta"):
         whole = AblateForConditionalGeneration(config)
@@ -96,24 +89,39 @@ def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
     whole.load_state_dict(model.state_dict(), assign=True)
     whole.generation_config = generation_config(model, speech)
     whole.save_pretrained(folder, max_shard_size=SHARD)
-    processor = AblateProcessor(
-        speech.tokenizer,
-        {
-            "choice": model.spec.tiling,
-            "side": model.spec.encoders[0].resolution,
-            "tokens": model.tiles.tokens,
-            "grid": model.tiles.grid,
-            "runs": model.tiles.runs,
-        },
-        speech.canvas,
-        speech.padding,
-        chat_template=speech.tokenizer.chat_template,
-    )
-    processor.auto_map = AUTO_PROCESSOR
-    processor.save_pretrained(folder)
+    read = processor(model, speech)
+    read.auto_map = AUTO_PROCESSOR
+    read.save_pretrained(folder)
     for name, text in code(model.spec).items():
         write_atomic(folder / name, text)
     write_atomic(folder / "README.md", card)
+
+
+def configuration(model: Mllm, speech: Speech) -> AblateConfig:
+    """What the exported class is built from."""
+    return AblateConfig(
+        **{name: model.spec.to_json()[name] for name in ("encoders", "fusion", "feature_norm")},
+        **{axis: getattr(model.spec, axis) for axis in AXES},
+        text_config=model.llm.config,
+        image_token_id=speech.tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=model.num_visual_tokens,
+        ablate_version=installed_version(),
+    )
+
+
+def processor(model: Mllm, speech: Speech) -> AblateProcessor:
+    """What makes of conversations and images what the exported class takes."""
+    tiles = {
+        "choice": model.spec.tiling,
+        "side": model.spec.encoders[0].resolution,
+        "tokens": model.tiles.tokens,
+        "grid": model.tiles.grid,
+        "runs": model.tiles.runs,
+    }
+    template = speech.tokenizer.chat_template
+    return AblateProcessor(
+        speech.tokenizer, tiles, speech.canvas, speech.padding, chat_template=template
+    )
 
 
 def require_exportable(model: Mllm) -> None:
