@@ -130,6 +130,9 @@ class Mllm(nn.Module):
             encoder.gradient_checkpointing = "encoders" in recompute
         if "llm" in recompute:
             self.llm.activation_checkpointing_enable(every_n_layers=recompute["llm"])
+            # It has embeddings ask for gradients, which re-entrant recomputing needs, not ours: a
+            # loss on which nothing that learns depends would pass for one that has gradients.
+            self.llm.disable_input_require_grads()
         elif self.llm.is_activation_checkpointing:
             self.llm.activation_checkpointing_disable()
 

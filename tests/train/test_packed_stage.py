@@ -63,7 +63,7 @@ def test_two_processes_pack_and_recompute_to_the_steps_of_one(
     strategy: str,
 ) -> None:
     data = with_text(tmp_path)
-    how = {"data": data, "steps": 3, "warm_projector": 0}
+    how = {"data": data, "steps": 3, "warm_projector": 1}
     alone: Job = make_job("alone", **how).done()
     infra = {"strategy": strategy, "packing": True, "gradient_checkpointing": True}
     job = make_job("shared", 2, infra, **how)

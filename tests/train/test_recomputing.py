@@ -1,10 +1,12 @@
 """What `gradient_checkpointing` has recomputed: as little as a GPU's memory asks for."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from test_devices import assert_close, make_job, with_text  # noqa: F401
 from training_toys import Make
 
 from ablate.cost.memory import EVERYTHING, NOTHING, Recomputed
@@ -62,3 +64,13 @@ def test_a_part_recomputes_to_the_same_losses(
     assert plain.rows()[0]["loss"] == pytest.approx(again.rows()[0]["loss"], rel=1e-5)
     expected = plain.rows()[0]["grad_norm"]
     assert again.rows()[0]["grad_norm"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("llm_without_dropout")
+def test_processes_that_recompute_may_all_have_text_alone_while_a_projector_warms_up(
+    make_job: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    how = {"data": with_text(tmp_path), "steps": 2, "warm_projector": 1}  # text, then images
+    infra = {"strategy": "ddp", "gradient_checkpointing": True}
+    assert_close(make_job("shared", 2, infra, **how).done(), make_job("alone", **how).done())
