@@ -27,7 +27,6 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
     from ablate.evaluate.dialogue import Dialogue
 
     subject = Answerer.load(trained.trained.folder)
-    subject.require_silent()
     talk = Dialogue(subject)
     if image:
         _show(talk, subject, image)
@@ -48,7 +47,8 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
 def _show(talk: "Dialogue", subject: "Answerer", image: Path) -> None:
     from ablate.data.images import read_image
 
-    talk.show(read_image(image, subject.own_canvas, subject.padding))
+    pixels = read_image(image, subject.own_canvas, subject.padding)
+    talk.show(pixels, subject.texts(image))
 
 
 def _lines() -> Iterator[str]:

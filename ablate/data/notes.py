@@ -50,12 +50,8 @@ class Notes:
         notes = []
         for n in range(images):
             texts_of = [texts.get((task, of), []) for texts in self._texts]
-            parts = [
-                chat.cut(output["template"].replace(TEXT, texts[n]), output["tokens"])
-                for output, texts in zip(self.outputs, texts_of, strict=True)
-                if n < len(texts) and texts[n]
-            ]
-            notes.append("\n".join(parts))
+            texts_here = [texts[n] if n < len(texts) else "" for texts in texts_of]
+            notes.append(note(self.outputs, texts_here, chat))
         return notes
 
     @cached_property
@@ -63,6 +59,16 @@ class Notes:
         """What each annotator says, by source or task and image or question."""
         files = [self.folders[output["of"]] / FILE for output in self.outputs]
         return [{(row["set"], row["of"]): row["texts"] for row in read(file)} for file in files]
+
+
+def note(outputs: Sequence[Mapping[str, Any]], texts: Iterable[str], chat: Chat) -> str:
+    """What stands behind an image of which the annotators of `outputs` say these texts."""
+    parts = [
+        chat.cut(output["template"].replace(TEXT, text), output["tokens"])
+        for output, text in zip(outputs, texts, strict=True)
+        if text
+    ]
+    return "\n".join(parts)
 
 
 def read(file: Path) -> Iterator[dict[str, Any]]:

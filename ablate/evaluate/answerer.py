@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ablate.annotators import Annotator
 from ablate.catalog import annotators
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
-from ablate.data.images import Colour
+from ablate.data.images import Colour, read_image
 from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.model.language import load_tokenizer
@@ -50,13 +52,31 @@ class Answerer:
         )
 
     def require_silent(self) -> None:
-        """UserError where its prompts show what annotators say: an evaluation alone asks them."""
+        """UserError where its prompts show what annotators say, which the caller cannot ask."""
         if self.outputs:
             names = ", ".join(annotators.label(output["annotator"]) for output in self.outputs)
             raise UserError(
                 f"{self.name} is shown what {names} of its outputs says of an image: it can be "
-                "scored in its study, but not be talked to, explained, exported or asked elsewhere"
+                "scored in its study and talked to, but not explained, exported or asked elsewhere"
             )
+
+    def texts(self, image: Path | bytes) -> list[str]:
+        """What the annotator of each output says of a picture, as the step `annotate` asks it.
+
+        On the processor. UserError for an image that is none, or where weights are not here.
+        """
+        return [
+            text.strip()
+            for annotator in self._annotators
+            for text in annotator.annotate([read_image(image)])
+        ]
+
+    @cached_property
+    def _annotators(self) -> list[Annotator]:
+        loaded = [annotators.build(output["annotator"]) for output in self.outputs]
+        for annotator in loaded:
+            annotator.load("cpu")
+        return loaded
 
     @property
     def own_canvas(self) -> int | None:

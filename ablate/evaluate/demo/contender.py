@@ -51,5 +51,6 @@ class Contender:
         """
         kept = [number for number, title in enumerate(self.experts) if title not in masked]
         talk = Dialogue(self.subject, kept if masked else None)
-        talk.show(read_image(image, self.subject.own_canvas, self.subject.padding))
+        pixels = read_image(image, self.subject.own_canvas, self.subject.padding)
+        talk.show(pixels, self.subject.texts(image))
         return Reply(self.name, tuple(sorted(masked)), talk.say(words))
