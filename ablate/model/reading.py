@@ -48,7 +48,7 @@ class Reading:
     def keep(self, rows: Tensor) -> None:
         """Go on with these prompts, in this order; one may be taken several times."""
         self.mask, self._next = self.mask[rows], self._next[rows]
-        self._cache.batch_select_indices(rows)
+        self._cache.reorder_cache(rows)
 
     def answers(
         self, most: Sequence[int], stop_ids: Collection[int], drop_ended: bool = True
