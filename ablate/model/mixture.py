@@ -125,7 +125,7 @@ def _maps(encoder: Encoder, view: Tensor) -> list[FeatureMap]:
 
 
 def _floats(pixels: Tensor) -> Tensor:
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
 
 
 def _view(encoder: Encoder) -> View:
