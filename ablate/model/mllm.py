@@ -22,6 +22,7 @@ from ablate.data.tiles import Cut, Tiles
 from ablate.decoder import build_injection, count_blocks, reads_by_attention
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
+from ablate.model.connected import build_connector, build_tiling
 from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
@@ -37,9 +38,8 @@ from ablate.model.token_losses import (
     has_plain_head,
     token_losses,
 )
-from fusion_zoo import Fusion, Instruction, LanguageShape
-from fusion_zoo.connectors import CONNECTORS, Connector
-from fusion_zoo.tilings import Tiling, assemble, hold_marks, tiling_of
+from fusion_zoo import Instruction, LanguageShape
+from fusion_zoo.tilings import assemble
 
 __all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "TokenLosses", "build_model"]
 
@@ -390,34 +390,6 @@ class Mllm(nn.Module):
             f"take {fewer}a smaller grid, fewer encoders, a connector of fewer tokens or shorter "
             "conversations"
         )
-
-
-def build_tiling(spec: ModelSpec) -> Tiling:
-    """The tiling of `spec`; UserError where its options make no sense."""
-    try:
-        return tiling_of(spec.tiling, spec.encoders[0].resolution)
-    except ValueError as error:
-        raise UserError(f"tiling '{spec.tiling['name']}': {error}") from error
-
-
-def build_connector(spec: ModelSpec, fusion: Fusion) -> Connector:
-    """The connector of `spec` behind a fusion and a tiling, whose own tokens it holds.
-
-    UserError where one cannot take what that before it gives.
-    """
-    tiling, width = build_tiling(spec), spec.llm.width
-    options = {**spec.connector}
-    name = options.pop("name")
-    try:
-        segments = tiling.segments(fusion.segments, fusion.grids)
-    except ValueError as error:
-        raise UserError(f"tiling '{spec.tiling['name']}': {error}") from error
-    try:
-        connector: Connector = CONNECTORS.build(name, segments, fusion.grids, width, **options)
-    except ValueError as error:
-        raise UserError(f"connector '{name}': {error}") from error
-    hold_marks(connector, tiling, width)
-    return connector
 
 
 def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mllm:

@@ -31,9 +31,9 @@ from ablate.decoder import build_injection, count_blocks
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
+from ablate.model.connected import build_connector, build_tiling
 from ablate.model.injection import FusionInjection
 from ablate.model.language import load_llm
-from ablate.model.mllm import build_connector, build_tiling
 from ablate.preflight.problems import from_error
 from ablate.preflight.step import Problem
 from fusion_zoo import FeatureMap, Fusion, Instruction, LanguageShape
