@@ -91,8 +91,12 @@ SHALLOW = {
 """A compiler works as long on each block as on the first, which is like it."""
 
 
-PAPER = ["sequence_append", "channel_concat", "llava_hr", "mini_gemini", "deformable"]
-"""The paper's five kinds: in sequence, in channels, within the base, by attention, by sampling."""
+KINDS = [
+    *("sequence_append", "channel_concat", "llava_hr", "mini_gemini", "deformable"),
+    *("cross_attention", "expert_routing"),
+]
+"""The paper's five, in sequence, in channels, within the base, by attention, by sampling; one that
+the language model looks at; one that weighs experts."""
 
 
 @pytest.mark.parametrize(
@@ -101,12 +105,12 @@ PAPER = ["sequence_append", "channel_concat", "llava_hr", "mini_gemini", "deform
         *((name, "aot_eager") for name in FUSIONS),
         *(
             pytest.param(name, "inductor", marks=[pytest.mark.slow, pytest.mark.compiler])
-            for name in PAPER
+            for name in KINDS
         ),
     ],
 )
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
-    """Each in one graph, which the default compiler writes in C++ for one of each kind alone."""
+    """Each in one graph, which the default compiler writes in C++ for one of each kind."""
     torch.manual_seed(0)
     torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
     shapes = SHAPES[:2]  # a compiler works as long on each expert more

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import MistralConfig
+from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig
 
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
@@ -134,6 +134,23 @@ def test_answers_are_the_same_where_what_prompts_begin_with_is_read_once(make_mo
         pixels = begun.pixels[begun.image_rows == row]
         assert model.generate(replace(whole, pixels=pixels), tokens, []) == [answer]
     assert [len(answer) for answer in halves] == most
+
+
+def test_prompts_go_on_also_where_blocks_keep_a_state_and_no_keys() -> None:
+    """LFM2 has convolutions beside attention."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+    config = Lfm2Config(
+        **shape, vocab_size=64, num_hidden_layers=3, num_key_value_heads=2, full_attn_idxs=[1]
+    )
+    llm = Lfm2ForCausalLM(config).eval()
+    prompts, mask = torch.randn(3, 6, 32), torch.ones(3, 6, dtype=torch.bool)
+    chosen, expected = Reading(llm), Reading(llm)
+    with torch.no_grad():
+        chosen.read(prompts, mask)
+        chosen.keep(torch.tensor([2, 0]))
+        expected.read(prompts[[2, 0]], mask[:2])
+        assert chosen.answers([5, 5], []) == expected.answers([5, 5], [])
 
 
 def test_a_sliding_window_would_count_the_padding_between_two_texts(make_model: Make) -> None:
