@@ -15,12 +15,8 @@ test: .venv/ready  ## every room and every promise in some form, in minutes
 
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
-# Files of few tests that take longest, and so come first: xdist puts them last, when others have no more to do.
-LONGEST := $(addprefix tests/,fusion_zoo/test_fusion_running.py test_docs_run.py commands/test_small_scale.py \
-	paper/test_eagle_pass.py paper/test_eagle_recipes.py test_benchmarks_run.py)
 test-long: .venv/ready .venv/small  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) --no-loadscope-reorder -m '(slow or browser) and not (slurm or ray or deepspeed)' \
-	$(LONGEST) $(call MARKED,slow|browser)
+	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
 
 # What fails beside four other clusters and all the rest is tried once more by itself, and shown both times.
 CLUSTER := $(BIN)/pytest -m 'slurm or ray' -o cache_dir=.pytest_cache/cluster

@@ -3,8 +3,11 @@
 B batch, N tokens, C channels, H W grid.
 """
 
+from functools import partial
+
 import pytest
 import torch
+from forks import codes, forked
 from fusion_toys import FUSIONS, PLAIN, SHAPES, ToyBase, Whole, build, random_maps, scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,7 +113,14 @@ the language model looks at; one that weighs experts."""
     ],
 )
 def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: str) -> None:
-    """Each in one graph, which the default compiler writes in C++ for one of each kind."""
+    """Each in one graph, which the default compiler writes in C++ for one of each kind.
+
+    In a process of its own: a compiler leaves threads behind, and then no test may fork.
+    """
+    assert codes([forked(partial(compile_and_compare, name, backend))]) == [0]
+
+
+def compile_and_compare(name: str, backend: str) -> None:
     torch.manual_seed(0)
     torch.compiler.reset()  # else it counts all fusions as ways of one function, and gives up
     shapes = SHAPES[:2]  # a compiler works as long on each expert more
