@@ -239,7 +239,7 @@ def test_processes_that_share_the_batches_score_the_same_also_after_one_was_kill
     alone, together = step(work="alone"), step(work="together")
     alone.infra["micro_batch_size"] = together.infra["micro_batch_size"] = 1
     result = score.evaluate(alone)
-    assert set(shared(together, size, kill_at=12 // size)) != {0}
+    assert set(shared(together, size, kill_at=18 // size)) != {0}
     parts = [path.name for path in (together.work / "tasks").glob("abl_*.ours.json")]
     assert 0 < len(parts) < len(result["scores"])
     assert shared(together, size) == [0] * size
