@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from ablate.catalog.adapters import ADAPTERS
+from ablate.catalog.sharing import SHARE_WEIGHTS
 from ablate.errors import UserError, nearest
 
 
@@ -31,7 +32,7 @@ def require_adaptable(strategy: str, adapters: Mapping[Any, Mapping[str, Any]]) 
             "adapter; choose ddp or fsdp"
         )
     for part, adapter in adapters.items():
-        if strategy in ("fsdp", "hsdp") and adapter["name"] == "qlora":
+        if strategy in SHARE_WEIGHTS and adapter["name"] == "qlora":
             raise UserError(
                 f"strategy '{strategy}' shares out weights, but those of {part} are in four bits "
                 "under qlora; choose ddp"

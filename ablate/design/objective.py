@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ablate.catalog import step_kinds
 from ablate.catalog.axes import INJECTION
 from ablate.catalog.objectives import OBJECTIVES
+from ablate.catalog.sharing import SHARE_WEIGHTS
 from ablate.errors import UserError
 from ablate.parsing.choice import WORD, one_of
 from fusion_zoo import FUSIONS
@@ -20,7 +21,7 @@ DEFAULT: Mapping[str, Any] = MappingProxyType({"name": "sft"})
 def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
     """UserError where processes that share a step in this way cannot train by the objective."""
     name = objective["name"]
-    if strategy not in ("fsdp", "hsdp", "deepspeed"):
+    if strategy not in (*SHARE_WEIGHTS, "deepspeed"):
         return
     shared = f"strategy '{strategy}' shares out weights, but objective '{name}'"
     if OBJECTIVES.says(name, "of_pairs"):

@@ -82,7 +82,7 @@ class CheckpointWriter:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until the state is there, as is the next call of `check`."""
+        """Return when the state is there. Raises as `check` does."""
         if self._thread is not None:
             self._thread.join()
         self.check()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.catalog import step_kinds
+from ablate.catalog.sharing import SHARE_WEIGHTS
 
 
 def advice(error: BaseException, kind: str, infra: Mapping[str, Any], more_memory: str) -> str:
@@ -24,7 +25,7 @@ def advice(error: BaseException, kind: str, infra: Mapping[str, Any], more_memor
     if step_kinds.find(kind).trains:
         if infra.get("gradient_checkpointing") is not True:
             changes.append("infra.gradient_checkpointing to true")
-        if infra.get("strategy") not in ("fsdp", "hsdp"):
+        if infra.get("strategy") not in SHARE_WEIGHTS:
             changes.append("infra.strategy to fsdp over more infra.devices")
     return f"; set {', or '.join(changes)}" if changes else "; it takes a GPU with more memory"
 
