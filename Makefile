@@ -18,11 +18,8 @@ test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; e
 test-long: .venv/ready .venv/small  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
 	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
 
-# What fails beside four other clusters and all the rest is tried once more by itself, and shown both times.
-CLUSTER := $(BIN)/pytest -m 'slurm or ray' -o cache_dir=.pytest_cache/cluster
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
-	$(CLUSTER) -n 5 --dist loadfile $(call MARKED,slurm|ray) \
-	|| $(CLUSTER) --last-failed --last-failed-no-failures none $(call MARKED,slurm|ray)
+	$(BIN)/pytest -n 5 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)
 
 test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries would load if it were in .venv
 	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed

@@ -38,9 +38,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+OURS = {"CI", "PYTEST_ADDOPTS"}
+"""Of the environment, what is of the tests around these and not for them."""
+
+
 def ends(folder: Path, **env: str) -> tuple[int, str]:
     """The exit code of pytest in `folder`, on a machine without programs, and what it says."""
-    env = {key: value for key, value in os.environ.items() if key != "CI"} | env
+    env = {key: value for key, value in os.environ.items() if key not in OURS} | env
     env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take long to import
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-ra"]
     done = subprocess.run(
