@@ -184,7 +184,7 @@ class Driver:
                 if first.key not in self.awaited:
                     self.awaited.add(first.key)
                     self.tell(Event("waiting", first, "another worker is at it"))
-            else:
+            elif not self._done_meanwhile(first):
                 chains.append(chain)
         if self.tracks:
             self._label(step for chain in chains for step in chain)
@@ -193,6 +193,11 @@ class Driver:
         for job, chain in zip(jobs, chains, strict=True):
             if job is not None:
                 self._begun(job, chain)
+
+    def _done_meanwhile(self, step: Step) -> bool:
+        """Whether another driver has done the step since its chain was found ready."""
+        self.frontier.states.look_again([step])
+        return self.frontier.is_done(step)
 
     def _label(self, steps: Iterable[Step]) -> None:
         """Leave for the workers of these steps what their trackers show them under."""

@@ -98,8 +98,11 @@ class SessionOwnership:
                 self.spoken_for |= keys
             elif not keys and not self._lingers(drive):
                 sweep(drive)
-            elif drive.study == self.study and self._take(drive.folder):
-                taken.append(drive.folder)
+            elif drive.study == self.study:
+                if self._take(drive.folder):
+                    taken.append(drive.folder)
+                else:  # another was first, and has its jobs
+                    self.spoken_for |= keys
         return taken
 
     def _lingers(self, drive: DriverSession) -> bool:

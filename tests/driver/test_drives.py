@@ -67,6 +67,22 @@ def test_the_drive_of_a_dead_driver_is_taken_by_one_of_its_study_alone(tmp_path:
     assert not list((tmp_path / "drives").iterdir())
 
 
+class Late(Watch):
+    """One whose process finds a lease free, and another process takes it first."""
+
+    def take(self, folder: Path) -> None:
+        return None
+
+
+def test_of_two_that_find_a_driver_dead_the_later_leaves_its_jobs_to_the_first(
+    tmp_path: Path,
+) -> None:
+    left(tmp_path, None)
+    with closing(SessionOwnership(tmp_path, "micro/smoke", Late(), "slurm")) as later:
+        assert later.take_over_dead() == []
+        assert later.spoken_for == {"a", "b"}
+
+
 def test_a_driver_on_another_machine_counts_as_living_until_it_is_silent_for_long(
     tmp_path: Path,
 ) -> None:
