@@ -53,6 +53,10 @@ class Zero(DeepSpeedStrategy):  # type: ignore[misc]
         DDPStrategy.setup_environment(self)  # Lightning's own refuses a CPU
 
     def setup_distributed(self) -> None:
+        from deepspeed import ops
+
+        # On a CPU it would be compiled by each user, for a minute, and serves inference alone.
+        getattr(ops, "__compatible_ops__", {})["deepspeed_shm_comm"] = False
         self.set_world_ranks()
         self._init_deepspeed_distributed()
 
