@@ -148,9 +148,14 @@ def _name(pid: int) -> str:
 
 
 def _free_ports() -> int:
-    """The first of PORTS ports in a row that nobody listens at, so that clusters do not collide."""
+    """The first of PORTS ports in a row that nobody listens at, so that clusters do not collide.
+
+    Those that start at the same time, each in a worker of pytest's, choose from other ranges.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    lowest = 20000 + 1000 * (worker % 12)
     while True:
-        first = random.SystemRandom().randrange(20000, 32000)
+        first = random.SystemRandom().randrange(lowest, lowest + 1000 - PORTS)
         with ExitStack() as stack:
             try:
                 for port in range(first, first + PORTS):
