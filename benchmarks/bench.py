@@ -42,7 +42,7 @@ def main() -> None:
     found: list[Row] = []
     for name, sizes in SMALLEST.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
             found += alone.submit(measured, name, sizes if small else {}).result()
     print(shown(found))
 

@@ -1,6 +1,6 @@
 """Memory in which the processes of a step load a model: each all of it (ddp), or a share (fsdp).
 
-    python benchmarks/shards.py [--processes N] [--width N] [--layers N]
+    python benchmarks/shards.py [--processes N] [--width N] [--layers N] [--only STRATEGY]
 
 A random language model (by default of 201 million parameters, 769 MiB in float32) is put behind
 an encoder of the micro scale, on a CPU. A row a strategy: the most memory that the first process
@@ -30,6 +30,7 @@ EXECUTORS = {
     "evaluate": "shards:score",
 }
 TASK = {"metric": "none", "value": 0.0, "n": 0}
+STRATEGIES = ("ddp", "fsdp")
 
 
 def nothing(ctx: StepContext) -> dict[str, Any]:
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--only", choices=STRATEGIES, help="default: all")
     given = parser.parse_args()
     here = str(Path(__file__).parent)
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)  # what is freed counts no longer
@@ -123,7 +125,7 @@ def main() -> None:
         weights = make_llm(folder / "large", given.width, given.layers)
         print(f"{weights:.0f} MiB of weights, {given.processes} processes")
         print(f"{'strategy':10} {'first':>6} {'others':>7}")
-        for strategy in ("ddp", "fsdp"):
+        for strategy in [given.only] if given.only else STRATEGIES:
             small, large = (
                 peaks(folder / size, strategy, given.processes, folder / f"{strategy}-{size}")
                 for size in ("small", "large")

@@ -14,7 +14,7 @@ LAST = {
     "bench": (["--small"], "table again, memory"),
     "data": (["--megabytes", "0.2", "--workers", "2", "--samples", "20"], "a sample"),
     "report": (["--candidates", "8", "--opened", "1"], "single"),
-    "shards": (["--processes", "2", "--width", "128", "--layers", "1"], "fsdp"),
+    "shards": (["--processes=2", "--width=64", "--layers=2", "--only=fsdp"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
     "startup": (["--rounds", "1"], "ablate report"),
     "strategies": (["--repeat", "1", "--only", "null"], "Mordal"),
