@@ -41,7 +41,7 @@ def finetuned(home: Path) -> Path:
 def out_of_time(cluster: Loopback, job: str, node: str) -> None:
     """By Slurm's own limit, of which it gives notice: USR2."""
     assert cluster.end_time(job)
-    until(lambda: job in cluster.timed_out(), 90)
+    until(lambda: job in cluster.timed_out(), 240)
 
 
 def thrown_out(cluster: Loopback, job: str, node: str) -> None:
@@ -49,7 +49,7 @@ def thrown_out(cluster: Loopback, job: str, node: str) -> None:
     assert cluster.run("scontrol", "update", "PartitionName=scavenge", "GraceTime=0")
     first = ("sbatch", "--partition=main", "--gres=gpu:2", f"--nodelist={node}")
     assert cluster.run(*first, "--output=/dev/null", "--wrap=sleep 1")
-    until(lambda: job not in [one.number for one in cluster.queue()], 60)
+    until(lambda: job not in [one.number for one in cluster.queue()], 240)
     assert cluster.run("scontrol", "update", "PartitionName=scavenge", "GraceTime=3")
 
 
@@ -106,7 +106,7 @@ def fakes(home: Path, environment: Mapping[str, str], backend: str) -> Driver:
     return Driver(home, {**MACHINES, **environment}, [str(script), str(home), backend, "3"])
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+def until(condition: Callable[[], Any], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"

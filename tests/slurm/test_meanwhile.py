@@ -28,7 +28,7 @@ from ablate.launch.slurm.scontrol import configured
 from ablate.store.artifacts import Store
 from ablate.store.lease import Watch
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
 
 def alive(*jobs: str) -> list[str]:
@@ -40,7 +40,7 @@ def alive(*jobs: str) -> list[str]:
 def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
     own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "60")
+    monkeypatch.setenv("FAKE_SECONDS", "600")
     mine = told("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true")[0]
     study = of_seeds(3, "infra.slurm.extra.nodelist=fake1", "infra.slurm.cpus=4")
     ended: list[int | str | None] = []
@@ -62,7 +62,7 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
     jobs = list(drive_found.jobs())
     assert len(jobs) == 3
     drive_found.stop()  # as from another machine: this one would signal the process of the test
-    driver.join(30)
+    driver.join(120)
     assert ended == [143]
     until(lambda: not set(alive()) & set(jobs))
     assert list(cancel(own_home)) == []
@@ -73,7 +73,7 @@ def test_cancel_ends_the_driver_its_running_and_waiting_jobs_and_nothing_else(
 def test_jobs_of_a_driver_that_is_gone_are_ended_and_the_users_others_are_not(
     own_home: Path, fakes: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_SECONDS", "60")
+    monkeypatch.setenv("FAKE_SECONDS", "600")
     before = set(alive())  # those of an earlier test may take their time to end
     program = (
         "import sys, test_slurm, core_fakes, pathlib\n"
