@@ -18,6 +18,7 @@ from ablate.config.study import Study
 from ablate.cost import published as published_cost
 from ablate.cost.adapters import check_adapters
 from ablate.cost.checks import fusion_notes, remarks
+from ablate.cost.generating import remarks_on_generation
 from ablate.cost.packing import check_packing
 from ablate.design import Candidate
 from ablate.files import home
@@ -177,6 +178,7 @@ def as_text(status: StudyStatus, bill: CostEstimate | None = None) -> str:
             *_adapted(status.candidates),
             *_beside_published(status),
             *(f"Note on {remark}" for remark in remarks(status.candidates)),
+            *remarks_on_generation(status.candidates, status.study.infra),
             *_absent(status.study),
             *told_apart(status.older),
         )

@@ -54,6 +54,8 @@ class Infra(Fields):
     activations again in the backward pass, and logits where there are many; `auto`: those blocks
     alone that must, for the GPU's memory.
     `compile`: encoders and the language model's blocks by `torch.compile`, where that can be done.
+    `generate`: who generates a candidate's answers: the model itself, or a server of vLLM, which an
+    evaluation starts by the command `vllm` (its words; of an environment of its own).
     `tracker`: what shows metrics besides (`ablate list trackers`), by name or with its options.
     `kinds`: what is different for a kind of step, any of these fields; `driver` is the driver where
     it is a job, `preflight` what tries everything out before the first step, in one process.
@@ -73,6 +75,8 @@ class Infra(Fields):
     packing: bool = False
     gradient_checkpointing: bool | Literal["auto"] = False
     compile: bool = False
+    generate: Literal["own", "vllm"] = "own"
+    vllm: list[str] = Field(default=["vllm"], min_length=1)
     checkpoint_every_steps: PositiveInt | None = None
     checkpoint_every_minutes: PositiveFloat = CHECKPOINT_MINUTES
     tracker: TrackerConfig | None = None

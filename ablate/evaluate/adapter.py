@@ -100,6 +100,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     """
 
     is_simple = True
+    generated_by = ""
+    """What generates the answers, where it is not the model itself."""
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
 Row = dict[str, Any]
+OURS = "ablate"
+"""What generates answers unless it is told otherwise."""
 
 
 def evaluate(ctx: "StepContext") -> dict[str, Any]:
@@ -61,7 +63,8 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     Returns each task's score and their mean, the composite, in 0..100, and the fingerprints of the
     sets that were asked. Where the step asks a share of the `questions`, all of it is of those (see
     `share`); `taken_over` says how many of the answers a smaller share had got before. Where the
-    language model names experts, `named` says of which share of the images each was. Raises
+    language model names experts, `named` says of which share of the images each was; `generated_by`
+    names what generated the answers, where that is not the model itself alone. Raises
     `UserError` for a task without questions, a set that is missing or an image that cannot be read,
     `RuntimeError` where lmms-eval's figures do not hold.
     """
@@ -103,6 +106,7 @@ def collect(ctx: "StepContext", suite: suites.Suite, asked: "Asked") -> dict[str
         tracked.tell("score", {"step": 0, "composite": composite, **by_task})
     taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     named = [chosen for part in parts.values() for chosen in part.get("named", ())]
+    generated_by = {part.get("generated_by", OURS) for part in parts.values()}
     shutil.rmtree(asked.work)
     return {
         "scores": scores,
@@ -110,6 +114,7 @@ def collect(ctx: "StepContext", suite: suites.Suite, asked: "Asked") -> dict[str
         "questions": len(rows),
         **({"taken_over": taken_over} if taken_over else {}),
         **({"named": _shares(ctx, named)} if named else {}),
+        **({"generated_by": sorted(generated_by)} if generated_by != {OURS} else {}),
         "seconds_generate": sum(part["seconds"] for part in parts.values()),
         "sets": dict(asked.sets),
     }
@@ -217,8 +222,9 @@ def _ask(
     ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
 ) -> None:
     """Run `tasks`, writing the part of each; tells the context how far it is."""
-    from ablate.evaluate.adapter import AblateLMM, NothingToScoreError
+    from ablate.evaluate.adapter import NothingToScoreError
     from ablate.evaluate.answerer import Answerer
+    from ablate.evaluate.serving.adapter import adapter_of
 
     known = {task.task: _known(ctx, task, asked) for task in tasks}
     sizes = {
@@ -229,30 +235,25 @@ def _ask(
     done = total - sum(sizes[task.task] for task in tasks)
     [trained] = ctx.parents.values()
     answerer = Answerer.load(trained)
-    adapter = AblateLMM(
-        answerer,
-        batch_size=ctx.infra.get("micro_batch_size") or "auto",
-        device=ctx.device,
-        blank=suite.blank,
-        world=ctx.world,
-    )
-    show_notes(ctx, answerer, adapter, asked)
-    for task in tasks:
-        adapter.known = known[task.task]
-        adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
-        adapter.watch = lambda answered, task=task, before=done: ctx.progress(
-            before + answered, total, task.task
-        )
-        with suppress(NothingToScoreError):
-            result = run_task(adapter, task, asked)
-            if asked.places:
-                answers = {
-                    row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
-                }
-                share_of.leave(ctx.prefix / asked.part(task).name, answers)
-            named = {"named": adapter.named} if adapter.named else {}
-            write_json(asked.part(task), {**result, **named, "taken_over": len(known[task.task])})
-        done += sizes[task.task]
+    with adapter_of(ctx, answerer, blank=suite.blank) as adapter:
+        show_notes(ctx, answerer, adapter, asked)
+        for task in tasks:
+            adapter.known = known[task.task]
+            adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
+            adapter.watch = lambda answered, task=task, before=done: ctx.progress(
+                before + answered, total, task.task
+            )
+            with suppress(NothingToScoreError):
+                part = run_task(adapter, task, asked)
+                if asked.places:
+                    answers = {
+                        row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
+                    }
+                    share_of.leave(ctx.prefix / asked.part(task).name, answers)
+                part |= {"named": adapter.named} if adapter.named else {}
+                part |= {"generated_by": adapter.generated_by or OURS}
+                write_json(asked.part(task), {**part, "taken_over": len(known[task.task])})
+            done += sizes[task.task]
 
 
 def show_notes(

@@ -250,6 +250,15 @@ class Mllm(nn.Module):
         self._injector.seen = self._fusions.seen = None
         return answers
 
+    @torch.no_grad()
+    def embeddings(self, batch: Batch, visual: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """(S,D) what the LLM reads of each prompt, for one that answers elsewhere.
+
+        `visual`: as `generate` has it. Only where nothing is injected and no experts are named.
+        """
+        embedded, layout = self._splice(batch, visual, pad_left=False)
+        return [row[: int(length)] for row, length in zip(embedded, layout.lengths, strict=True)]
+
     def _splice(
         self,
         batch: Batch,

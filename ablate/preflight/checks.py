@@ -52,6 +52,7 @@ def check(ctx: "StepContext") -> dict[str, Any]:
             _annotators,
             _device,
             _trackers,
+            _vllm,
             check_models,
             check_objectives,
             _data,
@@ -155,6 +156,17 @@ def _trackers(ctx: "StepContext") -> Iterator[Problem]:
     for choice in ctx.spec.get("trackers", ()):
         try:
             build_tracker(choice).require()
+        except UserError as error:
+            yield Problem(str(error), "", broken=True)
+
+
+def _vllm(ctx: "StepContext") -> Iterator[Problem]:
+    """The command of vLLM that is not there, or does not start."""
+    from ablate.evaluate.serving.server import find_version
+
+    if command := ctx.spec.get("vllm"):
+        try:
+            find_version(command)
         except UserError as error:
             yield Problem(str(error), "", broken=True)
 

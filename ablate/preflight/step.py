@@ -59,7 +59,8 @@ def preflight_step(study: Study) -> Step:
 
     Its spec: the models, each with the shortest `max_length` it is given and its parts that any
     stage trains whole, the data they learn from, by which objectives, the suite, the annotators,
-    the kinds of the steps, the trackers that they have, and the environment of this process.
+    the kinds of the steps, the trackers that they have, vLLM's command where it generates answers,
+    and the environment of this process.
     """
     models: dict[str, dict[str, Any]] = {}
     data: dict[str, Any] = {}
@@ -87,6 +88,7 @@ def preflight_step(study: Study) -> Step:
         objective = step.spec["stage"].get("objective", dict(DEFAULT))
         objectives.setdefault(canonical(objective), objective)
         data.setdefault(step.spec["data"].text, step.spec["data"])
+    evaluation = study.infra.of(step_kinds.EVALUATE)
     spec = {
         "models": list(models.values()),
         "data": list(data.values()),
@@ -96,6 +98,7 @@ def preflight_step(study: Study) -> Step:
         **({"references": apart} if (apart := _references(study)) else {}),
         "kinds": [*kinds, *([step_kinds.REFERENCE] if _references(study) else [])],
         **({"trackers": trackers} if (trackers := study.infra.trackers()) else {}),
+        **({"vllm": evaluation.vllm} if evaluation.generate == "vllm" else {}),
         "environment": sha256_json(_environment(study)),
     }
     return Step(step_kinds.PREFLIGHT, study.name, spec)
