@@ -8,7 +8,7 @@ from ablate.commands.output import columns
 from ablate.commands.strategy_costs import StrategyCost, other_strategies
 from ablate.commands.study_status import StudyStatus
 from ablate.cost import estimate as cost
-from ablate.cost.checks import check_learning, check_room
+from ablate.cost.checks import check_built
 from ablate.cost.memory import recomputed_words
 from ablate.design import Candidate
 from ablate.store.steps import Step
@@ -28,8 +28,7 @@ class CostEstimate:
         self.kind, self.price = kind or "a100", price
         self.gpu = cost.GPUS[self.kind]
         self._status = status
-        check_room(status.candidates)
-        check_learning(status.candidates)
+        check_built(status.candidates)
         self.models = {
             candidate.name: cost.model_cost(candidate, cost.usual_size(status.study, candidate))
             for candidate in status.candidates

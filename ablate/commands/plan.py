@@ -16,10 +16,8 @@ from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
 from ablate.cost import published as published_cost
-from ablate.cost.adapters import check_adapters
-from ablate.cost.checks import fusion_notes, remarks
+from ablate.cost.checks import check_candidates, fusion_notes, remarks
 from ablate.cost.generating import remarks_on_generation
-from ablate.cost.packing import check_packing
 from ablate.design import Candidate
 from ablate.files import home
 from ablate.humanize import count
@@ -58,10 +56,9 @@ class StudyPlan:
 def make_plan(
     study: Study, last: int | None, kind: str | None = None, price: float | None = None
 ) -> StudyPlan:
-    """The plan of rounds 1 to `last`; UserError for an adapter that a part has no place for."""
+    """The plan of rounds 1 to `last`; UserError where a candidate is known to fail."""
     status = read_status(study, Store(home()), last)
-    check_adapters(status.candidates, study.infra)
-    check_packing(status.candidates, study.infra)
+    check_candidates(status.candidates, study.infra)
     return StudyPlan(status, kind, price)
 
 

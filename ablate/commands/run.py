@@ -13,9 +13,7 @@ from ablate.commands.event_lines import JsonLines, View
 from ablate.commands.output import note, say
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import Study, load_study
-from ablate.cost.adapters import check_adapters
-from ablate.cost.checks import check_learning, check_room, remarks
-from ablate.cost.packing import check_packing
+from ablate.cost.checks import check_candidates, remarks
 from ablate.driver.detach import detach
 from ablate.driver.invocation import Invocation, LastRun
 from ablate.errors import UserError
@@ -34,15 +32,14 @@ def run(command: Invocation, dry_run: bool, as_json: bool = False) -> int:
     _check_detached(command)
     if as_json and command.detached:
         raise UserError("--json tells of a driver here; follow a job by `ablate status -w --json`")
-    if dry_run and as_json:
-        planning.show(planning.make_plan(_study(command), command.last), as_json)
-        return 0
     if not dry_run:
         return to_its_end(command, as_json=as_json) if as_json else _drive(command)
-    status = read_status(_study(command), Store(home()), command.last)
-    say(planning.as_text(status))
+    plan = planning.make_plan(_study(command), command.last)
+    planning.show(plan, as_json)
+    status = plan.status
     kinds = [PREFLIGHT, *(step.kind for step in status.steps), *[DRIVER] * command.detached]
-    if asked := launcher(command.backend).requests(status.study.infra, kinds, command.jobs):
+    asked = launcher(command.backend).requests(status.study.infra, kinds, command.jobs)
+    if asked and not as_json:
         say(f"\n{asked}")
     return 0
 
@@ -152,13 +149,7 @@ def _check_detached(command: Invocation) -> None:
 
 def _check(study: Study, status: StudyStatus) -> None:
     """What can be known to go wrong goes wrong before anything is started."""
-    if study.infra.device == "cuda" or any(
-        candidate.chosen or candidate.outputs for candidate in status.candidates
-    ):
-        check_room(status.candidates)
-        check_learning(status.candidates)
-    check_adapters(status.candidates, study.infra)
-    check_packing(status.candidates, study.infra)
+    check_candidates(status.candidates, study.infra)
     require(study.learnt_from.values())
     require_weights(study)
     for remark in remarks(status.candidates):

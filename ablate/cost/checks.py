@@ -1,11 +1,14 @@
 """Whether a design can be what it says, and what is to be said of it, before anything has run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import fusion_zoo
 from ablate.catalog import step_kinds
 from ablate.catalog.axes import TILING
+from ablate.config.infra import Infra
+from ablate.cost.adapters import check_adapters
 from ablate.cost.estimate import model_cost
+from ablate.cost.packing import check_packing
 from ablate.cost.visual import fused
 from ablate.design import Candidate, Design, llm_spec
 from ablate.errors import UserError
@@ -28,11 +31,28 @@ def remarks(candidates: Iterable[Candidate]) -> list[str]:
     return [f"{', '.join(names)}: {remark}" for remark, names in by_note.items()]
 
 
-def check_room(candidates: Iterable[Candidate]) -> None:
-    """UserError names the first candidate whose images leave no room for text in a stage."""
+def check_candidates(candidates: Sequence[Candidate], infra: Infra) -> None:
+    """UserError names the first candidate that can be known to fail, and why.
+
+    To build one takes torch, and seconds: what is all as shipped is left to the preflight on a CPU.
+    """
+    check_built(one for one in candidates if infra.device == "cuda" or not _is_plain(one))
+    check_adapters(candidates, infra)
+    check_packing(candidates, infra)
+
+
+def _is_plain(design: Design) -> bool:
+    usual = fusion_zoo.FUSIONS.filled(design.fusion.name, {})
+    return not design.chosen and not design.outputs and design.fusion.options == usual
+
+
+def check_built(candidates: Iterable[Candidate]) -> None:
+    """UserError names the first candidate that `require_built` refuses, and why."""
     for candidate in candidates:
-        if problem := _no_room(candidate):
-            raise UserError(f"{candidate.name}: {problem}")
+        try:
+            require_built(candidate)
+        except UserError as problem:
+            raise UserError(f"{candidate.name}: {problem}") from None
 
 
 def _no_room(design: Design) -> str:
@@ -57,13 +77,6 @@ def _no_room(design: Design) -> str:
                 "that limit"
             )
     return ""
-
-
-def check_learning(candidates: Iterable[Candidate]) -> None:
-    """UserError names the first candidate with a stage that trains only what has no parameters."""
-    for candidate in candidates:
-        if problem := _nothing_learns(candidate):
-            raise UserError(f"{candidate.name}: {problem}")
 
 
 def require_built(design: Design) -> None:

@@ -23,6 +23,14 @@ Order: TypeAlias = "npt.NDArray[np.int64]"
 first of the tiling's `marks`, -2 the second."""
 
 
+MOST_TILES = 1024
+"""Of an image: a slip of the finger must not fill the memory of who only counts them. The largest
+that is published has 55."""
+
+MOST_PIXELS = 8192
+"""Of a tile's side, for the same reason."""
+
+
 class Canvas(NamedTuple):
     """An image resized and laid on a canvas, which is cut into tiles, row by row.
 
@@ -65,6 +73,8 @@ class Tiling:
     def __init__(self, side: int) -> None:
         if side < 1:
             raise ValueError(f"a tile of {side} pixels a side; give 0 for the base encoder's")
+        if side > MOST_PIXELS:
+            raise ValueError(f"a tile of {side} pixels a side; {MOST_PIXELS} at most")
         self.side = side
 
     def canvases(self, size: Size) -> Sequence[Canvas]:
@@ -122,6 +132,19 @@ class Whole(Tiling):
 
     def largest(self) -> Iterable[Size]:
         return [(self.side, self.side)]
+
+
+def require_tiles(count: int) -> None:
+    """ValueError for more tiles of an image than `MOST_TILES`."""
+    if count > MOST_TILES:
+        raise ValueError(f"{count} tiles of an image; {MOST_TILES} at most")
+
+
+def grids(least: int, most: int) -> list[tuple[int, int]]:
+    """All (columns, rows) of `least` to `most` tiles, those of few columns first."""
+    require_tiles(most)
+    sides = range(1, most + 1)
+    return [(c, r) for c in sides for r in sides if least <= c * r <= most]
 
 
 def newlines(tokens: Order) -> Order:

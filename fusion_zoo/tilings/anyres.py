@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._interface import Canvas, Grid, Order, Size, Tiling, newlines, raster
+from ._interface import Canvas, Grid, Order, Size, Tiling, newlines, raster, require_tiles
 
 
 class Anyres(Tiling):
@@ -42,6 +42,7 @@ class Anyres(Tiling):
             raise ValueError("no grids of tiles; one or more, as 2x1")
         self.unpad, self.newline = unpad, newline
         self.grids = [_numbers(grid) for grid in grids]
+        require_tiles(max(columns * rows for columns, rows in self.grids))
 
     def canvases(self, size: Size) -> Sequence[Canvas]:
         (width, height), (columns, rows) = size, self._grid(size)

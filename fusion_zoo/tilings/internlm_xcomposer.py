@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._interface import Canvas, Grid, Order, Size, Tiling, newlines, raster
+from ._interface import Canvas, Grid, Order, Size, Tiling, grids, newlines, raster
 
 SEPARATOR = -2
 
@@ -35,7 +35,7 @@ class InternlmXcomposer(Tiling):
         super().__init__(tile or side)
         if max_tiles < 1:
             raise ValueError(f"at most {max_tiles} tiles; 1 or more")
-        self.max_tiles = max_tiles
+        self.max_tiles, self.grids = max_tiles, grids(1, max_tiles)
 
     def canvases(self, size: Size) -> Sequence[Canvas]:
         longer, shorter = max(size), min(size)
@@ -52,9 +52,7 @@ class InternlmXcomposer(Tiling):
         return [Canvas.stretched(self.side), Canvas(whole, tiles, image)]
 
     def largest(self) -> Iterable[Size]:
-        sides = range(1, self.max_tiles + 1)
-        grids = [(c, r) for c in sides for r in sides if c * r <= self.max_tiles]
-        return [(columns * self.side, rows * self.side) for columns, rows in grids]
+        return [(columns * self.side, rows * self.side) for columns, rows in self.grids]
 
     def order(self, size: Size, tokens: int, grid: Grid | None) -> Order:
         tiles = self.canvases(size)[1]

@@ -8,7 +8,7 @@ each tile to every encoder of a mixture, which here any tiling does.
 
 from collections.abc import Iterable, Sequence
 
-from ._interface import Canvas, Size, Tiling
+from ._interface import Canvas, Size, Tiling, grids
 
 
 class Internvl(Tiling):
@@ -32,9 +32,7 @@ class Internvl(Tiling):
         if not 1 <= min_tiles <= max_tiles:
             raise ValueError(f"from {min_tiles} to {max_tiles} tiles; from 1 to 12, say")
         self.thumbnail = thumbnail
-        sides = range(1, max_tiles + 1)
-        grids = [(c, r) for c in sides for r in sides if min_tiles <= c * r <= max_tiles]
-        self.grids = sorted(grids, key=lambda grid: grid[0] * grid[1])
+        self.grids = sorted(grids(min_tiles, max_tiles), key=lambda grid: grid[0] * grid[1])
 
     def canvases(self, size: Size) -> Sequence[Canvas]:
         grid = self._grid(size)

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._interface import Canvas, Grid, Order, Size, Tiling
+from ._interface import Canvas, Grid, Order, Size, Tiling, grids
 
 NEWLINE, COMMA = -1, -2
 
@@ -32,16 +32,14 @@ class LlavaUhd(Tiling):
         super().__init__(tile or side)
         if max_slices < 1:
             raise ValueError(f"at most {max_slices} slices; 1 or more")
-        self.max_slices = max_slices
+        self.max_slices, self.grids = max_slices, grids(1, max_slices)
 
     def canvases(self, size: Size) -> Sequence[Canvas]:
         whole, grid = Canvas.stretched(self.side), self._grid(size)
         return [whole] if grid == (1, 1) else [whole, Canvas.stretched(self.side, *grid)]
 
     def largest(self) -> Iterable[Size]:
-        sides = range(1, self.max_slices + 1)
-        grids = [(c, r) for c in sides for r in sides if c * r <= self.max_slices]
-        return [(columns * self.side, rows * self.side) for columns, rows in grids]
+        return [(columns * self.side, rows * self.side) for columns, rows in self.grids]
 
     def order(self, size: Size, tokens: int, grid: Grid | None) -> Order:
         _, *slices = self.canvases(size)
@@ -59,11 +57,11 @@ class LlavaUhd(Tiling):
         count = min(ceil(width * height / self.side**2), self.max_slices)
         if count <= 1:
             return 1, 1
-        grids = [
+        fitting = [
             (columns, slices // columns)
             for slices in (count - 1, count, count + 1)
             if 1 < slices <= self.max_slices
             for columns in range(1, slices + 1)
             if slices % columns == 0
         ]
-        return min(grids, key=lambda grid: abs(log(width / height) - log(grid[0] / grid[1])))
+        return min(fitting, key=lambda grid: abs(log(width / height) - log(grid[0] / grid[1])))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ._interface import Canvas, Grid, Size, Tiling
+from ._interface import Canvas, Grid, Size, Tiling, require_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +33,7 @@ class S2(Tiling):
         super().__init__(tile or side)
         if scales < 1:
             raise ValueError(f"{scales} scales; 1 or more")
+        require_tiles(scales**2)
         self.scales = range(1, scales + 1)
 
     def canvases(self, size: Size) -> Sequence[Canvas]:

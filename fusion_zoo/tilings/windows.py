@@ -8,7 +8,7 @@ where the published model has a LoRA of its own for each.
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from ._interface import Canvas, Size, Tiling
+from ._interface import Canvas, Size, Tiling, require_tiles
 
 
 class Windows(Tiling):
@@ -24,6 +24,7 @@ class Windows(Tiling):
         super().__init__(tile or side)
         if min(columns, rows) < 1:
             raise ValueError(f"{columns} columns and {rows} rows of windows; 1 or more of each")
+        require_tiles(columns * rows)
         self.shape = columns, rows
 
     def canvases(self, size: Size) -> Sequence[Canvas]:

@@ -22,7 +22,7 @@ from ablate.catalog.annotators import ANNOTATORS
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import WorldData
 from ablate.config.study import load_study
-from ablate.cost.checks import check_room
+from ablate.cost.checks import check_built
 from ablate.data.chat import Chat
 from ablate.data.dataset import Conversations
 from ablate.data.notes import FILE, Notes, annotated, image_name
@@ -133,7 +133,7 @@ def test_a_connector_and_outputs_that_leave_no_room_are_refused() -> None:
     words = ["base.connector={name: resampler2d, queries: 4, heads: 4}"]
     words += ["base.outputs=[{name: micro_ocr, tokens: 1100}]"]
     with pytest.raises(UserError, match="with up to 1100 of its outputs, which leave no room"):
-        check_room(rounds_so_far(load_study("micro/smoke", words), NoResults())[0].candidates)
+        check_built(rounds_so_far(load_study("micro/smoke", words), NoResults())[0].candidates)
 
 
 def candidates_of(study: Any) -> list[list[Step]]:

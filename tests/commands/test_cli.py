@@ -158,6 +158,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], said: str) -> N
     assert result.out == ""
 
 
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("connector=identity", "tokens are 96 wide, not 128 as the language model's; choose"),
+        ("injection={name: deepstack, stacks: 99}", "take 2 to 5 stacks"),
+        ("tiling={name: internvl, max_tiles: 100000}", "1024 at most"),
+        ("fusion={name: sphinx, grid: [4, 4], options: {heads: 7}}", "7 heads do not divide"),
+    ],
+)
+@pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
+def test_a_plan_refuses_what_cannot_be_built(
+    command: tuple[str, ...], choice: str, said: str
+) -> None:
+    result = ablate(*command, "micro/smoke", "--set", f"base.{choice}")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert said in result.err
+
+
 @pytest.mark.parametrize("words", [("run", "--backend", "inline"), ("report",)])
 def test_a_home_that_cannot_be_made_is_a_mistake_in_one_line(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ from ablate.cost import encoders as encoder_cost
 from ablate.cost import estimate as cost
 from ablate.cost import memory as memory_model
 from ablate.cost import visual
-from ablate.cost.checks import check_learning, check_room
+from ablate.cost.checks import check_built
 from ablate.design import Candidate, encoder_spec, llm_spec
 from ablate.design.fidelity import Fidelity
 from ablate.design.recipe import StageConfig
@@ -303,13 +303,13 @@ def test_a_fusion_and_a_connector_are_measured_once(monkeypatch: pytest.MonkeyPa
 def test_images_that_leave_no_room_for_text_are_an_error_with_what_to_change() -> None:
     study = load_study("eagle/fusion")
     candidates = rounds_so_far(study, Nothing())[0].candidates
-    check_room(candidates)
+    check_built(candidates)
     short = {"max_length": 2048}
     recipe = study.base.recipe.model_copy(
         update={"pretrain": study.base.recipe.pretrain.model_copy(update=short)}
     )
     with pytest.raises(UserError) as raised:
-        check_room(one.model_copy(update={"recipe": recipe}) for one in candidates[5:])
+        check_built(one.model_copy(update={"recipe": recipe}) for one in candidates[5:])
     assert str(raised.value).startswith(
         "Sequence Append, with SAM: sequence_append of 3 encoders makes 3072 tokens of an image, "
         "which leave no room for text in 2048 (recipe.pretrain.max_length)"
@@ -323,9 +323,9 @@ def test_a_stage_in_which_nothing_can_learn_is_an_error_before_anything_is_launc
     with pytest.raises(
         UserError, match=r"recipe\.pretrain\.train: nothing learns, for merv, ident"
     ):
-        check_learning(candidates)
+        check_built(candidates)
     whole = load_study("micro/rounds", [own, "base.connector=identity"])
-    check_learning(rounds_so_far(whole, Nothing())[0].candidates)
+    check_built(rounds_so_far(whole, Nothing())[0].candidates)
 
 
 def test_the_cost_of_a_study_whose_fusions_are_known_takes_no_torch() -> None:

@@ -13,7 +13,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.config.study import load_study
 from ablate.cost import estimate as cost
 from ablate.cost import visual
-from ablate.cost.checks import check_room
+from ablate.cost.checks import check_built
 from ablate.design import Candidate, Design, encoder_spec, llm_spec
 from ablate.errors import UserError
 from ablate.model.mllm import build_model
@@ -65,7 +65,7 @@ def test_more_tiles_than_the_context_holds_are_told_before_anything_starts() -> 
     crowded = design("{name: internvl, max_tiles: 100}")
     candidate = Candidate(**crowded.model_dump(), name="a", point="a", round=1, seed=0)
     with pytest.raises(UserError) as told:
-        check_room([candidate])
+        check_built([candidate])
     assert str(told.value) == (
         "a: channel_concat, internvl max_tiles=100 of 2 encoders makes up to 1616 tokens of an "
         "image, which leave no room for text in 1024 (the context of llama-micro); take fewer "

@@ -12,7 +12,7 @@ from training_toys import Make, assert_same, train_apart, weights
 from ablate.config.study import load_study
 from ablate.cost import estimate as cost
 from ablate.cost.adapters import check_adapters
-from ablate.cost.checks import check_room
+from ablate.cost.checks import check_built
 from ablate.errors import UserError
 from ablate.search.explore import rounds_so_far
 from ablate.store.artifacts import Store
@@ -117,7 +117,7 @@ def checked(*changes: str) -> cost.ModelCost:
     rounds = rounds_so_far(study, StoredResults(Store(Path("nowhere")), study))
     candidates = [candidate for turn in rounds for candidate in turn.candidates]
     check_adapters(candidates, study.infra)
-    check_room(candidates)
+    check_built(candidates)
     return cost.model_cost(candidates[0])
 
 
