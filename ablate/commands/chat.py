@@ -48,7 +48,7 @@ def _show(talk: "Dialogue", subject: "Answerer", image: Path) -> None:
     from ablate.data.images import read_image
 
     pixels = read_image(image, subject.own_canvas, subject.padding)
-    talk.show(pixels, subject.texts(image))
+    talk.show(pixels, subject.note(image))
 
 
 def _lines() -> Iterator[str]:

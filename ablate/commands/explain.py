@@ -64,12 +64,11 @@ def _explained(trained: Trained, asked: Question) -> "Explained":
 
     assert trained.trained.folder is not None
     subject = Answerer.load(trained.trained.folder)
-    subject.require_silent()
     pixels = read_image(asked.image, subject.own_canvas, subject.padding)
-    talk = Dialogue(subject)
-    talk.show(pixels)
+    behind, talk = subject.note(asked.image), Dialogue(subject)
+    talk.show(pixels, behind)
     answer = talk.say(asked.words)
-    maps = attribute(subject, asked.words, pixels, answer)
+    maps = attribute(subject, asked.words, pixels, answer, behind)
     return Explained(
         trained.candidate.name,
         answer,

@@ -32,7 +32,6 @@ def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -
 
     card = model_card(study, chosen, trained, own_code=layout is Layout.ablate)
     answerer = Answerer.load(trained.folder)
-    answerer.require_silent()
     _write(answerer, folder, layout, card)
     note(f"{chosen.name} of {study.name}, trained with seed {trained.spec['seed']}, written to:")
     print(folder.absolute())
@@ -42,7 +41,7 @@ def _write(answerer: "Answerer", folder: Path, layout: Layout, card: str) -> Non
     from ablate.model.export import Speech, export_model, require_exportable
     from ablate.model.export.llava import export_llava, require_llava
 
-    speech = Speech.of(answerer.tokenizer, answerer.own_canvas, answerer.padding)
+    speech = Speech.of(answerer.tokenizer, answerer.own_canvas, answerer.padding, answerer.outputs)
     require_exportable(answerer.model)
     if layout is Layout.llava:
         require_llava(answerer.model, speech)

@@ -116,13 +116,8 @@ class Chat:
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def cut(self, text: str, tokens: int) -> str:
-        """A text to be put into a prompt, without what would mark a turn or an image in it, up to
-        so many tokens."""
-        for special in (IMAGE, *self._tokenizer.all_special_tokens):
-            text = text.replace(special, " ")
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        offsets = encoded["offset_mapping"]
-        return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
+        """A text to be put into a prompt (see `cut`)."""
+        return cut(self._tokenizer, text, tokens)
 
     def encode(self, conversations: Sequence[Messages]) -> list[Tokens]:
         """The tokens of whole conversations (each ends with an assistant's turn)."""
@@ -210,6 +205,16 @@ class Chat:
                 )
         # White space that only parts one turn from the next is not something to learn.
         return [(len(a), len(b.rstrip())) for a, b in zip(before, after, strict=True)]
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int) -> str:
+    """A text to be put into a prompt, without what would mark a turn or an image in it, up to so
+    many tokens."""
+    for special in (IMAGE, *tokenizer.all_special_tokens):
+        text = text.replace(special, " ")
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"]
+    return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
 
 
 def _opening(messages: Messages) -> Messages:

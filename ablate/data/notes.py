@@ -7,7 +7,7 @@ picture]}.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Notes:
         for n in range(images):
             texts_of = [texts.get((task, of), []) for texts in self._texts]
             texts_here = [texts[n] if n < len(texts) else "" for texts in texts_of]
-            notes.append(note(self.outputs, texts_here, chat))
+            notes.append(note(self.outputs, texts_here, chat.cut))
         return notes
 
     @cached_property
@@ -61,10 +61,13 @@ class Notes:
         return [{(row["set"], row["of"]): row["texts"] for row in read(file)} for file in files]
 
 
-def note(outputs: Sequence[Mapping[str, Any]], texts: Iterable[str], chat: Chat) -> str:
-    """What stands behind an image of which the annotators of `outputs` say these texts."""
+def note(
+    outputs: Sequence[Mapping[str, Any]], texts: Iterable[str], cut: Callable[[str, int], str]
+) -> str:
+    """What stands behind an image of which the annotators of `outputs` say these texts, each `cut`
+    to its tokens (see `ablate.data.chat`)."""
     parts = [
-        chat.cut(output["template"].replace(TEXT, text), output["tokens"])
+        cut(output["template"].replace(TEXT, text), output["tokens"])
         for output, text in zip(outputs, texts, strict=True)
         if text
     ]

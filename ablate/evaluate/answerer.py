@@ -11,7 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from ablate.annotators import Annotator
 from ablate.catalog import annotators
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
+from ablate.data.chat import Chat
 from ablate.data.images import Colour, read_image
+from ablate.data.notes import note
 from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.model.language import load_tokenizer
@@ -57,19 +59,23 @@ class Answerer:
             names = ", ".join(annotators.label(output["annotator"]) for output in self.outputs)
             raise UserError(
                 f"{self.name} is shown what {names} of its outputs says of an image: it can be "
-                "scored in its study and talked to, but not explained, exported or asked elsewhere"
+                "scored in its study, explained, talked to and exported, but not asked elsewhere"
             )
 
-    def texts(self, image: Path | bytes) -> list[str]:
-        """What the annotator of each output says of a picture, as the step `annotate` asks it.
+    def note(self, image: Path | bytes) -> str:
+        """What its prompts have behind a picture: what the annotator of each output says of it, who
+        is asked as by the step `annotate`, but on the processor.
 
-        On the processor. UserError for an image that is none, or where weights are not here.
+        UserError for an image that is none, or where weights are not here.
         """
-        return [
+        if not self.outputs:
+            return ""
+        texts = [
             text.strip()
             for annotator in self._annotators
             for text in annotator.annotate([read_image(image)])
         ]
+        return note(self.outputs, texts, Chat(self.tokenizer).cut)
 
     @cached_property
     def _annotators(self) -> list[Annotator]:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ablate.data.batch import IGNORE_INDEX
 from ablate.data.chat import Chat
 from ablate.data.collate import collate
+from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
+from ablate.data.notes import annotated
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.dialogue import Pixels
@@ -24,12 +26,13 @@ from fusion_zoo import FeatureMap, at_least_fp32
 
 
 def attribute(
-    subject: Answerer, question: str, pixels: Pixels, answer: str
+    subject: Answerer, question: str, pixels: Pixels, answer: str, note: str = ""
 ) -> Mapping[str, Tensor]:
     """By expert the (H,W) contributions to the log-probability of this `answer`: above zero where
     what is seen speaks for it, below where it speaks against.
 
-    A base whose blocks the fusion runs itself is left out. UserError for an empty answer.
+    `note`: what annotators say of the image, which stands behind it in the prompt. A base whose
+    blocks the fusion runs itself is left out. UserError for an empty answer.
     """
     if not answer:
         raise UserError("the answer is empty: there is nothing to explain")
@@ -37,7 +40,9 @@ def attribute(
     if model.tiles.cuts:
         raise UserError("an answer of a model that cuts images into tiles cannot be explained yet")
     chat = Chat(subject.tokenizer)
-    [tokens] = chat.encode([[_asked(question), {"role": "assistant", "content": answer}]])
+    asked = annotated(f"{IMAGE}\n{question}", iter([note]))
+    talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+    [tokens] = chat.encode([talk])
     batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])
     with _MapsWatched(model.mixture.fusion) as maps, torch.enable_grad():
         output = model(batch)
@@ -53,10 +58,6 @@ def attribute(
         for number, (spec, index) in enumerate(zip(model.spec.encoders, first, strict=True))
         if number or not inside
     }
-
-
-def _asked(question: str) -> dict[str, str]:
-    return {"role": "user", "content": f"<image>\n{question}"}
 
 
 def _summed(activation: Tensor, gradient: Tensor | None) -> Tensor:

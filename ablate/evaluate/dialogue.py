@@ -1,7 +1,7 @@
 """A conversation with a trained candidate, turn by turn, about images that it is shown."""
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from ablate.data.chat import Chat, Messages
 from ablate.data.collate import collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
-from ablate.data.notes import annotated, note
+from ablate.data.notes import annotated
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.masking import Masking
 
@@ -29,7 +29,7 @@ class Dialogue:
 
     def __init__(self, subject: Answerer, kept: Collection[int] | None = None) -> None:
         self._model, self._tokenizer = subject.model.eval(), subject.tokenizer
-        self._chat, self._outputs = Chat(subject.tokenizer), subject.outputs
+        self._chat = Chat(subject.tokenizer)
         self._room = min(MAX_NEW_TOKENS, subject.model.spec.llm.context // 4)
         self.messages: Messages = []
         self._pictures: list[Pixels] = []
@@ -37,12 +37,10 @@ class Dialogue:
         self._kept = kept or ()
         self._masking = None if kept is None else Masking(self._model)
 
-    def show(self, pixels: Pixels, texts: Iterable[str] = ()) -> None:
-        """Show an image with what is said next, and behind it what annotators say of it: a text of
-        each of the candidate's outputs."""
+    def show(self, pixels: Pixels, note: str = "") -> None:
+        """Show an image with what is said next, and behind it what annotators say of it."""
         self._pictures.append(pixels)
-        notes = iter([note(self._outputs, texts, self._chat)])
-        self._before += annotated(f"{IMAGE}\n", notes)
+        self._before += annotated(f"{IMAGE}\n", iter([note]))
 
     def say(self, words: str) -> str:
         """The answer, greedily; words that hold `<image>` mean no image by it.

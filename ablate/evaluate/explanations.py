@@ -42,13 +42,14 @@ def explain(ctx: "StepContext") -> dict[str, Any]:
     images = _images(ctx.home, evaluated)
     rows = {(row["task"], row["id"]): row for row in rows_in(str(evaluated / ANSWERS))}
     subject = Answerer.load(trained)
-    subject.require_silent()
     asked = [rows[task, name] for task, name in ctx.spec["questions"]]
     explained = []
     for number, row in enumerate(asked, start=1):
         if row["answer"] and IMAGE not in row["question"]:
-            pixels = read_image(images / row["image"], subject.own_canvas, subject.padding)
-            maps = attribute(subject, row["question"], pixels, row["answer"])
+            image = images / row["image"]
+            pixels = read_image(image, subject.own_canvas, subject.padding)
+            behind = subject.note(image)
+            maps = attribute(subject, row["question"], pixels, row["answer"], behind)
             kept = {name: row[name] for name in ("task", "id", "question", "answer")}
             explained.append(
                 {

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from ablate.catalog import encoders, llms
+from ablate.catalog import annotators, encoders, llms
 from ablate.config.distribution import installed_version
 from ablate.errors import UserError
 from ablate.files import sha256_json
@@ -38,11 +38,16 @@ inputs = processor.apply_chat_template(
     add_generation_prompt=True,
     tokenize=True,
     return_dict=True,
-    return_tensors="pt",
+    return_tensors="pt",{outputs}
 )
 answer = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
 print(processor.batch_decode(answer, skip_special_tokens=True)[0])
 ```
+"""
+OUTPUTS = """\
+It was trained and scored with what annotators say of an image behind it in the prompt. `OUTPUTS`
+is of each image a list of texts, those of {names}, each empty where that says nothing; the
+annotators are not in this folder.
 """
 
 
@@ -51,6 +56,7 @@ def model_card(
 ) -> str:
     """The card of the model that the step `trained` left; `own_code`: its folder brings code."""
     spec = trained.spec["model"]
+    outputs = [annotators.label(output["annotator"]) for output in trained.spec.get("outputs", ())]
     titles = [encoder["name"] + f"@{encoder['resolution']}" for encoder in spec["encoders"]]
     tokens = trained.record["result"]["visual_tokens"]
     fused = f"Fused by `{spec['fusion']['name']}` into {tokens} visual tokens of an image."
@@ -60,7 +66,11 @@ def model_card(
             f"# {_text(' + '.join(titles))} on {_text(spec['llm']['name'])}\n",
             fused,
             f"Written by ablate {installed_version()}; nothing of it is needed to run the model.\n",
-            LOAD.format(trust=", trust_remote_code=True" if own_code else ""),
+            LOAD.format(
+                trust=", trust_remote_code=True" if own_code else "",
+                outputs='\n    processor_kwargs={"outputs": OUTPUTS},' if outputs else "",
+            ),
+            *([OUTPUTS.format(names=", ".join(map(_text, outputs)))] if outputs else []),
             "## Licences\n",
             "Each part keeps the terms under which its weights were published, as far as they are "
             "known here; what was trained on holds, too.\n",

@@ -1,5 +1,6 @@
 """What is done with a trained candidate: exported whole or not at all, masked, explained, asked."""
 
+import dataclasses
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from ablate.commands.demo import subject_of
 from ablate.commands.trained import trained_candidate
 from ablate.evaluate.demo.contender import Contender
 from ablate.home import Home
+from ablate.reports.model_card import model_card
 from ablate.store.votes import tallies
 from ablate.train.restore import load_trained
 
@@ -81,6 +83,18 @@ def test_what_was_trained_is_in_the_folder_with_its_lineage(
     assert re.search(r"\| mean +\| +\d+ \| +[\d.]+ \[", card)
     assert re.search(r"\| clip-micro@32\+sam-micro@128 \|", card.partition("### Compared with")[2])
     assert sorted(tmp_path.rglob(".*")) == []
+
+
+def test_the_card_of_a_model_with_outputs_says_whose_words_it_is_to_be_given(
+    export: Export,
+) -> None:
+    _, study, candidate, finetuned, _ = trained_candidate("micro/smoke:base", SHORT[1::2])
+    outputs = [{"annotator": {"name": "micro_ocr"}}]
+    speaking = dataclasses.replace(finetuned, spec={**finetuned.spec, "outputs": outputs})
+    card = model_card(study, candidate, speaking, own_code=True)
+    assert '    processor_kwargs={"outputs": OUTPUTS},\n)\n' in card
+    assert "list of texts, those of micro_ocr, each empty where that says nothing" in card
+    assert "OUTPUTS" not in model_card(study, candidate, finetuned, own_code=True)
 
 
 def test_a_model_that_is_no_llava_is_told_so(export: Export, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A candidate that is shown what annotators say, in its evaluation and in a conversation alike."""
+"""A candidate that is shown what annotators say, where it is scored, talked to or explained."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from ablate.data.notes import FILE, read
 from ablate.evaluate.annotate import annotate
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.dialogue import Dialogue
+from ablate.evaluate.explanations import explain
 from ablate.evaluate.score import evaluate
 from ablate.files import read_json, write_json
 
@@ -58,8 +59,24 @@ def test_in_a_conversation_it_is_asked_and_answers_as_in_its_evaluation(
     assert any(text for row in read(said.work / FILE) for text in row["texts"])
     for row in rows[::4]:
         talk, image = Dialogue(subject), folder / row["image"]
-        talk.show(read_image(image, subject.own_canvas), subject.texts(image))
+        talk.show(read_image(image, subject.own_canvas), subject.note(image))
         answer = talk.say(row["question"])
         assert prompts[-1] in evaluated
         assert answer.startswith(row["answer"])
         assert row["answer"]
+    explained = step("micro", "explained")
+    explained.work.mkdir()
+    explained.spec = {"questions": [[row["task"], row["id"]] for row in rows[:2]]}
+    explained.parents = {"finetune": speaking, "evaluate": scored.work}
+    talks: list[list[int]] = []
+    encode_whole = Chat.encode
+
+    def noted_whole(chat: Chat, given: Sequence[Messages]) -> Any:
+        made = encode_whole(chat, given)
+        talks.extend(tokens.ids[~tokens.learn].tolist() for tokens in made if len(given) == 1)
+        return made
+
+    monkeypatch.setattr(Chat, "encode", noted_whole)
+    assert explain(explained) == {"answers": 2}
+    assert len(talks) == 2
+    assert all(talk in evaluated for talk in talks)

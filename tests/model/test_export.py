@@ -36,11 +36,13 @@ from ablate.data.chat import Chat
 from ablate.data.collate import collate, cut_images
 from ablate.data.dataset import Sample
 from ablate.data.images import as_array
+from ablate.data.notes import note, with_notes
 from ablate.errors import UserError
 from ablate.model.export import Speech, code, configuration, export_model, processor
 from ablate.model.export.configuration_ablate import AblateConfig
 from ablate.model.export.llava import _differences, export_llava
 from ablate.model.export.modeling_ablate import AblateForConditionalGeneration
+from ablate.model.export.processing_ablate import AblateProcessor
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm, build_model
 from fusion_zoo import FUSIONS
@@ -367,3 +369,72 @@ def test_what_is_no_llava_is_refused(make_model: Make, tmp_path: Path) -> None:
     speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
     with pytest.raises(UserError, match="family 'clip', not 'clip_llava', whose class token takes"):
         export_llava(model, speech, tmp_path / "exported", "")
+
+
+SHOWN = [
+    {"of": "annotate:x", "annotator": {"name": "micro_ocr"}, "template": "w5 {text}", "tokens": 4},
+    {
+        "of": "annotate:y",
+        "annotator": {"name": "micro_detector"},
+        "template": "{text}",
+        "tokens": 2,
+    },
+]
+SAID = [["w1 <image> w2 w3 w4", " w6 w7 w8 "], ["", "w9"], ["", ""], ["w2", "<eot>"]]
+"""What two annotators say of each of four pictures: too much, what marks an image, nothing."""
+
+
+def test_words_of_annotators_stand_in_exported_prompts_as_in_an_evaluation(
+    make_model: Make, tmp_path: Path
+) -> None:
+    model = make_model("clip-micro@32", grid=4)
+    chat = Chat(load_tokenizer(model.spec.llm))
+    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0), SHOWN)
+    processor(model, speech).save_pretrained(tmp_path)
+    reader = AblateProcessor.from_pretrained(tmp_path)
+    pairs = list(zip(SOME, QUESTIONS, strict=True))
+    talks = [
+        [{"role": "user", "content": "<image>\n" * len(numbers) + words}]
+        for numbers, words in pairs
+    ]
+    notes = [note(SHOWN, [text.strip() for text in of_image], chat.cut) for of_image in SAID]
+    told = [
+        with_notes(talk, [notes[number] for number in numbers])
+        for talk, numbers in zip(talks, SOME, strict=True)
+    ]
+    pictures = draw(tmp_path / "pictures")
+    parts = [
+        [
+            {
+                "role": "user",
+                "content": [
+                    *({"type": "image", "image": pictures[number]} for number in numbers),
+                    {"type": "text", "text": words},
+                ],
+            }
+        ]
+        for numbers, words in pairs
+    ]
+    words = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+    read = reader.apply_chat_template(parts, **words, processor_kwargs={"outputs": SAID})
+    tokens = model.num_visual_tokens
+    image = reader.tokenizer.convert_tokens_to_ids("<image>")
+    for ids, mask, prompt in zip(
+        read["input_ids"], read["attention_mask"], chat.prompts(told), strict=True
+    ):
+        wanted = [
+            token for one in prompt.tolist() for token in ([image] * tokens if one < 0 else [one])
+        ]
+        assert ids[mask.bool()].tolist() == wanted
+    assert (
+        len({str(prompt) for prompt in chat.prompts(told)} & {*map(str, chat.prompts(talks))}) == 1
+    )
+    with pytest.raises(
+        ValueError, match="show what micro_ocr, micro_detector says of an image: give"
+    ):
+        reader.apply_chat_template(parts, **words)
+    with pytest.raises(ValueError, match="a list of 2 texts for each of 4 images"):
+        reader.apply_chat_template(parts, **words, processor_kwargs={"outputs": SAID[:3]})
+    assert "its prompts show what micro_ocr, micro_detector says" in " ".join(
+        _differences(model, speech)
+    )

@@ -52,5 +52,5 @@ class Contender:
         kept = [number for number, title in enumerate(self.experts) if title not in masked]
         talk = Dialogue(self.subject, kept if masked else None)
         pixels = read_image(image, self.subject.own_canvas, self.subject.padding)
-        talk.show(pixels, self.subject.texts(image))
+        talk.show(pixels, self.subject.note(image))
         return Reply(self.name, tuple(sorted(masked)), talk.say(words))

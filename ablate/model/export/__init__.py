@@ -9,16 +9,18 @@ modeling_ablate.py, configuration_ablate.py, processing_ablate.py, and what thes
 README.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 import fusion_zoo
+from ablate.catalog import annotators
 from ablate.catalog.axes import AXES, TILING
 from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.model_spec import ModelSpec
@@ -54,25 +56,38 @@ NO_QUESTION = "the code of an exported model looks at images before it reads; it
 
 @dataclass(frozen=True)
 class Speech:
-    """How a model is spoken to: its tokenizer, the tokens that end an answer, and how images are
-    brought to one size (see `as_array`)."""
+    """How a model is spoken to: its tokenizer, the tokens that end an answer, how images are
+    brought to one size (see `as_array`), and `outputs`, as its processor has them."""
 
     tokenizer: PreTrainedTokenizerBase
     stop_ids: list[int]
     canvas: int | None
     padding: Colour
+    outputs: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(
-        cls, tokenizer: PreTrainedTokenizerBase, canvas: int | None, padding: Colour
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        canvas: int | None,
+        padding: Colour,
+        outputs: Sequence[Mapping[str, Any]] = (),
     ) -> "Speech":
-        """What the tokenizer and its template say."""
+        """What the tokenizer and its template say; `outputs` as in a step's spec."""
         chat = Chat(tokenizer)
         ours = chat.tokenizer
         ours.chat_template = for_processors(tokenizer.get_chat_template(), chat.blank)
         ours.pad_token = ours.pad_token or ours.eos_token
         ours.padding_side = ours.init_kwargs["padding_side"] = "left"  # the latter is saved
-        return cls(ours, chat.stop_ids, canvas, padding)
+        shown = [
+            {
+                "annotator": annotators.label(output["annotator"]),
+                "template": output["template"],
+                "tokens": output["tokens"],
+            }
+            for output in outputs
+        ]
+        return cls(ours, chat.stop_ids, canvas, padding, shown)
 
 
 def export_model(model: Mllm, speech: Speech, folder: Path, card: str) -> None:
@@ -118,9 +133,13 @@ def processor(model: Mllm, speech: Speech) -> AblateProcessor:
         "grid": model.tiles.grid,
         "runs": model.tiles.runs,
     }
-    template = speech.tokenizer.chat_template
     return AblateProcessor(
-        speech.tokenizer, tiles, speech.canvas, speech.padding, chat_template=template
+        speech.tokenizer,
+        tiles,
+        speech.canvas,
+        speech.padding,
+        speech.outputs,
+        chat_template=speech.tokenizer.chat_template,
     )
 
 

@@ -98,6 +98,9 @@ def _differences(model: Mllm, speech: Speech) -> Iterator[str]:
         yield f"its images have a canvas of {speech.canvas} pixels, not the encoder's own"
     if speech.canvas and speech.padding != _background(encoder.mean):
         yield f"its images are padded with {speech.padding}"
+    if speech.outputs:
+        names = ", ".join(output["annotator"] for output in speech.outputs)
+        yield f"its prompts show what {names} says of an image"
     if not all(name.startswith(tuple(NAMES)) for name in model.state_dict()):
         yield f"the language model {spec.llm.name} is not laid out as Llama is"
 

@@ -5,6 +5,7 @@ H W pixels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_utils import load_image
 
+from ablate.data.chat import cut
 from ablate.data.images import as_array
+from ablate.data.notes import annotated, note
 from ablate.data.tiles import Tiles
 from fusion_zoo.tilings import tiling_of
 
@@ -29,7 +32,8 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
     "tokens" that one becomes, their "grid", and the "runs" that an image's tokens are cut into, of
     which the first stands in the context. canvas: pixels of the square that an image is padded and
     resized to (None: it stays as it is, and is cut, or resized by each encoder); padding: the
-    colour it is padded with.
+    colour it is padded with. outputs: what its prompts show of each image beside it: what an
+    "annotator" says, in a "template", up to so many "tokens".
     """
 
     attributes = ("tokenizer",)
@@ -41,6 +45,7 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
         tiles: Mapping[str, Any] | None = None,
         canvas: int | None = None,
         padding: Sequence[int] = (0, 0, 0),
+        outputs: Sequence[Mapping[str, Any]] = (),
         chat_template: str | None = None,
         **_: Any,
     ) -> None:
@@ -48,12 +53,18 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
         self._tiles = _tiles(**self.tiles)
         self.canvas = canvas
         self.padding = list(padding)
+        self.outputs = list(outputs)
         super().__init__(tokenizer, chat_template=chat_template)
 
     def __call__(
-        self, images: Any = None, text: str | Sequence[str] | None = None, **_: Any
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        outputs: Sequence[Sequence[str]] | None = None,
+        **_: Any,
     ) -> BatchFeature:
-        """Prompts with an `<image>` for each image, which are given in their order.
+        """Prompts with an `<image>` for each image, which are given in their order, as are of each
+        image the `outputs`, a text an annotator, empty where that says nothing.
 
         input_ids, attention_mask: (B,T) padded on the left; pixel_values: (V,3,H,W) uint8;
         image_starts: (I,2) the row and column of each image's first token, or of the next where it
@@ -65,6 +76,7 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
         wanted = sum(prompt.count(IMAGE) for prompt in texts)
         if wanted != len(arrays):
             raise ValueError(f"{len(arrays)} images for {wanted} {IMAGE} in the text")
+        texts = self._noted(texts, outputs, len(arrays))
         sizes = [(array.shape[2], array.shape[1]) for array in arrays]
         lengths = iter(map(self._tiles.count, sizes))
         rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -81,8 +93,26 @@ class AblateProcessor(ProcessorMixin):  # type: ignore[misc]
         if not arrays:
             return BatchFeature(read)
         seen = {"pixel_values": self._pixels(arrays), "image_starts": torch.tensor(starts)}
-        cut = {"image_sizes": torch.tensor(sizes)} if self._tiles.cuts else {}
-        return BatchFeature({**read, **seen, **cut})
+        sized = {"image_sizes": torch.tensor(sizes)} if self._tiles.cuts else {}
+        return BatchFeature({**read, **seen, **sized})
+
+    def _noted(
+        self, texts: list[str], outputs: Sequence[Sequence[str]] | None, images: int
+    ) -> list[str]:
+        """The prompts, behind each of so many images what is said of it."""
+        if not self.outputs and outputs is None:
+            return texts
+        of_images = [list(texts_of) for texts_of in outputs or ()]
+        if [len(of_image) for of_image in of_images] != [len(self.outputs)] * images:
+            names = ", ".join(output["annotator"] for output in self.outputs) or "no annotator"
+            raise ValueError(
+                f"the prompts of this model show what {names} says of an image: give as outputs a "
+                f"list of {len(self.outputs)} texts for each of {images} images"
+            )
+        limit = partial(cut, self.tokenizer)
+        stripped = [[text.strip() for text in of_image] for of_image in of_images]
+        notes = iter([note(self.outputs, of_image, limit) for of_image in stripped])
+        return [annotated(text, notes) for text in texts]
 
     def _array(self, picture: Any) -> npt.NDArray[np.uint8]:
         red, green, blue = self.padding
