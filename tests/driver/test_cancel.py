@@ -76,7 +76,7 @@ def test_the_driver_ends_and_its_workers_with_it(slow: None, own_home: Path) -> 
     assert first.what.startswith(f"driver of {mine}, process {driver.pid} on ")
     assert {one.what.split()[4] for one in others} == {str(process.pid) for process in left}
     assert not any(one.left for one in (first, *others))
-    assert driver.wait(timeout=20) == 143
+    assert driver.wait(timeout=240) == 143
     assert not any(process.runs() for process in left)
     assert not list(drives(own_home))
 
@@ -96,7 +96,7 @@ def test_a_driver_anywhere_sees_the_wish_in_its_folder(slow: None, own_home: Pat
     until(lambda: core_fakes.executed(own_home, "begin"))
     (drive,) = drives(own_home)
     drive.stop()
-    assert driver.wait(timeout=20) == 128 + signal.SIGTERM
+    assert driver.wait(timeout=240) == 128 + signal.SIGTERM
     assert not drive.folder.exists()
     drive.stop()
     assert not drive.folder.exists()

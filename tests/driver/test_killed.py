@@ -115,7 +115,7 @@ def test_ctrl_c_and_sigterm_end_the_workers_too(
     until(lambda: core_fakes.executed(own_home, "begin"))
     left = workers(own_home)
     os.killpg(driver.pid, number)  # as the terminal does
-    assert driver.wait(timeout=20) == code
+    assert driver.wait(timeout=240) == code
     assert left
     assert not any(process.runs() for process in left)
     assert said(driver, ".err") == ""

@@ -32,7 +32,7 @@ def follower_dies_once(ctx: StepContext) -> dict[str, Any]:
 def follower_fails(ctx: StepContext) -> dict[str, Any]:
     if not ctx.world.leads:
         raise UserError("row 3 is bad")
-    time.sleep(60)
+    time.sleep(600)
     return {}
 
 
@@ -96,7 +96,7 @@ def test_the_error_of_a_follower_is_in_the_record_of_the_failure(
     shared["pretrain"] = "test_processes:follower_fails"
     began = time.monotonic()
     drive(two, backend="local", jobs=1, home=own_home, executors=shared)
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 300
     failures = [one["error"] for one in records(own_home, "failed")]
     assert failures == [{"type": "UserError", "message": "row 3 is bad"}]
     log = next(own_home.glob("logs/pretrain-*/process-1.log"))
@@ -107,12 +107,12 @@ def test_all_processes_end_with_their_driver(
     two: Study, own_home: Path, shared: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("FAKE_SECONDS", "60")
+    monkeypatch.setenv("FAKE_SECONDS", "600")
 
     backend = open_backend("local", 1, own_home, own_home / "d", two.infra, shared)
     backend.start([[Step("pretrain", "one", {"model": {}, "seed": 0})]])
     pids = [own_home / f"pid-{rank}" for rank in (0, 1)]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not all(path.exists() and path.read_text() for path in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)

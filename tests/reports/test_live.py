@@ -56,7 +56,7 @@ def ask(
 def ask_as_it_is(
     server: Server, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, str, dict[str, str]]:
-    link = http.client.HTTPConnection(*server.server_address[:2], timeout=5)
+    link = http.client.HTTPConnection(*server.server_address[:2], timeout=60)
     sent = {"Host": f"127.0.0.1:{server.server_port}"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
@@ -205,18 +205,18 @@ def test_from_the_command_line_it_follows_the_store_and_ends_with_ctrl_c(tmp_pat
         assert found, live.stderr and live.stderr.read()
 
         def page() -> str:
-            link = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=5)
+            link = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
             link.request("GET", found[2])
             return link.getresponse().read().decode()
 
         assert "No candidate is scored yet." in page()
         run.rounds(1)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while "So far," not in page():
             assert time.monotonic() < end
             time.sleep(0.2)
         live.send_signal(signal.SIGINT)
-        _, err = live.communicate(timeout=20)
+        _, err = live.communicate(timeout=120)
     assert live.returncode == 130
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("ablate: stopped")

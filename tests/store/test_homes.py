@@ -60,7 +60,7 @@ def test_a_home_that_is_moved_while_it_is_used_is_said_in_a_line(
     until(lambda: core_fakes.executed(own_home, "begin"))
     (worker,) = workers(own_home)
     own_home.rename(tmp_path / "moved")
-    assert driver.wait(timeout=40) == 1
+    assert driver.wait(timeout=240) == 1
     driver.name = tmp_path / "moved" / driver.name.name  # type: ignore[attr-defined]
     line = f"error: {own_home} was moved or removed while this ran: say the same again with "
     assert said(driver, ".err").startswith(line)
@@ -120,7 +120,7 @@ def test_a_live_report_that_is_told_to_go_leaves_no_folder(tmp_path: Path) -> No
     assert live.stdout.readline().startswith("http://127.0.0.1:")
     assert list(scratch.glob("ablate-report-*"))
     live.send_signal(signal.SIGTERM)
-    _, err = live.communicate(timeout=30)
+    _, err = live.communicate(timeout=240)
     assert live.returncode == 143
     assert "Traceback" not in err
     assert not list(scratch.glob("ablate-report-*"))

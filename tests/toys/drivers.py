@@ -44,7 +44,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 def finish(process: "subprocess.Popen[str]") -> Any:
     """What the driver printed, once it has ended well."""
-    assert process.wait(timeout=90) == 0, said(process, ".err")
+    assert process.wait(timeout=240) == 0, said(process, ".err")
     return json.loads(said(process, ".out"))
 
 
@@ -54,7 +54,7 @@ def workers(home: Path) -> list[Process]:
     return [process for fields in found if (process := Process(**fields)).runs()]
 
 
-def until(condition: Any, seconds: float = 30.0) -> None:
+def until(condition: Any, seconds: float = 240.0) -> None:
     """Wait for what happens within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -92,7 +92,7 @@ class Cluster:
         for thread in threads:
             thread.start()
         self._pass_on(None)
-        assert self.over.wait(60), "the schedule came to no end"
+        assert self.over.wait(240), "the schedule came to no end"
         for error in self.errors:
             raise error
 

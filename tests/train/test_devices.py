@@ -209,7 +209,7 @@ def killed() -> None:
 
 def killed_with(job: Job, state: int) -> None:
     """Killed as soon as this state of the job is there."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(job.home.glob(f"work/*/*/*/checkpoint/{state}")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -260,7 +260,7 @@ def test_a_process_killed_in_a_step_ends_the_others_and_the_step_goes_on_bit_for
     calm = make_job("calm", 2, infra).done()
     job = make_job("killed", 2, infra)
     outcome = job.with_(prepare=dies(task, 10, marked)).run()  # in the middle of step 5
-    assert time.time() - mark.stat().st_mtime < 20
+    assert time.time() - mark.stat().st_mtime < 120
     assert outcome.status == "lost"
     assert task == 0 or outcome.message == "process 1 of 2 died"
     job.done()

@@ -146,7 +146,7 @@ def test_a_kill_while_a_state_is_written_costs_that_state_alone(
             if path.parent.name != "4.partial":
                 return write(path, tensors)
             path.with_suffix(".partial").write_bytes(b"half of")
-            assert ahead.wait(60)
+            assert ahead.wait(240)
             os.kill(os.getpid(), signal.SIGKILL)
 
         def logged(context: StepContext, row: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def test_what_is_due_by_the_clock_waits_for_the_state_that_is_being_written(
     ahead, states = threading.Event(), list[int]()
 
     def late(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-        assert ahead.wait(60)
+        assert ahead.wait(240)
         write(path, tensors)
 
     def logged(row: dict[str, Any]) -> None:
