@@ -50,8 +50,6 @@ def test_the_wheel_holds_studies_and_weights(installed: Path, tmp_path: Path) ->
     assert str(ROOT / "ablate") not in where
     plan = json.loads(run(installed, tmp_path, "plan", "--round", "3", "--json"))
     assert len(plan["candidates"]) == 10
-    checks = json.loads(run(installed, tmp_path, "doctor", "--json"))
-    assert checks
 
 
 def test_the_wheel_installs_no_package_of_a_common_name(installed: Path, tmp_path: Path) -> None:
@@ -74,7 +72,8 @@ def test_the_wheel_runs_a_study_beside_another_sweeps(installed: Path, tmp_path:
     checks = json.loads(run(installed, tmp_path, "doctor", "--json"))
     assert [one for one in checks if "another project" in one["found"]] == []
     assert "micro/rounds" in run(installed, tmp_path, "list", "studies")
-    changes = ["explore.pool=[pix2struct-micro@128]", "seeds=[0]", "base.recipe.prealign=null"]
+    arm = "{name: pix2struct, set: {encoders: [pix2struct-micro@128]}}"
+    changes = [f"explore={{kind: arms, axis: none, arms: [{arm}]}}", "base.recipe.prealign=null"]
     changes += [f"base.recipe.{stage}.steps=2" for stage in ("pretrain", "finetune")]
     study = ("micro/smoke", *(word for one in changes for word in ("--set", one)))
     run(installed, tmp_path, "run", *study, "--backend", "inline")

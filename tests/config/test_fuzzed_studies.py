@@ -22,7 +22,7 @@ from in_process import ablate, faked
 from ablate.commands import report as reporting
 from ablate.config.study import STUDIES_DIR
 
-CASES = 500 * int(os.environ.get("ABLATE_FUZZ", "1"))
+CASES = 300 * int(os.environ.get("ABLATE_FUZZ", "1"))
 BASE = yaml.safe_load((STUDIES_DIR / "micro" / "base.yaml").read_text()) | {
     "title": "t",
     "question": "?",

@@ -86,7 +86,7 @@ SMALLEST = {timm.models.model_entrypoint(name).__module__: name for name in LARG
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(name=st.sampled_from([*SMALLEST.values()]))
 def test_networks_of_any_module_of_timm_build_and_give_the_declared_map(name: str) -> None:
     """As all did when `tools/timm_facts.py` wrote the table down."""

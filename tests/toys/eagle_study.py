@@ -51,7 +51,7 @@ EXPLORED: Mapping[str, Mapping[str, Any]] = {
             "encoders unfrozen in pre-training",
         ]
     },
-    "released": {"arms": ["Eagle-X5-7B", "Eagle-X4-34B", "Eagle-X5-13B, pre-aligned"]},
+    "released": {"arms": ["Eagle-X5-7B", "Eagle-X4-34B"]},  # pre-aligned are those of the rounds
 }
 """What of each study is trained: arms by name, or rounds over fewer experts."""
 
