@@ -21,7 +21,8 @@ def export(
     named: Trained,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
     layout: Annotated[
-        Layout, typer.Option("--as", help="llava: as transformers itself has such models.")
+        Layout,
+        typer.Option("--as", help="Other than ablate: as transformers itself has such models."),
     ] = Layout.ablate,
     overrides: Overrides = None,
 ) -> None:
@@ -29,7 +30,8 @@ def export(
 
     AutoProcessor and AutoModelForImageTextToText load it, with trust_remote_code=True, where ablate
     is not installed: the code that it takes lies in the folder. Its README tells whose licences
-    hold, what it was trained from and how it scored. With --as llava it takes no code.
+    hold, what it was trained from and how it scored. With --as llava, internvl or idefics3 it takes
+    no code, where the mixture is one: what is not says so in a line.
 
     \b
     Examples:

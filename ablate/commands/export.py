@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ablate.errors import UserError
 
 if TYPE_CHECKING:
     from ablate.evaluate.answerer import Answerer
+    from ablate.model.export.native import NativeFormat
 
 
 def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -> None:
@@ -39,17 +41,28 @@ def export(named: str, folder: Path, layout: Layout, overrides: Sequence[str]) -
 
 def _write(answerer: "Answerer", folder: Path, layout: Layout, card: str) -> None:
     from ablate.model.export import Speech, export_model, require_exportable
-    from ablate.model.export.llava import export_llava, require_llava
 
     speech = Speech.of(answerer.tokenizer, answerer.own_canvas, answerer.padding, answerer.outputs)
-    require_exportable(answerer.model)
-    if layout is Layout.llava:
-        require_llava(answerer.model, speech)
+    if layout is Layout.ablate:
+        require_exportable(answerer.model)
+        write: Callable[[Path, str], None] = partial(export_model, answerer.model, speech)
+    else:
+        native = _native_format(layout)(answerer.model, speech)
+        native.require()
+        write = native.write
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        write = export_model if layout is Layout.ablate else export_llava
-        write(answerer.model, speech, made / folder.name, card)
+        write(made / folder.name, card)
         (made / folder.name).rename(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _native_format(layout: Layout) -> type["NativeFormat"]:
+    from ablate.model.export.idefics3 import Idefics3
+    from ablate.model.export.internvl import InternVl
+    from ablate.model.export.llava import Llava
+
+    known: Sequence[type[NativeFormat]] = (Llava, InternVl, Idefics3)
+    return {native.word: native for native in known}[layout]

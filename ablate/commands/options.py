@@ -72,6 +72,8 @@ class Layout(StrEnum):
 
     ablate = "ablate"
     llava = "llava"
+    internvl = "internvl"
+    idefics3 = "idefics3"
 
 
 class Way(StrEnum):

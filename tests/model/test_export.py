@@ -20,17 +20,11 @@ from PIL import Image
 from test_connected import told
 from test_injections import choice, opened
 from test_tiling import TILED
-from transformers import (
-    AutoProcessor,
-    LlavaForConditionalGeneration,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
 import fusion_zoo
-from ablate.catalog import llms
 from ablate.catalog.axes import AXES, TILING
 from ablate.catalog.encoder_families import FAMILIES
-from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.chat import Chat
 from ablate.data.collate import collate, cut_images
@@ -40,11 +34,11 @@ from ablate.data.notes import note, with_notes
 from ablate.errors import UserError
 from ablate.model.export import Speech, code, configuration, export_model, processor
 from ablate.model.export.configuration_ablate import AblateConfig
-from ablate.model.export.llava import _differences, export_llava
+from ablate.model.export.llava import Llava
 from ablate.model.export.modeling_ablate import AblateForConditionalGeneration
 from ablate.model.export.processing_ablate import AblateProcessor
 from ablate.model.language import load_tokenizer
-from ablate.model.mllm import Mllm, build_model
+from ablate.model.mllm import Mllm
 from fusion_zoo import FUSIONS
 from fusion_zoo.connectors import CONNECTORS
 from fusion_zoo.injections import INJECTIONS
@@ -295,80 +289,8 @@ def test_prompts_and_images_that_do_not_match_are_refused(make_model: Make) -> N
         model(**read, past_key_values=model(**read, use_cache=True).past_key_values)
 
 
-def test_what_cuts_or_injects_is_no_llava(make_model: Make) -> None:
-    model = make_model("clip-micro@32", tiling=TILED["s2"], injection=choice("prefix_lm"))
-    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
-    whys = list(_differences(model, speech))
-    assert "its images are cut by the tiling s2" in whys
-    assert "its injection is prefix_lm, not prefix" in whys
-
-
 def test_a_configuration_holds_every_axis() -> None:
     assert AXES.keys() <= signature(AblateConfig.__init__).parameters.keys()
-
-
-@pytest.fixture
-def llava(llm_folder: Path) -> Mllm:
-    """A model that is a LLaVA, but for its size; its weights are random."""
-    encoder = EncoderSpec(
-        "clip-toy-llava",
-        "clip_llava",
-        resolution=128,
-        patch=32,
-        width=32,
-        mean=(0.4, 0.5, 0.6),
-        std=(0.2, 0.3, 0.25),
-        architecture={
-            "image_size": 128,
-            "patch_size": 32,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-        },
-        weights=Weights("none"),
-    )
-    fusion = {"name": "channel_concat", "grid": [4, 4], "options": {}}
-    spec = ModelSpec([encoder], fusion, "none", llms.resolve(str(llm_folder)))
-    return build_model(spec, load_weights=False, seed=3).eval()
-
-
-def test_a_llava_is_served_by_the_class_of_transformers(llava: Mllm, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(llava.spec.llm)
-    pictures = draw(tmp_path)
-    want = answers(llava, tokenizer, pictures)
-    speech = Speech.of(tokenizer, None, (0, 0, 0))
-    export_llava(llava, speech, tmp_path / "exported", "")
-    reader = AutoProcessor.from_pretrained(tmp_path / "exported")
-    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "exported")
-    talks = [
-        [
-            {
-                "role": "user",
-                "content": [{"type": "image", "image": picture}, {"type": "text", "text": words}],
-            }
-        ]
-        for picture, words in zip(pictures, QUESTIONS, strict=True)
-    ]
-    inputs = reader.apply_chat_template(
-        talks,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"padding": True},
-    )
-    said = model.generate(**inputs, max_new_tokens=NEW)[:, inputs["input_ids"].shape[1] :]
-    assert [until(ids, speech.stop_ids) for ids in said.tolist()] == want
-    assert len({tuple(ids) for ids in want}) > 1
-    assert not list((tmp_path / "exported").glob("*.py"))
-
-
-def test_what_is_no_llava_is_refused(make_model: Make, tmp_path: Path) -> None:
-    model = make_model("clip-micro@32", grid=4)
-    speech = Speech.of(load_tokenizer(model.spec.llm), None, (0, 0, 0))
-    with pytest.raises(UserError, match="family 'clip', not 'clip_llava', whose class token takes"):
-        export_llava(model, speech, tmp_path / "exported", "")
 
 
 SHOWN = [
@@ -435,6 +357,5 @@ def test_words_of_annotators_stand_in_exported_prompts_as_in_an_evaluation(
         reader.apply_chat_template(parts, **words)
     with pytest.raises(ValueError, match="a list of 2 texts for each of 4 images"):
         reader.apply_chat_template(parts, **words, processor_kwargs={"outputs": SAID[:3]})
-    assert "its prompts show what micro_ocr, micro_detector says" in " ".join(
-        _differences(model, speech)
-    )
+    whys = " ".join(Llava(model, speech).differences())
+    assert "its prompts show what micro_ocr, micro_detector says of an image" in whys
