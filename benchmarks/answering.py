@@ -42,6 +42,7 @@ class Ours:
         self.model = AblateLMM(answerer, device="cpu")
         self.model.task_dict = {TASK: {SPLIT: rows}}
         self.model.shown = {(TASK, n): row["image"] for n, row in enumerate(rows)}
+        self.model.files = {(TASK, n): [str(folder / row["image"])] for n, row in enumerate(rows)}
         self.requests = [
             Instance(
                 request_type="generate_until",

@@ -4,6 +4,7 @@ Shapes: I images, V views, H W pixels, S pixels of a view's side.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ class Tiles:
         """Whether an image is cut at all; it is given as it is otherwise."""
         return not isinstance(self.tiling, Whole)
 
-    @property
+    @cached_property
     def most(self) -> int:
         """How many tokens of the context an image becomes at most."""
         return self.in_context(self.tiling.most_tokens(self.tokens, self.grid))

@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,9 +67,9 @@ class Ask(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image as its task opened it; its file, if it has one, and what errors call it."""
+    """An image: how to open it, its file if it has one, and what errors call it."""
 
-    image: Image.Image
+    open: Callable[[], Image.Image]
     file: str
     name: str
 
@@ -93,10 +93,11 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     processes that share the batches, which are those of one; the leader alone gets answers. `watch`
     is called after each batch with the number of questions answered. `known` has answers by task
     and number of the question in it, which is not asked then; `shown` by the same what it shows, so
-    that questions about one image are asked together; `answered` has all the last answers, in the
-    leader, and `named`, where the model `names_experts`, who was named for each image they took.
-    `notes` gives, for such a task and number and how many images are shown, what stands behind each
-    of them in the prompt.
+    that questions about one image are asked together; `files`, by the same, those of its images,
+    which its task is not asked for then; `answered` has all the last answers, in the leader, and
+    `named`, where the model `names_experts`, who was named for each image they took. `notes` gives,
+    for such a task and number and how many images are shown, what stands behind each of them in the
+    prompt.
     """
 
     is_simple = True
@@ -130,6 +131,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.watch = watch
         self.known: Mapping[tuple[str, int], str] = {}
         self.shown: Mapping[tuple[str, int], str] = {}
+        self.files: Mapping[tuple[str, int], Sequence[str]] = {}
         self.answered: Mapping[tuple[str, int], str] = {}
         self.named: list[list[bool]] = []
         self.notes: Callable[[tuple[str, int], int], Sequence[str]] | None = None
@@ -305,7 +307,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         total = 0
         for picture in pictures:
             with _readable(picture.name):
-                total += self.tiles.count(upright_size(picture.image))
+                total += self.tiles.count(upright_size(picture.open()))
         return total
 
     def _prompts(
@@ -322,12 +324,14 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return self.chat.prompts(talks)
 
     def _open(self, ask: Ask) -> list[Picture]:
-        """The images of a question, not decoded where their task does not."""
+        """The images of a question, not decoded where their task does not, nor opened in files."""
+        if ask.key in self.files:
+            return [Picture(partial(Image.open, path), path, path) for path in self.files[ask.key]]
         with _readable(ask.name):
             images = ask.open_images()
         files = [str(getattr(image, "filename", "")) for image in images]
         return [
-            Picture(image, file, file or ask.name)
+            Picture(lambda image=image: image, file, file or ask.name)
             for image, file in zip(images, files, strict=True)
         ]
 
@@ -380,7 +384,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     def _pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
         """(3,H,W)."""
         with _readable(picture.name):
-            pixels = as_array(picture.image, self.canvas, self.padding)
+            pixels = as_array(picture.open(), self.canvas, self.padding)
         return np.full_like(pixels, GREY) if self.blank else pixels
 
 

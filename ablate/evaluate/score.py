@@ -184,7 +184,7 @@ def asked_by(ctx: "StepContext", suite: suites.Suite) -> Asked:
         data = prepare(suite.data, root)
         files.append(materialise(data))
         # Where pictures lie in several folders, their paths start above these.
-        questions |= _below(data.name, read_questions(data)) if suite.own else read_questions(data)
+        questions |= _in(data, read_questions(data), f"{data.name}/" if suite.own else "")
         write_json(ctx.work / "data.json", {"folder": "." if suite.own else data.name})
     benchmarks.write_task_files(suite, work)
     for task in suite.published:
@@ -207,13 +207,21 @@ def ask_own(task: suites.SuiteTask, root: Path, work: Path) -> tuple[list[Row], 
     data = prepare_own_questions(task, partial(misfit, task.metric), root)
     rows = read_own_questions(data)
     write_own_task(task, data, rows, work)
-    return _below(data.name, {task.task: rows})[task.task], task.own.fingerprint()
+    return _in(data, {task.task: rows}, f"{data.name}/")[task.task], task.own.fingerprint()
 
 
-def _below(folder: str, questions: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
-    """The questions, their images' paths with the folder before them."""
+def _in(data: Path, questions: Mapping[str, Sequence[Row]], above: str) -> dict[str, list[Row]]:
+    """Questions of ours with the `files` of their images in `data`, and what is `above` these."""
+    folder = data.absolute()
     return {
-        task: [{**row, "image": f"{folder}/{row['image']}"} for row in rows]
+        task: [
+            {
+                **row,
+                "image": f"{above}{row['image']}",
+                "files": [str(folder / image) for image in row.get("images", [row["image"]])],
+            }
+            for row in rows
+        ]
         for task, rows in questions.items()
     }
 
@@ -239,16 +247,16 @@ def _ask(
         show_notes(ctx, answerer, adapter, asked)
         for task in tasks:
             adapter.known = known[task.task]
-            adapter.shown = {name: row["image"] for name, row in _named_rows(task, asked)}
+            rows = dict(_named_rows(task, asked))
+            adapter.shown = {name: row["image"] for name, row in rows.items()}
+            adapter.files = {n: row["files"] for n, row in rows.items() if "files" in row}
             adapter.watch = lambda answered, task=task, before=done: ctx.progress(
                 before + answered, total, task.task
             )
             with suppress(NothingToScoreError):
                 part = run_task(adapter, task, asked)
                 if asked.places:
-                    answers = {
-                        row["id"]: adapter.answered[name] for name, row in _named_rows(task, asked)
-                    }
+                    answers = {row["id"]: adapter.answered[name] for name, row in rows.items()}
                     share_of.leave(ctx.prefix / asked.part(task).name, answers)
                 part |= {"named": adapter.named} if adapter.named else {}
                 part |= {"generated_by": adapter.generated_by or OURS}

@@ -120,6 +120,17 @@ def test_an_image_is_encoded_once_for_all_questions_and_tasks(
     assert sum(counts) == 4
 
 
+def test_a_task_is_not_asked_for_images_whose_files_are_known(candidate, tmp_path):
+    adapter = AblateLMM(str(candidate), device="cpu")
+    images = list(drawn(2, tmp_path))
+    texts = ["how many things", "is there a circle in red"]
+    shown = [[images[0]], images]
+    options = {"max_new_tokens": 4}
+    expected = ask(adapter, *[(t, some, options) for t, some in zip(texts, shown, strict=True)])
+    adapter.files = {("t", n): [image.filename for image in some] for n, some in enumerate(shown)}
+    assert ask(adapter, *[(text, None, options) for text in texts]) == expected
+
+
 def test_the_language_model_reads_an_image_once_for_the_questions_asked_together(
     candidate, monkeypatch
 ):
