@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote
 
 _NAMES = re.compile(
@@ -35,7 +37,7 @@ def redact(text: str) -> str:
     In place of what looks like one stands `***`: a login in an address, a key of a known form,
     `X_PASS=...`.
     """
-    secrets = _values()
+    secrets = _values(tuple(os.environ.items()))
     for value in sorted(secrets, key=len, reverse=True):
         text = text.replace(value, f"${secrets[value]}")
     for form, instead in _FORMS:
@@ -43,10 +45,11 @@ def redact(text: str) -> str:
     return _ASSIGNED.sub(_unless_secret, text)
 
 
-def _values() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def _values(environment: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """Secret values of the environment, and the name of the variable that each is in."""
     values: dict[str, str] = {}
-    for name, value in os.environ.items():
+    for name, value in environment:
         secret = [value] if _NAMES.search(name) else []
         for login in _LOGIN.finditer(value):
             secret += [login[3], unquote(login[3])]

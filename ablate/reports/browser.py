@@ -5,7 +5,7 @@ and the images re-encoded small.
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,9 @@ import pandas as pd
 import PIL
 from PIL import Image
 
-from ablate.reports.model import CandidateResult, StudyResult
+from ablate.reports.model import CandidateResult, StudyResult, encodable
 from ablate.reports.previous import take_over
+from ablate.store.answers import Answers, Key
 
 LARGEST = 512  # pixels of an image's longer side at most
 READABLE = 1024  # the same where there is text to read: a benchmark of the family `TEXT` asks
@@ -35,6 +36,7 @@ class Run:
 
     candidate: CandidateResult
     seed: int
+    answers: Answers
 
     @property
     def name(self) -> str:
@@ -50,12 +52,6 @@ class Run:
     def _with_seed(self, name: str) -> str:
         return f"{name} (seed {self.seed})" if len(self.candidate.runs) > 1 else name
 
-    @cached_property
-    def answers(self) -> pd.DataFrame:
-        """The candidate's answers of this run, a row a question."""
-        frame = self.candidate.answers
-        return frame[frame["seed"] == self.seed] if len(self.candidate.runs) > 1 else frame
-
 
 @dataclass(frozen=True, eq=False)
 class Browser:
@@ -67,21 +63,27 @@ class Browser:
     def candidates(self) -> tuple[CandidateResult, ...]:
         """Those that have answers, in the study's order."""
         return tuple(
-            candidate for candidate in self.study.candidates if not candidate.answers.empty
+            candidate
+            for candidate in self.study.candidates
+            if any(run.questions for run in candidate.runs)
         )
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
         """Their training runs, in order; a piece of answers each."""
         return tuple(
-            Run(candidate, seed)
+            Run(candidate, seed, answers)
             for candidate in self.candidates
-            for seed in candidate.config["seeds"][: len(candidate.runs)]
+            for seed, answers in zip(candidate.config["seeds"], candidate.runs, strict=False)
         )
 
-    def position(self, candidate: CandidateResult) -> int:
-        """Where the candidate's first run stands in `runs`."""
-        return next(index for index, run in enumerate(self.runs) if run.candidate is candidate)
+    @cached_property
+    def positions(self) -> Mapping[CandidateResult | None, int]:
+        """Where the first run of each of `candidates` stands in `runs`."""
+        places: dict[CandidateResult | None, int] = {}
+        for index, run in enumerate(self.runs):
+            places.setdefault(run.candidate, index)
+        return places
 
     @cached_property
     def every(self) -> pd.DataFrame:
@@ -89,11 +91,18 @@ class Browser:
 
         `source` is the image's file. Where candidates disagree on a question, the first one counts.
         """
-        frames = [_questions(candidate) for candidate in self.candidates]
-        if not frames:
-            return pd.DataFrame(columns=[*_QUESTION, "source"])
-        questions = pd.concat(frames, ignore_index=True).drop_duplicates(["task", "id"])
-        return questions.sort_values(["task", "id"], kind="stable", ignore_index=True)
+        known: dict[tuple[str, ...], list[str]] = {}
+        lists: dict[int, Sequence[Key]] = {}  # mostly it is one, which all candidates share
+        for run in self.runs:
+            asked = run.answers.questions
+            if id(asked) not in lists:
+                lists[id(asked)] = asked
+                for row in run.answers.read():
+                    texts = [encodable(row[word]) for word in _QUESTION]
+                    source = _source(run.candidate, texts[_QUESTION.index("image")])
+                    known.setdefault(tuple(texts[:2]), [*texts, source])
+        rows = [known[key] for key in sorted(known)]
+        return pd.DataFrame(rows, columns=[*_QUESTION, "source"]).astype(str)
 
     @cached_property
     def questions(self) -> pd.DataFrame:
@@ -110,21 +119,22 @@ class Browser:
             (candidate for candidate in wanted if candidate in scored and candidate is not first),
             first,
         )
-        return (self.position(first), self.position(second)) if first and second else (0, 0)
+        return (self.positions[first], self.positions[second]) if first and second else (0, 0)
 
-    def answers(self, run: Run) -> pd.DataFrame:
+    def answers(self, run: Run) -> list[tuple[str, float | None]]:
         """Answer and score of a run to each of `questions`; empty where it was not asked."""
-        given = run.answers.set_index(self._keys(run.answers))[["answer", "score"]]
-        return given.reindex(self._wanted)
+        given = {
+            (encodable(row["task"]), encodable(row["id"])): (
+                encodable(row["answer"]),
+                float(row["score"]),
+            )
+            for row in run.answers.read()
+        }
+        return [given.get(key, ("", None)) for key in self._wanted]
 
     @cached_property
-    def _wanted(self) -> pd.Index:
-        return self._keys(self.questions)
-
-    @staticmethod
-    def _keys(frame: pd.DataFrame) -> pd.Index:
-        """The question of each row as one text."""
-        return pd.Index(frame["task"] + "\0" + frame["id"])
+    def _wanted(self) -> list[Key]:
+        return list(zip(self.questions["task"], self.questions["id"], strict=True))
 
     def pieces(self, images: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
         """The data of the page by name: `questions`, and `answers/1`, ... a run each.
@@ -150,20 +160,18 @@ class Browser:
         )
         for number, run in enumerate(self.runs, start=1):
             given = self.answers(run)
-            asked = given["score"].notna()
             yield (
                 f"answers/{number}",
                 {
-                    "answer": [shortened(text) for text in given["answer"].where(asked, "")],
-                    "score": given["score"].round(4).astype(object).where(asked, None).tolist(),
+                    "answer": [shortened(answer) for answer, _ in given],
+                    "score": [score if score is None else round(score, 4) for _, score in given],
                 },
             )
 
 
-def _questions(candidate: CandidateResult) -> pd.DataFrame:
-    frame = candidate.answers[_QUESTION]
-    folder = "" if candidate.images is None else f"{candidate.images}{os.sep}"
-    return frame.assign(source=(folder + frame["image"]) if folder else "")
+def _source(candidate: CandidateResult, image: str) -> str:
+    """The file of an image that the candidate was asked about; empty where there is none."""
+    return "" if candidate.images is None else f"{candidate.images}{os.sep}{image}"
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

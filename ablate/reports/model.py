@@ -166,7 +166,7 @@ class CandidateResult:
         words = ["task", "id", "image", "question", "truth", "answer"]
         rows = [
             {
-                **{word: _clean(row[word]) for word in words},
+                **{word: encodable(row[word]) for word in words},
                 "seed": row["seed"],
                 "score": row["score"],
                 "weight": row["weight"],
@@ -185,7 +185,7 @@ def _brief(name: str, most: int = 120) -> str:
     return repr(name if len(name) <= most else f"{name[: most - 3]}...")
 
 
-def _clean(value: Any) -> str:
+def encodable(value: Any) -> str:
     """Text that can be encoded: a model may emit half a character."""
     return str(value).encode("utf-8", "replace").decode()
 

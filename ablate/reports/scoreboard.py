@@ -25,6 +25,10 @@ Tasks = tuple[str, ...] | None
 """The tasks whose mean is meant; None: all."""
 
 
+KEPT = 2**27
+"""Bytes of draws beyond which those of single tasks are dropped."""
+
+
 class Scoreboard:
     """The candidates that are scored, on the questions that all of them answered.
 
@@ -45,6 +49,8 @@ class Scoreboard:
         self._index = {candidate: index for index, candidate in enumerate(self.candidates)}
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
+        self._differences: dict[tuple[CandidateResult, CandidateResult | None, Tasks], Interval]
+        self._differences = {}
         self._columns: dict[tuple[CandidateResult, str], Floats] = {}
 
     @property
@@ -92,9 +98,14 @@ class Scoreboard:
         """The same of the mean over some tasks."""
         return self.drawn(tasks).noise if self.questions else None
 
+    @cached_property
+    def sizes(self) -> list[int]:
+        """How many runs a candidate has, each number once, ascending."""
+        return sorted({len(candidate.runs) for candidate in self.candidates})
+
     def measured(self, task: str) -> bool:
         """Whether training noise of a task is known."""
-        several = any(len(candidate.runs) > 1 for candidate in self.candidates)
+        several = any(size > 1 for size in self.sizes)
         return several or self._others is not None or task in self._floors
 
     def is_clear(self, p: float | None, tasks: Tasks = None) -> bool:
@@ -131,14 +142,17 @@ class Scoreboard:
         tasks: Tasks = None,
     ) -> list[Interval | None]:
         """The first of each pair minus the second."""
-        indices = [(self._index.get(a), self._index.get(b) if b else None) for a, b in pairs]
-        known = [(a, b) for a, b in indices if a is not None and b is not None]
-        if not known or not self.questions:
-            return [None] * len(pairs)
-        plus, minus = zip(*known, strict=True)
-        drawn = self.drawn(tasks).differences(plus, minus)
-        made = iter(map(drawn.interval, range(len(known))))
-        return [None if a is None or b is None else next(made) for a, b in indices]
+        new = [
+            (a, b)
+            for a, b in dict.fromkeys(pairs if self.questions else ())
+            if b and {a, b} <= self._index.keys() and (a, b, tasks) not in self._differences
+        ]
+        if new:
+            plus, minus = ([self._index[pair[side]] for pair in new] for side in (0, 1))
+            made = self.drawn(tasks).differences(plus, minus)
+            for number, (a, b) in enumerate(new):
+                self._differences[a, b, tasks] = made.interval(number)
+        return [self._differences.get((a, b, tasks)) for a, b in pairs]
 
     def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
         """The p of each of being as good as the best of them (see `Draws.behind_best`)."""
@@ -170,8 +184,11 @@ class Scoreboard:
         return halves(self.sample, indices, self._index[reference])
 
     def drawn(self, tasks: Tasks = None) -> Draws:
-        """The candidates' composites over `tasks`, resampled once."""
+        """The candidates' composites over `tasks`, resampled once; of few tasks of very many
+        candidates again, where others were drawn since."""
         if tasks not in self._draws:
+            if sum(draws.drawn.nbytes for draws in self._draws.values()) > KEPT:
+                self._draws = {None: self._draws[None]} if None in self._draws else {}
             sample, others = self.sample, self._others
             if tasks is not None:
                 sample, others = sample.only(tasks), others and others.only(tasks)

@@ -147,7 +147,7 @@ def covered(board: Scoreboard) -> list[str]:
     """What the intervals cover, in sentences; none where nothing is scored."""
     if not board.candidates:
         return []
-    noise, sizes = board.noise, sorted({len(candidate.runs) for candidate in board.candidates})
+    noise, sizes = board.noise, board.sizes
     if noise is None:
         return [ONE_RUN]
     each = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
@@ -185,11 +185,14 @@ ONE_RUN = (
 
 def unread(study: StudyResult, of: CandidateResult | None = None) -> list[str]:
     """Whose answers a scorer could not read (`of` one or all); none where it read them all."""
+    several = [each for each in ([of] if of else study.candidates) if any(each.unread.values())]
+    if not several:
+        return []
+    counts = Counter(task for task, _ in study.scoreboard.questions)
     rows = [
         (title, candidate.name, candidate.unread[task], len(candidate.runs) * counts[task])
-        for counts in [Counter(task for task, _ in study.scoreboard.questions)]
         for task, title in study.tasks.items()
-        for candidate in ([of] if of else study.candidates)
+        for candidate in several
         if candidate.unread.get(task)
     ]
     if not rows:

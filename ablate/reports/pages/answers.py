@@ -20,16 +20,16 @@ def answers(browser: Browser, images: Mapping[str, str]) -> dict[str, Any]:
     shown = sorted(set(browser.compared)) if names else []
     order = mixed(browser.questions["task"])[:FIRST]
     first = browser.questions.iloc[order]
-    given = [browser.answers(browser.runs[index]).iloc[order] for index in shown]
+    given = [browser.answers(browser.runs[index]) for index in shown]
     rows = [
         {
             "image": images.get(question["source"]),
             "task": browser.study.tasks.get(question["task"], question["task"]),
             "question": shortened(question["question"]),
             "truth": shortened(question["truth"]),
-            "cells": [_cell(answers_of_run.iloc[row]) for answers_of_run in given],
+            "cells": [_cell(*answers_of_run[row]) for answers_of_run in given],
         }
-        for row, question in enumerate(records(first))
+        for row, question in zip(order, records(first), strict=True)
     ]
     return {
         "held": len(browser.questions),
@@ -50,10 +50,10 @@ def mixed(tasks: pd.Series) -> list[int]:
     return [int(row) for row in np.argsort(turns.to_numpy(), kind="stable")]
 
 
-def _cell(given: pd.Series) -> dict[str, str]:
-    if pd.isna(given["score"]):
+def _cell(answer: str, score: float | None) -> dict[str, str]:
+    if score is None:
         return {"answer": ABSENT, "verdict": ""}
-    return {"answer": shortened(given["answer"]), "verdict": verdict(float(given["score"]))}
+    return {"answer": shortened(answer), "verdict": verdict(score)}
 
 
 PAGE = ReportPage("Answers", lambda source: answers(source.browser, source.images), 50)

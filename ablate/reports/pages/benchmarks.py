@@ -32,7 +32,10 @@ def benchmarks(study: StudyResult) -> dict[CandidateResult, list[Benchmark]]:
         if len(columns_of_task := np.flatnonzero(asked == task))
     }
     pairs = [(candidate, study.reference(candidate)) for candidate in board.candidates]
-    deltas = {task: board.differences(pairs, (task,)) for task in columns}
+    scores, deltas = dict[str, list[Interval | None]](), dict[str, list[Interval | None]]()
+    for task in columns:  # both at once, of draws that may not be kept
+        scores[task] = [board.score(candidate, (task,)) for candidate in board.candidates]
+        deltas[task] = board.differences(pairs, (task,))
     right = {candidate: board.right(candidate) >= 0.5 for candidate in board.candidates}
     weighs = {candidate: board.weights(candidate) > 0.0 for candidate in board.candidates}
     by_candidate = {}
@@ -46,7 +49,7 @@ def benchmarks(study: StudyResult) -> dict[CandidateResult, list[Benchmark]]:
             Benchmark(
                 task,
                 len(columns_of_task),
-                board.score(candidate, (task,)),
+                scores[task][index],
                 deltas[task][index],
                 None if fixed is None else int(fixed[columns_of_task].sum()),
                 None if broken is None else int(broken[columns_of_task].sum()),

@@ -161,10 +161,8 @@ def _flips(
     browser: Browser, result: CandidateResult, reference: CandidateResult | None
 ) -> dict[str, int] | None:
     """Where the answers of the two are in the browser; `None` if one of them has none."""
-    scored = browser.candidates
-    if reference not in scored or result not in scored:
-        return None
-    return {"a": browser.position(reference), "b": browser.position(result)}
+    before, after = browser.positions.get(reference), browser.positions.get(result)
+    return None if before is None or after is None else {"a": before, "b": after}
 
 
 def _task_heads(result: CandidateResult, reference: CandidateResult | None) -> Heads:
