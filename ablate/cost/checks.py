@@ -36,7 +36,8 @@ def check_candidates(candidates: Sequence[Candidate], infra: Infra) -> None:
 
     To build one takes torch, and seconds: what is all as shipped is left to the preflight on a CPU.
     """
-    check_built(one for one in candidates if infra.device == "cuda" or not _is_plain(one))
+    on_gpu = infra.device == "cuda"
+    check_built(candidate for candidate in candidates if on_gpu or not _is_plain(candidate))
     check_adapters(candidates, infra)
     check_packing(candidates, infra)
 
