@@ -23,11 +23,12 @@ import torch
 from torch import nn
 
 from ablate.catalog import step_kinds
+from ablate.catalog.model_spec import ModelSpec
 from ablate.config.study import Study, load_study
 from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.design import Candidate
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.mllm import Mllm, build_model
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import Step, steps_for
 from ablate.train.module import Training

@@ -21,12 +21,13 @@ from transformers import (
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
+from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
 from ablate.data.conversations import conversation
 from ablate.data.prepare import prepare
 from ablate.model.language import load_tokenizer
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.mllm import Mllm, build_model
 
 TITLE, SIDE = "clip-micro@32", 4
 SPEC = ModelSpec(

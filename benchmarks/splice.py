@@ -27,10 +27,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
+from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID
 from ablate.data.collate import collate
 from ablate.data.dataset import Sample
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.mllm import Mllm, build_model
 from ablate.model.splice import splice_layout
 from ablate.train.objectives.sft import Sft
 

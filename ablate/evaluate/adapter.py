@@ -37,7 +37,7 @@ from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import RecentTensors
 from ablate.evaluate.turns import cut, with_images
-from ablate.model.mllm import Rest
+from ablate.model.reading import Rest
 from ablate.model.routing import name_experts
 from ablate.worker.process_group import StepRanks
 

@@ -8,7 +8,7 @@ cuts these.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,13 @@ from ablate.data.tiles import Cut, Tiles
 from ablate.decoder import build_injection, count_blocks, reads_by_attention
 from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
-from ablate.model.connected import build_connector, build_tiling
+from ablate.model.connected import build_connector, build_tiling, too_long
 from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.packing import ATTENTION, Lengths
-from ablate.model.reading import Reading
+from ablate.model.reading import Reading, Rest
 from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
 from ablate.model.token_losses import (
@@ -40,17 +40,6 @@ from ablate.model.token_losses import (
 )
 from fusion_zoo import Instruction, LanguageShape
 from fusion_zoo.tilings import assemble
-
-__all__ = ["Mllm", "ModelSpec", "Prediction", "Rest", "TokenLosses", "build_model"]
-
-
-class Rest(NamedTuple):
-    """What follows in prompts whose beginnings are a batch."""
-
-    rows: Tensor
-    """(B,) int64: the row of that batch each begins with."""
-    texts: Batch
-    """What each says from there on, without images."""
 
 
 class Mllm(nn.Module):
@@ -85,7 +74,7 @@ class Mllm(nn.Module):
         if self.names_experts:
             require_whole_experts(mixture, spec.injection["name"])
         if self.num_visual_tokens >= spec.llm.context:
-            self._too_long(self.num_visual_tokens)
+            raise too_long(spec, self.tiles, self.num_visual_tokens)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -244,7 +233,7 @@ class Mllm(nn.Module):
             max_new_tokens = [max_new_tokens] * len(lengths)
         longest = max(map(sum, zip(lengths, max_new_tokens, strict=True)))
         if longest > self.spec.llm.context:
-            self._too_long(longest)
+            raise too_long(self.spec, self.tiles, longest)
         # What is injected is of the batch as it was read.
         answers = reading.answers(max_new_tokens, stop_ids, drop_ended=not self.is_injected)
         self._injector.seen = self._fusions.seen = None
@@ -279,7 +268,7 @@ class Mllm(nn.Module):
         )
         longest = int(layout.lengths.max()) if packed else layout.mask.shape[1]
         if longest > self.spec.llm.context:
-            self._too_long(longest)
+            raise too_long(self.spec, self.tiles, longest)
         text = self.llm.get_input_embeddings()(batch.input_ids[layout.text])
         seen = torch.cat([*visual]) if visual else self._look(batch, layout, text, chosen)
         each = (
@@ -387,18 +376,6 @@ class Mllm(nn.Module):
             marks = getattr(self.projector, "marks", None)
             visual = assemble(tokens, marks, cut.units, cut.orders)
         return visual, media
-
-    def _too_long(self, tokens: int) -> None:
-        llm, fusion = self.spec.llm, self.spec.fusion["name"]
-        titles = ", ".join(encoder.title for encoder in self.spec.encoders)
-        cuts = self.tiles.cuts
-        cut, fewer = f" in tiles ({self.spec.tiling['name']})" * cuts, "fewer tiles, " * cuts
-        raise UserError(
-            f"{tokens} tokens exceed the context of {llm.name} ({llm.context}): {fusion} of "
-            f"{titles}{cut} makes {'up to ' * cuts}{self.num_visual_tokens} tokens of an image; "
-            f"take {fewer}a smaller grid, fewer encoders, a connector of fewer tokens or shorter "
-            "conversations"
-        )
 
 
 def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mllm:

@@ -4,11 +4,23 @@ Shapes: B prompts, T tokens read at a time, S read so far, D model width.
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+from ablate.data.batch import Batch
+
+
+class Rest(NamedTuple):
+    """What follows in prompts whose beginnings are a batch."""
+
+    rows: Tensor
+    """(B,) int64: the row of that batch each begins with."""
+    texts: Batch
+    """What each says from there on, without images."""
 
 
 class Reading:

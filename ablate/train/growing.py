@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from ablate.catalog.model_spec import ModelSpec
 from ablate.encoders.tensors import load_module
 from ablate.errors import UserError
 from ablate.files import read_json
-from ablate.model.mllm import Mllm, ModelSpec
+from ablate.model.mllm import Mllm
 from ablate.model.parts import encoder_file, load_parts
 
 WIDENED = "projector"

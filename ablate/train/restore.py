@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.parts import PARTS
 from ablate.encoders.tensors import load_module, skip_init
 from ablate.files import read_json
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.model.mllm import Mllm, build_model
 from ablate.model.parts import load_parts
 from ablate.store.steps import GROWN
 from ablate.train.growing import grow

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import fusion_zoo
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog.llms import LlmSpec, resolve
+from ablate.catalog.model_spec import ModelSpec
 from ablate.commands.cost_estimate import CostEstimate
 from ablate.commands.options import GpuKind
 from ablate.commands.study_status import survey
@@ -30,7 +31,7 @@ from ablate.encoders.build import build_encoder
 from ablate.errors import UserError
 from ablate.files import home
 from ablate.model.language import load_llm
-from ablate.model.mllm import ModelSpec, build_model
+from ablate.model.mllm import build_model
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import steps_for
 from fusion_zoo.connectors import CONNECTORS

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ablate.catalog import encoders as registry
 from ablate.catalog import llms
 from ablate.catalog.axes import AXES
-from ablate.model.mllm import Mllm, ModelSpec, build_model
+from ablate.catalog.model_spec import ModelSpec
+from ablate.model.mllm import Mllm, build_model
 
 VOCABULARY = 40
 

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig
 
+from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
-from ablate.model.mllm import Mllm, ModelSpec, Rest, build_model
-from ablate.model.reading import Reading
+from ablate.model.mllm import Mllm, build_model
+from ablate.model.reading import Reading, Rest
 from ablate.train.objectives.sft import Sft
 
 Make = Callable[..., Mllm]
