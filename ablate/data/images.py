@@ -7,6 +7,7 @@ unknown (floats, integers beyond 16 bits) are refused rather than guessed at.
 Shapes: H W pixels.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of what `as_array` makes of a picture without a canvas."""
     width, height = image.size
     return (height, width) if _orientation(image) in LYING else (width, height)
+
+
+def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """What tells pixels (3,H,W) from all others."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 @contextmanager

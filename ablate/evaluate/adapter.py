@@ -4,14 +4,11 @@ Shapes: L visual tokens of an image, D model width, H W pixels.
 """
 
 import dataclasses
-import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import lmms_eval.api.task  # noqa: F401
 import numpy as np
@@ -19,21 +16,21 @@ import numpy.typing as npt
 import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
-from PIL import Image, ImageFile
+from PIL import ImageFile
 from torch import Tensor
 
 from ablate.cost import answering
 from ablate.cost.answering import Blocks
-from ablate.data.bad import reason
 from ablate.data.batch import Batch
 from ablate.data.chat import Chat
 from ablate.data.collate import TOGETHER, collate, cut_images
 from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Sample
-from ablate.data.images import as_array, upright_size
+from ablate.data.images import as_array, pixel_digest
 from ablate.data.notes import with_notes
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asks import Ask, Picture, name_of, readable
 from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import RecentTensors
 from ablate.evaluate.turns import cut, with_images
@@ -48,30 +45,6 @@ GREY = 127
 """What every pixel of a blanked image is: the middle of the range."""
 KEPT = 2**31
 """Bytes of visual tokens kept in main memory, as several questions are asked of each image."""
-MAX_NEW_TOKENS = 1024
-"""Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
-
-
-class Ask(NamedTuple):
-    """One question: its place among the requests, its names (for us and in errors), text, how it
-    may be answered, what its prompt is with so many images, and how to open them."""
-
-    number: int
-    key: tuple[str, int]
-    name: str
-    text: str
-    options: Mapping[str, Any]
-    prompt: Ids
-    images: int
-    open_images: Callable[[], list[Image.Image]]
-
-
-class Picture(NamedTuple):
-    """An image: how to open it, its file if it has one, and what errors call it."""
-
-    open: Callable[[], Image.Image]
-    file: str
-    name: str
 
 
 class NothingToScoreError(Exception):
@@ -216,13 +189,14 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             prompt,
             images,
             lambda: doc_to_visual(self.task_dict[task][split][doc_id]),
+            self.files.get((task, doc_id)),
         )
 
     def _tokens(self, ask: Ask) -> int:
         """Of a question with what it shows, and its answer."""
         fixed = self.tiles.tiling.fixed  # else it must be opened to know
-        shown = self.tiles.most * ask.images if fixed else self._visual(self._open(ask))
-        return len(ask.prompt) + shown + _most(ask)
+        shown = self.tiles.most * ask.images if fixed else self._visual(ask.open())
+        return len(ask.prompt) + shown + ask.max_new_tokens
 
     def _at_once(self, tokens: int) -> int:
         """How many questions of so many tokens are answered at once."""
@@ -246,9 +220,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     @torch.inference_mode()
     def _answer(self, asks: Sequence[Ask]) -> list[str]:
         for ask in asks:
-            if ask.options.get("do_sample") or ask.options.get("num_beams", 1) != 1:
-                raise UserError(f"ablate answers greedily, but the task asks for {ask.options}")
-        shown = [self._open(ask) for ask in asks]
+            ask.require_greedy()
+        shown = [ask.open() for ask in asks]
         prompts, answers = [ask.prompt for ask in asks], [""] * len(asks)
         for index, (ask, pictures) in enumerate(zip(asks, shown, strict=True)):
             if len(pictures) != ask.images:
@@ -260,14 +233,13 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             short = 1 - rooms.pop(index)
             print(f"{asks[index].name}: left unanswered, {short} tokens too long", file=sys.stderr)
         if rooms:
-            most = [min(_most(asks[index]), room) for index, room in rooms.items()]
+            most = [min(asks[index].max_new_tokens, room) for index, room in rooms.items()]
             with self._precision:
                 ids = self._generate(
                     [prompts[index] for index in rooms], [shown[index] for index in rooms], most
                 )
             for index, text in zip(rooms, self.tokenizer.batch_decode(ids, True), strict=True):
-                until = asks[index].options.get("until") or []
-                answers[index] = cut(text, [until] if isinstance(until, str) else until)
+                answers[index] = cut(text, asks[index].stops)
         return answers
 
     def _generate(
@@ -306,8 +278,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             return self.tiles.most * len(pictures)
         total = 0
         for picture in pictures:
-            with _readable(picture.name):
-                total += self.tiles.count(upright_size(picture.open()))
+            total += self.tiles.count(picture.size)
         return total
 
     def _prompts(
@@ -322,18 +293,6 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             notes = [self.notes(key, number) for key, number in zip(keys, images, strict=True)]
             talks = [with_notes(talk, some) for talk, some in zip(talks, notes, strict=True)]
         return self.chat.prompts(talks)
-
-    def _open(self, ask: Ask) -> list[Picture]:
-        """The images of a question, not decoded where their task does not, nor opened in files."""
-        if ask.key in self.files:
-            return [Picture(partial(Image.open, path), path, path) for path in self.files[ask.key]]
-        with _readable(ask.name):
-            images = ask.open_images()
-        files = [str(getattr(image, "filename", "")) for image in images]
-        return [
-            Picture(lambda image=image: image, file, file or ask.name)
-            for image, file in zip(images, files, strict=True)
-        ]
 
     def _batch(
         self,
@@ -364,7 +323,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             digest = self._digests.get(picture.file)
             if digest is None or (digest not in new and digest not in self._seen):
                 pixels = self._pixels(picture)
-                digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+                digest = pixel_digest(pixels)
                 if picture.file:
                     self._digests[picture.file] = digest
                 if digest not in self._seen:
@@ -383,25 +342,6 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
 
     def _pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
         """(3,H,W)."""
-        with _readable(picture.name):
+        with readable(picture.name):
             pixels = as_array(picture.open(), self.canvas, self.padding)
         return np.full_like(pixels, GREY) if self.blank else pixels
-
-
-def _most(ask: Ask) -> int:
-    """How many tokens its answer may have."""
-    return int(ask.options.get("max_new_tokens", MAX_NEW_TOKENS))
-
-
-def name_of(request: Instance) -> tuple[str, int]:
-    """The task of a question and its number there."""
-    _, _, _, doc_id, task, _ = request.args
-    return task, doc_id
-
-
-@contextmanager
-def _readable(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # as `read_image`
-        raise UserError(f"{what}: cannot be read as an image: {reason(error)}") from None

@@ -14,8 +14,9 @@ from lmms_eval.api.instance import Instance
 from torch import Tensor
 
 from ablate.catalog import suites
-from ablate.evaluate.adapter import AblateLMM, Ask, Picture, name_of
+from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asks import Ask, Picture, name_of
 from ablate.evaluate.masking import Masking
 from ablate.evaluate.score import Asked, asked_by, contained, run_task, show_notes
 from ablate.files import read_json, write_json
@@ -159,7 +160,7 @@ class MaskedLMM(AblateLMM):
         """(F,): over the images that are asked about, each once."""
         total, seen = torch.zeros_like(self._stand_in, dtype=torch.float64), set[bytes]()
         for asks in self._batches(requests):
-            pictures = [picture for ask in asks for picture in self._open(ask)]
+            pictures = [picture for ask in asks for picture in ask.open()]
             with self._precision:
                 digests, features = self._of_images(pictures, self._masking.features)
             for digest in dict.fromkeys(digests):

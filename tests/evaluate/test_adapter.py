@@ -82,7 +82,7 @@ def test_an_image_is_seen_as_in_training(adapter, tmp_path, kind):
         args=("how many", {}, lambda images: images, 0, "t", "test")  # as lmms-eval's requests
     )
     adapter.task_dict = {"t": {"test": [[Image.open(tmp_path / "a.png")]]}}
-    [picture] = adapter._open(adapter._ask(0, np.zeros(1, np.int32), 1, asked))
+    [picture] = adapter._ask(0, np.zeros(1, np.int32), 1, asked).open()
     seen = adapter._pixels(picture)
     np.testing.assert_array_equal(seen, read_image(tmp_path / "a.png"))
     assert len(np.unique(seen)) > 100

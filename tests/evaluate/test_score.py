@@ -26,6 +26,7 @@ from ablate.errors import UserError
 from ablate.evaluate import score
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asks import Ask
 from ablate.evaluate.taskfiles import read_questions
 from ablate.files import read_json, write_json
 from ablate.trackers.tensorboard import Tensorboard
@@ -220,10 +221,8 @@ def shared(ctx, size, kill_at=None):
 def score_as(ctx, task, size, kill_at):
     torch.set_num_threads(1)  # the parent's threads are not there after a fork
     if kill_at is not None and task == size - 1:
-        asks, ask = iter(range(kill_at)), AblateLMM._open
-        AblateLMM._open = lambda self, one: (
-            os._exit(9) if next(asks, None) is None else ask(self, one)
-        )
+        asks, opened = iter(range(kill_at)), Ask.open
+        Ask.open = lambda ask: os._exit(9) if next(asks, None) is None else opened(ask)
     team = ProcessGroup(task, size)
     team.meet(ctx.work.parent / "team")
     result = score.evaluate(replace(ctx, world=team.world(size, 1)))

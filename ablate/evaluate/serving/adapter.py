@@ -12,8 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ablate.cost import answering
 from ablate.cost.generating import why_own
-from ablate.evaluate.adapter import AblateLMM, Picture
+from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asks import Picture
 from ablate.evaluate.beginnings import Ids
 from ablate.evaluate.serving.server import AT_ONCE, Server, serve
 
