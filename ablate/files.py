@@ -154,6 +154,17 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that is appended to, if it is there; one that a kill has cut short is
+    taken away, so that what is written next does not become a part of it."""
+    if not path.is_file():
+        return []
+    with path.open("r+b") as file:
+        lines = [line for line in file if line.endswith(b"\n")]
+        file.truncate(sum(map(len, lines)))
+    return [line.decode() for line in lines]
+
+
 def flush(path: Path) -> None:
     """Force what a file or folder holds now to the disk."""
     handle = os.open(path, os.O_RDONLY)

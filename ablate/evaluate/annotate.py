@@ -4,13 +4,12 @@ It is done once for all candidates. Rows of `notes.jsonl` are written as they ar
 step that was killed goes on behind the last; where processes share it, images are dealt to them.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,13 +22,14 @@ from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require, rows
 from ablate.data.bad import reason
 from ablate.data.conversations import conversation
-from ablate.data.images import as_array, read_image
+from ablate.data.images import as_array, pixel_digest, read_image
 from ablate.data.notes import FILE, image_name
 from ablate.data.prepare import files_of
 from ablate.data.readers import Unreadable, reader
 from ablate.errors import UserError
 from ablate.evaluate.adapter import GREY
 from ablate.evaluate.score import Asked, asked_by, contained
+from ablate.files import whole_lines
 from ablate.home import Home
 
 if TYPE_CHECKING:
@@ -82,20 +82,17 @@ class Speaker:
     def texts(self, shown: Sequence[Shown]) -> list[list[str]]:
         """What it says of each picture."""
         images = [each.open_images() for each in shown]
-        by_digest = {_digest(image): image for some in images for image in some}
+        digests = [[pixel_digest(image) for image in some] for some in images]
+        by_digest = dict(zip(chain(*digests), chain(*images), strict=True))
         new = {name: image for name, image in by_digest.items() if name not in self._texts}
         texts = list(self._annotator.annotate(list(new.values()))) if new else []
         if len(texts) != len(new):
             raise UserError(f"the annotator says {len(texts)} texts of {len(new)} images")
         self._texts |= dict(zip(new, (text.strip() for text in texts), strict=True))
-        answers = [[self._texts[_digest(image)] for image in some] for some in images]
+        answers = [[self._texts[digest] for digest in some] for some in digests]
         for name in [*self._texts][: max(0, len(self._texts) - KEPT)]:
             del self._texts[name]
         return answers
-
-
-def _digest(image: Pixels) -> bytes:
-    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
 
 
 def _write(ctx: "StepContext", speaker: Speaker, shown: Iterator[Shown], count: int) -> int:
@@ -103,7 +100,7 @@ def _write(ctx: "StepContext", speaker: Speaker, shown: Iterator[Shown], count: 
     file = ctx.work / FILE
     together = ctx.infra.get("micro_batch_size") or TOGETHER
     rank, size = ctx.world.rank, ctx.world.size
-    done: int = ctx.world.agree(_whole_rows(file) if ctx.world.leads else None)
+    done: int = ctx.world.agree(len(whole_lines(file)) if ctx.world.leads else None)
     new = islice(_once(shown), done, None)
     with file.open("a", encoding="utf-8") if ctx.world.leads else nullcontext() as notes:
         while chunk := list(islice(new, together * size)):
@@ -117,16 +114,6 @@ def _write(ctx: "StepContext", speaker: Speaker, shown: Iterator[Shown], count: 
             notes.flush()
             ctx.progress(done, max(count, done), annotators.label(ctx.spec["annotator"]))
     return done
-
-
-def _whole_rows(file: Path) -> int:
-    """How many rows an earlier attempt has written; one that was cut off is taken away."""
-    if not file.is_file():
-        return 0
-    written = file.read_bytes()
-    whole = written[: written.rfind(b"\n") + 1]
-    file.write_bytes(whole)
-    return whole.count(b"\n")
 
 
 def _once(shown: Iterator[Shown]) -> Iterator[Shown]:

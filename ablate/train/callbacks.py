@@ -14,6 +14,7 @@ import lightning as L
 from ablate.data.bad import ErrorBudget
 from ablate.data.collate import MicroBatch
 from ablate.data.dataset import BadImage
+from ablate.files import whole_lines
 from ablate.humanize import duration, pace
 from ablate.trackers import Tracking
 from ablate.train import trunk
@@ -126,10 +127,8 @@ class BadImages(L.Callback):  # type: ignore[misc]
         self.world = world
         self._seen: set[tuple[str, int]] = set()
         self._bad: list[BadImage] = []  # in this step, here
-        lines = path.read_text(encoding="utf-8").splitlines(True) if path.is_file() else []
-        for line in world.agree(lines):
-            if line.endswith("\n"):  # a kill may have cut the last one short
-                self._count(BadImage(*json.loads(line)))
+        for line in world.agree(whole_lines(path) if world.leads else None):
+            self._count(BadImage(*json.loads(line)))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: Training, batch: MicroBatch, batch_idx: int

@@ -1,6 +1,7 @@
 """A step killed at any moment and run again ends as if nothing had happened."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +18,15 @@ import torch
 from rank_toys import Job
 from training_toys import Make, assert_same, own_data, weights
 
+from ablate.data.bad import ErrorBudget
+from ablate.data.dataset import BadImage
 from ablate.model import language
 from ablate.model.mllm import Mllm
 from ablate.train import checkpoint, stage
+from ablate.train.callbacks import BadImages
 from ablate.train.stage import train
 from ablate.worker.context import StepContext
+from ablate.worker.process_group import StepRanks
 
 EVENTS = [
     (Mllm, "forward"),
@@ -260,3 +266,15 @@ def test_cutting_the_batch_differently_after_a_kill_keeps_the_order_of_samples(
     train(moved)
     for row, expected in zip(moved.rows(), whole.rows(), strict=True):
         assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_a_row_of_a_bad_image_that_a_kill_cut_short_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path, (first, second) = tmp_path / "bad.jsonl", (BadImage("talks", n, "why") for n in (1, 2))
+    path.write_text(json.dumps(first) + "\n" + json.dumps(second)[:9])
+    for attempt in range(2):
+        budget = ErrorBudget("talks", allowed=5)
+        callback: Any = BadImages(path, {"talks": budget}, StepRanks())
+        assert budget.bad == 1 + attempt
+        callback.on_train_batch_start(None, None, SimpleNamespace(bad=[second]), 0)
+        callback.on_before_optimizer_step()
+        assert budget.bad == 2
