@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config.infra import Infra
+from ablate.files import write_atomic
 from ablate.home import Home
 from ablate.store.artifacts import Store
 from ablate.store.canonical import canonical
@@ -92,7 +93,7 @@ class StepContext:
         """Drop the rows after `step`, which a resumed run is about to write again."""
         if self._lease is not None and self._log.exists():
             kept = [line for line in self._lines() if json.loads(line).get("step", 0) <= step]
-            self._log.write_text("".join(kept), encoding="utf-8")
+            write_atomic(self._log, "".join(kept))  # a kill leaves the rows that were there
 
     def logged(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, also of earlier attempts."""

@@ -241,6 +241,30 @@ def test_a_resumed_log_drops_what_comes_again(tmp_path: Path) -> None:
     assert log.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3, "again": true}\n'
 
 
+def test_a_log_that_cannot_be_written_anew_keeps_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill on the way, or on a full disk."""
+
+    def full(path: Path, *content: Any, **how: Any) -> int:
+        path.open("w").close()
+        raise FULL
+
+    def execute(ctx: StepContext) -> dict[str, Any]:
+        for step in (1, 2, 3):
+            ctx.log({"step": step})
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", full)
+            patch.setattr(Path, "write_bytes", full)
+            with pytest.raises(OSError, match="No space"):
+                ctx.truncate_log(2)
+        return {"rows": ctx.logged()}
+
+    run(tmp_path, execute)
+    record = Store(tmp_path).record(SECOND)
+    assert record["result"]["rows"] == [{"step": 1}, {"step": 2}, {"step": 3}]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
