@@ -1,6 +1,7 @@
 """Any model of transformers that writes what an image shows, such as TrOCR or Florence-2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,16 @@ class Hf(Annotator):
         return {"sha256": sha256_files(files, self.folder)}
 
     def cost(self) -> Cost | None:
-        """Of an image at the size it takes, with an answer of `max_new_tokens`."""
+        """Of an image at the size it takes, with an answer of `max_new_tokens`. UserError for a
+        folder that holds no such model."""
         if self.folder is None:
             return SIZES.get(self.model)
-        figures = disk_cache(
-            "annotators",
-            [dict(self.weights()), self.prompt, self.max_new_tokens],
-            lambda: _measured(str(self.folder), self.prompt, self.max_new_tokens),
-        )
+        with _loading(self.model):
+            figures = disk_cache(
+                "annotators",
+                [dict(self.weights()), self.prompt, self.max_new_tokens],
+                lambda: _measured(str(self.folder), self.prompt, self.max_new_tokens),
+            )
         return Cost(figures["parameters"], figures["flops"])
 
     def load(self, device: str) -> None:
@@ -68,14 +71,11 @@ class Hf(Annotator):
 
         if self.folder is None:
             raise hub.missing(f"annotator hf:{self.model}", self.model, "config.json")
-        try:
+        with _loading(self.model):
             self._network = AutoModelForImageTextToText.from_pretrained(
                 self.folder, dtype="auto", use_safetensors=True, local_files_only=True
             )
             self._processor = AutoProcessor.from_pretrained(self.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:  # whatever a folder lacks
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"annotator hf:{self.model}: cannot be loaded: {reason}") from error
         self._network.eval().to(device)
 
     def annotate(self, images: Sequence[Pixels]) -> Sequence[str]:
@@ -97,6 +97,16 @@ class Hf(Annotator):
         return " ".join(text.split())
 
 
+@contextmanager
+def _loading(model: str) -> Iterator[None]:
+    """UserError of what the files of a model lack."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"annotator hf:{model}: cannot be loaded: {reason}") from error
+
+
 def _inputs(processor: Any, image: Pixels, prompt: str) -> Any:
     import numpy as np
     from PIL import Image
@@ -113,8 +123,8 @@ def _measured(folder: str, prompt: str, written: int) -> dict[str, int]:
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-    config = AutoConfig.from_pretrained(folder)
-    processor = AutoProcessor.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     given = dict(_inputs(processor, np.zeros((3, 480, 640), dtype=np.uint8), prompt))
     with torch.device("meta"), torch.no_grad():
         network = AutoModelForImageTextToText.from_config(config).eval().requires_grad_(False)

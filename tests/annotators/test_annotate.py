@@ -233,13 +233,17 @@ def test_a_model_of_transformers_speaks_by_its_own_class(trocr: Path) -> None:
     assert dict(annotator.weights()) != before
 
 
-def test_a_folder_that_is_no_such_model_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", ['{"model_type": "bert"}', '{"model_type": "none"}', "nonsense"])
+def test_a_folder_that_is_no_such_model_is_one_line(config: str, tmp_path: Path) -> None:
+    """Where it is loaded, and before that where it is planned with."""
     from ablate.catalog import annotators
 
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(UserError, match="cannot be loaded: ") as error:
-        annotators.build({"name": "hf", "model": str(tmp_path)}).load("cpu")
-    assert "\n" not in str(error.value)
+    (tmp_path / "config.json").write_text(config)
+    annotator = annotators.build({"name": "hf", "model": str(tmp_path)})
+    for ask in (annotator.cost, lambda: annotator.load("cpu")):
+        with pytest.raises(UserError, match="cannot be loaded: ") as error:
+            ask()
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
