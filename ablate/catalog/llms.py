@@ -1,19 +1,17 @@
 """The language models a study can name. Imports no torch."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
-from ablate.catalog import gguf
+from ablate.catalog import gguf, llm_folder
 from ablate.catalog import weights as hub
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.errors import UserError, nearest
-from ablate.files import home, read_json, sha256_files
+from ablate.files import home
 from ablate.home import Home
 
 CONTEXT = "max_position_embeddings"
@@ -27,11 +25,10 @@ class LlmSpec:
     kind: "shipped" (ref: a folder under `ablate/weights`), "published" (ref: a repository on the
     Hugging Face hub, found by `ablate.catalog.weights`), "path" (ref: any folder), "gguf" (ref:
     any file) or "packaged" (ref: `PACKAGE/FILE`, a GGUF file that a Python package brings); width:
-    its embedding's;
-    context: tokens it can take; sha256: of all that decides its output (weights, configuration,
-    tokenizer), None while there are no weights, and for published models: they are known by
-    repository and revision (its commit, None for whichever is there), so that a study can be
-    planned without them. template: the chat template in place of its tokenizer's own (None).
+    its embedding's; context: tokens it can take; sha256: of all that decides its output (weights,
+    configuration, tokenizer), None while there are no weights, and for published models: they are
+    known by repository and revision (its commit, None for whichever is there), so that a study can
+    be planned without them. template: the chat template in place of its tokenizer's own (None).
 
     What decides no result: layers, parameters, licence, source, template_family (how its chat
     template is known), and config, the `transformers` configuration of a model that may not be
@@ -316,21 +313,16 @@ def resolve(name: str) -> LlmSpec:
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
             f"or the hub's cache{nearest(name, choices)}{remedy}"
         )
-    folder = here.parent
-    try:
-        config = read_json(here)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{here}: cannot be read as JSON: {error}") from None
-    width, context = (_size(here, config, key) for key in ("hidden_size", CONTEXT))
+    folder, config = here.parent, llm_folder.read_config(here)
     return LlmSpec(
         Path(name).name,
         "path",
         str(folder.absolute()),
-        width,
-        context,
-        checksum(folder),
-        layers=int(config.get("num_hidden_layers", 0)),
-        parameters=_parameters(folder),
+        llm_folder.size(here, config, "hidden_size"),
+        llm_folder.size(here, config, CONTEXT),
+        llm_folder.checksum(folder),
+        layers=llm_folder.size(here, config, "num_hidden_layers", default=0),
+        parameters=llm_folder.parameters(folder),
     )
 
 
@@ -344,15 +336,6 @@ def absolute(name: str, folder: Path) -> str:
     if known(name) or not (path.is_absolute() or name[:1] == "." or (folder / path).is_dir()):
         return name
     return os.path.normpath(folder / path)
-
-
-def checksum(folder: Path) -> str | None:
-    """One sha256 for all in `folder` that decides the model's output; None without weights."""
-    wanted = ("*.safetensors", "config.json", "tokenizer*", "special_tokens_map.json", "*.jinja")
-    files = sorted({file for pattern in wanted for file in folder.glob(pattern)})
-    if not any(file.suffix == ".safetensors" for file in files):
-        return None
-    return sha256_files(files, folder)
 
 
 def _of_file(file: Path) -> LlmSpec:
@@ -378,27 +361,4 @@ def _of_file(file: Path) -> LlmSpec:
 def _with_checksum(spec: LlmSpec) -> LlmSpec:
     if spec.kind != "shipped":
         return spec
-    return dataclasses.replace(spec, sha256=checksum(spec.folder))
-
-
-def _size(file: Path, config: Any, key: str) -> int:
-    """A whole number above 0 that a language model's configuration must say."""
-    value = config.get(key) if isinstance(config, dict) else None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{file}: {key} must be a whole number above 0, got {json.dumps(value)}")
-    return value
-
-
-def _parameters(folder: Path) -> int:
-    """How many numbers its weights hold, by the headers of their files; 0 without weights."""
-    from safetensors import SafetensorError, safe_open
-
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="numpy") as opened:
-                shapes = [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot read weights {file}: {error}") from error
-        total += sum(prod(shape) for shape in shapes)
-    return total
+    return dataclasses.replace(spec, sha256=llm_folder.checksum(spec.folder))

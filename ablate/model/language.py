@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from ablate.catalog import weights as hub
-from ablate.catalog.llms import LlmSpec, checksum
+from ablate.catalog.llm_folder import checksum
+from ablate.catalog.llms import LlmSpec
 from ablate.errors import UserError
 from ablate.model.gguf import unpack
 

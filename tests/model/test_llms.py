@@ -9,6 +9,7 @@ import sentencepiece
 import torch
 
 from ablate.catalog import llms
+from ablate.catalog.llm_folder import checksum
 from ablate.catalog.llms import LlmSpec
 from ablate.data.batch import IMAGE_TOKEN_ID
 from ablate.data.chat import Chat
@@ -180,12 +181,12 @@ def test_a_large_models_files_are_hashed_once(
 ) -> None:
     monkeypatch.setattr("ablate.files.REMEMBERED", 1)
     folder = copied(llm_folder, tmp_path / "large")
-    before = llms.checksum(folder)
+    before = checksum(folder)
     with monkeypatch.context() as patch:
         patch.setattr("ablate.files.sha256_file", lambda path: pytest.fail(f"read {path}"))
-        assert llms.checksum(folder) == before
+        assert checksum(folder) == before
     (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
-    assert llms.checksum(folder) != before
+    assert checksum(folder) != before
 
 
 def test_the_shipped_model_and_any_folder_resolve(llm_folder: Path) -> None:
@@ -210,19 +211,32 @@ def test_an_unknown_model_names_the_nearest(tmp_path: Path) -> None:
             llms.resolve(nothing)
 
 
+@pytest.mark.parametrize("layers", [None, "many", 2.5, -1])
+def test_a_configuration_that_says_no_layers_is_known_without_and_nonsense_is_one_line(
+    layers: object, llm_folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((llm_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
+    if layers is None:
+        assert llms.resolve(str(tmp_path)).layers == 0
+        return
+    with pytest.raises(UserError, match="num_hidden_layers must be a whole number above 0"):
+        llms.resolve(str(tmp_path))
+
+
 def test_the_checksum_follows_weights_configuration_and_tokenizer(
     llm_folder: Path, tmp_path: Path
 ) -> None:
     for file in llm_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    seen = {llms.checksum(llm_folder)}
-    assert llms.checksum(tmp_path) in seen
+    seen = {checksum(llm_folder)}
+    assert checksum(tmp_path) in seen
     for name in "model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja":
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
-        assert llms.checksum(tmp_path) not in seen
-        seen.add(llms.checksum(tmp_path))
+        assert checksum(tmp_path) not in seen
+        seen.add(checksum(tmp_path))
     (tmp_path / "notes.txt").write_text("no matter")
-    assert llms.checksum(tmp_path) in seen
+    assert checksum(tmp_path) in seen
 
 
 def test_other_files_than_those_planned_with_are_refused(llm_folder: Path) -> None:
