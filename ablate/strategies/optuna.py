@@ -2,7 +2,6 @@
 
 import math
 import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -28,6 +27,7 @@ from ablate.strategies import (
     alike,
     mean,
 )
+from ablate.strategies._objectives import COSTS, means, points_by_image
 from ablate.strategies._sampling import (
     PrunerConfig,
     Report,
@@ -42,11 +42,10 @@ from ablate.strategies._sampling import (
 )
 from ablate.strategies._space import AnyRange, Point, Space, Subset, base_point, design_at, variant
 
-COSTS = ("gpu_hours", "visual_tokens", "parameters")
-"""What a candidate takes, as `ablate plan` estimates it."""
 STORAGES = ("journal", "sqlite", "postgresql", "mysql")
 """Where trials may be shown: a file of the home, and kinds of databases."""
-PASSWORD = re.compile(r"://[^/@]*:[^/@$][^/@]*@")
+PASSWORD = re.compile(r"://[^/@]*:(?!\$)[^@]+@|[?&]password=(?!\$)", re.IGNORECASE)
+"""Of an address, as SQLAlchemy reads it: behind the user, or as a parameter."""
 Direction = Literal["maximize", "minimize"]
 
 
@@ -341,14 +340,12 @@ class Optuna(Strategy):
 
     def _values(self, runs: Sequence[Outcome]) -> tuple[float, ...]:
         """The objectives of a trial, means over its seeds."""
-        return tuple(
-            sum(_read(outcome, name) for outcome in runs) / len(runs) for name in self.objectives
-        )
+        return means(runs, self.objectives)
 
     def _reported(self, runs: Sequence[Outcome]) -> dict[int, float]:
         """By step what a trial is worth on the way, of its runs of one fidelity."""
         if self.pruner and self.pruner.name == "wilcoxon":
-            return _by_image(runs)
+            return points_by_image(runs)
         if len(self.objectives) > 1:
             return {}
         return {_step(runs[0].candidate.fidelity): self._values(runs)[0]}
@@ -381,26 +378,6 @@ def _turns(outcomes: Iterable[Outcome]) -> list[dict[str, list[Outcome]]]:
     for outcome in sorted(outcomes, key=lambda outcome: _number(outcome.candidate.point)):
         turns.setdefault(outcome.turn, {}).setdefault(outcome.candidate.point, []).append(outcome)
     return [turns[key] for key in sorted(turns)]
-
-
-def _read(outcome: Outcome, objective: str) -> float:
-    assert outcome.result is not None
-    if objective == "score":
-        return outcome.result.composite
-    if objective in COSTS:
-        assert outcome.cost is not None
-        return outcome.cost(objective)
-    return outcome.result.scores[objective]
-
-
-def _by_image(runs: Iterable[Outcome]) -> dict[int, float]:
-    """The mean points of each image's questions; an image by a checksum of its name."""
-    sums: dict[int, list[float]] = {}
-    for outcome in runs:
-        for row in outcome.result.rows() if outcome.result else ():
-            image = zlib.crc32(str(row["image"]).encode()) & 0x7FFFFFFF
-            sums.setdefault(image, []).append(100.0 * row["score"])
-    return {image: sum(points) / len(points) for image, points in sorted(sums.items())}
 
 
 def _problem(message: str) -> PydanticCustomError:

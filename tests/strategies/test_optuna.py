@@ -165,6 +165,8 @@ def test_a_turn_in_which_all_failed_is_told_and_the_search_goes_on() -> None:
         ({"space": {"llm": {"kind": "categorical", "choices": ["a"]}}}, "compared as arms"),
         ({"storage": "sqlit:///a.db"}, "no storage 'sqlit'; did you mean 'sqlite'?"),
         ({"storage": "postgresql://me:hunter22@host/trials"}, "write user:$NAME@host"),
+        ({"storage": "postgresql://me:half/word@host/trials"}, "write user:$NAME@host"),
+        ({"storage": "mysql://host/trials?password=hunter22"}, "write user:$NAME@host"),
         ({"storage": "journl"}, "no storage 'journl'; did you mean 'journal'?"),
     ],
 )
