@@ -141,10 +141,14 @@ def replay(
       ablate replay eagle/rounds --repeat 2000 --noise 0.5
     """
     if repeat:
+        if round is not None:
+            raise UserError("--round is of one search, --repeat of many: leave out one of them")
         from ablate.commands import simulation
 
         simulation.show(study, overrides or [], strategy, over, repeat, noise, indifference, json)
         return
+    if noise is not None:
+        raise UserError("--noise is of results that are drawn: give --repeat N, too")
     from ablate.commands import replay as replaying
 
     replaying.show(study, overrides or [], strategy, over, round, json)

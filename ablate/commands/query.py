@@ -46,9 +46,12 @@ def ask(sql: str, home: Path) -> "pd.DataFrame":
                 _add_answers(base, key, file)
         base.execute("SET enable_external_access = false")
         try:
-            frame: pd.DataFrame = base.execute(sql).df()
+            answer = base.execute(sql)
+            frame: pd.DataFrame | None = None if answer is None else answer.df()
         except duckdb.Error as error:
             raise UserError(f"query: {' '.join(str(error).split())}") from None
+    if frame is None:
+        raise UserError("query: it asks for nothing, as `select count(*) from steps` does")
     return frame
 
 
@@ -71,6 +74,8 @@ def _add_answers(base: Any, key: str, file: Path) -> None:
 
 def _rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows as JSON has them: what is not there is null, what has no JSON is text."""
-    text = frame.to_json(orient="records", default_handler=str, double_precision=15)
+    text = frame.to_json(
+        orient="records", date_format="iso", default_handler=str, double_precision=15
+    )
     rows: list[dict[str, Any]] = json.loads(text)
     return rows

@@ -132,7 +132,8 @@ def _number(text: str, most: float = math.inf) -> float:
     except ValueError:
         raise UserError(f"'{text}' is no number") from None
     if not (0.0 <= value <= most and math.isfinite(value)):
-        raise UserError(f"{text} is not from 0 to {most:g}" if most < math.inf else f"{text} hours")
+        valid = f"from 0 to {most:g}" if most < math.inf else "0 or more"
+        raise UserError(f"{text} is not {valid}")
     return value
 
 

@@ -84,6 +84,7 @@ def test_parquet_is_the_same_frame(home: Path, tmp_path: Path) -> None:
 def test_a_mistake_is_a_line_and_nothing_beyond_the_home_is_reached(home: Path) -> None:
     for sql, said in {
         "selec x": "syntax error",
+        " -- ": "it asks for nothing",
         "select scor from cells": 'Referenced column "scor" not found',
         "select * from read_csv('/etc/hosts')": "disabled by configuration",
         f"copy steps to '{home}/out.csv'": "disabled by configuration",
@@ -92,6 +93,11 @@ def test_a_mistake_is_a_line_and_nothing_beyond_the_home_is_reached(home: Path) 
         assert (code, out, len(err.splitlines())) == (2, "", 1)
         assert said in err
     assert not (home / "out.csv").exists()
+
+
+def test_a_time_is_written_as_a_time(own_home: Path) -> None:
+    [row] = rows("select to_timestamp(1.5) at time zone 'UTC' t, date '2024-02-03' d")
+    assert row == {"t": "1970-01-01T00:00:01.500", "d": "2024-02-03T00:00:00.000"}
 
 
 def test_an_empty_home_has_empty_tables(own_home: Path) -> None:

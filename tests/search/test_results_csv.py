@@ -69,6 +69,12 @@ def test_other_columns_comments_and_blank_lines_are_left_alone(
     assert replay(read_csv(path, study)).path == [BASE, NAMES[2]]
 
 
+def test_hours_below_zero_are_told(study: Study, tmp_path: Path) -> None:
+    path = written(tmp_path, [[*row[:3], "-3"] for row in rows()])
+    with pytest.raises(UserError, match="line 2, column cost: -3 is not 0 or more"):
+        read_csv(path, study)
+
+
 LAST = 1 + len(rows())
 
 
