@@ -1,6 +1,7 @@
 """`ablate demo`: a local page on which two trained candidates are asked side by side."""
 
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -43,8 +44,13 @@ def serve(named: Sequence[str], overrides: Sequence[str], port: int, show: bool)
 
 
 def _run(line: Sequence[str]) -> None:
-    """A server until it ends, or this process is told to; it may wait for a browser, but not us."""
-    with terminable(), subprocess.Popen(line) as server:
+    """A server until it ends, or this process is told to; it may wait for a browser, but not us.
+
+    It is below a word that only who started it is told, for every user of a machine can reach its
+    loopback address. All users can read what a program is started with, but not its environment.
+    """
+    secret = {"STREAMLIT_SERVER_BASE_URL_PATH": secrets.token_hex(16)}
+    with terminable(), subprocess.Popen(line, env={**os.environ, **secret}) as server:
         try:
             server.wait()
         finally:
@@ -92,12 +98,10 @@ def _free(port: int) -> int:
 
 
 def _options(port: int, show: bool) -> list[str]:
-    """Of Streamlit: for this machine alone, below a word that only who started it is told, for
-    every user of a machine can reach its loopback address; nothing is reported to its makers."""
+    """Of Streamlit: for this machine alone; nothing is reported to its makers."""
     settings = {
         "server.address": HOST,
         "server.port": port,
-        "server.baseUrlPath": secrets.token_hex(16),
         "server.headless": not show,
         "server.fileWatcherType": "none",
         "server.maxUploadSize": MEGABYTES,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ablate.commands.output import columns, emit_json, note, say
 from ablate.commands.trained import Trained, trained_candidate
 from ablate.errors import UserError, nearest
+from ablate.files import atomic_file
 from ablate.printable import one_line
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ def show(
         raise UserError(f"{picture} exists; name another by --output")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"{picture}: a picture is .png, .pdf or .svg")
-    trained = [trained_candidate(map_, overrides) for map_ in named]
+    trained = [trained_candidate(candidate, overrides) for candidate in named]
     asked = Question(question, image) if image else _stored(trained[0], question)
     from ablate.reports.contribution_maps import contribution_maps
 
-    answers = [_explained(map_, asked) for map_ in trained]
-    contribution_maps(one_line(asked.words), answers).savefig(picture, dpi=120)
+    answers = [_explained(each, asked) for each in trained]
+    with atomic_file(picture) as draft:
+        drawn = contribution_maps(one_line(asked.words), answers)
+        drawn.savefig(draft, format=picture.suffix[1:], dpi=120)
     if as_json:
         emit_json(_as_data(trained, asked, answers, picture))
     else:

@@ -22,6 +22,7 @@ from ablate.data.notes import annotated
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.dialogue import Pixels
+from ablate.evaluate.turns import without_images
 from fusion_zoo import FeatureMap, at_least_fp32
 
 
@@ -31,8 +32,9 @@ def attribute(
     """By expert the (H,W) contributions to the log-probability of this `answer`: above zero where
     what is seen speaks for it, below where it speaks against.
 
-    `note`: what annotators say of the image, which stands behind it in the prompt. A base whose
-    blocks the fusion runs itself is left out. UserError for an empty answer.
+    The question is about the one image; `<image>` in it means none. `note`: what annotators say of
+    the image, which stands behind it in the prompt. A base whose blocks the fusion runs itself is
+    left out. UserError for an empty answer.
     """
     if not answer:
         raise UserError("the answer is empty: there is nothing to explain")
@@ -40,7 +42,7 @@ def attribute(
     if model.tiles.cuts:
         raise UserError("an answer of a model that cuts images into tiles cannot be explained yet")
     chat = Chat(subject.tokenizer)
-    asked = annotated(f"{IMAGE}\n{question}", iter([note]))
+    asked = annotated(f"{IMAGE}\n{without_images(question)}", iter([note]))
     talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     [tokens] = chat.encode([talk])
     batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])

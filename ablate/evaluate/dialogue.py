@@ -14,6 +14,7 @@ from ablate.data.dataset import Sample
 from ablate.data.notes import annotated
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.masking import Masking
+from ablate.evaluate.turns import without_images
 
 MAX_NEW_TOKENS = 512
 Pixels = npt.NDArray[np.uint8]
@@ -47,8 +48,8 @@ class Dialogue:
 
         UserError where the conversation is too long for the model: it is then as it was before.
         """
-        plain = words.replace(IMAGE, "image")
-        messages = [*self.messages, {"role": "user", "content": f"{self._before}{plain}"}]
+        turn = {"role": "user", "content": self._before + without_images(words)}
+        messages = [*self.messages, turn]
         [ids] = self._chat.prompts([messages])
         batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), [])])
         seen, sizes = cut_images(self._pictures, self._model.tiles)

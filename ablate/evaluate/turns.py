@@ -14,6 +14,11 @@ def with_images(text: str, count: int) -> str:
     return text
 
 
+def without_images(words: str) -> str:
+    """A user's words, who means no image by `<image>`."""
+    return words.replace(IMAGE, "image")
+
+
 def cut(text: str, stops: Sequence[str]) -> str:
     """The answer before the first of the stop texts, bare of white space around it."""
     text = text.strip()

@@ -173,7 +173,7 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
     use: Export, trained: Path, tmp_path: Path
 ) -> None:
     row = json.loads(next(trained.glob("store/evaluate/*sam*/answers.jsonl")).open().readline())
-    name, picture = f"{row['task']}/{row['id']}", tmp_path / "why.png"
+    name, picture = f"{row['task']}/{row['id']}", tmp_path / "new folder" / "why.png"
     told = use(
         *("explain", BOTH, name, "--output", str(picture), "--json"),
         *("--against", "micro/smoke:base"),
@@ -299,6 +299,24 @@ def test_what_a_page_cannot_be_of_is_a_line(use: Export, words: list[str], says:
     told = use("demo", *words)
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert says in told.err
+
+
+def test_the_word_in_the_address_of_a_page_is_in_no_command_line(
+    use: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which every user of a machine can read, unlike an environment."""
+    server = tmp_path / "server"
+    server.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/line\n'
+        f"echo $STREAMLIT_SERVER_BASE_URL_PATH > {tmp_path}/word\n"
+    )
+    server.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(server))
+    assert use("demo", BOTH, BASE).code == 0
+    line, word = ((tmp_path / name).read_text().strip() for name in ("line", "word"))
+    assert "--server.address=127.0.0.1" in line
+    assert len(word) == 32
+    assert word not in line
 
 
 def test_without_streamlit_the_page_says_what_to_install(

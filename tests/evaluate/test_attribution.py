@@ -126,6 +126,12 @@ def test_the_base_is_left_out_where_the_fusion_runs_its_blocks(candidate: Path) 
     assert len(maps) == 2
 
 
+def test_a_question_that_names_the_mark_of_images_means_no_image_by_it(candidate: Path) -> None:
+    made = subject(candidate)
+    maps, plain = (attribute(made, f"an {word}", pixels(), "a") for word in ("<image>", "image"))
+    assert all(torch.equal(maps[title], plain[title]) for title in TITLES)
+
+
 def test_an_empty_answer_cannot_be_explained(candidate: Path) -> None:
     with pytest.raises(UserError, match="nothing to explain"):
         attribute(subject(candidate), "how many things", pixels(), "")
