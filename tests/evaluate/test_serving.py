@@ -52,6 +52,7 @@ def test_a_server_gives_the_answers_that_the_model_itself_gives(step, vllm):
     assert len({answer for _, answer in answers(own)}) > 5
     assert theirs.pop("generated_by") == ["vLLM 0.0.fake"]
     assert len(vllm.asked) == ours["questions"]
+    assert max(len(asked["prompt_embeds"]) for asked in vllm.asked) < 20_000  # one's, not a batch's
     assert theirs["scores"] == ours["scores"]
     assert sorted(path.name for path in served.work.iterdir()) == ["answers.jsonl", "data.json"]
     assert "--dtype float32" in (vllm.root / "words").read_text()
@@ -123,11 +124,13 @@ def test_a_command_that_is_not_there_is_named():
         find_version(["no-vllm"])
 
 
-def test_a_server_ends_with_its_worker_even_by_kill_9():
+def test_a_server_ends_with_its_worker_even_by_kill_9(tmp_path):
+    private = tmp_path / "private"
+    private.mkdir()
     command = ["sh", "-c", "sleep 1000 & echo ready; wait"]
     worker = f"""
 import subprocess, sys
-words = [sys.executable, "-I", {guard.__file__!r}, *{command!r}]
+words = [sys.executable, "-I", {guard.__file__!r}, {str(private)!r}, *{command!r}]
 subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True).wait()
 """
     with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE) as process:
@@ -135,6 +138,7 @@ subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True).wait()
         assert process.stdout.readline() == b"ready\n"
         os.kill(process.pid, signal.SIGKILL)
         assert process.stdout.read() == b""  # ends once none of them has it open any more
+    assert not private.exists()
 
 
 def test_a_model_that_vllm_does_not_know_answers_by_itself_and_says_so(step, candidate, capsys):

@@ -68,7 +68,7 @@ class Server:
         if most <= 0:
             return []
         file = io.BytesIO()
-        torch.save(prompt, file)
+        torch.save(prompt.clone(), file)  # of a part of a tensor it would write the whole
         asked = {
             "model": MODEL,
             "prompt_embeds": base64.b64encode(file.getvalue()).decode("ascii"),
@@ -161,7 +161,7 @@ def serve(command: Sequence[str], folder: Path, context: int, device: str) -> It
         words += ["--generation-config", "vllm", "--max-model-len", str(context)]
         with log.open("wb") as written:
             process = subprocess.Popen(
-                [sys.executable, "-I", guard.__file__, *words, *_for_device(device)],
+                [sys.executable, "-I", guard.__file__, private, *words, *_for_device(device)],
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=subprocess.STDOUT,
