@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.commands import report as reporting
 from ablate.commands.options import DEFAULT_STUDY
-from ablate.commands.output import columns, emit_json, on_terminal
+from ablate.commands.output import columns, emit_json, folded, on_terminal
 from ablate.config.study import load_study, study_names
 from ablate.errors import UserError
 from ablate.printable import one_line
@@ -90,10 +90,12 @@ def as_text(comparison: "Comparison", most: int) -> str:
         f"B: {one_line(comparison.b.name)} ({comparison.of_b.name})",
         reporting.shown(comparison.settings(), form, "Settings that differ").rstrip(),
         reporting.shown(comparison.benchmarks(), form, "Scores, difference B minus A").rstrip(),
-        f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
-        f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
-        "not, and is of these runs: training noise is not in it.",
-        *map(one_line, comparison.notes),
+        folded(
+            f"Of {flips.asked:,} questions B fixes {len(flips.fixed):,} and breaks "
+            f"{len(flips.broken):,}. p is corrected over the benchmarks (Holm); McNemar's is "
+            "not, and is of these runs: training noise is not in it."
+        ),
+        *(folded(one_line(remark)) for remark in comparison.notes),
     ]
     for word, rows in _flips(comparison, most).items():
         parts += [_answer(word, row) for row in rows]

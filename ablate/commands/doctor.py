@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ablate.catalog import launchers
 from ablate.catalog.step_kinds import DRIVER
-from ablate.commands.output import columns, emit_json, note, say
+from ablate.commands.output import columns, emit_json, folded, note, say
 from ablate.commands.study_status import survey
 from ablate.config import clusters
 from ablate.config.distribution import NAME, shadows, strangers
@@ -63,7 +63,7 @@ def show(
         say(columns(["CHECK", "", "FOUND"], [(f.check, f.status, f.found) for f in findings]))
         for finding in findings:
             if finding.remedy:
-                say(f"\n{finding.check}: {finding.remedy}")
+                say(folded(f"\n{finding.check}: {finding.remedy}"))
     return int(any(finding.status == "problem" for finding in findings))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ablate.commands.output import columns, emit_json, say
+from ablate.commands.output import columns, emit_json, folded, say
 from ablate.commands.replay import explored_by, in_hours
 from ablate.commands.simulation import cells, drawn, figures, heads
 from ablate.config.study import load_study
@@ -65,7 +65,7 @@ def show(
     if as_json:
         emit_json(data)
     else:
-        say(as_text(data, everything, untried))
+        say(folded(as_text(data, everything, untried)))
 
 
 def _origin(given: float | None, measured: float | None) -> str:

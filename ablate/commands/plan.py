@@ -11,7 +11,7 @@ from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import missing, rows
 from ablate.catalog.step_kinds import ANNOTATE, REFERENCE
 from ablate.commands.cost_estimate import CostEstimate
-from ablate.commands.output import columns, emit_json, say
+from ablate.commands.output import columns, emit_json, folded, say
 from ablate.commands.study_status import StudyStatus, read_status
 from ablate.config.published_rows import published_rows
 from ablate.config.study import Study
@@ -67,7 +67,7 @@ def show(plan: StudyPlan, as_json: bool) -> None:
     if as_json:
         emit_json(plan.to_json())
     else:
-        say(plan.to_text())
+        say(folded(plan.to_text()))
 
 
 def as_data(status: StudyStatus, bill: CostEstimate) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate import proxies
 from ablate.commands.making import make
-from ablate.commands.output import columns, emit_json, say
+from ablate.commands.output import columns, emit_json, folded, say
 from ablate.config.study import Study, load_study
 from ablate.errors import UserError
 from ablate.files import home
@@ -60,7 +60,7 @@ def show(name: str, overrides: Sequence[str], small: str | None, as_json: bool) 
     if as_json:
         emit_json(_as_data(findings))
     else:
-        say(_as_text(findings))
+        say(folded(_as_text(findings)))
 
 
 def _scores(study: "StudyResult") -> dict[tuple[str, ...], float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate import strategies
-from ablate.commands.output import columns, emit_json, say
+from ablate.commands.output import columns, emit_json, folded, say
 from ablate.config.study import Study, load_study
 from ablate.design import Candidate
 from ablate.files import home
@@ -35,7 +35,7 @@ def show(
     if as_json:
         emit_json(as_data(study, replayed))
     else:
-        say(as_text(study, replayed))
+        say(folded(as_text(study, replayed)))
 
 
 def explored_by(strategy: str, study: Study, name: str, overrides: Sequence[str]) -> Study:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from ablate import strategies
-from ablate.commands.output import columns, emit_json, say
+from ablate.commands.output import columns, emit_json, folded, say
 from ablate.commands.replay import explored_by, in_hours, table_of
 from ablate.config.study import Study, load_study
 from ablate.errors import UserError
@@ -43,7 +43,7 @@ def show(
     if as_json:
         emit_json(as_data(study, noisy, simulations, indifference))
     else:
-        say(as_text(study, noisy, simulations, indifference))
+        say(folded(as_text(study, noisy, simulations, indifference)))
 
 
 def _fitting(study: Study, name: str, overrides: Sequence[str]) -> Iterator[Study]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ablate.commands.drivers_and_jobs import ClusterJobs, QueuePoller, at_hand
-from ablate.commands.output import emit_json, on_terminal, say
+from ablate.commands.output import emit_json, folded, on_terminal, say
 from ablate.commands.status_text import again, as_text, starting_jobs
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import load_study
@@ -30,7 +30,7 @@ def show(name: str, overrides: Sequence[str], as_json: bool) -> None:
     if as_json:
         emit_json(as_data(status, work))
     else:
-        say(as_text(status, work, again(name, overrides, study)))
+        say(folded(as_text(status, work, again(name, overrides, study))))
 
 
 def watch(name: str, overrides: Sequence[str], as_json: bool) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from in_process import ablate
 
-from ablate.commands.output import columns
+from ablate.commands.output import columns, folded
 from ablate.printable import one_line, printable, printable_json
 from ablate.reports import terminal
 
@@ -107,6 +107,39 @@ def test_a_hostile_title_and_arm_reach_no_terminal_raw(tmp_path: Path) -> None:
         assert "owned" in said.out
         assert not set("\x1b\x07\u202e") & set(said.out + said.err), words
         assert "\nmicro: 12 of 12 done" not in said.out
+
+
+@pytest.mark.parametrize("words", [("list", "connectors"), ("plan",)])
+def test_columns_fit_a_terminal_and_lose_no_word(tmp_path: Path, words: tuple[str, ...]) -> None:
+    piped, narrow = ablate(*words).out, on_terminal(80, tmp_path, *words)
+    assert max(map(len, piped.splitlines())) > 100
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert sorted("".join(narrow.split())) == sorted("".join(piped.split()))
+
+
+def test_a_name_is_broken_last_and_between_its_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablate.commands.output.terminal_width", lambda: 40)
+    rows = [("clip-l14@448+convnext-xxl@1024.concat", "some words of a kind", 1)]
+    assert columns(("NAME", "WHAT", "N"), rows).splitlines() == [
+        "NAME                       WHAT        N",
+        "clip-l14@448+              some words  1",
+        "convnext-xxl@1024.concat   of a kind",
+    ]
+
+
+def test_lines_of_prose_go_on_before_a_word_and_under_their_indent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "  a path /as/long/as/it/is stays whole\n\nshort"
+    assert folded(text) == text
+    monkeypatch.setattr("ablate.commands.output.terminal_width", lambda: 20)
+    assert folded(text).splitlines() == [
+        "  a path",
+        "  /as/long/as/it/is",
+        "  stays whole",
+        "",
+        "short",
+    ]
 
 
 def test_a_log_is_raw_in_a_pipe_and_harmless_on_a_terminal(
