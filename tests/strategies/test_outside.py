@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import core_fakes
 import optuna
@@ -200,7 +201,7 @@ IMPORTS = "from pydantic import PositiveInt\n"
 def test_a_strategy_with_a_mistake_is_one_line_that_names_package_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
 ) -> None:
-    module = f"broken_{abs(hash((old, new)))}"
+    module = f"broken_{crc32(f'{old} {new}'.encode())}"
     file = broken(tmp_path / "site", module, monkeypatch, (old, new))
     done = on_smoke("plan")
     assert done.code == 2
