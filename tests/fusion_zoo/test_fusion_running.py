@@ -117,6 +117,9 @@ def test_it_compiles_into_one_graph_with_the_same_results(name: str, backend: st
 
     In a process of its own: a compiler leaves threads behind, and then no test may fork.
     """
+    import torch._dynamo.backends.debugging
+    import torch._inductor.compile_fx  # noqa: F401  # once, before a fork, not in each process
+
     assert codes([forked(partial(compile_and_compare, name, backend))]) == [0]
 
 
