@@ -3,6 +3,7 @@
 Where CI is set, a test that skips fails: what it needs is missing. Only a GPU may be.
 """
 
+import atexit
 import gc
 import os
 import shutil
@@ -43,6 +44,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ABLATE_HOME", str(home))
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     return home
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: until the end no search for garbage looks through it again."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,6 +29,7 @@ def ablate(*words: str) -> Answer:
     out, err = io.StringIO(), io.StringIO()
     with (
         patch.object(sys, "argv", ["ablate", *words]),
+        patch.object(gc, "freeze", lambda: None),  # the process goes on, unlike that of a command
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -36,8 +37,6 @@ def ablate(*words: str) -> Answer:
             main()
         except SystemExit as ended:
             return Answer(int(ended.code or 0), out.getvalue(), err.getvalue())
-        finally:
-            gc.unfreeze()  # the process goes on, unlike that of a command
     raise AssertionError("a command ends with an exit code")
 
 
