@@ -11,7 +11,6 @@ from checkpoint_toys import REPOSITORY, TEXT, eva02_state, internvit_state, sam_
 from encoder_toys import CLIP, EVA02_DET, INTERNVIT, SAM, SAM_SHORT, SIGLIP, find
 from references import eva02_detector, internvit
 from safetensors.torch import load_file, save_file
-from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
@@ -32,6 +31,7 @@ from ablate.catalog import encoders as registry
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
+from ablate.encoders.networks import ConvNeXt
 from ablate.encoders.published import translated
 
 

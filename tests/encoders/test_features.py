@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from timm.models.convnext import ConvNeXt
-from timm.models.eva import Eva
 from torch import Tensor, nn
 from transformers import (
     CLIPVisionConfig,
@@ -23,6 +21,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 from ablate.catalog import encoders as registry
 from ablate.encoders.base import Encoder
 from ablate.encoders.build import build_encoder
+from ablate.encoders.networks import ConvNeXt, Eva
 from ablate.errors import UserError
 
 

@@ -18,7 +18,6 @@ from hub_toys import ToyHub
 from PIL import Image
 from published_toys import shard
 from safetensors.torch import save_file
-from timm.models.convnext import ConvNeXt
 from transformers import (
     AutoTokenizer,
     CLIPConfig,
@@ -41,6 +40,7 @@ from ablate.catalog.llms import LlmSpec
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.config.study import load_study
 from ablate.data.chat import Chat
+from ablate.encoders.networks import ConvNeXt
 
 SMALL = {
     "hidden_size": 32,
