@@ -158,10 +158,9 @@ def test_stopped_at_random_moments_the_chain_of_shares_ends_the_same(
     calm = Job(whole, tmp_path / "calm", tasks, infra).done()
     first = Job(part, tmp_path / "stopped", tasks, infra)
     second = Job(whole, tmp_path / "stopped", tasks, infra)
-    for job, moments in ((first, (25, 47)), (second, (13, 31))):
-        for moment in moments:
-            victim = Signal(tmp_path / "kept", moment % tasks, moment)
-            assert job.with_(prepare=victim).run().status == "lost"
+    for job, moment in ((first, 25), (second, 31)):
+        victim = Signal(tmp_path / "kept", moment % tasks, moment)
+        assert job.with_(prepare=victim).run().status == "lost"
         job.done()
     record = json.loads((second.artifact / "record.json").read_text())
     assert record["result"]["taken_over"] == 8
