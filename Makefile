@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPREAD := -n logical --maxprocesses 4 --dist loadfile
 PINNED := install --quiet --no-compile --constraint constraints.txt --build-constraint constraints.txt
+export PYTHONDONTWRITEBYTECODE :=  # else each process of the tests compiles all of ablate anew
 MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
 
 .PHONY: demo docs test test-all test-long test-cluster test-deepspeed check bench pins clean
