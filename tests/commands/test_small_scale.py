@@ -32,7 +32,7 @@ def test_own_data_takes_a_line(tmp_path: Path) -> None:
 def test_a_real_language_model_is_trained_asked_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = ablate("run", "small/smoke", *SHORT)
+    done = ablate("run", "small/smoke", *SHORT, "--backend", "inline")
     assert done.code == 0, done.err
     table = json.loads(ablate("table", "small/smoke", *SHORT, "--json").out)
     [row] = table["rows"]
