@@ -57,6 +57,9 @@ from ablate.train.sharing import SHARINGS, Sharing
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
+Table = list[dict[str, Any]]
+"""As `parameter_table` makes it."""
+
 
 def train(ctx: "StepContext") -> dict[str, Any]:
     """Train a stage and leave its parts and `parameters.json` in `ctx.work`.
@@ -77,11 +80,7 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     objective: Objective = OBJECTIVES.build(**plan.objective)
     states = ctx.work / checkpoint.FOLDER
     step = ctx.world.agree(checkpoint.step_of(states))
-    if sharing.leader_reads and not ctx.world.leads:
-        model = blank_model(ctx.spec)  # the leader will send its share
-    else:
-        held = plan.rates.keys() - plan.adapters.keys() if step else ()
-        model = starting_model(ctx.spec, ctx.parents, held)
+    model = _model(ctx, plan, sharing, resumed=bool(step))
     reference = starting_model(ctx.spec, ctx.parents) if objective.of_pairs else None
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
@@ -120,19 +119,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         for row in parameter_table(model, labels)
     ]
     _show(table)
-    if not any(row["trainable"] for row in table):
-        raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
-    if plan.warm_projector and not list(model.projector.parameters()):
-        fusion = model.spec.fusion["name"]
-        raise UserError(f"warm_projector: with {fusion} no projector learns; leave it at 0")
-    figures = {  # before anything is trained: a plug-in may fail to say one of them
-        "weights": _published(model.spec),
-        "parameters": sum(sizes.values()),
-        "trainable": sum(row["trainable"] for row in table),
-        "visual_tokens": round(batches.data.visual_tokens),
-        "vision_flops": round(batches.data.views * _flops_of_view(model)),
-        "fusion_notes": model.mixture.fusion.notes(),
-    }
+    _require_learning(plan, model, table)
+    # Before anything is trained: a plug-in may fail to say one of them.
+    figures = _figures(model, batches.data, table)
     kept = _kept(ctx, plan, model)
     use_features(ctx, plan, model.mixture, batches.data, whole)
     if ctx.infra.get("compile"):  # not before: features are kept for others, too
@@ -156,18 +145,44 @@ def train(ctx: "StepContext") -> dict[str, Any]:
         shutil.rmtree(states, ignore_errors=True)
         if plan.share == 1:
             shutil.rmtree(ctx.prefix, ignore_errors=True)
+    bad = {name: part.budget for name, part in batches.data.parts.items() if part.budget.bad}
     return {
         "steps": steps,
         "samples": steps * plan.batch_size,
         "loss": module.metrics["loss"],
         "seconds_training": seconds,
-        "bad_rows": {
-            name: part.budget.to_json()
-            for name, part in batches.data.parts.items()
-            if part.budget.bad
-        },
+        "bad_rows": {name: budget.to_json() for name, budget in bad.items()},
         **figures,
         **taken,
+    }
+
+
+def _model(ctx: "StepContext", plan: Plan, sharing: Sharing, *, resumed: bool) -> Mllm:
+    """The model as the stage begins with it; `resumed`: without the weights that its state has."""
+    if sharing.leader_reads and not ctx.world.leads:
+        return blank_model(ctx.spec)  # the leader will send its share
+    held = plan.rates.keys() - plan.adapters.keys() if resumed else ()
+    return starting_model(ctx.spec, ctx.parents, held)
+
+
+def _require_learning(plan: Plan, model: Mllm, table: Table) -> None:
+    """UserError unless something learns, and the projector where it is to be warmed up."""
+    if not any(row["trainable"] for row in table):
+        raise UserError(f"nothing learns: no parameters in {', '.join(plan.train)}")
+    if plan.warm_projector and not list(model.projector.parameters()):
+        fusion = model.spec.fusion["name"]
+        raise UserError(f"warm_projector: with {fusion} no projector learns; leave it at 0")
+
+
+def _figures(model: Mllm, data: Conversations, table: Table) -> dict[str, Any]:
+    """What the step's record says of the model."""
+    return {
+        "weights": _published(model.spec),
+        "parameters": sum(row["parameters"] for row in table),
+        "trainable": sum(row["trainable"] for row in table),
+        "visual_tokens": round(data.visual_tokens),
+        "vision_flops": round(data.views * _flops_of_view(model)),
+        "fusion_notes": model.mixture.fusion.notes(),
     }
 
 
@@ -306,7 +321,7 @@ def _kept(ctx: "StepContext", plan: Plan, model: Mllm) -> list[str]:
     return [part for part in model.parts if part in changed]
 
 
-def _show(table: list[dict[str, Any]]) -> None:
+def _show(table: Table) -> None:
     for row in table:
         state = f"{row['trainable']:,} trained" if row["trainable"] else "frozen"
         state += f" ({row['adapter']})" if "adapter" in row else ""
