@@ -116,3 +116,14 @@ def test_no_such_repository_or_file_is_one_line(server: Server, tmp_path: Path) 
         download.repository("nobody/nothing")
     with pytest.raises(UserError, match=r"^someone/model on the hub holds no x\.bin$"):
         download.repository("someone/model").download("x.bin", tmp_path)
+
+
+def test_a_repository_for_those_who_asked_says_where_to_ask() -> None:
+    from huggingface_hub.errors import GatedRepoError
+
+    refused = GatedRepoError.__new__(GatedRepoError)
+    with (
+        pytest.raises(UserError, match=r"ask at https://huggingface\.co/a/b, then `hf auth login`"),
+        download.answered("a/b"),
+    ):
+        raise refused

@@ -391,14 +391,3 @@ def test_a_study_of_what_comes_with_ablate_needs_nothing(ablate: Any) -> None:
     answer = ablate("fetch", "micro/rounds")
     assert answer.code == 0
     assert answer.out == "micro/rounds needs nothing that does not come with ablate\n"
-
-
-def test_a_repository_for_those_who_asked_says_where_to_ask(toy_hub: ToyHub) -> None:
-    from huggingface_hub.errors import GatedRepoError
-
-    refused = GatedRepoError.__new__(GatedRepoError)
-    with (
-        pytest.raises(UserError, match=r"ask at https://huggingface\.co/a/b, then `hf auth login`"),
-        download.answered("a/b"),
-    ):
-        raise refused
