@@ -37,8 +37,9 @@ class QueryingTransformer(nn.Module):
         text: int = 0,
     ) -> None:
         super().__init__()
-        if min(queries, layers, every) < 1:
-            raise ValueError(f"queries, layers and every are at least 1: {queries, layers, every}")
+        if min(queries, width, layers, every) < 1:
+            given = queries, width, layers, every
+            raise ValueError(f"queries, inner, layers and every are at least 1: {given}")
         self.queries = nn.Parameter(torch.empty(queries, width).normal_(std=0.02))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.blocks = nn.ModuleList(

@@ -39,6 +39,8 @@ class MeqFormer(Connector):
         super().__init__(segments, grids, width)
         if not self.segments:
             raise ValueError("the fusion makes no tokens for it")
+        if inner < 1:
+            raise ValueError(f"inner is at least 1: {inner}")
         self.asks_instruction = instruction
         self.num_tokens = queries * len(self.segments)
         self.enter = nn.ModuleList(nn.Linear(segment.channels, inner) for segment in self.segments)

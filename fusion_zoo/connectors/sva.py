@@ -39,7 +39,7 @@ class Sva(Connector):
         super().__init__(segments, grids, width)
         if not self.segments:
             raise ValueError("the fusion makes no tokens for it")
-        if side < 0 or depth < 1 or heads < 1 or inner % heads:
+        if side < 0 or min(depth, heads, inner) < 1 or inner % heads:
             raise ValueError(f"side {side}, depth {depth}, {heads} heads of a width of {inner}")
         given = [require_grid(*pair) for pair in zip(self.segments, self.grids, strict=True)]
         rows, columns = self.grid = (side, side) if side else given[0]

@@ -43,6 +43,8 @@ class TokenPacker(Connector):
             raise ValueError(f"segments on different grids: {[self.given, *others]}")
         if size < 1 or rows % size or columns % size:
             raise ValueError(f"the size {size} does not divide a grid of {rows}x{columns}")
+        if inner < 1:
+            raise ValueError(f"inner is at least 1: {inner}")
         self.size = size
         self.grid = (rows // size, columns // size)
         self.num_tokens = self.grid[0] * self.grid[1]
