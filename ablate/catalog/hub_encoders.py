@@ -8,12 +8,13 @@ them: the architecture is one that the installed transformers has. Imports no to
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ablate.catalog import weights as hub
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
+from ablate.catalog.hub_config import read_config, whole_number
 from ablate.errors import UserError, nearest
-from ablate.files import read_json, sha256_files
+from ablate.files import sha256_files
 
 PREFIX = "hf:"
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
@@ -55,18 +56,19 @@ def resolve(title: str) -> EncoderSpec:
     name, size = (name, size) if at else (size, "")
     if at and not size.isdecimal():
         raise UserError(f"encoder '{title}': a resolution is a number, as in '{PREFIX}{name}@384'")
-    config = _config(title, name)
+    path, config = _config(title, name)
     kind = config["model_type"]
     values = {**TYPES[kind], **config}
-    patch = 32 if "hidden_sizes" in values else _side(values["patch_size"])
-    native = _side(values["image_size"])
+    stages = "hidden_sizes" in values
+    patch = 32 if stages else whole_number(path, values, "patch_size")
+    native = whole_number(path, values, "image_size")
     mean, std = _norm(title, name, kind)
     spec = EncoderSpec(
         name=PREFIX + name,
         family="hf",
         resolution=native,
         patch=patch,
-        width=values["hidden_sizes"][-1] if "hidden_sizes" in values else values["hidden_size"],
+        width=whole_number(path, values, "hidden_sizes" if stages else "hidden_size", at=-1),
         mean=mean,
         std=std,
         architecture=_architecture(values),
@@ -96,8 +98,8 @@ def _find(name: str, file: str) -> Path | None:
     return path if (path := Path(name).expanduser() / file).is_file() else None
 
 
-def _config(title: str, name: str) -> dict[str, Any]:
-    """The configuration of the vision tower."""
+def _config(title: str, name: str) -> tuple[Path, dict[str, Any]]:
+    """The configuration of the vision tower, and its file."""
     path = _find(name, "config.json")
     if path is None:
         remedy = "; `ablate fetch STUDY` gets it" * bool(hub.REPOSITORY.fullmatch(name))
@@ -105,25 +107,15 @@ def _config(title: str, name: str) -> dict[str, Any]:
             f"encoder '{title}': no config.json of '{name}', as a folder (its whole path) or as a "
             f"repository in {hub.weights_home()} or the hub's cache{remedy}"
         )
-    config = _json(path)
-    kind = config.get("model_type", "")
-    if "vision_config" in config:
+    config = read_config(path)
+    kind = str(config.get("model_type", ""))
+    if isinstance(config.get("vision_config"), dict):
         config = config["vision_config"]
-        kind = config.get("model_type") or f"{kind}_vision_model"
+        kind = str(config.get("model_type") or f"{kind}_vision_model")
     if kind not in TYPES:
         raise UserError(f"encoder '{title}': {path} is of no vision tower '{kind}'"
                         f"{nearest(kind, TYPES)}")  # fmt: skip
-    return {**config, "model_type": kind}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        config = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: is no mapping")
-    return config
+    return path, {**config, "model_type": kind}
 
 
 def _norm(title: str, name: str, kind: str) -> tuple[Any, Any]:
@@ -131,14 +123,19 @@ def _norm(title: str, name: str, kind: str) -> tuple[Any, Any]:
     if kind == "radio":  # it does that itself
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     path = _find(name, "preprocessor_config.json")
-    values = _json(path) if path else {}
+    values = read_config(path) if path else {}
     mean, std = values.get("image_mean"), values.get("image_std")
-    if not (isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) == 3):
+    if not (_of_three_numbers(mean) and _of_three_numbers(std)):
         raise UserError(
             f"encoder '{title}': no image_mean and image_std of three numbers in "
             f"{path or f'preprocessor_config.json of {name}, which is not here'}"
         )
     return tuple(mean), tuple(std)
+
+
+def _of_three_numbers(value: Any) -> TypeGuard[list[float]]:
+    numbers = value if isinstance(value, list) else []
+    return len(numbers) == 3 and all(type(number) in (int, float) for number in numbers)
 
 
 def _architecture(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +164,3 @@ def checksum(folder: Path) -> str | None:
     """One sha256 for all weights in a folder; None without any."""
     files = sorted(folder.glob("*.safetensors"))
     return sha256_files(files, folder) if files else None
-
-
-def _side(value: Any) -> int:
-    return int(value[0] if isinstance(value, list) else value)

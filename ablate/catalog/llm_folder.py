@@ -1,32 +1,10 @@
-"""What the files of a language model in Hugging Face's format say of it. Imports no torch."""
+"""The weights of a language model in a folder in Hugging Face's format. Imports no torch."""
 
-import json
-from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import read_json, sha256_files
-
-
-def read_config(file: Path) -> Mapping[str, Any]:
-    """Its configuration; UserError where that cannot be read."""
-    try:
-        config = read_json(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON: {error}") from None
-    return config if isinstance(config, dict) else {}
-
-
-def size(file: Path, config: Mapping[str, Any], key: str, default: int | None = None) -> int:
-    """A whole number above 0 that its configuration must say, where there is no default."""
-    value = config.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{file}: {key} must be a whole number above 0, got {json.dumps(value)}")
-    return value
+from ablate.files import sha256_files
 
 
 def checksum(folder: Path) -> str | None:

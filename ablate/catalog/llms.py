@@ -9,6 +9,7 @@ from typing import Any
 
 from ablate.catalog import gguf, llm_folder
 from ablate.catalog import weights as hub
+from ablate.catalog.hub_config import read_config, whole_number
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.errors import UserError, nearest
 from ablate.files import home
@@ -16,6 +17,7 @@ from ablate.home import Home
 
 CONTEXT = "max_position_embeddings"
 """What a configuration calls the tokens that its model can take."""
+LAYERS = "num_hidden_layers"
 
 
 @dataclass(frozen=True)
@@ -313,15 +315,15 @@ def resolve(name: str) -> LlmSpec:
             f"no llm '{name}', by name, as a folder, or as a repository in {hub.weights_home()} "
             f"or the hub's cache{nearest(name, choices)}{remedy}"
         )
-    folder, config = here.parent, llm_folder.read_config(here)
+    folder, config = here.parent, read_config(here)
     return LlmSpec(
         Path(name).name,
         "path",
         str(folder.absolute()),
-        llm_folder.size(here, config, "hidden_size"),
-        llm_folder.size(here, config, CONTEXT),
+        whole_number(here, config, "hidden_size"),
+        whole_number(here, config, CONTEXT),
         llm_folder.checksum(folder),
-        layers=llm_folder.size(here, config, "num_hidden_layers", default=0),
+        layers=whole_number(here, config, LAYERS) if config.get(LAYERS) is not None else 0,
         parameters=llm_folder.parameters(folder),
     )
 

@@ -164,6 +164,12 @@ def test_a_repository_is_found_where_fetch_puts_it(
             {"auto_map": {"AutoModel": "mine.Tower"}, "model_type": "mine"},
             r"no vision tower 'mine'",
         ),
+        ({"model_type": None, "vision_config": None}, "no vision tower 'None'"),
+        ({"hidden_size": None}, "hidden_size must be a whole number above 0, got null"),
+        ({"patch_size": 0}, "patch_size must be a whole number above 0, got 0"),
+        ({"patch_size": []}, r"patch_size must be a whole number above 0, got \[\]"),
+        ({"image_size": "large"}, 'image_size must be a whole number above 0, got "large"'),
+        ({"hidden_sizes": []}, r"hidden_sizes must be a whole number above 0, got \[\]"),
     ],
 )
 def test_what_is_no_tower_is_one_line(change: dict[str, Any], says: str, tmp_path: Path) -> None:
