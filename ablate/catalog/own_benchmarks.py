@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
-from pydantic_core import PydanticCustomError
 
 from ablate.catalog.data_fingerprint import digest
 from ablate.catalog.metric_readers import READERS
 from ablate.errors import nearest
 from ablate.files import sha256_json
-from ablate.parsing.validation import Fields
+from ablate.parsing.validation import Fields, mistake
 
 
 class OwnMetric(NamedTuple):
@@ -65,8 +64,8 @@ class OwnBenchmark(Fields):
     def _known_metric(cls, metric: str) -> str:
         others = [name for name in READERS.names() if READERS.plug_in(name)]
         if metric not in METRICS and metric not in others:
-            message = f"no metric '{metric}' of one's own{nearest(metric, [*METRICS, *others])}"
-            raise PydanticCustomError("ours", "{said}", {"said": message})
+            hint = nearest(metric, [*METRICS, *others])
+            raise mistake(f"no metric '{metric}' of one's own{hint}")
         return metric
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 
 from ablate.catalog.adapters import ADAPTERS
 from ablate.catalog.sharing import SHARE_WEIGHTS
 from ablate.errors import UserError, nearest
+from ablate.parsing.validation import mistake
 
 
 def split(stage: Any) -> Any:
@@ -43,18 +43,18 @@ def _of_part(how: dict[str, Any], path: Sequence[str]) -> tuple[Any, dict[str, A
     """The rate of a part, and its adapter."""
     given = {name: options for name, options in how.items() if options is not None}
     if "lr" not in given:
-        raise _problem(path, "its lr is missing, as in {lr: 1.0e-4, lora: {rank: 16}}")
+        raise mistake("its lr is missing, as in {lr: 1.0e-4, lora: {rank: 16}}", *path)
     rate = given.pop("lr")
     if len(given) > 1:
-        raise _problem(path, f"one adapter a part is possible, not {' and '.join(sorted(given))}")
+        raise mistake(f"one adapter a part is possible, not {' and '.join(sorted(given))}", *path)
     for name, options in given.items():
         if name not in ADAPTERS.names():
             hint = nearest(name, [*ADAPTERS.names(), "lr"])
-            raise _problem([*path, name], f"no adapter '{name}'{hint}")
+            raise mistake(f"no adapter '{name}'{hint}", *path, name)
         if not isinstance(options, dict):
             options = _only_option(name, options)
         if not isinstance(options, dict):
-            raise _problem([*path, name], f"its options should be a dictionary, got {options!r}")
+            raise mistake(f"its options should be a dictionary, got {options!r}", *path, name)
         return rate, _filled({"name": name, **options}, [*path, name])
     return rate, None
 
@@ -76,11 +76,7 @@ def _filled(adapter: dict[str, Any], path: Sequence[str] = ()) -> dict[str, Any]
     try:
         return {"name": name, **ADAPTERS.filled(name, options)}
     except ValueError as error:
-        raise _problem(path, str(error)) from None
-
-
-def _problem(path: Sequence[str], message: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": message, "path": path})
+        raise mistake(str(error), *path) from None
 
 
 AdapterConfig = Annotated[dict[str, Any], AfterValidator(_filled)]

@@ -15,7 +15,6 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from ablate.catalog import step_kinds
 from ablate.catalog.parts import Part
@@ -23,7 +22,7 @@ from ablate.design import adapters
 from ablate.design.adapters import AdapterConfig
 from ablate.design.objective import DEFAULT, ObjectiveConfig
 from ablate.errors import nearest
-from ablate.parsing.validation import Fields, known
+from ablate.parsing.validation import Fields, known, mistake
 
 
 def _trained(value: Any) -> Any:
@@ -39,11 +38,9 @@ def _renamed(stage: Any) -> Any:
     if not isinstance(train, dict) or train.get("connector") is None:
         return stage
     if train.get("projector") is not None:
-        message = (
-            "connector is another word for projector; give one of the two (null takes one away)"
-        )
-        raise PydanticCustomError(
-            "ours", "{said}", {"said": message, "path": ["train", "connector"]}
+        raise mistake(
+            "connector is another word for projector; give one of the two (null takes one away)",
+            *("train", "connector"),
         )
     others = {part: how for part, how in train.items() if part != "connector"}
     return {**stage, "train": {**others, "projector": train["connector"]}}
@@ -108,18 +105,14 @@ class TrainingConfig(Fields):
     @model_validator(mode="after")
     def _one_length(self) -> "TrainingConfig":
         if (self.steps is None) == (self.epochs is None):
-            raise PydanticCustomError(
-                "length", "give steps or epochs, one of the two (null takes one away)"
-            )
+            raise mistake("give steps or epochs, one of the two (null takes one away)")
         if self.warm_projector and "projector" not in self.train:
-            raise PydanticCustomError("warm", "warm_projector needs a projector that trains")
+            raise mistake("warm_projector needs a projector that trains")
         if self.decay and self.schedule != "wsd":
-            raise PydanticCustomError("decay", "decay is of the schedule wsd (null takes it away)")
+            raise mistake("decay is of the schedule wsd (null takes it away)")
         for part in self.adapters.keys() - self.train.keys():
             message = f"an adapter needs a rate: {part}: {{lr: 1.0e-4, ...}} in train"
-            raise PydanticCustomError(
-                "ours", "{said}", {"said": message, "path": ["adapters", part]}
-            )
+            raise mistake(message, "adapters", part)
         return self
 
     @property
@@ -159,7 +152,7 @@ class StageConfig(TrainingConfig):
     @model_validator(mode="after")
     def _one_neighbour(self) -> "StageConfig":
         if self.after and self.before:
-            raise PydanticCustomError("stages", "give after or before, one of the two")
+            raise mistake("give after or before, one of the two")
         return self
 
 
@@ -191,7 +184,7 @@ class Recipe(Fields):
         for name, stage in written.items():
             if name not in fields and isinstance(stage, dict):
                 hint = f" (a stage of another name says its `kind`){nearest(name, fields)}"
-                raise _problem((name,), f"unknown key{hint}")
+                raise mistake(f"unknown key{hint}", name)
         return known(value, fields)
 
     @model_validator(mode="after")
@@ -200,15 +193,13 @@ class Recipe(Fields):
         for name in self.stages():
             kind = step_kinds.find(self.kind(name))
             if not kind.trains:
-                raise _problem((name,), f"'{kind.name}' is no kind of stage")
+                raise mistake(f"'{kind.name}' is no kind of stage", name)
             if kind.per_expert and whole:
                 message = "is of each expert alone, so it comes before what trains them together"
-                raise _problem((name,), message)
+                raise mistake(message, name)
             whole |= not kind.per_expert
         if not whole:
-            raise PydanticCustomError(
-                "stages", "there is no stage that trains a whole candidate, such as finetune"
-            )
+            raise mistake("there is no stage that trains a whole candidate, such as finetune")
         return self
 
     def kind(self, name: str) -> str:
@@ -244,17 +235,13 @@ def _check_named(name: str, kind: Any) -> None:
     """Raises an error unless a stage may have this name and be of this kind of step."""
     kinds = _kinds_of_stages()
     if kind not in kinds:
-        raise _problem((name, "kind"), f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}")
+        raise mistake(f"'{kind}' is no kind of stage{nearest(str(kind), kinds)}", name, "kind")
     if kind != name and name in (*step_kinds.names(), step_kinds.DRIVER):
         message = f"'{name}' is a kind of its own: give a stage of kind '{kind}' another name"
-        raise _problem((name, "kind"), message)
+        raise mistake(message, name, "kind")
     if not _NAME.fullmatch(name):
         message = "a stage's name is of letters, digits and _, such as second_tuning"
-        raise _problem((name,), message)
-
-
-def _problem(path: Sequence[str], message: str) -> PydanticCustomError:
-    return PydanticCustomError("stage", "{said}", {"said": message, "path": path})
+        raise mistake(message, name)
 
 
 def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
@@ -267,16 +254,16 @@ def _ordered(written: Mapping[str, StageConfig | None]) -> list[str]:
         if anchor is None:
             free += [name] if name not in _FIRST else []
         elif name in _FIRST:
-            raise _problem((name, side), f"'{name}' has a place of its own: {', '.join(_FIRST)}")
+            raise mistake(f"'{name}' has a place of its own: {', '.join(_FIRST)}", name, side)
         elif anchor not in written and anchor not in _FIRST:
             hint = nearest(anchor, {*written, *_FIRST} - {name})
-            raise _problem((name, side), f"there is no stage '{anchor}'{hint}")
+            raise mistake(f"there is no stage '{anchor}'{hint}", name, side)
         else:
             beside.setdefault((side, anchor), []).append(name)
 
     ordered = [stage for name in free for stage in _with_beside(name, beside)]
     if lost := [name for name in written if name not in ordered]:
-        raise _problem((lost[0],), f"stands beside itself, by way of {', '.join(lost)}")
+        raise mistake(f"stands beside itself, by way of {', '.join(lost)}", lost[0])
     return ordered
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import AfterValidator, BeforeValidator
-from pydantic_core import PydanticCustomError
 
 from ablate.errors import UserError
+from ablate.parsing.validation import mistake
 from fusion_zoo import Registry
 
 
@@ -25,7 +25,7 @@ def filled_by(fill: Callable[[dict[str, Any]], dict[str, Any]]) -> AfterValidato
         try:
             return fill(value)
         except (ValueError, UserError) as error:
-            raise PydanticCustomError("ours", "{said}", {"said": str(error)}) from None
+            raise mistake(str(error)) from None
 
     return AfterValidator(filled)
 

@@ -50,6 +50,12 @@ class Fields(BaseModel):
         return known(value, cls.model_fields)
 
 
+def mistake(message: str, *path: str) -> PydanticCustomError:
+    """The error of a validator in words that are shown as they are; `path`: of the field that it is
+    about, from the one that is validated."""
+    return PydanticCustomError("mistake", "{message}", {"message": message, "path": path})
+
+
 def known(value: Any, fields: Collection[str]) -> Any:
     """`value`; an error with the nearest of the `fields` where it is a mapping with another key."""
     for key in value if isinstance(value, dict) else ():
@@ -90,7 +96,7 @@ def _message(error: Any) -> str:
             return "is missing"
         case "seed":
             return f"{error['msg']}, got {shown}"
-        case "unknown_key" | "length" | "ours" | "warm" | "kind" | "stage" | "stages":
+        case "unknown_key" | "mistake" | "kind":
             return str(error["msg"])
         case "literal_error":
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"

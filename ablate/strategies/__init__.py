@@ -11,11 +11,12 @@ from inspect import isabstract
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
 import fusion_zoo
 from ablate.design import Design
 from ablate.errors import UserError
+from ablate.parsing.validation import mistake
 from ablate.strategies._decision import Choice as Choice
 from ablate.strategies._decision import Decision as Decision
 from ablate.strategies._decision import Look as Look
@@ -63,13 +64,11 @@ def parse(value: Any) -> Strategy:
     if not isinstance(value, dict):
         raise PydanticKnownError("dict_type")
     if "kind" not in value:
-        message = f"kind is missing; choose one of {', '.join(names())}"
-        raise PydanticCustomError("ours", "{said}", {"said": message})
+        raise mistake(f"kind is missing; choose one of {', '.join(names())}")
     try:
         strategy = find(str(value["kind"]))
     except UserError as error:
-        hint = {"key": "kind", "said": str(error)}
-        raise PydanticCustomError("ours", "{said}", hint) from None
+        raise mistake(str(error), "kind") from None
     return strategy.model_validate(value)
 
 

@@ -16,11 +16,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from ablate.errors import UserError, nearest
 from ablate.files import disk_cache
-from ablate.parsing.validation import Fields, Option
+from ablate.parsing.validation import Fields, Option, mistake
 from ablate.strategies._space import Point, Space
 
 if TYPE_CHECKING:
@@ -78,18 +77,14 @@ def _named(kind: str, known: Mapping[str, str]) -> Callable[[Any], Any]:
             return value
         options = {"name": value} if isinstance(value, str) else value
         if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-            raise _problem(f"give its name, as in {next(iter(known))}, got {value!r}")
+            raise mistake(f"give its name, as in {next(iter(known))}, got {value!r}")
         options = dict(options)
         name = options.pop("name")
         if name not in known:
-            raise _problem(f"no {kind} '{name}'{nearest(name, known)}")
+            raise mistake(f"no {kind} '{name}'{nearest(name, known)}")
         return {"name": name, "options": options}
 
     return read
-
-
-def _problem(message: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": message})
 
 
 SamplerConfig = Annotated[Named, BeforeValidator(_named("sampler", SAMPLERS))]

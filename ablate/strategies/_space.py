@@ -19,12 +19,12 @@ from pydantic import (
     Strict,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
 from ablate.design import Design, Names
 from ablate.errors import nearest
 from ablate.parsing.tree import located
-from ablate.parsing.validation import Fields
+from ablate.parsing.validation import Fields, mistake
 from ablate.strategies._interface import Context
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Subset(Range):
     def _possible(self) -> "Subset":
         most = len(self.of) if self.at_most is None else self.at_most
         if self.at_least > min(most, len(self.of)):
-            raise _problem(f"at_least is {self.at_least}, of {len(self.of)} at most {most} go in")
+            raise mistake(f"at_least is {self.at_least}, of {len(self.of)} at most {most} go in")
         return self
 
     def distributions(self, path: str) -> "Mapping[str, BaseDistribution]":
@@ -344,11 +344,11 @@ def _end(path: str, paths: Sequence[str]) -> str:
 
 def _check(low: float, high: float, log: bool, stepped: bool) -> None:
     if low > high:
-        raise _problem(f"low {low} is above high {high}")
+        raise mistake(f"low {low} is above high {high}")
     if log and low <= 0:
-        raise _problem(f"log needs a low above 0, got {low}")
+        raise mistake(f"log needs a low above 0, got {low}")
     if log and stepped:
-        raise _problem("give log or step, one of the two")
+        raise mistake("give log or step, one of the two")
 
 
 def _parsed(value: Any) -> Range:
@@ -360,13 +360,8 @@ def _parsed(value: Any) -> Range:
     kind = str(value.get("kind", ""))
     if kind not in KINDS:
         wrong = f"no kind of range '{kind}'" if kind else "kind is missing"
-        hint = {"key": "kind", "said": f"{wrong}{nearest(kind, KINDS)}"}
-        raise PydanticCustomError("ours", "{said}", hint)
+        raise mistake(f"{wrong}{nearest(kind, KINDS)}", "kind")
     return KINDS[kind].model_validate(value)
-
-
-def _problem(message: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": message})
 
 
 AnyRange = Annotated[Range, PlainValidator(_parsed)]

@@ -8,12 +8,11 @@ from itertools import groupby
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, PrivateAttr, Strict, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from ablate.design import Design
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.errors import UserError, nearest
-from ablate.parsing.validation import Seed
+from ablate.parsing.validation import Seed, mistake
 from ablate.strategies import (
     Choice,
     Context,
@@ -108,8 +107,9 @@ class Optuna(Strategy):
         written = dict.fromkeys(value) if isinstance(value, list) else value
         for name, way in written.items() if isinstance(written, dict) else ():
             if way is None:
-                message = f"'{name}' has no direction; write {name}: maximize or {name}: minimize"
-                raise PydanticCustomError("ours", "{said}", {"said": message})
+                raise mistake(
+                    f"'{name}' has no direction; write {name}: maximize or {name}: minimize"
+                )
         return value
 
     @model_validator(mode="after")
@@ -117,13 +117,13 @@ class Optuna(Strategy):
         """Budgets where there is a pruner, and only there, and one objective."""
         if (len(self._rungs) > 1) != (self.pruner is not None):
             has, lacks = ("budgets", "pruner") if self.pruner is None else ("a pruner", "budgets")
-            raise _problem(f"{has} without {lacks} would stop nothing: give both, or none")
+            raise mistake(f"{has} without {lacks} would stop nothing: give both, or none")
         if self.pruner and len(self.objectives) > 1:
-            raise _problem("a pruner reads one objective, here are several; leave one of both out")
+            raise mistake("a pruner reads one objective, here are several; leave one of both out")
         if self.pruner and "score" not in self.objectives:
-            raise _problem("a pruner reads the score on the way: make it the objective")
+            raise mistake("a pruner reads the score on the way: make it the objective")
         if self.sampler.name == "cmaes" and len(self.objectives) > 1:
-            raise _problem("cmaes takes one objective; choose nsgaii, nsgaiii, tpe or gp")
+            raise mistake("cmaes takes one objective; choose nsgaii, nsgaiii, tpe or gp")
         return self
 
     @property
@@ -378,7 +378,3 @@ def _turns(outcomes: Iterable[Outcome]) -> list[dict[str, list[Outcome]]]:
     for outcome in sorted(outcomes, key=lambda outcome: _number(outcome.candidate.point)):
         turns.setdefault(outcome.turn, {}).setdefault(outcome.candidate.point, []).append(outcome)
     return [turns[key] for key in sorted(turns)]
-
-
-def _problem(message: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": message})

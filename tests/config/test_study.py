@@ -97,6 +97,11 @@ def test_a_wrong_override_is_named_with_the_nearest_valid_value(override: str) -
     assert at_the_override or re.match(r"\S+/micro/\w+\.yaml:\d+: ", line)
 
 
+def test_a_stage_that_contradicts_itself_is_not_shown_whole() -> None:
+    with pytest.raises(UserError, match=r"decay is of the schedule wsd \(null takes it away\)$"):
+        load_study("micro/rounds", ["base.recipe.pretrain.decay=0.5"])
+
+
 def write(folder: Path, name: str, text: str) -> Path:
     path = folder / name
     path.write_text(text)

@@ -3,10 +3,9 @@
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, Strict, field_validator
-from pydantic_core import PydanticCustomError
 
 from ablate.config.infra import Infra
-from ablate.parsing.validation import Fields
+from ablate.parsing.validation import Fields, mistake
 
 NAME = "ray"
 MORE_MEMORY = "set infra.ray.memory_gb higher, or infra.num_workers lower"
@@ -37,8 +36,7 @@ class Ray(Fields):
     @classmethod
     def _of_a_dashboard(cls, address: str | None) -> str | None:
         if address is not None and not address.startswith(("http://", "https://")):
-            problem = {"said": f"should be the dashboard's, as http://head:8265, got '{address}'"}
-            raise PydanticCustomError("ours", "{said}", problem)
+            raise mistake(f"should be the dashboard's, as http://head:8265, got '{address}'")
         return address
 
 

@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, Strict, field_validator
-from pydantic_core import PydanticCustomError
 
 from ablate.config.infra import Infra
-from ablate.parsing.validation import Fields, Option
+from ablate.parsing.validation import Fields, Option, mistake
 
 NAME = "slurm"
 MORE_MEMORY = "set infra.slurm.mem higher, or infra.num_workers lower"
@@ -68,7 +67,7 @@ class Slurm(Fields):
             field = option if option in cls.model_fields else OURS.get(option)
             if field is not None:
                 problem = f"is a field of its own: {field}" if field else "is set by ablate itself"
-                raise PydanticCustomError("ours", "{said}", {"said": problem, "key": name})
+                raise mistake(problem, name)
             named[option] = value
         return named
 
