@@ -5,20 +5,15 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
-from pydantic_core import PydanticCustomError
 
 from ablate.catalog import published
 from ablate.catalog.published import Table
 from ablate.catalog.suites import Suite
 from ablate.errors import UserError, nearest
-from ablate.parsing.validation import Fields
+from ablate.parsing.validation import Fields, mistake
 
-SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
-"""Arguments of a model that would write a secret down."""
-
-
-def _refuse(message: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{said}", {"said": message})
+SECRET = re.compile(r"key|token(?!izer|s$)|secret|password", re.IGNORECASE)
+"""Arguments of a model that would write a secret down; not a tokenizer, nor a number of tokens."""
 
 
 def _words(value: Any) -> Any:
@@ -46,17 +41,17 @@ class Reference(Fields):
     @model_validator(mode="after")
     def _whole(self) -> "Reference":
         if (self.model is None) == (self.published is None):
-            raise _refuse("give it a model of lmms-eval, or published numbers: one of the two")
+            raise mistake("give it a model of lmms-eval, or published numbers: one of the two")
         if self.model is None and self.model_args:
-            raise _refuse("model_args are a model's")
+            raise mistake("model_args are a model's")
         if isinstance(self.published, dict) and not self.source:
-            raise _refuse("numbers need their source, in words or as an address")
+            raise mistake("numbers need their source, in words or as an address")
         for argument in filter(None, self.model_args.split(",")):
             name, equals, _ = argument.partition("=")
             if not equals:
-                raise _refuse(f"model_args are name=value, with commas between, got '{argument}'")
+                raise mistake(f"model_args are name=value, with commas between, got '{argument}'")
             if SECRET.search(name):
-                raise _refuse(
+                raise mistake(
                     f"model_args: '{name}' looks like a secret; leave it to the environment, such "
                     "as OPENAI_API_KEY"
                 )

@@ -98,6 +98,7 @@ MISTAKES = {
     '{"name": "a", "published": {"VQA": 500}, "source": "s"}': "VQA: a number in 0..100",
     '{"name": "a", "published": "nothing"}': "write it as TABLE/ROW",
     '{"name": "a", "model": "m", "model_args": "api_key=x"}': "looks like a secret",
+    '{"name": "a", "model": "m", "model_args": "hf_token=x"}': "looks like a secret",
     '{"name": "a", "model": "m", "model_args": "x"}': "model_args are name=value",
     '{"name": "a", "kind": "candidate", "model": "m"}': "reference",
 }
@@ -110,6 +111,12 @@ def test_a_mistake_is_one_line(written: str, tmp_path: Path) -> None:
     assert MISTAKES[written] in str(error.value)
     assert "references" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_and_a_number_of_tokens_are_no_secrets(tmp_path: Path) -> None:
+    arguments = "tokenizer=some/name,max_new_tokens=9"
+    path = study_file(tmp_path, {"name": "a", "model": "m", "model_args": arguments})
+    assert load_study(str(path)).references[0].model_args == arguments
 
 
 def test_a_blank_suite_is_no_question_for_models_of_others(tmp_path: Path) -> None:
