@@ -66,24 +66,7 @@ class Deformable(Fusion):
             self.offsets = nn.Linear(width, count * 2)
             self.weights = nn.Linear(width, count)
             self.output = nn.Linear(width, width)
-            self._initialise()
-
-    def _initialise(self) -> None:
-        """As published: heads look in different directions, points one step further each."""
-        for linear in (self.value, self.output):
-            nn.init.xavier_uniform_(linear.weight)
-        for linear in (self.offsets, self.weights):
-            nn.init.zeros_(linear.weight)
-        for linear in (self.value, self.weights, self.output):
-            nn.init.zeros_(linear.bias)
-        heads, _, points = self.samples
-        angles = 2 * pi * torch.arange(heads) / heads
-        unit = torch.stack([angles.cos(), angles.sin()], dim=-1)
-        unit = unit / unit.abs().amax(dim=-1, keepdim=True)
-        steps = torch.arange(1, points + 1)[:, None]
-        directions = (unit[:, None, None] * steps).expand(*self.samples, 2)
-        with torch.no_grad():
-            self.offsets.bias.copy_(directions.flatten())
+            start_as_published(self.value, self.offsets, self.weights, self.output, self.samples)
 
     def flops(self) -> int:
         (width, *_), *further = self.shapes
@@ -118,6 +101,33 @@ class Deformable(Fusion):
                 FeatureMap.from_tokens(values, grid), places, weights[:, :, :, number]
             )
         return [tokens + self.output(total.to(query.dtype))]
+
+
+def start_as_published(
+    value: nn.Linear,
+    offsets: nn.Linear,
+    weights: nn.Linear,
+    output: nn.Linear,
+    samples: tuple[int, int, int],
+) -> None:
+    """Heads look in different directions, points one step further each, on every map alike.
+
+    samples: M heads, maps, P points; `offsets` has two values, x and y, for each of them.
+    """
+    for linear in (value, output):
+        nn.init.xavier_uniform_(linear.weight)
+    for linear in (offsets, weights):
+        nn.init.zeros_(linear.weight)
+    for linear in (value, weights, output):
+        nn.init.zeros_(linear.bias)
+    heads, _, points = samples
+    angles = 2 * pi * torch.arange(heads) / heads
+    unit = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    unit = unit / unit.abs().amax(dim=-1, keepdim=True)
+    steps = torch.arange(1, points + 1)[:, None]
+    directions = (unit[:, None, None] * steps).expand(*samples, 2)
+    with torch.no_grad():
+        offsets.bias.copy_(directions.flatten())
 
 
 def cell_centres(grid: tuple[int, int], like: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ square, E width of the layers, M heads, P points, D width of the language model.
 """
 
 from collections.abc import Sequence
-from math import pi
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from fusion_zoo.connectors._interface import (
     require_grid,
     square_side,
 )
-from fusion_zoo.deformable import sample
+from fusion_zoo.deformable import sample, start_as_published
 
 
 class DAbstractor(EachSegment):
@@ -148,23 +147,8 @@ class DeformableAttention(nn.Module):
         self.weights = nn.Linear(width, heads * points)
         self.output = nn.Linear(width, width)
         self.samples = (heads, points)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """As published: heads look in different directions, points one step further each."""
-        for linear in (self.value, self.output):
-            nn.init.xavier_uniform_(linear.weight)
-        for linear in (self.offsets, self.weights):
-            nn.init.zeros_(linear.weight)
-        for linear in (self.value, self.weights, self.output):
-            nn.init.zeros_(linear.bias)
-        heads, points = self.samples
-        angles = 2 * pi * torch.arange(heads) / heads
-        unit = torch.stack([angles.cos(), angles.sin()], dim=-1)
-        unit = unit / unit.abs().amax(dim=-1, keepdim=True)
-        steps = torch.arange(1, points + 1)[:, None]
-        with torch.no_grad():
-            self.offsets.bias.copy_((unit[:, None] * steps).flatten())
+        layers = self.value, self.offsets, self.weights, self.output
+        start_as_published(*layers, (heads, 1, points))
 
     def flops(self, queries: int, tokens: int) -> int:
         width, (heads, points) = self.value.in_features, self.samples
