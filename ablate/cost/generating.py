@@ -6,11 +6,11 @@ from typing import Any
 import fusion_zoo
 from ablate.catalog import step_kinds
 from ablate.catalog.axes import INJECTION
+from ablate.catalog.hub_config import read_config
 from ablate.catalog.llms import LlmSpec
 from ablate.config.infra import Infra
 from ablate.cost.visual import fused
 from ablate.design import Candidate, llm_spec
-from ablate.files import read_json
 
 KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Language models, by transformers' `model_type`, that vLLM gives embeddings as they are."""
@@ -53,5 +53,5 @@ def remarks_on_generation(candidates: Iterable[Candidate], infra: Infra) -> list
 
 
 def _kind(spec: LlmSpec) -> str:
-    config = spec.config or read_json(spec.folder / "config.json")
-    return str(config["model_type"])
+    config = spec.config or read_config(spec.folder / "config.json")
+    return str(config.get("model_type"))
