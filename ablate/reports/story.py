@@ -125,11 +125,11 @@ NAMED = 4
 """Candidates that are named in a sentence."""
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], last: str = "and") -> str:
     """`a, b and c`; of many the first and how many more."""
     shown, rest = list(names[:NAMED]), len(names) - NAMED
     shown += [f"{rest} more"] if rest > 0 else []
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
 
 
 def _answer(study: StudyResult, best: CandidateResult) -> str:
@@ -192,7 +192,7 @@ def _tied(study: StudyResult, leaders: Sequence[CandidateResult]) -> str:
     added = [
         " + ".join(names_added) + score for names_added, score in zip(others, scores, strict=True)
     ]
-    return f"{' + '.join(common)} with {_listed(added)}, fused by {leaders[0].fusion},"
+    return f"{' + '.join(common)} with {_listed(added, 'or')}, fused by {leaders[0].fusion},"
 
 
 def _called(study: StudyResult, candidate: CandidateResult) -> str:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from reading import Page, pages, words
 
-from ablate.reports import formats, significance, tables
+from ablate.reports import formats, losses, significance, tables
 from ablate.reports.formats import number
 from ablate.reports.model import StudyResult, best_first
+from ablate.reports.pages.results import results
 from ablate.reports.site import build
 
 
@@ -89,6 +90,32 @@ def test_experts_stand_by_what_they_add_and_are_tinted_by_it(site: Path) -> None
         assert tint == (f"{name}-{shade:.0f}" if shade else "")
     legend = re.findall(r'<span class="[\w-]+">([+-]?\d+)</span>', text)
     assert legend == ["-80", "-60", "-40", "-20", "0", "+20", "+40", "+60", "+80"]
+
+
+def test_numbers_and_their_heading_are_on_one_side(site: Path) -> None:
+    for page in pages(site):
+        tables: list[list[list[bool]]] = []
+        for tag, values in page.tags:
+            if tag == "table":
+                tables.append([])
+            elif tag == "tr":
+                tables[-1].append([])
+            elif tag in ("td", "th"):
+                tables[-1][-1].append("num" in str(values.get("class")).split())
+        for heads, *rows in tables:
+            alike = [row for row in rows if len(row) == len(heads)]
+            assert len(alike) < len(rows) or alike == [heads] * len(rows), page.path.name
+
+
+def test_the_losses_say_how_many_of_the_candidates_are_drawn(
+    greedy: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = sum(losses.curve_of(candidate) is not None for candidate in greedy.candidates)
+    monkeypatch.setattr(losses, "LINES", 3)
+    caption = results(greedy, [])["losses_caption"]
+    assert caption.endswith(f". The base, and the 2 best of {drawn} candidates")
+    monkeypatch.setattr(losses, "LINES", drawn)
+    assert "candidates" not in results(greedy, [])["losses_caption"]
 
 
 def test_every_cell_s_interval_can_be_downloaded(site: Path, greedy: StudyResult) -> None:

@@ -179,7 +179,7 @@ def test_what_tied_mixtures_have_in_common_is_said_once() -> None:
     turn = RoundResult(2, tuple(grown), {"winner": "dinov2-micro@64"})
     told = story.tell(study("rounds", first, turn, known=True)).answer
     assert told.startswith(
-        "clip-micro@32 + sam-micro@128 with dinov2-micro@64 (60.0) and eva02-micro@128 (59.0), "
+        "clip-micro@32 + sam-micro@128 with dinov2-micro@64 (60.0) or eva02-micro@128 (59.0), "
         "fused by channel_concat, score highest, a tie: the highest of them "
     )
 

@@ -21,7 +21,7 @@ def experts(study: StudyResult) -> dict[str, Any]:
     """
     frame = contributions(study).sort_values("added", ascending=False, kind="stable")
     known = not frame.empty and bool(frame["added"].notna().any())
-    title = "What each expert adds, and its Shapley value or the bounds of it"
+    title = "What each expert adds, and its Shapley value or the bounds of it."
     below = covered(study.scoreboard)
     added = table(frame.drop(columns="wants"), "What each expert adds, in points", "experts", below)
     return {

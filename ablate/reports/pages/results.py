@@ -39,7 +39,7 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
         "references": table(references.references(study), references.CAPTION, "references"),
         "turns": [_turn(study, turn, frame, span) for turn in study.rounds],
         "losses": drawing(figures.losses(study), "losses", LOSSES) if _has_losses(study) else None,
-        "losses_caption": LOSSES,
+        "losses_caption": _losses_caption(study),
         "p_head": "p" if study.scoreboard.noise else "p, of this run",
         "downloads": downloads,
         "seeds": max(len(candidate.config["seeds"]) for candidate in study.candidates),
@@ -51,6 +51,13 @@ def results(study: StudyResult, downloads: Sequence[str]) -> dict[str, Any]:
 
 
 LOSSES = "Training loss of fine-tuning by step, smoothed: dashed the base, bold the best"
+
+
+def _losses_caption(study: StudyResult) -> str:
+    """What the figure shows, and of how many candidates where it has no line for each."""
+    known = sum(losses.curve_of(candidate) is not None for candidate in study.candidates)
+    few = f". The base, and the {losses.LINES - 1} best of {known} candidates"
+    return LOSSES + few * (known > losses.LINES)
 
 
 def _has_losses(study: StudyResult) -> bool:

@@ -11,9 +11,9 @@ SHADES = 4
 
 
 def tint_step(added: pd.Series) -> float:
-    """Points from one shade to the next: 1, 2 or 5 times a power of ten, for all to be told."""
+    """Points from one shade to the next, for all to be told: a round number."""
     most = max(float(added.abs().max()), 0.1) / SHADES
-    scales = (base * 10.0**power for power in range(-2, 3) for base in (1, 2, 5))
+    scales = (base * 10.0**power for power in range(-2, 3) for base in (1, 2, 2.5, 5))
     return next((scale for scale in scales if scale >= most), most)
 
 
