@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.catalog.noise_floors import COMPOSITE
-from ablate.commands.output import columns, emit_json, note, say
+from ablate.commands.output import columns, emit_json, folded, note, say
 from ablate.config.study import Study, load_study
 from ablate.errors import UserError
 from ablate.files import home, write_json
@@ -13,6 +13,12 @@ from ablate.store.artifacts import Store
 
 if TYPE_CHECKING:
     from ablate.stats.noise import Noise
+
+HEAD = "How far another seed moves the score of one run, in points (standard deviation):"
+LEGEND = (
+    "MOVES: as seen. NOISE: less what the flips of single answers explain, which may be all of it; "
+    "what intervals hold beside the choice of questions. DEGREES: of freedom."
+)
 
 
 def show(
@@ -31,7 +37,7 @@ def show(
         fields = {task: noise.to_json() for task, noise in floor.items()}
         emit_json({"study": study.name, "recipe": subject[0], "suite": subject[1], "noise": fields})
     else:
-        say(as_text(study, floor))
+        say(folded(as_text(study, floor)))
     if write:
         measurement = noise_floor.measurement(store.home, subject, about)
         if not measurement.candidates:
@@ -52,11 +58,12 @@ def as_text(study: Study, floor: Mapping[str, "Noise"]) -> str:
     rows = [
         (
             "mean" if task == COMPOSITE else titles.get(task, task),
+            f"{noise.crude**0.5:.1f}",
             f"{noise.deviation:.1f}",
             f"{noise.freedom:.0f}",
             noise.candidates,
         )
         for task, noise in floor.items()
     ]
-    head = "Points (standard deviation) by which another seed moves the score of one run:"
-    return f"{head}\n\n" + columns(("BENCHMARK", "POINTS", "DEGREES", "CANDIDATES"), rows)
+    table = columns(("BENCHMARK", "MOVES", "NOISE", "DEGREES", "CANDIDATES"), rows)
+    return f"{HEAD}\n\n{table}\n\n{LEGEND}"

@@ -45,6 +45,15 @@ def test_the_micro_recipe_has_a_measured_floor_of_every_benchmark(
     assert found[COMPOSITE]["freedom"] >= 8
 
 
+def test_it_tells_how_far_scores_moved_beside_what_answers_do_not_explain_of_it() -> None:
+    code, out, _ = ablate("noise", "micro/rounds")
+    assert code == 0
+    _, head, *rows = (line.split() for line in out.partition("\n\nMOVES")[0].splitlines() if line)
+    assert head[1:3] == ["MOVES", "NOISE"]
+    assert all(float(moves) > float(noise) for _, moves, noise, *_ in rows)
+    assert float({row[0]: row[1] for row in rows}["VQA"]) > 1.0
+
+
 def test_of_a_published_recipe_nobody_has_measured_it() -> None:
     code, out, _ = ablate("noise", "eagle/fusion")
     assert code == 0
