@@ -38,6 +38,8 @@ def show(
     """
     if picture.exists():
         raise UserError(f"{picture} exists; name another by --output")
+    if not picture.absolute().parent.is_dir():
+        raise UserError(f"{picture}: no folder {picture.absolute().parent}; make it first")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"{picture}: a picture is .png, .pdf or .svg")
     trained = [trained_candidate(candidate, overrides) for candidate in named]
