@@ -57,13 +57,14 @@ class Page:
 
 
 def _within(value: Any) -> Iterator[Any]:
-    """The value and all that mappings and lists in it hold."""
+    """The value and all that mappings and lists in it hold, but for their texts."""
     yield value
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            yield from _within(each)
+            if not isinstance(each, str):
+                yield from _within(each)
 
 
 def names() -> dict[str, str]:
