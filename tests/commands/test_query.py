@@ -85,7 +85,7 @@ def test_a_mistake_is_a_line_and_nothing_beyond_the_home_is_reached(home: Path) 
     for sql, said in {
         "": "nothing is asked",
         "selec x": "syntax error",
-        " -- ": "it asks for nothing",
+        " -- ": "nothing is asked",
         "select scor from cells": 'Referenced column "scor" not found',
         "select * from read_csv('/etc/hosts')": "disabled by configuration",
         f"copy steps to '{home}/out.csv'": "disabled by configuration",
