@@ -19,8 +19,9 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.metrics import count_unread, unread
 from ablate.errors import UserError
-from ablate.evaluate import adapter, score
+from ablate.evaluate import score
 from ablate.evaluate.metrics import reader
+from ablate.evaluate.serving import adapter as serving
 
 Say = Callable[[str, dict[str, Any]], str]
 
@@ -30,6 +31,7 @@ class Knows(lmms):
 
     is_simple = True
     batch_size = 4
+    generated_by = ""
 
     def __init__(self, say: Say) -> None:
         super().__init__()
@@ -103,8 +105,8 @@ def scored(step, monkeypatch: pytest.MonkeyPatch):
 
     def run(say: Say, suite: suites.Suite, work: str = "work", **more: Any):
         model = Knows(say)
-        monkeypatch.setattr(adapter, "AblateLMM", lambda *args, **options: model)
-        monkeypatch.setattr(adapter.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
+        monkeypatch.setattr(serving, "AblateLMM", lambda *args, **options: model)
+        monkeypatch.setattr(serving.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
         ctx = step(work=work)
         ctx.spec |= {"suite": suite.identity(), **more}
         result = score.evaluate(ctx)

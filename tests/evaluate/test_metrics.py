@@ -18,8 +18,9 @@ from overlay import overlay, run
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import metric_readers, suites
 from ablate.errors import UserError
-from ablate.evaluate import adapter, score
+from ablate.evaluate import score
 from ablate.evaluate.metrics import MetricReader, reader
+from ablate.evaluate.serving import adapter as serving
 from ablate.preflight.scorers import check_scorers
 
 FIRST_WORD = EXAMPLES["ablate/evaluate/metrics/first_word.py"]
@@ -80,6 +81,7 @@ class Says(lmms):
 
     is_simple = True
     batch_size = 4
+    generated_by = ""
 
     def __init__(self, said: tuple[str, ...]) -> None:
         super().__init__()
@@ -131,8 +133,8 @@ def test_another_package_s_benchmark_is_scored_by_its_metric(
     guest: Path, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ("stop", "give in", "entry", "")
-    monkeypatch.setattr(adapter, "AblateLMM", lambda *args, **options: Says(said))
-    monkeypatch.setattr(adapter.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
+    monkeypatch.setattr(serving, "AblateLMM", lambda *args, **options: Says(said))
+    monkeypatch.setattr(serving.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
     ctx = step()
     ctx.spec["suite"] = signs().identity()
     result = score.evaluate(ctx)

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.asks import Picture
 from ablate.evaluate.beginnings import Ids
 from ablate.evaluate.serving.server import AT_ONCE, Server, serve
+from ablate.model.mllm import Mllm
 
 if TYPE_CHECKING:
     from ablate.worker.context import StepContext
@@ -77,25 +78,27 @@ def adapter_of(ctx: "StepContext", answerer: Answerer, *, blank: bool) -> Iterat
         "blank": blank,
         "world": ctx.world,
     }
-    serves = ctx.infra.get("generate") == "vllm"
-    model = answerer.model
-    reason = serves and why_own(
-        model.spec.injection,
-        model.spec.fusion["name"],
-        model.llm.config.model_type,
-        injects=bool(model.mixture.fusion.injects),
-    )
-    if reason:
-        print(f"infra.generate: our own generation: {reason}", file=sys.stderr)
-    if not serves or reason:
+    if ctx.infra.get("generate") != "vllm":
         yield AblateLMM(answerer, **options)
-        return
+    elif reason := _why_own(answerer.model):
+        print(f"infra.generate: our own generation: {reason}", file=sys.stderr)
+        yield AblateLMM(answerer, **options)
+    else:
+        with _served(ctx, answerer, options) as adapter:
+            yield adapter
+
+
+@contextmanager
+def _served(
+    ctx: "StepContext", answerer: Answerer, options: Mapping[str, Any]
+) -> Iterator[ServedLMM]:
+    """The candidate with its language model in a server, which is written for it meanwhile."""
+    llm, context = answerer.model.llm, answerer.model.spec.llm.context
     folder = ctx.work / "llm"
     with ctx.world.leader_first():
         if ctx.world.leads:
-            write_llm(model.llm, answerer.tokenizer, folder, number_type(torch.device(ctx.device)))
+            write_llm(llm, answerer.tokenizer, folder, number_type(torch.device(ctx.device)))
     adapter = ServedLMM(answerer, **options)
-    context = model.spec.llm.context
     try:
         with serve(ctx.infra["vllm"], folder, context, ctx.device) as adapter.server:
             adapter.generated_by = f"vLLM {adapter.server.version}"
@@ -103,6 +106,15 @@ def adapter_of(ctx: "StepContext", answerer: Answerer, *, blank: bool) -> Iterat
     finally:
         if ctx.world.leads:  # it gathers all answers, so none needs the folder any more
             shutil.rmtree(folder)
+
+
+def _why_own(model: Mllm) -> str:
+    return why_own(
+        model.spec.injection,
+        model.spec.fusion["name"],
+        model.llm.config.model_type,
+        injects=bool(model.mixture.fusion.injects),
+    )
 
 
 def number_type(device: torch.device) -> torch.dtype:
