@@ -88,8 +88,7 @@ class Source:
 
     def mentioned(self, numbers: Iterable[int]) -> set[str]:
         """The names in these of its statements."""
-        nodes = (node for number in numbers for node in ast.walk(self.body[number]))
-        return {node.id for node in nodes if isinstance(node, ast.Name)}
+        return set[str]().union(*(_names(self.body[number]) for number in numbers))
 
 
 class Bundle:
@@ -220,6 +219,12 @@ def _is_of(module: str, ours: tuple[str, ...]) -> bool:
 def _tree(text: str) -> ast.Module:
     """A source as it is parsed, which nobody changes."""
     return ast.parse(text)
+
+
+@cache
+def _names(statement: ast.stmt) -> frozenset[str]:
+    """The names in a statement of a `_tree`, which each export asks for anew."""
+    return frozenset(node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
 
 
 def _flat(module: str) -> str:
