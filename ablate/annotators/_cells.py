@@ -1,5 +1,5 @@
 """What the annotators of the micro scale share: a frozen micro encoder and a head of its own, which
-says of each cell of a page what is in it, as far as pixels tell.
+tells of each cell of a page what is in it, as far as pixels tell.
 
 Shapes: B images, H W pixels, G = 16 cells, C channels, K values of an attribute.
 """
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ablate.annotators._interface import Annotator, Pixels
+from ablate.annotators._interface import Annotator, Observer, Pixels
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.encoders import resolve
 from ablate.catalog.micro_encoders import WEIGHTS
@@ -25,7 +25,7 @@ Cell = Mapping[str, str]
 """What a cell holds: attribute -> value."""
 
 
-class CellAnnotator(Annotator):
+class CellObserver(Observer):
     """`encoder`: the title of the expert that looks; `attributes`: what its head tells of a cell,
     and the values that each may have, `kind` among them; `head`: the name of the head's weights,
     which `ablate bake` trains."""
@@ -34,10 +34,6 @@ class CellAnnotator(Annotator):
     encoder: ClassVar[str]
     head: ClassVar[str]
     attributes: ClassVar[Mapping[str, tuple[str, ...]]]
-
-    def say(self, cells: Sequence[Cell]) -> str:
-        """The text of a page, from what its cells hold, row by row."""
-        raise NotImplementedError
 
     @cached_property
     def spec(self) -> EncoderSpec:
@@ -71,7 +67,8 @@ class CellAnnotator(Annotator):
         sizes = {name: len(values) for name, values in self.attributes.items()}
         return nn.ModuleDict({name: nn.Linear(self.spec.width, n) for name, n in sizes.items()})
 
-    def annotate(self, images: Sequence[Pixels]) -> Sequence[str]:
+    def cells(self, images: Sequence[Pixels]) -> list[list[Cell]]:
+        """What each cell of each page holds, row by row."""
         import torch
 
         with torch.inference_mode():
@@ -79,7 +76,7 @@ class CellAnnotator(Annotator):
             features = self.looks(pages).tokens()
             chosen = {name: head(features).argmax(-1) for name, head in self.heads.items()}
         return [
-            self.say([self._cell(chosen, page, cell) for cell in range(GRID * GRID)])
+            [self._cell(chosen, page, cell) for cell in range(GRID * GRID)]
             for page in range(len(images))
         ]
 
@@ -97,6 +94,17 @@ class CellAnnotator(Annotator):
         if pixels.shape[-2:] == size:
             return pixels
         return F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+class CellAnnotator(CellObserver, Annotator):
+    """Says what it sees, cell by cell."""
+
+    def say(self, cells: Sequence[Cell]) -> str:
+        """The text of a page, from what its cells hold, row by row."""
+        raise NotImplementedError
+
+    def annotate(self, images: Sequence[Pixels]) -> Sequence[str]:
+        return [self.say(cells) for cells in self.cells(images)]
 
 
 def cell_words(cell: int) -> str:

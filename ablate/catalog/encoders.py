@@ -12,11 +12,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from ablate.catalog import encoder_families as families
-from ablate.catalog import encoder_layers, hub_encoders, timm_encoders
+from ablate.catalog import encoder_layers, hub_encoders, map_encoders, timm_encoders
 from ablate.catalog import micro_encoders as micro
 from ablate.catalog import paper_encoders as paper
 from ablate.catalog import recent_encoders as recent
 from ablate.catalog import small_encoders as small
+from ablate.catalog.annotators import MAP
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.errors import UserError, nearest
 
@@ -83,6 +84,8 @@ def resolve(title: str) -> EncoderSpec:
         spec = timm_encoders.resolve(plain)
     elif plain.startswith(hub_encoders.PREFIX):
         spec = hub_encoders.resolve(plain)
+    elif plain.startswith(MAP):
+        spec = map_encoders.resolve(plain)
     else:
         spec = _resolved(plain)
     return encoder_layers.with_options(spec, options) if options else spec

@@ -96,7 +96,7 @@ USUAL = ("prealign", "pretrain", "finetune", EVALUATE)
 """The chain of a candidate whose study names no other stage."""
 MASK, EXPLAIN, ANNOTATE, REFERENCE = "mask", "explain", "annotate", "reference"
 """What tells which experts a trained mixture needs, and where they look; what turns images into
-text for prompts, and what scores a model that is none of a study's candidates."""
+text for prompts or maps, and what scores a model that is none of a study's candidates."""
 DRIVER = "driver"
 """What `infra.kinds` knows besides the kinds of steps: the driver, where it is a job."""
 _OURS = SimpleNamespace(**{kind.name: kind for kind in OURS})

@@ -45,10 +45,7 @@ def chat(named: str, image: Path | None, overrides: Sequence[str]) -> None:
 
 
 def _show(talk: "Dialogue", subject: "Answerer", image: Path) -> None:
-    from ablate.data.images import read_image
-
-    pixels = read_image(image, subject.own_canvas, subject.padding)
-    talk.show(pixels, subject.note(image))
+    talk.show(subject.picture(image), subject.note(image))
 
 
 def _lines() -> Iterator[str]:

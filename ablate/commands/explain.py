@@ -38,8 +38,6 @@ def show(
     """
     if picture.exists():
         raise UserError(f"{picture} exists; name another by --output")
-    if not picture.absolute().parent.is_dir():
-        raise UserError(f"{picture}: no folder {picture.absolute().parent}; make it first")
     if picture.suffix not in (".png", ".pdf", ".svg"):
         raise UserError(f"{picture}: a picture is .png, .pdf or .svg")
     trained = [trained_candidate(candidate, overrides) for candidate in named]
@@ -61,7 +59,6 @@ def show(
 def _explained(trained: Trained, asked: Question) -> "Explained":
     import numpy as np
 
-    from ablate.data.images import read_image
     from ablate.evaluate.answerer import Answerer
     from ablate.evaluate.attribution import attribute
     from ablate.evaluate.dialogue import Dialogue
@@ -69,7 +66,7 @@ def _explained(trained: Trained, asked: Question) -> "Explained":
 
     assert trained.trained.folder is not None
     subject = Answerer.load(trained.trained.folder)
-    pixels = read_image(asked.image, subject.own_canvas, subject.padding)
+    pixels = subject.picture(asked.image)
     behind, talk = subject.note(asked.image), Dialogue(subject)
     talk.show(pixels, behind)
     answer = talk.say(asked.words)
@@ -77,7 +74,7 @@ def _explained(trained: Trained, asked: Question) -> "Explained":
     return Explained(
         trained.candidate.name,
         answer,
-        pixels.transpose(1, 2, 0),
+        pixels[:3].transpose(1, 2, 0),  # its colours, without maps
         {title: np.asarray(map_, dtype=np.float32) for title, map_ in maps.items()},
     )
 

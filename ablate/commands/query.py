@@ -51,7 +51,7 @@ def ask(sql: str, home: Path) -> "pd.DataFrame":
         except duckdb.Error as error:
             raise UserError(f"query: {' '.join(str(error).split())}") from None
     if frame is None:
-        raise UserError("query: nothing is asked; ask such as `select * from candidates`")
+        raise UserError("query: it asks for nothing, as `select count(*) from steps` does")
     return frame
 
 

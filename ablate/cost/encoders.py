@@ -97,7 +97,7 @@ def counted(encoder: "Encoder", resolution: int) -> Cost:
     layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        encoder(torch.rand(1, 3, resolution, resolution))
+        encoder(torch.rand(1, encoder.channels, resolution, resolution))
     for hook in hooks:
         hook.remove()
     parameters = sum(parameter.numel() for parameter in encoder.parameters())

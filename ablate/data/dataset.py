@@ -16,7 +16,8 @@ from ablate.data.bad import identified
 from ablate.data.chat import Chat
 from ablate.data.features import Features
 from ablate.data.images import read_image
-from ablate.data.notes import Notes
+from ablate.data.maps import Maps
+from ablate.data.notes import Notes, image_name
 from ablate.data.prepare import Part, files_of, image_file, indexed
 from ablate.data.sizes import image_sizes
 from ablate.data.tiles import Sizes, Tiles
@@ -59,7 +60,8 @@ class Conversations:
     cannot be read: `UserError` (file and row) beyond what the source allows. Nothing of the data is
     held in memory but four numbers a sample, and two an image where `tiles` cuts them: such images
     keep their size and shape, whatever `canvas` the source has. `features`: of a source, by name,
-    to be given in place of its pixels. `notes`: what stands behind each image.
+    to be given in place of its pixels. `notes`: what stands behind each image; `maps`: what was
+    drawn of each, whose channels lie behind its colours.
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Conversations:
         max_length: int,
         tiles: Tiles,
         notes: Notes | None = None,
+        maps: Maps | None = None,
     ) -> None:
-        self.tiles = tiles
+        self.tiles, self.maps = tiles, maps
         self.canvas, self.padding = None if tiles.cuts else source.canvas, source.padding
         self.parts = _parts(source, content, chat, root, notes)
         self.sizes: dict[str, Sizes] = {}
@@ -150,16 +153,19 @@ class Conversations:
         a bad one."""
         for row in range(len(part.index)):
             for image in self._images(part, row):
-                yield from self.tiles.views(image)
+                yield from self.tiles.views(image) if self.tiles.cuts else [image]
 
     def _images(self, part: Part, row: int) -> list[Pixels]:
         try:
-            return [
-                read_image(image_file(part, file), self.canvas, self.padding)
-                for file in part.index.files(row)
-            ]
+            return [self._image(part, file) for file in part.index.files(row)]
         except UserError as error:
             raise UserError(f"{_where(part, row)}: {error}") from None
+
+    def _image(self, part: Part, file: str | bytes) -> Pixels:
+        pixels = read_image(image_file(part, file), self.canvas, self.padding)
+        if self.maps is None:
+            return pixels
+        return self.maps.behind(pixels, part.budget.source, image_name(file))
 
     def readable(self, sample: int) -> tuple[Sample, list[BadImage]]:
         """The sample, or where its image cannot be read the next one that can, and what was bad.

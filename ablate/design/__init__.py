@@ -15,6 +15,7 @@ from ablate.catalog import annotators, llms
 from ablate.catalog import encoders as registry
 from ablate.catalog.axes import AXES, CONNECTOR, INJECTION, TILING
 from ablate.catalog.data_sources import DataSource, WorldData
+from ablate.catalog.map_encoders import drawn_by
 from ablate.design.axes import ConnectorConfig, InjectionConfig, OutputConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.objective import misfits
@@ -85,6 +86,16 @@ class Design(Fields):
         return ", ".join([self.fusion.name, *labels, *map(annotators.label, self.outputs)])
 
     @property
+    def speakers(self) -> list[dict[str, Any]]:
+        """The annotators of its outputs."""
+        return [annotators.annotator_of(output) for output in self.outputs]
+
+    @property
+    def drawers(self) -> list[dict[str, Any]]:
+        """The annotators whose maps its encoders look at."""
+        return [*filter(None, (drawn_by(encoder_spec(title)) for title in self.encoders))]
+
+    @property
     def output_tokens(self) -> int:
         """The most tokens of a prompt that its annotators take, for each image."""
         return sum(output["tokens"] for output in self.outputs)
@@ -114,6 +125,7 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
             titles.append(encoder_spec(encoder).title)
     with error_location(tree, ["encoders"], ["base"]):
         require_distinct(titles)
+        check_maps(written)
     fusion = written.fusion
     with error_location(tree, ["fusion", "name"], ["base"]):
         options = fusion_zoo.options(fusion.name)
@@ -152,16 +164,33 @@ def _check_outputs(written: Design, tree: Located, data: Mapping[str, DataSource
         stages = [*written.recipe.stages().values()]
         if written.outputs and stages[-1].prompt == "plain":
             raise UserError("the last stage has no prompts for them (prompt: plain)")
-    for n, output in enumerate(written.outputs):
+    asked: list[tuple[list[str | int], dict[str, Any]]] = []
+    asked += [(["outputs", n], choice) for n, choice in enumerate(written.speakers)]
+    asked += [(["encoders"], choice) for choice in written.drawers]
+    for path, choice in asked:
         for stage in stages:
             source = data.get(stage.data)
             drawn = source is None or isinstance(source, WorldData)
-            if annotators.build(annotators.annotator_of(output)).drawn and not drawn:
-                with error_location(tree, ["outputs", n], ["base"]):
+            if annotators.build(choice).drawn and not drawn:
+                with error_location(tree, path, ["base"]):
                     raise UserError(
-                        f"{annotators.label(output)} understands pages of the drawn world alone, "
+                        f"{annotators.label(choice)} understands pages of the drawn world alone, "
                         f"and data '{stage.data}' is none; take another annotator, such as hf:MODEL"
                     )
+
+
+def check_maps(design: Design) -> None:
+    """UserError unless the maps that encoders look at can be learnt, and images are seen whole."""
+    for title in (title for title in design.encoders if drawn_by(encoder_spec(title))):
+        if design.tiling != TILING.default:
+            raise UserError(
+                f"'{title}' looks at a map of the whole image: it takes no tiling, and this is "
+                f"{design.tiling['name']}"
+            )
+        if not any("encoders" in stage.train for stage in design.recipe.stages().values()):
+            raise UserError(
+                f"'{title}' begins at random, and no stage of the recipe trains encoders"
+            )
 
 
 def require_distinct(words: Iterable[str]) -> None:

@@ -51,6 +51,15 @@ class Encoder(nn.Module):
 
     gradient_checkpointing: bool = False
 
+    sees_drawn: ClassVar[bool] = False
+    """Whether it looks at maps that annotators drew, and not at an image's colours."""
+
+    channels: int = 3
+    """Of what it looks at."""
+
+    first_channel: int = 0
+    """Where these begin in what a mixture is shown: colours, behind them the maps."""
+
     num_blocks: int
     """Of a family with blocks of one width and grid: what `layer` and `dense` of a spec count."""
 

@@ -25,7 +25,7 @@ from ablate.data.batch import Batch
 from ablate.data.chat import Chat
 from ablate.data.collate import TOGETHER, collate, cut_images
 from ablate.data.conversations import IMAGE
-from ablate.data.dataset import Sample
+from ablate.data.dataset import Pixels, Sample
 from ablate.data.images import as_array, pixel_digest
 from ablate.data.notes import with_notes
 from ablate.errors import UserError
@@ -70,7 +70,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     which its task is not asked for then; `answered` has all the last answers, in the leader, and
     `named`, where the model `names_experts`, who was named for each image they took. `notes` gives,
     for such a task and number and how many images are shown, what stands behind each of them in the
-    prompt.
+    prompt; `maps`, for pixels, such a task and number, and the image's number there, these with
+    what annotators drew behind their colours.
     """
 
     is_simple = True
@@ -108,6 +109,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.answered: Mapping[tuple[str, int], str] = {}
         self.named: list[list[bool]] = []
         self.notes: Callable[[tuple[str, int], int], Sequence[str]] | None = None
+        self.maps: Callable[[Pixels, tuple[str, int], int], Pixels] | None = None
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -341,7 +343,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return self.model.see(seen.to(self.device), sizes)
 
     def _pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
-        """(3,H,W)."""
+        """(3,H,W), or with maps drawn of it behind its colours (3+K,H,W)."""
         with readable(picture.name):
             pixels = as_array(picture.open(), self.canvas, self.padding)
-        return np.full_like(pixels, GREY) if self.blank else pixels
+        seen = np.full_like(pixels, GREY) if self.blank else pixels
+        return self.maps(seen, picture.key, picture.number) if self.maps else seen

@@ -1,4 +1,4 @@
-"""The step `annotate`: what an annotator says of every image of a data set, or of a suite.
+"""The step `annotate`: what an annotator says or draws of every image of a data set, or of a suite.
 
 It is done once for all candidates. Rows of `notes.jsonl` are written as they are found, so that a
 step that was killed goes on behind the last; where processes share it, images are dealt to them.
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from lmms_eval.tasks import get_task_dict
 
-from ablate.annotators import Annotator, Pixels
+from ablate.annotators import Annotator, MapAnnotator, Observer, Pixels
 from ablate.catalog import annotators, suites
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require, rows
 from ablate.data.bad import reason
 from ablate.data.conversations import conversation
 from ablate.data.images import as_array, pixel_digest, read_image
+from ablate.data.maps import packed
 from ablate.data.notes import FILE, image_name
 from ablate.data.prepare import files_of
 from ablate.data.readers import Unreadable, reader
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from ablate.worker.context import StepContext
 
 TOGETHER, KEPT = 32, 65536
-"""Images, or questions, that a process looks at before what it found is written; texts of images
-that it remembers, as questions of one task may be about images of another."""
+"""Images, or questions, that a process looks at before what it found is written; images of which it
+remembers what it found, as questions of one task may be about images of another."""
 
 
 class Shown(NamedTuple):
@@ -50,52 +51,71 @@ class Shown(NamedTuple):
 
 
 def annotate(ctx: "StepContext") -> dict[str, Any]:
-    """Leave `notes.jsonl` in `ctx.work` (see `ablate.data.notes`). UserError where data or weights
-    are not as the study was planned with, or a benchmark's image cannot be read."""
+    """Leave `notes.jsonl` in `ctx.work` (see `ablate.data.notes` and `maps`). UserError where data
+    or weights are not as the study was planned with, or a benchmark's image cannot be read."""
     annotator = annotators.build(ctx.spec["annotator"])
     if dict(annotator.weights()) != ctx.spec["weights"]:
         raise UserError("the annotator's weights have changed since the study was planned")
     annotator.load(ctx.device)
-    speaker = Speaker(annotator)
+    looks = Looks(annotator)
     if "suite" not in ctx.spec:
         count = rows(parse(ctx.spec["data"])) or 0
-        return {"images": _write(ctx, speaker, _of_data(ctx), count)}
+        return {"images": _write(ctx, looks, _of_data(ctx), count)}
     suite = suites.from_identity(ctx.spec["suite"])
     with contained(suite):
         with ctx.world.leader_first():
             asked = asked_by(ctx, suite)
-        questions = _write(ctx, speaker, _of_suite(suite, asked), suite.questions or 0)
+        questions = _write(ctx, looks, _of_suite(suite, asked), suite.questions or 0)
     if ctx.world.leads:
         shutil.rmtree(asked.work)
         (ctx.work / "data.json").unlink(missing_ok=True)
     return {"questions": questions}
 
 
-class Speaker:
+class Looks:
     """An annotator that is asked once about pixels it has seen, as several questions are about
-    each image: it remembers the last `KEPT` texts."""
+    each image: it remembers what it found of the last `KEPT`.
 
-    def __init__(self, annotator: Annotator) -> None:
+    `field`: what a row of notes calls what it finds.
+    """
+
+    def __init__(self, annotator: Observer) -> None:
         self._annotator = annotator
-        self._texts: dict[bytes, str] = {}
+        self._known: dict[bytes, Any] = {}
+        self.field = "maps" if isinstance(annotator, MapAnnotator) else "texts"
 
-    def texts(self, shown: Sequence[Shown]) -> list[list[str]]:
-        """What it says of each picture."""
+    def of(self, shown: Sequence[Shown]) -> list[list[Any]]:
+        """What it says or draws of each picture."""
         images = [each.open_images() for each in shown]
         digests = [[pixel_digest(image) for image in some] for some in images]
         by_digest = dict(zip(chain(*digests), chain(*images), strict=True))
-        new = {name: image for name, image in by_digest.items() if name not in self._texts}
-        texts = list(self._annotator.annotate(list(new.values()))) if new else []
-        if len(texts) != len(new):
-            raise UserError(f"the annotator says {len(texts)} texts of {len(new)} images")
-        self._texts |= dict(zip(new, (text.strip() for text in texts), strict=True))
-        answers = [[self._texts[digest] for digest in some] for some in digests]
-        for name in [*self._texts][: max(0, len(self._texts) - KEPT)]:
-            del self._texts[name]
+        new = {name: image for name, image in by_digest.items() if name not in self._known}
+        given = results(self._annotator, [*new.values()]) if new else []
+        if len(given) != len(new):
+            raise UserError(f"the annotator gives {len(given)} {self.field} of {len(new)} images")
+        self._known |= dict(zip(new, given, strict=True))
+        answers = [[self._known[digest] for digest in some] for some in digests]
+        for name in [*self._known][: max(0, len(self._known) - KEPT)]:
+            del self._known[name]
         return answers
 
 
-def _write(ctx: "StepContext", speaker: Speaker, shown: Iterator[Shown], count: int) -> int:
+def results(annotator: Observer, images: Sequence[Pixels]) -> list[Any]:
+    """Of each image a text, or a map as JSON. UserError for a map that is none."""
+    if isinstance(annotator, Annotator):
+        return [text.strip() for text in annotator.annotate(images)]
+    assert isinstance(annotator, MapAnnotator)
+    maps = list(annotator.draw(images))
+    for drawn in maps:
+        if drawn.dtype != np.uint8 or drawn.ndim != 3 or len(drawn) != annotator.channels:
+            raise UserError(
+                f"the annotator draws {drawn.dtype} of {drawn.shape}, not uint8 of "
+                f"{annotator.channels} channels on a grid"
+            )
+    return [packed(drawn, image) for drawn, image in zip(maps, images, strict=False)]
+
+
+def _write(ctx: "StepContext", looks: Looks, shown: Iterator[Shown], count: int) -> int:
     """Annotate what is not annotated yet, which is all behind so many; how many rows there are."""
     file = ctx.work / FILE
     together = ctx.infra.get("micro_batch_size") or TOGETHER
@@ -104,12 +124,13 @@ def _write(ctx: "StepContext", speaker: Speaker, shown: Iterator[Shown], count: 
     new = islice(_once(shown), done, None)
     with file.open("a", encoding="utf-8") if ctx.world.leads else nullcontext() as notes:
         while chunk := list(islice(new, together * size)):
-            gathered = ctx.world.gather(speaker.texts(chunk[rank::size]))
+            gathered = ctx.world.gather(looks.of(chunk[rank::size]))
             done += len(chunk)
             if notes is None:
                 continue
             for n, each in enumerate(chunk):
-                row = {"set": each.group, "of": each.of, "texts": gathered[n % size][n // size]}
+                result = gathered[n % size][n // size]
+                row = {"set": each.group, "of": each.of, looks.field: result}
                 notes.write(json.dumps(row) + "\n")
             notes.flush()
             ctx.progress(done, max(count, done), annotators.label(ctx.spec["annotator"]))

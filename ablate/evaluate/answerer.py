@@ -8,11 +8,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ablate.annotators import Annotator
+from ablate.annotators import Annotator, MapAnnotator, Pixels
 from ablate.catalog import annotators
 from ablate.catalog.data_sources import MEAN_COLOUR, parse
+from ablate.catalog.map_encoders import drawn_by
 from ablate.data.chat import Chat
 from ablate.data.images import Colour, read_image
+from ablate.data.maps import laid_behind, packed
 from ablate.data.notes import note
 from ablate.errors import UserError
 from ablate.files import read_json
@@ -54,13 +56,32 @@ class Answerer:
         )
 
     def require_silent(self) -> None:
-        """UserError where its prompts show what annotators say, which the caller cannot ask."""
-        if self.outputs:
-            names = ", ".join(annotators.label(output["annotator"]) for output in self.outputs)
+        """UserError where it is shown what annotators say or draw, which the caller cannot ask."""
+        asked = [*(output["annotator"] for output in self.outputs), *self.drawers]
+        if asked:
+            names = ", ".join(map(annotators.label, asked))
             raise UserError(
-                f"{self.name} is shown what {names} of its outputs says of an image: it can be "
-                "scored in its study, explained, talked to and exported, but not asked elsewhere"
+                f"{self.name} is shown what {names} finds in an image: it can be scored in its "
+                "study, explained and talked to, but not asked elsewhere"
             )
+
+    @property
+    def drawers(self) -> list[dict[str, Any]]:
+        """The annotators whose maps its encoders look at."""
+        return [*filter(None, map(drawn_by, self.model.spec.encoders))]
+
+    def picture(self, image: Path | bytes) -> Pixels:
+        """What it looks at of a picture: (3,H,W), or with maps behind the colours (3+K,H,W), drawn
+        as by the step `annotate`, but on the processor.
+
+        UserError for an image that is none, or where weights are not here.
+        """
+        pixels = read_image(image, self.own_canvas, self.padding)
+        if not self._drawers:
+            return pixels
+        whole = read_image(image)
+        maps = [packed(drawer.draw([whole])[0], whole) for drawer in self._drawers]
+        return laid_behind(pixels, maps, padded=self.own_canvas is not None)
 
     def note(self, image: Path | bytes) -> str:
         """What its prompts have behind a picture: what the annotator of each output says of it, who
@@ -72,17 +93,24 @@ class Answerer:
             return ""
         texts = [
             text.strip()
-            for annotator in self._annotators
-            for text in annotator.annotate([read_image(image)])
+            for speaker in self._speakers
+            for text in speaker.annotate([read_image(image)])
         ]
         return note(self.outputs, texts, Chat(self.tokenizer).cut)
 
     @cached_property
-    def _annotators(self) -> list[Annotator]:
-        loaded = [annotators.build(output["annotator"]) for output in self.outputs]
-        for annotator in loaded:
-            annotator.load("cpu")
-        return loaded
+    def _speakers(self) -> list[Annotator]:
+        speakers = [annotators.speaker(output["annotator"]) for output in self.outputs]
+        for speaker in speakers:
+            speaker.load("cpu")
+        return speakers
+
+    @cached_property
+    def _drawers(self) -> list[MapAnnotator]:
+        drawers = [annotators.drawer(choice) for choice in self.drawers]
+        for drawer in drawers:
+            drawer.load("cpu")
+        return drawers
 
     @property
     def own_canvas(self) -> int | None:

@@ -18,11 +18,14 @@ MAX_NEW_TOKENS = 1024
 
 
 class Picture(NamedTuple):
-    """An image: how to open it, its file if it has one, and what errors call it."""
+    """An image: how to open it, its file if it has one, what errors call it, and its number among
+    those of which question."""
 
     open: Callable[[], Image.Image]
     file: str
     name: str
+    key: tuple[str, int]
+    number: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,13 +71,16 @@ class Ask(NamedTuple):
         UserError where its task cannot open them.
         """
         if self.files is not None:
-            return [Picture(partial(Image.open, path), path, path) for path in self.files]
+            return [
+                Picture(partial(Image.open, path), path, path, self.key, number)
+                for number, path in enumerate(self.files)
+            ]
         with readable(self.name):
             images = self.open_images()
         files = [str(getattr(image, "filename", "")) for image in images]
         return [
-            Picture(_opened(image), file, file or self.name)
-            for image, file in zip(images, files, strict=True)
+            Picture(_opened(image), file, file or self.name, self.key, number)
+            for number, (image, file) in enumerate(zip(images, files, strict=True))
         ]
 
 

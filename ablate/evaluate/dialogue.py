@@ -18,7 +18,7 @@ from ablate.evaluate.turns import without_images
 
 MAX_NEW_TOKENS = 512
 Pixels = npt.NDArray[np.uint8]
-"""(3,H,W), as `read_image` makes them for the model."""
+"""(3,H,W), or with maps behind the colours (3+K,H,W): an `Answerer`'s `picture`."""
 
 
 class Dialogue:

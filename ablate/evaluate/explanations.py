@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ablate.catalog.step_kinds import EVALUATE
 from ablate.data.conversations import IMAGE
-from ablate.data.images import read_image
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.attribution import attribute
@@ -47,7 +46,7 @@ def explain(ctx: "StepContext") -> dict[str, Any]:
     for number, row in enumerate(asked, start=1):
         if row["answer"] and IMAGE not in row["question"]:
             image = images / row["image"]
-            pixels = read_image(image, subject.own_canvas, subject.padding)
+            pixels = subject.picture(image)
             behind = subject.note(image)
             maps = attribute(subject, row["question"], pixels, row["answer"], behind)
             kept = {name: row[name] for name in ("task", "id", "question", "answer")}
@@ -77,8 +76,8 @@ def _rounded(map_: Tensor) -> list[list[float]]:
 
 
 def _small(pixels: Pixels) -> bytes:
-    """A picture (3,H,W) as WebP."""
-    image = Image.fromarray(pixels.transpose(1, 2, 0))
+    """The colours of a picture (3+K,H,W) as WebP."""
+    image = Image.fromarray(pixels[:3].transpose(1, 2, 0))
     image.thumbnail((SIDE, SIDE))
     written = io.BytesIO()
     image.save(written, "WEBP", quality=82)

@@ -27,6 +27,7 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.metrics import count_unread
+from ablate.data.maps import Maps
 from ablate.data.notes import Notes
 from ablate.data.prepare import prepare
 from ablate.data.questions import prepare_own_questions, read_own_questions
@@ -267,16 +268,17 @@ def _ask(
 def show_notes(
     ctx: "StepContext", answerer: "Answerer", adapter: "AblateLMM", asked: Asked
 ) -> None:
-    """Have the adapter show what annotators say of images, as in training."""
+    """Have the adapter show what annotators say and draw of images, as in training."""
+
+    def row_of(name: tuple[str, int]) -> tuple[str, str]:
+        task, number = name
+        places = asked.places.get(task)
+        return task, str(places[number] if places else number)
+
     if notes := Notes.of(answerer.outputs, ctx.annotated):
-
-        def behind(name: tuple[str, int], images: int) -> Sequence[str]:
-            task, number = name
-            places = asked.places.get(task)
-            of = str(places[number] if places else number)
-            return notes.of_question(task, of, adapter.chat, images)
-
-        adapter.notes = behind
+        adapter.notes = lambda name, images: notes.of_question(*row_of(name), adapter.chat, images)
+    if maps := Maps.of(answerer.drawers, ctx.annotated, padded=answerer.own_canvas is not None):
+        adapter.maps = lambda pixels, name, number: maps.behind(pixels, *row_of(name), number)
 
 
 def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tuple[str, int], str]:

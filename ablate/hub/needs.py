@@ -18,9 +18,10 @@ from zipfile import BadZipFile, ZipFile
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import gguf, hub_encoders, llms
 from ablate.catalog import weights as hub
-from ablate.catalog.annotators import HUB
+from ablate.catalog.annotators import HUBS
 from ablate.catalog.data_sources import Files, MixData, WorldData
 from ablate.catalog.encoder_spec import Weights
+from ablate.catalog.map_encoders import drawn_by
 from ablate.catalog.suites import SuiteTask
 from ablate.config.study import Study
 from ablate.design import encoder_spec, llm_spec
@@ -183,11 +184,12 @@ def _llm(name: str, repository: str, revision: str | None) -> Need:
 
 def _annotators(study: Study) -> Iterator[Need]:
     """The models of transformers that annotate, by their repositories."""
-    outputs = (output for design in study.designs for output in design.outputs)
-    models = {output["model"] for output in outputs if output["name"] == HUB}
-    for model in sorted(models):
+    asked = [choice for design in study.designs for choice in design.speakers]
+    asked += filter(None, (drawn_by(encoder_spec(title)) for title in study.shelf))
+    models = {(choice["model"], choice["name"]) for choice in asked if choice["name"] in HUBS}
+    for model, name in sorted(models):
         if hub.REPOSITORY.fullmatch(model):
-            need = _llm(f"{HUB}:{model}", model, None)
+            need = _llm(f"{name}:{model}", model, None)
             get = partial(_model, model, None, (*BESIDE, *PROCESSOR))
             yield replace(need, kind="annotator", get=get)
 

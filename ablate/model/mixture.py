@@ -1,7 +1,8 @@
 """Several encoders looking at one image, fused into one token sequence.
 
-Shapes: B images, N tokens, C channels, H W pixels of the image, S an encoder's resolution, F values
-of its maps of an image.
+Shapes: B images, N tokens, C channels, H W pixels of the image, K channels of what is shown of it
+(three of colours, behind them those of maps that annotators drew), S an encoder's resolution, F
+values of its maps of an image.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,11 @@ from ablate.errors import UserError
 from fusion_zoo import FeatureMap, Instruction, LanguageShape
 from fusion_zoo import build as build_fusion
 
-View = tuple[int, bool]
-"""How an encoder sees the image: pixels of its side, and whether as `Encoder.aligned` says."""
+View = tuple[int, bool, int, int]
+"""How an encoder sees the image: pixels of its side, whether as `Encoder.aligned` says, and which
+channels, from one to before another."""
+
+COLOURS = 3
 
 
 class Mixture(nn.Module):
@@ -41,6 +45,11 @@ class Mixture(nn.Module):
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
+        self.num_channels = COLOURS
+        for encoder in encoders:
+            if encoder.sees_drawn:
+                encoder.first_channel = self.num_channels
+                self.num_channels += encoder.channels
         shapes = [shape for encoder in encoders for shape in encoder.shapes]
         try:
             self.fusion = build_fusion(fusion_name, shapes, grid, llm, **options)
@@ -54,7 +63,7 @@ class Mixture(nn.Module):
         context: Instruction | None = None,
         chosen: Tensor | None = None,
     ) -> list[Tensor]:
-        """(B,3,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion, and
+        """(B,K,H,W) uint8, or floats in [0,1] -> (B,N_i,C_i) for every segment of the fusion, and
         its media if it has any. `context`: for a fusion that asks for the instruction; `chosen`,
         (B,E) bool: the experts it is to fuse, for one that `names_experts`.
 
@@ -67,7 +76,7 @@ class Mixture(nn.Module):
             maps = self._unpacked(pixels)
         else:
             image = _floats(pixels)
-            seen = {view: _resize(image, *view) for view in map(_view, self.all_encoders)}
+            seen = {view: _seen(image, view) for view in map(_view, self.all_encoders)}
             base, *experts = self.all_encoders
             rest = [
                 feature_map
@@ -102,15 +111,15 @@ class Mixture(nn.Module):
 
 @torch.no_grad()
 def features(encoder: Encoder, pixels: Tensor) -> Tensor:
-    """(B,F): what a mixture's encoder makes of images, before it is normalised."""
-    maps = _maps(encoder, _resize(_floats(pixels), *_view(encoder)))
+    """(B,F): what a mixture's encoder makes of images (B,K,H,W), before it is normalised."""
+    maps = _maps(encoder, _seen(_floats(pixels), _view(encoder)))
     return torch.cat([feature_map.tokens().flatten(1) for feature_map in maps], dim=1)
 
 
 @torch.no_grad()
 def feature_map(encoder: Encoder, pixels: Tensor) -> Tensor:
     """(B,C,H,W): an encoder's own map of images (B,3,H,W), as in a mixture, not normalised."""
-    seen: Tensor = encoder(_resize(_floats(pixels), *_view(encoder))).tensor
+    seen: Tensor = encoder(_seen(_floats(pixels), _view(encoder))).tensor
     return seen
 
 
@@ -129,7 +138,13 @@ def _floats(pixels: Tensor) -> Tensor:
 
 
 def _view(encoder: Encoder) -> View:
-    return encoder.spec.resolution, encoder.aligned
+    first = encoder.first_channel
+    return encoder.spec.resolution, encoder.aligned, first, first + encoder.channels
+
+
+def _seen(image: Tensor, view: View) -> Tensor:
+    size, aligned, first, end = view
+    return _resize(image[:, first:end], size, aligned)
 
 
 def _normed(features: FeatureMap) -> FeatureMap:

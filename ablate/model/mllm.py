@@ -358,7 +358,8 @@ class Mllm(nn.Module):
             if not self.in_lockstep:
                 return torch.zeros(0, width, device=pixels.device), None
             cut, chosen = self.cut(torch.ones(1, 2, dtype=torch.int64)), None
-            pixels = pixels.new_zeros(sum(cut.views) if cut else 1, *pixels.shape[1:])
+            channels = self.mixture.num_channels
+            pixels = pixels.new_zeros(sum(cut.views) if cut else 1, channels, *pixels.shape[2:])
             if context:
                 tokens, mask = context
                 context = Instruction(tokens.new_zeros(1, 1, width), mask.new_zeros(1, 1))

@@ -106,17 +106,26 @@ def _executors(ctx: "StepContext") -> Iterator[Problem]:
 
 
 def _annotators(ctx: "StepContext") -> Iterator[Problem]:
-    """The annotators that cannot be loaded, or say nothing fit for a prompt of a grey image."""
+    """The annotators that cannot be loaded, or give no text and no map of a grey image."""
     import numpy as np
+
+    from ablate.annotators import Annotator
 
     for choice in ctx.spec.get("annotators", ()):
         name = f"annotator '{annotators.label(choice)}'"
         try:
             annotator = annotators.build(choice)
             annotator.load("cpu")
-            texts = list(annotator.annotate([np.full((3, 128, 128), 127, dtype=np.uint8)]))
-            if len(texts) != 1 or not isinstance(texts[0], str):
-                yield Problem(f"{name} gives {texts!r}, not a text an image", "mend it")
+            grey = np.full((3, 128, 128), 127, dtype=np.uint8)
+            if isinstance(annotator, Annotator):
+                texts = list(annotator.annotate([grey]))
+                if len(texts) != 1 or not isinstance(texts[0], str):
+                    yield Problem(f"{name} gives {texts!r}, not a text an image", "mend it")
+            else:
+                from ablate.evaluate.annotate import results  # with lmms-eval, whose lack is told
+
+                if len(results(annotator, [grey])) != 1:
+                    yield Problem(f"{name} does not draw one map an image", "mend it")
         except Exception as error:  # whatever a plug-in or a model's files raise
             yield from_error(name, error, "mend it, or leave it out of the study")
 

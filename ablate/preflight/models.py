@@ -163,7 +163,7 @@ def try_encoder(spec: EncoderSpec) -> Tried:
 
 def _seen(spec: EncoderSpec, device: str) -> Tried:
     encoder = build_encoder(spec, load_weights=False)
-    pixels = torch.empty(1, 3, spec.resolution, spec.resolution, device=device)
+    pixels = torch.empty(1, encoder.channels, spec.resolution, spec.resolution, device=device)
     features = encoder(pixels)
     if features.tensor.dim() != 4 or features.shape != encoder.shape:
         c, h, w = encoder.shape

@@ -15,8 +15,10 @@ from safetensors.numpy import load_file
 
 from ablate.catalog import plugins, step_kinds
 from ablate.catalog.data_fingerprint import fingerprint
+from ablate.catalog.map_encoders import drawn_by
 from ablate.config.study import Study
 from ablate.design import encoder_spec, llm_spec
+from ablate.errors import UserError
 from ablate.files import read_json
 from ablate.proxies._interface import Evidence, Floats, View
 from ablate.proxies.cka import cka
@@ -36,6 +38,8 @@ def features_step(study: Study, title: str = "") -> Step:
 
     Its key holds what the features of a frozen model hang on, and no training.
     """
+    if title and drawn_by(encoder_spec(title)):
+        raise UserError(f"no proxy knows of '{title}', which begins at random")
     base = study.base
     stages = base.recipe.stages()
     stage = next(

@@ -28,8 +28,6 @@ def candidate(study: StudyResult, name: str) -> CandidateResult:
     named = {short: candidate for short, candidate in _short(study).items() if candidate}
     named |= {candidate.name: candidate for candidate in reversed(study.candidates)}
     named |= {BASE: study.base, **({BEST: study.best} if study.best else {})} | named
-    if name == BEST and name not in named:
-        raise UserError(f"{study.name} has no best candidate yet: none is scored")
     if name not in named:
         raise UserError(f"{study.name} has no candidate '{name}'{nearest(name, named)}")
     if not named[name].answered:

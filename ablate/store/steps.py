@@ -18,8 +18,9 @@ from ablate.catalog import annotators, plugins, step_kinds, suites
 from ablate.catalog.axes import AXES
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import DataSource, WorldData
+from ablate.catalog.map_encoders import drawn_by
 from ablate.config.study import Study
-from ablate.design import Candidate, Design, FusionConfig, encoder_spec, llm_spec
+from ablate.design import Candidate, Design, FusionConfig, check_maps, encoder_spec, llm_spec
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.recipe import TrainingConfig
 from ablate.errors import UserError
@@ -161,7 +162,7 @@ def steps_for(
     if candidate.fidelity.questions < 1:
         suite[QUESTIONS] = candidate.fidelity.questions
     slug = _slug(candidate)
-    annotated = _annotations(candidate, study.asks)
+    annotated = _annotations([*candidate.speakers, *candidate.drawers], study.asks)
     steps += annotated.values()
     evaluation = Step(step_kinds.EVALUATE, slug, suite, _roles(last, slug) | annotated)
     return [*dict.fromkeys(steps), evaluation]
@@ -171,6 +172,7 @@ def _training(
     design: Design, seed: int, fidelity: Fidelity, study: Study, text: Callable[[Fields], str]
 ) -> tuple[list[Step], list[Step]]:
     """The design's own steps of training, and the last of them."""
+    check_maps(design)
     recipe, slug = design.recipe, _slug(design)
     fusion, norm = text(design.fusion), recipe.feature_norm
     chosen = json.dumps(design.chosen)
@@ -194,10 +196,17 @@ def _training(
                 )
                 for title in titles
             ]
+            steps += [
+                parent
+                for expert in before
+                for role, parent in expert.parents.items()
+                if role not in expert.trained_parents
+            ]
         else:
             spec = _spec(kind, model, _stage(words, share), source, seed)
-            annotated = _annotations(design, source) if stage.prompt != "plain" else {}
-            if annotated:
+            speakers = design.speakers if stage.prompt != "plain" else []
+            annotated = _annotations([*speakers, *design.drawers], source)
+            if speakers:
                 spec["outputs"] = _outputs(design)
             steps += annotated.values()
             before = [Step(kind, slug, spec, _roles(before, slug) | grown | annotated, called)]
@@ -219,10 +228,11 @@ def _roles(parents: Iterable[Step], slug: str) -> dict[str, Step]:
     }
 
 
-def _annotations(design: Design, images: DataSource | suites.Suite) -> dict[str, Step]:
-    """What annotates the images of data, or of a suite, for a design; by its role in what shows
-    them."""
-    choices = [annotators.annotator_of(output) for output in design.outputs]
+def _annotations(
+    choices: Iterable[Mapping[str, Any]], images: DataSource | suites.Suite
+) -> dict[str, Step]:
+    """What these annotators find in the images of data, or of a suite; by its role in what shows
+    it."""
     return {
         f"{step_kinds.ANNOTATE}:{annotators.label(choice)}": _annotation(json.dumps(choice), images)
         for choice in choices
@@ -247,19 +257,20 @@ def _annotation(annotator: str, images: DataSource | suites.Suite) -> Step:
     """One object for all candidates. `annotator`: as JSON. UserError where it does not understand
     what a suite asks about."""
     choice = json.loads(annotator)
-    speaker = annotators.build(choice)
-    spec: dict[str, Any] = {"annotator": Part(choice), "weights": Part(speaker.weights())}
+    observer = annotators.build(choice)
+    spec: dict[str, Any] = {"annotator": Part(choice), "weights": Part(observer.weights())}
     if isinstance(images, suites.Suite):
-        pictures = [task.task for task in (*images.published, *images.own)]
-        if pictures and speaker.drawn:
-            raise UserError(
-                f"outputs: {annotators.label(choice)} understands pages of the drawn world alone, "
-                f"and {pictures[0]} asks about others; take another annotator, such as hf:MODEL"
-            )
+        others = [task.task for task in (*images.published, *images.own)]
         spec["suite"], name = _suite(images), images.name
     else:
         spec["data"] = _source(images)  # what a study calls its files is not of the step
+        others = [] if isinstance(images, WorldData) else ["its data"]
         name = images.name if isinstance(images, WorldData) else "conversations"
+    if others and observer.drawn:
+        raise UserError(
+            f"annotator {annotators.label(choice)} understands pages of the drawn world alone, "
+            f"and {others[0]} is about others; take another annotator, such as hf:MODEL"
+        )
     slug = f"{annotators.label(choice)} of {name}"
     return Step(step_kinds.ANNOTATE, slug, spec | _code_of(("annotator", choice["name"])))
 
@@ -314,7 +325,9 @@ def _of_expert(
     fusion = _fusion_of_one(grid).model_dump_json()
     model = _model((title,), fusion, llm, feature_norm)
     spec = _spec(kind, model, _stage(stage, share), source, seed)
-    return Step(kind, title, spec, _roles([before] if before else [], title), called)
+    drawer = drawn_by(encoder_spec(title))
+    drawn = _annotations([drawer] if drawer else [], source)
+    return Step(kind, title, spec, _roles([before] if before else [], title) | drawn, called)
 
 
 def _spec(kind: str, model: Part, stage: Part, source: DataSource, seed: int) -> dict[str, Any]:

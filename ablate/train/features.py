@@ -76,6 +76,8 @@ def _made(ctx: "StepContext", encoder: Encoder, data: Conversations, part: Part)
         "machine": machine(),
         "images": [part.index.folder.name, data.canvas, data.padding],
     }
+    if data.maps and encoder.sees_drawn:
+        identity["maps"] = data.maps.identity
     if data.tiles.cuts:
         identity["views"] = [ctx.spec["model"]["tiling"], data.tiles.tiling.side]
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from ablate.catalog import step_kinds
 from ablate.catalog.data_fingerprint import fingerprint
 from ablate.catalog.data_sources import parse, require
+from ablate.catalog.map_encoders import drawn_by
 from ablate.catalog.model_spec import ModelSpec
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.weights import weights_home
@@ -28,6 +29,7 @@ from ablate.cost.encoders import flops
 from ablate.data.chat import Chat
 from ablate.data.collate import MicroBatches
 from ablate.data.dataset import Conversations
+from ablate.data.maps import Maps
 from ablate.data.notes import Notes
 from ablate.data.sampler import GroupedOrder, Order
 from ablate.design.adapters import require_adaptable
@@ -205,6 +207,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
     content = fingerprint(source)
     if content != ctx.spec["data"]["fingerprint"]:
         raise UserError("the data has changed since the study was planned; start it anew")
+    drawn = [*filter(None, map(drawn_by, model.spec.encoders))]
     with ctx.world.leader_first():
         data = Conversations(
             source,
@@ -218,6 +221,7 @@ def _batches(ctx: "StepContext", plan: Plan, model: Mllm, objective: Objective) 
             max_length=min(plan.max_length, model.spec.llm.context),
             tiles=model.tiles,
             notes=Notes.of(ctx.spec.get("outputs", ()), ctx.annotated),
+            maps=Maps.of(drawn, ctx.annotated, padded=source.canvas is not None),
         )
     order = (
         GroupedOrder(data.lengths, data.has_image, plan.batch_size, ctx.spec["seed"])

@@ -125,7 +125,7 @@ def test_an_annotator_of_drawn_pages_is_told_off_photographs() -> None:
     with pytest.raises(UserError, match="understands pages of the drawn world alone, and data"):
         load_study("eagle/rounds", ["base.outputs=[micro_ocr]"])
     study = load_study("micro/smoke", ["base.outputs=[micro_ocr]", "suite=eagle-proxy"])
-    with pytest.raises(UserError, match="asks about others"):
+    with pytest.raises(UserError, match="is about others"):
         candidates_of(study)
 
 

@@ -81,6 +81,7 @@ DINOV2_REGISTERS = dataclasses.replace(
     },
     weights=Weights("none"),
 )
+MAP = _toy("map-toy", "map", 16, architecture={"annotator": {"name": "micro_kinds"}, "channels": 3})
 EVA02_ALIGNED = dataclasses.replace(EVA02_DET, name="eva02-toy", family="eva02_det_aligned")
 
 TIMM = _toy(
@@ -139,6 +140,7 @@ SPECS = [
     TIMM_DENSE,
     CLIP_DENSE,
     HUB,
+    MAP,
     *ADDED,
 ]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ablate.data.images import read_image
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.dialogue import Dialogue
@@ -51,6 +50,5 @@ class Contender:
         """
         kept = [number for number, title in enumerate(self.experts) if title not in masked]
         talk = Dialogue(self.subject, kept if masked else None)
-        pixels = read_image(image, self.subject.own_canvas, self.subject.padding)
-        talk.show(pixels, self.subject.note(image))
+        talk.show(self.subject.picture(image), self.subject.note(image))
         return Reply(self.name, tuple(sorted(masked)), talk.say(words))

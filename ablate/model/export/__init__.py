@@ -35,6 +35,7 @@ from ablate.model.export.configuration_ablate import AblateConfig
 from ablate.model.export.modeling_ablate import AblateForConditionalGeneration, store_buffers
 from ablate.model.export.processing_ablate import AblateProcessor
 from ablate.model.export.template import for_processors
+from ablate.model.mixture import COLOURS
 from ablate.model.mllm import Mllm
 from fusion_zoo import FUSIONS, Registry, _interface, locate
 from fusion_zoo.connectors import CONNECTORS
@@ -153,6 +154,10 @@ def require_exportable(model: Mllm) -> None:
         raise UserError(f"its fusion {fusion} asks for the question: {NO_QUESTION}")
     if model.projector.asks_instruction:
         raise UserError(f"its connector {connector} asks for the question: {NO_QUESTION}")
+    if model.mixture.num_channels > COLOURS:
+        raise UserError(
+            "its encoders look at maps that an annotator draws, which is not in an exported model"
+        )
     named = [(FAMILIES, encoder.family) for encoder in spec.encoders] + [(FUSIONS, fusion)]
     named += [(axis.registry, getattr(spec, name)["name"]) for name, axis in AXES.items()]
     entries = [registry.plug_in(name) for registry, name in named if name in registry]

@@ -57,14 +57,13 @@ class Page:
 
 
 def _within(value: Any) -> Iterator[Any]:
-    """The value and all that mappings and lists in it hold, but for their texts."""
+    """The value and all that mappings and lists in it hold."""
     yield value
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            if not isinstance(each, str):
-                yield from _within(each)
+            yield from _within(each)
 
 
 def names() -> dict[str, str]:
