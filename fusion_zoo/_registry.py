@@ -176,15 +176,7 @@ class Registry:
 
     def says(self, name: str, flag: str) -> bool:
         """Whether its class sets this to true (`flag: ClassVar[bool] = True`)."""
-        source = self.class_source(name)
-        statements = (
-            statement
-            for statement in (source.body if source else ())
-            if isinstance(statement, ast.AnnAssign)
-        )
-        return any(
-            ast.unparse(statement) == f"{flag}: ClassVar[bool] = True" for statement in statements
-        )
+        return flag in _source.flags(self.file(name), self.entry(name).attr)
 
     def fingerprint(self, name: str) -> str:
         """sha256 of its source, of what all in our package share (files that begin with `_`), and

@@ -45,6 +45,20 @@ def options(file: Path, name: str) -> dict[str, Any]:
     return {arg.arg: ast.literal_eval(value) for arg, value in pairs if value}
 
 
+@cache
+def flags(file: Path, name: str) -> frozenset[str]:
+    """What a class sets to true: `flag: ClassVar[bool] = True`."""
+    source = class_source(file, name)
+    return frozenset(
+        ast.unparse(node.target)
+        for node in (source.body if source else ())
+        if isinstance(node, ast.AnnAssign)
+        and ast.unparse(node.annotation) == "ClassVar[bool]"
+        and node.value is not None
+        and ast.unparse(node.value) == "True"
+    )
+
+
 def constructor(file: Path, name: str) -> ast.FunctionDef | None:
     """The `__init__` of a class as written in its file; None if it is not written there."""
     source = class_source(file, name)

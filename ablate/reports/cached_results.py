@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +131,10 @@ class CachedResults(StoredResults):
         scores = record["result"]["scores"]
         rows = rows_in(self.store.file(step, ANSWERS))
         asked = _asked(rows)
-        name = _name_of(tuple(asked))
+        name = sha256_json(asked)
         self.memory.get(name, name, lambda: asked)
         weights = _weights(rows)
-        weighed = _name_of(tuple(weights))
+        weighed = sha256_json(weights)
         self.memory.get(weighed, weighed, lambda: weights)
         return {
             "asked": name,
@@ -143,12 +143,6 @@ class CachedResults(StoredResults):
             "images": self._data(step),
             "unread": count_unread({task: scores[task]["metric"] for task in scores}, rows),
         }
-
-
-@lru_cache(maxsize=16)
-def _name_of(values: tuple[Any, ...]) -> str:
-    """What a list of values is remembered by; most candidates have the one before."""
-    return sha256_json(values)
 
 
 def _asked(rows: Rows) -> list[tuple[str, str, str]]:
