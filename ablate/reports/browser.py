@@ -16,7 +16,8 @@ import pandas as pd
 import PIL
 from PIL import Image
 
-from ablate.reports.model import CandidateResult, StudyResult, encodable
+from ablate.reports.answer_frame import encodable
+from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.previous import take_over
 from ablate.store.answers import Answers, Key
 

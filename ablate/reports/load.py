@@ -127,11 +127,9 @@ def _references(
         now = seen.step(step, seen.states.of(step))
         result = now.record.get("result") or {}
         if now.status != "done":
-            why = str((now.record.get("error") or {}).get("message", ""))
-            failed = ReferenceResult(
-                reference.name, reference.words, False, status=now.status, failure=why
-            )
-            results.append(failed)
+            name, words = reference.name, reference.words
+            left = ReferenceResult(name, words, False, status=now.status, failure=now.reason)
+            results.append(left)
             continue
         measures.append((reference.name, suites.measure(step.spec, result.get("sets", {}))))
         results.append(_scored_reference(reference, now, seen.answers(step)))

@@ -13,6 +13,7 @@ import pandas as pd
 from ablate.catalog.noise_floors import Floors
 from ablate.catalog.step_kinds import EVALUATE, USUAL, StepKind, find
 from ablate.redaction import redact
+from ablate.reports.answer_frame import answer_frame
 from ablate.reports.fronts import undominated
 from ablate.reports.references import ReferenceResult
 from ablate.reports.scoreboard import Scoreboard
@@ -55,6 +56,19 @@ class StepResult:
 
     def __repr__(self) -> str:
         return f"<StepResult {self.name} {_brief(self.slug)} ({self.key[:12]}): {self.status}>"
+
+    @property
+    def error(self) -> Mapping[str, str]:
+        """`type` and `message` of what it failed for, without secrets; empty if it has not."""
+        if self.status != "failed":
+            return {}
+        error = self.record.get("error") or {"type": "", "message": "no reason kept"}
+        return {name: redact(text) for name, text in error.items()}
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a line."""
+        return " ".join(self.error.get("message", "").split())
 
     @property
     def seconds(self) -> float:
@@ -140,54 +154,22 @@ class CandidateResult:
     @property
     def failure(self) -> tuple[StepResult, Mapping[str, str]] | None:
         """The first failed step with its `{type, message}`, without secrets."""
-        for step in self.steps:
-            if step.status == "failed":
-                error = step.record.get("error") or {"type": "", "message": "no reason kept"}
-                return step, {name: redact(text) for name, text in error.items()}
-        return None
+        return next(((step, step.error) for step in self.steps if step.error), None)
 
     @property
     def failures(self) -> list[str]:
         """Every failed step with its reason, in a line each."""
-        failed = [step for step in self.steps if step.status == "failed"]
-        reasons = [str((step.record.get("error") or {}).get("message", "")) for step in failed]
-        return [
-            f"{step.name} {step.slug}: {' '.join(redact(reason).split())}"
-            for step, reason in zip(failed, reasons, strict=True)
-        ]
+        return [f"{step.name} {step.slug}: {step.reason}" for step in self.steps if step.error]
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """A row a question and run, ordered by task, id and seed; empty while it is not scored.
-
-        Columns: task, id, seed, image, question, truth, answer; score (0-1, as the metric gave it),
-        weight (in the task's mean), points (the score in 0-100).
-        """
-        words = ["task", "id", "image", "question", "truth", "answer"]
-        rows = [
-            {
-                **{word: encodable(row[word]) for word in words},
-                "seed": row["seed"],
-                "score": row["score"],
-                "weight": row["weight"],
-                "points": 100.0 * row["score"],
-            }
-            for row in self.rows
-        ]
-        numbers = {"score": float, "weight": float, "points": float}
-        types = {**dict.fromkeys(words, str), "seed": int, **numbers}
-        frame = pd.DataFrame(rows, columns=list(types)).astype(types)
-        return frame.sort_values(["task", "id", "seed"], kind="stable", ignore_index=True)
+        """Its answers, see `answer_frame`; empty while it is not scored."""
+        return answer_frame(self.rows)
 
 
 def _brief(name: str, most: int = 120) -> str:
     """A name as a `repr` holds it, which is printed whole and in every traceback."""
     return repr(name if len(name) <= most else f"{name[: most - 3]}...")
-
-
-def encodable(value: Any) -> str:
-    """Text that can be encoded: a model may emit half a character."""
-    return str(value).encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -276,6 +258,10 @@ class StudyResult:
     published_source: str = ""
     objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     references: tuple[ReferenceResult, ...] = ()
+    replicates: Replicates = field(default_factory=dict)
+    floors: Floors = field(default_factory=dict)
+    masked: Mapping[str, Sequence[MaskedRun]] = field(default_factory=dict)
+    explained: Mapping[str, Explanations] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         scored = [candidate for candidate in self.candidates if candidate.composite is not None]
@@ -284,11 +270,6 @@ class StudyResult:
             f"<StudyResult {_brief(self.name)} on {self.suite}: {self.strategy.kind}, "
             f"{len(scored)} of {len(self.candidates)} candidates scored{best}>"
         )
-
-    replicates: Replicates = field(default_factory=dict)
-    floors: Floors = field(default_factory=dict)
-    masked: Mapping[str, Sequence[MaskedRun]] = field(default_factory=dict)
-    explained: Mapping[str, Explanations] = field(default_factory=dict)
 
     @cached_property
     def candidates(self) -> tuple[CandidateResult, ...]:

@@ -106,7 +106,8 @@ def _licences(titles: Iterable[str], llm: str) -> Iterator[str]:
 
 
 def _part(name: str, known: Iterable[str]) -> str:
-    return f"- `{_text(name)}`: {'; '.join(filter(None, known)) or 'not known here'}"
+    words = "; ".join(_text(word) for word in known if word) or "not known here"
+    return f"- `{_text(name)}`: {words}"
 
 
 def _steps(candidate: CandidateResult, trained: StepResult) -> Iterator[str]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablate.redaction import redact
 from ablate.reports.formats import number
 from ablate.reports.frame import ends, framed
 from ablate.stats.intervals import Interval
@@ -21,8 +20,8 @@ class ReferenceResult:
 
     `words`: what it is; `scores`: 0..100 by task, of which published ones may lack some, and
     `composite` their mean where none lacks; `interval`: over the choice of questions, None where
-    that is not known. `status` is that of its step, `failure` why that failed; `answered`: the
-    days of its first and last answers.
+    that is not known. `status` is that of its step, `failure` why that failed, in a line;
+    `answered`: the days of its first and last answers.
     """
 
     name: str
@@ -39,7 +38,7 @@ class ReferenceResult:
     def remark(self) -> str:
         """Where its numbers are from and of when, or why there are none."""
         if self.failure:
-            return f"{self.words}; failed: {' '.join(redact(self.failure).split())}"
+            return f"{self.words}; failed: {self.failure}"
         if self.status != "done":
             return f"{self.words}; not scored yet ({self.status})"
         days = " to ".join(dict.fromkeys(self.answered))

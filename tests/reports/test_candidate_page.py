@@ -8,7 +8,7 @@ from reading import Page, words
 from synthetic import FAILED, REASON
 
 from ablate.reports import tables
-from ablate.reports.model import StudyResult
+from ablate.reports.model import StepResult, StudyResult
 from ablate.reports.pages.logs import MOST, tail
 from ablate.reports.site import build
 
@@ -100,3 +100,11 @@ def test_a_secret_that_a_log_is_cut_within_is_left_out(
         log.write_text(f"{secret}{'z' * (length - len(secret))} end")
         shown = tail(tmp_path, step)
         assert not any(secret[place : place + 4] in shown for place in range(13))
+
+
+def test_why_a_step_failed_is_a_line_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_TOKEN", "very-secret-word")
+    error = {"type": "OSError", "message": "asked with\n  very-secret-word"}
+    step = StepResult("reference", "k", "s", "d", "failed", record={"error": error})
+    assert step.reason == "asked with $SITE_TOKEN"
+    assert StepResult("reference", "k", "s", "d", "done").reason == ""
