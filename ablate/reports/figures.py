@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -150,28 +151,7 @@ def pareto(study: StudyResult, cost: str = "training_flops") -> Figure:
         candidate: ((costs[candidate] or 0.0) / scale, candidate.composite or 0.0)
         for candidate in scored
     }
-    for candidate, (x, y) in places.items():
-        shape, color, within = ("D", ACCENT, ACCENT) if candidate in front else ("o", MUTED, PAPER)
-        axes.plot(
-            [x],
-            [y],
-            shape,
-            color=color,
-            zorder=3,
-            gid=gid(study, candidate),
-            markerfacecolor=within,
-        )
-    if scored:
-        lows, highs = zip(*(_ends(study, candidate) for candidate in scored), strict=True)
-        lines = [ACCENT if candidate in front else LINE for candidate in scored]
-        axes.vlines(
-            [places[candidate][0] for candidate in scored],
-            lows,
-            highs,
-            lines,
-            linewidth=0.9,
-            zorder=1,
-        )
+    _mark_points(axes, study, places, front)
     where: Any = "steps-pre" if quick else "steps-post"
     if front:
         joined = [places[candidate] for candidate in front]
@@ -189,6 +169,23 @@ def pareto(study: StudyResult, cost: str = "training_flops") -> Figure:
     axes.set_ylabel(f"{study.suite} score")
     axes.margins(x=0.08, y=0.08)
     return figure
+
+
+def _mark_points(
+    axes: Axes,
+    study: StudyResult,
+    places: Mapping[CandidateResult, tuple[float, float]],
+    front: Sequence[CandidateResult],
+) -> None:
+    """A mark for each candidate, those of the front filled, and a line for its interval."""
+    for candidate, (x, y) in places.items():
+        shape, color, within = ("D", ACCENT, ACCENT) if candidate in front else ("o", MUTED, PAPER)
+        how: Any = {"color": color, "markerfacecolor": within, "gid": gid(study, candidate)}
+        axes.plot([x], [y], shape, zorder=3, **how)
+    if places:
+        lows, highs = zip(*(_ends(study, candidate) for candidate in places), strict=True)
+        lines = [ACCENT if candidate in front else LINE for candidate in places]
+        axes.vlines([x for x, _ in places.values()], lows, highs, lines, linewidth=0.9, zorder=1)
 
 
 def _unit(cost: str, values: Sequence[float]) -> tuple[str, float]:

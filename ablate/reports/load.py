@@ -1,6 +1,6 @@
 """From a store to a `StudyResult`: which candidates a study has, and what each has left behind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -70,17 +70,8 @@ def load(
     suite = study.asks
     repeats = Repeats(study.published, published_rows(study, known)) if study.published else None
     choices, source = _published_choices(study)
-    references, asked = _references(study, seen)
-    suites.require_same_measure(
-        asked
-        + [
-            (candidate.name, suites.measure(step.spec, step.record["result"].get("sets", {})))
-            for turn in rounds
-            for candidate in turn.candidates
-            for step in candidate.steps
-            if step.kind == EVALUATE and step.status == "done"
-        ]
-    )
+    references, measures = _references(study, seen)
+    suites.require_same_measure([*measures, *_measures(rounds)])
     return StudyResult(
         name=study.name,
         id=study.id,
@@ -110,6 +101,20 @@ def load(
     )
 
 
+def _measures(rounds: Sequence[RoundResult]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """By what measure each candidate was scored, as often as it was."""
+    for turn in rounds:
+        for candidate in turn.candidates:
+            for step in candidate.steps:
+                if step.kind == EVALUATE and step.status == "done":
+                    yield candidate.name, _measure(step)
+
+
+def _measure(step: StepResult) -> Mapping[str, Any]:
+    """By what a step that scores did so."""
+    return suites.measure(step.spec, step.record["result"].get("sets", {}))
+
+
 def _references(
     study: Study, seen: CachedResults
 ) -> tuple[tuple[ReferenceResult, ...], list[tuple[str, Mapping[str, Any]]]]:
@@ -125,13 +130,12 @@ def _references(
             continue
         step = reference_step(reference, study.asks)
         now = seen.step(step, seen.states.of(step))
-        result = now.record.get("result") or {}
         if now.status != "done":
             name, words = reference.name, reference.words
             left = ReferenceResult(name, words, False, status=now.status, failure=now.reason)
             results.append(left)
             continue
-        measures.append((reference.name, suites.measure(step.spec, result.get("sets", {}))))
+        measures.append((reference.name, _measure(now)))
         results.append(_scored_reference(reference, now, seen.answers(step)))
     return tuple(results), measures
 
