@@ -17,8 +17,9 @@ from ablate.catalog import suites
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.asks import Ask, Picture, name_of
+from ablate.evaluate.containment import contained
 from ablate.evaluate.masking import Masking
-from ablate.evaluate.score import Asked, asked_by, contained, run_task, show_notes
+from ablate.evaluate.score import Asked, asked_by, run_task, show_notes
 from ablate.files import read_json, write_json
 from ablate.store.masks import MASKED
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.catalog import suites
 from ablate.errors import UserError, nearest
-from ablate.evaluate.score import asked_by, collect, contained, run_task
+from ablate.evaluate.containment import contained
+from ablate.evaluate.score import asked_by, collect, run_task
 from ablate.files import read_json, write_json
 from ablate.store.references import arguments, content_of, local_checkpoint
 

@@ -8,20 +8,14 @@ leader scores. lmms-eval is judged by what it returns, never by having returned.
 import argparse
 import json
 import math
-import os
-import random
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
 
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
@@ -34,6 +28,7 @@ from ablate.data.questions import prepare_own_questions, read_own_questions
 from ablate.errors import UserError
 from ablate.evaluate import answer_rows
 from ablate.evaluate import share as share_of
+from ablate.evaluate.containment import contained
 from ablate.evaluate.metrics import reader
 from ablate.evaluate.own_task.metrics import misfit
 from ablate.evaluate.taskfiles import materialise, read_questions, write_own_task
@@ -368,41 +363,3 @@ def _figure(
             f"{task.task}: lmms-eval's {task.metric} is {figure!r}, but its rows give {mean}"
         )
     return value
-
-
-@contextmanager
-def contained(suite: suites.Suite) -> Iterator[None]:
-    """Keep lmms-eval's side effects here: prints to stdout, seeds it sets, what it reads of ours.
-
-    Of the environment a scorer sees the suite's judge and nothing else that would move a score.
-    """
-    before = {name: os.environ.pop(name, None) for name in _READ}
-    if judge := next((task.judge for task in suite.tasks if task.judge), None):
-        os.environ["MODEL_VERSION"] = judge
-    python, numpy = random.getstate(), np.random.get_state()
-    with redirect_stdout(sys.stderr), torch.random.fork_rng():
-        import lmms_eval.evaluator  # on import it has loguru write to stdout
-        import lmms_eval.utils
-        from loguru import logger
-
-        lmms_eval.utils._git_output = _no_git
-        logger.remove()
-        logger.add(sys.stderr, level="INFO")
-        try:
-            yield
-        finally:
-            logger.remove()  # the step's log it writes to is about to be closed
-            os.environ.pop("MODEL_VERSION", None)
-            os.environ |= {name: value for name, value in before.items() if value is not None}
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-def _no_git(*words: str) -> str:
-    """In place of eight processes a task, which ask git of what commit lmms-eval is."""
-    raise FileNotFoundError("git is not asked")
-
-
-_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_READ = (*_RANKS, "MODEL_VERSION", "NUM_IMAGE")
-"""Variables lmms-eval reads: processes it would wait for, the judge, copies of each image."""

@@ -18,6 +18,7 @@ from ablate.data.prepare import prepare
 from ablate.errors import UserError, nearest
 from ablate.evaluate import score
 from ablate.evaluate.answer_rows import metric_name, require_score
+from ablate.evaluate.containment import contained
 from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.home import Home
@@ -39,7 +40,7 @@ def check_scorers(ctx: "StepContext") -> Iterator[Problem]:
     except Exception as error:
         yield from_error(f"suite {suite.name}", error, "see that its sets are whole")
         return
-    with score.contained(suite):
+    with contained(suite):
         for task in suite.tasks:
             try:
                 _score(task, asked, task.file is None and not reader(task.metric).of_samples)
