@@ -102,6 +102,11 @@ def _message(error: Any) -> str:
             return f"{shown} is no valid value{nearest(str(value), _quoted(context['expected']))}"
         case "tuple_type":
             return f"should be a list, got {shown}"
+        case "dict_type" | "model_type":
+            return f"should be a mapping of fields, got {shown}"
+        case "too_short":
+            least = context["min_length"]
+            return f"should have {least} or more entries, got {context['actual_length']}"
     message = error["msg"][:1].lower() + error["msg"][1:]
     return f"{message.removeprefix('input ')}, got {shown}"
 

@@ -82,7 +82,7 @@ def test_a_choice_is_told_where_it_is_not_the_default_and_in_what() -> None:
             "base.connector: option 'depth' of connector 'mlp' is int, got 'deep'",
         ),
         ("base.connector={depth: 2}", "base.connector: its name is missing, as in {name: mlp}"),
-        ("base.connector=3", "base.connector: should be a valid dictionary, got 3"),
+        ("base.connector=3", "base.connector: should be a mapping of fields, got 3"),
         ("base.tiling={name: none, tiles: 2}", "base.tiling: tiling 'none' has no option 'tiles'"),
         ("base.tiling=non", "base.tiling: no tiling 'non'; did you mean 'none'?"),
         ("base.injection=prefx", "no injection 'prefx'; did you mean 'prefix'?"),

@@ -149,7 +149,7 @@ def test_the_default_is_no_part_of_a_stage_and_another_is_with_all_its_options()
         ("{name: sft, power: 1}", "objective 'sft' has no option 'power'; it takes none"),
         ("{name: length_weighted, power: much}", "is float, got 'much'"),
         ("{power: 1.0}", "its name is missing, as in {name: sft}"),
-        ("3", "should be a valid dictionary, got 3"),
+        ("3", "should be a mapping of fields, got 3"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_choice(written: str, says: str) -> None:
