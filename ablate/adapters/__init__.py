@@ -7,6 +7,11 @@ of the file's docstring describes it; `LABEL` is how tables call it, with option
 package adds its own by an entry point in the group `ablate.adapters`.
 """
 
+import logging
+
 from ablate.adapters._interface import Adapter, linear_layers
 
 __all__ = ["Adapter", "linear_layers"]
+
+# peft imports it; on a CPU it warns that another kernel might be downloaded, even of who only plans
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

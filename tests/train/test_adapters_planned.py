@@ -1,6 +1,7 @@
 """What a study says of adapters, what they cost, and how they are listed and shown."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -36,6 +37,10 @@ from ablate.train.restore import starting_model
 
 def stage(**train: Any) -> StageConfig:
     return StageConfig.model_validate({"data": "d", "steps": 1, "batch_size": 1, "train": train})
+
+
+def test_what_peft_imports_does_not_speak_into_a_plan() -> None:
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
 
 
 def test_a_stage_keeps_rates_and_adapters_apart_and_reads_what_it_wrote() -> None:
