@@ -36,8 +36,14 @@ REMEMBERED = 2**24
 
 
 def home() -> Path:
-    """The folder of everything `ablate` leaves behind: `$ABLATE_HOME`, or else `./runs`."""
-    return Path(os.environ.get("ABLATE_HOME") or "runs").expanduser().absolute()
+    """The folder of everything `ablate` leaves behind: `$ABLATE_HOME`, or else `./runs`.
+
+    UserError where that is no folder.
+    """
+    folder = Path(os.environ.get("ABLATE_HOME") or "runs").expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file and no folder: choose another $ABLATE_HOME")
+    return folder
 
 
 def datasets() -> Path:

@@ -47,6 +47,11 @@ class WorldData(BaseModel):
     def name(self) -> str:
         return self.world
 
+    @property
+    def paired(self) -> bool:
+        """Whether each question has a wrong answer beside its right one."""
+        return self.world == "preferences"
+
 
 class Files(BaseModel):
     """LLaVA conversations in a file or folder (`ablate.data.readers`) and the images they name.

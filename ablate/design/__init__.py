@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, Strict
+from pydantic import Field, PositiveInt, Strict, model_validator
 
 import fusion_zoo
 from ablate.catalog import annotators, llms
@@ -18,11 +18,11 @@ from ablate.catalog.data_sources import DataSource, WorldData
 from ablate.catalog.map_encoders import drawn_by
 from ablate.design.axes import ConnectorConfig, InjectionConfig, OutputConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
-from ablate.design.objective import misfits
+from ablate.design.objective import misfits, require_pairs
 from ablate.design.recipe import Recipe
 from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located
-from ablate.parsing.validation import Fields, Option, Seed, error_location
+from ablate.parsing.validation import Fields, Option, Seed, error_location, mistake
 
 encoder_spec = cache(registry.resolve)
 llm_spec = cache(llms.resolve)
@@ -38,6 +38,15 @@ class FusionConfig(Fields):
     name: str
     grid: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]
     options: dict[str, Option] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_are_by_themselves(cls, value: Any) -> Any:
+        others = value.keys() - cls.model_fields.keys() if isinstance(value, dict) else ()
+        if others and (name := value.get("name")) in fusion_zoo.names():
+            for key in others & fusion_zoo.options(name).keys():
+                raise mistake(f"an option of {name}: write it as options: {{{key}: ...}}", key)
+        return value
 
 
 class Design(Fields):
@@ -145,6 +154,8 @@ def checked(written: Design, tree: Located, data: Mapping[str, DataSource]) -> D
         with error_location(tree, ["recipe", kind, "data"], ["base"]):
             if stage.data not in data:
                 raise UserError(f"no data '{stage.data}'{nearest(stage.data, data)}")
+        with error_location(tree, ["recipe", kind, "objective"], ["base"]):
+            require_pairs(stage.objective["name"], stage.data, data[stage.data])
         with error_location(tree, ["fusion", "grid"], ["base"]):
             room = min(context, stage.max_length)
             if tokens >= room and not written.chosen:  # else its cost tells how many there are

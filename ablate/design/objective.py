@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from ablate.catalog import step_kinds
 from ablate.catalog.axes import INJECTION
+from ablate.catalog.data_sources import DataSource, WorldData
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.catalog.sharing import SHARE_WEIGHTS
 from ablate.errors import UserError
@@ -28,6 +29,16 @@ def require_objective(strategy: str, objective: Mapping[str, Any]) -> None:
         raise UserError(f"{shared} holds those of before the stage whole; choose ddp")
     if OBJECTIVES.says(name, "of_experts"):
         raise UserError(f"{shared} asks a model several times a step; choose ddp")
+
+
+def require_pairs(objective: str, name: str, data: DataSource) -> None:
+    """UserError where an objective learns from pairs of answers and drawn data has none; that of
+    files is known once they are read."""
+    if OBJECTIVES.says(objective, "of_pairs") and isinstance(data, WorldData) and not data.paired:
+        raise UserError(
+            f"'{objective}' learns from a right and a wrong answer to each question, and data "
+            f"'{name}' (world: {data.world}) has right ones alone; take world: preferences"
+        )
 
 
 def misfits(fusion: str, injection: str, recipe: "Recipe") -> Iterator[tuple[list[str], str]]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from os import SEEK_END
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +69,11 @@ def keep_vote(home: Path, vote: Vote) -> None:
     line = json.dumps({**asdict(vote), "replies": [reply._asdict() for reply in vote.replies]})
     with writing(home):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(f"{line}\n")
+        with file.open("ab+") as lines:
+            if lines.tell():
+                lines.seek(-1, SEEK_END)
+                line = line if lines.read() == b"\n" else f"\n{line}"  # behind one that was cut
+            lines.write(f"{line}\n".encode())
 
 
 def votes(home: Path) -> Iterator[Vote]:

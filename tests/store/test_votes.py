@@ -18,6 +18,15 @@ def test_a_vote_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert Vote.on("how many", tmp_path / "picture.png", (A, B), 1, blind=True) == vote
 
 
+def test_a_vote_behind_one_that_a_kill_cut_short_is_not_lost(tmp_path: Path) -> None:
+    first, second = (Vote.on(question, b"", (A, B), 0, blind=True) for question in "qr")
+    keep_vote(tmp_path, first)
+    with Home(tmp_path).votes.open("a") as file:
+        file.write('{"question": "cut sho')
+    keep_vote(tmp_path, second)
+    assert list(votes(tmp_path)) == [first, second]
+
+
 def test_votes_count_for_a_candidate_on_either_side(tmp_path: Path) -> None:
     for replies, better in (((A, B), 0), ((B, A), 1), ((B, A), 0), ((A, B), None)):
         keep_vote(tmp_path, Vote.on("q", b"", replies, better, blind=better is None))
