@@ -173,7 +173,7 @@ def test_an_answer_is_explained_by_a_picture_and_by_shares(
     use: Export, trained: Path, tmp_path: Path
 ) -> None:
     row = json.loads(next(trained.glob("store/evaluate/*sam*/answers.jsonl")).open().readline())
-    name, picture = f"{row['task']}/{row['id']}", tmp_path / "new folder" / "why.png"
+    name, picture = f"{row['task']}/{row['id']}", tmp_path / "why.png"
     told = use(
         *("explain", BOTH, name, "--output", str(picture), "--json"),
         *("--against", "micro/smoke:base"),
