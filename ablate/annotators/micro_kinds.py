@@ -6,8 +6,6 @@ Shapes: G cells a side.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from ablate.annotators._cells import CellObserver
 from ablate.annotators._interface import Map, MapAnnotator, Pixels
 from ablate.annotators.micro_detector import MicroDetector
@@ -26,6 +24,8 @@ class MicroKinds(CellObserver, MapAnnotator):
     channels = sum(map(len, attributes.values()))
 
     def draw(self, images: Sequence[Pixels]) -> Sequence[Map]:
+        import numpy as np
+
         kinds, dots = self.attributes["kind"], self.attributes["dots"]
         maps = np.zeros((len(images), self.channels, GRID * GRID), dtype=np.uint8)
         for page, cells in enumerate(self.cells(images)):

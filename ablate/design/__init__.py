@@ -19,7 +19,7 @@ from ablate.catalog.map_encoders import drawn_by
 from ablate.design.axes import ConnectorConfig, InjectionConfig, OutputConfig, TilingConfig
 from ablate.design.fidelity import WHOLE, Fidelity
 from ablate.design.objective import misfits, require_pairs
-from ablate.design.recipe import Recipe
+from ablate.design.recipe import Recipe, TrainingConfig
 from ablate.errors import UserError, nearest
 from ablate.parsing.tree import Located
 from ablate.parsing.validation import Fields, Option, Seed, error_location, mistake
@@ -198,10 +198,16 @@ def check_maps(design: Design) -> None:
                 f"'{title}' looks at a map of the whole image: it takes no tiling, and this is "
                 f"{design.tiling['name']}"
             )
-        if not any("encoders" in stage.train for stage in design.recipe.stages().values()):
+        if not any(map(_trains_stems, design.recipe.stages().values())):
             raise UserError(
-                f"'{title}' begins at random, and no stage of the recipe trains encoders"
+                f"'{title}' begins at random, and no stage of the recipe trains encoders, whole or "
+                "by the names of layers"
             )
+
+
+def _trains_stems(stage: TrainingConfig) -> bool:
+    by = stage.adapters.get("encoders")
+    return "encoders" in stage.train and (by is None or by["name"] == "layers")
 
 
 def require_distinct(words: Iterable[str]) -> None:

@@ -197,6 +197,9 @@ def test_a_map_that_cannot_be_learnt_tiled_or_drawn_is_refused() -> None:
     frozen += ["base.recipe.prealign=null", "base.recipe.finetune.train={projector: 1.0e-3}"]
     with pytest.raises(UserError, match="begins at random, and no stage of the recipe trains"):
         load_study("micro/smoke", [SEES, *frozen])
+    by_lora = "base.recipe.finetune.train={encoders: {lora: {rank: 2}, lr: 1.0e-4}}"
+    with pytest.raises(UserError, match="whole or by the names of layers"):
+        load_study("micro/smoke", [SEES, *frozen[:-1], by_lora])
     tiled = "base.tiling={name: internvl, max_tiles: 2}"
     with pytest.raises(UserError, match="takes no tiling, and this is internvl"):
         load_study("micro/smoke", [SEES, tiled])

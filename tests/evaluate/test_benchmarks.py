@@ -106,7 +106,8 @@ def scored(step, monkeypatch: pytest.MonkeyPatch):
     def run(say: Say, suite: suites.Suite, work: str = "work", **more: Any):
         model = Knows(say)
         monkeypatch.setattr(serving, "AblateLMM", lambda *args, **options: model)
-        monkeypatch.setattr(serving.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
+        trained = SimpleNamespace(outputs=(), drawers=(), own_canvas=None)
+        monkeypatch.setattr(serving.Answerer, "load", lambda folder: trained)
         ctx = step(work=work)
         ctx.spec |= {"suite": suite.identity(), **more}
         result = score.evaluate(ctx)

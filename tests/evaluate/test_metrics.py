@@ -134,7 +134,8 @@ def test_another_package_s_benchmark_is_scored_by_its_metric(
 ) -> None:
     said = ("stop", "give in", "entry", "")
     monkeypatch.setattr(serving, "AblateLMM", lambda *args, **options: Says(said))
-    monkeypatch.setattr(serving.Answerer, "load", lambda folder: SimpleNamespace(outputs=()))
+    trained = SimpleNamespace(outputs=(), drawers=(), own_canvas=None)
+    monkeypatch.setattr(serving.Answerer, "load", lambda folder: trained)
     ctx = step()
     ctx.spec["suite"] = signs().identity()
     result = score.evaluate(ctx)

@@ -36,7 +36,7 @@ from ablate.worker.process_group import ProcessGroup
 class Oracle(torch.nn.Module):
     """Knows the answer to each prompt about each image; `say` may turn it into another."""
 
-    spec = SimpleNamespace(llm=SimpleNamespace(context=4096, width=128))
+    spec = SimpleNamespace(llm=SimpleNamespace(context=4096, width=128), encoders=())
     tiles = Tiles.whole(16)
     sees_each_question = False
     reads_beginnings_once = False
