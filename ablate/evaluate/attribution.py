@@ -4,7 +4,7 @@ Gradient times activation (Shrikumar et al. 2016, arXiv 1605.01713) of the answe
 at the maps that the fusion is given, after their normalisation. Summed over channels, it is to
 first order what the answer loses where a place of a map is set to zero.
 
-Shapes: N images, C channels, H W grid.
+Shapes: V views of an image, one where no tiling cuts it, C channels, H W grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,15 @@ from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.dialogue import Pixels
 from ablate.evaluate.turns import without_images
 from fusion_zoo import FeatureMap, at_least_fp32
+from fusion_zoo.tilings import uncut
 
 
 def attribute(
     subject: Answerer, question: str, pixels: Pixels, answer: str, note: str = ""
 ) -> Mapping[str, Tensor]:
     """By expert the (H,W) contributions to the log-probability of this `answer`: above zero where
-    what is seen speaks for it, below where it speaks against.
+    what is seen speaks for it, below where it speaks against. Of an image that is cut into tiles
+    their sum, on the grid of the finest.
 
     The question is about the one image; `<image>` in it means none. `note`: what annotators say of
     the image, which stands behind it in the prompt. A base whose blocks the fusion runs itself is
@@ -39,13 +41,13 @@ def attribute(
     if not answer:
         raise UserError("the answer is empty: there is nothing to explain")
     model = subject.model.eval()
-    if model.tiles.cuts:
-        raise UserError("an answer of a model that cuts images into tiles cannot be explained yet")
+    tiles, size = model.tiles, (pixels.shape[2], pixels.shape[1])
     chat = Chat(subject.tokenizer)
     asked = annotated(f"{IMAGE}\n{without_images(question)}", iter([note]))
     talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     [tokens] = chat.encode([talk])
-    batch = collate([Sample(tokens.ids, tokens.learn, [pixels])])
+    seen, sizes = ([tiles.views(pixels)], [size]) if tiles.cuts else ([pixels], [])
+    batch = collate([Sample(tokens.ids, tokens.learn, seen, sizes)])
     with _MapsWatched(model.mixture.fusion) as maps, torch.enable_grad():
         output = model(batch)
         learnt = output.targets != IGNORE_INDEX
@@ -55,18 +57,17 @@ def attribute(
     shapes = [len(encoder.shapes) for encoder in model.mixture.all_encoders]
     first = [sum(shapes[:number]) for number in range(len(shapes))]
     inside = model.mixture.fusion.reaches_inside_base
+    canvases = tiles.tiling.canvases(size)
     return {
-        spec.title: _summed(maps.given[index], gradients[index])
+        spec.title: uncut(_summed(maps.given[index], gradients[index]), canvases)
         for number, (spec, index) in enumerate(zip(model.spec.encoders, first, strict=True))
         if number or not inside
     }
 
 
 def _summed(activation: Tensor, gradient: Tensor | None) -> Tensor:
-    if gradient is None:
-        return activation.new_zeros(activation.shape[-2:])
-    summed: Tensor = (activation * gradient).sum(1)[0].detach()
-    return summed
+    """(V,H,W) of (V,C,H,W)."""
+    return (activation * (0.0 if gradient is None else gradient)).sum(1).detach()
 
 
 class _MapsWatched:

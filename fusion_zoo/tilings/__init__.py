@@ -19,7 +19,7 @@ from fusion_zoo._registry import Registry
 
 if TYPE_CHECKING:
     from ._interface import Canvas, Grid, Order, Size, Tiling, Whole, newlines, raster
-    from ._views import assemble, cut, hold_marks
+    from ._views import assemble, cut, hold_marks, uncut
 
 __all__ = [
     "TILINGS",
@@ -35,10 +35,11 @@ __all__ = [
     "newlines",
     "raster",
     "tiling_of",
+    "uncut",
 ]
 
 
-_OF_VIEWS = ("assemble", "cut", "hold_marks")
+_OF_VIEWS = ("assemble", "cut", "hold_marks", "uncut")
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,45 @@ def _tiles(image: Tensor, canvas: Canvas, fill: tuple[int, int, int]) -> Tensor:
     return tiles.permute(1, 3, 0, 2, 4).flatten(0, 1)
 
 
+def uncut(views: Tensor, canvases: Sequence[Canvas]) -> Tensor:
+    """What is found at each place of an image's views (V,H,W) as one map of it, the sum of what its
+    `canvases` say: as fine as the one of the most tiles.
+
+    What a place of another has is shared by those that it covers, by their areas. What lies where a
+    canvas is filled is left out.
+    """
+    height, width = views.shape[1:]
+    finest = max(canvases, key=lambda canvas: canvas.num_tiles)
+    across, down = (
+        max(1, round(tiles * cells * inside / length))
+        for tiles, cells, inside, length in zip(
+            finest.tiles, (width, height), finest.image, finest.size, strict=True
+        )
+    )
+    whole = views.new_zeros(down, across)
+    for canvas, tiles in zip(
+        canvases, views.split([canvas.num_tiles for canvas in canvases]), strict=True
+    ):
+        columns, rows = canvas.tiles
+        laid = tiles.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+        (left, top), (wide, high) = canvas.corner, canvas.image
+        downwards = _shares(rows * height, canvas.size[1], top, high, down).to(laid)
+        sideways = _shares(columns * width, canvas.size[0], left, wide, across).to(laid)
+        whole += downwards @ laid @ sideways.T
+    return whole
+
+
+def _shares(cells: int, length: int, start: int, inside: int, places: int) -> Tensor:
+    """(places, cells) which share of each of so many cells of a canvas's side, of this `length`,
+    lies in each of as many places of an image that is `inside` long and begins at `start`."""
+    of_cells = (torch.arange(cells + 1) * length - start * cells) * places  # in whole numbers
+    of_places = torch.arange(places + 1)[:, None] * inside * cells
+    overlap = torch.minimum(of_cells[1:], of_places[1:]) - torch.maximum(
+        of_cells[:-1], of_places[:-1]
+    )
+    return overlap.clamp(min=0) / (length * places)
+
+
 def hold_marks(connector: nn.Module, tiling: Tiling, width: int) -> None:
     """Have a connector hold the tokens (K,D) of a tiling as its `marks`, if there are any.
 

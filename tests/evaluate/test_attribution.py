@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ablate.catalog import encoders as registry
+from ablate.catalog.axes import TILING
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.chat import Chat
 from ablate.data.collate import collate
@@ -37,13 +38,19 @@ PLACE = (1, 2)
 """The one cell of the grid that the language model is shown."""
 
 
-def subject(candidate: Path, norm: str = "layer", fusion: str = "channel_concat") -> Answerer:
+def subject(
+    candidate: Path,
+    norm: str = "layer",
+    fusion: str = "channel_concat",
+    tiling: Mapping[str, Any] = TILING.default,
+) -> Answerer:
     told = ModelSpec.from_json(read_json(candidate / "spec.json")["spec"]["model"])
     spec = dataclasses.replace(
         told,
         encoders=[registry.resolve(title) for title in TITLES],
         fusion={"name": fusion, "grid": [4, 4], "options": {}},
         feature_norm=norm,
+        tiling=dict(tiling),
     )
     model = build_model(spec, load_weights=False, seed=3)
     with torch.no_grad():
@@ -84,6 +91,23 @@ def test_only_the_cell_that_is_seen_contributes_and_only_of_experts_that_are_hea
         assert found.shape == (4, 4)
         assert found[PLACE] != 0
         found[PLACE] = 0
+        assert not found.any()
+
+
+def test_of_an_image_in_tiles_the_place_that_is_seen_contributes(candidate: Path) -> None:
+    made = subject(candidate, tiling=TILING.filled({"name": "internvl", "max_tiles": 2}))
+
+    def blank(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept = torch.zeros(3, 16, 1)  # of the left tile, the right one and the whole
+        kept[1, PLACE[0] * 4 + PLACE[1]] = 1.0
+        return output * kept
+
+    made.model.projector.register_forward_hook(blank)
+    wide = np.concatenate([pixels(), pixels()], axis=2)
+    for found in attribute(made, "how many things", wide, "three").values():
+        assert found.shape == (4, 8)
+        assert found[PLACE[0], 4 + PLACE[1]] != 0
+        found[PLACE[0], 4 + PLACE[1]] = 0
         assert not found.any()
 
 

@@ -15,7 +15,7 @@ from transformers.models.llava_next.image_processing_llava_next import LlavaNext
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 
 from fusion_zoo import Segment
-from fusion_zoo.tilings import TILINGS, Tiling, Whole, assemble, cut
+from fusion_zoo.tilings import TILINGS, Canvas, Tiling, Whole, assemble, cut, uncut
 from fusion_zoo.tilings.s2 import stack_scales
 
 
@@ -271,3 +271,39 @@ assert "torch" not in sys.modules
 def _drawn(size: tuple[int, int]) -> torch.Tensor:
     draw = torch.Generator().manual_seed(prod(size))
     return torch.randint(256, (3, *size[::-1]), generator=draw, dtype=torch.uint8)
+
+
+@settings(max_examples=10)
+@given(sizes)
+def test_what_views_say_of_places_is_one_map_of_the_image_by_areas(size):
+    for tiling in every_tiling(28):
+        canvases = tiling.canvases(size)
+        views = torch.rand(tiling.num_views(size), 2, 3, dtype=torch.float64)
+        united = uncut(views, canvases)
+        height, width = united.shape
+        expected = np.zeros((height, width))
+        tiles = iter(views.numpy())
+        for canvas in canvases:
+            (columns, rows), (wide, high) = canvas.tiles, canvas.size
+            for row, column in np.ndindex(rows, columns):
+                for (i, j), value in np.ndenumerate(next(tiles)):
+                    down = _within(i + 2 * row, high / (2 * rows), canvas, 1, height)
+                    across = _within(
+                        j + 3 * column, wide / (3 * columns), canvas, 0, len(united[0])
+                    )
+                    expected += value * np.outer(down, across)
+        np.testing.assert_allclose(united, expected, atol=1e-9)
+        if all(canvas.image == canvas.size for canvas in canvases):
+            assert united.sum() == pytest.approx(views.sum())
+
+
+def _within(cell: int, long: float, canvas: Canvas, axis: int, places: int) -> np.ndarray:
+    """Which part of a cell of a canvas lies in each of so many places of the image in it."""
+    edges = canvas.corner[axis] + np.linspace(0, canvas.image[axis], places + 1)
+    inside = np.clip(edges, cell * long, (cell + 1) * long)
+    return np.diff(inside) / long
+
+
+def test_an_image_seen_whole_has_the_map_of_its_view():
+    view = torch.rand(1, 3, 5)
+    assert torch.equal(uncut(view, Whole(16).canvases((37, 23))), view[0])
