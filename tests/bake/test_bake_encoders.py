@@ -59,7 +59,12 @@ def test_every_target_has_a_course() -> None:
     assert set(TARGETS) == {"llama-micro", *COURSES, *HEADS}
 
 
-@pytest.mark.parametrize("name", sorted(COURSES))
+FIRST, *OTHERS = sorted(COURSES)
+
+
+@pytest.mark.parametrize(
+    "name", [FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
 def test_task_is_learnt_and_the_same_seed_gives_the_same_weights(name: str) -> None:
     losses: list[float] = []
     one = train_encoder(name, 0, 9, lambda step, metrics: losses.append(metrics["loss"]))

@@ -105,7 +105,12 @@ the language model looks at; one that weighs experts."""
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        *((name, "aot_eager") for name in FUSIONS),
+        *((name, "aot_eager") for name in KINDS),
+        *(
+            pytest.param(name, "aot_eager", marks=pytest.mark.slow)
+            for name in FUSIONS
+            if name not in KINDS
+        ),
         *(
             pytest.param(name, "inductor", marks=[pytest.mark.slow, pytest.mark.compiler])
             for name in KINDS

@@ -174,6 +174,7 @@ OTHERWISE = [(0, "bfloat16"), (-1, "bfloat16"), (-2, "float64")]
 """Which of the exports compute in another precision, too."""
 
 
+@pytest.mark.slow
 def test_an_exported_folder_answers_the_same_where_ablate_is_not(
     make_model: Make, tmp_path: Path
 ) -> None:

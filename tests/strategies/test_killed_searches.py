@@ -63,7 +63,17 @@ def decisions(home: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text()) for path in home.glob("**/round-*.json")}
 
 
-@pytest.mark.parametrize("name", STUDIES)
+FIRST = ("rounds", "optuna", "racing", "seeds where they matter")
+"""With each sort of turn: chosen by score, told to a sampler, looked at on the way, seeded anew."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *FIRST,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in STUDIES if name not in FIRST),
+    ],
+)
 def test_it_proposes_and_decides_the_same_and_trains_nothing_twice(
     name: str, tmp_path: Path
 ) -> None:

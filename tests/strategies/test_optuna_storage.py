@@ -171,6 +171,7 @@ def alone(tmp_path: Path, fakes: object) -> Path:
     return home
 
 
+@pytest.mark.slow  # test_killed_searches has the same without a database
 def test_killed_and_started_again_or_driven_by_two_it_tries_and_decides_the_same(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

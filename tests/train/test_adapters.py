@@ -171,8 +171,12 @@ def test_frozen_weights_below_recomputed_blocks_still_let_the_adapter_learn(
     ("name", "strategy"),
     [
         ("lora", "ddp"),
-        pytest.param("lora", "fsdp", marks=pytest.mark.slow),  # as dora is, and less
-        *((name, "fsdp") for name in ADAPTERS.names() if name not in ("lora", "qlora")),
+        ("layers", "fsdp"),
+        *(
+            pytest.param(name, "fsdp", marks=pytest.mark.slow)
+            for name in ADAPTERS.names()
+            if name not in ("layers", "qlora")
+        ),
     ],
 )
 def test_two_processes_do_the_steps_of_one(

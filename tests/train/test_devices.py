@@ -366,6 +366,7 @@ def test_broken_images_of_all_processes_count_against_one_budget(
 
 
 @pytest.mark.usefixtures("llm_without_dropout")
+@pytest.mark.slow  # one of each sort does in the tests around
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_encoders_of_every_family_train_in_shares(make_job: MakeJob, strategy: str) -> None:
     names = ("clip", "convnext", "eva02", "pix2struct", "sam", "dinov2")

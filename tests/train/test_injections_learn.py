@@ -91,7 +91,7 @@ def test_an_adapter_learns_in_it(make_context: Make) -> None:
     ("injection", "strategy"),
     [
         pytest.param(GATED, "ddp", id="gated-ddp"),
-        pytest.param(EXPERT, "fsdp", id="expert-fsdp"),
+        pytest.param(EXPERT, "fsdp", id="expert-fsdp", marks=pytest.mark.slow),
         pytest.param(GATED, "fsdp", id="gated-fsdp", marks=pytest.mark.slow),
         pytest.param(EXPERT, "ddp", id="expert-ddp", marks=pytest.mark.slow),
     ],

@@ -110,7 +110,9 @@ def test_bad_images_of_the_trunk_are_counted_once(make_context: Make, tmp_path: 
     assert_alike(whole, own)
 
 
-@pytest.mark.parametrize("last", [2, 8, 9])  # before the branch, at it, and after
+@pytest.mark.parametrize(  # before the branch, at it, and after
+    "last", [pytest.param(2, marks=pytest.mark.slow), 8, pytest.param(9, marks=pytest.mark.slow)]
+)
 def test_killed_on_the_trunk_or_the_branch_nothing_differs(
     make_context: Make, tmp_path: Path, last: int
 ) -> None:
@@ -149,7 +151,8 @@ def test_a_home_without_its_prefixes_trains_anew(make_context: Make) -> None:
     assert "taken_over" not in train(make_context("whole", **LONG))
 
 
-@pytest.mark.parametrize("tasks", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [1, 2])
 def test_stopped_at_random_moments_the_chain_of_shares_ends_the_same(
     make_context: Make, tmp_path: Path, tasks: int
 ) -> None:
