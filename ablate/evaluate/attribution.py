@@ -46,8 +46,8 @@ def attribute(
     asked = annotated(f"{IMAGE}\n{without_images(question)}", iter([note]))
     talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     [tokens] = chat.encode([talk])
-    seen, sizes = ([tiles.views(pixels)], [size]) if tiles.cuts else ([pixels], [])
-    batch = collate([Sample(tokens.ids, tokens.learn, seen, sizes)])
+    seen = tiles.views(pixels) if tiles.cuts else pixels
+    batch = collate([Sample(tokens.ids, tokens.learn, [seen], [size] if tiles.cuts else [])])
     with _MapsWatched(model.mixture.fusion) as maps, torch.enable_grad():
         output = model(batch)
         learnt = output.targets != IGNORE_INDEX

@@ -53,11 +53,10 @@ def uncut(views: Tensor, canvases: Sequence[Canvas]) -> Tensor:
         )
     )
     whole = views.new_zeros(down, across)
-    for canvas, tiles in zip(
-        canvases, views.split([canvas.num_tiles for canvas in canvases]), strict=True
-    ):
+    numbers = [canvas.num_tiles for canvas in canvases]
+    for canvas, tiles in zip(canvases, torch.split(views, numbers), strict=True):
         columns, rows = canvas.tiles
-        laid = tiles.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+        laid = tiles.reshape(rows, columns, height, width).transpose(1, 2).flatten(2).flatten(0, 1)
         (left, top), (wide, high) = canvas.corner, canvas.image
         downwards = _shares(rows * height, canvas.size[1], top, high, down).to(laid)
         sideways = _shares(columns * width, canvas.size[0], left, wide, across).to(laid)
