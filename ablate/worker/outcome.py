@@ -1,7 +1,10 @@
 """What came of a chain of steps."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
+
+from ablate.files import write_json
 
 
 @dataclass(frozen=True)
@@ -20,3 +23,8 @@ class Outcome:
     step: str = ""
     log: str = ""
     remedy: str = ""
+
+    def leave(self, answer: Path) -> None:
+        """Write it down as the answer of the chain's job: for its driver, and for others, who leave
+        the steps of a job that has not answered to it."""
+        write_json(answer, asdict(self))

@@ -12,13 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from ablate.catalog import plugins, step_kinds
-from ablate.files import FULL, PASSING, write_json
+from ablate.files import FULL, PASSING
 from ablate.redaction import redact
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Lease, LeaseLostError
@@ -57,7 +57,7 @@ class Worker:
     def tell(self, outcome: Outcome) -> Outcome:
         """Write the outcome down for whoever started the chain."""
         if self.answer:
-            write_json(self.answer, asdict(outcome))
+            outcome.leave(self.answer)
         return outcome
 
 

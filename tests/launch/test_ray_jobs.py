@@ -170,6 +170,8 @@ def test_a_job_that_ended_without_an_answer_is_told_by_rays_last_word(
     assert found.status == outcome
     assert said in found.message
     assert outcome != "lost" or found.message.endswith("no such module")
+    left = launcher("ray").submissions(tmp_path / "drives" / "d").submitted()
+    assert left == {"ablate-d-1": ()}  # other drivers wait for it no longer
 
 
 def test_an_answer_counts_whatever_ray_says(tmp_path: Path, cluster: FakeRay) -> None:

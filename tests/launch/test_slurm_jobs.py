@@ -55,9 +55,12 @@ def test_a_job_without_an_answer_is_judged_by_its_last_state(
 ) -> None:
     job = job_of(tmp_path / "d")
     squeue(f"7|ablate-d-1|{state}|None" if state else "")
+    assert arrays.submitted(tmp_path / "d") == {"7": ["key"]}
     found, said = after_grace(job)
     assert found == status
     assert said.startswith(words)
+    assert arrays.submitted(tmp_path / "d") == {"7": ()}  # other drivers wait for it no longer
+    assert replace(job, outcome=None, ended=None).poll() == job.outcome  # nor who adopts it
 
 
 def test_its_last_words_are_told(tmp_path: Path, squeue: Says) -> None:

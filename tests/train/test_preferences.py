@@ -32,6 +32,7 @@ from ablate.train.objectives import Objective
 from ablate.train.restore import load_trained, starting_model
 from ablate.train.stage import train
 
+BY_PAIRS = ("base.recipe.finetune.objective=dpo", "data.conversations.world=preferences")
 PREFERENCES = {"world": "preferences", "images": 12, "seed": 1}
 DPO: dict[str, Any] = {"data": PREFERENCES, "objective": {"name": "dpo", "beta": 0.5}}
 pairs = st.lists(
@@ -205,7 +206,7 @@ def test_single_conversations_learn_the_better_answer(make_context: Make) -> Non
 
 
 def test_a_strategy_that_shares_out_weights_is_refused_before_anything_is_launched() -> None:
-    changes = ["base.recipe.finetune.objective=dpo", "infra.devices=2"]
+    changes = [*BY_PAIRS, "infra.devices=2"]
     for strategy in ("fsdp", "deepspeed"):
         study = load_study("micro/smoke", [*changes, f"infra.strategy={strategy}"])
         rounds = rounds_so_far(study, StoredResults(Store(Path("nowhere")), study))
@@ -224,7 +225,7 @@ def test_a_plan_counts_two_conversations_a_pair_and_the_model_before_the_stage()
         [step] = [one for one in steps_for(candidate, study) if one.kind == "finetune"]
         return cost.step_cost(study, candidate, step, cost.GPUS["a100"])
 
-    plain, paired = finetuning(), finetuning("base.recipe.finetune.objective=dpo")
+    plain, paired = finetuning(), finetuning(*BY_PAIRS)
     assert 2 * plain.flops < paired.flops < 4 * plain.flops
     assert paired.memory > plain.memory
 

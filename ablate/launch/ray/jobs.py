@@ -83,7 +83,10 @@ class Queue:
 @dataclass
 class ChainJob:
     """A chain on the cluster: over when its answer is there, when Ray says it ended and no answer
-    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life."""
+    is seen for `GRACE` seconds after that, or when the step that it has begun shows no life.
+
+    What is found out of a job that never answered is left as its answer, for other drivers.
+    """
 
     sent: Submission
     backend: "OnRay"
@@ -93,7 +96,11 @@ class ChainJob:
 
     def poll(self) -> Outcome | None:
         if self.outcome is None:
-            self.outcome = self._answer() or self._loss()
+            self.outcome = self._answer()
+            if self.outcome is None and (loss := self._loss()):
+                self.outcome = loss
+                with contextlib.suppress(OSError):  # a full disk loses no more than this
+                    loss.leave(self.sent.answer)
         return self.outcome
 
     def _answer(self) -> Outcome | None:

@@ -7,6 +7,7 @@ lease that it lives, whatever Slurm believes. It is never begun again by Slurm, 
 Lightning: its driver submits another.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -14,13 +15,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ablate.errors import UserError
-from ablate.files import UNREADABLE, read_json, write_json
+from ablate.files import UNREADABLE, read_json
 from ablate.launch.liveness import Liveness
 from ablate.launch.protocol import Drive
 from ablate.launch.slurm import arrays
@@ -107,7 +108,7 @@ class SlurmTask:
             run_chain(home, steps, self.where, self.executors, team, answer)
         except ToldToGo:
             reason = "its job was told to go: preempted, or out of time"
-            write_json(answer, asdict(Outcome("stopped", reason)))
+            Outcome("stopped", reason).leave(answer)
         return team.close(in_order=True)
 
 
@@ -135,7 +136,9 @@ class SlurmJob:
     """A chain on the cluster: over when its answer is there, when Slurm says it ended and no answer
     is seen for `GRACE` seconds after that, or when the step that it has begun shows no life.
 
-    Where the answer is that a process died, Slurm has as long to say what it died of.
+    Where the answer is that a process died, Slurm has as long to say what it died of. What is found
+    out of a job that never answered is left as its answer: two drivers that have each lost a job of
+    the same step would else wait for each other's.
     """
 
     array: Array
@@ -154,6 +157,9 @@ class SlurmJob:
             self.outcome = self._loss(answer) if lost else answer
             if self.outcome is not None:
                 self.settled = time.monotonic()
+                if answer is None:
+                    with contextlib.suppress(OSError):  # a full disk loses no more than this
+                        self.outcome.leave(self.array.answer(self.index))
         return self.outcome
 
     def gone(self) -> bool:
