@@ -51,7 +51,8 @@ def assert_tidy(cluster: Loopback, home: Path) -> None:
     """Nothing half done is left, nothing in the queue, no process; some take their time to end."""
     for folder in ("work", "leases", "failed", "quarantine", "drives"):
         assert [path for path in home.glob(f"{folder}/**/*") if path.is_file()] == []
-    deadline = time.monotonic() + 60
-    while (jobs := cluster.queue()) or (left := cluster.processes("ABLATE_HOME", str(home))):
-        assert time.monotonic() < deadline, (jobs, [command_of(pid) for pid in left])
+    deadline = time.monotonic() + 300  # Slurm asks a node again after a minute
+    while (jobs := cluster.queue()) or cluster.processes("ABLATE_HOME", str(home)):
+        left = [command_of(pid) for pid in cluster.processes("ABLATE_HOME", str(home))]
+        assert time.monotonic() < deadline, (jobs, left)
         time.sleep(0.5)
