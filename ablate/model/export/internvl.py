@@ -21,7 +21,7 @@ from transformers import (
 from ablate.catalog.axes import CONNECTOR, TILING
 from ablate.data.conversations import IMAGE
 from ablate.encoders.internvit import InternVitEncoder
-from ablate.model.export.native import NativeFormat
+from ablate.model.export.native import NAMES, PROJECTOR, NativeFormat
 
 FAMILY = InternVitEncoder.family
 TOWER = "internvl_vision"
@@ -34,7 +34,6 @@ TOKENS = {
     "video_token": "<video>",
 }
 BILINEAR, BICUBIC = 2, 3
-PROJECTOR = "model.multi_modal_projector"
 
 
 class InternVl(NativeFormat):
@@ -44,12 +43,10 @@ class InternVl(NativeFormat):
     title = "InternVL"
     model_class = InternVLForConditionalGeneration
     names: ClassVar[Mapping[str, str]] = {
-        "mixture.encoders.0.model.": "model.vision_tower.",
+        **NAMES,
         "projector.layers.0.layers.0.": f"{PROJECTOR}.layer_norm.",
         "projector.layers.0.layers.1.": f"{PROJECTOR}.linear_1.",
         "projector.layers.0.layers.3.": f"{PROJECTOR}.linear_2.",
-        "llm.model.": "model.language_model.",
-        "llm.lm_head.": "lm_head.",
     }
 
     def differences(self) -> Iterator[str]:

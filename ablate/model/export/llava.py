@@ -16,11 +16,10 @@ from transformers import (
 
 from ablate.catalog.axes import CONNECTOR, TILING
 from ablate.encoders.clip_llava import ClipLlavaEncoder
-from ablate.model.export.native import NativeFormat
+from ablate.model.export.native import NAMES, PROJECTOR, NativeFormat
 
 FAMILY = ClipLlavaEncoder.family
 NORM = "mixture.encoders.0.model.post_layernorm"
-PROJECTOR = "model.multi_modal_projector"
 
 
 class Llava(NativeFormat):
@@ -30,11 +29,9 @@ class Llava(NativeFormat):
     title = "LLaVA"
     model_class = LlavaForConditionalGeneration
     names: ClassVar[Mapping[str, str]] = {
-        "mixture.encoders.0.model.": "model.vision_tower.",
+        **NAMES,
         "projector.layers.0.0.": f"{PROJECTOR}.linear_1.",
         "projector.layers.0.2.": f"{PROJECTOR}.linear_2.",
-        "llm.model.": "model.language_model.",
-        "llm.lm_head.": "lm_head.",
     }
 
     def differences(self) -> Iterator[str]:

@@ -21,6 +21,13 @@ from ablate.files import write_atomic
 from ablate.model.export import SHARD, Speech, generation_config, require_exportable
 from ablate.model.mllm import Mllm
 
+PROJECTOR = "model.multi_modal_projector"
+NAMES: Mapping[str, str] = {
+    "mixture.encoders.0.model.": "model.vision_tower.",
+    "llm.model.": "model.language_model.",
+    "llm.lm_head.": "lm_head.",
+}
+"""What LLaVA, and those that are built as it is, call what every model of ours has."""
 EMBEDDED = "llm.model.embed_tokens.weight"
 HEAD = "llm.lm_head.weight"
 
