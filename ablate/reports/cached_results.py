@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from ablate.store.steps import Step
 
 SMALL = 2**22
 """Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
+RECENT = 4
+"""Runs whose answers are held with their text: several parts of a page read the same, one after the
+other, and those of all runs would fill the memory."""
 
 
 class CachedResults(StoredResults):
@@ -39,6 +42,7 @@ class CachedResults(StoredResults):
         self.states = StepStates(store, self._record)
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
+        self._rows = lru_cache(RECENT)(rows_in)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
         steps = self.steps(candidate)
@@ -67,7 +71,7 @@ class CachedResults(StoredResults):
     def answers(self, step: Step) -> Answers:
         """The answers of an evaluate step that is done."""
         marks = self._marks[step.key]
-        rows = partial(rows_in, self.store.file(step, ANSWERS))
+        rows = partial(self._rows, self.store.file(step, ANSWERS))
         weights = self.memory.get(marks["weights"], marks["weights"], lambda: _weights(rows()))
         if (name := marks["asked"]) not in self._asked:
             asked = self.memory.get(name, name, lambda: _asked(rows()))
