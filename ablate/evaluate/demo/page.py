@@ -1,7 +1,8 @@
 """The page of `ablate demo`, which Streamlit runs from its top at each move in it.
 
 What it is about stands behind its name as JSON, as `ablate.commands.demo` puts it. Only this file
-imports Streamlit. What a model or a data set says is shown as text, never as Markdown.
+imports Streamlit. What a model or a data set says is shown as text, never as Markdown. What answers
+is imported behind the heading, for that takes seconds.
 """
 
 import json
@@ -11,15 +12,17 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
 from ablate.errors import UserError
-from ablate.evaluate.demo.contender import Contender
 from ablate.files import home
 from ablate.store.answers import Rows, rows_in
 from ablate.store.votes import Reply, Tally, Vote, keep_vote, tallies
+
+if TYPE_CHECKING:
+    from ablate.evaluate.demo.contender import Contender
 
 MOST = 1000
 """Questions of a benchmark that can be chosen: of more every k-th."""
@@ -58,7 +61,9 @@ def page(names: Sequence[str], folders: Sequence[str], answers: str, images: str
 
 
 @st.cache_resource(show_spinner="Reading the weights")
-def _contender(name: str, folder: str) -> Contender:
+def _contender(name: str, folder: str) -> "Contender":
+    from ablate.evaluate.demo.contender import Contender
+
     return Contender.load(name, Path(folder))
 
 
@@ -114,7 +119,7 @@ def _shown(image: Path | bytes) -> None:
         st.caption("This file cannot be shown as a picture.")
 
 
-def _switches(contenders: Sequence[Contender]) -> list[list[str]]:
+def _switches(contenders: Sequence["Contender"]) -> list[list[str]]:
     """The experts of each that are switched off."""
     masked: list[list[str]] = []
     for number, (column, contender) in enumerate(zip(st.columns(2), contenders, strict=True)):
@@ -134,7 +139,7 @@ def _switches(contenders: Sequence[Contender]) -> list[list[str]]:
 
 
 def _ask(
-    contenders: Sequence[Contender],
+    contenders: Sequence["Contender"],
     masked: Sequence[Sequence[str]],
     question: str,
     image: Path | bytes,
