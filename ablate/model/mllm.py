@@ -27,7 +27,7 @@ from ablate.model.injection import FusionInjection, Injector, seen_images
 from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
-from ablate.model.packing import ATTENTION, Lengths
+from ablate.model.packing import APART, Lengths
 from ablate.model.reading import Reading, Rest
 from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
@@ -125,11 +125,12 @@ class Mllm(nn.Module):
         elif self.llm.is_activation_checkpointing:
             self.llm.activation_checkpointing_disable()
 
-    def pack_conversations(self) -> None:
+    def pack_conversations(self, attention: str = APART) -> None:
         """Read the conversations of a batch end to end, without padding, for training alone.
 
-        Predictions stay those of each conversation alone. UserError where the language model, what
-        is injected into it, or who names experts must have a row for each.
+        `attention`: a way of `ablate.model.packing`, by its name. Predictions stay those of each
+        conversation alone. UserError where the language model, what is injected into it, or who
+        names experts must have a row for each.
         """
         if self.is_injected or self.names_experts:
             what = "injection" if self._injector.acts else "fusion"
@@ -140,7 +141,7 @@ class Mllm(nn.Module):
                 f"infra.packing: {self.spec.llm.name} ({type(self.llm).__name__}) learns of tokens "
                 "before one not by attention alone"
             )
-        self.llm.set_attn_implementation(ATTENTION)
+        self.llm.set_attn_implementation(attention)
         self._packed = True
 
     def forward(

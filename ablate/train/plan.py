@@ -18,6 +18,10 @@ class Plan(TrainingConfig):
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    def in_half(self, device: str) -> bool:
+        """Whether a device computes in bfloat16."""
+        return self.precision == "bf16" or (self.precision == "auto" and device.startswith("cuda"))
+
     def length(self, steps: int) -> int:
         """How many of the stage's `steps` are done."""
         return partly(steps, self.share)

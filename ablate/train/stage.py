@@ -51,6 +51,7 @@ from ablate.train.devices import gather_full, process_group
 from ablate.train.features import use_features
 from ablate.train.module import Training
 from ablate.train.objectives import Objective
+from ablate.train.packing import packed_attention
 from ablate.train.plan import Plan
 from ablate.train.recomputing import parts_to_recompute
 from ablate.train.restore import blank_model, starting_model, stored_parts
@@ -87,8 +88,9 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
     if ctx.infra.get("packing"):
+        attention = packed_attention(model.llm, ctx.device, half=plan.in_half(ctx.device))
         for each in filter(None, (model, reference)):
-            each.pack_conversations()
+            each.pack_conversations(attention)
     batches = _batches(ctx, plan, model, objective)
     whole = plan.steps or batches.order.steps(plan.epochs or 1)
     steps = plan.length(whole)
@@ -245,7 +247,7 @@ def _fit(
 ) -> None:
     """Do the steps that are left; `branch`: after which one its state is a trunk, 0 for none."""
     cuda = ctx.device.startswith("cuda")
-    half = module.plan.precision == "bf16" or (module.plan.precision == "auto" and cuda)
+    half = module.plan.in_half(ctx.device)
     loader = DataLoader(
         batches,
         batch_size=None,

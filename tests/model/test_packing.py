@@ -27,6 +27,7 @@ from ablate.decoder import reads_by_attention
 from ablate.errors import UserError
 from ablate.model import mllm, token_losses
 from ablate.model.mllm import Mllm
+from ablate.model.packing import APART
 from ablate.train.objectives import Objective
 from ablate.train.objectives.length_weighted import LengthWeighted
 from ablate.train.objectives.sft import Sft
@@ -35,11 +36,13 @@ Make = Callable[..., Mllm]
 ROWS = [[3, IMAGE, 5, 6, 9], [4, 8], [IMAGE, 3, IMAGE, 11, 12, 13, 14], [5, 6, 7]]
 
 
-def assert_packed_equals_rows(model: Mllm, batch: Batch, objective: Objective) -> None:
+def assert_packed_equals_rows(
+    model: Mllm, batch: Batch, objective: Objective, attention: str = APART
+) -> None:
     """Losses to 1e-5 and gradients, as logits and by token."""
     whole = objective(*model(batch))
     expected = gradients(model, whole)
-    model.pack_conversations()
+    model.pack_conversations(attention)
     torch.testing.assert_close(objective(*model(batch)), whole, rtol=1e-5, atol=1e-5)
     packed = objective.mean(*model(batch, by_token=True))
     torch.testing.assert_close(packed, whole, rtol=1e-5, atol=1e-5)
@@ -47,6 +50,15 @@ def assert_packed_equals_rows(model: Mllm, batch: Batch, objective: Objective) -
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def saved(config: PreTrainedConfig, folder: Path, llm_folder: Path) -> Path:
+    """A random language model in a folder, with the tiny one's tokenizer."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for path in llm_folder.glob("*token*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
 
 
 @pytest.mark.parametrize("objective", [Sft(), LengthWeighted()], ids=lambda o: type(o).__name__)
@@ -66,11 +78,7 @@ def test_loss_and_gradients_are_those_of_rows(make_model: Make, objective: Objec
 def test_whatever_the_language_model(
     make_model: Make, llm_folder: Path, tmp_path: Path, config: PreTrainedConfig
 ) -> None:
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    for path in llm_folder.glob("*token*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    model = make_model(llm=tmp_path)
+    model = make_model(llm=saved(config, tmp_path, llm_folder))
     assert_packed_equals_rows(model, batch_of(ROWS, learn_from=2), Sft())
 
 
