@@ -8,7 +8,9 @@ the language model, then everything, each with and without `torch.compile` of th
 language model's layers. A row a case: samples a second, the most memory in use, the share of the
 GPU's peak (operations as `ablate.cost.estimate` counts them, recomputed ones among them), and the
 milliseconds of a step in each part's forward pass, in the backward pass, and in the optimizer.
-What does not fit is said. `--tiny` is the same on the micro scale, for which a CPU will do.
+What does not fit is said. Then attention of packed conversations alone, in one layer of 32 heads of
+width 128, forward and backward: one after the other, and all at once as FlexAttention has it.
+`--tiny` is the same on the micro scale, for which a CPU will do, but for what is a GPU's alone.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from ablate.cost import estimate as cost
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.design import Candidate
 from ablate.model.mllm import Mllm, build_model
+from ablate.model.packing import Lengths, attend_apart, attend_at_once
 from ablate.search.explore import rounds_so_far
 from ablate.store.steps import Step, steps_for
 from ablate.train.module import Training
@@ -50,6 +53,9 @@ LEARNING = {
     "everything": ("encoders", "projector", "llm"),
 }
 TEXT = step_kinds.find("finetune").text
+CONVERSATIONS = [1274] * 16, [40, 360, 200] * 34
+"""Tokens of those in a row: with an image and the samples' text each, and short ones of text."""
+WAYS = {"one after the other": attend_apart, "all at once": attend_at_once}
 WARM = 2
 """Steps before those that are timed."""
 
@@ -216,6 +222,30 @@ def row(llm: str, name: str, options: argparse.Namespace, compiled: bool) -> lis
     return [*case, f"{options.batch / seconds:.2f}", f"{peak:.1f}", f"{100 * share:.0f} %", shown]
 
 
+def attention_row(tokens: list[int], way: str, options: argparse.Namespace) -> list[str]:
+    """One layer's attention of conversations of so many tokens: its figures as text."""
+    device = torch.device("cpu" if options.tiny else "cuda")
+    heads, width = (2, 16) if options.tiny else (32, 128)
+    case = [way, str(len(tokens)), f"{sum(tokens):,}"]
+    if options.tiny and way == "all at once":
+        return [*case, "needs a GPU"]
+    size = 1, heads, sum(tokens), width
+    parts = [
+        torch.randn(size, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
+    ]
+    clock, lengths = Clock(device), Lengths(tokens)
+    for _ in range(WARM + options.steps):
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        clock.steps.append({})
+        with clock.of("attention"):
+            made, _ = WAYS[way](nn.Module(), *parts, None, lengths=lengths)
+            torch.autograd.grad(made, parts, torch.ones_like(made))
+    peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+    took = median(step["attention"] for step in clock.steps[WARM:])
+    return [*case, f"{took:.2f}", f"{peak:.1f}"]
+
+
 def _peak() -> float:
     """Dense bfloat16 operations a second of this GPU; an H100's where it is not known."""
     name = torch.cuda.get_device_name().lower()
@@ -240,6 +270,12 @@ def main() -> None:
         for name in LEARNING:
             for compiled in (False, True):
                 print(f"| {' | '.join(row(llm, name, options, compiled))} |", flush=True)
+    head = "packed attention | conversations | tokens | ms | peak GiB"
+    print(f"\n| {head} |\n|{'---|' * 5}")
+    for tokens in CONVERSATIONS:
+        for way in WAYS:
+            short = tokens[:3] if options.tiny else tokens
+            print(f"| {' | '.join(attention_row(short, way, options))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def test_the_micro_scale_runs_on_a_cpu_with_a_row_a_case(
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--tiny", "--steps", "1", "--batch", "2"])
     monkeypatch.setattr("torch.compile", lambda call: call)  # takes a minute
     benchmark["main"]()
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[3:]]
+    steps, attention = capsys.readouterr().out.split("\n\n")
+    rows = [line.split(" | ") for line in steps.splitlines()[3:]]
     assert [row[1:3] for row in rows] == [
         [name, compiled] for name in benchmark["LEARNING"] for compiled in ("no", "yes")
     ]
@@ -24,6 +25,12 @@ def test_the_micro_scale_runs_on_a_cpu_with_a_row_a_case(
         assert float(row[3]) > 0
         parts = [part.split()[0] for part in row[6].rstrip(" |").split(", ")]
         assert parts == ["encoders", "projector", "llm", "backward", "optimizer"]
+    rows = [line.strip("| ").split(" | ") for line in attention.splitlines()[2:]]
+    assert [row[:3] for row in rows] == [
+        [way, "3", tokens] for tokens in ("3,822", "600") for way in benchmark["WAYS"]
+    ]
+    assert [float(row[3]) > 0 for row in rows[::2]] == [True, True]
+    assert [row[3] for row in rows[1::2]] == ["needs a GPU"] * 2
 
 
 @pytest.mark.parametrize("learning", ["projector", "everything"])
