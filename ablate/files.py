@@ -10,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +33,8 @@ NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What goes wrong where a file should be and is none."""
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 """What a network file system says when a file was replaced meanwhile, or its server is away."""
+PART = 2**16
+"""Bytes of a file that are read at once."""
 REMEMBERED = 2**24
 """Bytes from which on a checksum is remembered: fewer are quicker read than looked up."""
 
@@ -187,13 +191,22 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """The JSON value in the file `path`. Raises ValueError for what is none."""
-    content = retry_transient(Path(path).read_bytes)
-    with suppress(ValueError):
-        return from_json(content)  # of many files their words are in memory once
     try:
-        return json.loads(content.decode())  # also half a character, which a model may have said
+        return parse_json(retry_transient(partial(_content, path)))
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """The JSON value that this is. Raises ValueError for what is none."""
+    with suppress(ValueError):
+        return from_json(content)  # of many files their words are in memory once
+    return json.loads(content.decode())  # also half a character, which a model may have said
+
+
+def _content(path: Path | str) -> bytes:
+    with FileIO(path) as file:  # of many small files a Path and a buffer are half the time
+        return file.readall()
 
 
 def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
@@ -225,8 +238,11 @@ def retry_transient(read: Callable[[], Result]) -> Result:
 
 def sha256_file(path: Path | str) -> str:
     """The sha256 of the file's bytes, as 64 hex digits."""
-    with Path(path).open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with FileIO(path) as file:
+        while part := file.read(PART):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def sha256_json(value: Any) -> str:

@@ -60,6 +60,7 @@ def table(
     """
     from ablate import api
     from ablate.commands.report import show_table
+    from ablate.store.read_cache import without_gc
 
     if significance and (against or fragility):
         other = "--against" if against else "--fragility"
@@ -67,8 +68,9 @@ def table(
     kind: api.TableKind = "paper" if against else "significance" if significance else "results"
     if fragility:
         kind = "fragility of the paper" if against else "fragility"
-    made = api.table(api.load_study(study, overrides or []), kind)
-    show_table(made, "json" if json else format and format.value)
+    with without_gc():
+        made = api.table(api.load_study(study, overrides or []), kind)
+        show_table(made, "json" if json else format and format.value)
 
 
 def query(

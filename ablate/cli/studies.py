@@ -122,9 +122,11 @@ def plan(
         return
     from ablate import api
     from ablate.commands.plan import show
+    from ablate.store.read_cache import without_gc
 
-    loaded = api.load_study(study, overrides or [])
-    show(api.plan(loaded, rounds=round, gpu=gpu and gpu.value, price=price), json)
+    with without_gc():
+        loaded = api.load_study(study, overrides or [])
+        show(api.plan(loaded, rounds=round, gpu=gpu and gpu.value, price=price), json)
 
 
 def fetch(

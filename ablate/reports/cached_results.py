@@ -42,6 +42,7 @@ class CachedResults(StoredResults):
         self.states = StepStates(store, self._record)
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
+        self._names: dict[tuple[Any, ...], str] = {}
         self._rows = lru_cache(RECENT)(rows_in)
 
     def result(self, candidate: Candidate) -> Evaluation | Failure | None:
@@ -134,19 +135,21 @@ class CachedResults(StoredResults):
         so are weights, which are mostly the same."""
         scores = record["result"]["scores"]
         rows = rows_in(self.store.file(step, ANSWERS))
-        asked = _asked(rows)
-        name = sha256_json(asked)
-        self.memory.get(name, name, lambda: asked)
-        weights = _weights(rows)
-        weighed = sha256_json(weights)
-        self.memory.get(weighed, weighed, lambda: weights)
         return {
-            "asked": name,
+            "asked": self._remembered(_asked(rows)),
             "scores": [row["score"] for row in rows],
-            "weights": weighed,
+            "weights": self._remembered(_weights(rows)),
             "images": self._data(step),
             "unread": count_unread({task: scores[task]["metric"] for task in scores}, rows),
         }
+
+    def _remembered(self, values: Sequence[Any]) -> str:
+        """The name by which these are remembered: their hash, made once for all who have them."""
+        known = tuple(values)
+        if known not in self._names:
+            name = self._names[known] = sha256_json(values)
+            self.memory.get(name, name, lambda: values)
+        return self._names[known]
 
 
 def _asked(rows: Rows) -> list[tuple[str, str, str]]:

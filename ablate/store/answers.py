@@ -1,11 +1,12 @@
 """The answers of a training run: their scores at hand, their text once it is asked for."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ablate.files import parse_json
 
 if TYPE_CHECKING:
     from ablate.stats.bootstrap import Sample
@@ -20,8 +21,8 @@ ANSWERS = "answers.jsonl"
 def rows_in(path: str) -> list[dict[str, Any]]:
     """The rows of an `answers.jsonl`: task, id, image, question, truth, answer, score (0..1) and
     weight."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    rows: list[dict[str, Any]] = json.loads(f"[{','.join(filter(None, lines))}]")  # all at once
+    lines = Path(path).read_bytes().split(b"\n")
+    rows: list[dict[str, Any]] = parse_json(b"[%b]" % b",".join(filter(None, lines)))  # all at once
     return rows
 
 

@@ -77,23 +77,29 @@ class ReadCache:
 def without_gc() -> Iterator[None]:
     """For a command that reads: no search for garbage, not even at the end of the process. Of what
     a study has left there are many objects, and all are of use as long as it runs."""
+    before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if before:
+            gc.enable()
 
 
 def signature(path: str) -> list[int]:
     """Bytes and times of change of a file: what it holds stays as long as these do."""
-    stat = retry_transient(functools.partial(os.stat, path))
+    return _times(retry_transient(functools.partial(os.stat, path)))
+
+
+def _times(stat: os.stat_result) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def folder_signature(folder: str) -> str:
     """A hash of the path and the `signature` of each file in `folder` and below."""
-    return hashlib.sha256(repr(sorted(_signatures(folder, ""))).encode()).hexdigest()
+    files = retry_transient(lambda: sorted(_signatures(folder, "")))
+    return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 def _signatures(folder: str, within: str) -> Iterator[tuple[str, list[int]]]:
@@ -102,4 +108,4 @@ def _signatures(folder: str, within: str) -> Iterator[tuple[str, list[int]]]:
             if entry.is_dir():
                 yield from _signatures(entry.path, f"{within}{entry.name}/")
             else:
-                yield f"{within}{entry.name}", signature(entry.path)
+                yield f"{within}{entry.name}", _times(entry.stat())
