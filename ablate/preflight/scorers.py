@@ -4,7 +4,6 @@ What it takes goes the way of an evaluation: lmms-eval's task, its metrics and t
 and our rows of them. Only the model is none.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -119,10 +118,8 @@ def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
 
 def _score(task: suites.SuiteTask, asked: score.Asked, ours: bool) -> None:
     """UserError where the scores are no shares; of our tasks, where right answers are not right."""
-    few = asked.questions.get(task.task, [])
-    if not few:
+    if not asked.questions.get(task.task):
         raise UserError("its data holds no question of it")
-    asked = dataclasses.replace(asked, questions={task.task: few})
     if not _is_scored(task, asked):
         return
     for number, row in enumerate(score.run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
