@@ -1,10 +1,14 @@
 """How packed conversations attend is chosen by the device, and a step's log says it, and why."""
 
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from packing_toys import uncompiled  # noqa: F401
+from test_devices import assert_close, make_job, with_text  # noqa: F401
 from test_packed_stage import PACKED, assert_alike
 from training_toys import Make
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedModel
@@ -75,6 +79,27 @@ def test_a_stage_of_conversations_at_once_has_the_losses_of_a_padded_one(
     packed = make_context("packed", **how, infra=infra)
     train(packed)
     assert_alike(packed.rows(), padded.rows())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("llm_without_dropout", "uncompiled")
+@pytest.mark.parametrize(("strategy", "tasks", "nodes"), [("fsdp", 2, 1), ("hsdp", 4, 2)])
+def test_processes_with_compiled_layers_do_so_to_the_steps_of_one(
+    make_job: Any,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    tasks: int,
+    nodes: int,
+) -> None:
+    """Where weights are brought together block by block, and each process packs rows of its own."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(stage, "packed_attention", lambda *_, half: AT_ONCE)
+    how = {"data": with_text(tmp_path), "steps": 2}
+    alone = make_job("alone", **how).done()
+    infra = {"packing": True, "compile": True, "gradient_checkpointing": True}
+    job = make_job("shared", tasks, {"strategy": strategy, **infra}, **how)
+    assert_close(replace(job, nodes=nodes).done(), alone)
 
 
 @pytest.mark.gpu
