@@ -6,6 +6,7 @@ torch's plain mathematics of it.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from test_packing import assert_packed_equals_rows, saved
 from test_token_losses import TINY, gradients
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import MistralConfig
+from transformers.integrations import flex_attention as integration
 
 from ablate.model import packing
 from ablate.model.mllm import Mllm
@@ -95,17 +97,27 @@ def test_so_they_are_of_rows_padded_on_the_left_whose_activations_are_recomputed
 
 
 @pytest.mark.usefixtures("uncompiled")
-def test_in_half_precision_both_ways_are_alike(make_model: Make) -> None:
-    model, batch, found = make_model(), batch_of(LONG, learn_from=2), []
+def test_in_half_precision_both_ways_are_alike_and_all_of_the_kernel_is_half(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attend, given = integration.compile_friendly_flex_attention, set()
+
+    def noted(*parts: torch.Tensor, **options: Any) -> torch.Tensor:
+        given.update(part.dtype for part in parts)
+        return attend(*parts, **options)
+
+    monkeypatch.setattr(integration, "compile_friendly_flex_attention", noted)
+    model, batch, results = make_model(), batch_of(LONG, learn_from=2), []
     for attention in APART, AT_ONCE:
         model.pack_conversations(attention)
         with torch.autocast("cpu", torch.bfloat16):
             loss = Sft()(*model(batch))
-        found.append((loss, gradients(model, loss)))
-    (loss, expected), (other, gradient) = found
+        results.append((loss, gradients(model, loss)))
+    (loss, expected), (other, gradient) = results
     torch.testing.assert_close(other, loss, rtol=1e-2, atol=1e-2)
     for name, whole in expected.items():
         assert (gradient[name] - whole).norm() <= 0.05 * whole.norm() + 1e-4, name
+    assert given == {torch.bfloat16}
 
 
 @pytest.mark.usefixtures("uncompiled")
