@@ -266,6 +266,9 @@ def test_a_worker_is_spared_wandb_and_torchmetrics_which_stay_importable() -> No
         "import ablate.encoders.convnext, ablate.encoders.eva02_det; "
         "assert {'timm', 'lightning'} <= sys.modules.keys(); "
         "assert not {'wandb', 'torchmetrics', 'matplotlib'} & sys.modules.keys(); "
+        "from ablate.preflight.checks import MODULES; "
+        "[importlib.import_module(name) for name in MODULES]; "
+        "assert 'wandb' not in sys.modules; "
         "assert importlib.util.find_spec('wandb'); "
         "from torchmetrics import MeanMetric"
     )
