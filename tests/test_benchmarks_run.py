@@ -16,11 +16,10 @@ LAST = {
     "report": (["--candidates", "8", "--opened", "1"], "single"),
     "shards": (["--processes=2", "--width=64", "--layers=2", "--only=fsdp"], "fsdp"),
     "splice": (["--repeats", "1", "--batch", "4"], "32000"),
-    "startup": (["--rounds", "1"], "ablate report"),
     "strategies": (["--repeat", "1", "--only", "null"], "Mordal"),
 }
 """By benchmark: its smallest size, and how its last row begins."""
-TOGETHER = {"answering", "driver", "fit", "fusions", "scale", "step"}
+TOGETHER = {"answering", "driver", "fit", "fusions", "scale", "startup", "step"}
 """Benchmarks that `bench` runs."""
 ELSEWHERE = {"gpu", "peer", "rows"}
 """A benchmark with a test of its own (tests/paper), and what is none."""
