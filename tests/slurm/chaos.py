@@ -323,5 +323,5 @@ DEALT: Mapping[Fault, int] = {
 
 Few of those that leave no answer: the study waits for them, for Slurm's word and the lease.
 """
-FAULTS = {fault: times if FULL else math.ceil(times / 2) for fault, times in DEALT.items()}
-"""How many there are of each kind in the deck: as the study is short, it has half as many."""
+FAULTS = {fault: times if FULL else math.ceil(times / 3) for fault, times in DEALT.items()}
+"""How many there are of each kind in the deck: as the study is short, it has a third as many."""
