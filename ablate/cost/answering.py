@@ -6,8 +6,8 @@ from typing import Any
 
 SHARE = 0.25
 """Of a GPU's memory beside the weights: what else a step needs is about as much again."""
-PROCESSOR = 2**26
-"""Bytes for them on a processor, where more than its caches hold is no quicker."""
+PROCESSOR = 2**27
+"""Bytes for them on a processor, where twice as much is hardly quicker."""
 ONE_BY_ONE = 64
 """Questions at once where each image is seen anew for each of them."""
 MOST = 512

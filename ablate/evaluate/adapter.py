@@ -34,6 +34,7 @@ from ablate.evaluate.asks import Ask, Picture, name_of, readable
 from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import RecentTensors
 from ablate.evaluate.turns import cut, with_images
+from ablate.model.onednn import use_onednn
 from ablate.model.reading import Rest
 from ablate.model.routing import name_experts
 from ablate.worker.process_group import StepRanks
@@ -95,6 +96,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             answerer = pretrained
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = answerer.model.to(self.device).eval()
+        use_onednn(self.model)
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
         self.tiles = self.model.tiles
