@@ -21,7 +21,9 @@ gc.set_threshold(50_000, 20, 20)  # at 700 it takes a fourteenth of all that tes
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # No time is promised, and a loaded machine is slow. All else is hypothesis's own profile: cases are
 # new each time, but in CI always the same, so that what fails there is the change's doing.
-settings.register_profile("ablate", deadline=None)
+# ABLATE_FUZZ=N tries N times as many.
+CASES = 50 * int(os.environ.get("ABLATE_FUZZ", "1"))
+settings.register_profile("ablate", deadline=None, max_examples=CASES)
 settings.load_profile("ablate")
 
 pytest_plugins = ["fake_study"]
