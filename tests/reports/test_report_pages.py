@@ -172,7 +172,9 @@ def test_figures_are_the_same_every_time_and_take_any_name(greedy: StudyResult) 
     assert "var(--accent)" in drawn[0]
 
 
-def test_reports_never_import_torch() -> None:
-    program = "import sys, ablate.reports.site, ablate.reports.load; print('torch' in sys.modules)"
+def test_reports_never_import_torch_nor_what_looks_for_a_display() -> None:
+    rooms = ", ".join(f"ablate.reports.{name}" for name in ("site", "load", "figures"))
+    heavy = ("torch", "matplotlib.pyplot")
+    program = f"import sys, {rooms}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
+    assert done.stdout == "[]\n", done.stderr
