@@ -186,7 +186,7 @@ def test_damaged_weights_are_noticed_when_they_are_needed(
     first = drive(small, 1, "inline", home=own_home, executors=fakes)
     clip = next((own_home / "store" / "prealign").glob("clip*/weights.txt"))
     clip.write_text(clip.read_text()[::-1])
-    rounds = drive(small, backend="local", home=own_home, executors=fakes)
+    rounds = drive(small, backend="local", jobs=1, home=own_home, executors=fakes)
     assert rounds[0] == first[0]
     assert rounds[1].decision
     assert len(list((own_home / "quarantine" / "prealign").iterdir())) == 1

@@ -87,7 +87,7 @@ def test_a_recipe_of_more_stages_is_driven_to_its_end(
     path: str, fakes: Mapping[str, str], own_home: Path, backend: str
 ) -> None:
     study = load_study(path)
-    rounds = drive(study, backend=backend, home=own_home, executors=fakes)
+    rounds = drive(study, backend=backend, jobs=1, home=own_home, executors=fakes)
     assert all(turn.decision for turn in rounds)
     done = [line.split()[0] for line in core_fakes.executed(own_home)]
     counts = {kind: done.count(kind) for kind in dict.fromkeys(done)}
