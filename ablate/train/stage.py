@@ -40,6 +40,7 @@ from ablate.home import Home
 from ablate.hub.download import notes
 from ablate.model.language import load_tokenizer
 from ablate.model.mllm import Mllm
+from ablate.model.onednn import use_onednn
 from ablate.model.parts import parameter_table, save_parts
 from ablate.trackers import Tracking, tracking
 from ablate.train import checkpoint, trunk
@@ -87,6 +88,8 @@ def train(ctx: "StepContext") -> dict[str, Any]:
     reference = starting_model(ctx.spec, ctx.parents) if objective.of_pairs else None
     sizes = {row["part"]: row["parameters"] for row in parameter_table(model)}
     adapted = attach_adapters(model, plan.adapters, ctx.spec["seed"])
+    if ctx.device == "cpu" and strategy == "alone" and not ctx.infra.get("compile"):
+        use_onednn(model)
     if ctx.infra.get("packing"):
         attention = packed_attention(model.llm, ctx.device, half=plan.in_half(ctx.device))
         for each in filter(None, (model, reference)):
