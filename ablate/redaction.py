@@ -45,6 +45,11 @@ def redact(text: str) -> str:
     return _ASSIGNED.sub(_unless_secret, text)
 
 
+def secret_names() -> list[str]:
+    """The variables of the environment whose values are taken out of what is shown."""
+    return sorted(set(_values(tuple(os.environ.items())).values()))
+
+
 @lru_cache(maxsize=1)
 def _values(environment: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """Secret values of the environment, and the name of the variable that each is in."""

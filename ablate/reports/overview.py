@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from ablate.files import atomic_file
+from ablate.files import UNREADABLE, atomic_file, read_json
 from ablate.home import Home
 from ablate.reports import significance
 from ablate.reports.dates import dates
@@ -22,6 +23,7 @@ from ablate.reports.formats import number
 from ablate.reports.markup import asset, environment
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.pages.common import spanned
+from ablate.reports.previous import noted_as
 
 PAGE = "index.html"
 SUMMARIES = ".summaries"
@@ -37,7 +39,10 @@ def update(folder: Path, page: Path, study: StudyResult) -> Path:
         return page
     link = page.relative_to(folder).as_posix()
     name = hashlib.sha256(link.encode()).hexdigest()[:16]
-    _write(folder / SUMMARIES / f"{name}.json", json.dumps({"link": link, **summary(study)}))
+    made_of = noted_as(page.parent) if page.name == PAGE else None
+    if made_of is None or _made_of(folder / SUMMARIES / f"{name}.json") != made_of:
+        noted = {"link": link, "made_of": made_of, **summary(study)}
+        _write(folder / SUMMARIES / f"{name}.json", json.dumps(noted))
     known = []
     for path in sorted((folder / SUMMARIES).glob("*.json")):
         entry = json.loads(path.read_text(encoding="utf-8"))
@@ -111,7 +116,20 @@ def _covers(studies: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     return list(covers.items())
 
 
+def _made_of(path: Path) -> str | None:
+    """What the report is made of that a summary is of; None where there is no such summary."""
+    try:
+        made_of: str | None = read_json(path)["made_of"]
+    except UNREADABLE:
+        return None
+    return made_of
+
+
 def _write(path: Path, text: str) -> None:
+    """Write a file, unless it holds the same."""
+    with suppress(OSError):
+        if path.read_bytes() == text.encode("utf-8", "replace"):
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as draft:
         draft.write_text(text, encoding="utf-8", errors="replace")

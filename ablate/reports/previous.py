@@ -4,16 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablate.files import UNREADABLE, read_json, sha256_json
+from ablate.files import UNREADABLE, read_json, sha256_file, sha256_json
 
 PAGES = "pages.json"
-"""Beside the pages: by name the hash of what a page is made of, and that of the page."""
+"""Beside the pages: the hash of all that the report is `made_of`; by name that of what a page is
+made of, and of the page; and that of each of the `files`."""
 
 
 class ReportFiles:
@@ -26,10 +27,8 @@ class ReportFiles:
     def __init__(self, folder: Path, before: Path) -> None:
         self.folder, self.before = folder, before
         self._made: dict[str, list[str]] = {}
-        try:
-            self._known = dict(read_json(before / PAGES))
-        except UNREADABLE:
-            self._known = {}
+        self._files: dict[str, str] = {}
+        self._known: Mapping[str, list[str]] = _noted(before).get("pages", {})
 
     def page(self, name: str, made_of: Any, make: Callable[[], Iterable[str]]) -> None:
         """A page, by what it is made of as JSON; this package's sources count with it."""
@@ -39,7 +38,10 @@ class ReportFiles:
         self._made[name] = [inputs, _sha256(content)]
 
     def put(self, name: str, content: bytes) -> None:
-        """A file with this content."""
+        """A file with this content; the first of a name counts."""
+        if name in self._files:
+            return
+        self._files[name] = _sha256(content)
         path, old = self.folder / name, self.before / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if _content(old) == content:
@@ -47,9 +49,11 @@ class ReportFiles:
         else:
             path.write_bytes(content)
 
-    def close(self) -> None:
-        """Note what the pages were made of, for the next report."""
-        self.put(PAGES, encoded([json.dumps(self._made, indent=1, sort_keys=True), "\n"]))
+    def close(self, made_of: str) -> None:
+        """Note what the report and its pages were made of, for the next one."""
+        paths = _files(self.folder)  # images, too, which are not put here one by one
+        files = {name: self._files.get(name) or sha256_file(path) for name, path in paths.items()}
+        self.put(PAGES, _note({"made_of": made_of, "pages": self._made, "files": files}))
 
     def _kept(self, name: str, inputs: str) -> bytes | None:
         """The page before, if it was made of the same and is still what was made."""
@@ -58,6 +62,44 @@ class ReportFiles:
         content = _content(self.before / name)
         same = content is not None and _sha256(content) == self._known[name][1]
         return content if same else None
+
+
+def is_whole(folder: Path, made_of: str) -> bool:
+    """Whether the report in `folder` is made of this, and each of its files what was made."""
+    noted = _noted(folder)
+    if noted.get("made_of") != made_of or _content(folder / PAGES) != _note(noted):
+        return False
+    paths = _files(folder)
+    del paths[PAGES]
+    known = noted["files"]
+    return paths.keys() == known.keys() and all(
+        not path.is_symlink() and sha256_file(path) == known[name] for name, path in paths.items()
+    )
+
+
+def noted_as(folder: Path) -> str | None:
+    """What the report in `folder` says it is made of."""
+    return _noted(folder).get("made_of")
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """What a report notes of itself; nothing where that is damaged, or of an older version."""
+    try:
+        noted = dict(read_json(folder / PAGES))
+    except UNREADABLE:
+        return {}
+    return noted if noted.keys() == {"made_of", "pages", "files"} else {}
+
+
+def _note(noted: Mapping[str, Any]) -> bytes:
+    return encoded([json.dumps(noted, indent=1, sort_keys=True), "\n"])
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files in a report by name, hidden ones and links, too."""
+    return {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()
+    }
 
 
 def encoded(parts: Iterable[str]) -> bytes:

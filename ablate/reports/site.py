@@ -22,12 +22,13 @@ from ablate.reports import against, formats
 from ablate.reports.browser import Browser, encode
 from ablate.reports.dates import dates
 from ablate.reports.links import Links, Within
+from ablate.reports.made_of import made_of
 from ablate.reports.markup import asset, environment
 from ablate.reports.model import StudyResult
 from ablate.reports.overview import way_back
 from ablate.reports.page import Source
-from ablate.reports.pages import Page, navigation, pages
-from ablate.reports.previous import ReportFiles, encoded
+from ablate.reports.pages import Page, navigation, only_ours, pages
+from ablate.reports.previous import ReportFiles, encoded, is_whole
 from ablate.reports.significance import below
 from ablate.reports.tables import caption, cells, comparison, notes
 
@@ -48,12 +49,19 @@ def build(
     """Write the report into `folder`, replacing what is there; the path of its first page.
 
     `live`: its pages ask the server for newer ones. What is the same in a report made `before`
-    (default: the one in `folder`) is taken over from it (see `ReportFiles`).
+    (default: the one in `folder`) is taken over from it (see `ReportFiles`); the one in `folder`
+    stays as it is if it is made of the same.
     """
+    browser, back = Browser(study), way_back(study, folder)
+    inputs = made_of(study, browser, live, back)
+    if before is None and only_ours() and is_whole(folder, inputs):
+        return folder / "index.html"
     with _scratch(folder.parent) as scratch:
         made = scratch / "new"
         made.mkdir()
-        _write(study, ReportFiles(made, before or folder), live, way_back(study, folder))
+        files = ReportFiles(made, before or folder)
+        _write(study, browser, files, live, back)
+        files.close(inputs)
         if folder.exists():
             folder.rename(scratch / "old")
         made.rename(folder)
@@ -62,7 +70,7 @@ def build(
 
 def build_single(study: StudyResult, path: Path) -> Path:
     """Write the whole report into one HTML file; its path."""
-    browser, tables = Browser(study), _tables(study)
+    browser, tables = Browser(study), dict(_tables(study))
     with _scratch(path.parent) as scratch:
         names = encode(browser, scratch)
         images = {name: _data_uri(scratch / name) for name in sorted(set(names.values()))}
@@ -84,8 +92,11 @@ def build_single(study: StudyResult, path: Path) -> Path:
     return path
 
 
-def _write(study: StudyResult, files: ReportFiles, live: bool, back: str) -> None:
-    browser, tables = Browser(study), _tables(study)
+def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool, back: str) -> None:
+    tables = []
+    for name, text in _tables(study):  # of many candidates they are large: one at a time
+        files.put(f"tables/{name}", encoded([text]))
+        tables.append(name)
     names = encode(browser, files.folder / "images", files.before / "images")
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
     policy = (
@@ -93,7 +104,7 @@ def _write(study: StudyResult, files: ReportFiles, live: bool, back: str) -> Non
         f"script-src 'self' file:{'; connect-src ' + repr('self') if live else ''}"
     )
     ran, linked = dates(study.steps.values()), navigation(study)
-    for page in pages(Source(study, browser, names, list(tables))):
+    for page in pages(Source(study, browser, names, tables)):
         links = Links("../" * page.path.count("/"))
         shell: dict[str, Any] = {
             "title": page.title,
@@ -114,12 +125,9 @@ def _write(study: StudyResult, files: ReportFiles, live: bool, back: str) -> Non
             files.put(name, content)
     for name in (STYLE, THEME, *scripts):
         files.put(f"assets/{name}", encoded([asset(name)]))
-    for name, text in tables.items():
-        files.put(f"tables/{name}", encoded([text]))
     for name, piece in browser.pieces(names):
         value = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
         files.put(f"data/{name}.js", encoded([f"report.take({json.dumps(name)}, {value});\n"]))
-    files.close()
 
 
 def _shell(
@@ -175,19 +183,21 @@ def _body(page: Page, common: Mapping[str, Any]) -> Markup:
         return Markup(templates.get_template(failed.template).render(common, **failed.values))
 
 
-def _tables(study: StudyResult) -> dict[str, str]:
+def _tables(study: StudyResult) -> Iterator[tuple[str, str]]:
     """Files by name: the main table, that beside the published numbers, every cell's interval."""
-    made: list[tuple[str, pd.DataFrame, str, list[str]]]
-    made = [(study.strategy.kind, comparison(study), caption(study), notes(study))]
+    frame = comparison(study)
+    yield from _in_forms(study.strategy.kind, frame, caption(study), notes(study))
     if study.published:
         frame = against.against(study)
-        made.append(("published", frame, against.caption(study), against.notes(study)))
-    texts = {
-        f"{name}.{suffix}": formats.render(frame, form, title, notes)
-        for name, frame, title, notes in made
-        for form, suffix in _SUFFIXES.items()
-    }
-    return {**texts, "cells.csv": formats.to_csv(cells(study), notes=below(study))}
+        yield from _in_forms("published", frame, against.caption(study), against.notes(study))
+    yield "cells.csv", formats.to_csv(cells(study), notes=below(study))
+
+
+def _in_forms(
+    name: str, frame: pd.DataFrame, title: str, notes: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    for form, suffix in _SUFFIXES.items():
+        yield f"{name}.{suffix}", formats.render(frame, form, title, notes)
 
 
 @contextmanager

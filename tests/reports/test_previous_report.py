@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from reading import contents
 from synthetic import ARMS, STUDY, Run, study
 
+from ablate.files import read_checked, sha256_file, with_checksum, write_json
 from ablate.reports import site
+from ablate.reports.browser import Browser
 from ablate.reports.load import load
+from ablate.reports.made_of import _code, made_of
 from ablate.search.explore import rounds_so_far
 from ablate.store.results import StoredResults
 from ablate.store.steps import steps_for
@@ -65,6 +68,34 @@ class Growing:
         pages = self.folder / "report" / "candidates"
         shutil.copyfile(pages / "001.html", pages / "009.html")
 
+    def rescore(self) -> None:
+        """A result is another, and whole."""
+        folder = next((self.home / "store" / "evaluate").iterdir())
+        for name in ("record.json", "manifest.json"):
+            value = read_checked(folder / name) or {}
+            if name == "record.json":
+                value["result"]["composite"] -= 1.0
+            else:
+                record = folder / "record.json"
+                entry = {"size": record.stat().st_size, "sha256": sha256_file(record)}
+                value["files"]["record.json"] = entry
+            write_json(folder / name, with_checksum(value))
+
+    def retitle(self) -> None:
+        text = STUDY.replace("The greedy search, small", "Another title")
+        self.subject = study(self.folder, text + ARMS, "fusion")
+
+    def remove(self) -> None:
+        """An arm is no longer in the study."""
+        self.subject = study(
+            self.folder, STUDY + ARMS[: ARMS.index("    - {name: llava")], "fusion"
+        )
+        self.left = self.left[:1]
+
+    def made_of(self) -> str:
+        known = load(self.subject, self.home)
+        return made_of(known, Browser(known))
+
     def forget(self) -> None:
         """What the pages were made of is damaged."""
         (self.folder / "report" / "pages.json").write_text("{", encoding="utf-8")
@@ -98,12 +129,18 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_pages_stay_whose_inputs_do(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
     report = growing.report()
-    made, before = rendered(monkeypatch), identities(report)
-    growing.report()
-    assert made == []
+    made, before, held = rendered(monkeypatch), identities(report), contents(report)
+    with monkeypatch.context() as nothing_is_made:
+        nothing_is_made.setattr(site, "_write", None)
+        growing.report()
     assert identities(report) == before
     growing.finish()
     growing.report()
+    now, left = contents(report), identities(report)
+    same = {name for name in held if now.get(name) == held[name]}
+    assert {name for name in before if left.get(name) == before[name]} == same
+    assert {"index.html", "results.html", "candidates/002.html"}.isdisjoint(same)
+    assert {"assets/report.css", "candidates/003.html", "data/answers/1.js"} <= same
     assert "candidates/002" in made
     assert "candidates/003" not in made
     after = identities(report)
@@ -119,7 +156,60 @@ CHANGES: tuple[Callable[[Growing], None], ...] = (
     Growing.lose,
     Growing.leave,
     Growing.forget,
+    Growing.rescore,
+    Growing.retitle,
+    Growing.remove,
 )
+OTHERWISE = (Growing.rescore, Growing.retitle, Growing.remove)
+
+
+def test_what_a_report_is_made_of_is_told_by_all_that_it_shows(
+    growing: Growing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [growing.made_of(), growing.made_of()]
+    assert seen[0] == seen.pop()
+    for change in (Growing.print_more, Growing.finish, *OTHERWISE):
+        change(growing)
+        seen.append(growing.made_of())
+    (next(growing.home.rglob("images/*.png"))).write_bytes(b"another")
+    seen.append(growing.made_of())
+    monkeypatch.setenv("SOME_TOKEN", "what-is-taken-out")
+    seen.append(growing.made_of())
+    monkeypatch.setattr("ablate.reports.made_of._code", lambda: "another version")
+    seen.append(growing.made_of())
+    assert len(set(seen)) == len(seen)
+
+
+def test_templates_assets_and_sources_count_with_a_report() -> None:
+    files, libraries = _code()
+    names = {name for name, _ in files}
+    assert {"shell.html", "index.html", "report.css", "answers.js", "site.py", "draws.py"} <= names
+    assert "matplotlib" in dict(libraries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_a_study_that_is_another_has_the_report_of_one_made_from_nothing(
+    change: Callable[[Growing], None], growing: Growing
+) -> None:
+    report = growing.report()
+    before = contents(report)
+    change(growing)
+    growing.report()
+    assert contents(report) != before
+    assert contents(report) == growing.scratch()
+
+
+@pytest.mark.slow
+def test_another_version_of_a_template_makes_every_page_anew(
+    growing: Growing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing.report()
+    made = rendered(monkeypatch)
+    for known in ("ablate.reports.made_of._code", "ablate.reports.previous._sources"):
+        monkeypatch.setattr(known, lambda: "another")
+    growing.report()
+    assert len(made) == len(growing.subject.explore.arms)
 
 
 @pytest.mark.slow

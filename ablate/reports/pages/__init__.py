@@ -71,6 +71,11 @@ def names() -> dict[str, str]:
     return {re.sub(r"[^\w-]+", "-", name): name for name in reversed(PAGES.names())}
 
 
+def only_ours() -> bool:
+    """Whether no other package has a page, which may be made of anything."""
+    return all(PAGES.plug_in(name) is None for name in PAGES.names())
+
+
 def navigation(study: StudyResult) -> list[tuple[str, str]]:
     """The pages every page links to: path and name."""
     return [(path, heading) for path, heading, _ in _shown(study)]
