@@ -168,6 +168,8 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
     except LeaseLostError:
         raise
     except Exception as error:  # whatever a step's libraries raise
+        if end := _end_behind(error):
+            raise end from None
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
         worker.team.listen()
@@ -176,6 +178,13 @@ def _attempt(worker: Worker, step: Step, lease: Lease) -> Outcome:
         worker.store.require_room()
         return attempt.failed(_error_words(error, step, worker.where), remedy_for_all(error))
     return Outcome("done")
+
+
+def _end_behind(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or SIGTERM that an error was made of, as Python 3.11 does in making a class."""
+    while isinstance(error, Exception):
+        error = error.__cause__
+    return error
 
 
 class Attempt:

@@ -183,9 +183,19 @@ def test_progress_ends_a_worker_that_lost_its_lease(tmp_path: Path) -> None:
     assert run(tmp_path, execute).status == "busy"
 
 
-def test_a_step_is_given_back_when_it_is_interrupted(tmp_path: Path) -> None:
+def wrapped(end: BaseException) -> Exception:
+    """As it comes out of a class that was being made: of `__set_name__`, in Python 3.11."""
+    error = RuntimeError("Error calling __set_name__ on 'cached_property' instance 'rows'")
+    error.__cause__ = end
+    return error
+
+
+@pytest.mark.parametrize("wrap", [lambda end: end, wrapped])
+def test_a_step_is_given_back_when_it_is_interrupted(
+    tmp_path: Path, wrap: Callable[[BaseException], BaseException]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, fail_with(KeyboardInterrupt()))
+        run(tmp_path, fail_with(wrap(KeyboardInterrupt())))
     store = Store(tmp_path)
     assert store.failure(SECOND) is None
     assert store.watch.held(store.leases(SECOND)) is None
