@@ -41,6 +41,7 @@ class CachedResults(StoredResults):
         self.memory = ReadCache(path, of="records, marks by hash, and what was not read")
         self.states = StepStates(store, self._record)
         self._marks: dict[str, Mapping[str, Any]] = {}
+        self._files: dict[str, str] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
         self._names: dict[tuple[Any, ...], str] = {}
         self._rows = lru_cache(RECENT)(rows_in)
@@ -59,8 +60,9 @@ class CachedResults(StoredResults):
             folder = work if (work := self.store.work(step)).is_dir() else None
         identity = (step.kind, step.key, step.slug, step.dirname)
         far = _far(now.holding) if now.holding else ""
+        files = self._files.get(step.key, "")
         return StepResult(
-            *identity, now.state, step.spec, now.record or {}, folder, far, step.stage
+            *identity, now.state, step.spec, now.record or {}, folder, far, step.stage, files
         )
 
     def config(self, candidate: Candidate) -> dict[str, Any]:
@@ -96,11 +98,12 @@ class CachedResults(StoredResults):
         try:
             files = folder_signature(str(self.store.folder(step)))
         except NO_FILE:
-            artifact = self._artifact(step)
+            files, artifact = "", self._artifact(step)
         else:
             artifact = self.memory.get(step.key, files, partial(self._artifact, step))
         if not artifact:
             return None
+        self._files[step.key] = files
         self._marks[step.key] = artifact.get("marks", {})
         record: Mapping[str, Any] = artifact["record"]
         return record

@@ -57,7 +57,8 @@ def _results(study: StudyResult) -> Iterator[Any]:
             yield [_fields(candidate, but=("steps", "runs")), keys]
     for step in study.steps.values():
         logs = Home(study.home).logs / f"{step.name}-{step.dirname}"
-        yield [_fields(step, but=("spec",)), _folder(step.folder), _folder(logs)]  # the key is it
+        work = None if step.files else _folder(step.folder)
+        yield [_fields(step, but=("spec",)), work, _folder(logs)]  # the key is its spec
 
 
 def _surroundings(study: StudyResult) -> Iterator[Any]:

@@ -30,7 +30,8 @@ class StepResult:
     `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
     nothing that is still to be done needs it; `folder` is the committed artifact, else the work
     folder if there is one; `record` is empty until it ended. `far`: how far one at work was when it
-    was looked at, in words; `stage`: what its recipe calls it, where that is not its kind.
+    was looked at, in words; `stage`: what its recipe calls it, where that is not its kind; `files`:
+    what a committed artifact's are by size and times (`folder_signature`).
     """
 
     kind: str
@@ -43,6 +44,7 @@ class StepResult:
     folder: Path | None = None
     far: str = ""
     stage: str = ""
+    files: str = ""
 
     @property
     def name(self) -> str:
