@@ -187,7 +187,7 @@ class Scoreboard:
         """The candidates' composites over `tasks`, resampled once; of few tasks of very many
         candidates again, where others were drawn since."""
         if tasks not in self._draws:
-            if sum(draws.drawn.nbytes for draws in self._draws.values()) > KEPT:
+            if sum(draws.nbytes for draws in self._draws.values()) > KEPT:
                 self._draws = {None: self._draws[None]} if None in self._draws else {}
             sample, others = self.sample, self._others
             if tasks is not None:

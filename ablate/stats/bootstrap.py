@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ablate.errors import UserError
-from ablate.stats.draws import SEED, Draws
+from ablate.stats.draws import SEED, Chosen, Contrast, Draws
 from ablate.stats.intervals import Floats, Interval
 from ablate.stats.noise import Noise, ratio
 
@@ -33,7 +33,7 @@ DRAWS = 10_000
 FEWEST, WORK = 1_000, 2**26
 """Where there are many images (the published benchmarks have 85,000 and more) or candidates, there
 are only as many resamples as make `WORK` images and metrics, or `KEPT` composites, at least
-`FEWEST`: the ends then move by up to 0.1 standard errors.
+`FEWEST`: the ends then move by up to 0.1 standard errors. More composites than `KEPT` are not kept.
 """
 KEPT = 2**21
 
@@ -182,12 +182,33 @@ class Sample:
         most = min(WORK // (self.images + columns), KEPT // len(self.sizes))
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
-        resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
-        drawn, made = np.empty((draws, len(self.sizes))), 0
-        for times in resamples:
-            drawn[made : made + len(times)] = self.composites(times)
-            made += len(times)
-        return Draws(self, self.composites(np.ones((1, self.images)))[0], drawn, replicates, floors)
+        kept = draws * len(self.sizes) <= KEPT
+
+        def drawn(chosen: Chosen, of: Contrast) -> Floats:
+            sample = self.among(chosen)
+            resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
+            return np.concatenate([of(sample.composites(times)) for times in resamples])
+
+        here = self.composites(np.ones((1, self.images)))[0]
+        return Draws(self, here, drawn, kept, replicates, floors)
+
+    def among(self, chosen: Chosen) -> "Sample":
+        """These of the candidates on the same questions."""
+        starts, sizes = (np.cumsum(self.sizes) - self.sizes)[chosen], self.sizes[chosen]
+        runs = np.concatenate(
+            [np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+        )
+        narrowed = copy(self)
+        narrowed.sizes = sizes
+        narrowed.parts = [
+            replace(
+                part,
+                top=part.top[runs],
+                under=part.under[runs] if len(part.under) > 1 else part.under,
+            )
+            for part in self.parts
+        ]
+        return narrowed
 
     def only(self, tasks: Sequence[Any]) -> "Sample":
         """The same candidates on these tasks alone, and on the images that these ask about."""

@@ -47,15 +47,22 @@ SIDE_BY_SIDE = 1024
 """Scores or differences that are made at once, which bounds memory."""
 
 Indices = NDArray[np.intp]
+Chosen = Indices | slice
 Contrast = Callable[[Floats], Floats]
 """Values of the candidates to those of contrasts of them: (..., C) to (..., K)."""
 Added = Callable[[Floats, int], Floats]
 """Sums of what candidates have, each times its share in a contrast to twice this power."""
 
 
+def _same(values: Floats) -> Floats:
+    return values
+
+
 class Draws:
     """The candidates' composites on the images as they are, `here` (C), and `drawn` (D, C).
 
+    `draw` makes contrasts of the latter's columns. `kept`: it is asked once for all columns; those
+    of very many candidates would fill the memory, and are made anew wherever they are needed.
     `noise`: what training them again would change, None where no candidate has a second run.
     """
 
@@ -63,11 +70,13 @@ class Draws:
         self,
         sample: "Sample",
         here: Floats,
-        drawn: Floats,
+        draw: Callable[[Chosen, Contrast], Floats],
+        kept: bool,
         replicates: "Sample | None" = None,
         floors: Sequence[Noise] = (),
     ) -> None:
-        self.here, self.drawn = here, drawn
+        self.here, self._draw = here, draw
+        self._kept = draw(slice(None), _same) if kept else None
         self._images = sample.images
         # What an image's questions of each task add to the composite, in points: (C, I').
         self._moves = [
@@ -78,6 +87,21 @@ class Draws:
         self.noise = pooled(within, floors)
         self._runs = of_training(sample.sizes, within[0], self.noise)
 
+    @property
+    def drawn(self) -> Floats:
+        """Every candidate's: (D, C)."""
+        return self._drawn(slice(None))
+
+    @property
+    def nbytes(self) -> int:
+        """What it keeps in memory, in bytes."""
+        moves = sum(moves.nbytes for _, moves in self._moves)
+        return moves + (0 if self._kept is None else self._kept.nbytes)
+
+    def _drawn(self, chosen: Chosen, of: Contrast = _same) -> Floats:
+        """The columns of those chosen, or a contrast of them: (D, K)."""
+        return self._draw(chosen, of) if self._kept is None else of(self._kept[:, chosen])
+
     def scores(self) -> Estimates:
         """Each candidate's composite, its interval within 0..100. The `p` says nothing.
 
@@ -87,6 +111,7 @@ class Draws:
         return _side_by_side(
             len(self.here),
             lambda block: self._estimates(
+                self._drawn(block),
                 lambda values: values[..., block],
                 lambda values, _: values[..., block],
                 0.0,
@@ -101,6 +126,7 @@ class Draws:
         return _side_by_side(
             len(a),
             lambda block: self._estimates(
+                self._leads(a[block], b[block]),
                 lambda values: values[..., a[block]] - values[..., b[block]],
                 lambda values, _: values[..., a[block]] + values[..., b[block]],
                 -100.0,
@@ -108,9 +134,16 @@ class Draws:
             ),
         )
 
+    def _leads(self, plus: Indices, minus: Indices) -> Floats:
+        """What is drawn of candidates `plus` less that of `minus`, pair by pair: (D, K)."""
+        used, places = np.unique([plus, minus], return_inverse=True)
+        a, b = places.reshape(2, -1)
+        return self._drawn(used, lambda values: values[:, a] - values[:, b])
+
     def contrasts(self, shares: Floats) -> Estimates:
         """Sums of composites, each times its share: (K, C)."""
         return self._estimates(
+            self._drawn(slice(None), lambda values: values @ shares.T),
             lambda values: values @ shares.T,
             lambda values, power: values @ shares.T ** (2 * power),
             100.0 * shares.clip(max=0.0).sum(1),
@@ -146,12 +179,12 @@ class Draws:
         """In each of some draws the largest lead of any of those chosen (K) over any other, in
         errors, if all were as good: (D')."""
         a, b = np.triu_indices(len(chosen), 1)
-        count = min(len(self.drawn), WORK // len(a))
-        apart = (self.drawn[:count, chosen] - self.here[chosen]) * unbiased(self._images)
+        drawn = self._drawn(chosen)[: WORK // len(a)]
+        apart = (drawn - self.here[chosen]) * unbiased(self._images)
         luck = np.random.default_rng(SEED).standard_normal(apart.shape)
         apart = apart + luck * np.sqrt(self._runs.variance[chosen])
         error = self._errors_of_pairs(chosen)
-        largest = np.zeros(count)
+        largest = np.zeros(len(drawn))
         for start in range(0, len(a), BLOCK):
             first, second = a[start : start + BLOCK], b[start : start + BLOCK]
             moved = abs(apart[:, first] - apart[:, second])
@@ -171,17 +204,23 @@ class Draws:
         return np.sqrt(variance + seeds[:, None] + seeds)
 
     def _estimates(
-        self, of: Contrast, added: Added, least: Bound, most: Bound, again: bool = False
+        self,
+        drawn: Floats,
+        of: Contrast,
+        added: Added,
+        least: Bound,
+        most: Bound,
+        again: bool = False,
     ) -> Estimates:
         """Contrasts `of` the candidates' values, and the sums of independent variances `added`.
 
-        `again`: for the same of other runs.
+        `drawn`: the contrasts of what is drawn, (D, K). `again`: for the same of other runs.
 
         `least` and `most`, one for all or (K): what a contrast can be at all, and its interval.
         """
         estimate = of(self.here)
         resampled, error, freedom = self._errors(of, added, again)
-        drawn = of(self.drawn) - estimate
+        drawn = drawn - estimate
         drawn *= ratio(error, resampled)  # in place: of many candidates it is most of the memory
         drawn += estimate
         bounds = union([student(estimate, error, freedom), expanded(drawn, freedom)])
