@@ -77,4 +77,6 @@ def report(study: Study, *, single_file: bool = False) -> Path:
     """Build the report of a study, also while it runs; the path of its first, or only, page."""
     from ablate.commands.report import build, result
 
-    return build(result(study), single_file)
+    with without_gc():
+        known = result(study)
+    return build(known, single_file)

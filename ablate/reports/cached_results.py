@@ -1,5 +1,6 @@
 """What a study's candidates left in the store, each artifact read once."""
 
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -39,7 +40,8 @@ class CachedResults(StoredResults):
         super().__init__(store, study)
         path = Home(store.home).memory("artifacts", study.id)
         self.memory = ReadCache(path, of="records, marks by hash, and what was not read")
-        self.states = StepStates(store, self._record)
+        here = weakref.proxy(self)  # no cycle: what was read goes with its last reader
+        self.states = StepStates(store, lambda step: here._record(step))
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._files: dict[str, str] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}

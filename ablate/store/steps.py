@@ -287,16 +287,15 @@ def expert_design(design: Design, title: str) -> Design:
 def ancestors(steps: Iterable[Step]) -> list[Step]:
     """The steps and all they start from, each key once, parents before children."""
     by_key: dict[str, Step] = {}
-
-    def visit(step: Step) -> None:
-        if step.key not in by_key:
-            for parent in step.parents.values():
-                visit(parent)
-            by_key[step.key] = step
-
-    for step in steps:
-        visit(step)
+    _add_ancestors(steps, by_key)
     return list(by_key.values())
+
+
+def _add_ancestors(steps: Iterable[Step], by_key: dict[str, Step]) -> None:
+    for step in steps:
+        if step.key not in by_key:
+            _add_ancestors(step.parents.values(), by_key)
+            by_key[step.key] = step
 
 
 @cache
