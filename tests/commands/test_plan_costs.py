@@ -1,6 +1,9 @@
 """What `ablate plan` says of a study's cost."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,14 @@ def test_json_has_the_cost_of_a_micro_study_too() -> None:
     found = json.loads(plan("micro/smoke", "--json"))
     assert all(one.keys() > CANDIDATE for one in found["candidates"])
     assert found["totals"]["gpu_hours"] > 0
+
+
+def test_the_first_of_a_home_which_counts_operations_ends_without_a_word(tmp_path: Path) -> None:
+    """As a process: libraries may have something to say when it ends."""
+    line = [sys.executable, "-m", "ablate", "plan", "micro/smoke", "--json"]
+    env = {**os.environ, "ABLATE_HOME": str(tmp_path)}
+    done = subprocess.run(line, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_study_on_gpus_is_shown_with_its_cost_and_another_without() -> None:
