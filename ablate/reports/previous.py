@@ -104,7 +104,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def encoded(parts: Iterable[str]) -> bytes:
     """Text as a file of the report holds it: a lone surrogate is no text."""
-    return "".join(parts).encode("utf-8", "replace")
+    return b"".join(part.encode("utf-8", "replace") for part in parts)  # large pages: no copy
 
 
 def take_over(old: Path, path: Path) -> None:

@@ -277,3 +277,21 @@ def test_over_very_many_images_there_are_fewer_resamples(monkeypatch):
     few, many = (bootstrap(a, groups, tasks, draws=draws) for draws in (1_000, 10_000))
     monkeypatch.setattr(statistics, "WORK", 1)
     assert bootstrap(a, groups, tasks, draws=10_000) == few != many
+
+
+def test_draws_that_are_not_kept_say_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    scores = [rng.random((1 + number % 3, 24)) for number in range(20)]  # of one run, two, three
+    sample = Sample(np.arange(24) // 2, np.arange(24) % 2, scores)
+    kept = sample.draw(1000)
+    monkeypatch.setattr(statistics, "KEPT", 0)
+    anew = sample.draw(1000)
+    assert anew.nbytes == kept.nbytes - kept.drawn.nbytes
+    shares = rng.normal(size=(2, 20))
+    for one, other in (
+        (kept.scores(), anew.scores()),
+        (kept.differences([3, 19, 4], [0, 0, 3]), anew.differences([3, 19, 4], [0, 0, 3])),
+        (kept.contrasts(shares), anew.contrasts(shares)),
+        ([kept.behind_best([9, 2, 5])], [anew.behind_best([9, 2, 5])]),
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
