@@ -96,7 +96,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             answerer = pretrained
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = answerer.model.to(self.device).eval()
-        use_onednn(self.model)
+        if self.device.type == "cpu":
+            use_onednn(self.model)
         self.tokenizer = answerer.tokenizer
         self.name = answerer.name
         self.tiles = self.model.tiles
