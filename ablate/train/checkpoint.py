@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from ablate.files import flush
+from ablate.polling import wait_until
 from ablate.train.devices import local_shard
 from ablate.train.zero import is_partitioned, local_moments, set_local_moments
 from ablate.worker.process_group import StepRanks
@@ -32,6 +33,8 @@ FOLDER = "checkpoint"
 WEIGHT = "weight"
 LOOK = 0.05
 """Seconds between two looks whether the other processes have written their shares."""
+LAST = 10.0
+"""Seconds that a process which failed gives the leader to make a state of the last shares."""
 
 
 class CheckpointWriter:
@@ -54,11 +57,16 @@ class CheckpointWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """Let the last state come to be there, also where training ended with an error."""
+        """Let the last state come to be there, also where training ended with an error.
+
+        An error of another process ends the leader as soon as it is told, so that one waits.
+        """
         if kind is None:
             self.wait()
         elif self._thread is not None:
             self._thread.join()
+            if issubclass(kind, Exception) and not self.world.leads:
+                wait_until(LAST, lambda: not any(self.folder.glob("*.partial")), LOOK)
 
     @property
     def busy(self) -> bool:
