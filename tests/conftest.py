@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No time is promised, and a loaded machine is slow. All else is hypothesis's own profile: cases are
 # new each time, but in CI always the same, so that what fails there is the change's doing.
 # ABLATE_FUZZ=N tries N times as many.
-CASES = 50 * int(os.environ.get("ABLATE_FUZZ", "1"))
+CASES = 100 * int(os.environ.get("ABLATE_FUZZ", "1"))
 settings.register_profile("ablate", deadline=None, max_examples=CASES)
 settings.load_profile("ablate")
 
