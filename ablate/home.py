@@ -52,6 +52,10 @@ class Home:
         """What steps printed."""
         return self.path / "logs"
 
+    def logs_of(self, name: str, dirname: str) -> Path:
+        """What a step printed, which has this name and folder in the store."""
+        return self.logs / f"{name}-{dirname}"
+
     @property
     def drives(self) -> Path:
         """A folder a driver."""

@@ -56,7 +56,7 @@ def _results(study: StudyResult) -> Iterator[Any]:
             keys = [step.key for step in candidate.steps]
             yield [_fields(candidate, but=("steps", "runs")), keys]
     for step in study.steps.values():
-        logs = Home(study.home).logs / f"{step.name}-{step.dirname}"
+        logs = Home(study.home).logs_of(step.name, step.dirname)
         work = None if step.files else _folder(step.folder)
         yield [_fields(step, but=("spec",)), work, _folder(logs)]  # the key is its spec
 

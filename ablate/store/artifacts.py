@@ -96,7 +96,7 @@ class Store:
 
     def logs(self, step: Step) -> Path:
         """The folder of `attempt-N.log`, what the step printed."""
-        return self._at.logs / f"{step.name}-{step.dirname}"
+        return self._at.logs_of(step.name, step.dirname)
 
     def failed(self, step: Step) -> Path:
         """Where the record of the step's last failure is, if there was one."""

@@ -20,7 +20,7 @@ def tail(home: Path, step: StepResult) -> str:
 
     Of a line that was drawn over, as a progress bar is, what stood there last.
     """
-    logs = (Home(home).logs / f"{step.name}-{step.dirname}").glob("attempt-*.log")
+    logs = Home(home).logs_of(step.name, step.dirname).glob("attempt-*.log")
     attempts = sorted(filter(Path.is_file, logs), key=lambda path: (len(path.name), path.name))
     if not attempts or not os.access(attempts[-1], os.R_OK):  # another user's alone
         return ""
