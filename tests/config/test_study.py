@@ -103,7 +103,7 @@ def test_a_wrong_override_is_named_with_the_nearest_valid_value(override: str) -
 
 def test_a_stage_that_contradicts_itself_is_not_shown_whole() -> None:
     with pytest.raises(UserError, match=r"decay is of the schedule wsd \(null takes it away\)$"):
-        load_study("micro/rounds", ["base.recipe.pretrain.decay=0.5"])
+        load_study("micro/rounds", ["base.recipe.pretrain.schedule=cosine"])
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -354,8 +354,12 @@ def test_an_encoder_of_a_family_without_a_closed_form_is_measured(
     assert encoder_cost.cost(spec) == closed
 
 
+COSINE_FINETUNE = ["base.recipe.finetune.schedule=cosine", "base.recipe.finetune.decay=null"]
+
+
 def test_a_share_costs_its_steps_less_what_a_smaller_one_has_left() -> None:
-    study = load_study("micro/rounds", ["base.recipe.pretrain.schedule=wsd"])  # 340 steps
+    sets = ["base.recipe.pretrain.steps=400", "base.recipe.pretrain.decay=0.2"]
+    study = load_study("micro/rounds", [*sets, *COSINE_FINETUNE])
     one = rounds_so_far(study, Nothing(), 1)[0].candidates[0]
     half, quarter = (
         one.model_copy(update={"fidelity": Fidelity(stages={"pretrain": share}, questions=share)})
@@ -365,14 +369,19 @@ def test_a_share_costs_its_steps_less_what_a_smaller_one_has_left() -> None:
     assert some.flops == pytest.approx(whole.flops / 2)
     assert some.trunk > whole.trunk == 0.0
     assert costs(study, half)["finetune"].trunk == 0.0
-    first = costs(study, quarter)
-    assert first["pretrain"].trunk_hours == pytest.approx(whole.gpu_hours * 68 / 340)  # of 85 steps
+    first = costs(study, quarter)  # 100 steps, and the first 80 of them its trunk
+    assert first["pretrain"].trunk_hours == pytest.approx(whole.gpu_hours * 80 / 400)
     assert first["evaluate"].trunk_hours == first["evaluate"].gpu_hours
     assert costs(study, half)["finetune"].trunk_hours == 0.0
 
 
 def test_a_plan_counts_the_shares_of_a_step_as_one_goes_on_where_another_ends() -> None:
-    sets = ["base.recipe.finetune.schedule=wsd", "explore.kind=racing", "seeds=[0]"]
+    sets = [
+        "base.recipe.finetune.steps=120",
+        "base.recipe.finetune.decay=0.2",
+        "explore.kind=racing",
+        "seeds=[0]",
+    ]
     found = survey("micro/rounds", sets, 2)
     bill = CostEstimate(found)
     tuned = {step.key: step for step in found.steps if step.kind == "finetune"}
