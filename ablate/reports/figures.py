@@ -6,6 +6,7 @@ says on being pointed at what it is, and leads to its page: its artist has the g
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from ablate.reports.drawing import (
     SECOND,
     SOFT,
     STYLE,
+    Points,
     canvas,
 )
 from ablate.reports.drawing import COLUMNS as COLUMNS
@@ -44,7 +46,7 @@ ARMS = 20
 
 def gid(study: StudyResult, candidate: CandidateResult) -> str:
     """What the artist of a candidate's point is called in a figure."""
-    return f"point-{study.candidates.index(candidate) + 1}"
+    return f"point-{study.numbers[candidate]}"
 
 
 @matplotlib.rc_context(STYLE)
@@ -178,10 +180,10 @@ def _mark_points(
     front: Sequence[CandidateResult],
 ) -> None:
     """A mark for each candidate, those of the front filled, and a line for its interval."""
-    for candidate, (x, y) in places.items():
-        shape, color, within = ("D", ACCENT, ACCENT) if candidate in front else ("o", MUTED, PAPER)
-        how: Any = {"color": color, "markerfacecolor": within, "gid": gid(study, candidate)}
-        axes.plot([x], [y], shape, zorder=3, **how)
+    for on_front, several in groupby(places, lambda candidate: candidate in front):
+        shape, color, within = ("D", ACCENT, ACCENT) if on_front else ("o", MUTED, PAPER)
+        marked = {gid(study, candidate): places[candidate] for candidate in several}
+        axes.add_line(Points(marked, shape, color, within))
     if places:
         lows, highs = zip(*(_ends(study, candidate) for candidate in places), strict=True)
         lines = [ACCENT if candidate in front else LINE for candidate in places]

@@ -279,6 +279,11 @@ class StudyResult:
         return tuple(candidate for turn in self.rounds for candidate in turn.candidates)
 
     @cached_property
+    def numbers(self) -> Mapping[CandidateResult, int]:
+        """Where each of `candidates` stands among them, from 1 on."""
+        return {candidate: number for number, candidate in enumerate(self.candidates, start=1)}
+
+    @cached_property
     def _everything(self) -> tuple[CandidateResult, ...]:
         """What is trained in part only, too."""
         return tuple(

@@ -21,7 +21,7 @@ as many as make `WORK` composites, at least `FEWEST`: then by up to 0.5 %."""
 SEED = 0
 ROUNDED = 9
 """Digits of a composite: what differs behind them is equal, and the first of equal ones wins."""
-_BLOCK = 2**21
+_BLOCK = 2**20
 """Composites at a time, to bound memory."""
 
 Floats = NDArray[np.float64]
@@ -84,10 +84,11 @@ def fragility(scores: ArrayLike, choices: Sequence[Choice], draws: int | None = 
     for drawn in _resampled(given, draws):
         same = np.ones(len(drawn), dtype=bool)
         for n, rows in enumerate(rivals):
-            chosen = drawn[:, rows].argmax(1)
+            among = drawn[:, rows]
+            chosen = among.argmax(1)
             same &= chosen == winners[n]
             wins[n] += np.bincount(chosen, minlength=len(rows))
-            above[n] += (drawn[:, rows] > drawn[:, against[n]]).sum(0)
+            above[n] += (among > drawn[:, against[n]]).sum(0)
         kept += int(same.sum())
     choices_made = [
         Fragility(
@@ -115,4 +116,6 @@ def _resampled(scores: Floats, draws: int) -> Iterator[Floats]:
     for start in range(0, draws, block):
         size = min(block, draws - start)
         times = rng.multinomial(benchmarks, np.full(benchmarks, 1.0 / benchmarks), size=size)
-        yield (times @ scores.T / benchmarks).round(ROUNDED)
+        composites = times @ scores.T
+        composites /= benchmarks
+        yield composites.round(ROUNDED, out=composites)

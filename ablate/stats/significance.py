@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from ablate.stats.bootstrap import Sample
+from ablate.stats.bootstrap import Ints, Sample
 from ablate.stats.draws import SEED
 from ablate.stats.intervals import LEVEL, Estimates, Floats, Interval
 
@@ -17,6 +17,8 @@ ALPHA = 0.05
 """A (corrected) p-value below it is more than chance."""
 POWER = 0.8
 SPLITS = 500
+BLOCK = 2**21
+"""Composites at a time, to bound memory."""
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -71,16 +73,30 @@ def halves(sample: Sample, rivals: ArrayLike, reference: int, splits: int = SPLI
     """
     ranks = np.random.default_rng(SEED).random((splits, sample.images)).argsort(1)
     half = (ranks < sample.images // 2).astype(np.float64)
-    on_half, other = sample.composites(half), sample.composites(1.0 - half)
+    among = np.asarray(rivals, dtype=np.intp)
     everything = sample.composites(np.ones((1, sample.images)))
-    among, turn = np.asarray(rivals, dtype=np.intp), np.arange(splits)
-    winner = among[on_half[:, among].argmax(1)]
     best = among[everything[0, among].argmax()]
-    chosen, held = on_half[turn, winner], other[turn, winner]
+    block = max(1, BLOCK // len(sample.sizes))
+    made = [
+        _chosen(sample, half[start : start + block], among, reference)
+        for start in range(0, splits, block)
+    ]
+    winner, chosen, held, gain, held_gain = map(np.concatenate, zip(*made, strict=True))
     return SplitHalf(
         chosen=float(chosen.mean()),
         held=float(held.mean()),
-        gain=float((chosen - on_half[:, reference]).mean()),
-        held_gain=float((held - other[:, reference]).mean()),
+        gain=float(gain.mean()),
+        held_gain=float(held_gain.mean()),
         again=float((winner == best).mean()),
     )
+
+
+def _chosen(
+    sample: Sample, half: Floats, among: Ints, reference: int
+) -> tuple[Ints, Floats, Floats, Floats, Floats]:
+    """By split, (S,) each: the winner on that half, its score there and on the other, and the same
+    over the reference. `half` (S, I): 1 where an image belongs to it."""
+    on_half, other = sample.composites(half), sample.composites(1.0 - half)
+    winner, turn = among[on_half[:, among].argmax(1)], np.arange(len(half))
+    chosen, held = on_half[turn, winner], other[turn, winner]
+    return winner, chosen, held, chosen - on_half[:, reference], held - other[:, reference]

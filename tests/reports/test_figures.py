@@ -162,12 +162,14 @@ def test_losses_share_one_axis_and_are_named(greedy: StudyResult) -> None:
 
 def test_the_front_is_what_none_beats_and_has_a_marker_of_its_own(greedy: StudyResult) -> None:
     axes = figures.pareto(greedy, "device_hours").axes[0]
-    scores = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "D"]
+    scores, others = (
+        [score for line in axes.lines if line.get_marker() == marker for score in line.get_ydata()]
+        for marker in "Do"
+    )
     best = greedy.best
     assert best is not None
     assert scores == sorted(scores)
     assert scores[-1] == best.composite
-    others = [line for line in axes.lines if line.get_marker() == "o"]
     scored = sum(one.composite is not None for one in greedy.candidates)
     assert len(others) + len(scores) == scored
     speed = figures.pareto(greedy, "tokens_per_second").axes[0]

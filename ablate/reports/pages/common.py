@@ -1,7 +1,6 @@
 """Small pieces that several pages share."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -30,12 +29,7 @@ class Cell(NamedTuple):
 
 def path_of(study: StudyResult, candidate: CandidateResult) -> str:
     """The path of the candidate's page: its place in the study, stable and harmless."""
-    return f"candidates/{_places(study)[candidate]:03d}"
-
-
-@cache
-def _places(study: StudyResult) -> dict[CandidateResult, int]:
-    return {candidate: index for index, candidate in enumerate(study.candidates, start=1)}
+    return f"candidates/{study.numbers[candidate]:03d}"
 
 
 def table(
