@@ -11,33 +11,32 @@ from ablate.data.batch import IMAGE_TOKEN_ID
 Ids = npt.NDArray[np.int32]
 
 
-class InTwo(NamedTuple):
-    """The different `beginnings`, each with its `images`, and of every prompt the `rows` of the
-    beginning it has and the `rests` behind that."""
+class Start(NamedTuple):
+    """What a prompt begins with, and the digests of the images there."""
 
-    beginnings: list[Ids]
-    images: list[Sequence[bytes]]
-    rows: list[int]
+    prompt: Ids
+    images: Sequence[bytes]
+
+
+class InTwo(NamedTuple):
+    """The different `starts` by what tells them apart, and of every prompt the key of the start it
+    has and the rest behind that."""
+
+    starts: dict[bytes, Start]
+    keys: list[bytes]
     rests: list[Ids]
 
 
 def in_two(prompts: Sequence[Ids], images: Sequence[Sequence[bytes]]) -> InTwo | None:
-    """The prompts in two, whose images are told by their digests; None where that saves nothing."""
+    """The prompts in two, whose images are told by their digests; None where one ends with an
+    image."""
     ends = [_end_of_images(prompt) for prompt in prompts]
-    row_of: dict[tuple[bytes, ...], int] = {}
-    beginnings: list[Ids] = []
-    held: list[Sequence[bytes]] = []
-    rows: list[int] = []
+    parts = InTwo({}, [], [prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
     for prompt, end, some in zip(prompts, ends, images, strict=True):
-        row = row_of.setdefault((prompt[:end].tobytes(), *some), len(row_of))
-        if row == len(beginnings):
-            beginnings.append(prompt[:end])
-            held.append(some)
-        rows.append(row)
-    rests = [prompt[end:] for prompt, end in zip(prompts, ends, strict=True)]
-    if len(beginnings) == len(prompts) or not all(map(len, rests)):
-        return None
-    return InTwo(beginnings, held, rows, rests)
+        key = prompt[:end].tobytes() + b"".join(some)
+        parts.starts[key] = Start(prompt[:end], some)
+        parts.keys.append(key)
+    return parts if all(map(len, parts.rests)) else None
 
 
 def _end_of_images(prompt: Ids) -> int:

@@ -28,7 +28,7 @@ from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.packing import APART, Lengths
-from ablate.model.reading import Reading, Rest
+from ablate.model.reading import Beginning, Reading
 from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
 from ablate.model.token_losses import (
@@ -194,8 +194,21 @@ class Mllm(nn.Module):
 
     @property
     def reads_beginnings_once(self) -> bool:
-        """Whether `generate` takes prompts in two, of which several may begin alike."""
+        """Whether prompts are taken in two: `begin` with what several have, `generate` after it."""
         return not (self.sees_each_question or self._injector.acts) and Reading.can_branch(self.llm)
+
+    @torch.no_grad()
+    def begin(self, batch: Batch, visual: Sequence[Tensor] | None = None) -> list[Beginning]:
+        """What `generate` can go on after: the batch's prompts, read by the LLM.
+
+        `visual`: as `generate` has it. Only where the model `reads_beginnings_once`.
+        """
+        if not self.reads_beginnings_once:
+            raise ValueError("prompts are read whole by this model: it can begin with none")
+        reading = Reading(self.llm)
+        embedded, layout = self._splice(batch, visual, pad_left=True)
+        reading.read(embedded, layout.mask)
+        return reading.beginnings()
 
     @torch.no_grad()
     def generate(
@@ -204,31 +217,26 @@ class Mllm(nn.Module):
         max_new_tokens: int | Sequence[int],
         stop_ids: Sequence[int],
         visual: Sequence[Tensor] | None = None,
-        rest: Rest | None = None,
+        after: Sequence[Beginning] | None = None,
         chosen: Tensor | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
         max_new_tokens: of all answers or of each. `visual`: what `see` makes of the batch's images,
         whose pixels are not looked at then; default: they are seen here, as they must be where the
-        model `sees_each_question`. `rest`: the prompts' text behind the batch, which holds what
-        they begin with; only where the model `reads_beginnings_once`. `chosen`: who was named, of a
-        batch from `name_experts`; default: they are named here, if they are. UserError if a prompt
-        and its answer may not fit the LLM's context.
+        model `sees_each_question`. `after`: what each prompt begins with, from `begin`; the batch
+        has the rest. `chosen`: who was named, of a batch from `name_experts`; default: they are
+        named here, if they are. UserError if a prompt and its answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
-        if rest is not None and not self.reads_beginnings_once:
-            raise ValueError("prompts are read whole by this model: no `rest` can be given")
         if chosen is None and self.names_experts and len(batch.image_rows):
             batch, chosen = name_experts(self, batch)
         reading = Reading(self.llm)
+        if after is not None:
+            reading.resume(after)
         embedded, layout = self._splice(batch, visual, chosen, pad_left=True)
         reading.read(embedded, layout.mask)
-        if rest is not None:
-            reading.keep(rest.rows)
-            embedded, layout = self._splice(rest.texts, pad_left=True)
-            reading.read(embedded, layout.mask)
         lengths = reading.mask.sum(1).tolist()
         if isinstance(max_new_tokens, int):
             max_new_tokens = [max_new_tokens] * len(lengths)

@@ -1,6 +1,6 @@
 """A language model reads prompts and answers greedily.
 
-Shapes: B prompts, T tokens read at a time, S read so far, D model width.
+Shapes: B prompts, T tokens read at a time, S read so far, D model width, H heads, E width of one.
 """
 
 from collections.abc import Collection, Sequence
@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from ablate.data.batch import Batch
 
+class Beginning(NamedTuple):
+    """What a language model keeps of a text that it has read, to go on with it at any time."""
 
-class Rest(NamedTuple):
-    """What follows in prompts whose beginnings are a batch."""
+    states: tuple[Tensor, ...]
+    """(S,H,E) each: the keys and the values of every layer in turn."""
 
-    rows: Tensor
-    """(B,) int64: the row of that batch each begins with."""
-    texts: Batch
-    """What each says from there on, without images."""
+    @property
+    def nbytes(self) -> int:
+        """Of all states."""
+        return sum(state.nbytes for state in self.states)
 
 
 class Reading:
@@ -42,6 +44,27 @@ class Reading:
         counted as one, as a sliding window would."""
         layers = DynamicCache(config=llm.config).layers
         return all(type(layer) is DynamicLayer for layer in layers)
+
+    def resume(self, beginnings: Sequence[Beginning]) -> None:
+        """Before anything is read: have these read, one for each prompt."""
+        of_prompts = zip(*(beginning.states for beginning in beginnings), strict=True)
+        padded = [pad_sequence([*states], True, padding_side="left") for states in of_prompts]
+        for layer, (keys, values) in enumerate(zip(padded[::2], padded[1::2], strict=True)):
+            self._cache.update(keys.transpose(1, 2), values.transpose(1, 2), layer)
+        real = [keys.new_ones(len(beginning.states[0])).bool() for beginning in beginnings]
+        self.mask = pad_sequence(real, True, padding_side="left")
+
+    def beginnings(self) -> list[Beginning]:
+        """What was read of each prompt, in memory of its alone; only where it `can_branch`."""
+        states = [
+            state.transpose(1, 2)
+            for layer in self._cache.layers
+            for state in (layer.keys, layer.values)
+        ]
+        return [
+            Beginning(tuple(state[row][real] for state in states))
+            for row, real in enumerate(self.mask)
+        ]
 
     def read(self, embedded: Tensor, mask: Tensor) -> None:
         """Read on in each prompt: (B,T,D), padded on the left as `mask` (B,T) says."""

@@ -55,13 +55,13 @@ def pictures(count: int = 3) -> list[Image.Image]:
     ]
 
 
-def ask(adapter: AblateLMM, images: Sequence[Image.Image]) -> list[str]:
+def ask(adapter: AblateLMM, images: Sequence[Image.Image], task: str = "t") -> list[str]:
     """Every text about every image, as lmms-eval asks."""
     pairs = [(text, image) for text in TEXTS for image in images]
-    adapter.task_dict = {"t": {"test": [[image] for _, image in pairs]}}
+    adapter.task_dict = {task: {"test": [[image] for _, image in pairs]}}
     options = {"max_new_tokens": 6}
     requests = [
-        SimpleNamespace(args=(text, options, lambda shown: shown, number, "t", "test"))
+        SimpleNamespace(args=(text, options, lambda shown: shown, number, task, "test"))
         for number, (text, _) in enumerate(pairs)
     ]
     return adapter.generate_until(requests)  # type: ignore[arg-type]
@@ -103,6 +103,16 @@ def test_a_mask_is_as_if_the_expert_gave_the_same_of_every_image(candidate: Path
         with replaced(subject.model, stand_ins):
             assert ask(plain, images) == answers, experts
     assert len({tuple(answers) for answers in said}) == len(kept)
+
+
+def test_the_mean_over_another_task_s_images_stands_in_for_the_same_ones_anew(
+    candidate: Path,
+) -> None:
+    subject, images = answerer(candidate), pictures()
+    masked, alone = (MaskedLMM(subject, masks(3), "mean", device="cpu") for _ in range(2))
+    ask(masked, images)
+    assert ask(masked, images[:2], "u") == ask(alone, images[:2], "u")
+    assert masked.masked == alone.masked
 
 
 def test_an_image_goes_through_the_encoders_once_for_all_masks(candidate: Path) -> None:

@@ -61,8 +61,7 @@ class Oracle(torch.nn.Module):
         digests = (hashlib.sha256(one.numpy().tobytes()).digest() for one in pixels)
         return [torch.tensor([list(digest)], dtype=torch.uint8) for digest in digests]
 
-    def generate(self, batch, max_new_tokens, stop_ids, visual, rest):
-        assert rest is None
+    def generate(self, batch, max_new_tokens, stop_ids, visual):
         assert stop_ids == [self.tokenizer.eos_token_id]
         self.asked += len(batch.input_ids)
         assert batch.image_rows.tolist() == list(range(len(batch.input_ids)))

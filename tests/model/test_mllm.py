@@ -14,7 +14,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
 from ablate.model.mllm import Mllm, build_model
-from ablate.model.reading import Reading, Rest
+from ablate.model.reading import Reading
 from ablate.train.objectives.sft import Sft
 
 Make = Callable[..., Mllm]
@@ -128,8 +128,8 @@ def test_answers_are_the_same_where_what_prompts_begin_with_is_read_once(make_mo
     beginnings, rests = [[3, IMAGE, 5], [IMAGE, 4, IMAGE], [8]], [[6, 9], [4], [11, 12, 13], [7, 5]]
     rows, most = [0, 2, 1, 0], [9, 3, 6, 0]
     begun = batch_of(beginnings)
-    rest = Rest(torch.tensor(rows), batch_of(rests))
-    halves = model.generate(begun, most, [], rest=rest)
+    read = model.begin(begun)
+    halves = model.generate(batch_of(rests), most, [], after=[read[row] for row in rows])
     for row, more, tokens, answer in zip(rows, rests, most, halves, strict=True):
         whole = batch_of([beginnings[row] + more])
         pixels = begun.pixels[begun.image_rows == row]
