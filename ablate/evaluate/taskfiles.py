@@ -33,21 +33,22 @@ BASE = "_ablate_base"  # without .yaml, so that it is not taken for a task itsel
 def materialise(data: Path) -> Path:
     """The folder of task files for the prepared test data in `data`, made once and beside it.
 
-    It holds the task files and `arrow/`, a dataset with one split a task. The pictures stay where
-    they are. Raises `UserError` at the first bad row of `questions.jsonl`.
+    It holds the task files and `sets/`, a dataset a task, as lmms-eval loads all splits of one. The
+    pictures stay where they are. Raises `UserError` at the first bad row of `questions.jsonl`.
     """
-    folder = data.parent / f"{data.name}-tasks-{task_files_fingerprint()[:8]}"
+    folder = data.parent / f"{data.name}-tasks-{task_files_fingerprint()[:8]}-apart"
 
     def fill(partial: Path) -> None:
-        _save_dataset(data, partial / "arrow")
-        for path in (*TASK_FILES.glob("abl_*.yaml"), TASK_FILES / "utils.py"):
-            shutil.copyfile(path, partial / path.name)
+        _save_datasets(data, partial / "sets")
+        shutil.copyfile(TASK_FILES / "base.yaml", partial / BASE)
+        shutil.copyfile(TASK_FILES / "utils.py", partial / "utils.py")
 
     made(folder, fill)
-    base = (TASK_FILES / "base.yaml").read_text(encoding="utf-8")
-    base += f"dataset_path: {json.dumps(str((folder / 'arrow').absolute()))}\n"
-    if not (folder / BASE).is_file() or (folder / BASE).read_text(encoding="utf-8") != base:
-        write_atomic(folder / BASE, base)  # also after the whole tree was moved
+    for path in TASK_FILES.glob("abl_*.yaml"):
+        text, bound = path.read_text(encoding="utf-8"), folder / path.name
+        text += f"dataset_path: {json.dumps(str((folder / 'sets' / path.stem).absolute()))}\n"
+        if not bound.is_file() or bound.read_text(encoding="utf-8") != text:
+            write_atomic(bound, text)  # also after the whole tree was moved
     return folder
 
 
@@ -111,18 +112,14 @@ def _question(where: str, line: str) -> dict[str, Any]:
     return {**raw, "answers": raw.get("answers") or [raw["answer"]]}
 
 
-def _save_dataset(data: Path, target: Path) -> None:
+def _save_datasets(data: Path, target: Path) -> None:
     import datasets
 
-    columns = ("id", "image", "question", "answer", "answers")
-    splits = {
-        task: datasets.Dataset.from_dict(
-            {name: [row[name] for row in rows] for name in columns}
-            | {"data": [data.name] * len(rows)}
-        )
-        for task, rows in read_questions(data).items()
-    }
-    datasets.DatasetDict(splits).save_to_disk(str(target))
+    names = ("id", "image", "question", "answer", "answers")
+    for task, rows in read_questions(data).items():
+        columns = {name: [row[name] for row in rows] for name in names}
+        asked = datasets.Dataset.from_dict(columns | {"data": [data.name] * len(rows)})
+        datasets.DatasetDict({task: asked}).save_to_disk(str(target / task))
 
 
 def main() -> None:

@@ -302,7 +302,7 @@ def test_a_drawn_test_that_was_changed_is_drawn_anew_and_said(step, answered_by,
         for path in pictures:
             Image.new("RGB", (128, 128)).save(path)
     else:
-        [arrow] = data.parent.glob("*-tasks-*/arrow/abl_vqa/*.arrow")
+        [arrow] = data.parent.glob("*-tasks-*/sets/abl_vqa/abl_vqa/*.arrow")
         arrow.write_bytes(arrow.read_bytes()[::-1])
     again = step(work="again")
     assert score.evaluate(again)["composite"] == 100.0

@@ -2,10 +2,13 @@
 
 import json
 
+import datasets
 import pytest
+import yaml
 
+from ablate.catalog.suites import TASK_FILES
 from ablate.errors import UserError
-from ablate.evaluate.taskfiles import BASE, materialise, read_questions
+from ablate.evaluate.taskfiles import materialise, read_questions
 
 ROW = {"id": "1", "image": "images/1.png", "family": "abl_ocr", "question": "q", "answer": "A"}
 
@@ -54,5 +57,14 @@ def test_task_files_follow_a_folder_that_was_moved(tmp_path):
     materialise(folder_of(tmp_path / "before" / "data", ROW))
     (tmp_path / "before").rename(tmp_path / "after")
     folder = materialise(tmp_path / "after" / "data")
-    assert str(tmp_path / "after") in (folder / BASE).read_text()
-    assert str(tmp_path / "before") not in (folder / BASE).read_text()
+    texts = [(folder / path.name).read_text() for path in TASK_FILES.glob("abl_*.yaml")]
+    assert texts
+    assert all(str(tmp_path / "after") in text for text in texts)
+    assert not any(str(tmp_path / "before") in text for text in texts)
+
+
+def test_a_task_loads_no_other_questions(tmp_path):
+    folder = materialise(folder_of(tmp_path / "data", ROW, {**ROW, "family": "abl_gqa"}))
+    for task in ("abl_ocr", "abl_gqa"):
+        path = yaml.safe_load((folder / f"{task}.yaml").read_text())["dataset_path"]
+        assert list(datasets.load_from_disk(path)) == [task]
