@@ -2,7 +2,8 @@
 
     python benchmarks/answering.py [--questions N] [--tokens N]
 
-The micro base candidate, its projector at random, so that all answers are long; on the processor.
+The micro base candidate, its projector at random, whose answers have one to three tokens, as those
+of a trained one; on the processor.
 Ours is lmms-eval's model `ablate`: questions in batches of similar length, each image encoded once,
 and read once by the language model.
 The peer has the same weights (see `peer.py`) and does as lmms-eval's `llava_hf` does with a batch
