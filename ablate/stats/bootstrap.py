@@ -36,6 +36,9 @@ are only as many resamples as make `WORK` images and metrics, or `KEPT` composit
 `FEWEST`: the ends then move by up to 0.1 standard errors. More composites than `KEPT` are not kept.
 """
 KEPT = 2**21
+BLOCK = 2**21
+"""Images and metrics of the draws that are made at once, to bound memory; of composites that are
+not kept a quarter."""
 
 Ints = NDArray[np.intp]
 Names = Sequence[Any] | NDArray[Any]
@@ -165,7 +168,10 @@ class Sample:
             scores *= ratio(np.ones(1), taken @ part.under.T)
             total += scores
             present += (taken @ part.count > 0)[:, None]
-        return 100.0 * self.means(total / present)
+        total /= present  # in place: of many candidates it is most of the memory
+        composites = self.means(total)
+        composites *= 100.0
+        return composites
 
     def draw(
         self,
@@ -183,10 +189,11 @@ class Sample:
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         kept = draws * len(self.sizes) <= KEPT
+        block = max(1, (BLOCK if kept else BLOCK // 4) // (self.images + columns))
 
         def drawn(chosen: Chosen, of: Contrast) -> Floats:
             sample = self.among(chosen)
-            resamples = (_kept_resamples if few else _resamples)(self.images, draws, columns)
+            resamples = (_kept_resamples if few else _resamples)(self.images, draws, block)
             return np.concatenate([of(sample.composites(times)) for times in resamples])
 
         here = self.composites(np.ones((1, self.images)))[0]
@@ -241,10 +248,9 @@ def _part(image: Ints, top: Floats, under: Floats) -> _Part:
     return _Part(images, count.astype(np.float64), *sums)
 
 
-def _resamples(images: int, draws: int, columns: int) -> Iterator[Floats]:
-    """How often each image is drawn, (some draws, images) at a time to bound memory."""
+def _resamples(images: int, draws: int, block: int) -> Iterator[Floats]:
+    """How often each image is drawn, (some draws, images) at a time: a `block` of draws."""
     rng = np.random.default_rng(SEED)
-    block = max(1, 2**21 // (images + columns))
     for start in range(0, draws, block):
         rows = min(block, draws - start)
         picks = rng.integers(images, size=(rows, images))
@@ -254,5 +260,5 @@ def _resamples(images: int, draws: int, columns: int) -> Iterator[Floats]:
 
 
 @lru_cache(maxsize=2)
-def _kept_resamples(images: int, draws: int, columns: int) -> tuple[Floats, ...]:
-    return tuple(_resamples(images, draws, columns))
+def _kept_resamples(images: int, draws: int, block: int) -> tuple[Floats, ...]:
+    return tuple(_resamples(images, draws, block))

@@ -17,7 +17,7 @@ ALPHA = 0.05
 """A (corrected) p-value below it is more than chance."""
 POWER = 0.8
 SPLITS = 500
-BLOCK = 2**21
+BLOCK = 2**20
 """Composites at a time, to bound memory."""
 
 
@@ -96,7 +96,9 @@ def _chosen(
 ) -> tuple[Ints, Floats, Floats, Floats, Floats]:
     """By split, (S,) each: the winner on that half, its score there and on the other, and the same
     over the reference. `half` (S, I): 1 where an image belongs to it."""
-    on_half, other = sample.composites(half), sample.composites(1.0 - half)
-    winner, turn = among[on_half[:, among].argmax(1)], np.arange(len(half))
-    chosen, held = on_half[turn, winner], other[turn, winner]
-    return winner, chosen, held, chosen - on_half[:, reference], held - other[:, reference]
+    composites, turn = sample.composites(half), np.arange(len(half))
+    winner = among[composites[:, among].argmax(1)]
+    chosen, before = composites[turn, winner], composites[:, reference]
+    composites = sample.composites(1.0 - half)
+    held, held_before = composites[turn, winner], composites[:, reference]
+    return winner, chosen, held, chosen - before, held - held_before
