@@ -1,6 +1,7 @@
 """What a study's candidates left in the store, each artifact read once."""
 
 import weakref
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -25,6 +26,8 @@ from ablate.store.steps import Step
 
 SMALL = 2**22
 """Bytes of a file up to which its checksum is held before it is shown; weights are larger."""
+ALIKE = {"versions", "machine", "git_commit"}
+"""What records of the same machine, packages and sources say alike."""
 RECENT = 4
 """Runs whose answers are held with their text: several parts of a page read the same, one after the
 other, and those of all runs would fill the memory."""
@@ -45,6 +48,9 @@ class CachedResults(StoredResults):
         self._marks: dict[str, Mapping[str, Any]] = {}
         self._files: dict[str, str] = {}
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
+        self._weights: dict[str, array[float]] = {}
+        self._alike: dict[str, Any] = {}
+        self._numbers: dict[float, float] = {}
         self._names: dict[tuple[Any, ...], str] = {}
         self._rows = lru_cache(RECENT)(rows_in)
 
@@ -77,14 +83,17 @@ class CachedResults(StoredResults):
         """The answers of an evaluate step that is done."""
         marks = self._marks[step.key]
         rows = partial(self._rows, self.store.file(step, ANSWERS))
-        weights = self.memory.get(marks["weights"], marks["weights"], lambda: _weights(rows()))
+        if (name := marks["weights"]) not in self._weights:
+            weights = self.memory.get(name, name, lambda: _weights(rows()))
+            self._weights[name] = array("d", weights)
         if (name := marks["asked"]) not in self._asked:
             asked = self.memory.get(name, name, lambda: _asked(rows()))
             self._asked[name] = (
                 [(task, question) for task, question, _ in asked],
                 [image for *_, image in asked],
             )
-        return Answers(*self._asked[name], marks["scores"], weights, rows)
+        scores = array("d", marks["scores"])
+        return Answers(*self._asked[name], scores, self._weights[marks["weights"]], rows)
 
     def images(self, step: Step) -> Path | None:
         """The folder of the images that an evaluate step asked about which is done."""
@@ -105,10 +114,16 @@ class CachedResults(StoredResults):
             artifact = self.memory.get(step.key, files, partial(self._artifact, step))
         if not artifact:
             return None
+        self._share(artifact["record"])
         self._files[step.key] = files
         self._marks[step.key] = artifact.get("marks", {})
         record: Mapping[str, Any] = artifact["record"]
         return record
+
+    def _share(self, record: dict[str, Any]) -> None:
+        """Let what many records hold alike be one object in memory."""
+        for name in ALIKE & record.keys():
+            record[name] = self._alike.setdefault(repr(record[name]), record[name])
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""
@@ -142,7 +157,7 @@ class CachedResults(StoredResults):
         rows = rows_in(self.store.file(step, ANSWERS))
         return {
             "asked": self._remembered(_asked(rows)),
-            "scores": [row["score"] for row in rows],
+            "scores": [self._numbers.setdefault(row["score"], row["score"]) for row in rows],
             "weights": self._remembered(_weights(rows)),
             "images": self._data(step),
             "unread": count_unread({task: scores[task]["metric"] for task in scores}, rows),

@@ -92,11 +92,14 @@ def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) ->
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_harmless(str(name)) for name in frame.columns])
-    for record in records(frame):
-        writer.writerow([_harmless(value) for value in record.values()])
+    for start in range(0, len(frame), ROWS):
+        for row in plain(frame[start : start + ROWS]).itertuples(index=False, name=None):
+            writer.writerow([_harmless(value) for value in row])
     return buffer.getvalue() + "".join(f"# {_one_line(note)}\n" for note in notes)
 
 
+ROWS = 4096
+"""Rows that are taken out of a frame at once, to bound memory."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -174,8 +177,20 @@ _ALONE = (
 
 def to_json(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:
     """A JSON object of `rows` and `notes`; numbers are exact, unknown ones are null."""
-    table = {"rows": records(frame), "notes": list(notes)}
-    return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+    rows = [
+        _indented(record)
+        for start in range(0, len(frame), ROWS)
+        for record in records(frame[start : start + ROWS])
+    ]
+    table = ",\n  ".join(rows)
+    table = f"[\n  {table}\n ]" if rows else "[]"
+    return f'{{\n "rows": {table},\n "notes": {_indented(list(notes), 1)}\n}}\n'
+
+
+def _indented(value: Any, depth: int = 2) -> str:
+    """JSON in lines, all but the first of which stand so deep."""
+    lines = json.dumps(value, indent=1, ensure_ascii=False)
+    return lines.replace("\n", "\n" + " " * depth)
 
 
 def html(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) -> str:

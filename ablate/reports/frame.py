@@ -132,9 +132,11 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 
     Unknown ones are NaN or NA; in a column of words (`object`) None.
     """
-    known = {str(name): plain(frame[name]).tolist() for name in frame.columns}
-    columns = {name: _column(name, values, frame.index) for name, values in known.items()}
-    return pd.DataFrame(columns, index=frame.index, columns=list(known))
+    columns = {
+        str(name): _column(str(name), plain(frame[name]).tolist(), frame.index)
+        for name in frame.columns
+    }
+    return pd.DataFrame(columns, index=frame.index, columns=list(columns))
 
 
 def _column(name: str, values: list[Any], index: pd.Index) -> pd.Series:

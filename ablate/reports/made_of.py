@@ -7,6 +7,7 @@ answers, logs, pictures) by size and times, and of the code, templates and libra
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -101,6 +102,8 @@ def _plain(value: Any) -> Any:
         return _fields(value)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, array):
+        return value.tolist()
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, Path):

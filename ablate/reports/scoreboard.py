@@ -21,6 +21,8 @@ from ablate.store.answers import Answers, Key, Replicates, repeated_sample
 if TYPE_CHECKING:
     from ablate.reports.model import CandidateResult
 
+    Pair = tuple[CandidateResult, CandidateResult | None]
+
 Tasks = tuple[str, ...] | None
 """The tasks whose mean is meant; None: all."""
 
@@ -46,12 +48,12 @@ class Scoreboard:
         `floors`, what was measured elsewhere, of these tasks."""
         self.candidates = [candidate for candidate in candidates if candidate.answered]
         self._replicates, self._floors = replicates or {}, floors or {}
-        self._index = {candidate: index for index, candidate in enumerate(self.candidates)}
+        self._index: dict[CandidateResult | None, int] = {
+            candidate: index for index, candidate in enumerate(self.candidates)
+        }
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
-        self._differences: dict[tuple[CandidateResult, CandidateResult | None, Tasks], Interval]
-        self._differences = {}
-        self._columns: dict[tuple[CandidateResult, str], Floats] = {}
+        self._differences: dict[Tasks, dict[Pair, tuple[Estimates, int]]] = {}
 
     @property
     def questions(self) -> Sequence[Key]:
@@ -138,21 +140,22 @@ class Scoreboard:
 
     def differences(
         self,
-        pairs: "Sequence[tuple[CandidateResult, CandidateResult | None]]",
+        pairs: "Sequence[Pair]",
         tasks: Tasks = None,
     ) -> list[Interval | None]:
         """The first of each pair minus the second."""
+        known = self._differences.setdefault(tasks, {})
         new = [
-            (a, b)
-            for a, b in dict.fromkeys(pairs if self.questions else ())
-            if b and {a, b} <= self._index.keys() and (a, b, tasks) not in self._differences
+            pair  # itself, which one who asks for several tasks gives again
+            for pair in dict.fromkeys(pairs if self.questions else ())
+            if pair not in known and all(side in self._index for side in pair)
         ]
         if new:
             plus, minus = ([self._index[pair[side]] for pair in new] for side in (0, 1))
             made = self.drawn(tasks).differences(plus, minus)
-            for number, (a, b) in enumerate(new):
-                self._differences[a, b, tasks] = made.interval(number)
-        return [self._differences.get((a, b, tasks)) for a, b in pairs]
+            known.update((pair, (made, number)) for number, pair in enumerate(new))
+        entries = (known.get(pair) for pair in pairs)
+        return [entry and entry[0].interval(entry[1]) for entry in entries]
 
     def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
         """The p of each of being as good as the best of them (see `Draws.behind_best`)."""
@@ -203,8 +206,4 @@ class Scoreboard:
 
     def _column(self, candidate: "CandidateResult", name: Literal["scores", "weights"]) -> Floats:
         """A field of the candidate's runs, (runs, questions)."""
-        if (candidate, name) not in self._columns:
-            self._columns[candidate, name] = np.array(
-                [getattr(run, name) for run in self.runs[candidate]]
-            )
-        return self._columns[candidate, name]
+        return np.array([getattr(run, name) for run in self.runs[candidate]])

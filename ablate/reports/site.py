@@ -123,6 +123,7 @@ def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool,
             files.page(name, [page.made_of, shell, study.name], make)
         for name, content in page.files:
             files.put(name, content)
+        del page, make  # of many candidates they are large: not beside the next
     for name in (STYLE, THEME, *scripts):
         files.put(f"assets/{name}", encoded([asset(name)]))
     for name, piece in browser.pieces(names):

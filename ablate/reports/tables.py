@@ -148,20 +148,22 @@ def cells(study: StudyResult) -> pd.DataFrame:
     board = study.scoreboard
     scored = [candidate for candidate in study.candidates if candidate.answered]
     pairs = [(candidate, study.reference(candidate)) for candidate in scored]
-    rows = [
-        {
-            "candidate": candidate.name,
-            "benchmark": title,
-            "score": candidate.scores[task],
-            **ends("score", board.score(candidate, (task,))),
-            **estimate("delta", delta),
-            "unread": candidate.unread.get(task, 0),
-        }
-        for task, title in study.tasks.items()
-        if task in board.tasks
-        for candidate, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
-    ]
-    return framed(rows, ["candidate", "benchmark", "score", "delta", "unread"])
+    asked = {task: title for task, title in study.tasks.items() if task in board.tasks}
+    columns: dict[str, list[Any]] = {}  # not rows: of many candidates they would fill the memory
+    for task, title in asked.items():
+        for candidate, delta in zip(scored, board.differences(pairs, (task,)), strict=True):
+            row = {
+                "candidate": candidate.name,
+                "benchmark": title,
+                "score": candidate.scores[task],
+                **ends("score", board.score(candidate, (task,))),
+                **estimate("delta", delta),
+                "unread": candidate.unread.get(task, 0),
+            }
+            for name, value in row.items():
+                columns.setdefault(name, []).append(value)
+    empty = dict.fromkeys(("candidate", "benchmark", "score", "delta", "unread"), ())
+    return typed(pd.DataFrame(columns or empty))
 
 
 def cost(study: StudyResult) -> pd.DataFrame:

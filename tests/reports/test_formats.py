@@ -8,6 +8,7 @@ import re
 import pandas as pd
 
 from ablate.reports import formats, tables
+from ablate.reports.frame import framed, records
 from ablate.reports.model import StudyResult
 
 
@@ -67,3 +68,11 @@ def test_a_small_p_and_a_minus_zero_are_shown_as_they_should_be() -> None:
     assert formats.number(-0.04, "delta") == "+0.0"
     assert formats.number(-0.04, "score") == "0.0"
     assert formats.number(61.6, "seconds") == "62"
+
+
+def test_json_is_what_the_library_would_write_of_all_rows_at_once() -> None:
+    rows = [{"candidate": 'a "b"\nc', "score": 0.1 * n, "note": None} for n in range(3)]
+    for several, notes in ((rows, ["one\ntwo"]), (rows[:1], []), ([], ["x"])):
+        frame = framed(several, ["candidate", "score", "note"])
+        whole = json.dumps({"rows": records(frame), "notes": notes}, indent=1, ensure_ascii=False)
+        assert formats.to_json(frame, notes=notes) == f"{whole}\n"

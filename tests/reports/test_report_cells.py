@@ -12,7 +12,7 @@ from test_against import EAGLE
 from ablate.reports.formats import number
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.pages.benchmarks import benchmarks
+from ablate.reports.pages.benchmarks import Benchmarks
 from ablate.reports.pages.common import spanned
 from ablate.reports.site import build
 
@@ -133,7 +133,7 @@ def test_each_figure_of_a_candidate_stands_under_its_own_heading(
     built: tuple[StudyResult, Path],
 ) -> None:
     found, folder = built
-    scored = benchmarks(found)
+    scored = Benchmarks(found)
     for place, one in enumerate(found.candidates, start=1):
         page = Tables(folder / "candidates" / f"{place:03d}.html")
         tables = [rows for rows in page.named() if rows and "Benchmark" in rows[0]]

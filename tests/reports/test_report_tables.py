@@ -22,7 +22,7 @@ from ablate.reports.flips import Flips
 from ablate.reports.frame import records
 from ablate.reports.load import load
 from ablate.reports.model import CandidateResult, StudyResult
-from ablate.reports.pages.benchmarks import benchmarks
+from ablate.reports.pages.benchmarks import Benchmarks
 from ablate.stats.significance import holm
 from ablate.store.answers import Answers
 
@@ -376,17 +376,17 @@ def test_a_question_that_weighs_nothing_is_asked_but_never_flipped(greedy: Study
     _, second, *_ = study.winners
     told = tables.flips(study, study.base, second).set_index("benchmark").loc["POPE"]
     assert [told[name] for name in ("questions", "fixed", "broken")] == [40, 0, 0]
-    page = next(row for row in benchmarks(study)[second] if row.task == "abl_pope")
+    page = next(row for row in Benchmarks(study)[second] if row.task == "abl_pope")
     assert (page.questions, page.fixed, page.broken) == (40, 0, 0)
 
 
 def test_intervals_are_the_same_where_no_draws_are_kept(
     brief: StudyResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, scored = tables.cells(brief), benchmarks(brief)
+    kept, scored = tables.cells(brief), Benchmarks(brief)
     monkeypatch.setattr("ablate.reports.scoreboard.KEPT", 0)
     again = dataclasses.replace(brief)
     for task in [*again.tasks] * 2:
         again.scoreboard.drawn((task,))
     pd.testing.assert_frame_equal(tables.cells(again), kept)
-    assert list(benchmarks(again).values()) == list(scored.values())
+    assert list(Benchmarks(again).values()) == list(scored.values())

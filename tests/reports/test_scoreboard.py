@@ -116,3 +116,9 @@ def test_a_scored_candidate_whose_answers_are_gone_has_no_standing(greedy: Study
     assert standing(study, lost) == ""
     others = {standing(study, one) for one in turn.candidates[1:]}
     assert others & {"best", "winner"}
+
+
+def test_what_records_say_alike_is_in_memory_once(greedy: StudyResult) -> None:
+    done = [step.record for step in greedy.steps.values() if step.status == "done"]
+    assert len(done) > 1
+    assert len({id(record["versions"]) for record in done}) == 1

@@ -16,7 +16,7 @@ from ablate.reports.drawing import Drawing
 from ablate.reports.links import Download
 from ablate.reports.model import StudyResult
 from ablate.reports.page import ReportPage, Source
-from ablate.reports.pages.benchmarks import benchmarks
+from ablate.reports.pages.benchmarks import Benchmarks
 from ablate.reports.pages.candidate import candidate, made_of
 from ablate.reports.pages.common import path_of
 from fusion_zoo import Registry
@@ -86,19 +86,23 @@ def pages(source: Source) -> Iterator[Page]:
     study = source.study
     for path, heading, page in _shown(study):
         title = study.title if path == "index" else f"{heading} - {study.title}"
-        try:
-            with PAGES.blame(names()[path], "be made"):
-                values = page.values(source)
-        except Exception as error:  # of ours, too: the other pages are as good
-            yield Page.failed(path, title, error)
-        else:
-            yield Page(path, title, PAGES.entry(names()[path]).module, values)
-    scored = benchmarks(study)
+        yield _made(path, title, page, source)
+    scored = Benchmarks(study)
     for result in study.candidates:
         values = candidate(study, result, source.browser, scored.get(result, ()))
         title = f"{result.name} - {study.title}"
         ran, path = dates(result.steps), path_of(study, result)
         yield Page(path, title, candidate.__module__, values, ran, [made_of(values, result), ran])
+
+
+def _made(path: str, title: str, page: ReportPage, source: Source) -> Page:
+    """A page, or what stands in its place."""
+    try:
+        with PAGES.blame(names()[path], "be made"):
+            values = page.values(source)
+    except Exception as error:  # of ours, too: the other pages are as good
+        return Page.failed(path, title, error)
+    return Page(path, title, PAGES.entry(names()[path]).module, values)
 
 
 def _shown(study: StudyResult) -> list[tuple[str, str, ReportPage]]:

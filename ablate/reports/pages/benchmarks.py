@@ -1,5 +1,6 @@
-"""Every candidate's scores by benchmark beside what it is held against, all worked out at once."""
+"""Every candidate's scores by benchmark beside what it is held against."""
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,38 +23,45 @@ class Benchmark(NamedTuple):
     broken: int | None
 
 
-def benchmarks(study: StudyResult) -> dict[CandidateResult, list[Benchmark]]:
-    """The scored candidates, each with a row a task that was asked, in the suite's order."""
-    board = study.scoreboard
-    asked = np.array([task for task, _ in board.questions])
-    columns = {
-        task: columns_of_task
-        for task in study.tasks
-        if len(columns_of_task := np.flatnonzero(asked == task))
-    }
-    pairs = [(candidate, study.reference(candidate)) for candidate in board.candidates]
-    scores, deltas = dict[str, list[Interval | None]](), dict[str, list[Interval | None]]()
-    for task in columns:  # both at once, of draws that may not be kept
-        scores[task] = [board.score(candidate, (task,)) for candidate in board.candidates]
-        deltas[task] = board.differences(pairs, (task,))
-    right = {candidate: board.right(candidate) >= 0.5 for candidate in board.candidates}
-    weighs = {candidate: board.weights(candidate) > 0.0 for candidate in board.candidates}
-    by_candidate = {}
-    for index, (candidate, reference) in enumerate(pairs):
+class Benchmarks(Mapping[CandidateResult, list[Benchmark]]):
+    """The scored candidates, each with a row a task that was asked, in the suite's order.
+
+    What is resampled is so of all at once; rows are made as they are asked for.
+    """
+
+    def __init__(self, study: StudyResult) -> None:
+        self._board = board = study.scoreboard
+        self._references = {each: study.reference(each) for each in board.candidates}
+        asked = np.array([task for task, _ in board.questions])
+        self._columns = {
+            task: columns for task in study.tasks if len(columns := np.flatnonzero(asked == task))
+        }
+        pairs = list(self._references.items())
+        for task in self._columns:  # both at once, of draws that may not be kept
+            board.score(board.candidates[0], (task,))
+            board.differences(pairs, (task,))
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[CandidateResult]:
+        return iter(self._references)
+
+    def __getitem__(self, candidate: CandidateResult) -> list[Benchmark]:
+        board, reference = self._board, self._references[candidate]
         fixed = broken = None
-        if reference is not None and reference in right:
-            counts = weighs[candidate] | weighs[reference]
-            fixed = right[candidate] & ~right[reference] & counts
-            broken = right[reference] & ~right[candidate] & counts
-        by_candidate[candidate] = [
+        if reference in self._references:
+            right, before = (board.right(each) >= 0.5 for each in (candidate, reference))
+            counts = (board.weights(candidate) > 0.0) | (board.weights(reference) > 0.0)
+            fixed, broken = right & ~before & counts, before & ~right & counts
+        return [
             Benchmark(
                 task,
-                len(columns_of_task),
-                scores[task][index],
-                deltas[task][index],
-                None if fixed is None else int(fixed[columns_of_task].sum()),
-                None if broken is None else int(broken[columns_of_task].sum()),
+                len(columns),
+                board.score(candidate, (task,)),
+                board.difference(candidate, reference, (task,)),
+                None if fixed is None else int(fixed[columns].sum()),
+                None if broken is None else int(broken[columns].sum()),
             )
-            for task, columns_of_task in columns.items()
+            for task, columns in self._columns.items()
         ]
-    return by_candidate
