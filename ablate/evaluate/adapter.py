@@ -337,7 +337,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
 
     def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
-        """The digest of each image, and by these its visual tokens (L,D)."""
+        """A key of each image, its digest, and by these its visual tokens (L,D): what the language
+        model keeps of them goes by the same key, so other tokens of an image need another."""
         return self._of_images(pictures, self._look)
 
     def _of_images(

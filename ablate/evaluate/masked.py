@@ -155,7 +155,7 @@ class MaskedLMM(AblateLMM):
         whole = torch.stack([*features.values()]).to(self.device)
         made = self._masking.see(whole, self._kept[self._number], self._stand_in)
         mask = f"{self._number} {self._names[0][0]}".encode()  # a mean is of a task
-        tokens = {mask + digest: one for digest, one in zip(features, made, strict=True)}
+        tokens = {mask + digest: seen for digest, seen in zip(features, made, strict=True)}
         return [mask + digest for digest in digests], tokens
 
     @torch.inference_mode()
