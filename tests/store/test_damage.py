@@ -26,6 +26,7 @@ from ablate.errors import UserError
 from ablate.files import disk_cache, write_json
 from ablate.launch.slurm import arrays
 from ablate.store.artifacts import Store
+from ablate.store.lease import Watch
 from ablate.store.process import Process
 from ablate.worker.context import StepContext
 
@@ -138,6 +139,8 @@ def test_damage_is_mended_or_said_in_a_line_and_no_number_is_wrong(
     shutil.copytree(template, home)
     with pytest.MonkeyPatch.context() as patch, faked(core_fakes.EXECUTORS):
         patch.setenv("ABLATE_HOME", str(home))
+        # A lease that nobody can read is waited for; here it is silent from the start.
+        patch.setattr(Watch.__init__, "__defaults__", (0.2,))
         (home / "executed.log").unlink()  # the fakes' own
         files = sorted(path for path in home.rglob("*") if path.is_file())
         for path in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=3)):
