@@ -46,7 +46,10 @@ def test_there_is_a_study_for_every_published_table_and_a_proxy_for_each() -> No
     assert sorted(STUDIES) == sorted(PAPER + AXES + [f"eagle/proxy/{name}" for name in TABLES])
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in AXES else name for name in STUDIES],
+)
 def test_a_study_is_planned_without_weights_and_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,13 @@ TOKENS = {
 """What an image of 640x480 pixels becomes, in each arm."""
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if number % 3 else name
+        for number, name in enumerate(SYSTEMS)
+    ],
+)
 def test_a_system_is_planned_without_weights_and_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_two_drivers_at_once_do_every_step_once(undisturbed: Any, own_home: Path
     assert len(begun) == 12
 
 
+@pytest.mark.slow  # the next test has the same in one slot, and asks for more
 def test_a_workers_step_outlives_its_driver_and_the_next_one_waits_for_it(
     undisturbed: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

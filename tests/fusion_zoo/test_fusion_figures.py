@@ -21,7 +21,7 @@ CASES = [
     (SHAPES[:1], (5, 3)),
     (SHAPES[:2], (4, 6)),
     (SHAPES, (4, 6)),
-    (SHAPES, (5, 3)),
+    pytest.param(SHAPES, (5, 3), marks=pytest.mark.slow),
     ([CLIP, CONVNEXT], (32, 32)),
     ([CLIP, CONVNEXT, SAM], (32, 32)),
 ]

@@ -36,7 +36,14 @@ if find_spec("cmaes"):  # of the extra `optuna`
     SAMPLERS["cmaes"] = {"sampler": "cmaes", "space": NUMBERS, "n_trials": 12, "parallel": 4}
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+ALIKE = {"nsgaiii": "nsgaii", "qmc": "random"}
+"""Samplers by those that ask and remember as they do."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in SAMPLERS],
+)
 def test_killed_after_any_turn_a_sampler_goes_on_as_if_it_had_not_been(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,7 +118,10 @@ def test_a_stage_trains_the_adapter_alone_and_leaves_the_plain_part(
     assert ctx.rows()[-1]["lr"].keys() == {"projector", "llm"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=pytest.mark.slow) if one == "dora" else one for one in NAMES],
+)
 def test_killed_and_resumed_it_ends_with_the_same_bits(make_context: Make, name: str) -> None:
     adapter = {"name": name, **ADAPTERS.options(name)}
     if "dropout" in adapter:
@@ -170,7 +173,7 @@ def test_frozen_weights_below_recomputed_blocks_still_let_the_adapter_learn(
 @pytest.mark.parametrize(
     ("name", "strategy"),
     [
-        ("lora", "ddp"),
+        pytest.param("lora", "ddp", marks=pytest.mark.slow),
         ("layers", "fsdp"),
         *(
             pytest.param(name, "fsdp", marks=pytest.mark.slow)

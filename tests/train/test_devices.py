@@ -113,8 +113,8 @@ def test_two_nodes_share_weights_within_and_gradients_between_them(make_job: Mak
 @pytest.mark.parametrize(
     ("fusion", "options", "strategy"),
     [
-        ("question_gate", {}, "fsdp"),
-        pytest.param("question_gate", {}, "ddp", marks=pytest.mark.slow),
+        ("question_gate", {}, "ddp"),
+        pytest.param("question_gate", {}, "fsdp", marks=pytest.mark.slow),
         ("cross_attention", INJECTING, "ddp"),
         pytest.param("cross_attention", INJECTING, "fsdp", marks=pytest.mark.slow),
     ],
@@ -239,7 +239,7 @@ def test_shares_of_a_state_become_a_state_of_another_number_of_processes(
 @pytest.mark.parametrize(
     ("strategy", "task"),
     [
-        ("ddp", 0),
+        pytest.param("ddp", 0, marks=pytest.mark.slow),
         ("ddp", 1),
         pytest.param("fsdp", 1, marks=pytest.mark.slow),
         pytest.param("deepspeed", 0, marks=pytest.mark.deepspeed),

@@ -89,7 +89,7 @@ def _between(event: Callable[[], None], function: Callable[..., Any]) -> Callabl
 @pytest.mark.parametrize(
     ("tasks", "seed", "broken_images"),
     [
-        (1, 0, False),
+        pytest.param(1, 0, False, marks=pytest.mark.slow),
         pytest.param(1, 1, False, marks=pytest.mark.slow),
         (1, 2, True),
         pytest.param(2, 3, False, marks=pytest.mark.slow),
