@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import core_fakes
 import pytest
@@ -28,27 +29,31 @@ PROGRAMS = [
 ]
 
 
-def output(block: Block) -> str:
-    """What a block prints, run in the folder that one is in.
-
-    Lines of `ablate` alone and programs are run in this process, which has imported what each of
-    nine would else import anew; what takes a shell is a shell's.
-    """
-    lines = [shlex.split(line) for line in block.text.splitlines()]
-    if block.language == "console" and all(
-        line[:1] == ["ablate"] and "|" not in line for line in lines
-    ):
-        answers = [ablate(*line[1:]) for line in lines]
-        assert all(answer.code == 0 for answer in answers), f"{block}: {answers}"
-        return "".join(answer.err + answer.out for answer in answers)
-    if block.language == "python":
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
-        return out.getvalue()
-    shell = ["bash", "-euo", "pipefail", "-c", block.text]
-    done = subprocess.run(shell, capture_output=True, text=True)
-    assert done.returncode == 0, f"{block}: {done.stderr}"
+def shell(line: str) -> str:
+    """What a shell prints."""
+    command = ["bash", "-euo", "pipefail", "-c", line]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stderr + done.stdout
+
+
+def typed(line: str) -> str:
+    """What a line prints: `ablate` in this process, else each would import anew what one has."""
+    fed, _, command = line.rpartition("|")
+    program, *words = shlex.split(command)
+    if program != "ablate":
+        return shell(line)
+    with mock.patch("sys.stdin", io.StringIO(shell(fed))):
+        code, out, err = ablate(*words)
+    assert code == 0, f"{line}: {err}"
+    return err + out
+
+
+def executed(block: Block) -> str:
+    """What a program prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+    return out.getvalue()
 
 
 @pytest.mark.slow
@@ -64,8 +69,10 @@ def test_the_tutorial_runs_as_it_is_written(
             continue
         if block.file:
             (tmp_path / block.file).write_text(block.text)
+        elif block.language == "python":
+            printed += executed(block)
         else:
-            printed += output(block)
+            printed += "".join(typed(line) for line in block.text.splitlines())
     words = printed.split()
     assert "[12/12]" in words
     assert words[-1] in {"1", "2", "3", "4"}  # of `ablate chat`
