@@ -78,7 +78,7 @@ def worlds() -> Iterator[World]:
         yield World(f"paper, noise {run:g}", paper, noise(run), 1.0)
         yield World(f"paper, noise {run:g}, half", paper, noise(run, 0.5), 1.0)
     yield World("paper, noise 0.3, indifferent to 0.5", paper, noise(0.3), 0.5)
-    micro = read_csv(SUBSETS, load_study(MICRO, [WSD, "explore.rounds=6"]))
+    micro = read_csv(SUBSETS, load_study(MICRO, ["explore.rounds=6"]))
     for run in (1.1, 2.2):
         yield World(f"micro, noise {run:g}", micro, noise(run), 2.0)
     subsets = [some for n in range(len(POOL) + 1) for some in combinations(POOL, n)]
@@ -91,7 +91,7 @@ def worlds() -> Iterator[World]:
 def table(scores: Mapping[tuple[str, ...], float], pool: tuple[str, ...]) -> Table:
     """Scores of what is added to CLIP, of a study of the micro scale."""
     fields = [f"explore.pool={json.dumps(pool)}", f"explore.rounds={len(pool) + 1}"]
-    study = load_study(MICRO, [WSD, *fields])
+    study = load_study(MICRO, fields)
     points = {"+".join((CLIP, *added)): score for added, score in scores.items()}
     entries = [Entry(point, {"t": score}, point) for point, score in points.items()]
     return ScoreTable(study, "invented", entries)

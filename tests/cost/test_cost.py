@@ -354,12 +354,10 @@ def test_an_encoder_of_a_family_without_a_closed_form_is_measured(
     assert encoder_cost.cost(spec) == closed
 
 
-COSINE_FINETUNE = ["base.recipe.finetune.schedule=cosine", "base.recipe.finetune.decay=null"]
-
-
 def test_a_share_costs_its_steps_less_what_a_smaller_one_has_left() -> None:
-    sets = ["base.recipe.pretrain.steps=400", "base.recipe.pretrain.decay=0.2"]
-    study = load_study("micro/rounds", [*sets, *COSINE_FINETUNE])
+    recipe = ("pretrain.steps=400", "pretrain.decay=0.2")
+    cosine = ("finetune.schedule=cosine", "finetune.decay=null")
+    study = load_study("micro/rounds", [f"base.recipe.{field}" for field in recipe + cosine])
     one = rounds_so_far(study, Nothing(), 1)[0].candidates[0]
     half, quarter = (
         one.model_copy(update={"fidelity": Fidelity(stages={"pretrain": share}, questions=share)})
