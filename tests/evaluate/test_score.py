@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from drivers import until
 from forks import codes, forked
 from PIL import Image
 from transformers import LlamaConfig
@@ -212,7 +213,8 @@ def test_in_half_precision_on_a_gpu_every_question_is_answered_as_before(step):
 
 
 def shared(ctx, size, kill_at=None):
-    """Score in `size` processes, of which the last dies at its question number `kill_at`."""
+    """Score in `size` processes, of which the last dies at its question number `kill_at`, once the
+    leader has left what the first task came to."""
     processes = [partial(score_as, ctx, task, size, kill_at) for task in range(size)]
     return codes([forked(process) for process in processes])
 
@@ -221,7 +223,7 @@ def score_as(ctx, task, size, kill_at):
     torch.set_num_threads(1)  # the parent's threads are not there after a fork
     if kill_at is not None and task == size - 1:
         asks, opened = iter(range(kill_at)), Ask.open
-        Ask.open = lambda ask: os._exit(9) if next(asks, None) is None else opened(ask)
+        Ask.open = lambda ask: die(ctx) if next(asks, None) is None else opened(ask)
     team = ProcessGroup(task, size)
     team.meet(ctx.work.parent / "team")
     result = score.evaluate(replace(ctx, world=team.world(size, 1)))
@@ -232,14 +234,22 @@ def score_as(ctx, task, size, kill_at):
         next(team.turns(), None)  # waits for the leader, as a worker does
 
 
+def die(ctx):
+    until(lambda: parts_of(ctx))
+    os._exit(9)
+
+
+def parts_of(ctx):
+    return [path.name for path in (ctx.work / "tasks").glob("abl_*.ours.json")]
+
+
 @pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_processes_that_share_the_batches_score_the_same_also_after_one_was_killed(step, size):
     alone, together = step(work="alone"), step(work="together")
     alone.infra["micro_batch_size"] = together.infra["micro_batch_size"] = 1
     result = score.evaluate(alone)
     assert set(shared(together, size, kill_at=18 // size)) != {0}
-    parts = [path.name for path in (together.work / "tasks").glob("abl_*.ours.json")]
-    assert 0 < len(parts) < len(result["scores"])
+    assert 0 < len(parts_of(together)) < len(result["scores"])
     assert shared(together, size) == [0] * size
     found = read_json(together.work.parent / "result.json")
     assert found["scores"] == result["scores"]
