@@ -12,6 +12,7 @@ import typer
 from ablate.cli import app
 from ablate.errors import BrokenError, UserError, nearest
 from ablate.files import home, writing
+from ablate.garbage import collect_rarely
 from ablate.printable import one_line
 from ablate.redaction import redact
 
@@ -24,6 +25,7 @@ def main() -> None:
 
     Without any word it shows its help, and the exit code is 2, too.
     """
+    collect_rarely()
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     bare = not arguments

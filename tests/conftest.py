@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ablate.garbage import collect_rarely
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: more threads only fight
-gc.set_threshold(50_000, 20, 20)  # at 700 it takes a fourteenth of all that tests compute
+collect_rarely()  # else it takes a fourteenth of all that tests compute
 # A shell's background job starts with Ctrl-C ignored, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # No time is promised, and a loaded machine is slow. All else is hypothesis's own profile: cases are

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ablate.catalog import plugins, step_kinds
 from ablate.files import FULL, PASSING
+from ablate.garbage import collect_rarely
 from ablate.redaction import redact
 from ablate.store.artifacts import BadArtifactError, Store
 from ablate.store.lease import Lease, LeaseLostError
@@ -77,6 +78,7 @@ def run_chain(
     """
     use_writable_caches()
     keep_freed_memory()
+    collect_rarely()
     worker = Worker(Store(home), where, executors, team or ProcessGroup(), answer)
     outcome = None
     try:
@@ -94,6 +96,7 @@ def follow(home: Path, where: RunContext, executors: Executors, team: ProcessGro
     """
     use_writable_caches()
     keep_freed_memory()
+    collect_rarely()
     store = Store(home)
     for turn in team.turns():
         step, work = Step.from_json(turn["step"]), Path(turn["work"])
