@@ -5,12 +5,13 @@ the first job of a drive, and once it has passed it lies in the store under a ke
 packages, plug-ins, the study. `ablate.preflight.checks` does it. Nothing here imports torch.
 """
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions, entry_points
+from importlib.metadata import Distribution, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -151,19 +152,25 @@ def _steps(study: Study) -> Sequence[Step]:
 
 def _environment(study: Study) -> Mapping[str, Any]:
     """What else decides whether the study's steps can run, as JSON."""
-    entries = {entry for group in GROUPS for entry in entry_points(group=group)}
+    installed = entry_points()
+    entries = {entry for group in GROUPS for entry in installed.select(group=group)}
     tops = {entry.module.partition(".")[0] for entry in entries} | {"ablate", "fusion_zoo"}
     return {
         "python": [sys.version, sys.executable],
-        "packages": sorted(
-            f"{distribution.name} {distribution.version}" for distribution in distributions()
-        ),
+        "packages": sorted(map(_release, distributions())),
         "path": [path for path in sys.path if path],
         "plugins": sorted(str(entry) for entry in entries),
         "sources": [sizes_and_times(_sources(top)) for top in sorted(tops)],
         "home": str(Path.home()),
         "infra": study.infra.model_dump(mode="json"),
     }
+
+
+def _release(distribution: Distribution) -> str:
+    """Its name and version, from the lines that say so: a parser would read its README, too."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", text.partition("\n\n")[0], re.M))
+    return f"{fields.get('Name')} {fields.get('Version')}"
 
 
 def _sources(package: str) -> list[Path]:

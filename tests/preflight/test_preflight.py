@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import core_fakes
@@ -71,7 +72,7 @@ def test_it_comes_again_where_what_it_saw_may_have_changed(
     driven(small, own_home, {**fakes, "preflight": core_fakes.passes}, 1)
     match change:
         case "a package":
-            newer = SimpleNamespace(name="torch", version="99")
+            newer = SimpleNamespace(read_text=lambda file: "Name: torch\nVersion: 99\n")
             monkeypatch.setattr(preflight, "distributions", lambda: [newer])
         case "a plug-in":
             monkeypatch.setattr(preflight, "sizes_and_times", lambda files: [len(files)])
@@ -292,6 +293,15 @@ def test_a_hollow_package_ends_a_run_in_its_first_seconds(tmp_path: Path, own_ho
     assert next(own_home.glob("logs/*")).name.startswith("preflight-")
 
 
+def logged_out_wandb() -> ModuleType:
+    """The package as it says of itself that nobody is logged in; its own import takes seconds."""
+    spec = find_spec("wandb")
+    assert spec is not None
+    wandb = module_from_spec(spec)
+    wandb.api = SimpleNamespace(api_key=None)  # type: ignore[attr-defined]
+    return wandb
+
+
 def test_a_tracker_without_its_package_or_account_is_told_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +310,7 @@ def test_a_tracker_without_its_package_or_account_is_told_with_what_to_do(
         return [*map(str, preflight_checks._trackers(context(study, tmp_path)))]
 
     monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setattr("wandb.api", SimpleNamespace(api_key=None))
+    monkeypatch.setitem(sys.modules, "wandb", logged_out_wandb())
     assert told("tensorboard") == []
     assert told('{"name": "wandb", "offline": true}') == []
     [account] = told("wandb")
