@@ -15,9 +15,7 @@ import pytest
 import torch
 from in_process import Answer, ablate, conforms
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
 from safetensors.torch import load_file
-from streamlit.testing.v1 import AppTest
 
 from ablate.commands.demo import subject_of
 from ablate.commands.trained import trained_candidate
@@ -254,6 +252,8 @@ def page(**subject: object) -> None:
 def test_the_page_answers_as_a_chat_and_votes_are_kept(
     use: Export, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from streamlit.testing.v1 import AppTest  # no other test needs it
+
     subject = subject_of([trained_candidate(named, OVERRIDES) for named in (BOTH, BASE)])
     opened = AppTest.from_function(page, kwargs=subject, default_timeout=60).run()
     assert [box.label for box in opened.checkbox] == [r"clip\-micro\@32", r"sam\-micro\@128"]
@@ -341,6 +341,8 @@ def test_a_browser_asks_votes_blind_and_switches_an_expert_off(trained: Path) ->
 
 
 def _use_page(address: str, home: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
     before = sum(row.blind for row in tallies(home))
     with sync_playwright() as playwright:
         args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
