@@ -6,6 +6,8 @@
 import errno
 import re
 import sys
+from functools import cache
+from typing import Any
 
 import typer
 
@@ -29,9 +31,10 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     bare = not arguments
+    words = ["--help"] if bare else arguments
     try:
         with writing(home()):
-            code = app(["--help"] if bare else arguments, "ablate", standalone_mode=False)
+            code = command_line()(words, "ablate", standalone_mode=False)
     except (typer.TyperException, UserError) as error:
         if debug:
             raise
@@ -52,6 +55,12 @@ def main() -> None:
     if code == STOPPED:
         fail("stopped; what is finished stays, the same command goes on from there", STOPPED)
     sys.exit(2 if bare else code if isinstance(code, int) else 0)
+
+
+@cache
+def command_line() -> Any:
+    """Every command with its options; to make them of the functions' signatures takes a while."""
+    return typer.main.get_command(app)
 
 
 def _typed(error: typer.TyperException) -> str:

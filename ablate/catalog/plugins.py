@@ -14,6 +14,7 @@ import ast
 import json
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ablate.catalog.annotators import ANNOTATORS
 from ablate.catalog.axes import AXES
 from ablate.catalog.objectives import OBJECTIVES
 from ablate.errors import UserError
-from ablate.files import remembered_while, sha256_files, sha256_json
+from ablate.files import remembered_while, sha256_files, sha256_json, sizes_and_times
 
 Plugins = dict[str, dict[str, str]]
 """By what it is (`fusion scaled`): `package`, `version` and the `sha256` of its source."""
@@ -154,33 +155,41 @@ def closure(modules: Iterable[str], within: Collection[str], guess: bool = True)
             continue  # a folder without `__init__`
         files[name] = Path(spec.origin)
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-        imported = list(imports(files[name], package))
+        imported = imports(files[name], package)
         wanted += imported
         if guess and not _UNKNOWN.isdisjoint(imported):
             wanted += _modules(name.partition(".")[0])
     return files
 
 
-def imports(path: Path, package: str) -> Iterator[str]:
+def imports(path: Path, package: str) -> tuple[str, ...]:
     """What a Python file in a package imports: modules, and names that may be modules."""
     if path.suffix != ".py":
-        return
+        return ()
+    [seen] = sizes_and_times([path])
+    return _imports(path, package, tuple(seen))
+
+
+@cache  # many tasks are scored by the same files
+def _imports(path: Path, package: str, seen: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The same, while the file stays as it was seen."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of its string literals, say
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
-        return  # which is said when it is imported
+        return ()  # which is said when it is imported
+    names: list[str] = []
     for node in ast.walk(tree):
         match node:
-            case ast.Import(names=names):
-                yield from (alias.name for alias in names)
-            case ast.ImportFrom(module=module, names=names, level=level):
+            case ast.Import(names=aliases):
+                names += (alias.name for alias in aliases)
+            case ast.ImportFrom(module=module, names=aliases, level=level):
                 around = package.split(".")[: len(package.split(".")) - level + 1] if level else []
                 base = ".".join([*around, *([module] if module else [])])
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in names)
+                names += (base, *(f"{base}.{alias.name}" for alias in aliases))
             case ast.Name(id="__import__"):
-                yield "importlib"
+                names.append("importlib")
+    return tuple(names)
 
 
 def _modules(top: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ the nearest valid one. Nothing here imports torch.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -118,11 +119,12 @@ class Study(Written):
         return self.explore.planned_rounds
 
 
-def study_names() -> list[str]:
+@cache
+def study_names() -> tuple[str, ...]:
     """The studies that ship with `ablate`, such as `micro/rounds`; files to extend are left out."""
     files = sorted(STUDIES_DIR.glob("*/**/*.yaml"))
     names = (file.relative_to(STUDIES_DIR).with_suffix("").as_posix() for file in files)
-    return [name for name in names if not name.endswith(("/base", "/data"))]
+    return tuple(name for name in names if not name.endswith(("/base", "/data")))
 
 
 def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
