@@ -50,6 +50,7 @@ class CachedResults(StoredResults):
         self._asked: dict[str, tuple[list[Key], list[str]]] = {}
         self._weights: dict[str, array[float]] = {}
         self._alike: dict[str, Any] = {}
+        self._shown: dict[tuple[str, ...], StepResult] = {}
         self._numbers: dict[float, float] = {}
         self._names: dict[tuple[Any, ...], str] = {}
         self._rows = lru_cache(RECENT)(rows_in)
@@ -62,7 +63,13 @@ class CachedResults(StoredResults):
         return first_failure(steps, self.states)
 
     def step(self, step: Step, now: StepStatus) -> StepResult:
-        """A step as the report shows it."""
+        """A step as the report shows it, one object for all the candidates that share it."""
+        shown = (step.key, step.slug, step.stage, now.state)
+        if shown not in self._shown:
+            self._shown[shown] = self._step(step, now)
+        return self._shown[shown]
+
+    def _step(self, step: Step, now: StepStatus) -> StepResult:
         folder: Path | None = self.store.folder(step)
         if now.state != "done":
             folder = work if (work := self.store.work(step)).is_dir() else None
@@ -98,7 +105,7 @@ class CachedResults(StoredResults):
     def images(self, step: Step) -> Path | None:
         """The folder of the images that an evaluate step asked about which is done."""
         folder = self._marks[step.key]["images"]
-        return Home(self.store.home).data / folder if folder else None
+        return self._one(Home(self.store.home).data / folder) if folder else None
 
     def _record(self, step: Step) -> Mapping[str, Any] | None:
         """The record of an artifact that is whole.
@@ -114,16 +121,26 @@ class CachedResults(StoredResults):
             artifact = self.memory.get(step.key, files, partial(self._artifact, step))
         if not artifact:
             return None
-        self._share(artifact["record"])
+        self._share(artifact["record"], step)
         self._files[step.key] = files
         self._marks[step.key] = artifact.get("marks", {})
         record: Mapping[str, Any] = artifact["record"]
         return record
 
-    def _share(self, record: dict[str, Any]) -> None:
+    def _share(self, record: dict[str, Any], step: Step) -> None:
         """Let what many records hold alike be one object in memory."""
         for name in ALIKE & record.keys():
-            record[name] = self._alike.setdefault(repr(record[name]), record[name])
+            record[name] = self._one(record[name])
+        for name in ("key", "slug"):
+            if record.get(name) == getattr(step, name):
+                record[name] = getattr(step, name)
+        scores = (record.get("result") or {}).get("scores", {})
+        for task, score in scores.items():
+            scores[task] = self._one(score)
+
+    def _one(self, value: Any) -> Any:
+        """The first of the values that read like this one."""
+        return self._alike.setdefault(repr(value), value)
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""
@@ -148,7 +165,7 @@ class CachedResults(StoredResults):
         counts: Counter[str] = Counter()
         for step in steps:
             counts.update(self._marks[step.key]["unread"])
-        return dict(counts)
+        return self._one(dict(counts))
 
     def _marked(self, step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers are worth; their questions are remembered once for all candidates, and

@@ -141,6 +141,18 @@ def test_arms_are_held_against_the_first_and_average_their_seeds(arms: StudyResu
     assert frame["spread"].tolist()[0] == pytest.approx(np.std(first.seed_scores, ddof=1))
 
 
+def test_a_step_and_what_records_hold_alike_are_in_memory_once(greedy: StudyResult) -> None:
+    every = [step for candidate in greedy.candidates for step in candidate.steps]
+    assert len(set(map(id, every))) == len({(step.key, step.slug) for step in every}) < len(every)
+    scores = [
+        score
+        for step in set(every)
+        if step.kind == "evaluate" and step.status == "done"
+        for score in step.record["result"]["scores"].values()
+    ]
+    assert len(set(map(id, scores))) == len(set(map(repr, scores))) < len(scores)
+
+
 def test_costs_count_a_shared_step_once_and_its_reuse_as_saved(greedy: StudyResult) -> None:
     costs = tables.costs(greedy).set_index("kind")
     assert costs.loc["prealign", "steps"] == 6

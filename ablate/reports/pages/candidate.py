@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from ablate.files import NO_FILE, read_json
@@ -124,7 +124,7 @@ def _descent(study: StudyResult, step: StepResult) -> list[str]:
     ]
 
 
-@cache
+@lru_cache(1024)
 def _curve(step: StepResult) -> dict[str, Any] | None:
     """The loss of a step, read once for all the candidates that share it."""
     drawn: Curve | None = curve(step)
