@@ -4,6 +4,7 @@ Built twice from the same store it is the same to the byte: nothing in it asks f
 """
 
 import base64
+import gc
 import hashlib
 import json
 import tempfile
@@ -32,6 +33,9 @@ from ablate.reports.previous import ReportFiles, encoded, is_whole
 from ablate.reports.significance import below
 from ablate.reports.tables import caption, cells, comparison, notes
 
+MANY = 1000
+"""Candidates of which a page of all holds so much, in cycles of its template and figures, that
+garbage is looked for before the next."""
 STYLE, THEME, LIVE = "report.css", "theme.js", "live.js"
 SCRIPTS = (
     "datatables.js",
@@ -123,7 +127,10 @@ def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool,
             files.page(name, [page.made_of, shell, study.name], make)
         for name, content in page.files:
             files.put(name, content)
+        of_all = page.made_of is None
         del page, make  # of many candidates they are large: not beside the next
+        if of_all and len(study.candidates) >= MANY:
+            gc.collect()
     for name in (STYLE, THEME, *scripts):
         files.put(f"assets/{name}", encoded([asset(name)]))
     for name, piece in browser.pieces(names):
