@@ -29,8 +29,9 @@ def _fill(spec: LlmSpec, folder: Path) -> None:
         raise UserError(f"llm '{spec.name}': {file} is not the file that was expected")
     where = {"gguf_file": file.name, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-        with torch.device("cpu"):  # a preflight is on another, without memory
+        # A preflight is on another device, without memory.
+        with gguf.read_quickly(), torch.device("cpu"):
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
             model, report = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 dtype=torch.float32,

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import gguf as package
 import gguf_toys
 import pytest
 import torch
@@ -46,6 +47,21 @@ def test_a_file_is_the_model_it_was_made_of(file: Path, model: LlamaForCausalLM)
     before = (spec.folder / "model.safetensors").stat().st_ino
     load_llm(spec)  # once for a home
     assert (spec.folder / "model.safetensors").stat().st_ino == before
+
+
+def test_its_header_is_read_once_for_all_and_as_the_package_reads_it(file: Path) -> None:
+    own = package.GGUFReader
+    with gguf.read_quickly():
+        quick = package.GGUFReader(file)
+        assert package.GGUFReader(file) is quick
+    assert package.GGUFReader is own
+    slow = own(file)
+    assert {key: field.contents() for key, field in quick.fields.items()} == {
+        key: field.contents() for key, field in slow.fields.items()
+    }
+    for one, other in zip(quick.tensors, slow.tensors, strict=True):
+        assert one.name == other.name
+        assert (one.data == other.data).all()
 
 
 def test_its_header_says_what_a_plan_needs(file: Path, model: LlamaForCausalLM) -> None:
