@@ -1,10 +1,8 @@
 """The examples of docs/extending, as a package of another author that is installed."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import anew
 from packages import install_package, shown, shown_offers
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +24,7 @@ class Example:
 
     def ablate(self, home: Path, *words: str) -> str:
         """What a command of the user who has it installed prints."""
-        paths = [str(self.site), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "ABLATE_HOME": str(home)}
-        command = [sys.executable, "-m", "ablate", *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return anew.ablate(home, self.site, *words, cwd=ROOT).stdout
 
 
 ONE_STEP = [

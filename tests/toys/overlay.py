@@ -1,10 +1,10 @@
 """The project with files added to it: a folder of links to the checkout, and the new files."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+import anew
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ablate", "fusion_zoo")
@@ -32,9 +32,4 @@ def _link(real: Path, copy: Path, added: list[Path], here: Path) -> None:
 
 def run(home: Path, site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of a user for whom `site` comes first; it must end well."""
-    paths = [str(site), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "ABLATE_HOME": str(home)}
-    command = [sys.executable, "-m", "ablate", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site)
-    assert done.returncode == 0, done.stderr
-    return done
+    return anew.ablate(home, site, *words, cwd=site)
