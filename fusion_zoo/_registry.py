@@ -31,15 +31,21 @@ Entries = Mapping[str, EntryPoint]
 
 SHOWN = 16
 """How many names an error line has at most."""
+SURE = 0.75
+"""How much a word is like another, from 0 to 1, to be taken for a slip of it."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """The end of an error line: the closest valid choice to `word`, or else the first of them."""
+    """The end of an error line: the closest valid choice to `word`; of a few the others, too, where
+    that is not very close; where none is, the first of them."""
     known = sorted(choices)
     close = get_close_matches(word, known, n=1, cutoff=0.5)
-    if close:
+    if not close:
+        return f"; choose one of {listed(known)}" if known else "; it takes none"
+    others = [choice for choice in known if choice != close[0]]
+    if not 0 < len(others) < SHOWN or get_close_matches(word, close, cutoff=SURE):
         return f"; did you mean '{close[0]}'?"
-    return f"; choose one of {listed(known)}" if known else "; it takes none"
+    return f"; did you mean '{close[0]}', or another of {listed(others)}?"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -135,7 +135,10 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["plan", "--rond", "3"], "--round"),
         (["plann"], "Did you mean 'plan'"),
         (["list", "encoder"], "encoders"),
-        (["table", "--format", "xml"], "'xml' is no valid value; did you mean 'html'?"),
+        (
+            ["table", "--format", "xml"],
+            "'xml' is no valid value; did you mean 'html', or another of csv",
+        ),
         (["run", "--backend", "slrm"], "no backend 'slrm'; did you mean 'slurm'?"),
         (["table", "--significance", "--against", "paper"], "ask for one of them"),
         (["table", "--significance", "--fragility"], "ask for one of them"),
@@ -147,7 +150,7 @@ def test_status_of_a_study_that_never_ran() -> None:
         (["compare", "micro/round:base", "best"], "did you mean 'micro/rounds'?"),
         (["run", "--jobs", "0"], "--jobs"),
         (["logs", "nothing"], "no step has printed anything"),
-        (["bake", "clip-mini"], "did you mean 'clip-micro'?"),
+        (["bake", "clip-mini"], "did you mean 'clip-micro'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:

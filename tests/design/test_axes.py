@@ -72,7 +72,10 @@ def test_a_choice_is_told_where_it_is_not_the_default_and_in_what() -> None:
 @pytest.mark.parametrize(
     ("written", "says"),
     [
-        ("base.connector=mpl", "base.connector: no connector 'mpl'; did you mean 'mlp'?"),
+        (
+            "base.connector=mpl",
+            "base.connector: no connector 'mpl'; did you mean 'mlp', or another of",
+        ),
         (
             "base.connector={name: mlp, deph: 2}",
             "base.connector: connector 'mlp' has no option 'deph'; did you mean 'depth'?",

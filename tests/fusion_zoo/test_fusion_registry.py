@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_a_mistake_is_one_line_with_the_nearest_choice(
     with pytest.raises(ValueError, match=line.replace("?", r"\?")) as error:
         fusion_zoo.build(name, SHAPES[:2], (4, 6), **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "end"),
+    [
+        ("sorce", ("name", "source"), "; did you mean 'source'?"),
+        (
+            "scores",
+            ("name", "source", "kind"),
+            "; did you mean 'source', or another of kind, name?",
+        ),
+        ("scores", ("source",), "; did you mean 'source'?"),
+        ("zzz", ("name", "source"), "; choose one of name, source"),
+        ("scores", ("source", *map(str, range(16))), "; did you mean 'source'?"),
+        ("scores", (), "; it takes none"),
+    ],
+)
+def test_the_others_are_named_where_the_nearest_is_not_very_near(
+    word: str, choices: Sequence[str], end: str
+) -> None:
+    assert fusion_zoo.nearest(word, choices) == end
 
 
 @pytest.mark.parametrize("name", FUSIONS)

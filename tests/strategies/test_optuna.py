@@ -133,13 +133,16 @@ def test_a_turn_in_which_all_failed_is_told_and_the_search_goes_on() -> None:
     ("fields", "said"),
     [
         ({"sampler": "tpee"}, "sampler: no sampler 'tpee'; did you mean 'tpe'?"),
-        ({"sampler": {"name": "tpe", "n_startup": 2}}, "did you mean 'n_startup_trials'?"),
+        (
+            {"sampler": {"name": "tpe", "n_startup": 2}},
+            "did you mean 'n_startup_trials', or another of",
+        ),
         ({"sampler": {"name": "nsgaii", "population_size": 1}}, "population_size"),
         ({"sampler": "grid"}, "give recipe.finetune.train.llm a step"),
         ({"sampler": "cmaes", "space": {"fusion.name": SPACE["fusion.name"]}}, "moves numbers"),
         ({"objectives": {"score": None}}, "write score: maximize or score: minimize"),
         ({"objectives": ["score"]}, "'score' has no direction"),
-        ({"objectives": {"score": "max"}}, "did you mean 'maximize'?"),
+        ({"objectives": {"score": "max"}}, "did you mean 'maximize', or another of"),
         ({"objectives": {"scor": "maximize"}}, "objectives.scor: no objective 'scor'; did you"),
         ({"pruner": "median"}, "a pruner without budgets"),
         ({"budgets": BUDGETS}, "budgets without pruner"),
@@ -167,7 +170,7 @@ def test_a_turn_in_which_all_failed_is_told_and_the_search_goes_on() -> None:
         ),
         (
             {"space": {"recipe.finetune.steps": {"kind": "int", "low": 1, "high": 2}}},
-            "no kind of range 'int'; did you mean 'integer'?",
+            "no kind of range 'int'; did you mean 'integer', or another of",
         ),
         ({"space": {"llm": {"kind": "categorical", "choices": ["a"]}}}, "compared as arms"),
         ({"storage": "sqlit:///a.db"}, "no storage 'sqlit'; did you mean 'sqlite'?"),

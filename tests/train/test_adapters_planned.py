@@ -80,7 +80,11 @@ def test_an_adapter_of_a_part_that_does_not_train_is_refused() -> None:
         ("llm", "{lr: 1.0e-3, lora: 4}", "lora: its options should be a dictionary, got 4"),
         ("llm", "{lr: no, lora: {}}", "llm: should be a valid number, got 'no'"),
         ("llm", "{lr: 1.0e-3, lora: {}, dora: {}}", "one adapter a part is possible, not dora and"),
-        ("lmm", "{lr: 1.0e-3, lora: {}}", "'lmm' is no valid value; did you mean 'llm'?"),
+        (
+            "lmm",
+            "{lr: 1.0e-3, lora: {}}",
+            "'lmm' is no valid value; did you mean 'llm', or another of",
+        ),
         ("llm", "{lr: 1.0e-3, lora: {rank: 0}}", "lora: rank is 0; the least is 1"),
         ("llm", "{lr: 1.0e-3, lora: {targets: [q_prj]}}", "'q_prj' in it; did you mean 'q_proj'?"),
         ("llm", "{lr: 1.0e-3, lora: {targets: [lm_head]}}", "no linear layer 'lm_head' in it;"),

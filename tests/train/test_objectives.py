@@ -144,7 +144,7 @@ def test_the_default_is_no_part_of_a_stage_and_another_is_with_all_its_options()
 @pytest.mark.parametrize(
     ("written", "says"),
     [
-        ("stf", "no objective 'stf'; did you mean 'sft'?"),
+        ("stf", "no objective 'stf'; did you mean 'sft', or another of"),
         ("{name: length_weighted, pwr: 1}", "has no option 'pwr'; did you mean 'power'?"),
         ("{name: sft, power: 1}", "objective 'sft' has no option 'power'; it takes none"),
         ("{name: length_weighted, power: much}", "is float, got 'much'"),
