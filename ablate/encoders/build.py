@@ -3,15 +3,13 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-
 from ablate.catalog import hub_encoders
 from ablate.catalog import weights as hub
 from ablate.catalog.encoder_families import FAMILIES
 from ablate.catalog.encoder_spec import EncoderSpec, Weights
 from ablate.catalog.micro_encoders import WEIGHTS
 from ablate.encoders.base import Encoder
-from ablate.encoders.tensors import load_module, skip_init
+from ablate.encoders.tensors import load_module, seeded, skip_init
 from ablate.errors import UserError, nearest
 
 
@@ -30,8 +28,7 @@ def build_encoder(spec: EncoderSpec, *, load_weights: bool = True) -> Encoder:
     family = family_class(spec.family)
     load_weights = load_weights and spec.weights.kind != "none"
     whole = load_weights and not family.fresh
-    with torch.random.fork_rng(devices=[]), skip_init() if whole else nullcontext():
-        torch.manual_seed(spec.init_seed)
+    with seeded(spec.init_seed), skip_init() if whole else nullcontext():
         encoder = family(spec)
     if load_weights:
         _fill(encoder, spec.title, spec.weights)

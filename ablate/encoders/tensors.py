@@ -19,6 +19,17 @@ from ablate.files import atomic_file, sha256_file, write_json
 
 
 @contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is drawn inside depends on the seed alone, and changes no draw outside."""
+    with torch.random.fork_rng(devices=[]):
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # the above notes the stack for each kind of GPU that may come, which takes ms
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def skip_init() -> Iterator[None]:
     """While a module is built inside, its parameters are not drawn at random.
 

@@ -21,6 +21,7 @@ from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.data.tiles import Cut, Tiles
 from ablate.decoder import build_injection, count_blocks, reads_by_attention
 from ablate.encoders.build import build_encoder
+from ablate.encoders.tensors import seeded
 from ablate.errors import UserError
 from ablate.model.connected import build_connector, build_tiling, too_long
 from ablate.model.injection import FusionInjection, Injector, seen_images
@@ -396,10 +397,9 @@ def build_model(spec: ModelSpec, *, load_weights: bool = True, seed: int) -> Mll
     encoders = [build_encoder(encoder, load_weights=load_weights) for encoder in spec.encoders]
     height, width = spec.fusion["grid"]
     options = spec.fusion["options"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         llm = load_llm(spec.llm, load_weights=load_weights)
-        torch.manual_seed(seed)  # whatever loading the LLM drew
+    with seeded(seed):  # whatever loading the LLM drew
         shape = LanguageShape(spec.llm.width, count_blocks(llm))
         mixture = Mixture(
             encoders, spec.fusion["name"], (height, width), options, spec.feature_norm, shape

@@ -9,6 +9,7 @@ from torch import nn
 from ablate.adapters import Adapter
 from ablate.catalog.adapters import ADAPTERS, label
 from ablate.catalog.parts import Part
+from ablate.encoders.tensors import seeded
 from ablate.model.mllm import Mllm
 
 
@@ -28,8 +29,7 @@ def attach_adapters(
     UserError or ValueError where a part has no place for its adapter.
     """
     adapted = dict[str, Adapted]()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for part, given in adapters.items():
             adapter: Adapter = ADAPTERS.build(**given)
             learning = adapter.attach(model.parts[part])
