@@ -1,6 +1,5 @@
 """Pairs of two axes to test: a few in which every value is, and the others, under a mark."""
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,9 +7,9 @@ import pytest
 
 
 def covering(pairs: Iterable[tuple[str, str]], others: pytest.MarkDecorator) -> list[Any]:
-    """All pairs as parameters; `others` marks those beyond two for each value of either axis.
+    """All pairs as parameters; `others` marks those beyond one for each value of either axis.
 
-    The two are taken along diagonals, on each of which every value is.
+    They are taken along a diagonal, on which every value is.
     """
     every = list(pairs)
     rows, columns = ([*dict.fromkeys(side)] for side in zip(*every, strict=True))
@@ -19,10 +18,9 @@ def covering(pairs: Iterable[tuple[str, str]], others: pytest.MarkDecorator) -> 
         across = rows.index(pair[0]) - columns.index(pair[1])
         return across % min(len(rows), len(columns))
 
-    met: Counter[tuple[int, str]] = Counter()
-    few = set()
+    met, few = set[tuple[int, str]](), set[tuple[str, str]]()
     for pair in sorted(every, key=diagonal):
-        if any(met[place] < 2 for place in enumerate(pair)):
+        if not met.issuperset(enumerate(pair)):
             met.update(enumerate(pair))
             few.add(pair)
     return [pytest.param(*pair, marks=() if pair in few else others) for pair in every]
