@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -89,16 +89,28 @@ def to_csv(frame: pd.DataFrame, caption: str = "", notes: Sequence[str] = ()) ->
     Numbers are exact. Words that a spreadsheet would take for a formula begin with an apostrophe
     (OWASP, CSV Injection), which it does not show.
     """
+    return "".join(csv_parts([frame], notes))
+
+
+def csv_parts(frames: Iterable[pd.DataFrame], notes: Sequence[str] = ()) -> Iterator[str]:
+    """The CSV of frames with the same columns, one below the other, some rows at a time."""
+    for number, frame in enumerate(frames):
+        if not number:
+            yield _csv([frame.columns.map(str)])
+        for start in range(0, len(frame), ROWS):
+            yield _csv(plain(frame[start : start + ROWS]).itertuples(index=False, name=None))
+    yield "".join(f"# {_one_line(note)}\n" for note in notes)
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as lines of CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_harmless(str(name)) for name in frame.columns])
-    for start in range(0, len(frame), ROWS):
-        for row in plain(frame[start : start + ROWS]).itertuples(index=False, name=None):
-            writer.writerow([_harmless(value) for value in row])
-    return buffer.getvalue() + "".join(f"# {_one_line(note)}\n" for note in notes)
+    writer.writerows([_harmless(value) for value in row] for row in rows)
+    return buffer.getvalue()
 
 
-ROWS = 4096
+ROWS = 1024
 """Rows that are taken out of a frame at once, to bound memory."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

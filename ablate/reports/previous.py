@@ -1,6 +1,7 @@
 """The report that was made before: what of it is still right stays, and is not made again."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -104,7 +105,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def encoded(parts: Iterable[str]) -> bytes:
     """Text as a file of the report holds it: a lone surrogate is no text."""
-    return b"".join(part.encode("utf-8", "replace") for part in parts)  # large pages: no copy
+    content = io.BytesIO()  # no copy of a large page, which a join makes of all its parts
+    content.writelines(part.encode("utf-8", "replace") for part in parts)
+    return content.getvalue()
 
 
 def take_over(old: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ import gc
 import hashlib
 import json
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +32,7 @@ from ablate.reports.page import Source
 from ablate.reports.pages import Page, navigation, only_ours, pages
 from ablate.reports.previous import ReportFiles, encoded, is_whole
 from ablate.reports.significance import below
-from ablate.reports.tables import caption, cells, comparison, notes
+from ablate.reports.tables import caption, cells_by_benchmark, comparison, notes
 
 MANY = 1000
 """Candidates of which a page of all holds so much, in cycles of its template and figures, that
@@ -74,7 +75,8 @@ def build(
 
 def build_single(study: StudyResult, path: Path) -> Path:
     """Write the whole report into one HTML file; its path."""
-    browser, tables = Browser(study), dict(_tables(study))
+    browser = Browser(study)
+    tables = {name: "".join(parts) for name, parts in _tables(study)}
     with _scratch(path.parent) as scratch:
         names = encode(browser, scratch)
         images = {name: _data_uri(scratch / name) for name in sorted(set(names.values()))}
@@ -98,8 +100,8 @@ def build_single(study: StudyResult, path: Path) -> Path:
 
 def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool, back: str) -> None:
     tables = []
-    for name, text in _tables(study):  # of many candidates they are large: one at a time
-        files.put(f"tables/{name}", encoded([text]))
+    for name, parts in _tables(study):  # of many candidates they are large: one at a time
+        files.put(f"tables/{name}", encoded(parts))
         tables.append(name)
     names = encode(browser, files.folder / "images", files.before / "images")
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
@@ -181,31 +183,35 @@ def _shell(
     )
 
 
-def _body(page: Page, common: Mapping[str, Any]) -> Markup:
-    """A page's part of a file; one whose template fails says so."""
+def _body(page: Page, common: Mapping[str, Any]) -> Iterator[str]:
+    """A page's part of a file, in pieces each of which goes as it is written; one whose template
+    fails says so."""
     templates = environment()
     try:
-        return Markup(templates.get_template(page.template).render(common, **page.values))
+        parts = deque(templates.get_template(page.template).generate(common, **page.values))
     except Exception as error:  # whatever another package's page raises
         failed = Page.failed(page.path, page.title, error)
-        return Markup(templates.get_template(failed.template).render(common, **failed.values))
+        parts = deque(templates.get_template(failed.template).generate(common, **failed.values))
+    while parts:
+        yield parts.popleft()
 
 
-def _tables(study: StudyResult) -> Iterator[tuple[str, str]]:
-    """Files by name: the main table, that beside the published numbers, every cell's interval."""
+def _tables(study: StudyResult) -> Iterator[tuple[str, Iterable[str]]]:
+    """Files by name, in parts: the main table, that beside the published numbers, every cell's
+    interval."""
     frame = comparison(study)
     yield from _in_forms(study.strategy.kind, frame, caption(study), notes(study))
     if study.published:
         frame = against.against(study)
         yield from _in_forms("published", frame, against.caption(study), against.notes(study))
-    yield "cells.csv", formats.to_csv(cells(study), notes=below(study))
+    yield "cells.csv", formats.csv_parts(cells_by_benchmark(study), below(study))
 
 
 def _in_forms(
     name: str, frame: pd.DataFrame, title: str, notes: Sequence[str]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, Iterable[str]]]:
     for form, suffix in _SUFFIXES.items():
-        yield f"{name}.{suffix}", formats.render(frame, form, title, notes)
+        yield f"{name}.{suffix}", [formats.render(frame, form, title, notes)]
 
 
 @contextmanager

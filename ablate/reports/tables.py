@@ -5,7 +5,7 @@ and the cost; what experts contribute, how sure it all is, how fragile each choi
 answers flipped come from next door.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -145,14 +145,18 @@ def columns_of(study: StudyResult) -> Mapping[str, Fact]:
 
 def cells(study: StudyResult) -> pd.DataFrame:
     """A row a candidate and benchmark: score and difference there, each with its interval."""
+    return pd.concat(cells_by_benchmark(study), ignore_index=True)
+
+
+def cells_by_benchmark(study: StudyResult) -> Iterator[pd.DataFrame]:
+    """The rows of `cells` that each benchmark has: of many candidates all would fill the memory."""
     board = study.scoreboard
     scored = [candidate for candidate in study.candidates if candidate.answered]
     pairs = [(candidate, study.reference(candidate)) for candidate in scored]
     asked = {task: title for task, title in study.tasks.items() if task in board.tasks}
-    columns: dict[str, list[Any]] = {}  # not rows: of many candidates they would fill the memory
     for task, title in asked.items():
-        for candidate, delta in zip(scored, board.differences(pairs, (task,)), strict=True):
-            row = {
+        rows = [
+            {
                 "candidate": candidate.name,
                 "benchmark": title,
                 "score": candidate.scores[task],
@@ -160,10 +164,11 @@ def cells(study: StudyResult) -> pd.DataFrame:
                 **estimate("delta", delta),
                 "unread": candidate.unread.get(task, 0),
             }
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
-    empty = dict.fromkeys(("candidate", "benchmark", "score", "delta", "unread"), ())
-    return typed(pd.DataFrame(columns or empty))
+            for candidate, delta in zip(scored, board.differences(pairs, (task,)), strict=True)
+        ]
+        yield typed(pd.DataFrame(rows))
+    if not asked:
+        yield framed([], ["candidate", "benchmark", "score", "delta", "unread"])
 
 
 def cost(study: StudyResult) -> pd.DataFrame:

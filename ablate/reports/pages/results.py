@@ -10,8 +10,8 @@ from ablate.home import Home
 from ablate.redaction import redact
 from ablate.reports import figures, looks, losses, references, significance, story
 from ablate.reports.drawing import drawing
-from ablate.reports.formats import number
-from ablate.reports.frame import COLUMNS, records
+from ablate.reports.formats import ROWS, number
+from ablate.reports.frame import COLUMNS, plain, records
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult
 from ablate.reports.page import ReportPage
 from ablate.reports.pages.common import path_of, table
@@ -80,12 +80,12 @@ def _turn(
     study: StudyResult, turn: RoundResult, frame: pd.DataFrame, span: tuple[float, float]
 ) -> dict[str, Any]:
     named = {candidate.name: candidate for candidate in turn.candidates}
-    rows = records(frame[frame["candidate"].isin(named)])
-    ranks = {title: _ranks([row[title] for row in rows]) for title in study.tasks.values()}
+    here = frame[frame["candidate"].isin(named)]
+    ranks = {title: _ranks(plain(here[title]).tolist()) for title in study.tasks.values()}
     caption = (
-        f"Round {turn.number}: {len(rows)} {study.strategy.noun}{'s' if len(rows) > 1 else ''}"
+        f"Round {turn.number}: {len(here)} {study.strategy.noun}{'s' if len(here) > 1 else ''}"
         if study.strategy.goes_on
-        else f"{len(rows)} {study.strategy.noun}s, held against {study.base.name}"
+        else f"{len(here)} {study.strategy.noun}s, held against {study.base.name}"
     )
     failed = (turn.decision or {}).get("failed") or {}
     return {
@@ -94,7 +94,11 @@ def _turn(
         "failed": ", ".join(sorted(failed)),
         "looks": looks.rows(study, turn),
         "caption": caption,
-        "rows": [_row(study, row, named[row["candidate"]], ranks, span) for row in rows],
+        "rows": (  # each made as it is written: of many candidates they would fill the memory
+            _row(study, row, named[row["candidate"]], ranks, span)
+            for start in range(0, len(here), ROWS)
+            for row in records(here[start : start + ROWS])
+        ),
     }
 
 
