@@ -18,9 +18,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests" / "reports"
 BUILD = """
@@ -84,26 +86,32 @@ def tabled(study: Path) -> dict[str, float]:
     return found
 
 
-def opened(pages: Mapping[str, tuple[str, str]], times: int) -> dict[str, float]:
-    """Milliseconds until each page, an address and a sign on it, is ready."""
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser, for all pages."""
     from playwright.sync_api import sync_playwright
 
-    found = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        for name, (address, sign) in pages.items():
-            took = []
-            for _ in range(times):
-                page = browser.new_page(viewport={"width": 1280, "height": 900})
-                start = perf_counter()
-                page.goto(address, wait_until="commit")
-                page.locator(f"main > article:visible {sign}").first.wait_for()
-                took.append(1000 * (perf_counter() - start))
-                page.close()
-            found[f"{name} ready, ms"] = statistics.median(took)
+        yield browser
         browser.close()
+
+
+def opened(browser: Any, pages: Mapping[str, tuple[str, str]], times: int) -> dict[str, float]:
+    """Milliseconds until each page, an address and a sign on it, is ready."""
+    found = {}
+    for name, (address, sign) in pages.items():
+        took = []
+        for _ in range(times):
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            start = perf_counter()
+            page.goto(address, wait_until="commit")
+            page.locator(f"main > article:visible {sign}").first.wait_for()
+            took.append(1000 * (perf_counter() - start))
+            page.close()
+        found[f"{name} ready, ms"] = statistics.median(took)
     return found
 
 
@@ -130,19 +138,20 @@ def main() -> None:
     from synthetic import play_many
 
     found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         home = Path(scratch) / "home"
         home.mkdir()
         play_many(home, arguments.candidates)
         study, heading = home / "many.yaml", Path(scratch) / "plain.html"
         heading.write_text(HEADING, encoding="utf-8")
         plain, _ = built(PLAIN, str(home), str(Path(scratch) / "plain.json"))
-        plain |= opened({"a page": (heading.as_uri(), "h1")}, arguments.opened)
+        plain |= opened(browser, {"a page": (heading.as_uri(), "h1")}, arguments.opened)
         found["table"] = tabled(study)
         for form in ("folder", "single"):
             target = Path(scratch) / ("report.html" if form == "single" else "report")
             cost, first = built(BUILD, str(study), str(target), form)
-            found[form] = {**cost, **opened(addresses(first, form), arguments.opened)}
+            pages = addresses(first, form)
+            found[form] = {**cost, **opened(browser, pages, arguments.opened)}
     if arguments.json:
         print(json.dumps({"plain": plain, **found}, indent=1))
         return
