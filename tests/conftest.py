@@ -28,7 +28,7 @@ CASES = 100 * int(os.environ.get("ABLATE_FUZZ", "1"))
 settings.register_profile("ablate", deadline=None, max_examples=CASES)
 settings.load_profile("ablate")
 
-pytest_plugins = ["fake_study"]
+pytest_plugins = ["clocks", "fake_study"]
 
 NEEDS = {
     "slurm": ("slurmctld", "munged"),

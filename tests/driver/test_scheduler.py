@@ -5,7 +5,6 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import core_fakes
 import pytest
+from clocks import Clock
 
 from ablate.config.study import Study, load_study
 from ablate.driver import scheduler
@@ -138,6 +138,7 @@ def test_what_failed_stays_failed_until_it_is_forgiven(
     assert decision.failed == {}
 
 
+@pytest.mark.usefixtures("sleepless")
 def test_what_is_forgiven_is_tried_again_by_a_driver_that_lives(
     small: Study, fakes: Mapping[str, str], own_home: Path
 ) -> None:
@@ -289,7 +290,7 @@ print(*(name for name in ("torch", "numpy", "optuna", "submitit") if name in sys
 
 
 def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
-    small: Study, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    small: Study, own_home: Path, monkeypatch: pytest.MonkeyPatch, sleepless: Clock
 ) -> None:
     class Busy(InProcess):
         """A backend that works on one chain for ever."""
@@ -316,7 +317,7 @@ def test_looks_at_many_candidates_are_rare_and_a_wish_to_end_is_heard_soon(
         small, None, Store(own_home), own_home / "drives" / "d", "inline", print
     )
     driver.tenure.acquire(driver.folder)
-    threading.Timer(2.0, (driver.folder / "stop").touch).start()
+    sleepless.asleep = lambda: sleepless.passed > 2.0 and (driver.folder / "stop").touch()
     with contextlib.closing(driver.tenure), pytest.raises(SystemExit):
         driver.work(Busy())
     assert len(looks) == 1  # each takes 0.2 s, so the next is after four

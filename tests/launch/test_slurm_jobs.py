@@ -18,6 +18,7 @@ from ablate.store.process import JOB, Process
 from ablate.worker.outcome import Outcome
 
 Says = Callable[[str], None]
+pytestmark = pytest.mark.usefixtures("sleepless")
 
 
 def job_of(drive: Path, chains: int = 1) -> SlurmJob:

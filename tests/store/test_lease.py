@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from ablate.polling import wait_until
 from ablate.store.lease import PATIENCE, Watch, look
@@ -57,7 +58,8 @@ def test_a_held_lease_is_not_given_again(tmp_path: Path) -> None:
     assert not first.held()
 
 
-def test_of_many_at_once_one_takes_it(tmp_path: Path) -> None:
+def test_of_many_at_once_one_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablate.store.lease.BEAT", 0.01)  # to wait where one is still being written
     for turn in range(20):
         taken: list[object] = []
         start = threading.Barrier(8)
@@ -101,6 +103,7 @@ def test_a_stopped_owner_on_this_machine_is_waited_for(tmp_path: Path) -> None:
         process.wait()
 
 
+@pytest.mark.usefixtures("sleepless")
 def test_a_lease_is_silent_whose_owner_shows_no_life_wherever_it_is(tmp_path: Path) -> None:
     process, watch = holder(tmp_path / "lease"), Watch(patience=0.1)
     os.kill(process.pid, signal.SIGSTOP)
@@ -138,6 +141,7 @@ def test_a_later_process_of_the_same_number_is_not_the_owner(tmp_path: Path) -> 
     assert Watch().held(tmp_path / "lease") is None
 
 
+@pytest.mark.usefixtures("sleepless")
 def test_a_distant_owner_that_beats_is_waited_for_one_that_is_still_is_not(tmp_path: Path) -> None:
     folder, watch = tmp_path / "lease", Watch(patience=0.2)
     for beat in range(5):
@@ -149,15 +153,16 @@ def test_a_distant_owner_that_beats_is_waited_for_one_that_is_still_is_not(tmp_p
     assert watch.take(folder)
 
 
-def test_a_worker_waits_for_the_next_beat_of_a_distant_owner(tmp_path: Path) -> None:
-    folder, began = tmp_path / "lease", time.monotonic()
+def test_a_worker_waits_for_the_next_beat_of_a_distant_owner(
+    tmp_path: Path, sleepless: Clock
+) -> None:
+    folder = tmp_path / "lease"
     elsewhere(folder, 1)
-    beat = threading.Timer(0.3, elsewhere, (folder, 2))
-    beat.start()
+    sleepless.asleep = lambda: elsewhere(folder, 2)
     assert Watch(patience=1.5).take(folder) is None
-    elsewhere(folder, 2)
-    assert Watch(patience=1.5).take(folder)
-    assert time.monotonic() - began > 0.8
+    assert sleepless.passed == 1.5
+    assert Watch(patience=1.5).take(folder)  # it beats no more
+    assert sleepless.passed >= 3.0
 
 
 def test_the_time_in_which_nobody_could_look_makes_no_owner_dead(
@@ -181,6 +186,7 @@ def test_the_age_of_a_lease_does_not_matter_only_that_it_is_still(tmp_path: Path
     assert Watch().held(tmp_path / "lease")
 
 
+@pytest.mark.usefixtures("sleepless")
 def test_a_lease_its_owner_never_finished_writing_is_taken_after_a_while(tmp_path: Path) -> None:
     folder, watch = tmp_path / "lease", Watch(patience=0.1)
     folder.mkdir()
