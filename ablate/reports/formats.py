@@ -18,7 +18,16 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.reports.frame import COLUMNS, LEAST_P, P_VALUES, SIGNED, digits, plain, records
+from ablate.reports.frame import (
+    COLUMNS,
+    LEAST_P,
+    P_VALUES,
+    SIGNED,
+    digits,
+    plain,
+    plain_values,
+    records,
+)
 
 _SPACES = re.compile(r"\s+")
 FORMATS = ("md", "csv", "latex", "json", "html")
@@ -161,7 +170,7 @@ def _best(frame: pd.DataFrame) -> set[tuple[int, int]]:
     """Row and column of the highest of each column of scores, as shown, where they differ."""
     best = set()
     for column, name in enumerate(_names(frame)):
-        values = [number(value, name) for value in plain(frame[name])]
+        values = [number(value, name) for value in plain_values(frame[name])]
         scores = name == "score" or (name not in COLUMNS and not text_columns(frame)[column])
         numbers = {float(value) for value in values if value} if scores else set()
         if len(numbers) > 1:
@@ -223,7 +232,7 @@ def remarks(frame: pd.DataFrame) -> list[str]:
         f"{heading.format(name)} {remark}"
         for column, heading in (("reason", "Failed: {},"), ("note", "{}:"))
         if column in frame
-        for name, remark in zip(frame["candidate"], plain(frame[column]), strict=True)
+        for name, remark in zip(frame["candidate"], plain_values(frame[column]), strict=True)
         if remark
     ]
 
@@ -240,17 +249,18 @@ def shown(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def _cells(frame: pd.DataFrame, name: str) -> list[str]:
     """A column with its intervals and marks."""
     ends = f"{name}_low", f"{name}_high"
-    cells = [number(value, name) for value in plain(frame[name])]
+    cells = [number(value, name) for value in plain_values(frame[name])]
     if all(end in frame for end in ends):
         pairs = zip(
-            *([number(value, end) for value in plain(frame[end])] for end in ends), strict=True
+            *([number(value, end) for value in plain_values(frame[end])] for end in ends),
+            strict=True,
         )
         cells = [
             f"{cell} [{low}, {high}]" if low and high else cell
             for cell, (low, high) in zip(cells, pairs, strict=True)
         ]
     if f"{name}_mark" in frame:
-        marks = plain(frame[f"{name}_mark"])
+        marks = plain_values(frame[f"{name}_mark"])
         cells = [cell + (mark or "") for cell, mark in zip(cells, marks, strict=True)]
     return cells
 
