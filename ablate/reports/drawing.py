@@ -6,7 +6,7 @@ figure gives the same bytes.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -98,11 +98,25 @@ class Points(Line2D):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a page: its fragment, and the file that can be kept of it."""
+    """A figure of a page as matplotlib drew it, of which its fragment and the file that can be kept
+    are made when they are written: of many candidates each is large.
+    """
 
     name: str
-    fragment: str
-    svg: str
+    title: str
+    text: str
+    points: Callable[[], Mapping[str, Point]]
+
+    @property
+    def fragment(self) -> str:
+        """What stands in the page."""
+        return _fragment(self.text, self.name, self.title, self.points())
+
+    @property
+    def svg(self) -> str:
+        """The file, with the paper below it."""
+        paper = f'<rect width="100%" height="100%" fill="{PAPER}"/>\n <defs>'
+        return self.text.replace("<defs>", paper, 1)
 
 
 def canvas(height: float) -> tuple[Figure, Axes]:
@@ -114,12 +128,10 @@ def canvas(height: float) -> tuple[Figure, Axes]:
 
 @matplotlib.rc_context(STYLE)
 def drawing(
-    figure: Figure, name: str, title: str, points: Mapping[str, Point] = MappingProxyType({})
+    figure: Figure, name: str, title: str, points: Callable[[], Mapping[str, Point]] = dict
 ) -> Drawing:
-    """The figure for a page. `points`: by the gid of the artist that draws it."""
-    text = _markup(figure)
-    kept = text.replace("<defs>", f'<rect width="100%" height="100%" fill="{PAPER}"/>\n <defs>', 1)
-    return Drawing(name, _fragment(text, name, title, points), kept)
+    """The figure for a page. `points` makes them, by the gid of the artist that draws each."""
+    return Drawing(name, title, _markup(figure), points)
 
 
 @matplotlib.rc_context(STYLE)

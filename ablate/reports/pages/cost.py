@@ -8,7 +8,7 @@ from matplotlib.ticker import EngFormatter
 
 from ablate.humanize import duration
 from ablate.reports import figures
-from ablate.reports.drawing import drawing
+from ablate.reports.drawing import Point, drawing
 from ablate.reports.frame import COLUMNS
 from ablate.reports.model import CandidateResult, StudyResult
 from ablate.reports.page import ReportPage
@@ -49,8 +49,12 @@ def cost(study: StudyResult) -> dict[str, Any]:
 def _front(study: StudyResult, name: str, sizes: Mapping[CandidateResult, Size]) -> dict[str, Any]:
     axis = figures.COSTS[name]
     title = f"Score against {axis.words}"
-    more = {candidate: _amount(name, axis.of(size_of)) for candidate, size_of in sizes.items()}
-    drawn = drawing(figures.pareto(study, name), name, title, points(study, more))
+
+    def marked() -> Mapping[str, Point]:
+        amounts = {one: _amount(name, axis.of(size_of)) for one, size_of in sizes.items()}
+        return points(study, amounts)
+
+    drawn = drawing(figures.pareto(study, name), name, title, marked)
     return {"title": title, "drawing": drawn, "measured": axis.measured}
 
 

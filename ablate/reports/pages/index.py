@@ -1,5 +1,6 @@
 """The first page: question, answer, certainty, the winner, its cost, and how it was made."""
 
+from functools import partial
 from typing import Any
 
 from ablate import strategies
@@ -30,7 +31,7 @@ def index(study: StudyResult) -> dict[str, Any]:
         "best_path": path_of(study, study.best) if study.best else "",
         "base": study.base,
         "tiles": _tiles(study),
-        "figure": drawing(chart, "scores", caption, points(study)) if chart else None,
+        "figure": drawing(chart, "scores", caption, partial(points, study)) if chart else None,
         "figure_caption": caption,
         "standing": standing(study),
         "cost": sentence(study),
