@@ -50,7 +50,7 @@ SMALL = {
 }
 SIZES: dict[str, dict[str, Any]] = {
     "clip": {"width": 32, "architecture": SMALL},
-    "convnext": {"width": 32, "architecture": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 32]}},
+    "convnext": {"width": 32, "architecture": {"depths": [1, 1, 1, 1], "dims": [4, 4, 8, 32]}},
     "eva02_det": {
         "patch": 64,
         "width": 32,
@@ -80,7 +80,7 @@ def _small(spec: EncoderSpec) -> EncoderSpec:
     sizes = SIZES[re.sub("_(short|aligned|registers)$", "", spec.family)]
     architecture = {**spec.architecture, **sizes["architecture"]}
     if spec.pyramid:
-        sizes = {**sizes, "pyramid": ((16, 16), (8, 8), (4, 8))}
+        sizes = {**sizes, "pyramid": ((16, 8), (8, 4), (4, 4))}
     return replace(spec, **{**sizes, "architecture": architecture})
 
 
