@@ -178,9 +178,9 @@ def test_candidates_of_a_search_are_held_against_the_row_of_their_mixture(tmp_pa
     found = load(subject, tmp_path, last=2)
     table, frame = published.table("F4_roundrobin"), against.against(found)
     named = {
-        one.name: row.name
-        for one in found.candidates
-        if (row := table.mixture(title.split("-")[0] for title in one.encoders))
+        tried.name: row.name
+        for tried in found.candidates
+        if (row := table.mixture(title.split("-")[0] for title in tried.encoders))
     }
     assert sorted(named.values()) == ["CL+CN+DI", "CL+CN+SA", "X2"]
     held_ = frame.dropna(subset=["candidate", "published_row"])
