@@ -9,7 +9,7 @@ and read once by the language model.
 The peer has the same weights (see `peer.py`) and does as lmms-eval's `llava_hf` does with a batch
 of one, its default: open the image, process, generate, decode, a question at a time. Drawn
 questions of the micro test; both generate greedily, up to as many tokens. In one process, whose CPU
-seconds are counted, and which keeps freed memory as a worker does.
+seconds are counted, and which keeps freed memory and looks for garbage as rarely as a worker does.
 """
 
 import json
@@ -25,6 +25,7 @@ from rows import Row, run
 from ablate.data.prepare import prepare
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.garbage import collect_rarely
 from ablate.model.language import load_tokenizer
 from ablate.worker.freed_memory import keep_freed_memory
 
@@ -92,6 +93,7 @@ class OneByOne:
 def rows(questions: int = 256, tokens: int = 16) -> list[Row]:
     torch.set_num_threads(1)
     keep_freed_memory()
+    collect_rarely()
     with peer.scratch() as scratch:
         images = max(1, questions // 4)
         folder = prepare({"world": "test", "images": images, "seed": 1}, Path(scratch))
