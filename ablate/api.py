@@ -76,7 +76,9 @@ def table(study: Study, kind: TableKind = "results") -> "StudyTable":
 def report(study: Study, *, single_file: bool = False) -> Path:
     """Build the report of a study, also while it runs; the path of its first, or only, page."""
     from ablate.commands.report import build, result
+    from ablate.worker.freed_memory import give_large_pieces_back
 
+    give_large_pieces_back()
     with without_gc():
         known = result(study)
     return build(known, single_file)

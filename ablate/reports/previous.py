@@ -1,7 +1,6 @@
 """The report that was made before: what of it is still right stays, and is not made again."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -49,6 +48,21 @@ class ReportFiles:
             take_over(old, path)
         else:
             path.write_bytes(content)
+
+    def write(self, name: str, parts: Iterable[str]) -> None:
+        """A large file, part by part, so that it is never in memory as a whole."""
+        path, old = self.folder / name, self.before / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = hashlib.sha256()
+        with path.open("wb") as file:
+            for part in parts:
+                content = part.encode("utf-8", "replace")
+                made.update(content)
+                file.write(content)
+        self._files[name] = made.hexdigest()
+        if old.is_file() and not old.is_symlink() and sha256_file(old) == self._files[name]:
+            path.unlink()
+            take_over(old, path)
 
     def close(self, made_of: str) -> None:
         """Note what the report and its pages were made of, for the next one."""
@@ -105,9 +119,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def encoded(parts: Iterable[str]) -> bytes:
     """Text as a file of the report holds it: a lone surrogate is no text."""
-    content = io.BytesIO()  # no copy of a large page, which a join makes of all its parts
-    content.writelines(part.encode("utf-8", "replace") for part in parts)
-    return content.getvalue()
+    return b"".join(part.encode("utf-8", "replace") for part in parts)
 
 
 def take_over(old: Path, path: Path) -> None:

@@ -101,7 +101,7 @@ def build_single(study: StudyResult, path: Path) -> Path:
 def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool, back: str) -> None:
     tables = []
     for name, parts in _tables(study):  # of many candidates they are large: one at a time
-        files.put(f"tables/{name}", encoded(parts))
+        files.write(f"tables/{name}", parts)
         tables.append(name)
     names = encode(browser, files.folder / "images", files.before / "images")
     scripts = [*SCRIPTS, LIVE] if live else [*SCRIPTS]
@@ -124,7 +124,7 @@ def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool,
         make = partial(_shell, study, [page], links, **shell)
         name = f"{page.path}.html"
         if page.made_of is None:
-            files.put(name, encoded(make()))
+            files.write(name, make())
         else:
             files.page(name, [page.made_of, shell, study.name], make)
         for name, content in page.files:
