@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ablate.catalog.metrics import count_unread
 from ablate.catalog.step_kinds import EVALUATE, REFERENCE
@@ -31,6 +31,8 @@ ALIKE = {"versions", "machine", "git_commit"}
 RECENT = 4
 """Runs whose answers are held with their text: several parts of a page read the same, one after the
 other, and those of all runs would fill the memory."""
+
+Alike = TypeVar("Alike")
 
 
 class CachedResults(StoredResults):
@@ -105,7 +107,7 @@ class CachedResults(StoredResults):
     def images(self, step: Step) -> Path | None:
         """The folder of the images that an evaluate step asked about which is done."""
         folder = self._marks[step.key]["images"]
-        return self._one(Home(self.store.home).data / folder) if folder else None
+        return self._first(Home(self.store.home).data / folder) if folder else None
 
     def _record(self, step: Step) -> Mapping[str, Any] | None:
         """The record of an artifact that is whole.
@@ -130,17 +132,18 @@ class CachedResults(StoredResults):
     def _share(self, record: dict[str, Any], step: Step) -> None:
         """Let what many records hold alike be one object in memory."""
         for name in ALIKE & record.keys():
-            record[name] = self._one(record[name])
+            record[name] = self._first(record[name])
         for name in ("key", "slug"):
             if record.get(name) == getattr(step, name):
                 record[name] = getattr(step, name)
         scores = (record.get("result") or {}).get("scores", {})
         for task, score in scores.items():
-            scores[task] = self._one(score)
+            scores[task] = self._first(score)
 
-    def _one(self, value: Any) -> Any:
+    def _first(self, value: Alike) -> Alike:
         """The first of the values that read like this one."""
-        return self._alike.setdefault(repr(value), value)
+        first: Alike = self._alike.setdefault(repr(value), value)
+        return first
 
     def _artifact(self, step: Step) -> dict[str, Any] | None:
         """What is to be remembered of an artifact that is whole."""
@@ -165,7 +168,7 @@ class CachedResults(StoredResults):
         counts: Counter[str] = Counter()
         for step in steps:
             counts.update(self._marks[step.key]["unread"])
-        return self._one(dict(counts))
+        return self._first(dict(counts))
 
     def _marked(self, step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers are worth; their questions are remembered once for all candidates, and
