@@ -260,11 +260,16 @@ TOYS: Mapping[str, Callable[[], list[Row]]] = {
 }  # fmt: skip
 
 
-def save(task: SuiteTask, root: Path, questions: int | None = None) -> None:
-    """The first `questions` of the toy set of the task below `root`, as `ablate` looks for it."""
+def save(
+    task: SuiteTask, root: Path, questions: int | None = None, pictured: str | None = None
+) -> None:
+    """The first `questions` of the toy set of the task below `root`, as `ablate` looks for it.
+
+    `pictured`: the task whose pictures they show, by default its own.
+    """
     rows = TOYS[task.task]()[:questions]
     for number, row in enumerate(rows):
-        row |= _pictures(task.task, row, picture(task.task, number))
+        row |= _pictures(task.task, row, picture(pictured or task.task, number))
     features = datasets.Dataset.from_list(rows).features
     if task.task == "mmmu_val":  # a column of which every cell is empty has no type of its own
         features |= {f"image_{number}": datasets.Image() for number in range(1, 8)}

@@ -250,10 +250,13 @@ def small(name: str, folder: Path, explored: Mapping[str, Any]) -> str:
 
 
 def write_suite(folder: Path, benchmarks: Path) -> None:
-    """A suite of all 17 benchmarks, of a question each (MME: a pair), and their sets."""
+    """A suite of all 17 benchmarks, of a question each (MME: a pair), and their sets.
+
+    All show the same pictures, which a candidate encodes once at the paper's sizes.
+    """
     named = (suites.resolve(name) for name in ("eagle", "eagle-judged"))
     tasks = {task.task: task for suite in named for task in suite.tasks}.values()
     for task in tasks:
-        save(task, benchmarks, questions=2 if task.task == "mme" else 1)
+        save(task, benchmarks, questions=2 if task.task == "mme" else 1, pictured="mme")
     few = [task.model_dump(exclude={"questions"}) for task in tasks]  # as few as there are
     (folder / "toys.yaml").write_text(yaml.safe_dump({"title": "toys", "tasks": few}))
