@@ -88,7 +88,14 @@ def among(
 
     `varies`: the settings, by dotted path, that differ on purpose.
     """
-    known = {candidate.name: facts(candidate) for candidate in candidates}
+    alike: dict[str, str] = {}  # what is the same of thousands is in memory once
+    known = {
+        candidate.name: {
+            alike.setdefault(name, name): alike.setdefault(text, text)
+            for name, text in facts(candidate).items()
+        }
+        for candidate in candidates
+    }
     passed = {f"recipe.{name}" for candidate in candidates for name in _stages(candidate.config)}
     for about, name in product(known.values(), passed):
         about.setdefault(name, LEFT_OUT)

@@ -8,8 +8,7 @@ import gc
 import hashlib
 import json
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -124,7 +123,11 @@ def _write(study: StudyResult, browser: Browser, files: ReportFiles, live: bool,
         make = partial(_shell, study, [page], links, **shell)
         name = f"{page.path}.html"
         if page.made_of is None:
-            files.write(name, make())
+            try:
+                files.write(name, make(body=_parts))
+            except Exception as error:  # whatever another package's page raises
+                failed = Page.failed(page.path, page.title, error)
+                files.write(name, _shell(study, [failed], links, **shell))
         else:
             files.page(name, [page.made_of, shell, study.name], make)
         for name, content in page.files:
@@ -154,15 +157,18 @@ def _shell(
     scripts: Iterable[str] = (),
     inline: dict[str, Markup] | None = None,
     pieces: Iterable[tuple[str, Any]] = (),
+    body: Callable[[Page, Mapping[str, Any]], Iterator[str]] | None = None,
 ) -> Iterator[str]:
     """One HTML file with these pages in it, part by part; style and scripts are files, or `inline`.
 
     `current`: the page that is marked in the navigation, if the file holds one alone; `studies`:
-    where the page of all studies is, if there is one.
+    where the page of all studies is, if there is one; `body` (default: `_body`) makes each page's
+    part.
     """
+    make = body or _body
     common: dict[str, Any] = {"study": study, "to": to, "dates": dates, "studies": studies}
     bodies = (
-        {"path": page.path, "title": page.title, "body": _body(page, common)} for page in shown
+        {"path": page.path, "title": page.title, "body": make(page, common)} for page in shown
     )
     return (
         environment()
@@ -184,16 +190,16 @@ def _shell(
 
 
 def _body(page: Page, common: Mapping[str, Any]) -> Iterator[str]:
-    """A page's part of a file, in pieces each of which goes as it is written; one whose template
-    fails says so."""
-    templates = environment()
+    """A page's part of a file; one whose template fails says so."""
     try:
-        parts = deque(templates.get_template(page.template).generate(common, **page.values))
+        yield "".join(_parts(page, common))
     except Exception as error:  # whatever another package's page raises
-        failed = Page.failed(page.path, page.title, error)
-        parts = deque(templates.get_template(failed.template).generate(common, **failed.values))
-    while parts:
-        yield parts.popleft()
+        yield from _parts(Page.failed(page.path, page.title, error), common)
+
+
+def _parts(page: Page, common: Mapping[str, Any]) -> Iterator[str]:
+    """The same as it is made, a piece at a time: of many candidates it is large."""
+    yield from environment().get_template(page.template).generate(common, **page.values)
 
 
 def _tables(study: StudyResult) -> Iterator[tuple[str, Iterable[str]]]:
