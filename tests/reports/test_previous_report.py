@@ -15,6 +15,7 @@ from ablate.reports import site
 from ablate.reports.browser import Browser
 from ablate.reports.load import load
 from ablate.reports.made_of import _code, made_of
+from ablate.reports.previous import ReportFiles
 from ablate.search.explore import rounds_so_far
 from ablate.store.results import StoredResults
 from ablate.store.steps import steps_for
@@ -234,3 +235,16 @@ def test_a_page_that_was_edited_lost_or_left_behind_is_mended(growing: Growing) 
     growing.leave()
     growing.report()
     assert contents(report) == before
+
+
+def test_a_file_in_parts_that_is_the_same_stays_that_file(tmp_path: Path) -> None:
+    none, before, again = (tmp_path / name for name in ("none", "before", "again"))
+    for folder, older in ((before, none), (again, before)):
+        folder.mkdir()
+        files = ReportFiles(folder, older)
+        files.write("same.csv", iter(["a\n", "\ud800\n"]))
+        files.write("other.csv", [folder.name])
+        files.put("same.csv", b"a file of this name is there")
+    assert (again / "same.csv").samefile(before / "same.csv")
+    assert (again / "same.csv").read_bytes() == b"a\n?\n"
+    assert (again / "other.csv").read_text() == "again"
