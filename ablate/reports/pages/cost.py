@@ -51,7 +51,9 @@ def _front(study: StudyResult, name: str, sizes: Mapping[CandidateResult, Size])
     title = f"Score against {axis.words}"
 
     def marked() -> Mapping[str, Point]:
-        amounts = {one: _amount(name, axis.of(size_of)) for one, size_of in sizes.items()}
+        amounts = {
+            candidate: _amount(name, axis.of(size_of)) for candidate, size_of in sizes.items()
+        }
         return points(study, amounts)
 
     drawn = drawing(figures.pareto(study, name), name, title, marked)
