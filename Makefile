@@ -2,7 +2,8 @@
 unexport PYTHONDONTWRITEBYTECODE  # or each of a thousand processes compiles anew what it imports
 PYTHON ?= python3
 BIN := .venv/bin
-SPREAD := --maxprocesses 4 --dist loadfile
+# One process more than processors: for a sixth of their time the tests wait.
+SPREAD := -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist loadfile
 PINNED := install --quiet --no-compile --constraint constraints.txt --build-constraint constraints.txt
 export PYTHONDONTWRITEBYTECODE :=  # else each process of the tests compiles all of ablate anew
 MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
@@ -12,9 +13,8 @@ MARKED = $$(grep -rlE 'mark\.($(1))' --include='test_*.py' tests)
 demo: .venv/ready  ## the whole study on the micro scale: train, score, grow the mixture, report
 	$(BIN)/ablate run --round 3
 
-# One process more than processors: for a sixth of their time these tests wait.
 test: .venv/ready  ## every room and every promise in some form, in minutes
-	$(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(SPREAD) -m 'not (slow or slurm or ray or browser or deepspeed)'
+	$(BIN)/pytest $(SPREAD) -m 'not (slow or slurm or ray or browser or deepspeed)'
 
 test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; each test is in one of these
 
@@ -22,7 +22,7 @@ test-all: test test-long test-cluster test-deepspeed  ## the whole test suite; e
 LONGEST := $(addprefix tests/,fusion_zoo/test_fusion_running.py test_benchmarks_run.py test_docs_run.py paper/test_eagle_pass.py \
 	paper/test_eagle_recipes.py train/test_devices.py commands/test_small_scale.py commands/test_other_packages.py test_packaging.py)
 test-long: .venv/ready .venv/small  ## what takes long: the paper's studies, torch.compile, a wheel, benchmarks, a browser
-	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest -n logical $(SPREAD) --no-loadscope-reorder -m '(slow or browser) and not (slurm or ray or deepspeed)' \
+	PYTHONPATH=$(CURDIR)/.venv/small $(BIN)/pytest $(SPREAD) --no-loadscope-reorder -m '(slow or browser) and not (slurm or ray or deepspeed)' \
 	$(LONGEST) $(call MARKED,slow|browser)
 
 test-cluster: .venv/ready  ## a real Slurm and a real Ray, with chaos; each file has its own, and mostly waits
