@@ -34,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text(encoding="utf-8"))
     (tmp_path / "test_some.py").write_text(FILE)
     (tmp_path / "torch.py").write_text(TORCH)
-    (tmp_path / "fake_study.py").touch()  # of its fixtures none is asked for
+    for plugin in "fake_study", "clocks":  # of their fixtures none is asked for
+        (tmp_path / f"{plugin}.py").touch()
     return tmp_path
 
 
