@@ -22,7 +22,7 @@ from ablate.commands.trained import trained_candidate
 from ablate.evaluate.demo.contender import Contender
 from ablate.home import Home
 from ablate.reports.model_card import model_card
-from ablate.store.votes import tallies
+from ablate.store.votes import Reply, tallies
 from ablate.train.restore import load_trained
 
 Export = Callable[..., Answer]
@@ -266,11 +266,28 @@ def test_the_page_answers_as_a_chat_and_votes_are_kept(
         assert text.value == asked.out.strip()
     assert opened.text[3].value == f"Right would be: {row['truth']}"
     opened.checkbox[0].uncheck()
-    opened.button[0].click().run()
+    opened.session_state.asking = True  # as where a move in the page has ended the run that asked
+    opened.run()
     opened.button[1].click().run()
     assert not opened.exception
     [counted] = tallies(trained)
     assert counted == (PLAIN, f"{BOTH} without clip-micro@32", 0, 1, 0, 0)
+
+
+def test_a_button_that_still_stands_on_a_slow_page_votes_on_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ablate.evaluate.demo import page as page_of_demo
+
+    kept: list[object] = []
+    monkeypatch.setattr(page_of_demo, "keep_vote", lambda *vote: kept.append(vote))
+    replies = Reply("a", (), "yes"), Reply("b", (), "no")
+    before = page_of_demo.Asked("which", b"", replies, blind=True, truth=None)
+    now = before._replace(question="what")
+    for state in ({}, {"asked": now}, {"asked": before, "voted": "as good"}):
+        monkeypatch.setattr(page_of_demo.st, "session_state", state)
+        page_of_demo._vote(before, "As good", None)
+    assert kept == []
 
 
 def test_an_expert_that_is_switched_off_is_masked(trained: Path, tmp_path: Path) -> None:
@@ -358,6 +375,7 @@ def _use_page(address: str, home: Path) -> None:
         assert opened.get_by_text("Left:").count() == 0
         opened.get_by_role("button", name="Left is better").click()
         expect(opened.get_by_text("Left:")).to_be_visible(timeout=60_000)
+        expect(opened.get_by_role("button", name="As good")).to_have_count(0, timeout=60_000)
         opened.get_by_text("sam-micro@128", exact=True).click()
         opened.get_by_role("button", name="Ask").click()
         opened.get_by_role("button", name="As good").click()

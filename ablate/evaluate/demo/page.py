@@ -53,7 +53,8 @@ def page(names: Sequence[str], folders: Sequence[str], answers: str, images: str
         masked = _switches(contenders)
         blind = st.toggle("Blind: names are hidden and sides shuffled until you vote", value=True)
         if st.button("Ask", type="primary", disabled=not (image and question.strip())):
-            assert image is not None
+            st.session_state.asking = True  # until it is: a move meanwhile runs all this anew
+        if "asking" in st.session_state and image and question.strip():
             _ask(contenders, masked, question.strip(), image, blind, truth)
     if "asked" in st.session_state:
         _show(st.session_state.asked)
@@ -156,10 +157,12 @@ def _ask(
             )
     except UserError as error:
         st.error(plain(str(error)))
+        del st.session_state.asking
         return
     swap = blind and random.SystemRandom().random() < 0.5
     replies = (second, first) if swap else (first, second)
     st.session_state.asked = Asked(question, image, replies, blind, truth)
+    del st.session_state.asking
 
 
 def _show(asked: Asked) -> None:
@@ -177,13 +180,16 @@ def _show(asked: Asked) -> None:
         choices = {"Left is better": 0, "As good": None, "Right is better": 1}
         for column, words in zip(st.columns(3), choices, strict=True):
             with column:
-                st.button(words, width="stretch", on_click=_vote, args=(words, choices[words]))
+                vote = asked, words, choices[words]
+                st.button(words, width="stretch", on_click=_vote, args=vote)
     if asked.truth is not None and not hidden:
         st.text(f"Right would be: {asked.truth}")
 
 
-def _vote(words: str, better: int | None) -> None:
-    asked: Asked = st.session_state.asked
+def _vote(asked: Asked, words: str, better: int | None) -> None:
+    """One vote on what was asked last; not by a button that still stands on a slow page."""
+    if st.session_state.get("asked") is not asked or "voted" in st.session_state:
+        return
     try:
         keep_vote(home(), Vote.on(asked.question, asked.image, asked.replies, better, asked.blind))
     except UserError as error:
