@@ -155,9 +155,11 @@ def _ask(
                 contender.reply(question, image, off)
                 for contender, off in zip(contenders, masked, strict=True)
             )
-    except UserError as error:
-        st.error(plain(str(error)))
+    except Exception as error:  # what ends a run for the next is none
         del st.session_state.asking
+        if not isinstance(error, UserError):
+            raise
+        st.error(plain(str(error)))
         return
     swap = blind and random.SystemRandom().random() < 0.5
     replies = (second, first) if swap else (first, second)
