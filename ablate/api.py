@@ -21,7 +21,7 @@ from ablate.config.study import Study
 from ablate.config.study import load_study as load_study
 from ablate.driver.events import Event as Event
 from ablate.errors import UserError as UserError
-from ablate.store.read_cache import without_gc
+from ablate.garbage import without_gc
 
 if TYPE_CHECKING:
     from ablate.commands.plan import StudyPlan
@@ -76,9 +76,7 @@ def table(study: Study, kind: TableKind = "results") -> "StudyTable":
 def report(study: Study, *, single_file: bool = False) -> Path:
     """Build the report of a study, also while it runs; the path of its first, or only, page."""
     from ablate.commands.report import build, result
-    from ablate.worker.freed_memory import give_large_pieces_back
 
-    give_large_pieces_back()
     with without_gc():
         known = result(study)
     return build(known, single_file)

@@ -140,11 +140,11 @@ def read_quickly() -> Iterator[None]:
 
 
 def _read(file: Path) -> Header:
+    import gguf
+
     try:
         with read_quickly():
-            from gguf import GGUFReader
-
-            reader = GGUFReader(file)
+            reader = gguf.GGUFReader(file)
         values = {
             key: field.contents()
             for key, field in reader.fields.items()

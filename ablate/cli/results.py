@@ -60,7 +60,7 @@ def table(
     """
     from ablate import api
     from ablate.commands.report import show_table
-    from ablate.store.read_cache import without_gc
+    from ablate.garbage import without_gc
 
     if significance and (against or fragility):
         other = "--against" if against else "--fragility"
@@ -269,12 +269,14 @@ def report(
     """
     from ablate import api
     from ablate.commands import report as reporting
+    from ablate.worker.freed_memory import give_large_pieces_back
 
     if live and (single or json):
         raise typer.BadParameter("--live makes no file: leave out --single-file and --json")
     if live:
         reporting.live(study, overrides or [], port, open)
     else:
+        give_large_pieces_back()
         loaded = api.load_study(study, overrides or [])
         path = api.report(loaded, single_file=single)
         reporting.show_report(loaded, path, open, json)

@@ -122,7 +122,7 @@ def plan(
         return
     from ablate import api
     from ablate.commands.plan import show
-    from ablate.store.read_cache import without_gc
+    from ablate.garbage import without_gc
 
     with without_gc():
         loaded = api.load_study(study, overrides or [])

@@ -13,8 +13,8 @@ from ablate.commands.status_text import again, as_text, starting_jobs
 from ablate.commands.study_status import StatusReader, StudyStatus, read_status
 from ablate.config.study import load_study
 from ablate.files import home
+from ablate.garbage import without_gc
 from ablate.store.artifacts import Store
-from ablate.store.read_cache import without_gc
 from ablate.store.steps import Step
 
 LOOK = 1.0

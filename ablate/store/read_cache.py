@@ -1,13 +1,11 @@
 """What was read of a store's files, kept from one command to the next for as long as they stay."""
 
 import functools
-import gc
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,21 +70,6 @@ class ReadCache:
             return known if before == checksum.hexdigest().encode() else {}
         except UNREADABLE:
             return {}
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """For a command that reads: no search for garbage, not even at the end of the process. Of what
-    a study has left there are many objects, and all are of use as long as it runs."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if "torch" not in sys.modules:  # whose triton tells at the end what was not collected
-            gc.freeze()
-        if before:
-            gc.enable()
 
 
 def signature(path: str) -> list[int]:

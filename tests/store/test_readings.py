@@ -1,6 +1,5 @@
 """What was read before is taken for true only while its files stay: no table or status is stale."""
 
-import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from in_process import ablate
 from ablate.config.study import load_study
 from ablate.driver.scheduler import drive
 from ablate.files import read_checked, with_checksum, write_json
-from ablate.store.read_cache import ReadCache, folder_signature, without_gc
+from ablate.store.read_cache import ReadCache, folder_signature
 
 STUDY = ("micro/smoke", "--set", "seeds=[0]")
 
@@ -173,11 +172,3 @@ def test_what_stays_is_neither_hashed_nor_parsed_again(
     ):
         monkeypatch.setattr(costly, lambda *given: never())
     assert ablate("table", *STUDY, "--json") == before
-
-
-def test_a_reader_within_another_leaves_garbage_alone_until_the_outer_one_ends() -> None:
-    with without_gc():
-        with without_gc():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
