@@ -21,7 +21,7 @@ SMALLEST: Mapping[str, Mapping[str, int]] = {
     "step": {"steps": 2, "images": 12, "batch": 4, "tokens": 8, "vocabulary": 99, "compiled": 0},
     "answering": {"questions": 4, "tokens": 2},
     "fusions": {"repeats": 1, "width": 16},
-    "startup": {"rounds": 1, "commands": 3},
+    "startup": {"rounds": 1},
     "driver": {"steps": 3},
     "scale": {"candidates": 4},
 }

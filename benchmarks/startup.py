@@ -1,6 +1,6 @@
 """Start-up of each command of the CLI in CPU seconds, beside `python -c pass`.
 
-    python benchmarks/startup.py [--rounds N] [--commands N]
+    python benchmarks/startup.py [--rounds N]
 
 Each command runs in turn, several rounds over, so that a busy moment hits all of them alike; the
 best of each counts.
@@ -37,14 +37,13 @@ def measure(command: list[str], home: str) -> float:
     return now.ru_utime - before.ru_utime + now.ru_stime - before.ru_stime
 
 
-def rows(rounds: int = 5, commands: int = len(COMMANDS)) -> list[Row]:
-    """Of so many rounds over the first of the commands."""
+def rows(rounds: int = 5) -> list[Row]:
     bare = [sys.executable, "-c", "pass"]
     best: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
         for _ in range(rounds):
             best["python"] = min(best.get("python", 1e9), measure(bare, home))
-            for words in COMMANDS[:commands]:
+            for words in COMMANDS:
                 name = f"ablate {' '.join(words)}"
                 took = measure([sys.executable, "-m", "ablate", *words], home)
                 best[name] = min(best.get(name, took), took)

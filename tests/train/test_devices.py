@@ -168,14 +168,14 @@ def test_where_weights_are_shared_the_first_process_alone_reads_them_and_those_o
         make_job(name, tasks, {"strategy": "fsdp", "kinds": one}, encoders=ENCODERS, steps=3).with_(
             parents=parents, prepare=says_what_it_holds
         )
-        for name, tasks in (("alone", 1), ("shared", 2))
+        for name, tasks in (("alone", 1), ("shared", 3))
     )
     for job in (alone, shared):
         job.ctx.spec["model"]["fusion"] |= INSIDE
         job.done()
     assert_close(shared, alone)
     told = sorted(re.findall(r"process . holds \w+", shared.log()))
-    assert told == ["process 0 holds weights", "process 1 holds nothing"]
+    assert told == [f"process {task} holds {'nothing' if task else 'weights'}" for task in range(3)]
 
 
 def test_weights_that_are_not_as_their_config_says_are_not_shared_out(

@@ -1,5 +1,6 @@
 """How packed conversations attend is chosen by the device, and a step's log says it, and why."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,14 @@ def test_a_stage_of_conversations_at_once_has_the_losses_of_a_padded_one(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("llm_without_dropout", "uncompiled")
+@pytest.mark.parametrize(("strategy", "tasks", "nodes"), [("fsdp", 2, 1), ("hsdp", 4, 2)])
 def test_processes_with_compiled_layers_do_so_to_the_steps_of_one(
     make_job: Any,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    tasks: int,
+    nodes: int,
 ) -> None:
     """Where weights are brought together block by block, and each process packs rows of its own."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
@@ -93,7 +98,8 @@ def test_processes_with_compiled_layers_do_so_to_the_steps_of_one(
     how = {"data": with_text(tmp_path), "steps": 2}
     alone = make_job("alone", **how).done()
     infra = {"packing": True, "compile": True, "gradient_checkpointing": True}
-    assert_close(make_job("shared", 2, {"strategy": "fsdp", **infra}, **how).done(), alone)
+    job = make_job("shared", tasks, {"strategy": strategy, **infra}, **how)
+    assert_close(replace(job, nodes=nodes).done(), alone)
 
 
 @pytest.mark.gpu
