@@ -78,8 +78,9 @@ class CachedResults(StoredResults):
         identity = (step.kind, step.key, step.slug, step.dirname)
         far = _far(now.holding) if now.holding else ""
         files = self._files.get(step.key, "")
+        within = self._first(folder.parent) if folder else None
         return StepResult(
-            *identity, now.state, step.spec, now.record or {}, folder, far, step.stage, files
+            *identity, now.state, step.spec, now.record or {}, within, far, step.stage, files
         )
 
     def config(self, candidate: Candidate) -> dict[str, Any]:

@@ -6,6 +6,7 @@ figure gives the same bytes.
 
 import io
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -98,25 +99,29 @@ class Points(Line2D):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a page as matplotlib drew it, of which its fragment and the file that can be kept
-    are made when they are written: of many candidates each is large.
+    """A figure of a page as matplotlib drew it, compressed, of which its fragment and the file that
+    can be kept are made when they are written: of many candidates each is large.
     """
 
     name: str
     title: str
-    text: str
+    drawn: bytes
     points: Callable[[], Mapping[str, Point]]
 
     @property
     def fragment(self) -> str:
         """What stands in the page."""
-        return _fragment(self.text, self.name, self.title, self.points())
+        return _fragment(self._text, self.name, self.title, self.points())
 
     @property
     def svg(self) -> str:
         """The file, with the paper below it."""
         paper = f'<rect width="100%" height="100%" fill="{PAPER}"/>\n <defs>'
-        return self.text.replace("<defs>", paper, 1)
+        return self._text.replace("<defs>", paper, 1)
+
+    @property
+    def _text(self) -> str:
+        return zlib.decompress(self.drawn).decode()
 
 
 def canvas(height: float) -> tuple[Figure, Axes]:
@@ -131,7 +136,8 @@ def drawing(
     figure: Figure, name: str, title: str, points: Callable[[], Mapping[str, Point]] = dict
 ) -> Drawing:
     """The figure for a page. `points` makes them, by the gid of the artist that draws each."""
-    return Drawing(name, title, _markup(figure), points)
+    drawn = zlib.compress(_markup(figure).encode(), 1)
+    return Drawing(name, title, drawn, points)
 
 
 @matplotlib.rc_context(STYLE)

@@ -1,7 +1,7 @@
 """The losses of a study's candidates in one figure."""
 
 import json
-from functools import cache
+from collections.abc import Iterator
 from itertools import islice
 from math import isfinite
 from typing import Any
@@ -62,23 +62,24 @@ _OTHERS = ("#e69f00", "#009e73", "#cc79a7", "#56b4e9", SECOND)
 
 def curve_of(candidate: CandidateResult) -> "pd.Series[float] | None":
     """The loss of a candidate's last stage by step; None without a log of it."""
-    return _loss(candidate.last_stages[0]) if candidate.last_stages else None
+    points = dict(points_of(candidate.last_stages[0])) if candidate.last_stages else {}
+    return pd.Series(points, dtype=float) if points else None
 
 
-@cache
-def _loss(step: StepResult) -> "pd.Series[float] | None":
-    points = points_of(step)
-    return pd.Series(dict(points), dtype=float) if points else None
+def has_curve(candidate: CandidateResult) -> bool:
+    """Whether there is a log of its last stage."""
+    return bool(candidate.last_stages) and any(True for _ in points_of(candidate.last_stages[0]))
 
 
-def points_of(step: StepResult) -> list[tuple[int, float]]:
+def points_of(step: StepResult) -> Iterator[tuple[int, float]]:
     """`(step, loss)` from a step's `metrics.jsonl`, in order; none without it."""
     path = step.folder / METRICS if step.folder else None
     if path is None or not path.exists():
-        return []
+        return
     with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    return [(int(row["step"]), float(row["loss"])) for row in rows if _has_loss(row)]
+        for row in (json.loads(line) for line in file if line.strip()):
+            if _has_loss(row):
+                yield int(row["step"]), float(row["loss"])
 
 
 def _has_loss(row: dict[str, Any]) -> bool:

@@ -23,15 +23,15 @@ from ablate.store.masks import MaskedRun
 from ablate.strategies import Strategy
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class StepResult:
     """One step: what it is, where it stands, and what it left in the store.
 
     `status` is `done`, `failed`, `running`, `waiting`, or `gone`: the artifact is not there, and
-    nothing that is still to be done needs it; `folder` is the committed artifact, else the work
-    folder if there is one; `record` is empty until it ended. `far`: how far one at work was when it
-    was looked at, in words; `stage`: what its recipe calls it, where that is not its kind; `files`:
-    what a committed artifact's are by size and times (`folder_signature`).
+    nothing that is still to be done needs it; `within`: where its `folder` lies, one object for
+    many steps; `record` is empty until it ended. `far`: how far one at work was when it was looked
+    at, in words; `stage`: what its recipe calls it, where that is not its kind; `files`: what a
+    committed artifact's are by size and times (`folder_signature`).
     """
 
     kind: str
@@ -41,7 +41,7 @@ class StepResult:
     status: str
     spec: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
+    within: Path | None = None
     far: str = ""
     stage: str = ""
     files: str = ""
@@ -50,6 +50,11 @@ class StepResult:
     def name(self) -> str:
         """What it is called: its stage, or its kind."""
         return self.stage or self.kind
+
+    @property
+    def folder(self) -> Path | None:
+        """The committed artifact, else the work folder if there is one."""
+        return self.within / self.dirname if self.within else None
 
     @property
     def about(self) -> StepKind:

@@ -13,7 +13,7 @@ import numpy as np
 from ablate.catalog.noise_floors import COMPOSITE, Floors
 from ablate.stats.bootstrap import Sample
 from ablate.stats.draws import Draws
-from ablate.stats.intervals import Estimates, Floats, Interval
+from ablate.stats.intervals import Estimates, Floats, Interval, Numbered
 from ablate.stats.noise import Noise
 from ablate.stats.significance import ALPHA, SplitHalf, halves
 from ablate.store.answers import Answers, Key, Replicates, repeated_sample
@@ -53,7 +53,8 @@ class Scoreboard:
         }
         self._draws: dict[Tasks, Draws] = {}
         self._scores: dict[Tasks, Estimates] = {}
-        self._differences: dict[Tasks, dict[Pair, tuple[Estimates, int]]] = {}
+        self._pairs: dict[Pair, int] = {}  # by which a difference is known, whatever its tasks
+        self._differences: dict[Tasks, Numbered] = {}
 
     @property
     def questions(self) -> Sequence[Key]:
@@ -144,18 +145,23 @@ class Scoreboard:
         tasks: Tasks = None,
     ) -> list[Interval | None]:
         """The first of each pair minus the second."""
-        known = self._differences.setdefault(tasks, {})
-        new = [
-            pair  # itself, which one who asks for several tasks gives again
-            for pair in dict.fromkeys(pairs if self.questions else ())
-            if pair not in known and all(side in self._index for side in pair)
-        ]
+        known = self._differences.setdefault(tasks, Numbered())
+        numbers = [self._number(pair) for pair in pairs]
+        new = {
+            number: pair
+            for number, pair in zip(numbers, pairs, strict=True)
+            if number is not None and number not in known
+        }
         if new:
-            plus, minus = ([self._index[pair[side]] for pair in new] for side in (0, 1))
-            made = self.drawn(tasks).differences(plus, minus)
-            known.update((pair, (made, number)) for number, pair in enumerate(new))
-        entries = (known.get(pair) for pair in pairs)
-        return [entry and entry[0].interval(entry[1]) for entry in entries]
+            plus, minus = ([self._index[pair[side]] for pair in new.values()] for side in (0, 1))
+            known.add(list(new), self.drawn(tasks).differences(plus, minus))
+        return [None if number is None else known.interval(number) for number in numbers]
+
+    def _number(self, pair: "Pair") -> int | None:
+        """The same of a pair whatever its tasks; None where a side is not scored."""
+        if not self.questions or any(side not in self._index for side in pair):
+            return None
+        return self._pairs.setdefault(pair, len(self._pairs))
 
     def behind_best(self, several: "Sequence[CandidateResult]") -> list[float | None]:
         """The p of each of being as good as the best of them (see `Draws.behind_best`)."""

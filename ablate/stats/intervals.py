@@ -57,6 +57,28 @@ class Estimates(NamedTuple):
         return Interval(*(float(field[k]) for field in self))
 
 
+class Numbered:
+    """Estimates by number, as they are made: arrays, where objects would fill the memory."""
+
+    def __init__(self) -> None:
+        self._places = np.full(0, -1)  # by number; -1 where there is none
+        self._made = Estimates(*[np.zeros(0)] * len(Estimates._fields))
+
+    def __contains__(self, number: int) -> bool:
+        return number < len(self._places) and bool(self._places[number] >= 0)
+
+    def add(self, numbers: Sequence[int], made: Estimates) -> None:
+        """Those of these numbers, which have none."""
+        more = max(0, max(numbers) + 1 - len(self._places))
+        self._places = np.pad(self._places, (0, more), constant_values=-1)
+        self._places[numbers] = np.arange(len(numbers)) + len(self._made.p)
+        self._made = Estimates(*map(np.concatenate, zip(self._made, made, strict=True)))
+
+    def interval(self, number: int) -> Interval:
+        """That of this number."""
+        return self._made.interval(int(self._places[number]))
+
+
 class Bounds(NamedTuple):
     """The ends of intervals, and the two-sided p of zero: the level at which it is just held."""
 

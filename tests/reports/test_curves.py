@@ -12,7 +12,7 @@ from ablate.reports.pages.curves import MOST, WIDTH, curve
 def of(folder: Path, losses: list[float]) -> StepResult:
     lines = [json.dumps({"step": n, "loss": loss}) for n, loss in enumerate(losses, start=1)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return StepResult("pretrain", "k", "s", "d", "done", folder=folder)
+    return StepResult("pretrain", "k", "s", folder.name, "done", within=folder.parent)
 
 
 @pytest.mark.parametrize("count", [1, 2, 19, 20, 299, 300, 301, 340, 1000, 1001])

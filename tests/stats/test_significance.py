@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ablate.stats import draws
 from ablate.stats.bootstrap import DRAWS, Sample, paired_bootstrap
+from ablate.stats.intervals import Numbered
 from ablate.stats.noise import Noise
 from ablate.stats.significance import detectable, halves, holm
 
@@ -176,6 +177,20 @@ def test_differences_made_some_at_a_time_are_those_made_one_by_one(monkeypatch):
     some = drawn.differences(plus, minus), drawn.scores()
     for one, other in zip(together, some, strict=True):
         assert np.array(one) == pytest.approx(np.array(other))
+
+
+def test_estimates_are_found_by_their_numbers_in_whatever_order_they_were_made():
+    rng = np.random.default_rng(3)
+    scores = (rng.random((6, 40)) < 0.5).astype(float)
+    drawn = Sample(np.arange(40), np.zeros(40), list(scores)).draw(draws=200)
+    pairs = {9: (0, 1), 2: (3, 2), 30: (5, 5), 0: (4, 1)}
+    known = Numbered()
+    for numbers in ([9], [2, 30], [0]):
+        plus, minus = zip(*(pairs[number] for number in numbers), strict=True)
+        known.add(numbers, drawn.differences(plus, minus))
+    assert [number for number in range(40) if number in known] == [0, 2, 9, 30]
+    for number, (plus, minus) in pairs.items():
+        assert known.interval(number) == drawn.differences([plus], [minus]).interval(0)
 
 
 def test_being_chosen_flatters_and_the_other_half_shows_it():

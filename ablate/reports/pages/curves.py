@@ -34,7 +34,7 @@ class Curve:
 
 def curve(step: StepResult) -> Curve | None:
     """The loss of a step, from 0 to its largest value; `None` without a log of it."""
-    points = points_of(step)
+    points = [*points_of(step)]
     if not points:
         return None
     steps, losses = (pd.Series(each, dtype=float) for each in zip(*points, strict=True))

@@ -55,14 +55,14 @@ LOSSES = "Training loss of fine-tuning by step, smoothed: dashed the base, bold 
 
 def _losses_caption(study: StudyResult) -> str:
     """What the figure shows, and of how many candidates where it has no line for each."""
-    known = sum(losses.curve_of(candidate) is not None for candidate in study.candidates)
+    known = sum(losses.has_curve(candidate) for candidate in study.candidates)
     few = f". The base, and the {losses.LINES - 1} best of {known} candidates"
     return LOSSES + few * (known > losses.LINES)
 
 
 def _has_losses(study: StudyResult) -> bool:
     """Whether any step left a log of its loss."""
-    return any(losses.curve_of(candidate) is not None for candidate in study.candidates)
+    return any(losses.has_curve(candidate) for candidate in study.candidates)
 
 
 def _varied(study: StudyResult) -> list[str]:
