@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
+from ablate.catalog.axes import AXES
 from ablate.catalog.data_sources import DataSource
 from ablate.catalog.published import Table
 from ablate.design import Candidate, Design, checked, encoder_spec, require_distinct
@@ -108,6 +109,11 @@ class Context:
         shared = {
             name: self.parts.setdefault(part.model_dump_json(), part)
             for name, part in parts.items()
+        }
+        shared |= {
+            name: base
+            for name in AXES
+            if (base := getattr(self.base, name)) == getattr(design, name)
         }
         return design.model_copy(update=shared)
 
