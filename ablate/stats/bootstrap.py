@@ -189,10 +189,11 @@ class Sample:
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         kept = draws * len(self.sizes) <= KEPT
-        block = max(1, (BLOCK if kept else BLOCK // 4) // (self.images + columns))
 
         def drawn(chosen: Chosen, of: Contrast) -> Floats:
             sample = self.among(chosen)
+            columns = len(sample.parts) * int(sample.sizes.sum())
+            block = max(1, (BLOCK if kept else BLOCK // 4) // (self.images + columns))
             resamples = (_kept_resamples if few else _resamples)(self.images, draws, block)
             return np.concatenate([of(sample.composites(times)) for times in resamples])
 
