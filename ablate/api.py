@@ -58,11 +58,13 @@ def run(
     `jobs`: steps at once; `on_event` is told what happens. Raises `UserError` before anything is
     started for what can be known to go wrong, and KeyboardInterrupt where it is ended.
     """
+    from ablate.commands.report import result
     from ablate.commands.run import drive_study
     from ablate.driver.invocation import Invocation
 
     command = Invocation(study.name, (), rounds, jobs, backend)
-    return drive_study(study, command, lambda *_: nullcontext(on_event))
+    drive_study(study, command, lambda *_: nullcontext(on_event))
+    return result(study)
 
 
 @without_gc()

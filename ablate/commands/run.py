@@ -1,5 +1,6 @@
 """`ablate run` and `ablate retry`: drive a study to its end, print its table, build its report."""
 
+import gc
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ from ablate.hub.needs import require_weights
 from ablate.launch.registry import launcher, remote
 from ablate.store.artifacts import Store
 from ablate.worker.caches import use_writable_caches
+from ablate.worker.freed_memory import give_large_pieces_back
 
 if TYPE_CHECKING:
-    from ablate.reports.model import CandidateResult, StudyResult
+    from ablate.reports.model import CandidateResult
 
 
 def run(command: Invocation, dry_run: bool, as_json: bool = False) -> int:
@@ -86,7 +88,10 @@ def to_its_end(
     study = load_study(command.study, command.overrides)
     study = study.model_copy(update={"id": study_id or study.id})
     lines = JsonLines() if as_json else None
-    result = drive_study(study, command, lines or watching, folder)
+    drive_study(study, command, lines or watching, folder)
+    gc.collect()  # what the driver read, which holds itself
+    give_large_pieces_back()
+    result = reporting.result(study)
     known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
     failures = list(dict.fromkeys(reason for candidate in known for reason in candidate.failures))
     failures += [
@@ -108,10 +113,8 @@ def to_its_end(
     return _tell_failures(failures, command)
 
 
-def drive_study(
-    study: Study, command: Invocation, view: View, folder: Path | None = None
-) -> "StudyResult":
-    """Make the rounds of a study true, as the command says; gives what is known of it then.
+def drive_study(study: Study, command: Invocation, view: View, folder: Path | None = None) -> None:
+    """Make the rounds of a study true, as the command says.
 
     `view`: shows it while it goes on.
     """
@@ -125,7 +128,6 @@ def drive_study(
     with view(eye, command) as on_event:
         ways = (command.last, command.backend, command.jobs)
         drive(study, *ways, home=store.home, on_event=on_event, folder=folder)
-    return reporting.result(study)
 
 
 def _study(command: Invocation) -> Study:

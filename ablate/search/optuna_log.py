@@ -251,28 +251,29 @@ class _Journal:
     the disk for each trial."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.logs, self._whole = _read(path)
-        self._kept = len(self.logs)
+        self._path, self._written = path, 0
+        self._logs, self._whole = _read(path)
+        self._kept = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
-        return self.logs[log_number_from:]
+        return self._logs[log_number_from - self._written :]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self.logs += logs
+        self._logs += logs
 
     def flush(self) -> None:
         """Write what is new. What a killed process left half-written is written anew."""
         if self._whole:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_lines(self.logs[self._kept :]))
+                file.writelines(_lines(self._logs[self._kept :]))
         else:
-            write_atomic(self._path, _lines(self.logs))
-        self._kept, self._whole = len(self.logs), True
+            write_atomic(self._path, "".join(_lines(self._logs)))
+        self._written += len(self._logs)  # and read: the storage reads what it writes
+        self._logs, self._kept, self._whole = [], 0, True
 
 
-def _lines(logs: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+def _lines(logs: Iterable[dict[str, Any]]) -> Iterator[str]:
+    return (json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
