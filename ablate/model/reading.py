@@ -4,7 +4,7 @@ Shapes: B prompts, T tokens read at a time, S read so far, D model width, H head
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,52 @@ class Beginning(NamedTuple):
         return sum(state.nbytes for state in self.states)
 
 
+ROOM = 32
+"""How many more tokens a layer has memory for when it is full."""
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
+    """A layer's keys and values in memory with room for more: a token does not copy them all."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Before the first of them."""
+        super().lazy_initialization(key_states, value_states)
+        self._rooms = key_states[:, :, :0], value_states[:, :, :0]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """(B,H,S,E) each: all of them, with these of T more tokens (B,H,T,E) at the end."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        past, more = self.get_seq_length(), (key_states, value_states)
+        keys, values = (
+            _written(room, past, one) for room, one in zip(self._rooms, more, strict=True)
+        )
+        self._rooms = keys, values
+        return self._shown(past + key_states.shape[2])
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Go on with these rows, in this order."""
+        keys, values = (room.index_select(0, beam_idx) for room in self._rooms)
+        self._rooms = keys, values
+        self._shown(self.get_seq_length())
+
+    def _shown(self, tokens: int) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = (room[:, :, :tokens] for room in self._rooms)
+        return self.keys, self.values
+
+
+def _written(room: Tensor, past: int, more: Tensor) -> Tensor:
+    """The room (B,H,R,E), a larger one where it is full, with `more` behind its first tokens."""
+    tokens = past + more.shape[2]
+    if tokens > room.shape[2]:
+        small, room = room, more.new_empty(*more.shape[:2], tokens + ROOM, more.shape[3])
+        room[:, :, :past] = small[:, :, :past]
+    room[:, :, past:tokens] = more
+    return room
+
+
 class Reading:
     """Prompts that `llm` has read side by side, and goes on with; their keys and values are kept.
 
@@ -36,6 +82,9 @@ class Reading:
         self.llm = llm
         self.mask = torch.zeros(0)
         self._cache = DynamicCache(config=llm.config)
+        self._cache.layers = [
+            RoomyLayer() if type(layer) is DynamicLayer else layer for layer in self._cache.layers
+        ]
         self._next = torch.zeros(0)
 
     @staticmethod

@@ -13,6 +13,7 @@ from transformers import Lfm2Config, Lfm2ForCausalLM, MistralConfig
 from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
+from ablate.model import reading
 from ablate.model.mllm import Mllm, build_model
 from ablate.model.reading import Reading
 from ablate.train.objectives.sft import Sft
@@ -94,10 +95,12 @@ def test_nothing_to_learn_from_is_a_loss_of_zero(make_model: Make) -> None:
     assert loss_of(make_model(), batch) == 0
 
 
+@pytest.mark.parametrize("room", [0, 3, reading.ROOM])
 @pytest.mark.parametrize("stop_ids", [[STOP], []])
 def test_cached_batched_answers_equal_the_argmax_without_cache(
-    make_model: Make, stop_ids: list[int]
+    make_model: Make, stop_ids: list[int], room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reading, "ROOM", room)
     model = make_model()
     batch = batch_of(ROWS, left=True)
     answers = model.generate(batch, 12, stop_ids)
