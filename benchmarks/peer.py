@@ -17,6 +17,7 @@ from transformers import (
     CLIPVisionConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaProcessor,
 )
 
 from ablate.catalog import encoders as registry
@@ -77,6 +78,21 @@ def llava(ours: Mllm) -> LlavaForConditionalGeneration:
     assert not odd + unknown, odd + unknown
     peer.tie_weights()
     return peer
+
+
+def save_llava(folder: Path) -> None:
+    """The same as a folder that transformers loads, whose processor makes our prompts."""
+    peer, tokenizer = llava(our_model()), load_tokenizer(SPEC.llm)
+    peer.config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    processor = LlavaProcessor(
+        image_processor=Processor(0).pixels,
+        tokenizer=tokenizer,
+        patch_size=SPEC.encoders[0].patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,  # CLIP's class token, which it drops
+    )
+    peer.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def image_token(peer: LlavaForConditionalGeneration) -> int:
