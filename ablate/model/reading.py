@@ -45,7 +45,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
             self.lazy_initialization(key_states, value_states)
         past, more = self.get_seq_length(), (key_states, value_states)
         keys, values = (
-            _written(room, past, one) for room, one in zip(self._rooms, more, strict=True)
+            _written(room, past, each) for room, each in zip(self._rooms, more, strict=True)
         )
         self._rooms = keys, values
         return self._shown(past + key_states.shape[2])
