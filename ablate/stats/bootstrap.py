@@ -155,6 +155,11 @@ class Sample:
             for n in range(len(self.tasks))
         ]
 
+    @property
+    def width(self) -> int:
+        """Images and metrics of one draw."""
+        return self.images + len(self.parts) * int(self.sizes.sum())
+
     def composites(self, times: Floats) -> Floats:
         """Each candidate's composite when image i is taken `times[draw, i]` times: (D, C) points.
 
@@ -184,16 +189,14 @@ class Sample:
         For training noise alone: `replicates`, other candidates on these tasks, several runs each,
         and `floors`, what was measured elsewhere.
         """
-        columns = len(self.parts) * int(self.sizes.sum())
-        most = min(WORK // (self.images + columns), KEPT // len(self.sizes))
+        most = min(WORK // self.width, KEPT // len(self.sizes))
         draws = min(draws, max(FEWEST, most))
         few = draws * self.images <= 2**23  # 64 MiB: kept for the next sample of these images
         kept = draws * len(self.sizes) <= KEPT
 
         def drawn(chosen: Chosen, of: Contrast) -> Floats:
             sample = self.among(chosen)
-            columns = len(sample.parts) * int(sample.sizes.sum())
-            block = max(1, (BLOCK if kept else BLOCK // 4) // (self.images + columns))
+            block = max(1, (BLOCK if kept else BLOCK // 4) // sample.width)
             resamples = (_kept_resamples if few else _resamples)(self.images, draws, block)
             return np.concatenate([of(sample.composites(times)) for times in resamples])
 
