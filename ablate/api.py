@@ -58,13 +58,11 @@ def run(
     `jobs`: steps at once; `on_event` is told what happens. Raises `UserError` before anything is
     started for what can be known to go wrong, and KeyboardInterrupt where it is ended.
     """
-    from ablate.commands.report import result
     from ablate.commands.run import drive_study
     from ablate.driver.invocation import Invocation
 
     command = Invocation(study.name, (), rounds, jobs, backend)
-    drive_study(study, command, lambda *_: nullcontext(on_event))
-    return result(study)
+    return drive_study(study, command, lambda *_: nullcontext(on_event))
 
 
 @without_gc()

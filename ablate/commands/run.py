@@ -26,7 +26,7 @@ from ablate.worker.caches import use_writable_caches
 from ablate.worker.freed_memory import give_large_pieces_back
 
 if TYPE_CHECKING:
-    from ablate.reports.model import CandidateResult
+    from ablate.reports.model import CandidateResult, StudyResult
 
 
 def run(command: Invocation, dry_run: bool, as_json: bool = False) -> int:
@@ -88,10 +88,8 @@ def to_its_end(
     study = load_study(command.study, command.overrides)
     study = study.model_copy(update={"id": study_id or study.id})
     lines = JsonLines() if as_json else None
-    drive_study(study, command, lines or watching, folder)
-    gc.collect()  # what the driver read, which holds itself
+    result = drive_study(study, command, lines or watching, folder)
     give_large_pieces_back()
-    result = reporting.result(study)
     known = [candidate for turn in result.rounds[: command.last] for candidate in turn.candidates]
     failures = list(dict.fromkeys(reason for candidate in known for reason in candidate.failures))
     failures += [
@@ -113,13 +111,22 @@ def to_its_end(
     return _tell_failures(failures, command)
 
 
-def drive_study(study: Study, command: Invocation, view: View, folder: Path | None = None) -> None:
-    """Make the rounds of a study true, as the command says.
+def drive_study(
+    study: Study, command: Invocation, view: View, folder: Path | None = None
+) -> "StudyResult":
+    """Make the rounds of a study true, as the command says; gives what is known of it then.
 
     `view`: shows it while it goes on.
     """
     use_writable_caches()
-    study, store = _on_cluster(study, command.backend), Store(home())
+    study = _on_cluster(study, command.backend)
+    _make_true(study, command, view, folder)
+    gc.collect()  # what the driver read refers to itself, and would stay beside the results
+    return reporting.result(study)
+
+
+def _make_true(study: Study, command: Invocation, view: View, folder: Path | None) -> None:
+    store = Store(home())
     eye = StatusReader(study, store, command.last)
     _check(study, eye.first)
     from ablate.driver.scheduler import drive
