@@ -85,7 +85,7 @@ def save_llava(folder: Path) -> None:
     peer, tokenizer = llava(our_model()), load_tokenizer(SPEC.llm)
     peer.config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
     processor = LlavaProcessor(
-        image_processor=Processor(0).pixels,
+        image_processor=image_processor(),
         tokenizer=tokenizer,
         patch_size=SPEC.encoders[0].patch,
         vision_feature_select_strategy="default",
@@ -99,21 +99,26 @@ def image_token(peer: LlavaForConditionalGeneration) -> int:
     return int(peer.config.image_token_index)
 
 
+def image_processor() -> CLIPImageProcessor:
+    """What makes of an image the pixels that ours sees."""
+    spec = SPEC.encoders[0]
+    size = {"height": spec.resolution, "width": spec.resolution}
+    return CLIPImageProcessor(
+        size=size,
+        crop_size=size,
+        do_center_crop=False,
+        image_mean=list(spec.mean),
+        image_std=list(spec.std),
+    )
+
+
 class Processor:
     """Text and image of one sample as LLaVA's processor makes them, with our chat template."""
 
     def __init__(self, image: int) -> None:
-        spec = SPEC.encoders[0]
         self.image = image
         self.chat = Chat(load_tokenizer(SPEC.llm))
-        size = {"height": spec.resolution, "width": spec.resolution}
-        self.pixels = CLIPImageProcessor(
-            size=size,
-            crop_size=size,
-            do_center_crop=False,
-            image_mean=list(spec.mean),
-            image_std=list(spec.std),
-        )
+        self.pixels = image_processor()
 
     def expanded(self, ids: list[int]) -> list[int]:
         """With as many image tokens as an image becomes."""
