@@ -133,10 +133,17 @@ class Chat:
         ]
 
     def prompts(self, conversations: Sequence[Messages]) -> list[npt.NDArray[np.int32]]:
-        """The ids that ask for the next turn of the assistant, as generation needs them."""
-        texts = self._render(conversations, add_generation_prompt=True)
+        """The ids that ask for the next turn of the assistant, as generation needs them.
+
+        Those of equal conversations, as many questions of benchmarks are, are made once.
+        """
+        keys = [repr(messages) for messages in conversations]
+        different = dict(zip(keys, conversations, strict=True))
+        texts = self._render([*different.values()], add_generation_prompt=True)
         blank = self._joined(conversations[0]) if conversations else 0
-        return [self._ids(ids) for ids in self._raw([text[: len(text) - blank] for text in texts])]
+        encoded = self._raw([text[: len(text) - blank] for text in texts])
+        ids = dict(zip(different, map(self._ids, encoded), strict=True))
+        return [ids[key] for key in keys]
 
     def _raw(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False).input_ids
