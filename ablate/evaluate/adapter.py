@@ -31,11 +31,11 @@ from ablate.data.notes import with_notes
 from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.asks import Ask, Picture, name_of, readable
-from ablate.evaluate.beginnings import Ids, InTwo, in_two
+from ablate.evaluate.beginnings import Ids, in_two
 from ablate.evaluate.recent import Recent
 from ablate.evaluate.turns import cut, with_images
+from ablate.model.mllm import Beginnings
 from ablate.model.onednn import use_onednn
-from ablate.model.reading import Beginning
 from ablate.model.routing import name_experts
 from ablate.worker.process_group import StepRanks
 
@@ -45,8 +45,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 GREY = 127
 """What every pixel of a blanked image is: the middle of the range."""
 KEPT = 2**31
-"""Bytes of visual tokens kept in main memory, as several questions are asked of each image, and on
-a processor as many of what the language model keeps of them."""
+"""Bytes of visual tokens kept in main memory, as several questions are asked of each image."""
 
 
 class NothingToScoreError(Exception):
@@ -59,9 +58,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     A question that leaves no room in the language model's context (several images at once) is left
     unanswered. An image goes through the encoders once for all questions and tasks that show it, as
     long as its visual tokens are among the last `KEPT` bytes; where the model `sees_each_question`,
-    once for each question. The language model reads it, too, once for all of them on a processor;
-    on a GPU, where its keys and values are not kept, once for those in a batch, in bfloat16, as it
-    was trained.
+    once for each question. The language model reads it, too, once for those in a batch; on a GPU in
+    bfloat16, as it was trained.
 
     `pretrained`: the folder of a finished step of training, or an `Answerer`. `batch_size`: how
     many questions at once; `auto`: as many as memory holds (`ablate.cost.answering`). `blank`: show
@@ -121,7 +119,6 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.chat = Chat(self.tokenizer)
         self._stop_ids = self.chat.stop_ids
         self._seen = Recent[Tensor](KEPT)  # of images, by the digest of the pixels
-        self._begun = Recent[Beginning](KEPT if self.device.type == "cpu" else 0)
         self._digests: dict[str, bytes] = {}  # by file, so that none need be decoded to know it
 
     def __str__(self) -> str:
@@ -267,24 +264,13 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         in_turn = iter(digests)
         seen: Sequence[Sequence[bytes]] = [[next(in_turn) for _ in some] for some in shown]
         parts = in_two(prompts, seen) if self.model.reads_beginnings_once else None
-        if parts and (self._begun.limit or len(parts.starts) < len(prompts)):
-            begun = self._begin(parts, tokens)
+        if parts:
+            starts, images = zip(*parts.starts, strict=True)
+            after = Beginnings(*self._with_images(starts, images, tokens), parts.of)
             texts = self._batch(parts.rests, [0] * len(prompts)).to(self.device)
-            after = [begun[key] for key in parts.keys]
             return self.model.generate(texts, most, self._stop_ids, after=after)
         batch, visual = self._with_images(prompts, seen, tokens)
         return self.model.generate(batch, most, self._stop_ids, visual)
-
-    def _begin(self, parts: InTwo, tokens: Mapping[bytes, Tensor]) -> dict[bytes, Beginning]:
-        """What the language model keeps of each start, by its key; it reads what is new."""
-        new = [key for key in parts.starts if key not in self._begun]
-        begun = {key: self._begun[key] for key in parts.starts if key in self._begun}
-        if new:
-            prompts, seen = zip(*(parts.starts[key] for key in new), strict=True)
-            read = self.model.begin(*self._with_images(prompts, seen, tokens))
-            for key, beginning in zip(new, read, strict=True):
-                self._begun[key] = begun[key] = beginning
-        return begun
 
     def _with_images(
         self,

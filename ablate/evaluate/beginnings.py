@@ -19,24 +19,26 @@ class Start(NamedTuple):
 
 
 class InTwo(NamedTuple):
-    """The different `starts` by what tells them apart, and of every prompt the key of the start it
-    has and the rest behind that."""
+    """The different `starts`, and of every prompt the number of the start it has and the rest
+    behind that."""
 
-    starts: dict[bytes, Start]
-    keys: list[bytes]
+    starts: list[Start]
+    of: list[int]
     rests: list[Ids]
 
 
 def in_two(prompts: Sequence[Ids], images: Sequence[Sequence[bytes]]) -> InTwo | None:
     """The prompts in two, whose images are told by their digests; None where one ends with an
-    image."""
-    ends = [_end_of_images(prompt) for prompt in prompts]
-    parts = InTwo({}, [], [prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
-    for prompt, end, some in zip(prompts, ends, images, strict=True):
-        key = prompt[:end].tobytes() + b"".join(some)
-        parts.starts[key] = Start(prompt[:end], some)
-        parts.keys.append(key)
-    return parts if all(map(len, parts.rests)) else None
+    image, or no two begin alike."""
+    parts, numbers = InTwo([], [], []), dict[bytes, int]()
+    for prompt, some in zip(prompts, images, strict=True):
+        end = _end_of_images(prompt)
+        number = numbers.setdefault(prompt[:end].tobytes() + b"".join(some), len(parts.starts))
+        if number == len(parts.starts):
+            parts.starts.append(Start(prompt[:end], some))
+        parts.of.append(number)
+        parts.rests.append(prompt[end:])
+    return parts if len(parts.starts) < len(prompts) and all(map(len, parts.rests)) else None
 
 
 def _end_of_images(prompt: Ids) -> int:

@@ -8,7 +8,7 @@ cuts these.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from ablate.model.instruction import instructions, repeated
 from ablate.model.language import load_llm
 from ablate.model.mixture import Mixture
 from ablate.model.packing import APART, Lengths
-from ablate.model.reading import Beginning, Reading
+from ablate.model.reading import Reading
 from ablate.model.routing import by_view, coin, name_experts, require_whole_experts
 from ablate.model.splice import SpliceLayout, splice_layout
 from ablate.model.token_losses import (
@@ -41,6 +41,15 @@ from ablate.model.token_losses import (
 )
 from fusion_zoo import Instruction, LanguageShape
 from fusion_zoo.tilings import assemble
+
+
+class Beginnings(NamedTuple):
+    """What prompts begin with: a batch, its images as `Mllm.generate` has them, and of each prompt
+    the row here."""
+
+    batch: Batch
+    visual: Sequence[Tensor] | None
+    of: Sequence[int]
 
 
 class Mllm(nn.Module):
@@ -195,21 +204,8 @@ class Mllm(nn.Module):
 
     @property
     def reads_beginnings_once(self) -> bool:
-        """Whether prompts are taken in two: `begin` with what several have, `generate` after it."""
+        """Whether prompts are taken in two: what several begin with, and what is after it."""
         return not (self.sees_each_question or self._injector.acts) and Reading.can_branch(self.llm)
-
-    @torch.no_grad()
-    def begin(self, batch: Batch, visual: Sequence[Tensor] | None = None) -> list[Beginning]:
-        """What `generate` can go on after: the batch's prompts, read by the LLM.
-
-        `visual`: as `generate` has it. Only where the model `reads_beginnings_once`.
-        """
-        if not self.reads_beginnings_once:
-            raise ValueError("prompts are read whole by this model: it can begin with none")
-        reading = Reading(self.llm)
-        embedded, layout = self._splice(batch, visual, pad_left=True)
-        reading.read(embedded, layout.mask)
-        return reading.beginnings()
 
     @torch.no_grad()
     def generate(
@@ -218,30 +214,33 @@ class Mllm(nn.Module):
         max_new_tokens: int | Sequence[int],
         stop_ids: Sequence[int],
         visual: Sequence[Tensor] | None = None,
-        after: Sequence[Beginning] | None = None,
+        after: Beginnings | None = None,
         chosen: Tensor | None = None,
     ) -> list[list[int]]:
         """The greedy answer to each prompt, up to and without the first of `stop_ids`.
 
         max_new_tokens: of all answers or of each. `visual`: what `see` makes of the batch's images,
         whose pixels are not looked at then; default: they are seen here, as they must be where the
-        model `sees_each_question`. `after`: what each prompt begins with, from `begin`; the batch
-        has the rest. `chosen`: who was named, of a batch from `name_experts`; default: they are
-        named here, if they are. UserError if a prompt and its answer may not fit the LLM's context.
+        model `sees_each_question`. `after`: what the prompts begin with, of which the batch has the
+        rest then; only where the model `reads_beginnings_once`. `chosen`: who was named, of a batch
+        from `name_experts`; default: they are named here, if they are. UserError if a prompt and
+        its answer may not fit the LLM's context.
         """
         if visual is not None and self.sees_each_question:
             raise ValueError("what an image becomes differs by question: no `visual` can be given")
         if chosen is None and self.names_experts and len(batch.image_rows):
             batch, chosen = name_experts(self, batch)
-        reading = Reading(self.llm)
+        reading = Reading(self.llm, whole=self.is_injected)
         if after is not None:
-            reading.resume(after)
+            if not self.reads_beginnings_once:
+                raise ValueError("prompts are read whole by this model: it can begin with none")
+            begun, layout = self._splice(after.batch, after.visual, pad_left=True)
+            reading.begin(begun, layout.mask, after.of, batch.input_ids.shape[1])
         embedded, layout = self._splice(batch, visual, chosen, pad_left=True)
         reading.read(embedded, layout.mask)
-        lengths = reading.mask.sum(1).tolist()
         if isinstance(max_new_tokens, int):
-            max_new_tokens = [max_new_tokens] * len(lengths)
-        longest = max(map(sum, zip(lengths, max_new_tokens, strict=True)))
+            max_new_tokens = [max_new_tokens] * len(embedded)
+        longest = max(map(sum, zip(reading.lengths, max_new_tokens, strict=True)))
         if longest > self.spec.llm.context:
             raise too_long(self.spec, self.tiles, longest)
         # What is injected is of the batch as it was read.

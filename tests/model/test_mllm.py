@@ -14,7 +14,7 @@ from ablate.catalog.model_spec import ModelSpec
 from ablate.data.batch import IGNORE_INDEX, IMAGE_TOKEN_ID, Batch
 from ablate.errors import UserError
 from ablate.model import reading
-from ablate.model.mllm import Mllm, build_model
+from ablate.model.mllm import Beginnings, Mllm, build_model
 from ablate.model.reading import Reading
 from ablate.train.objectives.sft import Sft
 
@@ -130,9 +130,8 @@ def test_answers_are_the_same_where_what_prompts_begin_with_is_read_once(make_mo
     model = make_model()
     beginnings, rests = [[3, IMAGE, 5], [IMAGE, 4, IMAGE], [8]], [[6, 9], [4], [11, 12, 13], [7, 5]]
     rows, most = [0, 2, 1, 0], [9, 3, 6, 0]
-    begun = batch_of(beginnings)
-    read = model.begin(begun)
-    halves = model.generate(batch_of(rests), most, [], after=[read[row] for row in rows])
+    begun = batch_of(beginnings, left=True)
+    halves = model.generate(batch_of(rests), most, [], after=Beginnings(begun, None, rows))
     for row, more, tokens, answer in zip(rows, rests, most, halves, strict=True):
         whole = batch_of([beginnings[row] + more])
         pixels = begun.pixels[begun.image_rows == row]
@@ -152,9 +151,11 @@ def test_prompts_go_on_also_where_blocks_keep_a_state_and_no_keys() -> None:
     chosen, expected = Reading(llm), Reading(llm)
     with torch.no_grad():
         chosen.read(prompts, mask)
-        chosen.keep(torch.tensor([2, 0]))
-        expected.read(prompts[[2, 0]], mask[:2])
-        assert chosen.answers([5, 5], []) == expected.answers([5, 5], [])
+        chosen.keep({0, 2})
+        expected.read(prompts[[0, 2]], mask[:2])
+        left, none, right = chosen.answers([5, 0, 5], [])
+        assert [left, right] == expected.answers([5, 5], [])
+        assert not none
 
 
 def test_a_sliding_window_would_count_the_padding_between_two_texts(make_model: Make) -> None:
