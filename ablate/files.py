@@ -217,9 +217,13 @@ def with_checksum(value: dict[str, Any]) -> dict[str, Any]:
 def read_checked(path: Path | str) -> dict[str, Any] | None:
     """The JSON object at `path` without its checksum; None if it is not there, or not as sealed."""
     try:
-        value = read_json(path)
+        return without_checksum(read_json(path))
     except (*NO_FILE, ValueError):
         return None
+
+
+def without_checksum(value: Any) -> dict[str, Any] | None:
+    """What `with_checksum` was given; None if this is none, or not as sealed."""
     seal = value.pop(SEAL, None) if isinstance(value, dict) else None
     return value if seal is not None and seal == sha256_json(value) else None
 

@@ -8,8 +8,8 @@ Ours is lmms-eval's model `ablate`: questions in batches of similar length, each
 and read once by the language model.
 The peer is lmms-eval's model `llava_hf` on transformers' LLaVA of the same weights (see `peer.py`),
 with a batch of one, which is all it takes. Both are given the same requests: drawn questions of the
-micro test, four about each image, about as many as an evaluation there has; both generate greedily,
-up to as many tokens. In one process, whose CPU seconds are counted, and which keeps freed memory
+micro test, four about each image, as many as an evaluation there asks at once; both generate
+greedily, up to as many tokens. In one process, whose CPU seconds are counted, and which keeps freed memory
 and looks for garbage as rarely as a worker does.
 """
 
@@ -77,7 +77,7 @@ def llava_hf(rows: list[dict[str, Any]], folder: Path) -> lmms:
     return model
 
 
-def rows(questions: int = 1024, tokens: int = 16) -> list[Row]:
+def rows(questions: int = 1600, tokens: int = 16) -> list[Row]:
     torch.set_num_threads(1)
     logger.disable("lmms_eval")
     keep_freed_memory()

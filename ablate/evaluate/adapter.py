@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import lmms_eval.api.task  # noqa: F401
 import numpy as np
 import numpy.typing as npt
 import torch
 from lmms_eval.api.instance import Instance
-from lmms_eval.api.model import lmms
 from PIL import ImageFile
 from torch import Tensor
 
@@ -28,10 +26,10 @@ from ablate.data.conversations import IMAGE
 from ablate.data.dataset import Pixels, Sample
 from ablate.data.images import as_array, pixel_digest
 from ablate.data.notes import with_notes
-from ablate.errors import UserError
 from ablate.evaluate.answerer import Answerer
-from ablate.evaluate.asks import Ask, Picture, name_of, readable
+from ablate.evaluate.asks import Ask, Name, Picture, name_of, readable
 from ablate.evaluate.beginnings import Ids, in_two
+from ablate.evaluate.generating import GeneratingLMM
 from ablate.evaluate.recent import Recent
 from ablate.evaluate.turns import cut, with_images
 from ablate.model.mllm import Beginnings
@@ -52,7 +50,7 @@ class NothingToScoreError(Exception):
     """Ends lmms-eval in a process whose answers are with the leader of its step, which scores."""
 
 
-class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
+class AblateLMM(GeneratingLMM):
     """lmms-eval's model `ablate`.
 
     A question that leaves no room in the language model's context (several images at once) is left
@@ -65,17 +63,17 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
     many questions at once; `auto`: as many as memory holds (`ablate.cost.answering`). `blank`: show
     mean grey instead of every image. `device`: default the GPU if there is one. `world`: the
     processes that share the batches, which are those of one; the leader alone gets answers. `watch`
-    is called after each batch with the number of questions answered. `known` has answers by task
-    and number of the question in it, which is not asked then; `shown` by the same what it shows, so
+    is called after each batch with the number of questions answered and, where it was dealt to this
+    process, with the answers. `known` has answers by task and number of the question in it, which
+    is not asked then; `shown` by the same what it shows, so
     that questions about one image are asked together; `files`, by the same, those of its images,
-    which its task is not asked for then; `answered` has all the last answers, in the leader, and
-    `named`, where the model `names_experts`, who was named for each image they took. `notes` gives,
+    which its task is not asked for then; `named` has by the same, where the model `names_experts`,
+    who was named for each of its images. `notes` gives,
     for such a task and number and how many images are shown, what stands behind each of them in the
     prompt; `maps`, for pixels, such a task and number, and the image's number there, these with
     what annotators drew behind their colours.
     """
 
-    is_simple = True
     generated_by = ""
     """What generates the answers, where it is not the model itself."""
 
@@ -85,7 +83,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         batch_size: int | str = "auto",
         device: str | None = None,
         blank: bool = False,
-        watch: Callable[[int], None] | None = None,
+        watch: Callable[[int, Mapping[Name, str]], None] | None = None,
         world: StepRanks | None = None,
     ) -> None:
         super().__init__()
@@ -106,13 +104,12 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         self.batch_size = None if batch_size == "auto" else int(batch_size)
         self.blank = blank
         self.watch = watch
-        self.known: Mapping[tuple[str, int], str] = {}
-        self.shown: Mapping[tuple[str, int], str] = {}
-        self.files: Mapping[tuple[str, int], Sequence[str]] = {}
-        self.answered: Mapping[tuple[str, int], str] = {}
-        self.named: list[list[bool]] = []
-        self.notes: Callable[[tuple[str, int], int], Sequence[str]] | None = None
-        self.maps: Callable[[Pixels, tuple[str, int], int], Pixels] | None = None
+        self.known: Mapping[Name, str] = {}
+        self.shown: Mapping[Name, str] = {}
+        self.files: Mapping[Name, Sequence[str]] = {}
+        self.named: dict[Name, list[list[bool]]] = {}
+        self.notes: Callable[[Name, int], Sequence[str]] | None = None
+        self.maps: Callable[[Pixels, Name, int], Pixels] | None = None
         self.world = world or StepRanks()
         half = self.device.type == "cuda"
         self._precision = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
@@ -125,38 +122,29 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """What lmms-eval's response cache tells models apart by."""
         return f"ablate:{self.name}" + (":blank" if self.blank else "")
 
-    def clean(self) -> None:
-        """Nothing: lmms-eval's own would delete the model after the first task."""
-
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """The answer to each request, in their order; greedy, in batches of similar length."""
         dealt_here: list[tuple[int, str]] = []
-        self.named = []
+        self.named = {}
         names = [name_of(request) for request in requests]
         new = [index for index, name in enumerate(names) if name not in self.known]
         done = 0
         for number, asks in enumerate(self._batches([requests[n] for n in new])):
+            answers: dict[Name, str] = {}
             if number % self.world.size == self.world.rank:
-                dealt_here += zip([ask.number for ask in asks], self._answer(asks), strict=True)
+                texts = self._answer(asks)
+                dealt_here += zip([ask.number for ask in asks], texts, strict=True)
+                answers = dict(zip([ask.key for ask in asks], texts, strict=True))
             done += len(asks)
             if self.watch:
-                self.watch(done)
+                self.watch(done, answers)
         dealt = self.world.gather(dealt_here)
-        self.named = [named for some in self.world.gather(self.named) for named in some]
+        named = self.world.gather([[*name, who] for name, who in self.named.items()])
+        self.named = {(task, number): who for some in named for task, number, who in some}
         if not self.world.leads:
             raise NothingToScoreError
         given = {new[index]: answer for some in dealt for index, answer in some}
-        in_order = [given[n] if n in given else self.known[name] for n, name in enumerate(names)]
-        self.answered = dict(zip(names, in_order, strict=True))
-        return in_order
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not offered: broken in lmms-eval 0.7.3 for every model, and no task of ours needs it."""
-        raise UserError("ablate answers by generating: choose a generate_until variant of the task")
-
-    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Not offered: a conversation of several rounds is not what is studied here."""
-        raise UserError("ablate answers single questions: multi-round tasks are not offered")
+        return [given[n] if n in given else self.known[name] for n, name in enumerate(names)]
 
     def _batches(self, requests: Sequence[Instance]) -> Iterator[list[Ask]]:
         """Questions about one image side by side, sorted by tokens so as to pad little."""
@@ -258,7 +246,8 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
             chosen = None
             if self.model.names_experts and pixels:
                 batch, chosen = name_experts(self.model, batch)
-                self.named += chosen.tolist()
+                for picture, who in zip(pictures, chosen.tolist(), strict=True):
+                    self.named.setdefault(picture.key, []).append(who)
             return self.model.generate(batch, most, self._stop_ids, chosen=chosen)
         digests, tokens = self._see(pictures)
         in_turn = iter(digests)
@@ -298,7 +287,7 @@ class AblateLMM(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return total
 
     def _prompts(
-        self, keys: Sequence[tuple[str, int]], texts: Sequence[str], images: Sequence[int]
+        self, keys: Sequence[Name], texts: Sequence[str], images: Sequence[int]
     ) -> list[Ids]:
         """Each question, of so many images, as a conversation whose answer is still to come."""
         talks = [

@@ -13,6 +13,8 @@ from ablate.data.images import upright_size
 from ablate.errors import UserError
 from ablate.evaluate.beginnings import Ids
 
+Name = tuple[str, int]
+"""A question as lmms-eval has it: its task, and its number there."""
 MAX_NEW_TOKENS = 1024
 """Where a task sets no limit (as lmms-eval's own LLaVA); the end of the turn stops it sooner."""
 
@@ -24,7 +26,7 @@ class Picture(NamedTuple):
     open: Callable[[], Image.Image]
     file: str
     name: str
-    key: tuple[str, int]
+    key: Name
     number: int
 
     @property
@@ -40,7 +42,7 @@ class Ask(NamedTuple):
     where these are known: the task is not asked for them then."""
 
     number: int
-    key: tuple[str, int]
+    key: Name
     name: str
     text: str
     options: Mapping[str, Any]
@@ -88,7 +90,7 @@ def _opened(image: Image.Image) -> Callable[[], Image.Image]:
     return lambda: image
 
 
-def name_of(request: Instance) -> tuple[str, int]:
+def name_of(request: Instance) -> Name:
     """The task of a question and its number there."""
     _, _, _, doc_id, task, _ = request.args
     return task, doc_id

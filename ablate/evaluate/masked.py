@@ -16,10 +16,11 @@ from torch import Tensor
 from ablate.catalog import suites
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asking import show_notes
 from ablate.evaluate.asks import Ask, Picture, name_of
 from ablate.evaluate.containment import contained
 from ablate.evaluate.masking import Masking
-from ablate.evaluate.score import Asked, asked_by, run_task, show_notes
+from ablate.evaluate.score import Asked, asked_by, run_task
 from ablate.files import read_json, write_json
 from ablate.store.masks import MASKED
 
@@ -97,7 +98,7 @@ def _ask(
     total = sum(sizes.values())
     done = total - sum(sizes[task.task] for task in tasks)
     for task in tasks:
-        adapter.watch = lambda answered, task=task, before=done: ctx.progress(
+        adapter.watch = lambda answered, _, task=task, before=done: ctx.progress(
             before + answered, total, task.task
         )
         adapter.known = {}

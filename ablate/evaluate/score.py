@@ -1,8 +1,9 @@
 """The evaluate step: every task of a suite through lmms-eval, and each answer kept.
 
-A task's result is written as soon as it is there, so that a step that was killed goes on with the
-next task. Where processes share the step, the batches of each task are dealt to them, and the
-leader scores. lmms-eval is judged by what it returns, never by having returned.
+All questions are asked together, then each task is scored. Answers and a task's result are written
+as soon as they are there, so that a step that was killed goes on. Where processes share the step,
+batches are dealt to them, and the leader scores. lmms-eval is judged by what it returns, never by
+having returned.
 """
 
 import argparse
@@ -10,8 +11,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,16 +21,14 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.catalog.encoder_spec import EncoderSpec
 from ablate.catalog.metrics import count_unread
-from ablate.data.maps import Maps
-from ablate.data.notes import Notes
 from ablate.data.prepare import prepare
 from ablate.data.questions import prepare_own_questions, read_own_questions
 from ablate.errors import UserError
 from ablate.evaluate import answer_rows
-from ablate.evaluate import share as share_of
 from ablate.evaluate.containment import contained
 from ablate.evaluate.metrics import reader
 from ablate.evaluate.own_task.metrics import misfit
+from ablate.evaluate.share import nested
 from ablate.evaluate.taskfiles import materialise, read_questions, write_own_task
 from ablate.files import read_json, write_atomic, write_json
 from ablate.home import Home
@@ -39,8 +37,8 @@ from ablate.trackers import tracking
 if TYPE_CHECKING:
     from lmms_eval.tasks import TaskManager
 
-    from ablate.evaluate.adapter import AblateLMM
-    from ablate.evaluate.answerer import Answerer
+    from ablate.evaluate.answer_log import Answer
+    from ablate.evaluate.asks import Name
     from ablate.worker.context import StepContext
 
 Row = dict[str, Any]
@@ -66,12 +64,17 @@ def evaluate(ctx: "StepContext") -> dict[str, Any]:
     """
     suite = suites.from_identity(ctx.spec["suite"])
     with ctx.world.leader_first():
-        asked = asked_by(ctx, suite).share(ctx.spec.get("questions", 1.0))
+        asked = asked_by(ctx, suite).of_share(ctx.spec.get("questions", 1.0))
     missing = [task.task for task in suite.tasks if not asked.part(task).is_file()]
     missing = ctx.world.agree(missing)
     if missing:
+        from ablate.evaluate.asking import ask
+
         with contained(suite):
-            _ask(ctx, suite, [task for task in suite.tasks if task.task in missing], asked)
+            answers = ask(ctx, suite, asked)
+            for task in suite.tasks if ctx.world.leads else ():
+                if task.task in missing:
+                    write_json(asked.part(task), _score(task, asked, answers))
     if not ctx.world.leads:
         return {}
     scored = collect(ctx, suite, asked)
@@ -102,7 +105,7 @@ def collect(ctx: "StepContext", suite: suites.Suite, asked: "Asked") -> dict[str
         tracked.tell("score", {"step": 0, "composite": composite, **by_task})
     taken_over = sum(part.get("taken_over", 0) for part in parts.values())
     named = [chosen for part in parts.values() for chosen in part.get("named", ())]
-    generated_by = {part.get("generated_by", OURS) for part in parts.values()}
+    generated_by = {by for part in parts.values() for by in part.get("generated_by", [OURS])}
     shutil.rmtree(asked.work)
     return {
         "scores": scores,
@@ -132,26 +135,32 @@ class Asked:
     """What is asked: folders of lmms-eval's task files, and each task's questions in its order.
 
     `sets`: the fingerprint of each set that is not drawn; `work`: where parts are kept until the
-    end, and what lmms-eval writes; `places`: of a task's questions among all of its set, where a
-    share is asked; `model`: what lmms-eval calls who is asked, as prompts may be worded for it.
+    end, and what lmms-eval writes; `share`: of each task's questions, how many are asked, and
+    `places`, which, unless all are; `model`: what lmms-eval calls who is asked, as prompts may be
+    worded for it.
     """
 
     files: Sequence[Path]
     questions: Mapping[str, Sequence[Row]]
     sets: Mapping[str, str]
     work: Path
+    share: float = 1.0
     places: Mapping[str, Sequence[int]] = field(default_factory=dict)
     model: str = "ablate"
 
-    def share(self, share: float) -> "Asked":
+    def of_share(self, share: float) -> "Asked":
         """Where a share of each task's questions is asked."""
         if share == 1:
             return self
-        places = {task: share_of.nested(rows, share) for task, rows in self.questions.items()}
+        places = {task: nested(rows, share) for task, rows in self.questions.items()}
         questions = {
             task: [self.questions[task][n] for n in numbers] for task, numbers in places.items()
         }
-        return replace(self, questions=questions, places=places)
+        return replace(self, questions=questions, share=share, places=places)
+
+    def number_in_set(self, task: str, number: int) -> int:
+        """The number in all of its set of a task's question of this number here."""
+        return self.places[task][number] if task in self.places else number
 
     def part(self, task: suites.SuiteTask) -> Path:
         """Where the task's part of the result is kept; another set's is another file."""
@@ -222,92 +231,55 @@ def _in(data: Path, questions: Mapping[str, Sequence[Row]], above: str) -> dict[
     }
 
 
-def _ask(
-    ctx: "StepContext", suite: suites.Suite, tasks: Sequence[suites.SuiteTask], asked: Asked
-) -> None:
-    """Run `tasks`, writing the part of each; tells the context how far it is."""
-    from ablate.evaluate.adapter import NothingToScoreError
-    from ablate.evaluate.answerer import Answerer
-    from ablate.evaluate.serving.adapter import adapter_of
+def _score(task: suites.SuiteTask, asked: Asked, answers: Mapping["Name", "Answer"]) -> Row:
+    """What the answers to a task's questions come to; there are those to other tasks', too."""
+    from ablate.evaluate.asking import Told
 
-    known = {task.task: _known(ctx, task, asked) for task in tasks}
-    sizes = {
-        task.task: len(asked.questions[task.task]) - len(known.get(task.task, ()))
-        for task in suite.tasks
-    }
-    total = sum(sizes.values())
-    done = total - sum(sizes[task.task] for task in tasks)
-    [trained] = ctx.parents.values()
-    answerer = Answerer.load(trained)
-    with adapter_of(ctx, answerer, blank=suite.blank) as adapter:
-        show_notes(ctx, answerer, adapter, asked)
-        for task in tasks:
-            adapter.known = known[task.task]
-            rows = dict(_named_rows(task, asked))
-            adapter.shown = {name: row["image"] for name, row in rows.items()}
-            adapter.files = {n: row["files"] for n, row in rows.items() if "files" in row}
-            adapter.watch = lambda answered, task=task, before=done: ctx.progress(
-                before + answered, total, task.task
-            )
-            with suppress(NothingToScoreError):
-                part = run_task(adapter, task, asked)
-                if asked.places:
-                    answers = {row["id"]: adapter.answered[name] for name, row in rows.items()}
-                    share_of.leave(ctx.prefix / asked.part(task).name, answers)
-                part |= {"named": adapter.named} if adapter.named else {}
-                part |= {"generated_by": adapter.generated_by or OURS}
-                write_json(asked.part(task), {**part, "taken_over": len(known[task.task])})
-            done += sizes[task.task]
-
-
-def show_notes(
-    ctx: "StepContext", answerer: "Answerer", adapter: "AblateLMM", asked: Asked
-) -> None:
-    """Have the adapter show what annotators say and draw of images, as in training."""
-
-    def row_of(name: tuple[str, int]) -> tuple[str, str]:
-        task, number = name
-        places = asked.places.get(task)
-        return task, str(places[number] if places else number)
-
-    if notes := Notes.of(answerer.outputs, ctx.annotated):
-        adapter.notes = lambda name, images: notes.of_question(*row_of(name), adapter.chat, images)
-    if maps := Maps.of(answerer.drawers, ctx.annotated, padded=answerer.own_canvas is not None):
-        adapter.maps = lambda pixels, name, number: maps.behind(pixels, *row_of(name), number)
-
-
-def _known(ctx: "StepContext", task: suites.SuiteTask, asked: Asked) -> dict[tuple[str, int], str]:
-    """What a smaller share has answered of a task, as the adapter is told it."""
-    before = ctx.world.agree(share_of.answered(ctx.prefix / asked.part(task).name))
+    of_task = {name: answer for name, answer in answers.items() if name[0] == task.task}
+    part = run_task(Told({name: answer.text for name, answer in of_task.items()}), task, asked)
+    asked_here = [answer for answer in of_task.values() if not answer.taken_over]
     return {
-        name: before[row["id"]] for name, row in _named_rows(task, asked) if row["id"] in before
+        **part,
+        "seconds": sum(answer.seconds for answer in asked_here),
+        "taken_over": len(of_task) - len(asked_here),
+        "named": [chosen for answer in of_task.values() for chosen in answer.named],
+        "generated_by": sorted({answer.by for answer in of_task.values()}),
     }
-
-
-def _named_rows(task: suites.SuiteTask, asked: Asked) -> Iterator[tuple[tuple[str, int], Row]]:
-    """The task's questions, each with what the adapter calls it."""
-    for index, row in enumerate(asked.questions[task.task]):
-        yield (task.task, index), row
 
 
 def run_task(
-    adapter: Any, task: suites.SuiteTask, asked: Asked, limit: int | None = None
+    model: Any, task: suites.SuiteTask, asked: Asked, limit: int | None = None
 ) -> dict[str, Any]:
     """One task through lmms-eval: {"value": the metric, "seconds", "rows": of answers.jsonl}.
 
-    `adapter`: an `AblateLMM`, or another model of lmms-eval.
+    As `run_lmms_eval`. Raises `RuntimeError` where what comes back is not one finite score over all
+    its questions.
+    """
+    started = time.monotonic()
+    questions = asked.questions[task.task]
+    results = run_lmms_eval(model, task, asked, limit)
+    seconds = time.monotonic() - started
+    samples = sorted(results["samples"][task.task], key=lambda sample: sample["doc_id"])
+    _check_asked(task, samples, questions)
+    rows = answer_rows.rows(task, samples, questions)
+    value = _figure(task, results["results"][task.task], samples, rows)
+    return {"value": value, "seconds": seconds, "rows": rows}
+
+
+def run_lmms_eval(
+    model: Any, task: suites.SuiteTask, asked: Asked, limit: int | None = None
+) -> dict[str, Any]:
+    """What lmms-eval returns of one task: a `model` of its kind asked, and its answers scored.
+
     `limit`: how many of its questions are asked, the first; by default all.
-    Raises `RuntimeError` where what comes back is not one finite score over all its questions.
     """
     from lmms_eval.evaluator import simple_evaluate
 
-    started = time.monotonic()
-    questions = asked.questions[task.task]
-    results = simple_evaluate(
-        model=adapter,
+    results: dict[str, Any] = simple_evaluate(
+        model=model,
         tasks=[_named(task, asked)],
         task_manager=asked.manager,
-        batch_size=adapter.batch_size or 1,  # of no use there
+        batch_size=model.batch_size or 1,  # of no use there
         limit=limit,
         bootstrap_iters=0,
         process_docs_parallel=1,  # threads would change the order of random draws in some scorers
@@ -318,12 +290,7 @@ def run_task(
             output_path=str(asked.work),  # some scorers write submission files
         ),
     )
-    seconds = time.monotonic() - started
-    samples = sorted(results["samples"][task.task], key=lambda sample: sample["doc_id"])
-    _check_asked(task, samples, questions)
-    rows = answer_rows.rows(task, samples, questions)
-    value = _figure(task, results["results"][task.task], samples, rows)
-    return {"value": value, "seconds": seconds, "rows": rows}
+    return results
 
 
 def _named(task: suites.SuiteTask, asked: Asked) -> str | Row:

@@ -1,20 +1,10 @@
-"""A share of a task's questions, and the answers that it leaves for a larger share.
-
-    <prefix>/<task>.<set>.json    {"<id>": "<answer as it was generated>"}
-
-`prefix` is a folder of the evaluation whatever its share, so of the same weights and suite. What
-has an answer there is not asked again; the scores are those of asking all. An evaluation of all
-questions leaves none, and takes the folder away.
-"""
+"""A share of a task's questions."""
 
 import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from ablate.files import read_checked, with_checksum, write_json
 
 Row = Mapping[str, Any]
 
@@ -36,15 +26,3 @@ def nested(questions: Sequence[Row], share: float) -> list[int]:
             break
         chosen += of_image[image]
     return sorted(chosen)
-
-
-def answered(path: Path) -> dict[str, str]:
-    """The answers that smaller shares have left in a file, by the id of their question."""
-    answers: dict[str, str] = (read_checked(path) or {}).get("answers", {})
-    return answers
-
-
-def leave(path: Path, answers: Mapping[str, str]) -> None:
-    """Put answers into a file beside those that are there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, with_checksum({"answers": {**answered(path), **answers}}))

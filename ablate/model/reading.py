@@ -197,10 +197,10 @@ class Reading:
         one (R,T) -> (R,M) what follows the last M."""
         prompts = self._seen.shape[1]
         numbers = torch.arange(prompts, device=column.device)[:, None]
-        own = (column[:, None] == numbers) & real[:, None]
-        counts = self._seen.sum(2, keepdim=True) + own.cumsum(2)
+        sees = (column[:, None] == numbers) & real[:, None]
+        counts = self._seen.sum(2, keepdim=True) + sees.cumsum(2)
         positions = (counts.gather(1, column[:, None])[:, 0] - 1).clamp(min=0)
-        self._seen = torch.cat([self._seen, own], 2)
+        self._seen = torch.cat([self._seen, sees], 2)
         output = self.llm(
             inputs_embeds=embedded,
             attention_mask=self._attention_mask(column, embedded.dtype),
@@ -220,8 +220,8 @@ class Reading:
         kept = self._seen.shape[2]
         sees = self._seen.gather(1, column[..., None].expand(-1, -1, kept))
         places = torch.arange(kept, device=column.device)
-        own = places[-column.shape[1] :, None]
-        sees = sees & (places <= own) | (places == own)  # padding sees itself
+        query = places[-column.shape[1] :, None]
+        sees = sees & (places <= query) | (places == query)  # padding sees itself
         mask = torch.zeros(sees.shape, dtype=dtype, device=sees.device)
         return mask.masked_fill_(~sees, -torch.inf)[:, None]
 

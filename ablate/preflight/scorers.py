@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmms_eval.api.instance import Instance
-from lmms_eval.api.model import lmms
 from lmms_eval.tasks import get_task_dict
 
 from ablate.catalog import benchmark_sets as benchmarks
@@ -18,6 +17,7 @@ from ablate.errors import UserError, nearest
 from ablate.evaluate import score
 from ablate.evaluate.answer_rows import metric_name, require_score
 from ablate.evaluate.containment import contained
+from ablate.evaluate.generating import GeneratingLMM
 from ablate.evaluate.metrics import reader, truth
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.home import Home
@@ -51,11 +51,10 @@ def check_scorers(ctx: "StepContext") -> Iterator[Problem]:
                     return
 
 
-class Canned(lmms):  # type: ignore[misc]  # lmms-eval has no types
+class Canned(GeneratingLMM):
     """Gives every other question its right answer, the first among them, and an empty one to the
     rest, having opened their pictures."""
 
-    is_simple = True
     batch_size = 1
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
@@ -67,15 +66,6 @@ class Canned(lmms):  # type: ignore[misc]  # lmms-eval has no types
             right = truth({"doc": doc, "target": doc.get("answer", "")})
             answers.append("" if doc_id % 2 else right)
         return answers
-
-    def clean(self) -> None:
-        """Nothing is held."""
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        raise UserError("ablate answers by generating: choose a generate_until variant of the task")
-
-    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        raise UserError("ablate answers single questions: multi-round tasks are not offered")
 
 
 def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,8 +86,7 @@ class Says(lmms):
     def __init__(self, said: tuple[str, ...]) -> None:
         super().__init__()
         self.said = said
-        self.named: list[list[bool]] = []
-        self.watch: Callable[[int], None] = lambda answered: None
+        self.named: dict[tuple[str, int], list[list[bool]]] = {}
 
     def generate_until(self, requests: list[Any]) -> list[str]:
         return [self.said[request.args[3]] for request in requests]

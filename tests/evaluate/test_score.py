@@ -159,29 +159,56 @@ def test_answers_that_the_scorer_cannot_read_are_counted_in_the_record(step, ans
     assert all(found["unread"] == found["n"] for found in result["scores"].values())
 
 
-def test_a_killed_evaluation_goes_on_with_the_next_task(step, answered_by, monkeypatch):
+@pytest.mark.parametrize("killed", ["answering", "scoring"])
+def test_a_killed_evaluation_goes_on_where_it_was(step, answered_by, monkeypatch, killed):
     ctx, whole = step(work="killed"), step(work="whole")
+    ctx.infra["micro_batch_size"] = 4
     model = answered_by(Oracle(data_of(ctx)))
-    run = score.run_task
-    finished = []
+    where, name = (AblateLMM, "_answer") if killed == "answering" else (score, "run_task")
+    work, times = getattr(where, name), []
 
-    def dies(adapter, task, asked):
-        if len(finished) == 3:
+    def dies(*args):
+        if len(times) == 3:
             raise KeyboardInterrupt
-        finished.append(task.task)
-        return run(adapter, task, asked)
+        times.append(args)
+        return work(*args)
 
-    monkeypatch.setattr(score, "run_task", dies)
+    monkeypatch.setattr(where, name, dies)
     with pytest.raises(KeyboardInterrupt):
         score.evaluate(ctx)
-    monkeypatch.setattr(score, "run_task", run)
-    before = model.asked
+    monkeypatch.setattr(where, name, work)
+    assert model.asked == (12 if killed == "answering" else 32)
+    assert len(parts_of(ctx)) == (0 if killed == "answering" else 3)
+    ctx.seen.clear()
     result = score.evaluate(ctx)
-    assert 0 < before < 32
     assert model.asked == 32
+    assert all(done > 12 and total == 32 for done, total, _ in ctx.seen)
+    assert "taken_over" not in result
+    assert result["seconds_generate"] > 0
     again = score.evaluate(whole)
     assert result["scores"] == again["scores"]
     assert (ctx.work / "answers.jsonl").read_text() == (whole.work / "answers.jsonl").read_text()
+
+
+def test_an_answer_that_was_half_written_or_changed_is_asked_for_again(
+    step, answered_by, monkeypatch
+):
+    ctx = step()
+    ctx.infra["micro_batch_size"] = 4
+    model = answered_by(Oracle(data_of(ctx)))
+    run = score.run_task
+    monkeypatch.setattr(score, "run_task", None)
+    with pytest.raises(TypeError):
+        score.evaluate(ctx)
+    monkeypatch.setattr(score, "run_task", run)
+    [log] = ctx.prefix.iterdir()
+    _, *lines = log.read_text().splitlines()
+    assert len(lines) == 8
+    changed = lines[2].replace(', "', ', "x', 1)
+    log.write_text("\n".join([*lines[:2], changed, *lines[3:7], lines[7][: len(lines[7]) // 2]]))
+    assert score.evaluate(ctx)["composite"] == 100.0
+    assert model.asked == 32 + 8
+    assert not ctx.prefix.exists()
 
 
 def test_a_real_model_is_scored_the_same_twice_whatever_the_batch(step, monkeypatch):
@@ -214,7 +241,7 @@ def test_in_half_precision_on_a_gpu_every_question_is_answered_as_before(step):
 
 def shared(ctx, size, kill_at=None):
     """Score in `size` processes, of which the last dies at its question number `kill_at`, once the
-    leader has left what the first task came to."""
+    leader has left some answers."""
     processes = [partial(score_as, ctx, task, size, kill_at) for task in range(size)]
     return codes([forked(process) for process in processes])
 
@@ -235,8 +262,13 @@ def score_as(ctx, task, size, kill_at):
 
 
 def die(ctx):
-    until(lambda: parts_of(ctx))
+    until(lambda: logs_of(ctx).get("answers.1.0.jsonl"))
     os._exit(9)
+
+
+def logs_of(ctx):
+    """The answers that each process has left, in lines."""
+    return {path.name: len(path.read_text().split()) for path in ctx.prefix.glob("answers.*")}
 
 
 def parts_of(ctx):
@@ -249,7 +281,8 @@ def test_processes_that_share_the_batches_score_the_same_also_after_one_was_kill
     alone.infra["micro_batch_size"] = together.infra["micro_batch_size"] = 1
     result = score.evaluate(alone)
     assert set(shared(together, size, kill_at=18 // size)) != {0}
-    assert 0 < len(parts_of(together)) < len(result["scores"])
+    assert len(logs_of(together)) == size
+    assert parts_of(together) == []
     assert shared(together, size) == [0] * size
     found = read_json(together.work.parent / "result.json")
     assert found["scores"] == result["scores"]

@@ -81,18 +81,18 @@ def test_a_larger_share_asks_only_the_rest_and_scores_as_if_it_had_asked_all(ste
 def test_a_killed_share_leaves_what_it_had_answered(step, asked, monkeypatch):
     part, whole = step(work="part"), step(work="whole")
     part.spec["questions"] = 0.5
-    run, done = score.run_task, []
+    part.infra["micro_batch_size"] = 3
+    answer = AblateLMM._answer
 
-    def dies(adapter, task, those):
-        if len(done) == 3:
+    def dies(adapter, asks):
+        if len(asked) == 3:
             raise KeyboardInterrupt
-        done.append(task.task)
-        return run(adapter, task, those)
+        return answer(adapter, asks)
 
-    monkeypatch.setattr(score, "run_task", dies)
+    monkeypatch.setattr(AblateLMM, "_answer", dies)
     with pytest.raises(KeyboardInterrupt):
         score.evaluate(part)
-    monkeypatch.setattr(score, "run_task", run)
+    monkeypatch.setattr(AblateLMM, "_answer", answer)
     had = sum(asked)
     result = score.evaluate(whole)
     assert result["taken_over"] == had > 0
