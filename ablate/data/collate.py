@@ -32,10 +32,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         for sample in samples
         for tokens in apart(Tokens(sample.ids, sample.learn))
     ]
-    lengths = np.array([len(sample.ids) for sample in samples])
-    real = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.zeros(real.shape, dtype=np.int64)
-    ids[real] = np.concatenate([sample.ids for sample in samples])
+    ids, real = _padded([sample.ids for sample in samples])
     learn = np.zeros(real.shape, dtype=bool)
     learn[real] = np.concatenate([sample.learn for sample in samples])
     counts = np.array([len(sample.images) for sample in samples])
@@ -49,6 +46,29 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=torch.from_numpy(np.where(learn, ids, IGNORE_INDEX)),
         attention_mask=torch.from_numpy(real),
     )
+
+
+def collate_prompts(prompts: Sequence[npt.NDArray[np.int32]], images: Sequence[int]) -> Batch:
+    """Prompts (T,), of so many images each, as a batch without these, padded on the right."""
+    ids, real = _padded(prompts)
+    return Batch(
+        pixels=stack_images([]),
+        image_rows=torch.from_numpy(np.repeat(np.arange(len(images)), images)),
+        input_ids=torch.from_numpy(ids),
+        labels=torch.full(ids.shape, IGNORE_INDEX),
+        attention_mask=torch.from_numpy(real),
+    )
+
+
+def _padded(
+    texts: Sequence[npt.NDArray[np.int32]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(B,T) texts (T,), padded on the right, and where they are real tokens."""
+    lengths = np.array([len(text) for text in texts])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.zeros(real.shape, dtype=np.int64)
+    ids[real] = np.concatenate(texts)
+    return ids, real
 
 
 def stack_images(images: Sequence[Picture]) -> Tensor:

@@ -21,9 +21,9 @@ from ablate.cost import answering
 from ablate.cost.answering import Blocks
 from ablate.data.batch import Batch
 from ablate.data.chat import Chat
-from ablate.data.collate import TOGETHER, collate, cut_images
+from ablate.data.collate import TOGETHER, collate_prompts, cut_images
 from ablate.data.conversations import IMAGE
-from ablate.data.dataset import Pixels, Sample
+from ablate.data.dataset import Pixels
 from ablate.data.images import as_array, pixel_digest
 from ablate.data.notes import with_notes
 from ablate.evaluate.answerer import Answerer
@@ -306,10 +306,8 @@ class AblateLMM(GeneratingLMM):
         pixels: Sequence[npt.NDArray[np.uint8]] = (),
     ) -> Batch:
         """The prompts, of so many images each, with their pixels or none."""
-        batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), []) for ids in prompts])
-        rows = torch.arange(len(prompts)).repeat_interleave(torch.tensor(images))
         seen, sizes = cut_images(pixels, self.tiles)
-        return dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
+        return dataclasses.replace(collate_prompts(prompts, images), pixels=seen, sizes=sizes)
 
     def _see(self, pictures: Sequence[Picture]) -> tuple[list[bytes], dict[bytes, Tensor]]:
         """A key of each image, its digest, and by these its visual tokens (L,D): what the language

@@ -43,4 +43,5 @@ def in_two(prompts: Sequence[Ids], images: Sequence[Sequence[bytes]]) -> InTwo |
 
 def _end_of_images(prompt: Ids) -> int:
     """How many tokens there are up to the last image and with it; one without images."""
-    return max(1, int(np.flatnonzero(prompt == IMAGE_TOKEN_ID).max(initial=0)) + 1)
+    [places] = (prompt == IMAGE_TOKEN_ID).nonzero()
+    return int(places[-1]) + 1 if len(places) else 1

@@ -8,9 +8,8 @@ import numpy.typing as npt
 import torch
 
 from ablate.data.chat import Chat, Messages
-from ablate.data.collate import collate, cut_images
+from ablate.data.collate import collate_prompts, cut_images
 from ablate.data.conversations import IMAGE
-from ablate.data.dataset import Sample
 from ablate.data.notes import annotated
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.masking import Masking
@@ -51,10 +50,9 @@ class Dialogue:
         turn = {"role": "user", "content": self._before + without_images(words)}
         messages = [*self.messages, turn]
         [ids] = self._chat.prompts([messages])
-        batch = collate([Sample(ids, np.zeros(len(ids), dtype=np.bool_), [])])
         seen, sizes = cut_images(self._pictures, self._model.tiles)
-        rows = torch.zeros(len(self._pictures), dtype=torch.int64)
-        batch = dataclasses.replace(batch, image_rows=rows, pixels=seen, sizes=sizes)
+        batch = collate_prompts([ids], [len(self._pictures)])
+        batch = dataclasses.replace(batch, pixels=seen, sizes=sizes)
         [written] = self._model.generate(batch, self._room, self._chat.stop_ids, self._masked())
         answer: str = self._tokenizer.decode(written, skip_special_tokens=True).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
