@@ -9,8 +9,10 @@ and read once by the language model.
 The peer is lmms-eval's model `llava_hf` on transformers' LLaVA of the same weights (see `peer.py`),
 with a batch of one, which is all it takes. Both are given the same requests: drawn questions of the
 micro test, four about each image, as many as an evaluation there asks at once; both generate
-greedily, up to as many tokens. In one process, whose CPU seconds are counted, and which keeps freed memory
-and looks for garbage as rarely as a worker does.
+greedily, up to as many tokens. Answers differ where CLIP's class token, which ours drops, makes a
+difference: without it 1,595 of 1,600 are the same, as pixels are rounded once more there.
+In one process, whose CPU seconds are counted, and which keeps freed memory and looks for garbage as
+rarely as a worker does.
 """
 
 import json

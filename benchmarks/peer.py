@@ -107,6 +107,7 @@ def image_processor() -> CLIPImageProcessor:
         size=size,
         crop_size=size,
         do_center_crop=False,
+        resample=Image.Resampling.BILINEAR,
         image_mean=list(spec.mean),
         image_std=list(spec.std),
     )
