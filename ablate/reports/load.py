@@ -55,7 +55,7 @@ def load(
             f"{home} has no store: give the folder that `ablate run` filled, runs/ or $ABLATE_HOME"
         )
     seen = CachedResults(Store(Path(home or default_home())), study)
-    every = rounds_so_far(study, seen, last)
+    every = rounds_so_far(study, seen, last, seen.memory)
     turns = [turn for turn in every if not turn.provisional]
     known = [candidate for turn in turns for candidate in turn.candidates]
     rounds = [_round(looks, seen) for looks in _grouped(study, turns)]

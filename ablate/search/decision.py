@@ -11,6 +11,7 @@ from ablate.strategies import Decision, Outcome, Strategy, blamed, by_point, mea
 
 if TYPE_CHECKING:
     from ablate.stats.noise import Noise
+    from ablate.store.read_cache import ReadCache
 
 DRAWS = 10_000
 
@@ -21,12 +22,13 @@ def decide(
     before: Sequence[Outcome],
     strategy: Strategy,
     stored: Mapping[str, Any] | None,
+    memory: "ReadCache | None" = None,
 ) -> Decision | None:
     """The decision between the design points of a turn, of which all candidates have ended.
 
     `before`: the outcomes of earlier turns. None if every point failed. A `stored` decision made
-    from the same inputs by the same rule is given back as it is. Raises UserError where they were
-    not scored by one measure.
+    from the same inputs by the same rule is given back as it is. `memory`: of what was read of
+    evaluations. Raises UserError where they were not scored by one measure.
     """
     failed = {
         outcome.candidate.point: outcome.failure for outcome in reversed(turn) if outcome.failure
@@ -56,7 +58,7 @@ def decide(
     difference, interval, noise = None, None, None
     if others:
         first, second = (choice.runs[name] for name in (winner, others[0]))
-        noise = _noise(first, second)
+        noise = _noise(first, second, memory=memory)
         difference, interval = _compared(first, second, noise)
     return Decision(
         round=number,
@@ -98,7 +100,7 @@ def _unread(runs: Sequence[Outcome]) -> dict[str, int]:
     return {task: sum(each.get(task, 0) for each in unread) for task in tasks}
 
 
-def _noise(*compared: Sequence[Outcome]) -> "Noise | None":
+def _noise(*compared: Sequence[Outcome], memory: "ReadCache | None") -> "Noise | None":
     """Training noise as runs beside the `compared` ones have it, in the store or shipped."""
     every = [_of(outcome) for runs in compared for outcome in runs]
     if any(outcome.answers is None for outcome in every):
@@ -107,7 +109,7 @@ def _noise(*compared: Sequence[Outcome]) -> "Noise | None":
 
     asked = [(row["task"], row["id"]) for row in every[0].rows()]
     but = {_of(outcome).key for runs in compared if len(runs) > 1 for outcome in runs}
-    return floor([Path(outcome.answers or "").parent for outcome in every], but, asked)
+    return floor([Path(outcome.answers or "").parent for outcome in every], but, asked, memory)
 
 
 def _compared(

@@ -15,13 +15,17 @@ from ablate.search import sieving
 from ablate.search.costs import cost_of
 from ablate.search.decision import decide
 from ablate.store.artifacts import Store
+from ablate.store.read_cache import ReadCache
 from ablate.store.results import Failure, Lookup, StoredResults
 from ablate.strategies import Outcome, Round, Sifted, Strategy, Trial, blamed, propose
 
 
-def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list[Round]:
+def rounds_so_far(
+    study: Study, lookup: Lookup, last: int | None = None, memory: ReadCache | None = None
+) -> list[Round]:
     """The turns of rounds 1 to `last` (default: all), as far as they are known.
 
+    `memory`: of what was read of evaluations, which then is not read again for their noise.
     Raises UserError for a round that the study does not have.
     """
     strategy = study.strategy
@@ -58,7 +62,8 @@ def rounds_so_far(study: Study, lookup: Lookup, last: int | None = None) -> list
                 cost_of(study, candidates[0], what)
         outcomes = None if provisional else _outcomes(study, candidates, lookup, number)
         if outcomes is not None:
-            decision = decide(number, outcomes, ended, strategy, lookup.decision(number))
+            stored = lookup.decision(number)
+            decision = decide(number, outcomes, ended, strategy, stored, memory)
             decision = decision and replace(decision, filter=sifted)
             ended += outcomes
         designs_here = {point: trial.design for point, trial in trials.items()}

@@ -174,16 +174,19 @@ def repetition(
 
 
 def floor(
-    evaluations: Collection[Path], but: Collection[str], questions: Sequence[Key]
+    evaluations: Collection[Path],
+    but: Collection[str],
+    questions: Sequence[Key],
+    memory: ReadCache | None = None,
 ) -> Noise | None:
     """The noise of a run's composite, as all of a store and what is shipped have it; None where
     nobody has measured it.
 
-    `evaluations`: folders of what is compared, on `questions`; `but`: as in `repetition`.
+    `evaluations`: folders of what is compared, on `questions`; `but`, `memory`: as in `repetition`.
     """
     home = next(iter(evaluations)).absolute().parent.parent.parent
-    subjects = {made.subject for path in evaluations if (made := trained(home, path))}
-    repeated = repetition(home, subjects, but)
+    subjects = {made.subject for path in evaluations if (made := trained(home, path, memory))}
+    repeated = repetition(home, subjects, but, memory)
     sample = repeated_sample(repeated.runs, questions)
     within = [squares_within(sample)] if sample else []
     return pooled(within, repeated.floors.get(COMPOSITE, ()))

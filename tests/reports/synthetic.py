@@ -220,7 +220,7 @@ class Run:
         (folder / "answers.jsonl").write_text(text, encoding="utf-8")
         write_json(folder / "data.json", {"folder": self.data.name})
         scores = {
-            task: {"metric": "exact_match", "value": 100 * right / n, "n": n}
+            task: {"metric": "exact_match", "value": 100 * right / n, "n": n, "unread": 0}
             for task, (right, n) in hits.items()
         }
         mean = sum(one["value"] for one in scores.values()) / len(scores)
