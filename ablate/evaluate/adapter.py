@@ -47,7 +47,7 @@ KEPT = 2**31
 
 
 class NothingToScoreError(Exception):
-    """Ends lmms-eval in a process whose answers are with the leader of its step, which scores."""
+    """Told by a process whose answers are with the leader of its step, which scores."""
 
 
 class AblateLMM(GeneratingLMM):
@@ -64,14 +64,14 @@ class AblateLMM(GeneratingLMM):
     mean grey instead of every image. `device`: default the GPU if there is one. `world`: the
     processes that share the batches, which are those of one; the leader alone gets answers. `watch`
     is called after each batch with the number of questions answered and, where it was dealt to this
-    process, with the answers. `known` has answers by task and number of the question in it, which
-    is not asked then; `shown` by the same what it shows, so
-    that questions about one image are asked together; `files`, by the same, those of its images,
-    which its task is not asked for then; `named` has by the same, where the model `names_experts`,
-    who was named for each of its images. `notes` gives,
-    for such a task and number and how many images are shown, what stands behind each of them in the
-    prompt; `maps`, for pixels, such a task and number, and the image's number there, these with
-    what annotators drew behind their colours.
+    process, with the answers.
+
+    By task and number of a question there: `known` has answers, of which none is asked for; `shown`
+    what it shows, so that questions about one image are asked together; `files` those of its
+    images, for which its task is not asked then; `named`, where the model `names_experts`, who was
+    named for each of its images. `notes` gives, for such a name and how many images are shown, what
+    stands behind each of them in the prompt; `maps`, for pixels, such a name, and the image's
+    number there, these with what annotators drew behind their colours.
     """
 
     generated_by = ""
