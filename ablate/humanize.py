@@ -18,6 +18,11 @@ def size(held: int) -> str:
     return f"{held} B"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share of one in hundredths, such as "95 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def duration(seconds: float) -> str:
     """`48 s`, `12 min 5 s` or `3 h 20 min`."""
     whole = round(seconds)

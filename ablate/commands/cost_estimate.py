@@ -11,6 +11,7 @@ from ablate.cost import estimate as cost
 from ablate.cost.checks import check_built
 from ablate.cost.memory import recomputed_words
 from ablate.design import Candidate
+from ablate.humanize import percent
 from ablate.store.steps import Step
 
 _HOURS = ("gpu_hours", "gpu_hours_from_scratch")
@@ -174,10 +175,10 @@ class CostEstimate:
         return [
             f"{sentence} By kind of step: {', '.join(kinds)}.",
             *([columns(heads, others)] if len(others) > 1 else []),
-            f"An estimate: work on frozen parts at {cost.FROZEN:.0%} of the GPU's peak and on "
-            f"trained parts at {cost.TRAINED:.0%}, as fitted to the published cost of Eagle-X5 on "
-            f"Vicuna-7B, answers at {cost.ANSWERING:.0%}; a usual length of text; the model in "
-            "shares over infra.devices where infra.strategy has it so, with "
+            f"An estimate: work on frozen parts at {percent(cost.FROZEN)} of the GPU's peak and on "
+            f"trained parts at {percent(cost.TRAINED)}, as fitted to the published cost of "
+            f"Eagle-X5 on Vicuna-7B, answers at {percent(cost.ANSWERING)}; a usual length of text; "
+            "the model in shares over infra.devices where infra.strategy has it so, with "
             "infra.micro_batch_size samples on a GPU at a time.",
         ]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.errors import UserError
+from ablate.humanize import percent
 from ablate.reports.frame import framed
 from ablate.reports.model import Contest, StudyResult
 from ablate.stats.fragility import Choice, Fragility
@@ -62,7 +63,8 @@ def notes(study: StudyResult, paper: bool = False) -> list[str]:
     lines = [_sentence(study, turn) for turn in open_ones]
     if study.strategy.goes_on and len(open_ones) > 1:
         lines.append(
-            f"{choices.kept:.0%} of the resamples make every choice of the path as it was made."
+            f"{percent(choices.kept)} of the resamples make every choice of the path as it was "
+            "made."
         )
     return [
         *lines,
@@ -154,13 +156,13 @@ def _sentence(study: StudyResult, turn: _Turn) -> str:
     sentence = (
         f"{f'Round {turn.number}' if study.strategy.goes_on else 'The best'}: {turn.labels[won]}, "
         f"{turn.means[won]:.2f} against {turn.means[second]:.2f} of {turn.labels[second]}. "
-        f"{turn.fragility.wins[won]:.1%} of resamples of the benchmarks choose it"
+        f"{percent(turn.fragility.wins[won], 1)} of resamples of the benchmarks choose it"
     )
     others = [n for n in turn.ranked if n != won and turn.without(n)]
     changes = [f"without {_any_of(turn.without(n))} it is {turn.labels[n]}" for n in others]
     sentence += f"; {'; '.join(changes)}" if changes else "; leaving out any one changes nothing"
     if not np.isnan(above := turn.fragility.above[won]):
-        sentence += f". It is above what it is held against in {above:.1%}"
+        sentence += f". It is above what it is held against in {percent(above, 1)}"
     return f"{sentence}."
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from ablate.humanize import percent
 from ablate.reports.frame import LEAST_P, ends, estimate, framed, of_these_runs
 from ablate.reports.model import CandidateResult, RoundResult, StudyResult, best_first
 from ablate.reports.scoreboard import Scoreboard
@@ -235,5 +236,5 @@ def _curse(study: StudyResult, turn: RoundResult, halves: SplitHalf) -> str:
         f"{where}, chosen on one half of the images (many times): {halves.chosen:.1f} on that "
         f"half, {halves.held:.1f} on the other; its lead {halves.gain:+.1f} there, "
         f"{halves.held_gain:+.1f} on the other. "
-        f"{halves.again:.0%} of the halves choose what the whole does."
+        f"{percent(halves.again)} of the halves choose what the whole does."
     )

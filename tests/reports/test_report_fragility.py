@@ -56,7 +56,7 @@ def test_the_notes_say_it_in_words_and_how_much_of_the_path_stays(papers: StudyR
     first, *_, path, last = notes(papers, True)
     assert first.startswith("Round 2: + eva02-l16-det@1024, 69.07 against 69.04 of + sam-l@1024.")
     assert "without any one of " in first
-    assert path == "45% of the resamples make every choice of the path as it was made."
+    assert path == "45 % of the resamples make every choice of the path as it was made."
     assert "training noise" in last
     assert "figure 4" in caption(papers, True)
 
@@ -72,7 +72,7 @@ def test_a_study_s_own_rounds_have_the_same_table(greedy: StudyResult) -> None:
     best = frame.iloc[1]
     assert labels(greedy)[1].startswith("+ ")
     assert best["above"] > best["wins"] / 2
-    assert f"{best['wins']:.1f}%" in notes(greedy)[0]
+    assert f"{best['wins']:.1f} %" in notes(greedy)[0]
 
 
 def test_arms_are_held_against_the_base(arms: StudyResult) -> None:
@@ -112,5 +112,5 @@ def test_the_paper_s_own_is_in_the_report_of_a_study_that_has_not_begun(
 ) -> None:
     folder = build(papers, tmp_path / "report").parent
     page = (folder / "published.html").read_text(encoding="utf-8")
-    assert "45% of the resamples make every choice of the path as it was made." in page
+    assert "45 % of the resamples make every choice of the path as it was made." in page
     assert (folder / "tables" / "fragility-published.json").exists()
