@@ -29,8 +29,8 @@ from ablate.data.prepare import files_of
 from ablate.data.readers import Unreadable, reader
 from ablate.errors import UserError
 from ablate.evaluate.adapter import GREY
+from ablate.evaluate.asked import Asked, asked_by
 from ablate.evaluate.containment import contained
-from ablate.evaluate.score import Asked, asked_by
 from ablate.files import whole_lines
 from ablate.home import Home
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from ablate.files import parse_json, with_checksum, without_checksum
 
+OURS = "ablate"
+"""What generates answers unless it is told otherwise."""
 Key = tuple[str, int]
 """A question: its set, as the part of the task is called, and its number there."""
 

@@ -16,11 +16,11 @@ from ablate.catalog import suites
 from ablate.data.maps import Maps
 from ablate.data.notes import Notes
 from ablate.evaluate.adapter import AblateLMM, NothingToScoreError
-from ablate.evaluate.answer_log import Answer, AnswerLog, Key
+from ablate.evaluate.answer_log import OURS, Answer, AnswerLog, Key
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asked import Asked, run_lmms_eval
 from ablate.evaluate.asks import Name, name_of
 from ablate.evaluate.generating import GeneratingLMM
-from ablate.evaluate.score import OURS, Asked, run_lmms_eval
 from ablate.evaluate.serving.adapter import adapter_of
 
 if TYPE_CHECKING:

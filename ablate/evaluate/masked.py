@@ -16,11 +16,12 @@ from torch import Tensor
 from ablate.catalog import suites
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
+from ablate.evaluate.asked import Asked, asked_by
 from ablate.evaluate.asking import show_notes
 from ablate.evaluate.asks import Ask, Picture, name_of
 from ablate.evaluate.containment import contained
 from ablate.evaluate.masking import Masking
-from ablate.evaluate.score import Asked, asked_by, run_task
+from ablate.evaluate.score import run_task
 from ablate.files import read_json, write_json
 from ablate.store.masks import MASKED
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.catalog import suites
 from ablate.errors import UserError, nearest
+from ablate.evaluate.asked import asked_by
 from ablate.evaluate.containment import contained
-from ablate.evaluate.score import asked_by, collect, run_task
+from ablate.evaluate.score import collect, run_task
 from ablate.files import read_json, write_json
 from ablate.store.references import arguments, content_of, local_checkpoint
 

@@ -26,7 +26,7 @@ MODULES = (
     "ablate.encoders.networks",
     "ablate.train.stage",
     "ablate.evaluate.score",
-    "ablate.evaluate.adapter",
+    "ablate.evaluate.asking",
     "lmms_eval.evaluator",
     "lmms_eval.tasks",
     "optuna.storages.journal",

@@ -14,11 +14,12 @@ from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.data.prepare import prepare
 from ablate.errors import UserError, nearest
-from ablate.evaluate import score
 from ablate.evaluate.answer_rows import metric_name, require_score
+from ablate.evaluate.asked import Asked, Row, ask_own
 from ablate.evaluate.containment import contained
 from ablate.evaluate.generating import GeneratingLMM
 from ablate.evaluate.metrics import reader, truth
+from ablate.evaluate.score import run_task
 from ablate.evaluate.taskfiles import materialise, read_questions
 from ablate.home import Home
 from ablate.preflight.problems import from_error
@@ -68,10 +69,10 @@ class Canned(GeneratingLMM):
         return answers
 
 
-def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
+def _asked(ctx: "StepContext", suite: suites.Suite) -> Asked:
     """The first questions of each set; of our own tasks some that are drawn for it."""
     work = ctx.work / "asked"
-    files, questions = [work], dict[str, list[score.Row]]()
+    files, questions = [work], dict[str, list[Row]]()
     work.mkdir(parents=True, exist_ok=True)
     if suite.data is not None:
         data = prepare(suite.data.model_copy(update={"images": IMAGES}), work)
@@ -82,12 +83,12 @@ def _asked(ctx: "StepContext", suite: suites.Suite) -> score.Asked:
     for task in suite.published:
         questions[task.task] = benchmarks.first_questions(task, QUESTIONS)
     for task in suite.own:
-        questions[task.task], _ = score.ask_own(task, Home(ctx.home).data, work)
+        questions[task.task], _ = ask_own(task, Home(ctx.home).data, work)
     first = {task: rows[:QUESTIONS] for task, rows in questions.items()}
-    return score.Asked(files, first, {}, work)
+    return Asked(files, first, {}, work)
 
 
-def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
+def _is_scored(task: suites.SuiteTask, asked: Asked) -> bool:
     """Whether any of the first questions enters the metric, as they need not all do.
 
     UserError for a metric that is not the task's, or one that gives no answer a score.
@@ -106,13 +107,13 @@ def _is_scored(task: suites.SuiteTask, asked: score.Asked) -> bool:
     return bool(held)
 
 
-def _score(task: suites.SuiteTask, asked: score.Asked, ours: bool) -> None:
+def _score(task: suites.SuiteTask, asked: Asked, ours: bool) -> None:
     """UserError where the scores are no shares; of our tasks, where right answers are not right."""
     if not asked.questions.get(task.task):
         raise UserError("its data holds no question of it")
     if not _is_scored(task, asked):
         return
-    for number, row in enumerate(score.run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
+    for number, row in enumerate(run_task(Canned(), task, asked, limit=QUESTIONS)["rows"]):
         scored, right = row["score"], number % 2 == 0
         if not 0 <= scored <= 1:
             raise UserError(f"the score of an answer is {scored}, not from 0 to 1")

@@ -12,6 +12,7 @@ from benchmark_toys import picture, plug_in_judge, save
 from ablate.catalog import benchmark_sets as benchmarks
 from ablate.catalog import suites
 from ablate.evaluate import score
+from ablate.evaluate.asked import Asked
 from ablate.evaluate.containment import contained
 from ablate.preflight.scorers import Canned, check_scorers
 from ablate.preflight.step import Problem
@@ -86,7 +87,7 @@ def test_a_task_whose_scorer_says_only_whether_an_answer_is_right_is_scored(
     asked = {"cv_bench_2d": benchmarks.read_set(suite.tasks[0]).questions}
     with contained(suite):
         found = score.run_task(
-            Canned(), suite.tasks[0], score.Asked([tmp_path / "tasks"], asked, {}, tmp_path)
+            Canned(), suite.tasks[0], Asked([tmp_path / "tasks"], asked, {}, tmp_path)
         )
     assert found["value"] == 0.5
     assert [row["score"] for row in found["rows"]] == [1.0, 0.0] * 3

@@ -24,7 +24,7 @@ from ablate.data.images import read_image
 from ablate.data.prepare import prepare
 from ablate.data.tiles import Tiles
 from ablate.errors import UserError
-from ablate.evaluate import score
+from ablate.evaluate import asked, score
 from ablate.evaluate.adapter import AblateLMM
 from ablate.evaluate.answerer import Answerer
 from ablate.evaluate.asks import Ask
@@ -322,7 +322,7 @@ def test_an_image_that_cannot_be_read_is_named(step, answered_by, monkeypatch, d
     ctx = step()
     data = data_of(ctx)
     answered_by(Oracle(data))
-    monkeypatch.setattr(score, "prepare", lambda source, root: data)  # it breaks after the check
+    monkeypatch.setattr(asked, "prepare", lambda source, root: data)  # it breaks after the check
     broken = sorted((data / "images").iterdir())[2]
     whole = broken.read_bytes()
     broken.write_bytes(b"no image" if damage == "other" else whole[: len(whole) // 2])
