@@ -22,10 +22,12 @@ from rounds import FULL, STEPS, Driver, records, run
 
 from ablate.store.lease import look
 
-SPREAD = 0.9
+SPREAD = 0.8
 """The part of the study's steps over which the faults are spread."""
 EAGER = 3.0
 """Seconds to wait for a worker that trains, before one that still imports is hit instead."""
+LIMIT = 15.0
+"""Seconds in which nothing else befalls a job whose time is over: Slurm is to end it."""
 LOSSES = 2
 """How often a step's worker is lost: the harness calls a step failed that is lost three times."""
 
@@ -50,8 +52,8 @@ class Worker:
 class Chaos:
     """The study in `home`, driven on the cluster, and what befalls it.
 
-    `struck` counts faults by kind; `limited` are the jobs whose time was over, `committed` the
-    records that were seen.
+    `struck` counts faults by kind; `limited` are the jobs whose time was over, and when that was,
+    `committed` the records that were seen.
     """
 
     def __init__(self, cluster: Loopback, home: Path, seed: int) -> None:
@@ -64,7 +66,7 @@ class Chaos:
         self.drivers: list[Driver] = []
         self.lost: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
-        self.limited: set[str] = set()
+        self.limited: dict[str, float] = {}
         self.committed: dict[str, bytes] = {}
 
     def run(self, seconds: float) -> None:
@@ -133,7 +135,9 @@ class Chaos:
 
         to_lose: one whose step has not been lost too often.
         """
-        found = [one for one in self.at_work() if not to_lose or self.lost[one.step] < LOSSES]
+        spared = {job for job, since in self.limited.items() if time.monotonic() < since + LIMIT}
+        found = [one for one in self.at_work() if one.job not in spared]
+        found = [one for one in found if not to_lose or self.lost[one.step] < LOSSES]
         found = [one for one in found if one.learns] or found if self.eager else []
         worker = self.chance.choice(found) if found else None
         if worker and to_lose:
@@ -252,7 +256,7 @@ def time_limit(chaos: Chaos) -> str:
     worker = chaos.worker(to_lose=True)  # it holds still for so long that it may count as dead
     if worker is None or not chaos.cluster.end_time(worker.job):
         return ""
-    chaos.limited.add(worker.job)
+    chaos.limited[worker.job] = time.monotonic()
     return str(worker)
 
 
