@@ -61,6 +61,9 @@ class Chaos:
         self.chance = random.Random(seed)
         self.deck = deque(fault for fault, times in FAULTS.items() for _ in range(times))
         self.chance.shuffle(self.deck)
+        for _ in range(FAULTS[time_limit]):  # of which one at least must find somebody at work
+            self.deck.remove(time_limit)
+            self.deck.insert(self.chance.randrange(len(self.deck) // 2), time_limit)
         self.pace = SPREAD * STEPS / len(self.deck)
         self.due, self.eager = 0.0, False
         self.drivers: list[Driver] = []

@@ -27,24 +27,26 @@ def test_chaos_changes_nothing(
     chaos.run(2 * SECONDS)
     for kind in FAULTS:
         print(f"{chaos.struck[kind.__name__]:3} {kind.__name__}")
-    out_of_time = chaos.limited.keys() & loopback.timed_out()
-    print(f"{chaos.struck.total():3} in all; {len(out_of_time)} jobs ran into Slurm's limit")
+    print(f"{chaos.struck.total():3} in all; time was over for {', '.join(chaos.limited)}")
     assert results(own_home) == undisturbed
     assert chaos.committed == records(own_home)
     assert len(chaos.committed) == STEPS
     assert_done_once(own_home)
     assert_tidy(loopback, own_home)
     assert chaos.struck.total() >= 0.9 * sum(FAULTS.values())
-    assert out_of_time
+    assert chaos.limited.keys() & loopback.timed_out()  # once Slurm has looked
 
 
 def assert_done_once(home: Path) -> None:
-    """Nobody worked at a step once it was committed: no log of an attempt is younger."""
+    """Nobody worked at a step once it was committed: no log of an attempt is younger.
+
+    A worker that Slurm ends as its time is over held still for up to half a minute, and says so.
+    """
     for record in home.glob("store/*/*/record.json"):
         kind, name = record.parts[-3:-1]
         committed = record.stat().st_mtime
         for log in home.glob(f"logs/{kind}-{name}/*.log"):
-            assert log.stat().st_mtime <= committed + 5, f"{log} goes on after the commit"
+            assert log.stat().st_mtime <= committed + 35, f"{log} goes on after the commit"
 
 
 def assert_tidy(cluster: Loopback, home: Path) -> None:
