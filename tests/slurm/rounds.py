@@ -19,12 +19,12 @@ from ablate.files import read_json
 STUDY = "micro/rounds"
 SHORT = [
     "explore.pool=[convnext-micro@128, sam-micro@128]",
-    "base.recipe.prealign.steps=4",
+    "base.recipe.prealign.steps=8",
     "base.recipe.prealign.batch_size=4",
-    "base.recipe.prealign.warm_projector=2",
-    "base.recipe.pretrain.steps=4",
+    "base.recipe.prealign.warm_projector=4",
+    "base.recipe.pretrain.steps=12",
     "base.recipe.pretrain.batch_size=4",
-    "base.recipe.finetune.steps=20",
+    "base.recipe.finetune.steps=40",
     "base.recipe.finetune.batch_size=4",
     "data.pairs.images=64",
     "data.conversations.images=64",
